@@ -1,0 +1,1 @@
+//! Tensix numerics on the host.

@@ -1,0 +1,1 @@
+//! The TT-NN device.
