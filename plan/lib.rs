@@ -1,1 +1,33 @@
-//! The contract between compiler and runtime.
+//! The contract between compiler and runtime: a plan is a complete schedule of TT-NN calls for one model on one card.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`plan`] | the plan: phases, steps, values, buffers, predicted costs |
+//! | [`op`] | the calls and their arguments |
+//! | [`program`] | program configs, compute kernel config, fused elementwise functions |
+//! | [`tensor`], [`cores`] | shapes, data types, layouts, memory configs, core sets |
+//! | [`weight`], [`scalar`] | constant tensors and constants that depend on weight scales |
+//! | [`card`] | the card a plan is for |
+//! | [`ttnn`] | the op rules: what TT-NN accepts, returns and takes of L1 |
+//! | [`l1`] | the L1 allocator model: addresses |
+//! | [`verify`] | every invariant of a plan, checked without the compiler |
+//! | [`format`] | RON and binary files |
+
+pub mod card;
+pub mod cores;
+pub mod op;
+pub mod plan;
+pub mod program;
+pub mod scalar;
+pub mod tensor;
+pub mod ttnn;
+pub mod weight;
+
+pub use card::{Arch, Card};
+pub use cores::{CoreRange, Cores};
+pub use op::{Op, Ref};
+pub use plan::*;
+pub use program::{ComputeKernel, Fidelity, MatmulProgram, Unary};
+pub use scalar::Scalar;
+pub use tensor::{DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
+pub use weight::{Source, Weight};

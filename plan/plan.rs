@@ -1,0 +1,280 @@
+//! The plan: what runs, on what, with which tensors.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Card, Op, TensorSpec, Weight};
+
+/// Version of the plan format; a plan of another version is refused.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// A compiled schedule of one model for one card.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    /// [`FORMAT_VERSION`].
+    pub format: u32,
+    /// What was compiled.
+    pub model: ModelInfo,
+    /// How it was compiled.
+    pub options: Options,
+    /// For which card.
+    pub card: Card,
+    /// Constant tensors.
+    pub weights: Vec<Weight>,
+    /// Tensors that live across steps and are written by host or card.
+    pub buffers: Vec<Buffer>,
+    /// Decode first, then prefill by growing bucket.
+    pub phases: Vec<Phase>,
+}
+
+/// Facts of the model that the runtime needs, and its identity.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelInfo {
+    /// Name in the RON file.
+    pub name: String,
+    /// SHA-256 of the model's canonical RON, in hex.
+    pub digest: String,
+    /// Times the layer repeats.
+    pub layers: u32,
+    /// Rows of the embedding table.
+    pub vocab: u32,
+}
+
+/// The choices given to the compiler.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Options {
+    /// Precision policy and its overrides, as given.
+    pub policy: String,
+    /// `role=dtype/fidelity` overrides.
+    pub overrides: Vec<String>,
+    /// Users of the decode phase, 1 to 32.
+    pub batch: u32,
+    /// Tokens a user's KV cache holds.
+    pub context: u32,
+    /// Tokens of one KV cache block: 32, 64 or 128.
+    pub block: u32,
+}
+
+/// A tensor that lives as long as the plan runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Buffer {
+    /// Name that steps use.
+    pub name: String,
+    /// One per layer.
+    pub per_layer: bool,
+    /// The tensor on the card, always in DRAM.
+    pub spec: TensorSpec,
+    /// What it is for.
+    pub role: BufferRole,
+}
+
+/// What a persistent buffer is for; the runtime finds it by this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum BufferRole {
+    /// `[1,1,B]` u32: the token of each user that the next decode step reads.
+    Tokens,
+    /// `[B]` i32: the position of that token.
+    Positions,
+    /// `[1,2B]` u32: the same positions twice, for q's and k's rotary rows.
+    RotaryPositions,
+    /// `[B, blocks per user]` i32: the cache blocks of each user.
+    PageTable,
+    /// Keys of one layer.
+    KeyCache,
+    /// Values of one layer.
+    ValueCache,
+    /// `[1,S]` u32: the prompt of a prefill phase with this many tokens, padded with any token.
+    Prompt(u32),
+    /// `[1,1,32]` u32: the token after each row of the last-token tile of a prefill.
+    FirstTokens,
+}
+
+/// What a phase computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum PhaseKind {
+    /// One token of each of `batch` users.
+    Decode {
+        /// Users.
+        batch: u32,
+    },
+    /// Up to `tokens` tokens of one user, from position 0.
+    Prefill {
+        /// Bucket size, a multiple of 32.
+        tokens: u32,
+    },
+}
+
+/// One schedule: the prologue, the layer as often as the model has layers, the epilogue.
+///
+/// Values of the prologue live on into the layer and the epilogue until they are freed; a layer frees what it defines. The residual
+/// stream is updated in place, so every layer finds it where the one before left it, and all layers have the same addresses.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Phase {
+    /// Decode or prefill.
+    pub kind: PhaseKind,
+    /// Before the layers.
+    pub prologue: Vec<Step>,
+    /// One layer.
+    pub layer: Vec<Step>,
+    /// After the layers.
+    pub epilogue: Vec<Step>,
+    /// Values that are left alive for the reader: the logits.
+    pub results: Vec<String>,
+    /// How it is captured, `None` when it is not.
+    pub trace: Option<Trace>,
+    /// Predicted time of the whole phase.
+    pub cost: PhaseCost,
+}
+
+/// How a phase becomes a trace.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Trace {
+    /// Runs before the capture, so that every kernel is compiled and every result allocated.
+    pub warm_up: u32,
+    /// Buffers the host may write between two replays, on the second command queue.
+    pub inputs: Vec<String>,
+    /// Buffers the card itself carries to the next replay.
+    pub feedback: Vec<String>,
+}
+
+/// One TT-NN call.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// Unique in its phase: `attn.qkv`.
+    pub name: String,
+    /// The call.
+    pub op: Op,
+    /// What it returns.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<Value>,
+    /// L1 it takes.
+    #[serde(default, skip_serializing_if = "Footprint::is_empty")]
+    pub l1: Footprint,
+    /// Time it is predicted to take.
+    #[serde(default, skip_serializing_if = "Cost::is_zero")]
+    pub cost: Cost,
+    /// What was proved or decided about it, in a few words.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+}
+
+/// A tensor that a step returns.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Value {
+    /// Unique in its phase.
+    pub name: String,
+    /// The tensor.
+    pub spec: TensorSpec,
+    /// Its predicted L1 address; `None` in DRAM.
+    pub address: Option<u64>,
+}
+
+/// L1 bytes per core during a step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Footprint {
+    /// Circular, dataflow and scratchpad buffers.
+    pub circular_buffers: u64,
+    /// From the lowest live tensor to the end of L1, while the step runs.
+    pub tensors: u64,
+}
+
+impl Footprint {
+    /// True when nothing is in L1.
+    pub fn is_empty(&self) -> bool {
+        *self == Footprint::default()
+    }
+
+    /// Bytes that must fit between the base and the end of L1.
+    pub fn high_water(&self) -> u64 {
+        self.circular_buffers + self.tensors
+    }
+}
+
+/// What bounds a step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Bound {
+    /// Launching and synchronising.
+    #[default]
+    Launch,
+    /// Reading DRAM.
+    Dram,
+    /// The matrix unit.
+    Compute,
+    /// Moving data between cores, elementwise work.
+    Movement,
+}
+
+/// Predicted cost of a step; never a measurement.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cost {
+    /// Predicted microseconds on the device.
+    pub us: f64,
+    /// Bytes read from and written to DRAM.
+    pub dram_bytes: u64,
+    /// Cycles of the busiest core's matrix unit.
+    pub fpu_cycles: u64,
+    /// What bounds it.
+    pub bound: Bound,
+}
+
+impl Cost {
+    /// True when nothing was predicted.
+    pub fn is_zero(&self) -> bool {
+        *self == Cost::default()
+    }
+}
+
+/// Predicted time of a phase.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PhaseCost {
+    /// Predicted microseconds on the device, all layers.
+    pub device_us: f64,
+    /// Predicted microseconds of host work per run, outside the trace.
+    pub host_us: f64,
+    /// Bytes read from and written to DRAM.
+    pub dram_bytes: u64,
+}
+
+impl Plan {
+    /// The phase of a kind.
+    pub fn phase(&self, kind: PhaseKind) -> Option<&Phase> {
+        self.phases.iter().find(|p| p.kind == kind)
+    }
+
+    /// The decode phase.
+    pub fn decode(&self) -> Option<&Phase> {
+        self.phases.iter().find(|p| matches!(p.kind, PhaseKind::Decode { .. }))
+    }
+
+    /// The weight of a name.
+    pub fn weight(&self, name: &str) -> Option<&Weight> {
+        self.weights.iter().find(|w| w.name == name)
+    }
+
+    /// The buffer of a name.
+    pub fn buffer(&self, name: &str) -> Option<&Buffer> {
+        self.buffers.iter().find(|b| b.name == name)
+    }
+
+    /// The buffer of a role.
+    pub fn buffer_for(&self, role: BufferRole) -> Option<&Buffer> {
+        self.buffers.iter().find(|b| b.role == role)
+    }
+}
+
+impl Phase {
+    /// The steps of prologue, one layer and epilogue.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.prologue.iter().chain(&self.layer).chain(&self.epilogue)
+    }
+}

@@ -1,0 +1,141 @@
+//! The tensors a plan needs on the card before its first step: weights and tables, and how they are made.
+
+use serde::{Deserialize, Serialize};
+
+use crate::TensorSpec;
+
+/// A constant tensor, written once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Weight {
+    /// Name that steps use.
+    pub name: String,
+    /// One per layer.
+    pub per_layer: bool,
+    /// The tensor on the card.
+    pub spec: TensorSpec,
+    /// Its L1 address; `None` in DRAM.
+    pub address: Option<u64>,
+    /// What it holds.
+    pub source: Source,
+}
+
+/// Where a weight's numbers come from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Source {
+    /// Checkpoint matrices, each transposed to `[in, out]` and set side by side along `out`, then padded with zeros to the spec's shape.
+    /// (The padding to whole DRAM banks is TT-NN's.)
+    Columns(Vec<Matrix>),
+    /// A checkpoint matrix as it is, `[rows, columns]`: the embedding table.
+    Rows(Matrix),
+    /// A norm's vector `[n]`, laid out as `[1,1,n/32,32]`, times `factor`.
+    Vector {
+        /// Tensor name; `{layer}` stands for the layer's number.
+        tensor: String,
+        /// Elements.
+        len: u32,
+        /// Zero columns TT-NN needs inside, as in [`Matrix::heads`].
+        heads: Option<HeadPadding>,
+    },
+    /// A norm without weight: `len` ones.
+    Ones {
+        /// Elements.
+        len: u32,
+    },
+    /// Cosine or sine table `[positions, head_dim]`: each frequency twice in adjacent columns; columns past the rotated ones hold 1 (cosine) or 0 (sine).
+    RotaryTable {
+        /// Cosine or sine.
+        function: RotaryFunction,
+        /// Rows.
+        positions: u32,
+        /// Columns that rotate.
+        dim: u32,
+        /// Frequencies.
+        frequencies: RotaryFrequencies,
+    },
+    /// The 32x32 matrix that exchanges adjacent columns and negates, repeated down the rows of the spec.
+    RotaryTransform,
+}
+
+/// A matrix of the checkpoint, `[out, in]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Matrix {
+    /// Tensor name; `{layer}` stands for the layer's number.
+    pub tensor: String,
+    /// `[out, in]` of the logical matrix (a packed ternary tensor stores a quarter of the rows).
+    pub shape: [u32; 2],
+    /// Rows `start..end` of it that are used.
+    pub rows: (u32, u32),
+    /// How its elements are read.
+    pub content: Content,
+    /// The output columns are heads to be reordered for adjacent-pair rotation (Hugging Face rotates halves).
+    pub rotate_pairs: bool,
+    /// The output columns are heads to be padded with zero columns.
+    pub heads: Option<HeadPadding>,
+    /// The input rows are heads to be padded with zero rows (the projection after attention).
+    pub input_heads: Option<HeadPadding>,
+}
+
+/// How a matrix's elements are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Content {
+    /// -1, 0 or 1; the scale is kept apart and enters through [`crate::Scalar`]s.
+    Ternary,
+    /// As stored.
+    Dense,
+}
+
+/// Heads widened with zeros.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeadPadding {
+    /// Heads.
+    pub heads: u32,
+    /// Elements of a head in the checkpoint.
+    pub from: u32,
+    /// Elements of a head on the card.
+    pub to: u32,
+}
+
+/// Function of a rotary table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RotaryFunction {
+    /// Cosine.
+    Cos,
+    /// Sine.
+    Sin,
+}
+
+/// Rotary frequencies: `theta^(-2i/dim)`, scaled.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RotaryFrequencies {
+    /// Base.
+    pub theta: f64,
+    /// Context extension.
+    pub scaling: RotaryScaling,
+}
+
+/// How frequencies are stretched for contexts longer than trained.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub enum RotaryScaling {
+    /// Not at all.
+    None,
+    /// All divided by `factor`.
+    Linear {
+        /// The divisor.
+        factor: f64,
+    },
+    /// Llama 3's: long wavelengths divided by `factor`, short ones kept, a smooth passage between.
+    Llama3 {
+        /// The divisor.
+        factor: f64,
+        /// Wavelengths above `original / low` are divided.
+        low: f64,
+        /// Wavelengths below `original / high` are kept.
+        high: f64,
+        /// Trained context.
+        original: u32,
+    },
+}
