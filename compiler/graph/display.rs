@@ -1,0 +1,127 @@
+//! Graphs as text for people: one line per node.
+
+use super::{ActivationQuant, Graph, Linear, Op, Operand, Phase, Section, Shape, Unary, Value, ValueType, WeightRef};
+use std::fmt;
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Phase::Decode { batch } => write!(f, "decode[{batch}]"),
+            Phase::Prefill { seq } => write!(f, "prefill[{seq}]"),
+        }
+    }
+}
+
+impl fmt::Display for ValueType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.shape {
+            Shape::Ids => write!(f, "ids[{}]", self.rows),
+            Shape::Features(width) => write!(f, "[{}, {width}]", self.rows),
+            Shape::Heads { heads, head_dim } => write!(f, "[{}, {heads} x {head_dim}]", self.rows),
+            Shape::Cache { kv_heads, context, head_dim } => {
+                write!(f, "cache[{}, {kv_heads} x {context} x {head_dim}]", self.rows)
+            }
+        }
+    }
+}
+
+impl fmt::Display for Unary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Unary::Relu => "relu",
+            Unary::Relu2 => "relu2",
+            Unary::Square => "square",
+            Unary::Silu => "silu",
+        })
+    }
+}
+
+impl fmt::Display for WeightRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        match self.rows {
+            Some((start, end)) => write!(f, "[{start}..{end}]"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn operand(name: &str, operand: &Operand) -> String {
+    let scaled = if operand.scale.is_one() { name.to_string() } else { format!("{name}*{}", operand.scale) };
+    operand.unary.iter().fold(scaled, |text, unary| format!("{unary}({text})"))
+}
+
+fn linear(linear: &Linear, input: &str) -> String {
+    let kind = if linear.is_ternary() { "bit_linear" } else { "linear" };
+    let mut text = format!("{kind}({input})");
+    for part in &linear.parts {
+        text.push_str(&format!(" {}", part.weight));
+        if !part.scale.is_one() {
+            text.push_str(&format!(" *{}", part.scale));
+        }
+    }
+    if linear.activations == ActivationQuant::Int8PerToken {
+        text.push_str(" int8");
+    }
+    if let Some(unary) = linear.unary {
+        text.push_str(&format!(" {unary}"));
+    }
+    text
+}
+
+fn describe(op: &Op, inputs: &[String]) -> String {
+    let list = inputs.join(", ");
+    match op {
+        Op::Tokens => "tokens".to_string(),
+        Op::Embedding { weight } => format!("embedding({list}) {weight}"),
+        Op::Carry => format!("carry({list})"),
+        Op::RmsNorm { gamma: Some(gamma), eps } => format!("rms_norm({list}) {gamma} eps={eps}"),
+        Op::RmsNorm { gamma: None, eps } => format!("rms_norm({list}) eps={eps}"),
+        Op::Quantize => format!("quantize({list})"),
+        Op::Dequantize { scale, power } => format!("dequantize({list}) *{scale} power={power}"),
+        Op::Linear(it) => linear(it, &list),
+        Op::SplitHeads { heads, kv_heads, .. } => format!("split_heads({list}) {heads}/{kv_heads}"),
+        Op::Rope(rope) => format!("rope({list}) theta={} dim={}", rope.theta, rope.dim),
+        Op::CacheUpdate { context } => format!("cache_update({list}) context={context}"),
+        Op::Attention { scale } => format!("attention({list}) scale={scale}"),
+        Op::MergeHeads => format!("merge_heads({list})"),
+        Op::Unary(unary) => format!("{unary}({list})"),
+        Op::Mul { a, b } => match inputs {
+            [left, right] => format!("mul({}, {})", operand(left, a), operand(right, b)),
+            _ => format!("mul({list})"),
+        },
+        Op::Add { b_scale } if b_scale.is_one() => format!("add({list})"),
+        Op::Add { b_scale } => format!("add({list}*{b_scale})"),
+        Op::LastToken => format!("last_token({list})"),
+        Op::Argmax => format!("argmax({list})"),
+    }
+}
+
+impl Graph {
+    /// A value's name: its node's, with the output's number when the node has several.
+    pub fn value_name(&self, value: Value) -> String {
+        let node = self.node(value.node);
+        if node.outputs.len() == 1 { node.name.clone() } else { format!("{}.{}", node.name, value.output) }
+    }
+}
+
+impl fmt::Display for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{} {}: {} layers, context {}", self.model, self.phase, self.layers, self.context)?;
+        for section in Section::ALL {
+            writeln!(f, "{}", format!("{section:?}").to_lowercase())?;
+            for id in self.order(section) {
+                let node = self.node(id);
+                let inputs: Vec<_> = self.inputs(id).into_iter().map(|v| self.value_name(v)).collect();
+                let types: Vec<_> = node.outputs.iter().map(ToString::to_string).collect();
+                writeln!(f, "  {:<16} = {:<60} : {}", node.name, describe(&node.op, &inputs), types.join(" "))?;
+            }
+        }
+        for (word, value) in [("carried", self.carried), ("result", self.result)] {
+            if let Some(value) = value {
+                writeln!(f, "{word} {}", self.value_name(value))?;
+            }
+        }
+        Ok(())
+    }
+}

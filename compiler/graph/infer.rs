@@ -1,0 +1,206 @@
+//! Output types of each operation, and what it refuses.
+
+use super::{Linear, Op, Phase, Shape, ValueType};
+
+/// Why an operation does not accept its inputs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: found {found}, expected {expected}")]
+pub struct TypeError {
+    /// The input at fault, counted from 0, when one is.
+    pub input: Option<usize>,
+    /// What is wrong.
+    pub what: String,
+    /// What was found.
+    pub found: String,
+    /// What would be right.
+    pub expected: String,
+}
+
+impl TypeError {
+    fn new(input: Option<usize>, what: impl Into<String>, found: impl ToString, expected: impl ToString) -> Self {
+        TypeError { input, what: what.into(), found: found.to_string(), expected: expected.to_string() }
+    }
+}
+
+type Result<T> = std::result::Result<T, TypeError>;
+
+fn features(inputs: &[ValueType], at: usize) -> Result<(usize, usize)> {
+    match inputs[at].shape {
+        Shape::Features(width) => Ok((inputs[at].rows, width)),
+        _ => Err(TypeError::new(Some(at), "a vector per row is needed", inputs[at], "[rows, width]")),
+    }
+}
+
+fn heads(inputs: &[ValueType], at: usize) -> Result<(usize, usize, usize)> {
+    match inputs[at].shape {
+        Shape::Heads { heads, head_dim } => Ok((inputs[at].rows, heads, head_dim)),
+        _ => Err(TypeError::new(Some(at), "heads are needed", inputs[at], "[rows, heads x head_dim]")),
+    }
+}
+
+fn same(inputs: &[ValueType]) -> Result<()> {
+    if inputs[0] == inputs[1] {
+        return Ok(());
+    }
+    Err(TypeError::new(Some(1), "both inputs must have one shape", inputs[1], inputs[0]))
+}
+
+fn width_is(input: usize, what: &str, found: usize, expected: usize) -> Result<()> {
+    if found == expected { Ok(()) } else { Err(TypeError::new(Some(input), what, found, expected)) }
+}
+
+fn weight_rank(shape: &[usize], rank: usize) -> Result<()> {
+    if shape.len() == rank && shape.iter().all(|&d| d > 0) {
+        return Ok(());
+    }
+    Err(TypeError::new(None, "weight shape", format!("{shape:?}"), format!("{rank} positive dimensions")))
+}
+
+impl Op {
+    /// The numbers of inputs this operation takes, as an inclusive range of which only the ends are legal.
+    pub fn arity(&self) -> (usize, usize) {
+        match self {
+            Op::Tokens => (0, 0),
+            Op::SplitHeads { .. } => (1, 3),
+            Op::Attention { .. } => (3, 3),
+            Op::Mul { .. } | Op::Add { .. } | Op::CacheUpdate { .. } | Op::Rope(_) | Op::Dequantize { .. } => (2, 2),
+            _ => (1, 1),
+        }
+    }
+
+    /// Types of the outputs for inputs of these types.
+    ///
+    /// # Errors
+    /// A [`TypeError`] naming the input that does not fit and what would.
+    pub fn infer(&self, phase: Phase, inputs: &[ValueType]) -> Result<Vec<ValueType>> {
+        let (least, most) = self.arity();
+        if inputs.len() != least && inputs.len() != most {
+            let expected = if least == most { least.to_string() } else { format!("{least} or {most}") };
+            return Err(TypeError::new(None, "number of inputs", inputs.len(), expected));
+        }
+        let one = |rows, shape| Ok(vec![ValueType { rows, shape }]);
+        match self {
+            Op::Tokens => one(phase.rows(), Shape::Ids),
+            Op::Embedding { weight } => {
+                weight_rank(&weight.shape, 2)?;
+                match inputs[0].shape {
+                    Shape::Ids => one(inputs[0].rows, Shape::Features(weight.shape[1])),
+                    _ => Err(TypeError::new(Some(0), "an embedding reads token ids", inputs[0], "ids")),
+                }
+            }
+            Op::Carry => features(inputs, 0).map(|_| inputs.to_vec()),
+            Op::RmsNorm { gamma, .. } => {
+                let (_, width) = features(inputs, 0)?;
+                if let Some(gamma) = gamma {
+                    weight_rank(&gamma.shape, 1)?;
+                    width_is(0, "the norm's weight and its input differ in width", width, gamma.shape[0])?;
+                }
+                Ok(inputs.to_vec())
+            }
+            Op::Quantize => {
+                let (rows, _) = features(inputs, 0)?;
+                Ok(vec![inputs[0], ValueType { rows, shape: Shape::Features(1) }])
+            }
+            Op::Dequantize { .. } => {
+                let (rows, _) = features(inputs, 0)?;
+                let factor = ValueType { rows, shape: Shape::Features(1) };
+                if inputs[1] != factor {
+                    return Err(TypeError::new(Some(1), "one factor per row is needed", inputs[1], factor));
+                }
+                Ok(vec![inputs[0]])
+            }
+            Op::Linear(linear) => infer_linear(linear, inputs),
+            Op::SplitHeads { heads, kv_heads, head_dim } => infer_split(*heads, *kv_heads, *head_dim, inputs),
+            Op::Rope(rope) => {
+                let (_, _, q_dim) = heads(inputs, 0)?;
+                let (_, _, k_dim) = heads(inputs, 1)?;
+                width_is(1, "queries and keys differ in head_dim", k_dim, q_dim)?;
+                if rope.dim == 0 || rope.dim % 2 != 0 || rope.dim > q_dim {
+                    let expected = format!("an even number from 2 to head_dim = {q_dim}");
+                    return Err(TypeError::new(None, "rotated dimensions", rope.dim, expected));
+                }
+                Ok(inputs.to_vec())
+            }
+            Op::CacheUpdate { context } => {
+                let (_, kv_heads, head_dim) = heads(inputs, 0)?;
+                heads(inputs, 1)?;
+                same(inputs)?;
+                let cache =
+                    ValueType { rows: phase.users(), shape: Shape::Cache { kv_heads, context: *context, head_dim } };
+                Ok(vec![cache, cache])
+            }
+            Op::Attention { .. } => infer_attention(inputs),
+            Op::MergeHeads => {
+                let (rows, heads, head_dim) = heads(inputs, 0)?;
+                one(rows, Shape::Features(heads * head_dim))
+            }
+            Op::Unary(_) => Ok(inputs.to_vec()),
+            Op::Mul { .. } | Op::Add { .. } => {
+                features(inputs, 0)?;
+                same(inputs)?;
+                Ok(vec![inputs[0]])
+            }
+            Op::LastToken => one(1, inputs[0].shape),
+            Op::Argmax => features(inputs, 0).map(|(rows, _)| vec![ValueType { rows, shape: Shape::Ids }]),
+        }
+    }
+}
+
+fn infer_linear(linear: &Linear, inputs: &[ValueType]) -> Result<Vec<ValueType>> {
+    let (rows, width) = features(inputs, 0)?;
+    let ternary = linear.parts.first().map(|p| p.weight.encoding.is_ternary());
+    if ternary.is_none() {
+        return Err(TypeError::new(None, "weights of a projection", 0, "at least 1"));
+    }
+    for part in &linear.parts {
+        weight_rank(&part.weight.shape, 2)?;
+        width_is(0, "the projection's input and its weight's columns differ", width, part.weight.shape[1])?;
+        if Some(part.weight.encoding.is_ternary()) != ternary {
+            return Err(TypeError::new(None, "weights of one projection", "ternary and dense", "one kind"));
+        }
+    }
+    Ok(vec![ValueType { rows, shape: Shape::Features(linear.out_width()) }])
+}
+
+fn infer_split(heads: usize, kv_heads: usize, head_dim: usize, inputs: &[ValueType]) -> Result<Vec<ValueType>> {
+    if kv_heads == 0 || head_dim == 0 || heads == 0 || !heads.is_multiple_of(kv_heads) {
+        let expected = "positive heads that the KV heads divide";
+        return Err(TypeError::new(
+            None,
+            "heads, kv_heads, head_dim",
+            format!("{heads}, {kv_heads}, {head_dim}"),
+            expected,
+        ));
+    }
+    let (rows, width) = features(inputs, 0)?;
+    if inputs.len() == 1 {
+        width_is(0, "q, k and v side by side do not split into the heads", width, (heads + 2 * kv_heads) * head_dim)?;
+    } else {
+        for (at, count) in [heads, kv_heads, kv_heads].into_iter().enumerate() {
+            let (its_rows, its_width) = features(inputs, at)?;
+            width_is(at, "rows of q, k and v differ", its_rows, rows)?;
+            width_is(at, "the projection does not split into its heads", its_width, count * head_dim)?;
+        }
+    }
+    let value = |heads| ValueType { rows, shape: Shape::Heads { heads, head_dim } };
+    Ok(vec![value(heads), value(kv_heads), value(kv_heads)])
+}
+
+fn infer_attention(inputs: &[ValueType]) -> Result<Vec<ValueType>> {
+    let (_, heads, head_dim) = heads(inputs, 0)?;
+    for (at, input) in inputs.iter().enumerate().skip(1) {
+        let Shape::Cache { kv_heads, head_dim: cached, .. } = input.shape else {
+            return Err(TypeError::new(Some(at), "attention reads a cache", input, "the output of a cache update"));
+        };
+        width_is(at, "queries and cache differ in head_dim", cached, head_dim)?;
+        if kv_heads == 0 || heads % kv_heads != 0 {
+            return Err(TypeError::new(
+                Some(at),
+                "query heads per KV head",
+                format!("{heads}/{kv_heads}"),
+                "a whole number",
+            ));
+        }
+    }
+    Ok(vec![inputs[0]])
+}

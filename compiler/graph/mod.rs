@@ -1,0 +1,406 @@
+//! The logical graph of one phase: operations and values, no device words.
+//!
+//! A [`Graph`] is a directed acyclic graph in three sections: the prologue runs once, the layer is one instance of the decoder layer
+//! and runs `layers` times, the epilogue runs once. One value is carried around the layer loop, the residual stream: inside the layer
+//! it is the output of the one [`Op::Carry`] node, at its end it is [`Graph::carried`], which the epilogue reads after the last layer.
+//!
+//! Invariants, checked by [`Graph::check`]:
+//! - names are unique; every input of a node is fed by exactly one edge; types are those [`Op::infer`] gives;
+//! - the prologue reads the prologue; the layer reads the layer, except that `Carry` reads the prologue; the epilogue reads the
+//!   epilogue and `carried`;
+//! - `{layer}` occurs in the weight names of the layer and of nothing else;
+//! - every output is read by someone, or is `carried`, the result, or a cache.
+
+mod check;
+mod display;
+mod infer;
+mod op;
+mod scalar;
+
+pub use check::GraphError;
+pub use infer::TypeError;
+pub use op::{
+    ActivationQuant, Encoding, Linear, Op, Operand, Part, Role, Rope, RopeScaling, ScaleConvention, Shape, Unary,
+    ValueType, WeightRef,
+};
+pub use scalar::{Factor, Scalar, resolve};
+
+use petgraph::Direction;
+use petgraph::stable_graph::{NodeIndex, StableDiGraph};
+use petgraph::visit::EdgeRef;
+
+/// Identifies a node for as long as it is in the graph; removing others does not change it.
+pub type NodeId = NodeIndex<u32>;
+
+/// What a graph is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub enum Phase {
+    /// One token for each of `batch` users.
+    Decode {
+        /// Users.
+        batch: usize,
+    },
+    /// `seq` tokens of one user, from position 0.
+    Prefill {
+        /// Tokens.
+        seq: usize,
+    },
+}
+
+impl Phase {
+    /// Rows of a value: one per token processed.
+    pub fn rows(self) -> usize {
+        match self {
+            Phase::Decode { batch } => batch,
+            Phase::Prefill { seq } => seq,
+        }
+    }
+
+    /// Users served.
+    pub fn users(self) -> usize {
+        match self {
+            Phase::Decode { batch } => batch,
+            Phase::Prefill { .. } => 1,
+        }
+    }
+}
+
+/// When a node runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Section {
+    /// Once, before the layers.
+    Prologue,
+    /// Once per layer.
+    Layer,
+    /// Once, after the layers.
+    Epilogue,
+}
+
+impl Section {
+    /// All sections in the order they run.
+    pub const ALL: [Section; 3] = [Section::Prologue, Section::Layer, Section::Epilogue];
+}
+
+/// An operation in the graph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Node {
+    /// Unique, for people: `attn.qkv`.
+    pub name: String,
+    /// When it runs.
+    pub section: Section,
+    /// What it is to the model.
+    pub role: Role,
+    /// What it computes.
+    pub op: Op,
+    /// Types of its outputs.
+    pub outputs: Vec<ValueType>,
+}
+
+/// An edge: which output of the source feeds which input of the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edge {
+    /// Output of the source, counted from 0.
+    pub output: usize,
+    /// Input of the target, counted from 0.
+    pub input: usize,
+}
+
+/// A value: one output of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Value {
+    /// The node that makes it.
+    pub node: NodeId,
+    /// Which of its outputs, counted from 0.
+    pub output: usize,
+}
+
+impl From<NodeId> for Value {
+    /// The first output of a node.
+    fn from(node: NodeId) -> Self {
+        Value { node, output: 0 }
+    }
+}
+
+/// A reader of a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Use {
+    /// The node that reads it.
+    pub node: NodeId,
+    /// As which of its inputs, counted from 0.
+    pub input: usize,
+}
+
+/// The logical graph of one phase of one model.
+#[derive(Debug, Clone)]
+pub struct Graph {
+    /// The model's name.
+    pub model: String,
+    /// What the graph is for.
+    pub phase: Phase,
+    /// How often the layer section runs; at least 1.
+    pub layers: usize,
+    /// Positions the KV caches hold.
+    pub context: usize,
+    nodes: StableDiGraph<Node, Edge>,
+    carried: Option<Value>,
+    result: Option<Value>,
+}
+
+impl Graph {
+    /// A graph without nodes.
+    pub fn new(model: impl Into<String>, phase: Phase, layers: usize, context: usize) -> Self {
+        Graph { model: model.into(), phase, layers, context, nodes: StableDiGraph::new(), carried: None, result: None }
+    }
+
+    /// Adds a node fed by `inputs`; its output types follow from them.
+    ///
+    /// # Errors
+    /// When the operation does not accept inputs of these types.
+    pub fn add(
+        &mut self,
+        name: &str,
+        section: Section,
+        role: Role,
+        op: Op,
+        inputs: &[Value],
+    ) -> Result<NodeId, TypeError> {
+        let types: Vec<_> = inputs.iter().map(|&v| self.value_type(v)).collect();
+        let outputs = op.infer(self.phase, &types)?;
+        let node = self.nodes.add_node(Node { name: name.to_string(), section, role, op, outputs });
+        for (input, value) in inputs.iter().enumerate() {
+            self.nodes.add_edge(value.node, node, Edge { output: value.output, input });
+        }
+        Ok(node)
+    }
+
+    /// A node by its identity.
+    ///
+    /// # Panics
+    /// When the node was removed; identities come from the graph, so that is a defect of the caller.
+    pub fn node(&self, node: NodeId) -> &Node {
+        &self.nodes[node]
+    }
+
+    /// A node, to change its operation. Changing what [`Op::infer`] answers makes [`Graph::check`] fail.
+    ///
+    /// # Panics
+    /// When the node was removed.
+    pub fn node_mut(&mut self, node: NodeId) -> &mut Node {
+        &mut self.nodes[node]
+    }
+
+    /// Type of a value.
+    ///
+    /// # Panics
+    /// When the node was removed or has no such output.
+    pub fn value_type(&self, value: Value) -> ValueType {
+        self.nodes[value.node].outputs[value.output]
+    }
+
+    /// The residual stream at the end of a layer, once set.
+    pub fn carried(&self) -> Option<Value> {
+        self.carried
+    }
+
+    /// Names the residual stream at the end of a layer.
+    pub fn set_carried(&mut self, value: Value) {
+        self.carried = Some(value);
+    }
+
+    /// What the phase computes, once set: the next token ids.
+    pub fn result(&self) -> Option<Value> {
+        self.result
+    }
+
+    /// Names what the phase computes.
+    pub fn set_result(&mut self, value: Value) {
+        self.result = Some(value);
+    }
+
+    /// All nodes, by identity.
+    pub fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
+        self.nodes.node_indices()
+    }
+
+    /// The node of this name.
+    pub fn find(&self, name: &str) -> Option<NodeId> {
+        self.nodes.node_indices().find(|&n| self.nodes[n].name == name)
+    }
+
+    /// What feeds each input of a node, in input order.
+    pub fn inputs(&self, node: NodeId) -> Vec<Value> {
+        let mut edges: Vec<_> = self
+            .nodes
+            .edges_directed(node, Direction::Incoming)
+            .map(|e| (e.weight().input, Value { node: e.source(), output: e.weight().output }))
+            .collect();
+        edges.sort_unstable();
+        edges.into_iter().map(|(_, value)| value).collect()
+    }
+
+    /// Who reads a value, ordered by node identity and input. The loop's back edge and the phase's result are no readers.
+    pub fn users(&self, value: Value) -> Vec<Use> {
+        let edges = self.nodes.edges_directed(value.node, Direction::Outgoing);
+        let mut users: Vec<_> = edges
+            .filter(|e| e.weight().output == value.output)
+            .map(|e| Use { node: e.target(), input: e.weight().input })
+            .collect();
+        users.sort_unstable();
+        users
+    }
+
+    /// The one reader of a value, if it has exactly one and is neither carried nor the result.
+    pub fn only_user(&self, value: Value) -> Option<Use> {
+        if self.carried == Some(value) || self.result == Some(value) {
+            return None;
+        }
+        match self.users(value).as_slice() {
+            [only] => Some(*only),
+            _ => None,
+        }
+    }
+
+    /// Nodes of a section so that each follows what it reads; among the ready ones the smallest identity comes first, so an
+    /// imported graph keeps the order of the model's text.
+    pub fn order(&self, section: Section) -> Vec<NodeId> {
+        let members: Vec<_> = self.nodes.node_indices().filter(|&n| self.nodes[n].section == section).collect();
+        let mut waiting = std::collections::BTreeMap::new();
+        let mut ready = std::collections::BTreeSet::new();
+        for &node in &members {
+            let count = self
+                .nodes
+                .edges_directed(node, Direction::Incoming)
+                .filter(|e| self.nodes[e.source()].section == section)
+                .count();
+            waiting.insert(node, count);
+            if count == 0 {
+                ready.insert(node);
+            }
+        }
+        let mut order = Vec::with_capacity(members.len());
+        while let Some(node) = ready.pop_first() {
+            order.push(node);
+            for edge in self.nodes.edges_directed(node, Direction::Outgoing) {
+                if let Some(count) = waiting.get_mut(&edge.target()) {
+                    *count -= 1;
+                    if *count == 0 {
+                        ready.insert(edge.target());
+                    }
+                }
+            }
+        }
+        order
+    }
+
+    /// The last node of `order` that reads `value`, or none when nobody in it does.
+    pub fn last_use(&self, value: Value, order: &[NodeId]) -> Option<NodeId> {
+        let users = self.users(value);
+        order.iter().rev().copied().find(|n| users.iter().any(|u| u.node == *n))
+    }
+
+    /// Feeds an input of a node from another value, in place of what fed it.
+    pub fn redirect(&mut self, user: Use, to: Value) {
+        let old: Vec<_> = self
+            .nodes
+            .edges_directed(user.node, Direction::Incoming)
+            .filter(|e| e.weight().input == user.input)
+            .map(|e| e.id())
+            .collect();
+        for edge in old {
+            self.nodes.remove_edge(edge);
+        }
+        self.nodes.add_edge(to.node, user.node, Edge { output: to.output, input: user.input });
+    }
+
+    /// Lets every reader of `from` read `to` instead, the loop's back edge and the result included.
+    pub fn replace(&mut self, from: Value, to: Value) {
+        for user in self.users(from) {
+            if user.node != to.node {
+                self.redirect(user, to);
+            }
+        }
+        for named in [&mut self.carried, &mut self.result] {
+            if *named == Some(from) {
+                *named = Some(to);
+            }
+        }
+    }
+
+    /// Removes a node that nobody reads. Readers left behind make [`Graph::check`] fail.
+    pub fn remove(&mut self, node: NodeId) -> Option<Node> {
+        self.nodes.remove_node(node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small() -> Graph {
+        let mut g = Graph::new("m", Phase::Decode { batch: 2 }, 3, 32);
+        let table = WeightRef { name: "e".into(), rows: None, shape: vec![10, 4], encoding: Encoding::Dense };
+        let tokens = g.add("tokens", Section::Prologue, Role::Data, Op::Tokens, &[]).unwrap();
+        let embed = g
+            .add("embed", Section::Prologue, Role::Embedding, Op::Embedding { weight: table.clone() }, &[tokens.into()])
+            .unwrap();
+        let x = g.add("x", Section::Layer, Role::Data, Op::Carry, &[embed.into()]).unwrap();
+        let norm = Op::RmsNorm { gamma: None, eps: Scalar::number(1e-5) };
+        let h = g.add("norm", Section::Layer, Role::Norm, norm, &[x.into()]).unwrap();
+        let y = g
+            .add("sum", Section::Layer, Role::Residual, Op::Add { b_scale: Scalar::ONE }, &[x.into(), h.into()])
+            .unwrap();
+        let head = Part { weight: table, scale: Scalar::ONE };
+        let head = Op::Linear(Linear { parts: vec![head], activations: ActivationQuant::None, unary: None });
+        let logits = g.add("head", Section::Epilogue, Role::LmHead, head, &[y.into()]).unwrap();
+        let next = g.add("next", Section::Epilogue, Role::Data, Op::Argmax, &[logits.into()]).unwrap();
+        g.set_carried(y.into());
+        g.set_result(next.into());
+        g
+    }
+
+    #[test]
+    fn a_sound_graph_passes_and_reads_well() {
+        let g = small();
+        assert_eq!(g.check(), Ok(()));
+        let text = g.to_string();
+        assert!(text.contains("sum              = add(x, norm)"), "{text}");
+    }
+
+    #[test]
+    fn users_inputs_and_last_use_agree() {
+        let g = small();
+        let x: Value = g.find("x").unwrap().into();
+        let order = g.order(Section::Layer);
+        assert_eq!(g.users(x).len(), 2);
+        assert_eq!(g.last_use(x, &order), g.find("sum"));
+        assert_eq!(g.inputs(g.find("sum").unwrap())[0], x);
+        assert_eq!(g.only_user(g.carried().unwrap()), None);
+    }
+
+    #[test]
+    fn each_broken_invariant_is_named() {
+        let mut g = small();
+        let sum = g.find("sum").unwrap();
+        g.redirect(Use { node: g.find("head").unwrap(), input: 0 }, g.find("x").unwrap().into());
+        assert!(matches!(g.check().unwrap_err()[..], [GraphError::CrossSection { .. }]));
+        let mut g = small();
+        g.node_mut(sum).name = "x".into();
+        assert_eq!(g.check(), Err(vec![GraphError::DuplicateName("x".into())]));
+        let mut g = small();
+        g.remove(sum);
+        let errors = g.check().unwrap_err();
+        assert!(errors.iter().any(|e| matches!(e, GraphError::Ends(_))), "{errors:?}");
+        let mut g = small();
+        g.node_mut(sum).outputs[0].rows = 1;
+        assert!(g.check().unwrap_err().contains(&GraphError::StaleType("sum".into())));
+    }
+
+    #[test]
+    fn an_operation_refuses_what_does_not_fit_and_says_what_would() {
+        let mut g = small();
+        let x: Value = g.find("x").unwrap().into();
+        let split = Op::SplitHeads { heads: 2, kv_heads: 1, head_dim: 2 };
+        let error = g.add("split", Section::Layer, Role::Data, split, &[x]).unwrap_err();
+        assert_eq!(error.to_string(), "q, k and v side by side do not split into the heads: found 4, expected 8");
+    }
+}

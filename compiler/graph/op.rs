@@ -1,0 +1,314 @@
+//! Logical operations: what a BitNet or Llama decoder computes, with no word of a device.
+//!
+//! Every operation's inputs and outputs are listed beside it as `inputs -> outputs`. Types are [`ValueType`]s: a number of rows (the
+//! batch in decode, the sequence in prefill) of a [`Shape`]. Positions are implied: row `r` of a decode graph belongs to user `r` at
+//! that user's position, row `r` of a prefill graph is position `r` of one user.
+
+use super::Scalar;
+
+/// Where a value's numbers stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ValueType {
+    /// Rows: users in decode, tokens in prefill, 1 after [`Op::LastToken`]; for a cache, the users it serves.
+    pub rows: usize,
+    /// What one row holds.
+    pub shape: Shape,
+}
+
+/// What one row of a value holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// A token id.
+    Ids,
+    /// A vector of this many numbers.
+    Features(usize),
+    /// `heads` vectors of `head_dim` numbers.
+    Heads {
+        /// Heads in this value.
+        heads: usize,
+        /// Numbers per head.
+        head_dim: usize,
+    },
+    /// One user's key or value cache: `[kv_heads, context, head_dim]`.
+    Cache {
+        /// Key/value heads.
+        kv_heads: usize,
+        /// Positions the cache holds.
+        context: usize,
+        /// Numbers per head.
+        head_dim: usize,
+    },
+}
+
+/// How a weight tensor is stored, hence what its loader does and whether it has an output scale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum Encoding {
+    /// Numbers of a float type, used as they are.
+    Dense,
+    /// Four ternary rows per stored uint8 row; a tensor `<name>_scale` of one number holds the scale.
+    Packed(ScaleConvention),
+    /// Float master weights, quantised when loaded: scale `max(mean|w|, 1e-5)`, values `clamp(round(w/scale), -1, 1)`.
+    Absmean,
+}
+
+/// What a packed checkpoint's `weight_scale` does to the matrix product.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum ScaleConvention {
+    /// It multiplies it (Hugging Face's `autobitlinear`).
+    Multiplies,
+    /// It divides it (Hugging Face's `bitlinear`).
+    Divides,
+}
+
+impl Encoding {
+    /// Whether the loaded matrix holds only -1, 0 and 1.
+    pub fn is_ternary(self) -> bool {
+        !matches!(self, Encoding::Dense)
+    }
+}
+
+/// A weight tensor of the checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct WeightRef {
+    /// Tensor name, `{layer}` standing for the layer index.
+    pub name: String,
+    /// Rows `[start, end)` of the stored tensor this weight is; the whole tensor when absent. Checkpoints of some families store fused
+    /// projections.
+    pub rows: Option<(usize, usize)>,
+    /// Logical shape: `[out, in]` of a projection, `[vocab, width]` of an embedding, `[n]` of a norm.
+    pub shape: Vec<usize>,
+    /// How it is stored.
+    pub encoding: Encoding,
+}
+
+/// One column block of a projection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// The matrix, `[out, in]`.
+    pub weight: WeightRef,
+    /// What multiplies this block's columns of the product. Starts as the weight's own scale (1 when dense); folding moves it elsewhere.
+    pub scale: Scalar,
+}
+
+/// What a projection does to its input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum ActivationQuant {
+    /// Nothing.
+    None,
+    /// Rounds it to 8-bit integers by row: `q = clamp(round(x * 127/m), -128, 127)`, `m = max(max|x|, 1e-5)`; the product is multiplied
+    /// by `m/127`. Rounding is half to even.
+    Int8PerToken,
+}
+
+/// A function of one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+pub enum Unary {
+    /// `max(x, 0)`
+    Relu,
+    /// `max(x, 0)^2`
+    Relu2,
+    /// `x^2`
+    Square,
+    /// `x / (1 + exp(-x))`
+    Silu,
+}
+
+/// An operand of a [`Op::Mul`]: what is applied to the value before multiplying, `unary(scale * x)`, unaries in order.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Operand {
+    /// Multiplies the value first.
+    pub scale: Scalar,
+    /// Applied next, first to last.
+    pub unary: Vec<Unary>,
+}
+
+impl Operand {
+    /// The value as it is.
+    pub const PLAIN: Operand = Operand { scale: Scalar::ONE, unary: Vec::new() };
+}
+
+/// How rotary frequencies are stretched for long contexts.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub enum RopeScaling {
+    /// Not at all.
+    None,
+    /// Every frequency divided by `factor`.
+    Linear {
+        /// The divisor.
+        factor: f64,
+    },
+    /// Llama 3.1's rule: wavelengths above `original_context / low_freq_factor` are stretched by `factor`, those below
+    /// `original_context / high_freq_factor` are not, those between are interpolated.
+    Llama3 {
+        /// Stretch of the long wavelengths.
+        factor: f64,
+        /// Bounds the long wavelengths.
+        low_freq_factor: f64,
+        /// Bounds the short wavelengths.
+        high_freq_factor: f64,
+        /// Context of the original training.
+        original_context: usize,
+    },
+    /// Phi-3's rule: frequency `i` divided by `short[i]` while the context is at most `original_context`, by `long[i]` beyond; cosines
+    /// and sines multiplied by `attention_factor`.
+    LongRope {
+        /// Divisors for a short context, one per frequency.
+        short: Vec<f64>,
+        /// Divisors for a long context.
+        long: Vec<f64>,
+        /// Context of the original training.
+        original_context: usize,
+        /// Multiplies cosines and sines.
+        attention_factor: f64,
+    },
+}
+
+/// Rotary embedding parameters. Pairs are halves apart (`i`, `i + dim/2`), Hugging Face's order.
+#[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Rope {
+    /// Base of the frequencies `theta^(-2i/dim)`.
+    pub theta: f64,
+    /// Leading numbers of each head that are rotated; even, at most head_dim.
+    pub dim: usize,
+    /// Long-context rule.
+    pub scaling: RopeScaling,
+}
+
+/// A projection, ternary or dense: `y = unary(concat_columns(scale_p * (x @ W_p^T)))`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Linear {
+    /// Column blocks in order; all of one encoding kind and one input width.
+    pub parts: Vec<Part>,
+    /// What is done to the input, and undone in the output. [`ActivationQuant::None`] when the graph has explicit
+    /// [`Op::Quantize`] and [`Op::Dequantize`] nodes.
+    pub activations: ActivationQuant,
+    /// Applied to the output last.
+    pub unary: Option<Unary>,
+}
+
+impl Linear {
+    /// Input width K.
+    pub fn in_width(&self) -> usize {
+        self.parts.first().and_then(|p| p.weight.shape.get(1)).copied().unwrap_or(0)
+    }
+
+    /// Output width N, all parts together.
+    pub fn out_width(&self) -> usize {
+        self.parts.iter().filter_map(|p| p.weight.shape.first()).sum()
+    }
+
+    /// Whether every part is ternary.
+    pub fn is_ternary(&self) -> bool {
+        self.parts.iter().all(|p| p.weight.encoding.is_ternary())
+    }
+}
+
+/// A logical operation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Op {
+    /// `-> ids`: the tokens to process.
+    Tokens,
+    /// `ids -> features`: rows of a table.
+    Embedding {
+        /// `[vocab, width]`.
+        weight: WeightRef,
+    },
+    /// `initial -> features`: the residual stream at the start of a layer: `initial` in the first layer, [`super::Graph::carried`] of
+    /// the layer before in the others.
+    Carry,
+    /// `features -> features`: `x / sqrt(mean(x^2) + eps) * gamma`.
+    RmsNorm {
+        /// `[width]`.
+        gamma: Option<WeightRef>,
+        /// Added to the mean square.
+        eps: Scalar,
+    },
+    /// `features[K] -> features[K] integers, features[1]`: 8-bit integers by row and the row's `m = max(max|x|, 1e-5)`.
+    Quantize,
+    /// `features[N], features[1] -> features[N]`: `scale * y * (m/127)^power`.
+    Dequantize {
+        /// A constant that rides along free of charge.
+        scale: Scalar,
+        /// Power of the row's factor; 1 unless dequantisations were merged.
+        power: i32,
+    },
+    /// `features[K] -> features[N]`.
+    Linear(Linear),
+    /// `features -> q heads, k heads, v heads` (one input: q, k and v side by side) or `q, k, v features -> heads` (three inputs).
+    SplitHeads {
+        /// Query heads.
+        heads: usize,
+        /// Key/value heads; divides `heads`.
+        kv_heads: usize,
+        /// Numbers per head.
+        head_dim: usize,
+    },
+    /// `q, k -> q, k`, both heads.
+    Rope(Rope),
+    /// `k, v -> K, V`: writes the rows at their positions; the caches hold every position up to and including them.
+    CacheUpdate {
+        /// Positions the cache holds.
+        context: usize,
+    },
+    /// `q, K, V -> heads`: causal softmax attention, query head `h` reading key/value head `h / (heads / kv_heads)`.
+    Attention {
+        /// Multiplies the products of queries and keys.
+        scale: Scalar,
+    },
+    /// `heads -> features`.
+    MergeHeads,
+    /// `x -> x`.
+    Unary(Unary),
+    /// `a, b -> a * b` after each operand's own [`Operand`].
+    Mul {
+        /// What is done to the first input.
+        a: Operand,
+        /// What is done to the second input.
+        b: Operand,
+    },
+    /// `a, b -> a + b_scale * b`: `a` is the residual stream.
+    Add {
+        /// Multiplies the second input.
+        b_scale: Scalar,
+    },
+    /// `rows -> one row`: the last real token's. Prefill only.
+    LastToken,
+    /// `features -> ids`: the index of the largest, the first among equals.
+    Argmax,
+}
+
+/// What a node is to the model: the key of precision policies and overrides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Embedding table.
+    Embedding,
+    /// Any norm.
+    Norm,
+    /// Query, key and value projections.
+    Qkv,
+    /// Rotary embedding.
+    Rope,
+    /// Cache writes.
+    Cache,
+    /// Attention proper.
+    Sdpa,
+    /// Attention's output projection.
+    O,
+    /// MLP gate projection (FF1).
+    Gate,
+    /// MLP up projection (FF3).
+    Up,
+    /// MLP down projection (FF2).
+    Down,
+    /// Product of gate and up.
+    Product,
+    /// Residual additions.
+    Residual,
+    /// LM head.
+    LmHead,
+    /// Activation quantisation and dequantisation.
+    Quant,
+    /// What moves data without computing: tokens, head splits, slices, argmax.
+    Data,
+}
