@@ -2,8 +2,17 @@
 //!
 //! [`check`] answers for one call what TT-NN would: the outputs it returns and the L1 it takes, or why it refuses. The compiler asks it
 //! of every candidate, [`crate::verify()`] of every step of a plan; the oracle test asks the real library the same questions.
+//!
+//! A rule never calls legal what TT-NN refuses. Where it is stricter than TT-NN, its docstring says so. Rules answer in microseconds:
+//! strings are only made of constraints that are broken.
 
 use thiserror::Error;
+
+mod checks;
+mod placement;
+
+pub use checks::{Checks, operands};
+pub use placement::require_placement;
 
 use crate::{Card, Op, TensorSpec};
 
@@ -39,11 +48,32 @@ pub struct Violation {
     pub hint: String,
 }
 
+/// What a rule answers.
+pub type Answer = Result<Outcome, Vec<Violation>>;
+
 /// What TT-NN answers to `op` with operands of these specs (in the order of [`Op::operands`]) on `card`.
 ///
 /// # Errors
 /// Every constraint the call breaks.
-pub fn check(op: &Op, operands: &[&TensorSpec], card: &Card) -> Result<Outcome, Vec<Violation>> {
-    let _ = (op, operands, card);
-    Err(Vec::new())
+pub fn check(op: &Op, operands: &[&TensorSpec], card: &Card) -> Answer {
+    let outcome = dispatch(op, operands, card)?;
+    let end = card.l1.base + outcome.circular_buffers;
+    if end > card.l1.end {
+        return Err(vec![Violation {
+            what: format!(
+                "Statically allocated circular buffers on core range grow to {end} B which is beyond max L1 size of {} B",
+                card.l1.end
+            ),
+            hint: "smaller blocks, more cores, or narrower data types".into(),
+        }]);
+    }
+    Ok(outcome)
+}
+
+fn dispatch(op: &Op, operands: &[&TensorSpec], card: &Card) -> Answer {
+    let _ = (operands, card);
+    match op {
+        Op::Deallocate(_) => Ok(Outcome::default()),
+        other => Err(vec![Violation { what: format!("no rule for ttnn.{}", other.call()), hint: String::new() }]),
+    }
 }
