@@ -28,30 +28,33 @@ pub enum Source {
     Columns(Vec<Matrix>),
     /// A checkpoint matrix as it is, `[rows, columns]`: the embedding table.
     Rows(Matrix),
-    /// A norm's vector `[n]`, laid out as `[1,1,n/32,32]`, times `factor`.
+    /// A norm's vector `[n]`, laid out as `[1,1,n/32,32]` row-major, times `factor`.
     Vector {
         /// Tensor name; `{layer}` stands for the layer's number.
         tensor: String,
-        /// Elements.
+        /// Elements in the checkpoint.
         len: u32,
-        /// Zero columns TT-NN needs inside, as in [`Matrix::heads`].
+        /// Zero elements TT-NN needs inside, as in [`Matrix::heads`].
         heads: Option<HeadPadding>,
+        /// Multiplies every element: makes up for zero columns that the norm's mean counts.
+        factor: f64,
     },
     /// A norm without weight: `len` ones.
     Ones {
         /// Elements.
         len: u32,
     },
-    /// Cosine or sine table `[positions, head_dim]`: each frequency twice in adjacent columns; columns past the rotated ones hold 1 (cosine) or 0 (sine).
+    /// Cosine or sine table `[positions, head_dim]`: each frequency twice in adjacent columns; columns past
+    /// the rotated ones hold 1 (cosine) or 0 (sine).
     RotaryTable {
         /// Cosine or sine.
         function: RotaryFunction,
         /// Rows.
         positions: u32,
-        /// Columns that rotate.
-        dim: u32,
-        /// Frequencies.
-        frequencies: RotaryFrequencies,
+        /// Radians per position of each pair, `dim/2` of them.
+        frequencies: Vec<f64>,
+        /// Multiplies the rotated columns.
+        amplitude: f64,
     },
     /// The 32x32 matrix that exchanges adjacent columns and negates, repeated down the rows of the spec.
     RotaryTransform,
@@ -63,10 +66,10 @@ pub enum Source {
 pub struct Matrix {
     /// Tensor name; `{layer}` stands for the layer's number.
     pub tensor: String,
-    /// `[out, in]` of the logical matrix (a packed ternary tensor stores a quarter of the rows).
+    /// `[out, in]` of the part used (a packed ternary tensor stores a quarter of the rows).
     pub shape: [u32; 2],
-    /// Rows `start..end` of it that are used.
-    pub rows: (u32, u32),
+    /// Logical rows `start..end` of the stored tensor that are used; `None` for all of them.
+    pub rows: Option<(u32, u32)>,
     /// How its elements are read.
     pub content: Content,
     /// The output columns are heads to be reordered for adjacent-pair rotation (Hugging Face rotates halves).
@@ -80,8 +83,14 @@ pub struct Matrix {
 /// How a matrix's elements are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Content {
-    /// -1, 0 or 1; the scale is kept apart and enters through [`crate::Scalar`]s.
-    Ternary,
+    /// -1, 0 or 1, four rows to a stored `uint8` row. The scale is kept apart and enters through [`crate::Scalar`]s: the tensor
+    /// `<tensor>_scale` (its name with `_scale` for the last `weight`'s end: `...weight_scale`), or its inverse when `divides`.
+    Packed {
+        /// The stored scale divides the product instead of multiplying it.
+        divides: bool,
+    },
+    /// Float master weights: scale `max(mean|w|, 1e-5)`, values `clamp(round(w / scale), -1, 1)`.
+    Absmean,
     /// As stored.
     Dense,
 }
@@ -105,37 +114,4 @@ pub enum RotaryFunction {
     Cos,
     /// Sine.
     Sin,
-}
-
-/// Rotary frequencies: `theta^(-2i/dim)`, scaled.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RotaryFrequencies {
-    /// Base.
-    pub theta: f64,
-    /// Context extension.
-    pub scaling: RotaryScaling,
-}
-
-/// How frequencies are stretched for contexts longer than trained.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub enum RotaryScaling {
-    /// Not at all.
-    None,
-    /// All divided by `factor`.
-    Linear {
-        /// The divisor.
-        factor: f64,
-    },
-    /// Llama 3's: long wavelengths divided by `factor`, short ones kept, a smooth passage between.
-    Llama3 {
-        /// The divisor.
-        factor: f64,
-        /// Wavelengths above `original / low` are divided.
-        low: f64,
-        /// Wavelengths below `original / high` are kept.
-        high: f64,
-        /// Trained context.
-        original: u32,
-    },
 }
