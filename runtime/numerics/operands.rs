@@ -1,0 +1,187 @@
+//! Matmul operands, decoded once for the vectorised MVMUL.
+//!
+//! The activation (in0, SrcB) is decoded whole; a weight tile (in1, SrcA) is decoded when its turn comes.
+//! A zero has exponent [`ZERO`]: far below every other, so that it is never the largest of its group and
+//! is shifted out of every sum.
+
+use half::bf16;
+use rayon::prelude::*;
+
+use crate::error::{NumericsError, check_len};
+use crate::format::TILE;
+use crate::mvmul::Src;
+use crate::tiled::TiledView;
+use crate::unpack::unpack_row;
+
+/// Stands for the exponent of a value that reads as zero.
+pub(crate) const ZERO: i16 = -1024;
+
+/// One activation: the bits of phases 0 and 1, and of phases 2 and 3, each doubled (the kernel rounds with
+/// one more bit than it keeps); the exponent; 0 or -1 for the sign.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Activation {
+    pub high: i16,
+    pub low: i16,
+    pub exponent: i16,
+    pub sign: i16,
+}
+
+impl Activation {
+    #[inline]
+    fn from_bits(bits: u32) -> Self {
+        let src = Src::from_bits(bits);
+        Activation {
+            high: 2 * src.b_bits(0) as i16,
+            low: 2 * src.b_bits(2) as i16,
+            exponent: if src.exponent == 0 { ZERO } else { src.exponent as i16 },
+            sign: -i16::from(src.negative),
+        }
+    }
+}
+
+/// An activation matrix of shape [rows, k] as the FPU sees it. Its buffer is reused by every `load`.
+#[derive(Debug, Clone, Default)]
+pub struct SrcB {
+    rows: usize,
+    k: usize,
+    padded_k: usize,
+    values: Vec<Activation>,
+}
+
+impl SrcB {
+    /// Empty; `load` something before use.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Rows of the matrix loaded last.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns of the matrix loaded last.
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Loads row-major bf16 values of shape [rows, k]. What a bfp8_b or bfp4_b tile holds is exact in
+    /// bf16, so this serves for those too.
+    ///
+    /// # Errors
+    /// [`NumericsError::Length`] if `data` is not `rows * k` long.
+    pub fn load_bf16(&mut self, rows: usize, k: usize, data: &[bf16]) -> Result<(), NumericsError> {
+        check_len("activation", data.len(), rows * k)?;
+        self.load_rows(rows, k, |r, row| {
+            for (o, &h) in row.iter_mut().zip(&data[r * k..(r + 1) * k]) {
+                *o = Activation::from_bits(u32::from(h.to_bits()) << 16);
+            }
+        });
+        Ok(())
+    }
+
+    /// Loads row-major f32 values of shape [rows, k], truncated to TF32 as the unpacker does.
+    ///
+    /// # Errors
+    /// [`NumericsError::Length`] if `data` is not `rows * k` long.
+    pub fn load_f32(&mut self, rows: usize, k: usize, data: &[f32]) -> Result<(), NumericsError> {
+        check_len("activation", data.len(), rows * k)?;
+        self.load_rows(rows, k, |r, row| {
+            for (o, &v) in row.iter_mut().zip(&data[r * k..(r + 1) * k]) {
+                *o = Activation::from_bits(v.to_bits());
+            }
+        });
+        Ok(())
+    }
+
+    /// Loads a tiled matrix of shape [rows, k].
+    pub fn load_tiled(&mut self, data: TiledView<'_>) {
+        self.load_rows(data.rows(), data.cols(), |r, row| {
+            for (across, part) in row.chunks_mut(TILE).enumerate() {
+                for (o, &bits) in part.iter_mut().zip(&data.row_of_tile(r, across)) {
+                    *o = Activation::from_bits(bits);
+                }
+            }
+        });
+    }
+
+    /// Row `row`, padded with zeros to whole tiles.
+    pub(crate) fn row(&self, row: usize) -> &[Activation] {
+        &self.values[row * self.padded_k..(row + 1) * self.padded_k]
+    }
+
+    fn load_rows(&mut self, rows: usize, k: usize, fill: impl Fn(usize, &mut [Activation]) + Sync) {
+        (self.rows, self.k, self.padded_k) = (rows, k, k.next_multiple_of(TILE));
+        self.values.resize(rows * self.padded_k, Activation::default());
+        if self.padded_k > 0 {
+            self.values.par_chunks_mut(self.padded_k).enumerate().for_each(|(r, row)| {
+                fill(r, &mut row[..k]);
+                row[k..].fill(Activation { exponent: ZERO, ..Activation::default() });
+            });
+        }
+    }
+}
+
+/// A weight tile [32 k, 32 n] as the FPU sees it, lanes along n.
+#[derive(Debug, Clone)]
+#[repr(align(64))]
+pub(crate) struct SrcATile {
+    /// The bits of even phases, then of odd phases.
+    pub bits: [[[i16; TILE]; TILE]; 2],
+    pub exponent: [[i16; TILE]; TILE],
+    /// Bit n of word k: the sign of weight [k, n].
+    pub negative: [u32; TILE],
+}
+
+impl SrcATile {
+    pub fn zeroed() -> Self {
+        SrcATile { bits: [[[0; TILE]; TILE]; 2], exponent: [[ZERO; TILE]; TILE], negative: [0; TILE] }
+    }
+
+    /// Decodes tile (down, across) of `weights`.
+    #[inline(always)]
+    pub fn load(&mut self, weights: TiledView<'_>, down: usize, across: usize) {
+        let tile = weights.tile(down, across);
+        for k in 0..TILE {
+            let row = unpack_row(weights.format(), k, tile);
+            let mut negative = 0u32;
+            for n in 0..TILE {
+                let bits = row[n];
+                let exponent = ((bits >> 23) & 255) as i16;
+                self.exponent[k][n] = if exponent == 0 { ZERO } else { exponent };
+                self.bits[0][k][n] = (16 | ((bits >> 19) & 15)) as i16;
+                self.bits[1][k][n] = ((bits >> 14) & 31) as i16;
+                negative |= (bits >> 31) << n;
+            }
+            self.negative[k] = negative;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Format;
+    use crate::tiled::Tiled;
+
+    #[test]
+    fn the_decoded_bits_are_those_of_the_phases() -> Result<(), NumericsError> {
+        let data: Vec<f32> = (0..1024).map(|i| f32::from_bits(0x3000_0000 + i * 0x1234_57) * 1e3 - 0.5).collect();
+        let tiled = Tiled::pack(Format::F32, 32, 32, &data)?;
+        let mut tile = SrcATile::zeroed();
+        tile.load(tiled.view(), 0, 0);
+        let mut b = SrcB::new();
+        b.load_f32(32, 32, &data)?;
+        for (i, &v) in data.iter().enumerate() {
+            let (r, c) = (i / 32, i % 32);
+            let src = Src::from_bits(v.to_bits());
+            assert_eq!(tile.bits[0][r][c] as u32, src.a_bits(0));
+            assert_eq!(tile.bits[1][r][c] as u32, src.a_bits(1));
+            assert_eq!(tile.negative[r] >> c & 1 == 1, src.negative);
+            let x = b.row(r)[c];
+            assert_eq!(x.high as u32, 2 * src.b_bits(0));
+            assert_eq!(x.low as u32, 2 * src.b_bits(2));
+            assert_eq!(x.sign == -1, src.negative);
+        }
+        Ok(())
+    }
+}
