@@ -9,9 +9,12 @@
 use thiserror::Error;
 
 mod checks;
+mod matmul;
+mod matmul_dram_sharded;
 mod placement;
 
 pub use checks::{Checks, operands};
+pub use matmul::check_matmul;
 pub use placement::require_placement;
 
 use crate::{Card, Op, TensorSpec};
@@ -71,8 +74,8 @@ pub fn check(op: &Op, operands: &[&TensorSpec], card: &Card) -> Answer {
 }
 
 fn dispatch(op: &Op, operands: &[&TensorSpec], card: &Card) -> Answer {
-    let _ = (operands, card);
     match op {
+        Op::Matmul(args) => check_matmul(args, operands, card),
         Op::Deallocate(_) => Ok(Outcome::default()),
         other => Err(vec![Violation { what: format!("no rule for ttnn.{}", other.call()), hint: String::new() }]),
     }

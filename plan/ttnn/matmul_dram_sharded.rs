@@ -1,0 +1,147 @@
+//! `MatmulMultiCoreReuseMultiCastDRAMShardedProgramConfig`: decode's matmul.
+//!
+//! Every DRAM bank holds some columns of the weight; `readers` worker cores beside it compute them. The activations, one row of tiles,
+//! are multicast block by block; the result is sent to the first `ceil(Nt / per_core_N)` cores of the grid, row by row, whatever shard
+//! spec was asked for.
+
+use super::matmul::Problem;
+use super::{Answer, Checks};
+use crate::{Cores, DType, MatmulProgram, Memory, MemoryConfig, Strategy, TILE};
+
+/// Tiles one reader computes, padded so that its subblocks are wide: with `dest` tiles in the destination register.
+fn padded_columns(tiles: u32, dest: u32) -> u32 {
+    let mut width = (1..=dest.min(tiles)).rev().find(|w| tiles % w == 0).unwrap_or(1);
+    let mut count = tiles / width;
+    for wider in width + 1..=dest {
+        if tiles.div_ceil(wider) < count {
+            count = tiles.div_ceil(wider);
+            width = wider;
+        }
+    }
+    width * count
+}
+
+/// Stricter than TT-NN: the weight must be spread over all banks in the narrowest shards, the activations over as many cores as there are
+/// shards; and with several readers per bank, enough cores without activations must be left for all of them (TT-NN counts the first reader
+/// of each bank only if it holds none).
+pub(super) fn dram_sharded(p: &Problem<'_>, mut checks: Checks) -> Answer {
+    let MatmulProgram::DramSharded { in0_block_w, per_core_m, per_core_n, readers, .. } = p.args.program else {
+        return Err(Vec::new());
+    };
+    let (a_cores, a_shard) = require_activations(p, per_core_m, &mut checks);
+    let tiles_per_bank = require_weight(p, &mut checks);
+    require_readers(p, readers, tiles_per_bank, a_cores, &mut checks);
+    checks.require(
+        per_core_n > 0 && in0_block_w > 0,
+        format_args!("in0_block_w {in0_block_w}, per_core_N {per_core_n}"),
+        format_args!("both at least 1"),
+    );
+    checks.settle()?;
+    checks.require(
+        p.k % in0_block_w == 0,
+        format_args!("K ({}) must be divisible by in0_block_w ({in0_block_w})", p.k),
+        format_args!("a divisor of {}", p.k),
+    );
+    checks.require(
+        a_shard % in0_block_w == 0 || in0_block_w % a_shard == 0,
+        format_args!(
+            "shard_shape[1] / in0_tile.get_width() ({a_shard}) and in0_block_w ({in0_block_w}) must divide one another"
+        ),
+        format_args!("a divisor or a multiple of {a_shard}"),
+    );
+    checks.require(
+        p.n.div_ceil(per_core_n) <= p.card.cores(),
+        format_args!(
+            "Target number of cores {} is greater than total number of available cores {}",
+            p.n.div_ceil(per_core_n),
+            p.card.cores()
+        ),
+        format_args!("per_core_N at least {}", p.n.div_ceil(p.card.cores())),
+    );
+    checks.settle()?;
+    let blocks = p.k / in0_block_w;
+    let (in0_buffers, in1_buffers) = if blocks > 1 { (2, 3) } else { (1, 1) };
+    let columns = tiles_per_bank / readers;
+    let dest = if p.args.compute.fp32_dest_acc { 4 } else { 8 };
+    let bytes = in0_buffers * u64::from(in0_block_w) * p.a.dtype.tile_bytes()
+        + in1_buffers * u64::from(in0_block_w * columns) * p.b.dtype.tile_bytes()
+        + p.output_bytes(u64::from(padded_columns(columns, dest)), blocks);
+    // A block that spans several shards is gathered before it is multicast.
+    let gathered = if in0_block_w > a_shard { u64::from(in0_block_w) * p.a.dtype.tile_bytes() } else { 0 };
+    let cores = Cores::row_major(p.n.div_ceil(per_core_n), p.card.grid);
+    p.finish(MemoryConfig::width(cores, [TILE, per_core_n * TILE]), bytes + gathered, checks)
+}
+
+/// Cores of the activations and column tiles of one of their shards.
+fn require_activations(p: &Problem<'_>, per_core_m: u32, checks: &mut Checks) -> (u32, u32) {
+    let MemoryConfig::Sharded { memory: Memory::L1, strategy: Strategy::Width, cores, shard } = &p.a.memory else {
+        checks.require(
+            false,
+            format_args!("Input A memory layout must be WIDTH_SHARDED, got: {}", p.a.memory),
+            format_args!("width-sharded activations in L1"),
+        );
+        return (1, 1);
+    };
+    checks.require(
+        p.m == per_core_m && p.m == 1,
+        format_args!("currently only support in0 tensor height of tile height: M ({}), per_core_M ({per_core_m})", p.m),
+        format_args!("at most 32 rows and per_core_M = 1"),
+    );
+    let width = (shard[1] / TILE).max(1);
+    checks.require(
+        p.k % width == 0 && p.k / width == cores.len(),
+        format_args!(
+            "in DRAM sharded Matmul we don't have support for un-even sharding currently. K: {}, per_core_K: {width}.",
+            p.k
+        ),
+        format_args!("{} column tiles spread evenly over the cores", p.k),
+    );
+    checks.require(
+        p.a.dtype != DType::Bfp4,
+        format_args!("Unsupported data format bfloat4_b of the activations"),
+        format_args!("bf16, bfp8 or f32"),
+    );
+    (cores.len(), width)
+}
+
+/// Column tiles of one bank's shard.
+fn require_weight(p: &Problem<'_>, checks: &mut Checks) -> u32 {
+    let banks = p.card.dram.banks;
+    let tiles = p.n.div_ceil(banks);
+    let right = match &p.b.memory {
+        MemoryConfig::Sharded { memory: Memory::Dram, strategy: Strategy::Width, cores, shard } => {
+            cores.as_rectangle() == Some((0, 0, banks, 1)) && *shard == [p.k * TILE, tiles * TILE]
+        }
+        _ => false,
+    };
+    checks.require(
+        right,
+        format_args!("Input B memory layout must be WIDTH_SHARDED, got: {}", p.b.memory),
+        format_args!("a weight width-sharded over the {banks} DRAM banks in shards [{}, {}]", p.k * TILE, tiles * TILE),
+    );
+    tiles
+}
+
+fn require_readers(p: &Problem<'_>, readers: u32, tiles_per_bank: u32, a_cores: u32, checks: &mut Checks) {
+    let (most, banks) = (p.card.dram.readers_per_bank, p.card.dram.banks);
+    let in_range = checks.require(
+        (1..=most).contains(&readers),
+        format_args!("num_workers_per_dram_bank must be in [1, {most}], got {readers}"),
+        format_args!("1 on Wormhole, 1 to 3 on Blackhole"),
+    );
+    if !in_range || readers == 1 {
+        return;
+    }
+    checks.require(
+        tiles_per_bank % readers == 0,
+        format_args!(
+            "DRAM-sharded matmul weight shard width {tiles_per_bank} tiles per bank must be divisible by workers_per_bank {readers}"
+        ),
+        format_args!("a divisor of {tiles_per_bank}"),
+    );
+    checks.require(
+        a_cores + banks * readers <= p.card.cores(),
+        format_args!("No free DRAM reader core: {a_cores} cores hold activations, {} are to read", banks * readers),
+        format_args!("activations on at most {} cores", p.card.cores().saturating_sub(banks * readers)),
+    );
+}
