@@ -15,6 +15,7 @@ mod check;
 mod display;
 mod infer;
 mod op;
+mod rope;
 mod scalar;
 
 pub use check::GraphError;

@@ -1,0 +1,59 @@
+//! Rotary frequencies: the one place that knows how contexts are stretched.
+
+use super::{Rope, RopeScaling};
+
+impl Rope {
+    /// Radians per position of each of the `dim/2` pairs, and what multiplies cosines and sines, for a cache of `context` positions.
+    pub fn frequencies(&self, context: usize) -> (Vec<f64>, f64) {
+        let pairs = self.dim / 2;
+        let plain = (0..pairs).map(|i| self.theta.powf(-2.0 * i as f64 / self.dim as f64));
+        match &self.scaling {
+            RopeScaling::None => (plain.collect(), 1.0),
+            RopeScaling::Linear { factor } => (plain.map(|f| f / factor).collect(), 1.0),
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
+                let original = *original_context as f64;
+                let stretch = |frequency: f64| {
+                    let turns = original * frequency / std::f64::consts::TAU;
+                    let keep = ((turns - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
+                    frequency * (keep + (1.0 - keep) / factor)
+                };
+                (plain.map(stretch).collect(), 1.0)
+            }
+            RopeScaling::LongRope { short, long, original_context, attention_factor } => {
+                let divisors = if context <= *original_context { short } else { long };
+                let frequencies = plain.enumerate().map(|(i, f)| f / divisors.get(i).copied().unwrap_or(1.0)).collect();
+                (frequencies, *attention_factor)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rope(scaling: RopeScaling) -> Rope {
+        Rope { theta: 10_000.0, dim: 4, scaling }
+    }
+
+    #[test]
+    fn plain_and_linear() {
+        assert_eq!(rope(RopeScaling::None).frequencies(8), (vec![1.0, 0.01], 1.0));
+        assert_eq!(rope(RopeScaling::Linear { factor: 2.0 }).frequencies(8).0, vec![0.5, 0.005]);
+    }
+
+    #[test]
+    fn llama3_keeps_short_wavelengths_and_divides_long_ones() {
+        let scaling = RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 64 };
+        let (f, _) = rope(scaling).frequencies(128);
+        assert_eq!(f[0], 1.0);
+        assert_eq!(f[1], 0.01 / 8.0);
+    }
+
+    #[test]
+    fn longrope_chooses_by_context() {
+        let scaling = RopeScaling::LongRope { short: vec![1.0, 1.0], long: vec![2.0, 4.0], original_context: 16, attention_factor: 1.5 };
+        assert_eq!(rope(scaling.clone()).frequencies(16).0, vec![1.0, 0.01]);
+        assert_eq!(rope(scaling).frequencies(17), (vec![0.5, 0.0025], 1.5));
+    }
+}
