@@ -143,7 +143,7 @@ fn group_sum(tile: &SrcATile, x: &[Activation; TILE], k0: usize, phase: u32) -> 
             let d = (largest[n] - tile.exponent[k][n] - x[k].exponent).min(15);
             let twice = bits[k][n].wrapping_mul(xb);
             let m = ((twice >> d) + 1) >> 1;
-            let sign = -((tile.negative[k] >> n & 1) as i16) ^ x[k].sign;
+            let sign = tile.sign[k][n] ^ x[k].sign;
             sum[n] += (m ^ sign) - sign;
         }
     }
@@ -218,6 +218,9 @@ mod avx512 {
     #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512vl,avx512dq")]
     pub(super) fn load_tile(tile: &mut SrcATile, weights: TiledView<'_>, down: usize, across: usize) {
         tile.load(weights, down, across);
+        for (mask, sign) in tile.negative.iter_mut().zip(&tile.sign) {
+            *mask = _mm512_movepi16_mask(load(sign));
+        }
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512vl,avx512dq")]
@@ -307,8 +310,7 @@ mod tests {
             let floats = |v: &[u32]| v.iter().map(|&b| f32::from_bits(b)).collect::<Vec<_>>();
             let tiled = Tiled::pack(Format::F32, 32, 32, &floats(&weights)).unwrap();
             let mut tile = SrcATile::zeroed();
-            tile.load(tiled.view(), 0, 0);
-            let mut b = SrcB::new();
+                        let mut b = SrcB::new();
             b.load_f32(1, 32, &floats(&row)).unwrap();
             let x: &[Activation; TILE] = b.row(0).try_into().unwrap();
             let mask = if fp32_dest { !0 } else { 0xffff_0000 };
@@ -327,6 +329,7 @@ mod tests {
             }
             for lanes in Lanes::available() {
                 let mut got = [start];
+                lanes.load(&mut tile, tiled.view(), 0, 0);
                 lanes.accumulate(&tile, &[x], &mut got, Accumulation { phases, fp32_dest, arch });
                 prop_assert_eq!(got[0], want, "{:?}", lanes);
             }

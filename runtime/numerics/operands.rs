@@ -8,10 +8,10 @@ use half::bf16;
 use rayon::prelude::*;
 
 use crate::error::{NumericsError, check_len};
-use crate::format::TILE;
+use crate::format::{Format, TILE};
 use crate::mvmul::Src;
 use crate::tiled::TiledView;
-use crate::unpack::unpack_row;
+use crate::unpack::{unpack_row, unpack_row_bf16};
 
 /// Stands for the exponent of a value that reads as zero.
 pub(crate) const ZERO: i16 = -1024;
@@ -128,31 +128,57 @@ pub(crate) struct SrcATile {
     /// The bits of even phases, then of odd phases.
     pub bits: [[[i16; TILE]; TILE]; 2],
     pub exponent: [[i16; TILE]; TILE],
-    /// Bit n of word k: the sign of weight [k, n].
+    /// 0 or -1.
+    pub sign: [[i16; TILE]; TILE],
+    /// Bit n of word k: the sign of weight [k, n]. Kept by the AVX-512 kernel alone.
     pub negative: [u32; TILE],
 }
 
 impl SrcATile {
     pub fn zeroed() -> Self {
-        SrcATile { bits: [[[0; TILE]; TILE]; 2], exponent: [[ZERO; TILE]; TILE], negative: [0; TILE] }
+        SrcATile {
+            bits: [[[0; TILE]; TILE]; 2],
+            exponent: [[ZERO; TILE]; TILE],
+            sign: [[0; TILE]; TILE],
+            negative: [0; TILE],
+        }
     }
 
-    /// Decodes tile (down, across) of `weights`.
+    /// Decodes tile (down, across) of `weights`; `negative` is left as it is.
     #[inline(always)]
     pub fn load(&mut self, weights: TiledView<'_>, down: usize, across: usize) {
         let tile = weights.tile(down, across);
-        for k in 0..TILE {
-            let row = unpack_row(weights.format(), k, tile);
-            let mut negative = 0u32;
-            for n in 0..TILE {
-                let bits = row[n];
-                let exponent = ((bits >> 23) & 255) as i16;
-                self.exponent[k][n] = if exponent == 0 { ZERO } else { exponent };
-                self.bits[0][k][n] = (16 | ((bits >> 19) & 15)) as i16;
-                self.bits[1][k][n] = ((bits >> 14) & 31) as i16;
-                negative |= (bits >> 31) << n;
+        // A match outside the loop lets the format's branch be decided once.
+        match weights.format() {
+            Format::F32 => {
+                for k in 0..TILE {
+                    let row = unpack_row(Format::F32, k, tile);
+                    self.set_row(k, row.map(|b| (b >> 16) as u16), row.map(|b| (b >> 13 & 7) as u16));
+                }
             }
-            self.negative[k] = negative;
+            Format::Bf16 => self.load_bf16(Format::Bf16, tile),
+            Format::Bfp8 => self.load_bf16(Format::Bfp8, tile),
+            Format::Bfp4 => self.load_bf16(Format::Bfp4, tile),
+        }
+    }
+
+    #[inline(always)]
+    fn load_bf16(&mut self, format: Format, tile: &[u8]) {
+        for k in 0..TILE {
+            self.set_row(k, unpack_row_bf16(format, k, tile), [0; TILE]);
+        }
+    }
+
+    /// Row k from bf16 bits and the 3 fraction bits that TF32 has below them.
+    #[inline(always)]
+    fn set_row(&mut self, k: usize, row: [u16; TILE], below: [u16; TILE]) {
+        for n in 0..TILE {
+            let h = row[n];
+            let exponent = (h >> 7 & 255) as i16;
+            self.exponent[k][n] = if exponent == 0 { ZERO } else { exponent };
+            self.bits[0][k][n] = (16 | h >> 3 & 15) as i16;
+            self.bits[1][k][n] = ((h & 7) << 2 | below[n] >> 1) as i16;
+            self.sign[k][n] = h as i16 >> 15;
         }
     }
 }
@@ -160,7 +186,6 @@ impl SrcATile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::Format;
     use crate::tiled::Tiled;
 
     #[test]
@@ -176,7 +201,7 @@ mod tests {
             let src = Src::from_bits(v.to_bits());
             assert_eq!(tile.bits[0][r][c] as u32, src.a_bits(0));
             assert_eq!(tile.bits[1][r][c] as u32, src.a_bits(1));
-            assert_eq!(tile.negative[r] >> c & 1 == 1, src.negative);
+            assert_eq!(tile.sign[r][c] == -1, src.negative);
             let x = b.row(r)[c];
             assert_eq!(x.high as u32, 2 * src.b_bits(0));
             assert_eq!(x.low as u32, 2 * src.b_bits(2));
