@@ -11,10 +11,12 @@ use thiserror::Error;
 mod checks;
 mod matmul;
 mod matmul_dram_sharded;
+mod norm;
 mod placement;
 
 pub use checks::{Checks, operands};
 pub use matmul::check_matmul;
+pub use norm::check_rms_norm;
 pub use placement::require_placement;
 
 use crate::{Card, Op, TensorSpec};
@@ -76,6 +78,7 @@ pub fn check(op: &Op, operands: &[&TensorSpec], card: &Card) -> Answer {
 fn dispatch(op: &Op, operands: &[&TensorSpec], card: &Card) -> Answer {
     match op {
         Op::Matmul(args) => check_matmul(args, operands, card),
+        Op::RmsNorm(args) => check_rms_norm(args, operands, card),
         Op::Deallocate(_) => Ok(Outcome::default()),
         other => Err(vec![Violation { what: format!("no rule for ttnn.{}", other.call()), hint: String::new() }]),
     }
