@@ -1,0 +1,146 @@
+//! A weight's bytes as they lie in the card's DRAM: rounded as TT-NN's host code rounds, tiled, row of tiles by row of tiles.
+//!
+//! The padding to whole DRAM banks is left to TT-NN, which adds it when it places the tensor.
+
+use bitnetc_numerics::{Format, Tiled, bf16_host};
+use bitnetc_plan::{DType, Layout, TILE, Weight};
+
+use super::WeightError;
+use super::source::Tensor;
+
+/// The numerics' name of a float data type; `None` for integers.
+pub fn format_of(dtype: DType) -> Option<Format> {
+    match dtype {
+        DType::Bf16 => Some(Format::Bf16),
+        DType::Bfp8 => Some(Format::Bfp8),
+        DType::Bfp4 => Some(Format::Bfp4),
+        DType::F32 => Some(Format::F32),
+        DType::U32 | DType::I32 => None,
+    }
+}
+
+impl Tensor<'_> {
+    /// True when every element is -1, 0 or 1 by construction.
+    pub fn is_ternary(&self) -> bool {
+        match self {
+            Tensor::Matrix(m) => m.is_ternary(),
+            Tensor::Tiled(tiles) => tiles.ternary,
+            Tensor::Rows(_) | Tensor::Dense(_) => false,
+        }
+    }
+
+    /// The tensor in tiles of its weight's data type.
+    ///
+    /// # Errors
+    /// A spec that is no float, or whose planes are not whole tiles.
+    pub fn tiled(&self, weight: &Weight) -> Result<Tiled, WeightError> {
+        let spec = &weight.spec;
+        let disagree = |why: String| WeightError::Plan { weight: weight.name.clone(), why };
+        let format =
+            format_of(spec.dtype).ok_or_else(|| disagree(format!("data type {} holds no weight", spec.dtype)))?;
+        if spec.outer() > 1 && spec.rows() % TILE != 0 {
+            return Err(disagree(format!("{:?} has planes of partial tiles", spec.shape)));
+        }
+        let (rows, columns) = (spec.outer() as usize * spec.rows() as usize, spec.columns() as usize);
+        let wrong = |e: bitnetc_numerics::NumericsError| disagree(e.to_string());
+        match self {
+            Tensor::Matrix(m) => Ok(Tiled::pack_with(format, rows, columns, |r, c| m.value(r, c))),
+            Tensor::Dense(values) => Tiled::pack(format, rows, columns, values).map_err(wrong),
+            Tensor::Tiled(tiles) => Tiled::from_bytes(format, rows, columns, tiles.bytes.to_vec()).map_err(wrong),
+            Tensor::Rows(_) => Tiled::pack(format, rows, columns, &self.values()).map_err(wrong),
+        }
+    }
+
+    /// All elements, row-major.
+    pub fn values(&self) -> Vec<f32> {
+        match self {
+            Tensor::Matrix(m) => (0..m.k()).flat_map(|k| (0..m.n()).map(move |n| m.value(k, n))).collect(),
+            Tensor::Rows(m) => {
+                let mut values = vec![0.0; m.rows() * m.columns()];
+                values.chunks_mut(m.columns()).enumerate().for_each(|(r, row)| m.read_row(r, row));
+                values
+            }
+            Tensor::Dense(values) => values.clone(),
+            Tensor::Tiled(tiles) => tiles.view.to_f32(),
+        }
+    }
+
+    /// All bytes, in the layout of the weight's spec.
+    ///
+    /// # Errors
+    /// A spec that holds no such tensor.
+    pub fn bytes(&self, weight: &Weight) -> Result<Vec<u8>, WeightError> {
+        let spec = &weight.spec;
+        if spec.layout == Layout::Tile {
+            return Ok(self.tiled(weight)?.bytes().to_vec());
+        }
+        let narrow = |v: &f32| bf16_host(*v).to_le_bytes();
+        match (spec.dtype, self) {
+            (DType::Bf16, Tensor::Rows(m)) => {
+                let mut row = vec![0.0; m.columns()];
+                let mut bytes = Vec::with_capacity(2 * m.rows() * m.columns());
+                for r in 0..m.rows() {
+                    m.read_row(r, &mut row);
+                    bytes.extend(row.iter().flat_map(narrow));
+                }
+                Ok(bytes)
+            }
+            (DType::Bf16, _) => Ok(self.values().iter().flat_map(narrow).collect()),
+            (DType::F32, _) => Ok(self.values().iter().flat_map(|v| v.to_le_bytes()).collect()),
+            (other, _) => Err(WeightError::Plan {
+                weight: weight.name.clone(),
+                why: format!("a row-major weight is bf16 or f32, not {other}"),
+            }),
+        }
+    }
+}
+
+/// Bytes that [`Tensor::bytes`] makes of a spec.
+pub fn byte_len(spec: &bitnetc_plan::TensorSpec) -> u64 {
+    match (spec.layout, spec.dtype.element_bytes()) {
+        (Layout::RowMajor, Some(bytes)) => spec.shape.iter().map(|&d| u64::from(d)).product::<u64>() * bytes,
+        _ => spec.tile_rows() * spec.tile_columns() * spec.dtype.tile_bytes(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::testing::{TestTensor, matrix, pack, weight, write_checkpoint};
+    use crate::weights::{Checkpoint, source};
+    use bitnetc_plan::weight::{Content, Source};
+    use bitnetc_plan::{MemoryConfig, TensorSpec};
+
+    #[test]
+    fn a_ternary_matrix_tiles_to_the_hardwares_codes() {
+        let rows: Vec<i8> = (0..64 * 32).map(|i| (i % 3) as i8 - 1).collect();
+        let dir = write_checkpoint(&[TestTensor::u8("w.weight", &[16, 32], pack(&rows, 64, 32))]);
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        let mut w = weight(
+            &[1, 1, 32, 64],
+            Source::Columns(vec![matrix("w.weight", [64, 32], Content::Packed { divides: false })]),
+        );
+        w.spec = TensorSpec::tile([1, 1, 32, 64], DType::Bfp4, MemoryConfig::DRAM);
+        let tensor = source::open(&checkpoint, &w, 0).unwrap();
+        let bytes = tensor.bytes(&w).unwrap();
+        assert_eq!(bytes.len() as u64, byte_len(&w.spec));
+        assert_eq!(bytes.len(), 2 * 576);
+        assert!(bytes[..64].iter().all(|&e| e == 127));
+        // Element [k, n] of the tile is row n, column k of the checkpoint.
+        let code = |v: i8| [0xc, 0x0, 0x4][(v + 1) as usize];
+        assert_eq!(bytes[64] & 15, code(rows[0]));
+        assert_eq!(bytes[64] >> 4, code(rows[32]));
+        assert_eq!(bytes[64 + 8] & 15, code(rows[1]));
+    }
+
+    #[test]
+    fn a_row_major_vector_is_bf16() {
+        let dir = write_checkpoint(&[TestTensor::f32("n", &[32], &[1.0; 32])]);
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        let source = Source::Vector { tensor: "n".into(), len: 32, heads: None, factor: 2.0 };
+        let mut w = weight(&[1, 1, 1, 32], source);
+        w.spec = TensorSpec::row_major([1, 1, 1, 32], DType::Bf16, MemoryConfig::DRAM);
+        let bytes = source::open(&checkpoint, &w, 0).unwrap().bytes(&w).unwrap();
+        assert_eq!(bytes, [0x00, 0x40].repeat(32));
+    }
+}

@@ -1,0 +1,286 @@
+//! A Hugging Face checkpoint directory: memory-mapped safetensors, one file or several behind `model.safetensors.index.json`.
+//!
+//! Opening reads the headers alone and finds every truncated or malformed file. `lm_head.weight` falls back to the embedding table of the
+//! same prefix when it is not stored (tied embeddings).
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use safetensors::tensor::Metadata;
+use safetensors::{Dtype, SafeTensors};
+
+use super::WeightError;
+
+const SINGLE: &str = "model.safetensors";
+const INDEX: &str = "model.safetensors.index.json";
+
+/// An opened checkpoint. Its tensors are read from the mapped files when they are asked for.
+#[derive(Debug)]
+pub struct Checkpoint {
+    dir: PathBuf,
+    files: Vec<MappedFile>,
+    tensors: HashMap<String, Entry>,
+}
+
+#[derive(Debug)]
+struct MappedFile {
+    path: PathBuf,
+    map: Arc<Mmap>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    file: usize,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    start: usize,
+    end: usize,
+}
+
+/// A stored tensor: its header and its bytes, little-endian, row-major.
+#[derive(Debug, Clone, Copy)]
+pub struct Stored<'a> {
+    /// Name it was found under.
+    pub name: &'a str,
+    /// File it is in.
+    pub path: &'a Path,
+    /// Data type.
+    pub dtype: Dtype,
+    /// Shape.
+    pub shape: &'a [usize],
+    /// Bytes.
+    pub data: &'a [u8],
+    /// Where they start in the file.
+    pub(crate) start: usize,
+    pub(crate) map: &'a Arc<Mmap>,
+}
+
+impl Checkpoint {
+    /// Opens the checkpoint in `dir`.
+    ///
+    /// # Errors
+    /// No checkpoint there, a file that cannot be read, a malformed header or index, a truncated file.
+    pub fn open(dir: &Path) -> Result<Self, WeightError> {
+        let index = dir.join(INDEX);
+        let single = dir.join(SINGLE);
+        let names = if index.is_file() {
+            shards(&index)?
+        } else if single.is_file() {
+            vec![SINGLE.to_string()]
+        } else if dir.exists() {
+            return Err(WeightError::NoCheckpoint { dir: dir.into() });
+        } else {
+            return Err(WeightError::io(dir)(std::io::ErrorKind::NotFound.into()));
+        };
+        let mut checkpoint = Checkpoint { dir: dir.into(), files: Vec::new(), tensors: HashMap::new() };
+        for name in names {
+            checkpoint.map(dir.join(name))?;
+        }
+        Ok(checkpoint)
+    }
+
+    fn map(&mut self, path: PathBuf) -> Result<(), WeightError> {
+        let file = File::open(&path).map_err(WeightError::io(&path))?;
+        // SAFETY: the mapping is read-only and private to this process; as with any mapped file, one that is cut short by
+        // another process while it is read ends this one, which no interface to mapped files can prevent.
+        let map = unsafe { Mmap::map(&file) }.map_err(WeightError::io(&path))?;
+        let malformed = |why: String| WeightError::Malformed { path: path.clone(), why };
+        let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|e| match wanted_length(&map) {
+            Some(want) if want > map.len() => {
+                WeightError::Truncated { path: path.clone(), got: map.len() as u64, want: want as u64 }
+            }
+            _ => malformed(format!("not a safetensors file, or one cut off in its header ({e})")),
+        })?;
+        let base = header + 8;
+        let file = self.files.len();
+        for (name, info) in metadata.tensors() {
+            let (start, end) = (base + info.data_offsets.0, base + info.data_offsets.1);
+            let entry = Entry { file, dtype: info.dtype, shape: info.shape.clone(), start, end };
+            if self.tensors.insert(name.clone(), entry).is_some() {
+                return Err(malformed(format!("tensor `{name}` is in an earlier file too")));
+            }
+        }
+        self.files.push(MappedFile { path, map: Arc::new(map) });
+        Ok(())
+    }
+
+    /// The directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The tensor of a name, or what stands in for it.
+    ///
+    /// # Errors
+    /// [`WeightError::Missing`].
+    pub fn tensor<'a>(&'a self, name: &'a str) -> Result<Stored<'a>, WeightError> {
+        self.find(name).ok_or_else(|| WeightError::Missing { tensor: name.into(), path: self.dir.clone() })
+    }
+
+    /// The tensor of a name, or what stands in for it; `None` when there is neither.
+    pub fn find<'a>(&'a self, name: &str) -> Option<Stored<'a>> {
+        let tied =
+            || self.tensors.get_key_value(format!("model.embed_tokens{}", name.strip_prefix("lm_head")?).as_str());
+        let (name, entry) = self.tensors.get_key_value(name).or_else(tied)?;
+        let file = &self.files[entry.file];
+        let data = &file.map[entry.start..entry.end];
+        Some(Stored {
+            name,
+            path: &file.path,
+            dtype: entry.dtype,
+            shape: &entry.shape,
+            data,
+            start: entry.start,
+            map: &file.map,
+        })
+    }
+}
+
+/// The length a file must have, by its header alone.
+fn wanted_length(bytes: &[u8]) -> Option<usize> {
+    let length = usize::try_from(u64::from_le_bytes(*bytes.first_chunk::<8>()?)).ok()?;
+    let header: Metadata = serde_json::from_slice(bytes.get(8..length.checked_add(8)?)?).ok()?;
+    Some(8 + length + header.data_len())
+}
+
+/// The files an index names, in order of first mention of their sorted tensors.
+fn shards(index: &Path) -> Result<Vec<String>, WeightError> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: std::collections::BTreeMap<String, String>,
+    }
+    let text = std::fs::read_to_string(index).map_err(WeightError::io(index))?;
+    let malformed = |why: String| WeightError::Malformed { path: index.into(), why };
+    let parsed: Index = serde_json::from_str(&text).map_err(|e| malformed(e.to_string()))?;
+    let mut files: Vec<String> = Vec::new();
+    for file in parsed.weight_map.into_values() {
+        if Path::new(&file).components().count() != 1 || file.starts_with('.') {
+            return Err(malformed(format!("`{file}` is not the name of a file beside it")));
+        }
+        if !files.contains(&file) {
+            files.push(file);
+        }
+    }
+    Ok(files)
+}
+
+impl Stored<'_> {
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// True without any element.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Checks the shape; `want` describes the right one in an error.
+    ///
+    /// # Errors
+    /// [`WeightError::Shape`].
+    pub fn expect_shape(&self, want: &[usize]) -> Result<(), WeightError> {
+        if self.shape == want { Ok(()) } else { Err(self.wrong_shape(format!("{want:?}"))) }
+    }
+
+    /// [`WeightError::Shape`] for this tensor.
+    pub fn wrong_shape(&self, want: String) -> WeightError {
+        WeightError::Shape { tensor: self.name.into(), path: self.path.into(), got: self.shape.to_vec(), want }
+    }
+
+    /// Checks that the elements are floats.
+    ///
+    /// # Errors
+    /// [`WeightError::DType`].
+    pub fn expect_float(&self) -> Result<(), WeightError> {
+        match self.dtype {
+            Dtype::F32 | Dtype::F16 | Dtype::BF16 => Ok(()),
+            _ => Err(self.wrong_dtype("bf16, f16 or f32")),
+        }
+    }
+
+    /// [`WeightError::DType`] for this tensor.
+    pub fn wrong_dtype(&self, want: &'static str) -> WeightError {
+        WeightError::DType {
+            tensor: self.name.into(),
+            path: self.path.into(),
+            got: format!("{:?}", self.dtype).to_lowercase(),
+            want,
+        }
+    }
+
+    /// [`WeightError::Content`] for this tensor.
+    pub fn bad(&self, why: String) -> WeightError {
+        WeightError::Content { tensor: self.name.into(), path: self.path.into(), why }
+    }
+
+    /// Calls `f` with every element of `range` (flat indices) as f32.
+    ///
+    /// # Errors
+    /// [`WeightError::DType`] when the elements are not floats.
+    pub fn floats(&self, range: std::ops::Range<usize>, mut f: impl FnMut(f32)) -> Result<(), WeightError> {
+        self.expect_float()?;
+        let width = if self.dtype == Dtype::F32 { 4 } else { 2 };
+        let bytes = &self.data[range.start * width..range.end * width];
+        match self.dtype {
+            Dtype::F32 => bytes.as_chunks::<4>().0.iter().for_each(|b| f(f32::from_le_bytes(*b))),
+            Dtype::F16 => bytes.as_chunks::<2>().0.iter().for_each(|b| f(half::f16::from_le_bytes(*b).to_f32())),
+            _ => bytes.as_chunks::<2>().0.iter().for_each(|b| f(half::bf16::from_le_bytes(*b).to_f32())),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::testing::{TestTensor, write_checkpoint};
+
+    fn one() -> Vec<TestTensor> {
+        vec![TestTensor::bf16("model.embed_tokens.weight", &[4, 2], &[1., 2., 3., 4., 5., 6., 7., 8.])]
+    }
+
+    #[test]
+    fn a_head_that_is_not_stored_is_the_embedding_table() {
+        let dir = write_checkpoint(&one());
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        assert_eq!(checkpoint.tensor("lm_head.weight").unwrap().name, "model.embed_tokens.weight");
+        let error = checkpoint.tensor("model.norm.weight").unwrap_err();
+        assert!(error.to_string().contains("`model.norm.weight`"), "{error}");
+    }
+
+    #[test]
+    fn a_truncated_file_is_named() {
+        let dir = write_checkpoint(&one());
+        let path = dir.path().join(SINGLE);
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+        let error = Checkpoint::open(dir.path()).unwrap_err();
+        assert!(matches!(error, WeightError::Truncated { .. }), "{error}");
+        std::fs::write(&path, &bytes[..20]).unwrap();
+        let error = Checkpoint::open(dir.path()).unwrap_err();
+        assert!(error.to_string().contains(SINGLE), "{error}");
+    }
+
+    #[test]
+    fn shards_are_joined_and_their_index_checked() {
+        let dir = write_checkpoint(&one());
+        std::fs::rename(dir.path().join(SINGLE), dir.path().join("a.safetensors")).unwrap();
+        std::fs::write(dir.path().join(INDEX), r#"{"weight_map":{"model.embed_tokens.weight":"a.safetensors"}}"#)
+            .unwrap();
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        assert_eq!(checkpoint.tensor("model.embed_tokens.weight").unwrap().shape, [4, 2]);
+        std::fs::write(dir.path().join(INDEX), r#"{"weight_map":{"x":"../a.safetensors"}}"#).unwrap();
+        assert!(matches!(Checkpoint::open(dir.path()), Err(WeightError::Malformed { .. })));
+    }
+
+    #[test]
+    fn an_empty_directory_is_no_checkpoint() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(Checkpoint::open(dir.path()), Err(WeightError::NoCheckpoint { .. })));
+        assert!(matches!(Checkpoint::open(&dir.path().join("x")), Err(WeightError::Io { .. })));
+    }
+}

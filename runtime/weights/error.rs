@@ -1,0 +1,118 @@
+//! What can be wrong with a checkpoint or a packed file: one sentence each, naming tensor and file.
+
+use std::path::PathBuf;
+
+/// Why weights cannot be used. Always found before the first step of a plan runs.
+#[derive(Debug, thiserror::Error)]
+pub enum WeightError {
+    /// The operating system refused.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or directory.
+        path: PathBuf,
+        /// Its reason.
+        source: std::io::Error,
+    },
+    /// There is no checkpoint here.
+    #[error("{}: no model.safetensors and no model.safetensors.index.json here", dir.display())]
+    NoCheckpoint {
+        /// The directory.
+        dir: PathBuf,
+    },
+    /// A safetensors header, an index or a packed file's index that does not parse.
+    #[error("{}: {why}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A file ends before its last tensor.
+    #[error("{}: the file has {got} bytes, its header asks for {want}: it is truncated or damaged", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// Its length.
+        got: u64,
+        /// The length its header asks for.
+        want: u64,
+    },
+    /// A tensor the plan needs is not there.
+    #[error("tensor `{tensor}` is not in {}", path.display())]
+    Missing {
+        /// The tensor.
+        tensor: String,
+        /// Directory or file searched.
+        path: PathBuf,
+    },
+    /// A tensor of another shape than the plan's.
+    #[error("tensor `{tensor}` of {} has shape {got:?}; the plan needs {want}", path.display())]
+    Shape {
+        /// The tensor.
+        tensor: String,
+        /// Its file.
+        path: PathBuf,
+        /// Its shape.
+        got: Vec<usize>,
+        /// What would be right.
+        want: String,
+    },
+    /// A tensor of a data type that cannot hold what the plan needs.
+    #[error("tensor `{tensor}` of {} has data type {got}; the plan needs {want}", path.display())]
+    DType {
+        /// The tensor.
+        tensor: String,
+        /// Its file.
+        path: PathBuf,
+        /// Its data type.
+        got: String,
+        /// What would be right.
+        want: &'static str,
+    },
+    /// A tensor whose numbers cannot be right.
+    #[error("tensor `{tensor}` of {}: {why}", path.display())]
+    Content {
+        /// The tensor.
+        tensor: String,
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A weight of the plan whose source does not make a tensor of its spec.
+    #[error("weight `{weight}` of the plan: {why}")]
+    Plan {
+        /// The weight.
+        weight: String,
+        /// What does not agree.
+        why: String,
+    },
+    /// A packed file made for another plan.
+    #[error("{}: packed for another plan: {why}; pack it again with `bitnetc pack`", path.display())]
+    OtherPlan {
+        /// The file.
+        path: PathBuf,
+        /// The first difference.
+        why: String,
+    },
+    /// Bytes of a packed file that changed since it was written.
+    #[error("{}: checksum of `{tensor}` is {got:08x}, not {want:08x}: the file is damaged", path.display())]
+    Checksum {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// CRC-32 of the bytes.
+        got: u32,
+        /// CRC-32 written beside them.
+        want: u32,
+    },
+}
+
+impl WeightError {
+    /// An [`WeightError::Io`] at `path`.
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| WeightError::Io { path, source }
+    }
+}

@@ -1,0 +1,249 @@
+//! One stored matrix `[out, in]` of a checkpoint, read as the plan's [`Content`] says.
+//!
+//! - packed: `uint8 [ceil(out/4), in]`; bits `2i..2i+2` of stored row `r` hold row `r + i * ceil(out/4)`, plus 1. The layout of
+//!   microsoft/bitnet-b1.58-2B-4T and of Hugging Face's `pack_weights`.
+//! - absmean: float master weights, `clamp(round(w / s), -1, 1)` with `s = max(mean|w|, 1e-5)` over the whole stored tensor, in f32 and
+//!   to even, as Hugging Face's `WeightQuant`.
+//! - dense: floats as they are.
+
+use bitnetc_plan::weight::{Content, Matrix};
+use safetensors::Dtype;
+
+use super::checkpoint::{Checkpoint, Stored};
+use super::{WeightError, in_layer};
+
+/// Smallest absmean scale.
+const SMALLEST_SCALE: f64 = 1e-5;
+
+/// A stored matrix, ready to be read row by row.
+#[derive(Debug, Clone, Copy)]
+pub struct StoredMatrix<'a> {
+    data: &'a [u8],
+    kind: Kind,
+    columns: usize,
+    first_row: usize,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Packed { stored_rows: usize },
+    Absmean { dtype: Dtype, inverse: f32 },
+    Float { dtype: Dtype },
+}
+
+impl<'a> StoredMatrix<'a> {
+    /// Finds the matrix in a checkpoint and checks its shape and data type, not its elements.
+    ///
+    /// # Errors
+    /// Missing, of another shape or data type.
+    pub fn header(checkpoint: &'a Checkpoint, matrix: &Matrix, layer: u32) -> Result<Stored<'a>, WeightError> {
+        let name = in_layer(&matrix.tensor, layer);
+        let stored = checkpoint
+            .find(&name)
+            .ok_or_else(|| WeightError::Missing { tensor: name, path: checkpoint.dir().into() })?;
+        let [used, columns] = matrix.shape.map(|d| d as usize);
+        let (first, end) = matrix.rows.map_or((0, used), |(a, b)| (a as usize, b as usize));
+        if end.checked_sub(first) != Some(used) {
+            return Err(stored.bad(format!("the plan takes rows {first}..{end} of it for a matrix of {used} rows")));
+        }
+        // A part of a fused tensor can only bound the rows of the whole.
+        let rows_fit = |rows: usize| if matrix.rows.is_some() { rows >= end } else { rows == used };
+        let packed = matches!(matrix.content, Content::Packed { .. });
+        let shape_fits = match *stored.shape {
+            [rows, c] if packed => {
+                c == columns && (rows == used.div_ceil(4) || (matrix.rows.is_some() && 4 * rows >= end))
+            }
+            [rows, c] => c == columns && rows_fit(rows),
+            _ => false,
+        };
+        if packed && stored.dtype != Dtype::U8 {
+            return Err(stored.wrong_dtype("uint8, four ternary rows per stored row"));
+        }
+        if !packed {
+            stored.expect_float()?;
+        }
+        if !shape_fits {
+            let rows = if packed { end.div_ceil(4) } else { end };
+            let least = if matrix.rows.is_some() { " or more rows" } else { "" };
+            return Err(stored.wrong_shape(format!("[{rows}, {columns}]{least}")));
+        }
+        Ok(stored)
+    }
+
+    /// Finds the matrix and checks its elements too.
+    ///
+    /// # Errors
+    /// As [`StoredMatrix::header`]; a packed code that is not ternary.
+    pub fn open(checkpoint: &'a Checkpoint, matrix: &Matrix, layer: u32) -> Result<Self, WeightError> {
+        let stored = Self::header(checkpoint, matrix, layer)?;
+        let kind = match matrix.content {
+            Content::Packed { .. } => {
+                // Both bits of a pair set: the code 3, which stands for nothing.
+                if let Some(at) = stored.data.iter().position(|b| b & (b >> 1) & 0x55 != 0) {
+                    return Err(stored.bad(format!("byte {at} holds the code 3; ternary codes are 0, 1 and 2")));
+                }
+                Kind::Packed { stored_rows: stored.shape[0] }
+            }
+            Content::Absmean => Kind::Absmean { dtype: stored.dtype, inverse: (1.0 / absmean(&stored)?) as f32 },
+            Content::Dense => Kind::Float { dtype: stored.dtype },
+        };
+        let first_row = matrix.rows.map_or(0, |(first, _)| first as usize);
+        Ok(StoredMatrix { data: stored.data, kind, columns: matrix.shape[1] as usize, first_row })
+    }
+
+    /// True when every element is -1, 0 or 1.
+    pub fn is_ternary(&self) -> bool {
+        !matches!(self.kind, Kind::Float { .. })
+    }
+
+    /// Length of a row.
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Element (`row`, `column`), counted from the first row used.
+    #[inline]
+    pub fn value(&self, row: usize, column: usize) -> f32 {
+        let row = row + self.first_row;
+        match self.kind {
+            Kind::Packed { stored_rows } => {
+                let byte = self.data[row % stored_rows * self.columns + column];
+                f32::from((byte >> (2 * (row / stored_rows)) & 3) as i8 - 1)
+            }
+            Kind::Absmean { dtype, inverse } => ternary(self.float(dtype, row, column), inverse),
+            Kind::Float { dtype } => self.float(dtype, row, column),
+        }
+    }
+
+    /// Row `row` as ternary numbers; `out` has [`StoredMatrix::columns`] elements. Zeros for a matrix that is not ternary.
+    pub fn ternary_row(&self, row: usize, out: &mut [i8]) {
+        let at = row + self.first_row;
+        match self.kind {
+            Kind::Packed { stored_rows } => {
+                let (start, shift) = (at % stored_rows * self.columns, 2 * (at / stored_rows));
+                let bytes = &self.data[start..start + self.columns];
+                out.iter_mut().zip(bytes).for_each(|(o, b)| *o = (b >> shift & 3) as i8 - 1);
+            }
+            Kind::Absmean { dtype, inverse } => {
+                out.iter_mut().enumerate().for_each(|(c, o)| *o = ternary(self.float(dtype, at, c), inverse) as i8)
+            }
+            Kind::Float { .. } => out.fill(0),
+        }
+    }
+
+    #[inline]
+    fn float(&self, dtype: Dtype, row: usize, column: usize) -> f32 {
+        let at = row * self.columns + column;
+        let two = || [self.data[2 * at], self.data[2 * at + 1]];
+        match dtype {
+            Dtype::F32 => f32::from_le_bytes([0, 1, 2, 3].map(|i| self.data[4 * at + i])),
+            Dtype::F16 => half::f16::from_le_bytes(two()).to_f32(),
+            _ => half::bf16::from_le_bytes(two()).to_f32(),
+        }
+    }
+}
+
+fn ternary(w: f32, inverse: f32) -> f32 {
+    (w * inverse).round_ties_even().clamp(-1.0, 1.0)
+}
+
+/// The absmean scale of a whole stored tensor.
+fn absmean(stored: &Stored<'_>) -> Result<f64, WeightError> {
+    let mut sum = 0f64;
+    stored.floats(0..stored.len(), |w| sum += f64::from(w.abs()))?;
+    let mean = sum / stored.len().max(1) as f64;
+    if mean.is_finite() { Ok(mean.max(SMALLEST_SCALE)) } else { Err(stored.bad("holds infinities or NaN".into())) }
+}
+
+/// The number that multiplies `x @ ternary^T` to give the output of a ternary matrix.
+///
+/// # Errors
+/// A missing or malformed scale tensor, a scale that is not a positive number.
+pub fn scale(checkpoint: &Checkpoint, matrix: &Matrix, layer: u32) -> Result<f64, WeightError> {
+    let divides = match matrix.content {
+        Content::Dense => return Ok(1.0),
+        Content::Absmean => return absmean(&StoredMatrix::header(checkpoint, matrix, layer)?),
+        Content::Packed { divides } => divides,
+    };
+    let name = format!("{}_scale", in_layer(&matrix.tensor, layer));
+    let stored = checkpoint.tensor(&name)?;
+    if stored.len() != 1 {
+        return Err(stored.wrong_shape("[1]".into()));
+    }
+    let mut scale = 0f64;
+    stored.floats(0..1, |s| scale = f64::from(s))?;
+    if !(scale.is_finite() && scale > 0.0) {
+        return Err(stored.bad(format!("the scale is {scale}; it must be a positive number")));
+    }
+    Ok(if divides { 1.0 / scale } else { scale })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::weights::testing::{TestTensor, matrix, pack, write_checkpoint};
+
+    #[test]
+    fn packed_rows_come_back() {
+        let rows: Vec<i8> = (0..7 * 3).map(|i| (i * 5 % 3) as i8 - 1).collect();
+        let dir = write_checkpoint(&[TestTensor::u8("w.weight", &[2, 3], pack(&rows, 7, 3))]);
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        let m = matrix("w.weight", [7, 3], Content::Packed { divides: false });
+        let stored = StoredMatrix::open(&checkpoint, &m, 0).unwrap();
+        let mut row = [0i8; 3];
+        for r in 0..7 {
+            stored.ternary_row(r, &mut row);
+            assert_eq!(row, rows[3 * r..3 * r + 3]);
+            assert_eq!(stored.value(r, 1), f32::from(row[1]));
+        }
+    }
+
+    #[test]
+    fn the_code_3_is_refused() {
+        let dir = write_checkpoint(&[TestTensor::u8("w.weight", &[1, 2], vec![0x55, 0x5d])]);
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        let m = matrix("w.weight", [4, 2], Content::Packed { divides: false });
+        let error = StoredMatrix::open(&checkpoint, &m, 0).unwrap_err().to_string();
+        assert!(error.contains("byte 1") && error.contains("w.weight"), "{error}");
+    }
+
+    #[test]
+    fn master_weights_are_quantised_by_their_mean() {
+        let w = [0.5f32, -0.1, 0.9, -1.5];
+        let dir = write_checkpoint(&[TestTensor::f32("w.weight", &[2, 2], &w)]);
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        let m = matrix("w.weight", [2, 2], Content::Absmean);
+        let stored = StoredMatrix::open(&checkpoint, &m, 0).unwrap();
+        let got: Vec<f32> = (0..4).map(|i| stored.value(i / 2, i % 2)).collect();
+        assert_eq!(got, [1.0, 0.0, 1.0, -1.0]);
+        assert!((scale(&checkpoint, &m, 0).unwrap() - 0.75).abs() < 1e-7);
+    }
+
+    #[test]
+    fn a_dividing_scale_is_inverted_and_a_bad_one_refused() {
+        let tensors = |s: f32| {
+            [TestTensor::u8("w.weight", &[1, 2], vec![0x55, 0x55]), TestTensor::bf16("w.weight_scale", &[1], &[s])]
+        };
+        let dir = write_checkpoint(&tensors(4.0));
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        assert_eq!(
+            scale(&checkpoint, &matrix("w.weight", [4, 2], Content::Packed { divides: true }), 0).unwrap(),
+            0.25
+        );
+        let dir = write_checkpoint(&tensors(0.0));
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        let m = matrix("w.weight", [4, 2], Content::Packed { divides: false });
+        assert!(matches!(scale(&checkpoint, &m, 0), Err(WeightError::Content { .. })));
+    }
+
+    #[test]
+    fn a_wrong_shape_or_type_says_what_would_be_right() {
+        let dir = write_checkpoint(&[TestTensor::f32("w.weight", &[2, 2], &[0.0; 4])]);
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        let error = |content, shape| {
+            StoredMatrix::open(&checkpoint, &matrix("w.weight", shape, content), 0).unwrap_err().to_string()
+        };
+        assert!(error(Content::Dense, [2, 3]).contains("[2, 3]"));
+        assert!(error(Content::Packed { divides: false }, [8, 2]).contains("uint8"));
+    }
+}

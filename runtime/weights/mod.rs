@@ -1,0 +1,33 @@
+//! Constant tensors: from a checkpoint, or from a file packed for one plan.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`checkpoint`] | opens a Hugging Face directory |
+//! | [`matrix`] | reads one stored matrix: packed ternary, master weights, dense |
+//! | [`source`] | makes a plan's weight of stored tensors |
+//! | [`bytes`] | rounds and tiles it as TT-NN does |
+//! | [`store`] | the two places weights come from, behind one type |
+//! | [`packed`] | the packed file |
+//! | [`synth`] | random checkpoints of a given shape |
+
+pub mod bytes;
+pub mod checkpoint;
+mod error;
+pub mod matrix;
+pub mod packed;
+pub mod source;
+pub mod store;
+pub mod synth;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use checkpoint::Checkpoint;
+pub use error::WeightError;
+pub use packed::Packed;
+pub use source::{Columns, Rows, Tensor};
+pub use store::Weights;
+
+/// A tensor's name in one layer: `{layer}` stands for the layer's number.
+pub fn in_layer(pattern: &str, layer: u32) -> String {
+    if pattern.contains("{layer}") { pattern.replace("{layer}", &layer.to_string()) } else { pattern.into() }
+}
