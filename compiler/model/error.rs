@@ -1,0 +1,118 @@
+//! What a model file can get wrong.
+
+use miette::{Diagnostic, NamedSource, SourceSpan};
+use std::fmt;
+use std::ops::Range;
+
+/// The kind of a mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// Not RON.
+    Syntax,
+    /// A field that does not exist there.
+    UnknownField,
+    /// A field that must be there.
+    MissingField,
+    /// A value of the wrong kind or out of range.
+    BadValue,
+    /// An operation or a word that does not exist.
+    UnknownName,
+    /// A value or dimension used but not defined.
+    Undefined,
+    /// A value or dimension defined but not used.
+    Unused,
+    /// A name, field or weight given twice.
+    Duplicate,
+    /// Shapes that do not fit together.
+    Shape,
+    /// Dimensions that do not divide.
+    Division,
+    /// Blocks in an order that makes no model.
+    Structure,
+}
+
+/// One mistake in a model file: where, what was found, what would be right.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct ModelError {
+    /// Its kind.
+    pub kind: ErrorKind,
+    /// What is wrong.
+    pub message: String,
+    /// What was found, at the span.
+    pub found: String,
+    /// What would be right.
+    pub expected: String,
+    /// Bytes of the file.
+    pub span: Range<usize>,
+    /// Line, from 1.
+    pub line: usize,
+    /// Column in characters, from 1.
+    pub column: usize,
+}
+
+impl Diagnostic for ModelError {
+    fn code<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(format!("model::{:?}", self.kind)))
+    }
+
+    fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
+        Some(Box::new(&self.expected))
+    }
+
+    fn labels(&self) -> Option<Box<dyn Iterator<Item = miette::LabeledSpan> + '_>> {
+        let span: SourceSpan = (self.span.start, self.span.len()).into();
+        Some(Box::new(std::iter::once(miette::LabeledSpan::new_with_span(Some(self.found.clone()), span))))
+    }
+}
+
+/// Every mistake found in a model file, in the order of the file.
+#[derive(Debug, Clone)]
+pub struct ModelErrors {
+    /// The mistakes, at least one.
+    pub errors: Vec<ModelError>,
+    file: NamedSource<String>,
+}
+
+impl ModelErrors {
+    pub(super) fn new(name: &str, text: &str, mut errors: Vec<ModelError>) -> Self {
+        errors.sort_by_key(|e| (e.span.start, e.span.end));
+        errors.dedup();
+        ModelErrors { errors, file: NamedSource::new(name, text.to_string()) }
+    }
+}
+
+impl fmt::Display for ModelErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}: {} error{}",
+            self.file.name(),
+            self.errors.len(),
+            if self.errors.len() == 1 { "" } else { "s" }
+        )?;
+        for e in &self.errors {
+            write!(f, "\n{}:{}:{}: {}: {}; {}", self.file.name(), e.line, e.column, e.message, e.found, e.expected)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ModelErrors {}
+
+impl Diagnostic for ModelErrors {
+    fn source_code(&self) -> Option<&dyn miette::SourceCode> {
+        Some(&self.file)
+    }
+
+    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
+        Some(Box::new(self.errors.iter().map(|e| e as &dyn Diagnostic)))
+    }
+}
+
+/// Line and column, from 1, of a byte of the text.
+pub(super) fn position(text: &str, byte: usize) -> (usize, usize) {
+    let before = text.get(..byte).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+}

@@ -1,0 +1,200 @@
+//! The declarative model: what a file in `graphs/` says.
+//!
+//! A model file is RON: named dimensions, how weights are quantised, and a graph of three blocks.
+//!
+//! ```ron
+//! Model(
+//!     name: "bitnet-b1.58-2b-4t",
+//!     source: "where the numbers come from",
+//!     dims: { "hidden": 2560, "layers": 30, .. },
+//!     quantization: (weights: Packed(Multiplies), activations: Int8PerToken),
+//!     precision: { "gate": "bfp4/lofi" },                       // optional
+//!     graph: [
+//!         Once(name: "embed", ops: [ Tokens(to: "ids"), Embedding(from: "ids", to: "embedded", ..) ]),
+//!         Repeat(name: "decoder", times: "layers", from: "embedded", carry: "x", to: "y", ops: [ .. ]),
+//!         Once(name: "head", ops: [ .. ]),
+//!     ],
+//! )
+//! ```
+//!
+//! - A dimension is a whole number or text: sums of products of numbers and named dimensions.
+//! - Values are named once in the whole file, defined before they are used, and used. In the repeated block `carry` is the residual
+//!   stream at the start of a layer (`from` in the first), `to` is its value at the end; only `to` is seen after the block.
+//! - `BitLinear` is a ternary projection stored and quantised as `quantization` says, `Linear` a dense one; both name their tensor, its
+//!   `[out, in]` shape and their role (Qkv, O, Gate, Up, Down, LmHead). `weight: Slice(name, start, end)` binds rows of a tensor.
+//! - `weights` is `Packed(Multiplies)`, `Packed(Divides)` (by what `weight_scale` does to the product) or `Absmean` (ternarised when
+//!   loaded); `activations` is `Int8PerToken` or `None`. A model without `BitLinear` has no `quantization`.
+//! - The last block ends in the one `Argmax`; `LastToken` acts in prefill only.
+//!
+//! Every mistake is reported at once with its place: [`ModelErrors`]. A parsed [`Model`] gives the graph of any phase.
+
+mod error;
+pub mod import;
+mod ops;
+mod read;
+mod reader;
+mod shipped;
+mod syntax;
+
+pub use error::{ErrorKind, ModelError, ModelErrors};
+pub use shipped::{Shipped, find, shipped};
+
+use crate::graph::{ActivationQuant, Encoding, Graph, Op, Phase, Role, Section, TypeError, Value};
+use indexmap::IndexMap;
+use std::collections::HashMap;
+
+/// How the ternary weights of a model are stored and what is done to what they multiply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quantization {
+    /// Storage of the ternary weights; [`Encoding::Dense`] in a model without any.
+    pub weights: Encoding,
+    /// Quantisation of their inputs.
+    pub activations: ActivationQuant,
+}
+
+/// One operation of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statement {
+    /// Name of its node in the graph: its output's, or that of its kind when it has several.
+    pub name: String,
+    /// When it runs.
+    pub section: Section,
+    /// What it is to the model.
+    pub role: Role,
+    /// What it computes, as the graph starts out with it.
+    pub op: Op,
+    /// Names of the values it reads.
+    pub inputs: Vec<String>,
+    /// Names of the values it defines.
+    pub outputs: Vec<String>,
+}
+
+/// A checked model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// Its name.
+    pub name: String,
+    /// Where its numbers come from.
+    pub source: String,
+    /// Named dimensions, in the file's order.
+    pub dims: IndexMap<String, usize>,
+    /// How ternary weights are stored.
+    pub quantization: Quantization,
+    /// Precision overrides by role, `dtype/fidelity`, as the command line's `--set` takes them.
+    pub precision: Vec<(Role, String)>,
+    /// Layers of the repeated block.
+    pub layers: usize,
+    /// Positions the KV caches hold at most.
+    pub context: usize,
+    /// All operations in order; the carry is one of them.
+    pub statements: Vec<Statement>,
+    /// The residual stream at the end of a layer, as the last block calls it and as the layer does.
+    carried: String,
+    /// Hexadecimal SHA-256 of the file's text.
+    pub digest: String,
+}
+
+/// Why a model has no graph for a phase.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PhaseError {
+    /// The cache would hold more positions than the model was made for, or none.
+    #[error("context {asked}: the model's context is 1 to {most}")]
+    Context {
+        /// Asked for.
+        asked: usize,
+        /// The model's.
+        most: usize,
+    },
+    /// A phase without rows, or a prompt longer than the cache.
+    #[error("{phase}: a phase takes at least 1 row, and a prompt at most the context of {context}")]
+    Rows {
+        /// Asked for.
+        phase: Phase,
+        /// Positions of the cache.
+        context: usize,
+    },
+    /// An operation that does not fit in this phase.
+    #[error("`{node}`: {error}")]
+    Type {
+        /// The operation.
+        node: String,
+        /// What it refuses.
+        error: TypeError,
+    },
+}
+
+impl Model {
+    /// Reads a model file; `name` is what error messages call it.
+    ///
+    /// # Errors
+    /// All mistakes of the file.
+    pub fn parse(name: &str, text: &str) -> Result<Model, ModelErrors> {
+        read::model(text).map_err(|errors| ModelErrors::new(name, text, errors))
+    }
+
+    /// The graph of one phase with caches of `context` positions.
+    ///
+    /// # Errors
+    /// When the phase has no rows or does not fit the context, or the context not the model.
+    pub fn to_graph(&self, phase: Phase, context: usize) -> Result<Graph, PhaseError> {
+        if context == 0 || context > self.context {
+            return Err(PhaseError::Context { asked: context, most: self.context });
+        }
+        let too_long = matches!(phase, Phase::Prefill { seq } if seq > context);
+        if phase.rows() == 0 || too_long {
+            return Err(PhaseError::Rows { phase, context });
+        }
+        let mut graph = Graph::new(&self.name, phase, self.layers, context);
+        let mut values: HashMap<&str, Value> = HashMap::new();
+        let lost = |name: &str| PhaseError::Type {
+            node: name.to_string(),
+            error: TypeError {
+                input: None,
+                what: "undefined value".into(),
+                found: name.to_string(),
+                expected: "a value defined before".into(),
+            },
+        };
+        for statement in &self.statements {
+            let inputs: Vec<_> = statement
+                .inputs
+                .iter()
+                .map(|n| values.get(n.as_str()).copied().ok_or_else(|| lost(n)))
+                .collect::<Result<_, _>>()?;
+            if let (Op::LastToken, Phase::Decode { .. }, [input], [output]) =
+                (&statement.op, phase, &inputs[..], &statement.outputs[..])
+            {
+                values.insert(output, *input);
+                continue;
+            }
+            let op = match &statement.op {
+                Op::CacheUpdate { .. } => Op::CacheUpdate { context },
+                op => op.clone(),
+            };
+            let node = graph
+                .add(&statement.name, statement.section, statement.role, op, &inputs)
+                .map_err(|error| PhaseError::Type { node: statement.name.clone(), error })?;
+            for (output, name) in statement.outputs.iter().enumerate() {
+                values.insert(name, Value { node, output });
+            }
+            if let Op::Argmax = statement.op {
+                graph.set_result(node.into());
+            }
+        }
+        graph.set_carried(*values.get(self.carried.as_str()).ok_or_else(|| lost(&self.carried))?);
+        Ok(graph)
+    }
+
+    /// Numbers in the checkpoint: every weight once per layer, a shared one once. Scales of ternary weights are not counted.
+    pub fn parameters(&self) -> u128 {
+        let mut seen = std::collections::HashSet::new();
+        let weights = self.statements.iter().flat_map(|s| s.op.weights().into_iter().map(move |w| (s.section, w)));
+        weights
+            .filter(|(_, w)| seen.insert((&w.name, w.rows)))
+            .map(|(section, w)| {
+                let times = if section == Section::Layer { self.layers as u128 } else { 1 };
+                times * w.shape.iter().map(|&d| d as u128).product::<u128>()
+            })
+            .sum()
+    }
+}

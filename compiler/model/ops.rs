@@ -1,0 +1,388 @@
+//! Reading one operation of a block.
+
+use super::error::ErrorKind;
+use super::reader::{Fields, Reader, brief};
+use super::syntax::{Raw, Tree};
+use super::{Quantization, Statement};
+use crate::graph::{
+    ActivationQuant, Encoding, Linear, Op, Operand, Part, Role, Rope, RopeScaling, Scalar, Section, Unary, WeightRef,
+};
+use std::ops::Range;
+
+/// An operation as read, with the places its names stand at.
+pub(super) struct Parsed {
+    pub statement: Statement,
+    /// Spans of `from`'s names, in order.
+    pub inputs: Vec<Range<usize>>,
+    /// Spans of `to`'s names, in order.
+    pub outputs: Vec<Range<usize>>,
+    /// The operation's name.
+    pub span: Range<usize>,
+    /// Where the weight is named, if the operation binds one.
+    pub weight: Option<Range<usize>>,
+    /// Attention without a `scale` takes 1/sqrt(head_dim).
+    pub default_scale: bool,
+}
+
+/// Operations by their name in the file, with the numbers of their inputs and outputs.
+const OPERATIONS: [(&str, usize, usize); 18] = [
+    ("Tokens", 0, 1),
+    ("Embedding", 1, 1),
+    ("RmsNorm", 1, 1),
+    ("BitLinear", 1, 1),
+    ("Linear", 1, 1),
+    ("SplitHeads", 3, 3),
+    ("Rope", 2, 2),
+    ("CacheUpdate", 2, 2),
+    ("Attention", 3, 1),
+    ("MergeHeads", 1, 1),
+    ("Relu", 1, 1),
+    ("Relu2", 1, 1),
+    ("Silu", 1, 1),
+    ("Mul", 2, 1),
+    ("Add", 2, 1),
+    ("LastToken", 1, 1),
+    ("Argmax", 1, 1),
+    ("Square", 1, 1),
+];
+
+/// Roles a projection can have.
+const PROJECTIONS: [(&str, Role); 6] = [
+    ("Qkv", Role::Qkv),
+    ("O", Role::O),
+    ("Gate", Role::Gate),
+    ("Up", Role::Up),
+    ("Down", Role::Down),
+    ("LmHead", Role::LmHead),
+];
+
+/// Reads one operation. None when nothing of it can be used; then at least one mistake was noted.
+pub(super) fn read<'a>(
+    reader: &mut Reader<'a>,
+    raw: Raw<'a>,
+    section: Section,
+    quantization: Quantization,
+) -> Option<Parsed> {
+    let Some(&(name, arity_in, arity_out)) = OPERATIONS.iter().find(|(name, ..)| *name == raw.name()) else {
+        let names: Vec<_> = OPERATIONS.iter().map(|(name, ..)| *name).collect();
+        let found = format!("`{}`", brief(raw.text()));
+        let found = if raw.name().is_empty() { found } else { format!("`{}`", raw.name()) };
+        reader.error(
+            ErrorKind::UnknownName,
+            raw.name_span(),
+            "unknown operation",
+            found,
+            format!("operations are {}", names.join(", ")),
+        );
+        return None;
+    };
+    let mut fields = reader.fields(raw, name)?;
+    let from = if arity_in == 0 { Some(Vec::new()) } else { names(reader, &mut fields, "from", arity_in) };
+    let to = names(reader, &mut fields, "to", arity_out);
+    let mut weight = None;
+    let mut default_scale = false;
+    let op = operation(reader, &mut fields, name, section, quantization, &mut weight, &mut default_scale);
+    fields.finish(reader);
+    let (from, to, (op, role)) = (from?, to?, op?);
+    let (inputs, input_spans): (Vec<_>, Vec<_>) = from.into_iter().unzip();
+    let (outputs, output_spans): (Vec<_>, Vec<_>) = to.into_iter().unzip();
+    Some(Parsed {
+        statement: Statement { name: String::new(), section, role, op, inputs, outputs },
+        inputs: input_spans,
+        outputs: output_spans,
+        span: raw.name_span(),
+        weight,
+        default_scale,
+    })
+}
+
+/// One name, or a list of them.
+fn names<'a>(
+    reader: &mut Reader<'a>,
+    fields: &mut Fields<'a>,
+    field: &'static str,
+    count: usize,
+) -> Option<Vec<(String, Range<usize>)>> {
+    let raw = fields.required(reader, field)?;
+    let expected =
+        if count == 1 { "one value's name, \"x\"".to_string() } else { format!("a list of {count} value names") };
+    let items = if count == 1 { vec![raw] } else { reader.list(raw, &expected)? };
+    if items.len() != count {
+        reader.error(
+            ErrorKind::BadValue,
+            raw.span(),
+            "wrong number of values",
+            format!("{} names", items.len()),
+            expected,
+        );
+        return None;
+    }
+    items.into_iter().map(|item| Some((reader.text(item, &expected)?, item.span()))).collect()
+}
+
+fn operation<'a>(
+    reader: &mut Reader<'a>,
+    fields: &mut Fields<'a>,
+    name: &str,
+    section: Section,
+    quantization: Quantization,
+    weight_span: &mut Option<Range<usize>>,
+    default_scale: &mut bool,
+) -> Option<(Op, Role)> {
+    Some(match name {
+        "Tokens" => (Op::Tokens, Role::Data),
+        "Embedding" => {
+            let weight = weight(reader, fields, Encoding::Dense, section, 2, weight_span)?;
+            (Op::Embedding { weight }, Role::Embedding)
+        }
+        "RmsNorm" => {
+            let eps =
+                fields.required(reader, "eps").and_then(|raw| reader.positive(raw, "an epsilon above 0, such as 1e-5"));
+            let gamma = weight(reader, fields, Encoding::Dense, section, 1, weight_span);
+            (Op::RmsNorm { gamma: Some(gamma?), eps: Scalar::number(eps?) }, Role::Norm)
+        }
+        "BitLinear" | "Linear" => {
+            let role =
+                fields.required(reader, "role").and_then(|raw| reader.word(raw, "a projection's role", &PROJECTIONS));
+            if name == "BitLinear" && quantization.weights == Encoding::Dense {
+                let expected = "quantization: (weights: .., activations: ..) in the model";
+                reader.error(
+                    ErrorKind::MissingField,
+                    fields.span.clone(),
+                    "a ternary projection in a dense model",
+                    "BitLinear",
+                    expected,
+                );
+                return None;
+            }
+            let (encoding, activations) = match name {
+                "BitLinear" => (quantization.weights, quantization.activations),
+                _ => (Encoding::Dense, ActivationQuant::None),
+            };
+            let weight = weight(reader, fields, encoding, section, 2, weight_span)?;
+            let scale = if encoding.is_ternary() { Scalar::weight(&weight.name) } else { Scalar::ONE };
+            (Op::Linear(Linear { parts: vec![Part { weight, scale }], activations, unary: None }), role?)
+        }
+        "SplitHeads" => split_heads(reader, fields)?,
+        "Rope" => (Op::Rope(rope(reader, fields)?), Role::Rope),
+        "CacheUpdate" => {
+            let context = fields.required(reader, "context").and_then(|raw| reader.dim(raw))?;
+            (Op::CacheUpdate { context }, Role::Cache)
+        }
+        "Attention" => {
+            let scale = fields.optional("scale");
+            *default_scale = scale.is_none();
+            let scale = match scale {
+                Some(raw) => {
+                    Scalar::number(reader.positive(raw, "a factor above 0, or no field for 1/sqrt(head_dim)")?)
+                }
+                None => Scalar::ONE,
+            };
+            (Op::Attention { scale }, Role::Sdpa)
+        }
+        "MergeHeads" => (Op::MergeHeads, Role::Data),
+        "Relu" => (Op::Unary(Unary::Relu), Role::Product),
+        "Relu2" => (Op::Unary(Unary::Relu2), Role::Product),
+        "Square" => (Op::Unary(Unary::Square), Role::Product),
+        "Silu" => (Op::Unary(Unary::Silu), Role::Product),
+        "Mul" => (Op::Mul { a: Operand::PLAIN, b: Operand::PLAIN }, Role::Product),
+        "Add" => (Op::Add { b_scale: Scalar::ONE }, Role::Residual),
+        "LastToken" => (Op::LastToken, Role::Data),
+        _ => (Op::Argmax, Role::Data),
+    })
+}
+
+fn split_heads<'a>(reader: &mut Reader<'a>, fields: &mut Fields<'a>) -> Option<(Op, Role)> {
+    let heads = fields.required(reader, "heads").and_then(|raw| reader.dim(raw));
+    let kv_raw = fields.required(reader, "kv_heads");
+    let kv_heads = kv_raw.and_then(|raw| reader.dim(raw));
+    let head_dim = fields.required(reader, "head_dim").and_then(|raw| reader.dim(raw));
+    let (heads, kv_raw, kv_heads, head_dim) = (heads?, kv_raw?, kv_heads?, head_dim?);
+    if !heads.is_multiple_of(kv_heads) {
+        let found = format!("{heads} query heads over {kv_heads} KV heads");
+        reader.error(
+            ErrorKind::Division,
+            kv_raw.span(),
+            "heads do not divide",
+            found,
+            format!("kv_heads divides {heads}"),
+        );
+        return None;
+    }
+    Some((Op::SplitHeads { heads, kv_heads, head_dim }, Role::Data))
+}
+
+fn rope<'a>(reader: &mut Reader<'a>, fields: &mut Fields<'a>) -> Option<Rope> {
+    let theta = fields
+        .required(reader, "theta")
+        .and_then(|raw| reader.positive(raw, "the base of the frequencies, such as 500000.0"));
+    let dim_raw = fields.required(reader, "dim");
+    let dim = dim_raw.and_then(|raw| reader.dim(raw));
+    let scaling = match fields.optional("scaling") {
+        Some(raw) => scaling(reader, raw),
+        None => Some(RopeScaling::None),
+    };
+    let (theta, dim, dim_raw, scaling) = (theta?, dim?, dim_raw?, scaling?);
+    if dim % 2 != 0 {
+        let found = format!("{dim} rotated dimensions");
+        reader.error(
+            ErrorKind::Division,
+            dim_raw.span(),
+            "pairs need an even number",
+            found,
+            "an even number up to head_dim",
+        );
+        return None;
+    }
+    if let RopeScaling::LongRope { short, long, .. } = &scaling {
+        for factors in [short, long] {
+            if factors.len() != dim / 2 {
+                let found = format!("{} factors for {dim} rotated dimensions", factors.len());
+                let expected = format!("{} factors, one per pair", dim / 2);
+                reader.error(ErrorKind::Shape, dim_raw.span(), "frequency factors do not fit", found, expected);
+                return None;
+            }
+        }
+    }
+    Some(Rope { theta, dim, scaling })
+}
+
+fn scaling<'a>(reader: &mut Reader<'a>, raw: Raw<'a>) -> Option<RopeScaling> {
+    let name = raw.name();
+    if raw.text() == "None" {
+        return Some(RopeScaling::None);
+    }
+    if !["Linear", "Llama3", "LongRope"].contains(&name) {
+        let expected = "None, Linear(..), Llama3(..) or LongRope(..)";
+        reader.error(
+            ErrorKind::UnknownName,
+            raw.name_span(),
+            "unknown name",
+            format!("`{}`", brief(raw.text())),
+            expected,
+        );
+        return None;
+    }
+    let mut fields = reader.fields(raw, name)?;
+    let mut number = |reader: &mut Reader<'a>, field| {
+        fields.required(reader, field).and_then(|raw| reader.positive(raw, "a finite number above 0"))
+    };
+    let read = match name {
+        "Linear" => number(reader, "factor").map(|factor| RopeScaling::Linear { factor }),
+        "Llama3" => {
+            let factor = number(reader, "factor");
+            let low = number(reader, "low_freq_factor");
+            let high = number(reader, "high_freq_factor");
+            let original = fields.required(reader, "original_context").and_then(|raw| reader.dim(raw));
+            if low.zip(high).is_some_and(|(low, high)| low >= high) {
+                let expected = "low_freq_factor below high_freq_factor";
+                reader.error(
+                    ErrorKind::BadValue,
+                    raw.span(),
+                    "frequency bounds out of order",
+                    "no band between them",
+                    expected,
+                );
+                return None;
+            }
+            (|| {
+                Some(RopeScaling::Llama3 {
+                    factor: factor?,
+                    low_freq_factor: low?,
+                    high_freq_factor: high?,
+                    original_context: original?,
+                })
+            })()
+        }
+        _ => {
+            let attention_factor = number(reader, "attention_factor");
+            let original = fields.required(reader, "original_context").and_then(|raw| reader.dim(raw));
+            let short = fields.required(reader, "short").and_then(|raw| numbers(reader, raw));
+            let long = fields.required(reader, "long").and_then(|raw| numbers(reader, raw));
+            (|| {
+                Some(RopeScaling::LongRope {
+                    short: short?,
+                    long: long?,
+                    original_context: original?,
+                    attention_factor: attention_factor?,
+                })
+            })()
+        }
+    };
+    fields.finish(reader);
+    read
+}
+
+fn numbers<'a>(reader: &mut Reader<'a>, raw: Raw<'a>) -> Option<Vec<f64>> {
+    let items = reader.list(raw, "a list of numbers")?;
+    items.into_iter().map(|item| reader.positive(item, "a finite number above 0")).collect()
+}
+
+/// `weight: "name"` or `weight: Slice("name", start, end)`, with `shape: [..]` of `rank` dimensions.
+fn weight<'a>(
+    reader: &mut Reader<'a>,
+    fields: &mut Fields<'a>,
+    encoding: Encoding,
+    section: Section,
+    rank: usize,
+    span: &mut Option<Range<usize>>,
+) -> Option<WeightRef> {
+    let raw = fields.required(reader, "weight");
+    let shape_raw = fields.required(reader, "shape");
+    let shape = shape_raw.and_then(|raw| {
+        let items = reader.list(raw, "the weight's shape, [\"ffn\", \"hidden\"]")?;
+        let shape: Option<Vec<_>> = items.iter().map(|item| reader.dim(*item)).collect();
+        if items.len() != rank {
+            let expected = if rank == 1 { "[width]" } else { "[rows, columns]" };
+            reader.error(
+                ErrorKind::Shape,
+                raw.span(),
+                "wrong number of dimensions",
+                format!("{} dimensions", items.len()),
+                expected,
+            );
+            return None;
+        }
+        shape
+    });
+    let raw = raw?;
+    *span = Some(raw.span());
+    let (name, rows) = match reader.open(raw)? {
+        Tree::Items(items) if raw.name() == "Slice" && items.len() == 3 => {
+            let name = reader.text(items[0], "the tensor's name");
+            let start = if items[1].text() == "0" { Some(0) } else { reader.dim(items[1]) };
+            let end = reader.dim(items[2]);
+            (name?, Some((start?, end?)))
+        }
+        _ => (reader.text(raw, "the tensor's name, or Slice(\"name\", first row, row after the last)")?, None),
+    };
+    let shape = shape?;
+    if name.contains("{layer}") != (section == Section::Layer) {
+        let (found, expected) = match section {
+            Section::Layer => ("one tensor for all layers", "a name with {layer} in it"),
+            _ => ("{layer} outside the repeated block", "a name without {layer}"),
+        };
+        reader.error(ErrorKind::BadValue, raw.span(), "a tensor name of the wrong section", found, expected);
+        return None;
+    }
+    if let Some((start, end)) = rows
+        && (end <= start || end - start != shape[0] || matches!(encoding, Encoding::Packed(_)))
+    {
+        let found = format!("rows {start}..{end} for a weight of {} rows", shape[0]);
+        reader.error(
+            ErrorKind::Shape,
+            raw.span(),
+            "slice and shape differ",
+            found,
+            "an unpacked tensor, as many rows as the shape says",
+        );
+        return None;
+    }
+    if matches!(encoding, Encoding::Packed(_)) && shape[0] % 4 != 0 {
+        let found = format!("{} output rows", shape[0]);
+        let expected = "packed ternary tensors hold four rows per stored row: a multiple of 4";
+        reader.error(ErrorKind::Division, shape_raw?.span(), "rows do not divide", found, expected);
+        return None;
+    }
+    Some(WeightRef { name, rows, shape, encoding })
+}
