@@ -10,6 +10,7 @@ mod mvmul;
 mod operands;
 mod rounding;
 mod spill;
+mod ternary;
 mod tiled;
 mod unpack;
 
@@ -20,5 +21,6 @@ pub use mvmul::{Arch, Fidelity, Src, mvmul};
 pub use operands::SrcB;
 pub use rounding::*;
 pub use spill::Spill;
+pub use ternary::{MAX_K, TernaryScratch, TernaryWeights, int8_from_bf16, sums_to_bf16, sums_to_f32};
 pub use tiled::{Tiled, TiledView, tiled_bytes};
 pub use unpack::block_value;

@@ -42,5 +42,40 @@ fn emulated(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, emulated);
+/// The seven ternary matrices of one BitNet 2B-4T layer, as (k, n).
+const LAYER: [(usize, usize); 5] = [(2560, 3840), (2560, 2560), (2560, 6912), (2560, 6912), (6912, 2560)];
+
+/// Enough layers that the weights come from memory, not from a cache.
+fn integer(c: &mut Criterion) {
+    let mut g = c.benchmark_group("integer");
+    g.sample_size(10);
+    let layers: Vec<Vec<TernaryWeights>> = (0..6)
+        .map(|l| {
+            let one = |&(k, n): &(usize, usize)| {
+                TernaryWeights::from_fn(k, n, |r, c| ternary(r + l, c) as i8).expect("ternary")
+            };
+            LAYER.iter().map(one).collect()
+        })
+        .collect();
+    let bytes: usize = layers.iter().flatten().map(TernaryWeights::bytes).sum();
+    let weights: usize = layers.iter().flatten().map(|w| w.k() * w.n()).sum();
+    let mut scratch = TernaryScratch::default();
+    for m in [1, 2, 4, 8, 16, 32, 128, 512] {
+        let x: Vec<i8> = (0..m * 6912).map(|i| ((i * 7919) % 255) as i8).collect();
+        let mut out = vec![0i32; m * 6912];
+        let mut run = || {
+            for w in layers.iter().flatten() {
+                w.matmul(m, &x[..m * w.k()], &mut out[..m * w.n()], &mut scratch).expect("legal");
+            }
+        };
+        g.throughput(Throughput::Elements((m * weights) as u64));
+        g.bench_function(BenchmarkId::new("mac", m), |b| b.iter(&mut run));
+        if m <= 32 {
+            g.throughput(Throughput::Bytes(bytes as u64));
+            g.bench_function(BenchmarkId::new("weight-bytes", m), |b| b.iter(&mut run));
+        }
+    }
+}
+
+criterion_group!(benches, emulated, integer);
 criterion_main!(benches);

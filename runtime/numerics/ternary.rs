@@ -1,0 +1,357 @@
+//! The integer path: int8 activations by ternary weights, proved exact.
+//!
+//! **What it equals.** On the device, a LoFi matmul with fp32 Dst and fp32 spills whose in0 holds integers
+//! -128..=127 as bf16 and whose in1 holds {-u, 0, +u}, u a power of two, is lossless: 7 bits of SrcB carry
+//! every int8 (-128 has one significant bit), 5 bits of SrcA carry u; in a group of 8 exponents differ by
+//! at most 7, and products have 10 fraction bits, so aligning drops nothing; sums stay below 2^23 units
+//! for K <= [`MAX_K`], so neither does Dst. Higher fidelities add zeros. So its Dst is the integer sum, which
+//! is what is computed here; a property test holds this against the emulated matmul.
+//!
+//! **Layout.** Weights are 2-bit codes, weight + 1. A panel is 32 columns; a step of a panel is 16 k in two
+//! 64-byte lines of 16 columns. Byte `4 n + j` of a line holds, in bits `2 i .. 2 i + 2`, the code of column n,
+//! k = 4 i + j: shifting a line by 2 i and masking leaves four consecutive k of 16 columns, the operand order
+//! of the dot-product instructions. Columns beyond n are zeros. Since sum x w = sum x (w + 1) - sum x, codes
+//! serve as unsigned operands, and the sums of activations start the accumulators.
+
+mod kernels;
+
+use half::bf16;
+use rayon::prelude::*;
+
+use crate::error::{NumericsError, check_dim, check_len, check_multiple};
+use crate::format::TILE;
+use crate::rounding::{bf16_packed, widen};
+use crate::tiled::TiledView;
+use kernels::{Kernel, LINES, Line, STEP};
+
+/// Largest K for which every partial sum of int8 by ternary stays below 2^23.
+pub const MAX_K: usize = 65_535;
+
+/// A ternary matrix [k, n] at 2 bits a weight.
+#[derive(Debug, Clone)]
+pub struct TernaryWeights {
+    k: usize,
+    n: usize,
+    unit: f32,
+    lines: Vec<Line>,
+}
+
+/// Buffer that [`TernaryWeights::matmul`] reuses. It grows to the largest row count seen.
+#[derive(Debug, Clone, Default)]
+pub struct TernaryScratch {
+    row_sums: Vec<i32>,
+}
+
+impl TernaryWeights {
+    /// Takes tiles whose values are -u, 0 and +u, u a power of two.
+    ///
+    /// # Errors
+    /// [`NumericsError::NotTernary`] names the first other value of some column panel;
+    /// [`NumericsError::Multiple`] and [`NumericsError::Dimension`] as for [`Self::from_fn`].
+    pub fn from_tiled(tiles: TiledView<'_>) -> Result<Self, NumericsError> {
+        let (down, across) = tiles.tiles();
+        let row = |k: usize, p: usize| tiles.row_of_tile(k, p).map(f32::from_bits);
+        let unit = (0..across)
+            .flat_map(|p| (0..down * TILE).map(move |k| (k, p)))
+            .find_map(|(k, p)| row(k, p).into_iter().find(|v| *v != 0.0))
+            .map_or(1.0, f32::abs);
+        Self::from_rows(tiles.rows(), tiles.cols(), unit, row)
+    }
+
+    /// Takes the matrix whose element [k, n] is `weight(k, n)`, one of -1, 0 and 1.
+    ///
+    /// # Errors
+    /// [`NumericsError::NotTernary`] for another value, [`NumericsError::Multiple`] if 32 does not divide k,
+    /// [`NumericsError::Dimension`] if k exceeds [`MAX_K`].
+    pub fn from_fn(k: usize, n: usize, weight: impl Fn(usize, usize) -> i8 + Sync) -> Result<Self, NumericsError> {
+        Self::from_rows(k, n, 1.0, |row, panel| {
+            let mut out = [0f32; TILE];
+            for (o, col) in out.iter_mut().zip(panel * TILE..n) {
+                *o = f32::from(weight(row, col));
+            }
+            out
+        })
+    }
+
+    fn from_rows(
+        k: usize,
+        n: usize,
+        unit: f32,
+        row: impl Fn(usize, usize) -> [f32; TILE] + Sync,
+    ) -> Result<Self, NumericsError> {
+        check_multiple("k of a ternary matrix", k, TILE)?;
+        if k > MAX_K {
+            return Err(NumericsError::Dimension {
+                what: "k of an exact integer matmul, at most",
+                got: k,
+                want: MAX_K,
+            });
+        }
+        let power_of_two = unit.is_normal() && unit.to_bits() & 0x7f_ffff == 0;
+        let refuse = |k, n, value: f32| NumericsError::NotTernary {
+            k,
+            n,
+            value: value.to_string(),
+            unit: if power_of_two { unit.to_string() } else { "a power of two".into() },
+        };
+        let mut lines = vec![Line::default(); n.div_ceil(TILE) * k / STEP * LINES];
+        lines.par_chunks_mut(k / STEP * LINES).enumerate().try_for_each(|(panel, lines)| {
+            for kk in 0..k {
+                for (c, v) in row(kk, panel).into_iter().enumerate() {
+                    let code = match v {
+                        0.0 => 1,
+                        v if power_of_two && v == unit => 2,
+                        v if power_of_two && v == -unit => 0,
+                        v => return Err(refuse(kk, panel * TILE + c, v)),
+                    };
+                    let (line, byte, shift) = position(kk, c);
+                    lines[line].0[byte] |= code << shift;
+                }
+            }
+            Ok(())
+        })?;
+        Ok(TernaryWeights { k, n, unit, lines })
+    }
+
+    /// Rows (input features).
+    pub fn k(&self) -> usize {
+        self.k
+    }
+
+    /// Columns (output features).
+    pub fn n(&self) -> usize {
+        self.n
+    }
+
+    /// Magnitude of the nonzero weights; a sum counts in this unit.
+    pub fn unit(&self) -> f32 {
+        self.unit
+    }
+
+    /// Bytes held in memory.
+    pub fn bytes(&self) -> usize {
+        std::mem::size_of_val(self.lines.as_slice())
+    }
+
+    /// The weight at [k, n] in units.
+    ///
+    /// # Panics
+    /// If the position lies outside the matrix.
+    pub fn weight(&self, k: usize, n: usize) -> i8 {
+        assert!(k < self.k && n < self.n, "[{k}, {n}] lies outside [{}, {}]", self.k, self.n);
+        let (line, byte, shift) = position(k, n % TILE);
+        let line = n / TILE * (self.k / STEP * LINES) + line;
+        (self.lines[line].0[byte] >> shift & 3) as i8 - 1
+    }
+
+    /// out[r, c] = sum over k of x[r, k] * w[k, c], in units: x is [m, k], out [m, n], both row-major.
+    ///
+    /// Runs on the calling thread's rayon pool, over columns. Allocates nothing once `scratch` has grown to m.
+    ///
+    /// # Errors
+    /// [`NumericsError::Length`] if a buffer has another shape.
+    pub fn matmul(
+        &self,
+        m: usize,
+        x: &[i8],
+        out: &mut [i32],
+        scratch: &mut TernaryScratch,
+    ) -> Result<(), NumericsError> {
+        self.matmul_on(Kernel::best(), m, x, out, scratch)
+    }
+
+    fn matmul_on(
+        &self,
+        kernel: Kernel,
+        m: usize,
+        x: &[i8],
+        out: &mut [i32],
+        scratch: &mut TernaryScratch,
+    ) -> Result<(), NumericsError> {
+        check_len("int8 activation", x.len(), m * self.k)?;
+        check_len("int32 output", out.len(), m * self.n)?;
+        scratch.row_sums.clear();
+        scratch.row_sums.extend(x.chunks_exact(self.k).map(row_sum));
+        let sums = &scratch.row_sums;
+        let target = Columns { out: out.as_mut_ptr(), n: self.n };
+        // A task of about 64 KB of weights is long beside the cost of handing it out.
+        let per_panel = self.k / STEP * LINES;
+        let min_panels = if m < 8 { 1024usize.div_ceil(per_panel) } else { 1 };
+        self.lines.par_chunks_exact(per_panel).with_min_len(min_panels).enumerate().for_each(|(panel, lines)| {
+            kernel.panel(lines, x, self.k, sums, |r, sums| {
+                // SAFETY: r < m as `sums` has m rows, and no other task has this panel.
+                unsafe { target.write(r, panel * TILE, sums) }
+            });
+        });
+        Ok(())
+    }
+}
+
+/// Line within a panel, byte within the line and bit within the byte of element [k, column of the panel].
+fn position(k: usize, col: usize) -> (usize, usize, usize) {
+    let in_step = k % STEP;
+    (k / STEP * LINES + col / 16, col % 16 * 4 + in_step % 4, in_step / 4 * 2)
+}
+
+fn row_sum(row: &[i8]) -> i32 {
+    row.iter().map(|&v| i32::from(v)).sum()
+}
+
+/// The output, written by panels: tasks share it and touch disjoint columns.
+struct Columns {
+    out: *mut i32,
+    n: usize,
+}
+
+// SAFETY: tasks write disjoint columns, and the borrow of the output outlives them.
+unsafe impl Sync for Columns {}
+
+impl Columns {
+    /// Writes columns `first ..` of row r, those below n.
+    ///
+    /// # Safety
+    /// Row r exists, and no one else touches these columns.
+    unsafe fn write(&self, r: usize, first: usize, sums: &[i32; TILE]) {
+        let count = TILE.min(self.n - first);
+        // SAFETY: r * n + first + count <= m * n by the above.
+        unsafe { self.out.add(r * self.n + first).copy_from_nonoverlapping(sums.as_ptr(), count) }
+    }
+}
+
+/// Converts bf16 activations that hold integers to int8.
+///
+/// # Errors
+/// [`NumericsError::NotInt8`] names the first value that is not an integer from -128 to 127 (`cols` tells rows
+/// apart); [`NumericsError::Dimension`] if the slices differ in length.
+pub fn int8_from_bf16(x: &[bf16], cols: usize, out: &mut [i8]) -> Result<(), NumericsError> {
+    check_dim("int8 activations", out.len(), x.len())?;
+    for (i, (o, &h)) in out.iter_mut().zip(x).enumerate() {
+        let v = widen(h);
+        *o = v as i8;
+        if f32::from(*o) != v {
+            return Err(NumericsError::NotInt8 { row: i / cols.max(1), k: i % cols.max(1), value: v.to_string() });
+        }
+    }
+    Ok(())
+}
+
+/// Integer sums as the packer writes them from an fp32 Dst to bf16. `unit` is [`TernaryWeights::unit`].
+pub fn sums_to_bf16(sums: &[i32], unit: f32, out: &mut [bf16]) {
+    for (o, &s) in out.iter_mut().zip(sums) {
+        *o = bf16_packed((s as f32 * unit).to_bits());
+    }
+}
+
+/// Integer sums as the packer writes them from an fp32 Dst to f32. `unit` is [`TernaryWeights::unit`].
+pub fn sums_to_f32(sums: &[i32], unit: f32, out: &mut [f32]) {
+    for (o, &s) in out.iter_mut().zip(sums) {
+        *o = s as f32 * unit;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+    use crate::format::Format;
+    use crate::matmul::{MatmulConfig, matmul};
+    use crate::mvmul::{Arch, Fidelity};
+    use crate::operands::SrcB;
+    use crate::rounding::bf16_host;
+    use crate::spill::Spill;
+    use crate::tiled::Tiled;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        #[test]
+        fn every_kernel_equals_the_emulated_matmul(
+            seed: u64,
+            m in 1usize..=33,
+            k_tiles in 1usize..=5,
+            n in 1usize..=70,
+            power in -3i32..=3,
+            hifi4: bool,
+            blackhole: bool,
+        ) {
+            let k = k_tiles * TILE;
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let x: Vec<bf16> =
+                (0..m * k).map(|_| bf16_host(f32::from(rng.random::<i8>()))).collect();
+            let w: Vec<f32> = (0..k * n)
+                .map(|_| f32::from(rng.random_range(-1i8..=1)) * 2f32.powi(power))
+                .collect();
+            let tiles = Tiled::pack(Format::Bfp4, k, n, &w).unwrap();
+            let mut in0 = SrcB::new();
+            in0.load_bf16(m, k, &x).unwrap();
+            let config = |out_format| MatmulConfig {
+                arch: if blackhole { Arch::Blackhole } else { Arch::Wormhole },
+                fidelity: if hifi4 { Fidelity::HiFi4 } else { Fidelity::LoFi },
+                fp32_dest: true,
+                spill: if hifi4 { Spill::L1Accumulate } else { Spill::Reload },
+                in0_block_w: 1,
+                out_format,
+            };
+            let want = matmul(&in0, tiles.view(), &config(Format::F32)).unwrap().to_f32();
+            let want16 = matmul(&in0, tiles.view(), &config(Format::Bf16)).unwrap().to_f32();
+
+            let weights = TernaryWeights::from_tiled(tiles.view()).unwrap();
+            let mut q = vec![0i8; m * k];
+            int8_from_bf16(&x, k, &mut q).unwrap();
+            let mut scratch = TernaryScratch::default();
+            for kernel in Kernel::available() {
+                let mut sums = vec![i32::MIN; m * n];
+                weights.matmul_on(kernel, m, &q, &mut sums, &mut scratch).unwrap();
+                let mut got = vec![0f32; m * n];
+                sums_to_f32(&sums, weights.unit(), &mut got);
+                prop_assert_eq!(&got, &want, "{:?}", kernel);
+                let mut got16 = vec![bf16::ZERO; m * n];
+                sums_to_bf16(&sums, weights.unit(), &mut got16);
+                prop_assert!(got16.iter().zip(&want16).all(|(&a, &b)| widen(a) == b));
+            }
+        }
+    }
+
+    #[test]
+    fn weights_read_back() {
+        let w = TernaryWeights::from_fn(64, 45, |k, n| ((k * 7 + n * 5) % 3) as i8 - 1).unwrap();
+        assert_eq!(w.bytes(), 64 * 64 / 4);
+        for k in 0..64 {
+            for n in 0..45 {
+                assert_eq!(w.weight(k, n), ((k * 7 + n * 5) % 3) as i8 - 1);
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_sums_do_not_overflow() {
+        let k = 65_504;
+        let w = TernaryWeights::from_fn(k, 32, |_, n| if n == 0 { 1 } else { -1 }).unwrap();
+        for value in [-128i8, 127] {
+            let x = vec![value; k];
+            for kernel in Kernel::available() {
+                let mut out = vec![0; 32];
+                w.matmul_on(kernel, 1, &x, &mut out, &mut TernaryScratch::default()).unwrap();
+                assert_eq!(out[0], i32::from(value) * k as i32, "{kernel:?}");
+                assert_eq!(out[31], -i32::from(value) * k as i32, "{kernel:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_not_ternary_is_refused() {
+        let two = TernaryWeights::from_fn(32, 4, |k, n| i8::from(k == 3 && n == 2) * 2);
+        assert!(matches!(two, Err(NumericsError::NotTernary { k: 3, n: 2, .. })));
+        let scaled = Tiled::pack(Format::Bf16, 32, 32, &[0.75; 1024]).unwrap();
+        assert!(matches!(TernaryWeights::from_tiled(scaled.view()), Err(NumericsError::NotTernary { .. })));
+        assert!(TernaryWeights::from_fn(33, 4, |_, _| 0).is_err());
+        assert!(TernaryWeights::from_fn(65_536, 4, |_, _| 0).is_err());
+        let half = [bf16::from_f32(1.0), bf16::from_f32(0.5)];
+        assert_eq!(
+            int8_from_bf16(&half, 2, &mut [0; 2]).unwrap_err(),
+            NumericsError::NotInt8 { row: 0, k: 1, value: "0.5".into() }
+        );
+    }
+}
