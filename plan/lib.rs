@@ -10,24 +10,33 @@
 //! | [`card`] | the card a plan is for |
 //! | [`ttnn`] | the op rules: what TT-NN accepts, returns and takes of L1 |
 //! | [`l1`] | the L1 allocator model: addresses |
+//! | [`walk`] | a phase replayed on it: what is where in L1 at each step |
 //! | [`verify`] | every invariant of a plan, checked without the compiler |
+//! | [`defect`] | what is wrong with a plan, and where |
 //! | [`format`] | RON and binary files |
 
 pub mod card;
 pub mod cores;
+pub mod defect;
+pub mod format;
+pub mod l1;
 pub mod op;
 pub mod plan;
 pub mod program;
 pub mod scalar;
 pub mod tensor;
 pub mod ttnn;
+pub mod verify;
+pub mod walk;
 pub mod weight;
 
 pub use card::{Arch, Card};
 pub use cores::{CoreRange, Cores};
+pub use defect::{Defect, Invariant, Place};
 pub use op::{Op, Ref};
 pub use plan::*;
 pub use program::{ComputeKernel, Fidelity, MatmulProgram, Unary};
 pub use scalar::Scalar;
 pub use tensor::{DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
+pub use verify::{Verified, verify};
 pub use weight::{Source, Weight};

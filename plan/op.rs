@@ -496,3 +496,37 @@ ops! {
     /// End of a value.
     Deallocate(Deallocate) "deallocate" [input];
 }
+
+impl Op {
+    /// The operands whose contents the call replaces: caches, output tensors, the left operand of an in-place [`Binary`].
+    pub fn written(&self) -> Vec<&Ref> {
+        match self {
+            Op::CacheUpdate(args) => vec![&args.k_cache, &args.v_cache],
+            Op::CacheFill(args) => vec![&args.cache],
+            Op::Binary(Binary { a, into: Destination::InPlace, .. }) => vec![a],
+            Op::ArgMax(args) => vec![&args.output],
+            Op::PlusOne(args) => vec![&args.buffer],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Every number that depends on weight scales.
+    pub fn scalars(&self) -> Vec<&Scalar> {
+        match self {
+            Op::RmsNorm(args) => vec![&args.epsilon],
+            Op::SdpaDecode(args) => vec![&args.scale],
+            Op::Sdpa(args) => vec![&args.scale],
+            Op::Binary(args) => {
+                let unary = args.a_activations.iter().chain(&args.b_activations).chain(&args.activations);
+                unary.filter_map(|u| if let Unary::MulScalar(scalar) = u { Some(scalar) } else { None }).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// True when an argument of the call is known only when it is made (the user of a cache fill, the prompt's last token), so that no
+    /// trace can hold it.
+    pub fn is_host_dependent(&self) -> bool {
+        matches!(self, Op::CacheFill(_) | Op::Slice(Slice { rows: Rows::LastTokenTile, .. }))
+    }
+}

@@ -1,6 +1,7 @@
 //! The plan: what runs, on what, with which tensors.
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 use crate::{Card, Op, TensorSpec, Weight};
 
@@ -105,6 +106,16 @@ pub enum PhaseKind {
         /// Bucket size, a multiple of 32.
         tokens: u32,
     },
+}
+
+impl fmt::Display for PhaseKind {
+    /// `decode`, `prefill 128`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            PhaseKind::Decode { .. } => f.write_str("decode"),
+            PhaseKind::Prefill { tokens } => write!(f, "prefill {tokens}"),
+        }
+    }
 }
 
 /// One schedule: the prologue, the layer as often as the model has layers, the epilogue.

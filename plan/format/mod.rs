@@ -1,0 +1,244 @@
+//! Plan files: RON for people, a compact binary for machines. Both hold the same plan, bit for bit.
+//!
+//! | form | file | content |
+//! |---|---|---|
+//! | RON | any name | UTF-8; one step per block of lines, every constant in full; the same plan gives the same bytes |
+//! | binary | `*.plan` | [`MAGIC`], then little-endian `u32` format version, `u64` payload length, `u32` CRC-32 of the bytes of version, length and payload; then the payload, MessagePack with field names |
+//!
+//! [`read_bytes`] tells the two apart by the magic, not by the file's name. The header of the binary form is the same in every version,
+//! so that an old or a newer plan is told apart from a damaged one. Reading allocates in proportion to the bytes that are there, whatever
+//! lengths they claim. Reading answers for the form only; [`crate::verify()`] answers for the content.
+
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+
+use ron::extensions::Extensions;
+use ron::ser::PrettyConfig;
+use serde::Deserialize;
+use thiserror::Error;
+
+use crate::{FORMAT_VERSION, Plan};
+
+/// First bytes of a binary plan: not text in any encoding, and changed by every kind of newline translation.
+pub const MAGIC: [u8; 8] = *b"\x89BNPLN\r\n";
+
+/// Bytes before the payload of a binary plan.
+pub const HEADER_BYTES: usize = 24;
+
+/// Largest file that is read: a plan of any model is a thousand times smaller, a checkpoint given by mistake is larger.
+pub const MAX_BYTES: u64 = 64 << 20;
+
+/// Why a plan could not be read or written.
+#[derive(Debug, Error)]
+pub enum FormatError {
+    /// The file system refused.
+    #[error("cannot {doing} `{}`: {source}", path.display())]
+    Io {
+        /// `read`, `write`.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Neither of the two forms.
+    #[error("not a plan: {found}; a plan is what `bitnetc plan MODEL -o FILE` writes")]
+    NotAPlan {
+        /// What was found instead.
+        found: String,
+    },
+    /// A plan of another version.
+    #[error(
+        "the plan has format version {found}, this bitnetc reads {FORMAT_VERSION}; {}",
+        if *found > FORMAT_VERSION { "a newer bitnetc is needed" } else { "compile the model again" }
+    )]
+    Version {
+        /// The version in the file.
+        found: u32,
+    },
+    /// A binary plan whose bytes changed.
+    #[error("the plan is damaged: {what}; compile the model again or copy the file anew")]
+    Damaged {
+        /// Length or checksum, found and expected.
+        what: String,
+    },
+    /// RON that is no plan.
+    #[error("line {line}, column {column}: {what}")]
+    Syntax {
+        /// From 1.
+        line: usize,
+        /// From 1.
+        column: usize,
+        /// What the parser found and expected.
+        what: String,
+    },
+    /// An intact binary whose payload is no plan: written by a broken or a foreign program.
+    #[error("the plan's payload cannot be decoded: {what}")]
+    Payload {
+        /// What the decoder said.
+        what: String,
+    },
+    /// A value the form cannot hold.
+    #[error("the plan cannot be written as {form}: {what}")]
+    Encode {
+        /// `RON` or `binary`.
+        form: &'static str,
+        /// What the encoder said.
+        what: String,
+    },
+}
+
+/// Reads a plan of either form.
+///
+/// # Errors
+/// [`FormatError`]: every variant but `Encode`.
+pub fn read(path: &Path) -> Result<Plan, FormatError> {
+    let io = |source| FormatError::Io { doing: "read", path: path.to_owned(), source };
+    let mut bytes = Vec::new();
+    fs::File::open(path).and_then(|f| f.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(io)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(FormatError::NotAPlan { found: format!("a file of more than {MAX_BYTES} bytes") });
+    }
+    read_bytes(&bytes)
+}
+
+/// Reads a plan of either form.
+///
+/// # Errors
+/// [`FormatError`]: every variant but `Io` and `Encode`.
+pub fn read_bytes(bytes: &[u8]) -> Result<Plan, FormatError> {
+    let plan = match bytes.strip_prefix(&MAGIC) {
+        Some(rest) => from_binary(rest)?,
+        None => from_ron(bytes)?,
+    };
+    if plan.format == FORMAT_VERSION { Ok(plan) } else { Err(FormatError::Version { found: plan.format }) }
+}
+
+/// Writes a plan, as binary when the file's extension is `plan`, as RON otherwise. An existing file is replaced at once or not at all:
+/// the bytes are written beside it and renamed. What is no regular file, a pipe or a terminal, is written to directly.
+///
+/// # Errors
+/// [`FormatError::Io`], [`FormatError::Encode`].
+pub fn write(path: &Path, plan: &Plan) -> Result<(), FormatError> {
+    let bytes =
+        if path.extension().is_some_and(|e| e == "plan") { to_binary(plan)? } else { to_ron(plan)?.into_bytes() };
+    let io = |source| FormatError::Io { doing: "write", path: path.to_owned(), source };
+    match fs::metadata(path) {
+        Ok(there) if there.is_dir() => Err(io(io::Error::from(io::ErrorKind::IsADirectory))),
+        Ok(there) if !there.is_file() => {
+            fs::OpenOptions::new().write(true).open(path).and_then(|mut f| f.write_all(&bytes)).map_err(io)
+        }
+        // Through a symbolic link: the file it points to is replaced, the link stays.
+        Ok(_) => fs::canonicalize(path).and_then(|real| replace(&real, &bytes)).map_err(io),
+        Err(_) => replace(path, &bytes).map_err(io),
+    }
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".bitnetc-");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt as _;
+        // An ordinary file's permissions, less the umask, instead of a private temporary's.
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let mut beside = builder.tempfile_in(folder)?;
+    beside.write_all(bytes)?;
+    beside.as_file().sync_all()?;
+    beside.persist(path).map_err(|e| e.error)?;
+    Ok(())
+}
+
+/// The plan as RON. Equal plans give equal bytes.
+///
+/// # Errors
+/// [`FormatError::Encode`].
+pub fn to_ron(plan: &Plan) -> Result<String, FormatError> {
+    // Down to the fields of a step; each of them is one line.
+    let pretty = PrettyConfig::new()
+        .depth_limit(5)
+        .indentor("  ")
+        .new_line("\n")
+        .struct_names(false)
+        .extensions(Extensions::IMPLICIT_SOME | Extensions::UNWRAP_NEWTYPES | Extensions::UNWRAP_VARIANT_NEWTYPES);
+    let mut text = ron::ser::to_string_pretty(plan, pretty)
+        .map_err(|e| FormatError::Encode { form: "RON", what: e.to_string() })?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// The plan as binary. Equal plans give equal bytes.
+///
+/// # Errors
+/// [`FormatError::Encode`].
+pub fn to_binary(plan: &Plan) -> Result<Vec<u8>, FormatError> {
+    let payload =
+        rmp_serde::to_vec_named(plan).map_err(|e| FormatError::Encode { form: "binary", what: e.to_string() })?;
+    let (version, length) = (plan.format.to_le_bytes(), (payload.len() as u64).to_le_bytes());
+    let sum = checksum(&[&version, &length, &payload]);
+    Ok([&MAGIC[..], &version, &length, &sum.to_le_bytes(), &payload].concat())
+}
+
+fn checksum(parts: &[&[u8]]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    parts.iter().for_each(|part| hasher.update(part));
+    hasher.finalize()
+}
+
+/// `rest` is what follows the magic.
+fn from_binary(rest: &[u8]) -> Result<Plan, FormatError> {
+    let damaged = |what: String| FormatError::Damaged { what };
+    let Some((&[v0, v1, v2, v3, l0, l1, l2, l3, l4, l5, l6, l7, s0, s1, s2, s3], payload)) = rest.split_first_chunk()
+    else {
+        return Err(damaged(format!("it ends after {} bytes, inside its header", rest.len() + MAGIC.len())));
+    };
+    let (version, length) = ([v0, v1, v2, v3], [l0, l1, l2, l3, l4, l5, l6, l7]);
+    let claimed = u64::from_le_bytes(length);
+    if claimed != payload.len() as u64 {
+        return Err(damaged(format!("its header claims {claimed} bytes of payload, {} are there", payload.len())));
+    }
+    let (stored, computed) = (u32::from_le_bytes([s0, s1, s2, s3]), checksum(&[&version, &length, payload]));
+    if stored != computed {
+        return Err(damaged(format!("its checksum is {computed:08x}, {stored:08x} was written")));
+    }
+    match u32::from_le_bytes(version) {
+        FORMAT_VERSION => rmp_serde::from_slice(payload).map_err(|e| FormatError::Payload { what: e.to_string() }),
+        found => Err(FormatError::Version { found }),
+    }
+}
+
+fn from_ron(bytes: &[u8]) -> Result<Plan, FormatError> {
+    if bytes.is_empty() {
+        return Err(FormatError::NotAPlan { found: "an empty file".into() });
+    }
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return Err(FormatError::NotAPlan { found: "neither a binary plan's first bytes nor text".into() });
+    };
+    ron::from_str(text).map_err(|e| explain(text, &e))
+}
+
+/// Only the version, whatever else there is: a plan of another version may have other fields.
+#[derive(Deserialize)]
+struct VersionOnly {
+    format: u32,
+}
+
+fn explain(text: &str, error: &ron::error::SpannedError) -> FormatError {
+    match ron::from_str::<VersionOnly>(text) {
+        Ok(VersionOnly { format }) if format != FORMAT_VERSION => FormatError::Version { found: format },
+        Err(ron::error::SpannedError { code: ron::Error::MissingStructField { .. }, .. }) => {
+            FormatError::NotAPlan { found: "RON without a field `format`".into() }
+        }
+        _ => FormatError::Syntax {
+            line: error.span.start.line,
+            column: error.span.start.col,
+            what: error.code.to_string(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,382 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::op::*;
+use crate::program::{FusedActivation, NormProgram, SdpaProgram};
+use crate::weight::{Content, HeadPadding, Matrix, RotaryFunction};
+use crate::*;
+
+fn value(name: &str) -> Ref {
+    Ref::Value(name.into())
+}
+
+/// One step of every op, with every kind of argument; a file format asks no more of a plan.
+fn every_op(number: f64, single: f32) -> Vec<Op> {
+    let compute = ComputeKernel { fidelity: Fidelity::HiFi2, fp32_dest_acc: true, packer_l1_acc: false };
+    let width = MemoryConfig::width(Cores::row_major(30, (8, 8)), [32, 128]);
+    let scalar = Scalar { value: number, scales: vec![("model.layers.{layer}.q.weight".into(), -2)] };
+    let sdpa = SdpaProgram { grid: (8, 4), q_chunk: 0, k_chunk: 128 };
+    let (a, b) = (value("a \"quoted\" \\ name\n"), Ref::Weight("w".into()));
+    let (cache, table) = (Ref::Buffer("k".into()), Ref::Buffer("page_table".into()));
+    let (input, memory) = (a.clone(), width.clone());
+    let programs = [
+        MatmulProgram::DramSharded { in0_block_w: 10, per_core_m: 1, per_core_n: 4, activation: None, readers: 3 },
+        MatmulProgram::Multicast1D {
+            grid: (8, 8),
+            in0_block_w: 5,
+            out_subblock: (1, 7),
+            per_core_m: 1,
+            per_core_n: 63,
+            activation: Some(FusedActivation::Silu),
+        },
+        MatmulProgram::Multicast2D {
+            grid: (8, 4),
+            in0_block_w: 8,
+            out_subblock: (1, 8),
+            out_block: (2, 8),
+            per_core_m: 2,
+            per_core_n: 8,
+            activation: Some(FusedActivation::Relu),
+        },
+    ];
+    let matmul = |program| {
+        Matmul { a: a.clone(), b: b.clone(), program, compute, dtype: DType::Bfp8, memory: width.clone() }.into()
+    };
+    let unary = vec![
+        Unary::Relu,
+        Unary::Square,
+        Unary::Silu,
+        Unary::Recip,
+        Unary::MulScalar(scalar.clone()),
+        Unary::MaxScalar(single),
+        Unary::Round,
+        Unary::Clamp(-128.0, single),
+        Unary::Abs,
+    ];
+    let binary = |into| Binary {
+        kind: BinaryKind::Mul,
+        a: a.clone(),
+        b: b.clone(),
+        a_activations: unary.clone(),
+        b_activations: vec![],
+        activations: vec![Unary::MulScalar(number.into())],
+        dtype: DType::Bf16,
+        into,
+    };
+    let norm = RmsNorm {
+        input: input.clone(),
+        gamma: b.clone(),
+        epsilon: scalar.clone(),
+        program: Some(NormProgram { grid: (8, 1), subblock_w: 2, block_h: 1, block_w: 10 }),
+        compute,
+        memory: memory.clone(),
+    };
+    let mut ops: Vec<Op> = programs.into_iter().map(matmul).collect();
+    ops.extend([
+        Embedding { indices: table.clone(), table: b.clone(), layout: Layout::RowMajor, memory: MemoryConfig::L1 }
+            .into(),
+        RmsNorm { program: None, ..norm.clone() }.into(),
+        norm.into(),
+        CreateHeadsDecode { input: a.clone(), heads: 20, kv_heads: 5, memory: memory.clone() }.into(),
+        CreateHeads { input: a.clone(), heads: 20, kv_heads: 5, memory: MemoryConfig::DRAM }.into(),
+        RotaryFused { q: a.clone(), k: a.clone(), cos: b.clone(), sin: b.clone(), trans: b.clone(), compute }.into(),
+        Rotary { input, cos: b.clone(), sin: b.clone(), trans: b.clone(), compute, memory }.into(),
+        CacheUpdate {
+            k_cache: cache.clone(),
+            k: a.clone(),
+            v_cache: cache.clone(),
+            v: a.clone(),
+            positions: table.clone(),
+            page_table: table.clone(),
+        }
+        .into(),
+        CacheFill { cache: cache.clone(), input: a.clone(), page_table: table.clone() }.into(),
+        SdpaDecode {
+            q: a.clone(),
+            k_cache: cache.clone(),
+            v_cache: cache,
+            positions: table.clone(),
+            page_table: table.clone(),
+            scale: scalar.clone(),
+            program: sdpa,
+            compute,
+            memory: MemoryConfig::L1,
+        }
+        .into(),
+    ]);
+    let (input, memory) = (a.clone(), MemoryConfig::DRAM);
+    ops.extend([
+        Sdpa {
+            q: a.clone(),
+            k: a.clone(),
+            v: a.clone(),
+            scale: scalar,
+            program: sdpa,
+            compute,
+            memory: memory.clone(),
+        }
+        .into(),
+        ConcatHeadsDecode { input: a.clone(), heads: 20, cores: Cores::rectangle(0, 0, 5, 4) }.into(),
+        ConcatHeads { input: a.clone(), memory: memory.clone() }.into(),
+        ToMemoryConfig { input: a.clone(), memory: MemoryConfig::height(Cores::row_major(5, (8, 8)), [32, 64]) }.into(),
+        ToLayout { input: a.clone(), layout: Layout::Tile, memory: memory.clone() }.into(),
+        Typecast { input: a.clone(), dtype: DType::Bfp4, memory: memory.clone() }.into(),
+        View { input: a.clone(), shape: vec![1, 1, 32, 2560] }.into(),
+        Transpose { input: a.clone(), dims: (1, 2), memory: memory.clone() }.into(),
+        Slice { input: a.clone(), rows: Rows::Range(32, 64), memory: memory.clone() }.into(),
+        Slice { input: a.clone(), rows: Rows::LastTokenTile, memory: memory.clone() }.into(),
+        Concat { inputs: vec![a.clone(), b.clone()], memory: memory.clone() }.into(),
+        binary(Destination::New(width.clone())).into(),
+        binary(Destination::New(memory.clone())).into(),
+        binary(Destination::InPlace).into(),
+        AbsOp { input: a.clone(), memory: memory.clone() }.into(),
+        RowMax { input: a.clone(), memory }.into(),
+        ArgMax { input, output: table.clone() }.into(),
+        PlusOne { buffer: table }.into(),
+        Deallocate { input: a }.into(),
+    ]);
+    ops
+}
+
+fn weights(number: f64) -> Vec<Weight> {
+    let heads = Some(HeadPadding { heads: 32, from: 100, to: 128 });
+    let matrix = |content, rows, heads: Option<HeadPadding>, input_heads| Matrix {
+        tensor: "model.layers.{layer}.weight".into(),
+        shape: [3200, 3200],
+        rows,
+        content,
+        rotate_pairs: heads.is_some(),
+        heads,
+        input_heads,
+    };
+    let sources = [
+        Source::Columns(vec![
+            matrix(Content::Packed { divides: true }, None, heads, None),
+            matrix(Content::Absmean, Some((3, 7)), None, heads),
+        ]),
+        Source::Rows(matrix(Content::Dense, None, None, None)),
+        Source::Vector { tensor: "norm".into(), len: 3200, heads, factor: number },
+        Source::Ones { len: 32 },
+        Source::RotaryTable {
+            function: RotaryFunction::Sin,
+            positions: 4096,
+            frequencies: vec![number, 1.0, 1e-300],
+            amplitude: number,
+        },
+        Source::RotaryTransform,
+    ];
+    let spec = TensorSpec::tile([1, 1, 32, 32], DType::Bfp4, MemoryConfig::dram_width(12, [32, 32]));
+    let weight = |(i, source)| Weight {
+        name: format!("w{i}"),
+        per_layer: i == 0,
+        spec: spec.clone(),
+        address: (i == 5).then_some(1_499_136 - 2048),
+        source,
+    };
+    sources.into_iter().enumerate().map(weight).collect()
+}
+
+fn sample(number: f64, single: f32) -> Plan {
+    let roles = [
+        BufferRole::Tokens,
+        BufferRole::Positions,
+        BufferRole::RotaryPositions,
+        BufferRole::PageTable,
+        BufferRole::KeyCache,
+        BufferRole::ValueCache,
+        BufferRole::Prompt(128),
+        BufferRole::FirstTokens,
+    ];
+    let spec = TensorSpec::row_major([1, 2], DType::I32, MemoryConfig::DRAM);
+    let bounds = [Bound::Launch, Bound::Dram, Bound::Compute, Bound::Movement];
+    let step = |(i, op): (usize, Op)| Step {
+        name: format!("step.{i}"),
+        op,
+        outputs: vec![Value { name: "v".into(), spec: spec.clone(), address: (i % 2 == 0).then_some(7) }; i % 3],
+        l1: Footprint { circular_buffers: i as u64 % 2, tensors: 0 },
+        cost: Cost { us: number * i as f64, dram_bytes: u64::MAX, fpu_cycles: 1, bound: bounds[i % 4] },
+        note: ["", "proved exact: µ, \"quoted\""][i % 2].into(),
+    };
+    let steps: Vec<Step> = every_op(number, single).into_iter().enumerate().map(step).collect();
+    let phase = |kind, trace| Phase {
+        kind,
+        prologue: steps.clone(),
+        layer: vec![],
+        epilogue: steps[..2].to_vec(),
+        results: vec!["v".into()],
+        trace,
+        cost: PhaseCost { device_us: number, host_us: 0.1, dram_bytes: 3 },
+    };
+    Plan {
+        format: FORMAT_VERSION,
+        model: ModelInfo { name: "m".into(), digest: "0".repeat(64), layers: 30, vocab: 128_256 },
+        options: Options {
+            policy: "balanced".into(),
+            overrides: vec!["gate=bfp4/lofi".into()],
+            batch: 32,
+            context: 4096,
+            block: 32,
+        },
+        card: Card {
+            name: "n150".into(),
+            arch: Arch::Wormhole,
+            grid: (8, 8),
+            l1: card::L1 { base: 105_824, end: 1_499_136, alignment: 16 },
+            dram: card::Dram { banks: 12, bank_bytes: 1 << 30, alignment: 32, readers_per_bank: 1 },
+        },
+        weights: weights(number),
+        buffers: roles
+            .map(|role| Buffer { name: format!("{role:?}"), per_layer: false, spec: spec.clone(), role })
+            .to_vec(),
+        phases: vec![
+            phase(
+                PhaseKind::Decode { batch: 32 },
+                Some(Trace { warm_up: 1, inputs: vec!["page_table".into()], feedback: vec![] }),
+            ),
+            phase(PhaseKind::Prefill { tokens: 128 }, None),
+        ],
+    }
+}
+
+#[test]
+fn ron_is_readable_and_stable() {
+    let plan = sample(0.1, 1e-5);
+    let text = to_ron(&plan).unwrap();
+    assert_eq!(text, to_ron(&plan.clone()).unwrap());
+    assert!(text.starts_with("#![enable(") && text.ends_with(")\n"), "{text}");
+    let step = text.lines().position(|l| l.contains("name: \"step.0\"")).unwrap();
+    let lines: Vec<&str> = text.lines().skip(step).take(3).collect();
+    assert!(lines[1].trim_start().starts_with("op: Matmul(a: Value("), "{lines:#?}");
+    assert!(lines[2].trim_start().starts_with("cost: (us: 0.0, "), "{lines:#?}");
+}
+
+#[test]
+fn files_round_trip_and_replace_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = sample(0.1, 1e-5);
+    for name in ["a.ron", "b.plan", "noextension"] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, "old").unwrap();
+        write(&path, &plan).unwrap();
+        assert_eq!(read(&path).unwrap(), plan);
+    }
+    let binary = std::fs::read(folder.path().join("b.plan")).unwrap();
+    assert!(binary.starts_with(&MAGIC));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 3, "nothing is left beside them");
+}
+
+#[test]
+fn what_cannot_be_written_is_told_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = sample(0.1, 1e-5);
+    let missing = folder.path().join("no/such/folder.ron");
+    assert!(matches!(write(&missing, &plan), Err(FormatError::Io { doing: "write", .. })));
+    assert!(matches!(write(folder.path(), &plan), Err(FormatError::Io { doing: "write", .. })));
+    assert!(matches!(read(&missing), Err(FormatError::Io { doing: "read", .. })));
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+#[cfg(unix)]
+fn a_link_stays_and_its_target_is_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let (real, link) = (folder.path().join("real.ron"), folder.path().join("link.ron"));
+    std::fs::write(&real, "old").unwrap();
+    std::os::unix::fs::symlink(&real, &link).unwrap();
+    write(&link, &sample(0.1, 1e-5)).unwrap();
+    assert!(link.is_symlink());
+    assert_eq!(read(&real).unwrap(), sample(0.1, 1e-5));
+}
+
+#[test]
+fn other_versions_are_told_from_damage() {
+    let newer = Plan { format: FORMAT_VERSION + 1, ..sample(0.1, 1e-5) };
+    let found = FORMAT_VERSION + 1;
+    for bytes in [to_binary(&newer).unwrap(), to_ron(&newer).unwrap().into_bytes()] {
+        assert!(matches!(read_bytes(&bytes), Err(FormatError::Version { found: f }) if f == found));
+    }
+    let other_fields = format!("(format: {found}, phase: Fast((1, \"x\")), [bad]");
+    assert!(matches!(read_bytes(other_fields.as_bytes()), Err(FormatError::Syntax { line: 1, .. })));
+    let other_fields = format!("(format: {found}, speed: Fast((1, \"x\")))");
+    assert!(matches!(read_bytes(other_fields.as_bytes()), Err(FormatError::Version { found: f }) if f == found));
+}
+
+#[test]
+fn damage_is_told() {
+    let good = to_binary(&sample(0.1, 1e-5)).unwrap();
+    for cut in [8, 9, 23, 24, 100, good.len() - 1] {
+        assert!(matches!(read_bytes(&good[..cut]), Err(FormatError::Damaged { .. })), "cut to {cut}");
+    }
+    for at in [8, 12, 19, 20, 24, good.len() / 2, good.len() - 1] {
+        let mut bytes = good.clone();
+        bytes[at] ^= 0x10;
+        assert!(matches!(read_bytes(&bytes), Err(FormatError::Damaged { .. })), "bit flipped at {at}");
+    }
+    let longer = [&good[..], b"\n"].concat();
+    assert!(matches!(read_bytes(&longer), Err(FormatError::Damaged { .. })));
+}
+
+#[test]
+fn what_is_no_plan_is_told() {
+    for bytes in [&b""[..], b"\x7fELF\x02\x01\xff", b"(name: \"model\", dims: {})"] {
+        assert!(matches!(read_bytes(bytes), Err(FormatError::NotAPlan { .. })), "{:?}", read_bytes(bytes));
+    }
+    let text = to_ron(&sample(0.1, 1e-5)).unwrap().replacen("batch: 32", "batch: many", 1);
+    let line = text.lines().position(|l| l.contains("batch: many")).unwrap() + 1;
+    let Err(FormatError::Syntax { line: found, column, what }) = read_bytes(text.as_bytes()) else { panic!() };
+    assert_eq!(found, line, "{what}");
+    assert!(column > 1);
+}
+
+#[test]
+fn a_length_that_is_a_lie_allocates_nothing() {
+    // An intact file whose payload claims four billion phases, and one with four billion bytes of text.
+    for lie in [b"\xdd\xff\xff\xff\xff", b"\xdb\xff\xff\xff\xff"] {
+        let (version, length) = (FORMAT_VERSION.to_le_bytes(), (lie.len() as u64).to_le_bytes());
+        let sum = checksum(&[&version, &length, lie]).to_le_bytes();
+        let bytes = [&MAGIC[..], &version, &length, &sum, lie].concat();
+        assert!(matches!(read_bytes(&bytes), Err(FormatError::Payload { .. })));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn both_forms_round_trip_exactly(number in any::<f64>(), single in any::<f32>()) {
+        let plan = sample(number, single);
+        let (text, binary) = (to_ron(&plan).unwrap(), to_binary(&plan).unwrap());
+        let (from_text, from_binary) = (read_bytes(text.as_bytes()).unwrap(), read_bytes(&binary).unwrap());
+        // Bytes, because NaN is no number's equal.
+        prop_assert_eq!(&to_binary(&from_text).unwrap(), &binary);
+        prop_assert_eq!(&to_binary(&from_binary).unwrap(), &binary);
+        prop_assert_eq!(to_ron(&from_binary).unwrap(), text);
+    }
+
+    #[test]
+    fn any_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..256), magic in any::<bool>()) {
+        let bytes = if magic { [&MAGIC[..], &bytes].concat() } else { bytes };
+        prop_assert!(read_bytes(&bytes).is_err());
+    }
+
+    #[test]
+    fn any_payload_is_answered(at in 0usize..100_000, byte in any::<u8>()) {
+        let mut bytes = to_binary(&sample(0.5, 0.5)).unwrap();
+        let at = HEADER_BYTES + at % (bytes.len() - HEADER_BYTES);
+        bytes[at] = byte;
+        let sum = checksum(&[&bytes[8..20], &bytes[HEADER_BYTES..]]);
+        bytes[20..24].copy_from_slice(&sum.to_le_bytes());
+        // Some changes leave a plan: what matters is that there is an answer.
+        let _ = read_bytes(&bytes);
+    }
+
+    #[test]
+    fn any_text_is_answered(cut in 0usize..100_000, insert in "\\PC{0,8}|[(){}\\[\\],:\"#r/*]{0,40}") {
+        let text = to_ron(&sample(0.5, 0.5)).unwrap();
+        let cut = (0..=cut % text.len()).rev().find(|&i| text.is_char_boundary(i)).unwrap();
+        let changed = format!("{}{insert}{}", &text[..cut], &text[cut..]);
+        let _ = read_bytes(changed.as_bytes());
+        let ended = format!("{}{insert}", &text[..cut]);
+        prop_assert!(read_bytes(ended.as_bytes()).is_err() || cut + 2 >= text.len());
+    }
+}

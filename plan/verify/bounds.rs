@@ -1,0 +1,249 @@
+//! Invariants `Format`, `Card`, `Options`, `Bounds`: numbers that everything after may calculate with.
+
+use super::check_format;
+use crate::defect::Defects;
+use crate::op::{Binary, Destination, Rows};
+use crate::{Card, Cores, Invariant, MatmulProgram, MemoryConfig, Op, PhaseKind, Place, Plan, TensorSpec, Unary};
+
+/// Largest dimension of a tensor or a shard: a hundred times any vocabulary.
+const DIMENSION: u32 = 1 << 24;
+/// Most elements of a tensor.
+const VOLUME: u64 = 1 << 36;
+/// Largest parameter of a program config, in tiles; products of two stay within 32 bits.
+const PARAMETER: u32 = 1 << 14;
+/// Columns, rows and banks of any card.
+const GRID: u32 = 1 << 8;
+/// Ranges of a core set and operands of a call.
+const LIST: usize = 1 << 10;
+/// Memory of any card, bytes.
+const MEMORY: u64 = 1 << 44;
+
+pub fn check(plan: &Plan, defects: &mut Defects) {
+    check_format(plan, defects);
+    check_card(&plan.card, defects);
+    check_options(plan, defects);
+    let spec_of = |spec, place, defects: &mut Defects| {
+        if let Some(what) = spec_problem(spec) {
+            defects.push(Invariant::Bounds, place, what, "");
+        }
+    };
+    for weight in &plan.weights {
+        spec_of(&weight.spec, Place::Weight(weight.name.clone()), defects);
+    }
+    for buffer in &plan.buffers {
+        spec_of(&buffer.spec, Place::Buffer(buffer.name.clone()), defects);
+    }
+    for phase in &plan.phases {
+        let count = match phase.kind {
+            PhaseKind::Decode { batch } => batch,
+            PhaseKind::Prefill { tokens } => tokens,
+        };
+        if !(1..=DIMENSION).contains(&count) {
+            defects.push(Invariant::Bounds, Place::Phase(phase.kind), format!("it is of size {count}"), "");
+        }
+        for step in phase.steps() {
+            let place = || Place::Step(phase.kind, step.name.clone());
+            for value in &step.outputs {
+                spec_of(&value.spec, place(), defects);
+            }
+            if let Some(what) = op_problem(&step.op) {
+                defects.push(Invariant::Bounds, place(), format!("ttnn.{}: {what}", step.op.call()), "");
+            }
+            if step.l1.circular_buffers > MEMORY || step.l1.tensors > MEMORY {
+                defects.push(Invariant::Bounds, place(), "its L1 footprint is larger than any memory", "");
+            }
+        }
+    }
+}
+
+fn check_card(card: &Card, defects: &mut Defects) {
+    let mut require = |ok: bool, what: String| {
+        if !ok {
+            defects.push(Invariant::Card, Place::Plan, format!("card `{}`: {what}", card.name), "");
+        }
+    };
+    let side = 1..=GRID;
+    require(side.contains(&card.grid.0) && side.contains(&card.grid.1), format!("a grid of {:?} cores", card.grid));
+    let (l1, dram) = (card.l1, card.dram);
+    require(l1.base < l1.end && l1.end <= MEMORY, format!("L1 from {} to {}", l1.base, l1.end));
+    let alignment = |a: u64| a.is_power_of_two() && a <= 1 << 16;
+    require(alignment(l1.alignment), format!("an L1 alignment of {}", l1.alignment));
+    require(alignment(dram.alignment), format!("a DRAM alignment of {}", dram.alignment));
+    require(side.contains(&dram.banks), format!("{} DRAM banks", dram.banks));
+    require((1..=MEMORY).contains(&dram.bank_bytes), format!("DRAM banks of {} bytes", dram.bank_bytes));
+    require((1..=32).contains(&dram.readers_per_bank), format!("{} readers per DRAM bank", dram.readers_per_bank));
+}
+
+fn check_options(plan: &Plan, defects: &mut Defects) {
+    let (model, options) = (&plan.model, &plan.options);
+    let mut require = |ok: bool, what: String, hint: &str| {
+        if !ok {
+            defects.push(Invariant::Options, Place::Plan, what, hint);
+        }
+    };
+    require((1..=32).contains(&options.batch), format!("a batch of {}", options.batch), "1 to 32 users");
+    let block = options.block;
+    require(matches!(block, 32 | 64 | 128), format!("cache blocks of {block} tokens"), "32, 64 or 128");
+    let context = options.context;
+    require(
+        (block..=DIMENSION).contains(&context),
+        format!("a context of {context} tokens"),
+        "at least one cache block",
+    );
+    require((1..=PARAMETER).contains(&model.layers), format!("{} layers", model.layers), "at least one");
+    require((1..=DIMENSION).contains(&model.vocab), format!("a vocabulary of {}", model.vocab), "at least one");
+    let hex = model.digest.len() == 64 && model.digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    require(hex, format!("the model digest `{}`", model.digest), "64 lower-case hex digits");
+}
+
+fn spec_problem(spec: &TensorSpec) -> Option<String> {
+    if !(1..=4).contains(&spec.shape.len()) {
+        return Some(format!("a tensor of {} dimensions; TT-NN's have 1 to 4", spec.shape.len()));
+    }
+    if spec.shape.iter().any(|d| !(1..=DIMENSION).contains(d)) {
+        return Some(format!("shape {:?} has a dimension outside 1 to {DIMENSION}", spec.shape));
+    }
+    let volume = spec.padded().iter().fold(1u64, |v, &d| v.saturating_mul(u64::from(d)));
+    if volume > VOLUME {
+        return Some(format!("shape {:?} has more than {VOLUME} elements", spec.shape));
+    }
+    memory_problem(&spec.memory)
+}
+
+fn memory_problem(memory: &MemoryConfig) -> Option<String> {
+    let MemoryConfig::Sharded { cores, shard, .. } = memory else { return None };
+    if shard.iter().any(|d| !(1..=DIMENSION).contains(d)) {
+        return Some(format!("shard {shard:?} has a side outside 1 to {DIMENSION}"));
+    }
+    cores_problem(cores)
+}
+
+fn cores_problem(Cores(ranges): &Cores) -> Option<String> {
+    if ranges.is_empty() || ranges.len() > LIST {
+        return Some(format!("a core set of {} ranges", ranges.len()));
+    }
+    let bad = ranges.iter().find(|r| r.is_empty() || r.end.0 >= GRID || r.end.1 >= GRID)?;
+    Some(format!("cores {:?} to {:?} are no rectangle on any card", bad.start, bad.end))
+}
+
+fn op_problem(op: &Op) -> Option<String> {
+    let operands = op.operands();
+    if operands.len() > LIST {
+        return Some(format!("{} operands", operands.len()));
+    }
+    if operands.is_empty() {
+        return Some("no operands".into());
+    }
+    memories(op).into_iter().find_map(memory_problem).or_else(|| numbers_problem(op))
+}
+
+fn memories(op: &Op) -> Option<&MemoryConfig> {
+    match op {
+        Op::Embedding(a) => Some(&a.memory),
+        Op::RmsNorm(a) => Some(&a.memory),
+        Op::Matmul(a) => Some(&a.memory),
+        Op::CreateHeadsDecode(a) => Some(&a.memory),
+        Op::CreateHeads(a) => Some(&a.memory),
+        Op::Rotary(a) => Some(&a.memory),
+        Op::SdpaDecode(a) => Some(&a.memory),
+        Op::Sdpa(a) => Some(&a.memory),
+        Op::ConcatHeads(a) => Some(&a.memory),
+        Op::ToMemoryConfig(a) => Some(&a.memory),
+        Op::ToLayout(a) => Some(&a.memory),
+        Op::Typecast(a) => Some(&a.memory),
+        Op::Transpose(a) => Some(&a.memory),
+        Op::Slice(a) => Some(&a.memory),
+        Op::Concat(a) => Some(&a.memory),
+        Op::Abs(a) => Some(&a.memory),
+        Op::RowMax(a) => Some(&a.memory),
+        Op::Binary(Binary { into: Destination::New(memory), .. }) => Some(memory),
+        Op::Binary(_) | Op::RotaryFused(_) | Op::CacheUpdate(_) | Op::CacheFill(_) | Op::ConcatHeadsDecode(_) => None,
+        Op::View(_) | Op::ArgMax(_) | Op::PlusOne(_) | Op::Deallocate(_) => None,
+    }
+}
+
+fn numbers_problem(op: &Op) -> Option<String> {
+    match op {
+        Op::RmsNorm(a) => a.program.and_then(|p| {
+            grid(p.grid)
+                .or_else(|| parameters(&[("subblock_w", p.subblock_w), ("block_h", p.block_h), ("block_w", p.block_w)]))
+        }),
+        Op::Matmul(a) => program_problem(&a.program),
+        Op::CreateHeadsDecode(a) => parameters(&[("heads", a.heads), ("kv_heads", a.kv_heads)]),
+        Op::CreateHeads(a) => parameters(&[("heads", a.heads), ("kv_heads", a.kv_heads)]),
+        // Decode leaves q_chunk at 0, and TT-NN chooses k_chunk when it is 0.
+        Op::SdpaDecode(a) => grid(a.program.grid)
+            .or_else(|| parameters(&[("q_chunk", a.program.q_chunk.max(1)), ("k_chunk", a.program.k_chunk.max(1))])),
+        Op::Sdpa(a) => grid(a.program.grid)
+            .or_else(|| parameters(&[("q_chunk", a.program.q_chunk), ("k_chunk", a.program.k_chunk)])),
+        Op::ConcatHeadsDecode(a) => parameters(&[("heads", a.heads)]).or_else(|| cores_problem(&a.cores)),
+        Op::View(a) => spec_problem(&TensorSpec::row_major(a.shape.clone(), crate::DType::U32, MemoryConfig::DRAM)),
+        Op::Transpose(a) => (a.dims.0 > 3 || a.dims.1 > 3).then(|| format!("dimensions {:?} of at most four", a.dims)),
+        Op::Slice(a) => match a.rows {
+            Rows::Range(start, end) if start >= end || end > DIMENSION => Some(format!("rows {start} to {end}")),
+            _ => None,
+        },
+        Op::Binary(a) => {
+            let lists = [&a.a_activations, &a.b_activations, &a.activations];
+            lists.into_iter().find_map(|list| activations_problem(list))
+        }
+        _ => None,
+    }
+}
+
+fn activations_problem(list: &[Unary]) -> Option<String> {
+    if list.len() > 8 {
+        return Some(format!("a chain of {} elementwise functions", list.len()));
+    }
+    list.iter().find_map(|unary| match unary {
+        Unary::MaxScalar(s) if !s.is_finite() => Some(format!("a maximum with {s}")),
+        Unary::Clamp(low, high) if !low.is_finite() || !high.is_finite() || low > high => {
+            Some(format!("a clamp to {low}..{high}"))
+        }
+        _ => None,
+    })
+}
+
+fn program_problem(program: &MatmulProgram) -> Option<String> {
+    match *program {
+        MatmulProgram::DramSharded { in0_block_w, per_core_m, per_core_n, readers, .. } => parameters(&[
+            ("in0_block_w", in0_block_w),
+            ("per_core_m", per_core_m),
+            ("per_core_n", per_core_n),
+            ("readers", readers),
+        ]),
+        MatmulProgram::Multicast1D { grid: g, in0_block_w, out_subblock, per_core_m, per_core_n, .. } => grid(g)
+            .or_else(|| {
+                parameters(&[
+                    ("in0_block_w", in0_block_w),
+                    ("out_subblock_h", out_subblock.0),
+                    ("out_subblock_w", out_subblock.1),
+                    ("per_core_m", per_core_m),
+                    ("per_core_n", per_core_n),
+                ])
+            }),
+        MatmulProgram::Multicast2D {
+            grid: g, in0_block_w, out_subblock, out_block, per_core_m, per_core_n, ..
+        } => grid(g).or_else(|| {
+            parameters(&[
+                ("in0_block_w", in0_block_w),
+                ("out_subblock_h", out_subblock.0),
+                ("out_subblock_w", out_subblock.1),
+                ("out_block_h", out_block.0),
+                ("out_block_w", out_block.1),
+                ("per_core_m", per_core_m),
+                ("per_core_n", per_core_n),
+            ])
+        }),
+    }
+}
+
+fn grid((columns, rows): (u32, u32)) -> Option<String> {
+    let side = 1..=GRID;
+    (!side.contains(&columns) || !side.contains(&rows)).then(|| format!("a grid of {columns}x{rows}"))
+}
+
+fn parameters(list: &[(&str, u32)]) -> Option<String> {
+    let (name, value) = list.iter().find(|(_, v)| !(1..=PARAMETER).contains(v))?;
+    Some(format!("{name} is {value}, outside 1 to {PARAMETER}"))
+}

@@ -1,0 +1,59 @@
+//! Invariants `BufferRole` and, for buffers, `Placement`: a persistent buffer is what its role asks for.
+
+use super::weights::placement;
+use crate::defect::Defects;
+use crate::{Buffer, BufferRole, DType, Invariant, Layout, MemoryConfig, Place, Plan, TensorSpec};
+
+pub fn check(plan: &Plan, defects: &mut Defects) {
+    for (i, buffer) in plan.buffers.iter().enumerate() {
+        let place = || Place::Buffer(buffer.name.clone());
+        placement(&buffer.spec, &plan.card, place(), defects);
+        if plan.buffers[..i].iter().any(|other| other.role == buffer.role) {
+            let what = format!("another buffer is for {:?} too", buffer.role);
+            defects.push(Invariant::Names, place(), what, "one buffer for each role");
+        }
+        if buffer.spec.memory != MemoryConfig::DRAM {
+            let what = format!("it is in {}", buffer.spec.memory);
+            defects.push(Invariant::Placement, place(), what, "persistent buffers are interleaved in DRAM");
+        }
+        if let Some(expected) = role_problem(plan, buffer) {
+            let what = format!("{:?} is {}", buffer.role, buffer.spec);
+            defects.push(Invariant::BufferRole, place(), what, expected);
+        }
+        let cache = matches!(buffer.role, BufferRole::KeyCache | BufferRole::ValueCache);
+        if buffer.per_layer != cache {
+            let what = if cache { "a cache shared by all layers" } else { "one per layer" };
+            defects.push(Invariant::BufferRole, place(), what, "each layer has its own caches and nothing else");
+        }
+    }
+    if let (Some(k), Some(v)) = (plan.buffer_for(BufferRole::KeyCache), plan.buffer_for(BufferRole::ValueCache))
+        && k.spec != v.spec
+    {
+        let what = format!("it is {}, the key cache {}", v.spec, k.spec);
+        defects.push(Invariant::BufferRole, Place::Buffer(v.name.clone()), what, "the caches are alike");
+    }
+}
+
+/// What would be right, unless it is.
+fn role_problem(plan: &Plan, buffer: &Buffer) -> Option<String> {
+    let (batch, block) = (plan.options.batch, plan.options.block);
+    let blocks = plan.options.context.div_ceil(block);
+    let list = |shape: &[u32], dtype| TensorSpec::row_major(shape, dtype, buffer.spec.memory.clone());
+    let expected = match buffer.role {
+        BufferRole::Tokens => list(&[1, 1, batch], DType::U32),
+        BufferRole::Positions => list(&[batch], DType::I32),
+        BufferRole::RotaryPositions => list(&[1, 2 * batch], DType::U32),
+        BufferRole::PageTable => list(&[batch, blocks], DType::I32),
+        BufferRole::Prompt(tokens) => list(&[1, tokens], DType::U32),
+        BufferRole::FirstTokens => list(&[1, 1, 32], DType::U32),
+        BufferRole::KeyCache | BufferRole::ValueCache => return cache_problem(&buffer.spec, batch * blocks, block),
+    };
+    (buffer.spec != expected).then(|| expected.to_string())
+}
+
+fn cache_problem(spec: &TensorSpec, blocks: u32, block: u32) -> Option<String> {
+    let shaped =
+        matches!(*spec.shape.as_slice(), [n, heads, b, d] if n == blocks && heads > 0 && b == block && d % 32 == 0);
+    let typed = spec.layout == Layout::Tile && matches!(spec.dtype, DType::Bf16 | DType::Bfp8 | DType::Bfp4);
+    (!shaped || !typed).then(|| format!("tiled bf16, bfp8 or bfp4 of [{blocks}, heads, {block}, head_dim]"))
+}

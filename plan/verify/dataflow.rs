@@ -1,0 +1,190 @@
+//! Invariants `Dataflow` and `Trace`: what a phase reads from and writes to persistent buffers, and in which order.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::defect::Defects;
+use crate::walk::Section;
+use crate::{Buffer, BufferRole, Invariant, Op, Phase, PhaseKind, Place, Plan, Ref, Step, Trace};
+
+pub fn check(plan: &Plan, phase: &Phase, defects: &mut Defects) {
+    for step in phase.steps() {
+        roles(plan, phase, step, defects);
+    }
+    let uses = uses(plan, phase);
+    for usage in uses.values() {
+        order(phase, usage, defects);
+    }
+    for role in required_writes(phase.kind) {
+        if !uses.values().any(|u| u.buffer.role == role && !u.writes.is_empty()) {
+            let what = format!("no step writes the buffer for {role:?}");
+            defects.push(Invariant::Dataflow, Place::Phase(phase.kind), what, "one step does");
+        }
+    }
+    if let Some(trace) = &phase.trace {
+        check_trace(plan, phase, trace, &uses, defects);
+    }
+}
+
+/// What a phase must leave behind.
+fn required_writes(kind: PhaseKind) -> Vec<BufferRole> {
+    use BufferRole::{FirstTokens, KeyCache, Positions, RotaryPositions, Tokens, ValueCache};
+    match kind {
+        PhaseKind::Decode { .. } => vec![KeyCache, ValueCache, Tokens, Positions, RotaryPositions],
+        PhaseKind::Prefill { .. } => vec![KeyCache, ValueCache, FirstTokens],
+    }
+}
+
+fn is_cache(role: BufferRole) -> bool {
+    matches!(role, BufferRole::KeyCache | BufferRole::ValueCache)
+}
+
+/// Operands that only buffers of certain roles may be.
+fn expected_roles(op: &Op, kind: PhaseKind) -> Vec<(&Ref, Vec<BufferRole>)> {
+    use BufferRole::{FirstTokens, KeyCache, PageTable, Positions, Prompt, RotaryPositions, Tokens, ValueCache};
+    let (indices, next) = match kind {
+        PhaseKind::Decode { .. } => (vec![Tokens, RotaryPositions], Tokens),
+        PhaseKind::Prefill { tokens } => (vec![Prompt(tokens)], FirstTokens),
+    };
+    match op {
+        Op::Embedding(a) => vec![(&a.indices, indices)],
+        Op::CacheUpdate(a) => vec![
+            (&a.k_cache, vec![KeyCache]),
+            (&a.v_cache, vec![ValueCache]),
+            (&a.positions, vec![Positions]),
+            (&a.page_table, vec![PageTable]),
+        ],
+        Op::CacheFill(a) => vec![(&a.cache, vec![KeyCache, ValueCache]), (&a.page_table, vec![PageTable])],
+        Op::SdpaDecode(a) => vec![
+            (&a.k_cache, vec![KeyCache]),
+            (&a.v_cache, vec![ValueCache]),
+            (&a.positions, vec![Positions]),
+            (&a.page_table, vec![PageTable]),
+        ],
+        Op::ArgMax(a) => vec![(&a.output, vec![next])],
+        Op::PlusOne(a) => vec![(&a.buffer, vec![Positions, RotaryPositions])],
+        _ => Vec::new(),
+    }
+}
+
+fn roles(plan: &Plan, phase: &Phase, step: &Step, defects: &mut Defects) {
+    let expected = expected_roles(&step.op, phase.kind);
+    let mut bad = |what: String, hint: String| {
+        defects.push(Invariant::Dataflow, Place::Step(phase.kind, step.name.clone()), what, hint);
+    };
+    for (operand, roles) in &expected {
+        let role = match operand {
+            Ref::Buffer(name) => plan.buffer(name).map(|b| b.role),
+            _ => None,
+        };
+        if !role.is_some_and(|r| roles.contains(&r)) {
+            bad(format!("ttnn.{} is given `{operand}`", step.op.call()), format!("the buffer for {}", one_of(roles)));
+        }
+    }
+    for operand in step.op.operands() {
+        if matches!(operand, Ref::Buffer(_)) && !expected.iter().any(|(e, _)| *e == operand) {
+            bad(format!("ttnn.{} has no use for the buffer `{operand}`", step.op.call()), "a value".into());
+        }
+    }
+}
+
+fn one_of(roles: &[BufferRole]) -> String {
+    roles.iter().map(|r| format!("{r:?}")).collect::<Vec<_>>().join(" or ")
+}
+
+/// Where a phase uses a buffer: positions in the order of its steps.
+struct Usage<'a> {
+    buffer: &'a Buffer,
+    reads: Vec<(usize, &'a Step)>,
+    writes: Vec<(usize, Section, &'a Step)>,
+}
+
+fn uses<'a>(plan: &'a Plan, phase: &'a Phase) -> BTreeMap<&'a str, Usage<'a>> {
+    let mut uses: BTreeMap<&str, Usage> = BTreeMap::new();
+    let sections =
+        [(Section::Prologue, &phase.prologue), (Section::Layer, &phase.layer), (Section::Epilogue, &phase.epilogue)];
+    let steps = sections.into_iter().flat_map(|(section, steps)| steps.iter().map(move |step| (section, step)));
+    for (index, (section, step)) in steps.enumerate() {
+        let written = step.op.written();
+        for operand in step.op.operands() {
+            let Ref::Buffer(name) = operand else { continue };
+            // An unknown buffer was reported as an undefined operand.
+            let Some(buffer) = plan.buffer(name) else { continue };
+            let usage = uses.entry(name).or_insert_with(|| Usage { buffer, reads: Vec::new(), writes: Vec::new() });
+            if written.contains(&operand) {
+                usage.writes.push((index, section, step));
+            } else {
+                usage.reads.push((index, step));
+            }
+        }
+    }
+    uses
+}
+
+/// Each buffer is written at most once, and read on the right side of that.
+fn order(phase: &Phase, usage: &Usage, defects: &mut Defects) {
+    let role = usage.buffer.role;
+    let mut bad = |step: &Step, what: String, hint: &str| {
+        defects.push(Invariant::Dataflow, Place::Step(phase.kind, step.name.clone()), what, hint);
+    };
+    for (_, _, step) in usage.writes.iter().skip(1) {
+        bad(step, format!("the buffer for {role:?} is written again"), "one step writes it");
+    }
+    let Some(&(written, section, writer)) = usage.writes.first() else { return };
+    if is_cache(role) != (section == Section::Layer) {
+        let hint = if is_cache(role) { "in the layer" } else { "before or after the layers" };
+        bad(writer, format!("the buffer for {role:?} is written in the {section:?}"), hint);
+    }
+    for &(read, reader) in &usage.reads {
+        if is_cache(role) && read < written {
+            bad(reader, format!("{role:?} is read before step `{}` wrote this token", writer.name), "write first");
+        }
+        if !is_cache(role) && read > written {
+            let what = format!("{role:?} is read after step `{}` wrote it for the next run", writer.name);
+            bad(reader, what, "read first");
+        }
+    }
+}
+
+fn check_trace(plan: &Plan, phase: &Phase, trace: &Trace, uses: &BTreeMap<&str, Usage>, defects: &mut Defects) {
+    let place = || Place::Phase(phase.kind);
+    let mut bad = |place, what: String, hint: &str| defects.push(Invariant::Trace, place, what, hint);
+    if trace.warm_up == 0 {
+        bad(place(), "no warm-up: kernels would be compiled and uploaded inside the capture".into(), "at least 1");
+    }
+    for step in phase.steps().filter(|s| s.op.is_host_dependent()) {
+        let at = Place::Step(phase.kind, step.name.clone());
+        bad(
+            at,
+            format!("an argument of ttnn.{} is known only at the call", step.op.call()),
+            "leave the phase untraced",
+        );
+    }
+    let carried = uses.iter().filter(|(_, u)| !is_cache(u.buffer.role) && !u.writes.is_empty());
+    let carried: BTreeSet<&str> = carried.map(|(name, _)| *name).collect();
+    let given = uses.iter().filter(|(_, u)| !is_cache(u.buffer.role) && u.writes.is_empty());
+    let given: BTreeSet<&str> = given.map(|(name, _)| *name).collect();
+    for (list, names, required) in [("feedback", &trace.feedback, &carried), ("inputs", &trace.inputs, &given)] {
+        let mut seen = BTreeSet::new();
+        for name in names {
+            if plan.buffer(name).is_none() {
+                bad(place(), format!("{list} names `{name}`, which is no buffer of the plan"), "");
+            } else if !seen.insert(name.as_str()) {
+                bad(place(), format!("{list} names `{name}` twice"), "");
+            }
+        }
+        for name in required.iter().filter(|name| !seen.contains(*name)) {
+            bad(
+                place(),
+                format!("{list} does not name `{name}`"),
+                "feedback is what the phase writes, inputs the rest",
+            );
+        }
+        // The host may also set what the card carries on: to start another prompt.
+        let allowed =
+            |name: &&str| uses.get(name).is_some_and(|u| !is_cache(u.buffer.role)) || plan.buffer(name).is_none();
+        let strict = list == "feedback";
+        for name in seen.iter().filter(|name| !allowed(name) || strict && !required.contains(*name)) {
+            bad(place(), format!("{list} names `{name}`, which the phase does not use so"), "");
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Every invariant of a plan, checked without the compiler.
+//!
+//! [`verify`] answers for a whole plan: all defects, each with its place and what would be right, never a panic. What it returns for a
+//! sound plan, [`Verified`], is what a runtime asks for: executing it needs no further checks of the plan.
+//!
+//! First, the numbers; a plan that breaks one of these is not looked at further:
+//!
+//! | invariant | holds when |
+//! |---|---|
+//! | [`Format`](Invariant::Format) | the format version is [`FORMAT_VERSION`] |
+//! | [`Card`](Invariant::Card) | the grid has cores, `base < end` in L1, alignments are powers of two, there are banks and readers |
+//! | [`Options`](Invariant::Options) | batch 1 to 32; cache blocks of 32, 64 or 128 tokens; a context of at least one block; layers and vocabulary not empty; a SHA-256 in hex |
+//! | [`Bounds`](Invariant::Bounds) | shapes have 1 to 4 dimensions; dimensions, shards, core coordinates and program parameters are not 0 and far below overflow |
+//!
+//! Of the tensors that live as long as the plan:
+//!
+//! | invariant | holds when |
+//! |---|---|
+//! | [`Names`](Invariant::Names) | names of weights and buffers, of a phase's steps and of its values are unique and not empty; a role has one buffer; phases are decode (of the plan's batch), then prefill by growing bucket (multiples of 32, within the context); at least one |
+//! | [`Placement`](Invariant::Placement) | a tensor's shards cover it and lie on existing, distinct cores or banks; block formats are tiled; buffers and per-layer weights are in DRAM |
+//! | [`WeightSource`](Invariant::WeightSource) | the spec's shape, data type and layout are those its source makes; row ranges and head paddings divide their matrix; `{layer}` is in the tensor's name exactly when there is one per layer; tables hold every position they are asked for; all factors are finite |
+//! | [`BufferRole`](Invariant::BufferRole) | spec and `per_layer` are those its role has at the plan's batch, context and block; the two caches have one shape |
+//!
+//! Of each phase, in the order of its steps, prologue, one layer, epilogue ([`crate::walk`] replays them):
+//!
+//! | invariant | holds when |
+//! |---|---|
+//! | [`Defined`](Invariant::Defined) | every operand is a value of an earlier step, a weight or a buffer of the plan, per-layer ones in the layer only; weights are not written |
+//! | [`Alive`](Invariant::Alive) | no value is used or freed after it was freed, or after a view took over its memory; weights and buffers are never freed |
+//! | [`LayerLoop`](Invariant::LayerLoop) | a layer ends every value it makes and none of the prologue's: each layer finds L1 as the first did |
+//! | [`Freed`](Invariant::Freed) | after the last step exactly the results are alive, all in DRAM: the next phase or replay finds L1 as this one did |
+//! | [`Used`](Invariant::Used) | every value is used after each time it is written; every weight and buffer is used by a phase |
+//! | [`Legal`](Invariant::Legal) | [`crate::ttnn::check`] accepts the call with its operands' specs: among others, cores that TT-NN needs equal or disjoint are |
+//! | [`Outputs`](Invariant::Outputs) | the declared outputs equal those the rule returns: shape, data type, layout, memory config with its cores and shard |
+//! | [`Address`](Invariant::Address) | every L1 address equals the allocator's, persistent weights first, temporaries of calls included |
+//! | [`Footprint`](Invariant::Footprint) | circular-buffer bytes equal the rule's; tensor bytes are those from the lowest live address to the end of L1 |
+//! | [`L1Capacity`](Invariant::L1Capacity) | every allocation finds room, and while a step runs `base + circular buffers <= lowest live address` |
+//! | [`DramCapacity`](Invariant::DramCapacity) | in the fullest bank: weights and buffers of all layers, results of all phases, and the values of any moment fit |
+//! | [`Scalar`](Invariant::Scalar) | constants are finite; scales are those of ternary matrices in the plan; per-layer scales are used in the layer only |
+//! | [`Dataflow`](Invariant::Dataflow) | each op reads and writes buffers of the roles it is for; a layer writes each cache once, and reads it after that; decode writes tokens, positions and rotary positions once each, outside the layer and after their last reader; prefill writes the first tokens once; nothing else writes |
+//! | [`Trace`](Invariant::Trace) | a traced phase has a warm-up; no step takes an argument known only at the call; feedback is exactly what the phase writes, caches apart; inputs are at least the other buffers it reads, and none it does not |
+//! | [`Cost`](Invariant::Cost) | predicted times are finite and not negative |
+//!
+//! Trace legality follows: a captured region allocates and frees the same tensors at the same addresses each time (`LayerLoop`, `Freed`,
+//! `Address`), its kernels are compiled before (`warm_up`), no call of [`crate::Op`] writes from the host but those with host-dependent
+//! arguments, and whatever changes between replays lies in persistent buffers.
+
+mod bounds;
+mod buffers;
+mod dataflow;
+mod phases;
+mod weights;
+
+use std::collections::HashSet;
+use std::hash::Hash;
+
+use crate::defect::Defects;
+use crate::l1::dram_bytes_per_bank;
+use crate::walk::{self, Context, Walk};
+use crate::{Defect, FORMAT_VERSION, Invariant, PhaseKind, Place, Plan};
+
+/// A plan that keeps every invariant, and what checking it found out.
+#[derive(Debug, Clone)]
+pub struct Verified<'a> {
+    plan: &'a Plan,
+    walks: Vec<Walk>,
+    dram: DramUse,
+}
+
+/// Bytes of the fullest DRAM bank.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DramUse {
+    /// Weights of all layers.
+    pub weights: u64,
+    /// Persistent buffers of all layers.
+    pub buffers: u64,
+    /// Results of all phases and the values of the fullest moment.
+    pub values: u64,
+}
+
+impl DramUse {
+    /// All of it.
+    pub const fn total(&self) -> u64 {
+        self.weights.saturating_add(self.buffers).saturating_add(self.values)
+    }
+}
+
+impl<'a> Verified<'a> {
+    /// The plan.
+    pub const fn plan(&self) -> &'a Plan {
+        self.plan
+    }
+
+    /// The walk through each phase, in the plan's order.
+    pub fn walks(&self) -> &[Walk] {
+        &self.walks
+    }
+
+    /// The fullest DRAM bank.
+    pub const fn dram(&self) -> DramUse {
+        self.dram
+    }
+}
+
+/// Checks every invariant.
+///
+/// # Errors
+/// All defects found, in the order of the plan. A plan whose numbers are out of bounds is not looked at further.
+pub fn verify(plan: &Plan) -> Result<Verified<'_>, Vec<Defect>> {
+    let mut defects = Defects::default();
+    bounds::check(plan, &mut defects);
+    if !defects.0.is_empty() {
+        return Err(defects.0);
+    }
+    check_names(plan, &mut defects);
+    weights::check(plan, &mut defects);
+    buffers::check(plan, &mut defects);
+    let mut walks = Vec::new();
+    for phase in &plan.phases {
+        let walk = walk::walk(Context::from(plan), phase);
+        phases::check(plan, phase, &walk, &mut defects);
+        dataflow::check(plan, phase, &mut defects);
+        walks.push(walk);
+    }
+    check_used(plan, &mut defects);
+    check_weight_addresses(plan, walks.first(), &mut defects);
+    let dram = dram_use(plan, &walks);
+    if dram.total() > plan.card.dram.bank_bytes {
+        let what = format!(
+            "{} bytes in the fullest DRAM bank ({} weights, {} buffers, {} values), {} has {}",
+            dram.total(),
+            dram.weights,
+            dram.buffers,
+            dram.values,
+            plan.card.name,
+            plan.card.dram.bank_bytes
+        );
+        defects.push(Invariant::DramCapacity, Place::Plan, what, "a smaller batch or context, or narrower weights");
+    }
+    if defects.0.is_empty() { Ok(Verified { plan, walks, dram }) } else { Err(defects.0) }
+}
+
+fn check_names(plan: &Plan, defects: &mut Defects) {
+    let persistent = plan.weights.iter().map(|w| (w.name.as_str(), Place::Weight(w.name.clone())));
+    let persistent = persistent.chain(plan.buffers.iter().map(|b| (b.name.as_str(), Place::Buffer(b.name.clone()))));
+    unique(persistent, "weights and buffers", defects);
+    for phase in &plan.phases {
+        let place = |step: &str| Place::Step(phase.kind, step.to_owned());
+        unique(phase.steps().map(|s| (s.name.as_str(), place(&s.name))), "the phase's steps", defects);
+        let values = phase.steps().flat_map(|s| s.outputs.iter().map(move |v| (v.name.as_str(), place(&s.name))));
+        unique(values, "the phase's values", defects);
+        unique(phase.results.iter().map(|r| (r.as_str(), Place::Phase(phase.kind))), "the phase's results", defects);
+    }
+    check_phase_kinds(plan, defects);
+}
+
+fn unique<'a, K: Hash + Eq + Copy + AsRef<str> + 'a>(
+    names: impl Iterator<Item = (K, Place)>,
+    of: &str,
+    defects: &mut Defects,
+) {
+    let mut seen = HashSet::new();
+    for (name, place) in names {
+        if name.as_ref().is_empty() {
+            defects.push(Invariant::Names, place, format!("one of {of} has no name"), "");
+        } else if !seen.insert(name) {
+            let what = format!("`{}` is the name of two of {of}", name.as_ref());
+            defects.push(Invariant::Names, place, what, "names are unique");
+        }
+    }
+}
+
+fn check_phase_kinds(plan: &Plan, defects: &mut Defects) {
+    let mut bad = |place, what: String, hint: &str| defects.push(Invariant::Names, place, what, hint);
+    if plan.phases.is_empty() {
+        bad(Place::Plan, "there is no phase".into(), "decode, prefill or both");
+    }
+    for pair in plan.phases.windows(2) {
+        // Decode sorts before prefill, prefill by its tokens.
+        if pair[0].kind >= pair[1].kind || matches!(pair[1].kind, PhaseKind::Decode { .. }) {
+            let what = format!("it comes after {}", pair[0].kind);
+            bad(Place::Phase(pair[1].kind), what, "one decode phase first, then prefill by growing bucket");
+        }
+    }
+    for phase in &plan.phases {
+        let place = Place::Phase(phase.kind);
+        match phase.kind {
+            PhaseKind::Decode { batch } if batch != plan.options.batch => {
+                bad(place, format!("it is for {batch} users, the plan for {}", plan.options.batch), "");
+            }
+            PhaseKind::Prefill { tokens } if tokens == 0 || tokens % 32 != 0 || tokens > plan.options.context => {
+                let hint = format!("a multiple of 32 up to the context, {}", plan.options.context);
+                bad(place, format!("its bucket has {tokens} tokens"), &hint);
+            }
+            _ => {}
+        }
+    }
+}
+
+fn check_used(plan: &Plan, defects: &mut Defects) {
+    let steps = plan.phases.iter().flat_map(|p| p.steps());
+    let used: HashSet<_> = steps.flat_map(|s| s.op.operands()).collect();
+    for weight in &plan.weights {
+        if !used.contains(&crate::Ref::Weight(weight.name.clone())) {
+            let place = Place::Weight(weight.name.clone());
+            defects.push(
+                Invariant::Used,
+                place,
+                "no phase uses it",
+                "leave it out, or the step that uses it is missing",
+            );
+        }
+    }
+    for buffer in &plan.buffers {
+        if !used.contains(&crate::Ref::Buffer(buffer.name.clone())) {
+            let place = Place::Buffer(buffer.name.clone());
+            defects.push(
+                Invariant::Used,
+                place,
+                "no phase uses it",
+                "leave it out, or the step that uses it is missing",
+            );
+        }
+    }
+}
+
+fn check_weight_addresses(plan: &Plan, walk: Option<&Walk>, defects: &mut Defects) {
+    // All phases start with the same persistent tensors: any walk has them all.
+    let Some(walk) = walk else { return };
+    for (weight, address) in plan.weights.iter().zip(&walk.weights) {
+        if weight.address != *address {
+            let place = Place::Weight(weight.name.clone());
+            defects.push(Invariant::Address, place, phases::address_text(weight.address, *address), "");
+        }
+    }
+}
+
+fn dram_use(plan: &Plan, walks: &[Walk]) -> DramUse {
+    let layers = |per_layer: bool| if per_layer { u64::from(plan.model.layers) } else { 1 };
+    let bytes = |spec, per_layer| dram_bytes_per_bank(spec, &plan.card).saturating_mul(layers(per_layer));
+    let results: u64 = walks.iter().map(|w| w.dram_results).sum();
+    DramUse {
+        weights: plan.weights.iter().map(|w| bytes(&w.spec, w.per_layer)).fold(0, u64::saturating_add),
+        buffers: plan.buffers.iter().map(|b| bytes(&b.spec, b.per_layer)).fold(0, u64::saturating_add),
+        values: walks.iter().map(|w| results - w.dram_results + w.dram_peak).max().unwrap_or(0),
+    }
+}
+
+/// The version first: a plan of another version may mean anything by its fields.
+fn check_format(plan: &Plan, defects: &mut Defects) {
+    if plan.format != FORMAT_VERSION {
+        let what = format!("format version {}", plan.format);
+        defects.push(Invariant::Format, Place::Plan, what, format!("this bitnetc knows version {FORMAT_VERSION}"));
+    }
+}

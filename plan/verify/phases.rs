@@ -1,0 +1,85 @@
+//! Invariants `Address`, `Footprint`, `L1Capacity`, `Freed`, `Scalar` and `Cost`: a phase against its walk.
+
+use super::weights::{LAYER, placement, ternary_tensors};
+use crate::defect::Defects;
+use crate::walk::{Section, StepMemory, Walk};
+use crate::{Footprint, Invariant, Memory, Phase, Place, Plan, Step};
+
+pub fn check(plan: &Plan, phase: &Phase, walk: &Walk, defects: &mut Defects) {
+    defects.0.extend(walk.defects.iter().cloned());
+    for (step, memory) in phase.steps().zip(&walk.steps) {
+        let place = || Place::Step(phase.kind, step.name.clone());
+        for value in &step.outputs {
+            placement(&value.spec, &plan.card, place(), defects);
+        }
+        addresses(step, memory, place(), defects);
+        footprint(plan, step, memory, place(), defects);
+        scalars(plan, step, memory.section, place(), defects);
+        if !step.cost.us.is_finite() || step.cost.us < 0.0 {
+            defects.push(Invariant::Cost, place(), format!("a predicted time of {} us", step.cost.us), "");
+        }
+    }
+    let place = || Place::Phase(phase.kind);
+    for time in [phase.cost.device_us, phase.cost.host_us] {
+        if !time.is_finite() || time < 0.0 {
+            defects.push(Invariant::Cost, place(), format!("a predicted time of {time} us"), "");
+        }
+    }
+    let values = phase.steps().flat_map(|s| &s.outputs);
+    for result in values.filter(|v| phase.results.contains(&v.name) && v.spec.memory.memory() == Memory::L1) {
+        let what = format!("result `{}` stays in L1, where the next run needs its room", result.name);
+        defects.push(Invariant::Freed, place(), what, "results are in DRAM");
+    }
+}
+
+pub fn address_text(found: Option<u64>, expected: Option<u64>) -> String {
+    let text = |a: Option<u64>| a.map_or("none".to_owned(), |a| a.to_string());
+    format!("address {}, the allocator gives {}", text(found), text(expected))
+}
+
+fn addresses(step: &Step, memory: &StepMemory, place: Place, defects: &mut Defects) {
+    for (value, expected) in step.outputs.iter().zip(&memory.addresses) {
+        if value.address != *expected {
+            let what = format!("`{}`: {}", value.name, address_text(value.address, *expected));
+            defects.push(Invariant::Address, place.clone(), what, "");
+        }
+    }
+}
+
+fn footprint(plan: &Plan, step: &Step, memory: &StepMemory, place: Place, defects: &mut Defects) {
+    let Footprint { circular_buffers, tensors } = memory.footprint;
+    if step.l1.circular_buffers != circular_buffers {
+        let what = format!("{} bytes of circular buffers, the call takes {circular_buffers}", step.l1.circular_buffers);
+        defects.push(Invariant::Footprint, place.clone(), what, "");
+    }
+    if step.l1.tensors != tensors {
+        let what = format!("{} bytes of tensors, the live ones take {tensors}", step.l1.tensors);
+        defects.push(Invariant::Footprint, place.clone(), what, "");
+    }
+    let room = plan.card.l1_bytes();
+    if memory.footprint.high_water() > room {
+        let over = memory.footprint.high_water() - room;
+        let what = format!("{circular_buffers} bytes of circular buffers and {tensors} of tensors exceed L1 by {over}");
+        defects.push(Invariant::L1Capacity, place, what, format!("{} has {room} bytes for both", plan.card.name));
+    }
+}
+
+fn scalars(plan: &Plan, step: &Step, section: Section, place: Place, defects: &mut Defects) {
+    let mut bad = |what: String, hint: &str| defects.push(Invariant::Scalar, place.clone(), what, hint);
+    for scalar in step.op.scalars() {
+        if !scalar.value.is_finite() {
+            bad(format!("the constant {}", scalar.value), "a finite number");
+        }
+        for (tensor, power) in &scalar.scales {
+            if !ternary_tensors(plan).any(|t| t == tensor) {
+                bad(format!("`{tensor}` has no scale"), "a ternary matrix among the plan's weights");
+            }
+            if tensor.contains(LAYER) && section != Section::Layer {
+                bad(format!("the scale of `{tensor}` differs by layer, and this is no layer"), "");
+            }
+            if !(1..=8).contains(&power.unsigned_abs()) {
+                bad(format!("the scale of `{tensor}` to the power of {power}"), "-8 to 8, not 0");
+            }
+        }
+    }
+}

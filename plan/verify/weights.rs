@@ -1,0 +1,180 @@
+//! Invariants `WeightSource` and, for weights, `Placement`: a weight's tensor is what its source makes.
+
+use crate::defect::Defects;
+use crate::ttnn::{Checks, require_placement};
+use crate::weight::{Content, HeadPadding, Matrix};
+use crate::{Card, DType, Invariant, Layout, Memory, Place, Plan, Source, TILE, TensorSpec, Weight};
+
+/// What stands for the layer's number in a tensor's name.
+pub const LAYER: &str = "{layer}";
+
+pub fn check(plan: &Plan, defects: &mut Defects) {
+    for weight in &plan.weights {
+        let place = || Place::Weight(weight.name.clone());
+        placement(&weight.spec, &plan.card, place(), defects);
+        if weight.per_layer && weight.spec.memory.memory() == Memory::L1 {
+            let what = "one per layer, and in L1: all layers' would be there at once";
+            defects.push(Invariant::Placement, place(), what, "DRAM");
+        }
+        for what in source_problems(weight) {
+            defects.push(Invariant::WeightSource, place(), what, "");
+        }
+    }
+}
+
+pub fn placement(spec: &TensorSpec, card: &Card, place: Place, defects: &mut Defects) {
+    let mut checks = Checks::new();
+    require_placement(spec, card, &mut checks);
+    for violation in checks.settle().err().into_iter().flatten() {
+        defects.push(Invariant::Placement, place.clone(), violation.what, violation.hint);
+    }
+}
+
+/// Names of the checkpoint tensors that have a scale.
+pub fn ternary_tensors(plan: &Plan) -> impl Iterator<Item = &str> {
+    let matrices = plan.weights.iter().flat_map(|w| match &w.source {
+        Source::Columns(matrices) => matrices.as_slice(),
+        Source::Rows(matrix) => std::slice::from_ref(matrix),
+        _ => &[],
+    });
+    matrices.filter(|m| m.content != Content::Dense).map(|m| m.tensor.as_str())
+}
+
+fn source_problems(weight: &Weight) -> Vec<String> {
+    let mut problems = Vec::new();
+    match &weight.source {
+        Source::Columns(matrices) => columns(weight, matrices, &mut problems),
+        Source::Rows(matrix) => rows(weight, matrix, &mut problems),
+        Source::Vector { tensor, len, heads, factor } => {
+            tensor_name(weight, tensor, &mut problems);
+            if !factor.is_finite() || *factor == 0.0 {
+                problems.push(format!("a factor of {factor}"));
+            }
+            let elements = padded(*len, *heads, "its elements", &mut problems);
+            vector(&weight.spec, elements, &mut problems);
+        }
+        Source::Ones { len } => vector(&weight.spec, u64::from(*len), &mut problems),
+        Source::RotaryTable { positions, frequencies, amplitude, .. } => {
+            if frequencies.is_empty() || frequencies.iter().chain([amplitude]).any(|f| !f.is_finite()) {
+                problems.push("its frequencies are not all numbers, or there is none".into());
+            }
+            matrix_shape(&weight.spec, &mut problems);
+            if u64::from(weight.spec.rows()) != u64::from(*positions) {
+                problems.push(format!("{} rows, its source makes {positions}", weight.spec.rows()));
+            }
+            if u64::from(weight.spec.columns()) < 2 * frequencies.len() as u64 {
+                let what = format!("{} columns for {} pairs that rotate", weight.spec.columns(), frequencies.len());
+                problems.push(what);
+            }
+            number_format(&weight.spec, &mut problems);
+        }
+        Source::RotaryTransform => {
+            matrix_shape(&weight.spec, &mut problems);
+            if weight.spec.columns() != TILE || !weight.spec.rows().is_multiple_of(TILE) {
+                problems.push(format!("shape {:?}, a stack of 32x32 matrices is made", weight.spec.shape));
+            }
+            number_format(&weight.spec, &mut problems);
+        }
+    }
+    problems
+}
+
+fn columns(weight: &Weight, matrices: &[Matrix], problems: &mut Vec<String>) {
+    matrix_shape(&weight.spec, problems);
+    number_format(&weight.spec, problems);
+    let mut width = 0u64;
+    let mut height = None;
+    for matrix in matrices {
+        let [out, input] = matrix_problems(weight, matrix, problems);
+        width = width.saturating_add(out);
+        if *height.get_or_insert(input) != input {
+            problems.push(format!(
+                "`{}` has {input} inputs, the matrix before it {}",
+                matrix.tensor,
+                height.unwrap_or(0)
+            ));
+        }
+    }
+    let Some(height) = height else {
+        problems.push("it is made of no matrix".into());
+        return;
+    };
+    if weight.spec.layout != Layout::Tile {
+        problems.push("a matmul's weight is tiled".into());
+    }
+    let (rows, columns) = (u64::from(weight.spec.rows()), u64::from(weight.spec.columns()));
+    // Less than a tile of zeros completes the last tile; more would be a mistake, as TT-NN itself pads to whole banks.
+    let whole = |n: u64| n.next_multiple_of(u64::from(TILE));
+    if rows != height && rows != whole(height) || columns != width && columns != whole(width) {
+        problems.push(format!("shape [{rows}, {columns}], its matrices make [{height}, {width}]"));
+    }
+}
+
+fn rows(weight: &Weight, matrix: &Matrix, problems: &mut Vec<String>) {
+    matrix_shape(&weight.spec, problems);
+    number_format(&weight.spec, problems);
+    let [out, input] = matrix_problems(weight, matrix, problems);
+    let shape = [u64::from(weight.spec.rows()), u64::from(weight.spec.columns())];
+    if shape != [out, input] {
+        problems.push(format!("shape {shape:?}, its matrix is [{out}, {input}]"));
+    }
+}
+
+/// `[out, in]` on the card.
+fn matrix_problems(weight: &Weight, matrix: &Matrix, problems: &mut Vec<String>) -> [u64; 2] {
+    tensor_name(weight, &matrix.tensor, problems);
+    let [out, input] = matrix.shape;
+    if let Some((start, end)) = matrix.rows
+        && (start > end || end - start != out)
+    {
+        problems.push(format!("rows {start}..{end} of `{}` are not the {out} it uses", matrix.tensor));
+    }
+    if matrix.rotate_pairs && matrix.heads.is_none() {
+        problems.push(format!("the pairs of `{}` are to be reordered, but its heads are not told", matrix.tensor));
+    }
+    if matrix.rotate_pairs && matrix.heads.is_some_and(|h| h.from % 2 != 0) {
+        problems.push(format!("the heads of `{}` cannot be cut into pairs", matrix.tensor));
+    }
+    [padded(out, matrix.heads, "its outputs", problems), padded(input, matrix.input_heads, "its inputs", problems)]
+}
+
+fn padded(len: u32, heads: Option<HeadPadding>, what: &str, problems: &mut Vec<String>) -> u64 {
+    let Some(HeadPadding { heads, from, to }) = heads else { return u64::from(len) };
+    if u64::from(heads) * u64::from(from) != u64::from(len) || heads == 0 || from == 0 || to < from {
+        problems.push(format!("{heads} heads of {from}, widened to {to}, do not divide {what}, {len}"));
+    }
+    u64::from(heads) * u64::from(to)
+}
+
+fn tensor_name(weight: &Weight, tensor: &str, problems: &mut Vec<String>) {
+    match (weight.per_layer, tensor.contains(LAYER)) {
+        (true, false) => problems.push(format!("one per layer, but `{tensor}` has no {LAYER}")),
+        (false, true) => problems.push(format!("`{tensor}` is one per layer, the weight is not")),
+        _ => {}
+    }
+}
+
+fn matrix_shape(spec: &TensorSpec, problems: &mut Vec<String>) {
+    if spec.outer() != 1 || spec.shape.len() < 2 {
+        problems.push(format!("shape {:?} is no single matrix", spec.shape));
+    }
+}
+
+fn number_format(spec: &TensorSpec, problems: &mut Vec<String>) {
+    if matches!(spec.dtype, DType::U32 | DType::I32) {
+        problems.push(format!("data type {} for numbers with fractions", spec.dtype));
+    }
+}
+
+fn vector(spec: &TensorSpec, elements: u64, problems: &mut Vec<String>) {
+    let tile = u64::from(TILE);
+    let shape = spec.shape.iter().map(|&d| u64::from(d));
+    if !elements.is_multiple_of(tile) || !shape.eq([1, 1, elements / tile, tile]) || spec.layout != Layout::RowMajor {
+        let what = format!(
+            "{:?} {:?}, {elements} elements are laid out as [1, 1, n/32, 32] row-major",
+            spec.shape, spec.layout
+        );
+        problems.push(what);
+    }
+    number_format(spec, problems);
+}
