@@ -417,6 +417,18 @@ macro_rules! ops {
                     })*
                 }
             }
+
+            /// The operands of [`Op::operands`], to rename them.
+            pub fn operands_mut(&mut self) -> Vec<&mut Ref> {
+                match self {
+                    $(Op::$variant(_args) => {
+                        #[allow(unused_mut)]
+                        let mut refs = Vec::new();
+                        $(Operand::push_mut(&mut _args.$field, &mut refs);)*
+                        refs
+                    })*
+                }
+            }
         }
 
         $(impl From<$args> for Op {
@@ -428,16 +440,25 @@ macro_rules! ops {
 /// One operand or several of a kind.
 trait Operand {
     fn push<'a>(&'a self, refs: &mut Vec<&'a Ref>);
+    fn push_mut<'a>(&'a mut self, refs: &mut Vec<&'a mut Ref>);
 }
 
 impl Operand for Ref {
     fn push<'a>(&'a self, refs: &mut Vec<&'a Ref>) {
         refs.push(self);
     }
+
+    fn push_mut<'a>(&'a mut self, refs: &mut Vec<&'a mut Ref>) {
+        refs.push(self);
+    }
 }
 
 impl Operand for Vec<Ref> {
     fn push<'a>(&'a self, refs: &mut Vec<&'a Ref>) {
+        refs.extend(self);
+    }
+
+    fn push_mut<'a>(&'a mut self, refs: &mut Vec<&'a mut Ref>) {
         refs.extend(self);
     }
 }
