@@ -9,12 +9,14 @@
 use thiserror::Error;
 
 mod checks;
+mod eltwise;
 mod matmul;
 mod matmul_dram_sharded;
 mod norm;
 mod placement;
 
 pub use checks::{Checks, operands};
+pub use eltwise::{check_abs, check_binary};
 pub use matmul::check_matmul;
 pub use norm::check_rms_norm;
 pub use placement::require_placement;
@@ -79,6 +81,8 @@ fn dispatch(op: &Op, operands: &[&TensorSpec], card: &Card) -> Answer {
     match op {
         Op::Matmul(args) => check_matmul(args, operands, card),
         Op::RmsNorm(args) => check_rms_norm(args, operands, card),
+        Op::Binary(args) => check_binary(args, operands, card),
+        Op::Abs(args) => check_abs(args, operands, card),
         Op::Deallocate(_) => Ok(Outcome::default()),
         other => Err(vec![Violation { what: format!("no rule for ttnn.{}", other.call()), hint: String::new() }]),
     }

@@ -1,0 +1,125 @@
+//! `ttnn.add`, `ttnn.mul` and `ttnn.abs`.
+//!
+//! The binary kernel reads shards where they are when both operands and the result have one and the same even sharding in L1; otherwise
+//! tiles pass through double buffers. An operand with activations has one more buffer for their results.
+
+use super::{Answer, Checks, Outcome, operands, require_placement};
+use crate::op::{AbsOp, Binary, BinaryKind, Destination};
+use crate::{Card, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
+
+/// `a [..,M,N]` with `b` of the same shape or `[..,M,1]` -> `[..,M,N]`.
+///
+/// Any mix of placements is accepted, and `output_tensor=a` too. Stricter than TT-NN: tiled bf16, bfp8 and f32 operands only, no row
+/// broadcast, and a result in place keeps the dtype of `a`.
+///
+/// # Errors
+/// Every constraint of `binary_ng_device_operation.cpp` that the call breaks.
+pub fn check_binary(args: &Binary, given: &[&TensorSpec], card: &Card) -> Answer {
+    let [a, b] = operands(given)?;
+    let mut checks = Checks::new();
+    for (name, spec) in [("a", a), ("b", b)] {
+        require_tiled_float(name, spec, &mut checks);
+    }
+    let column = b.columns() == 1 && a.columns() > 1;
+    let leading = a.shape.len().saturating_sub(1);
+    checks.require(
+        a.shape == b.shape || (column && b.shape.len() == a.shape.len() && a.shape[..leading] == b.shape[..leading]),
+        format_args!("Broadcasting rule violation, a: {:?}, b: {:?}", a.shape, b.shape),
+        format_args!("equal shapes, or b with one column"),
+    );
+    checks.require(
+        matches!(args.dtype, DType::Bf16 | DType::Bfp8 | DType::F32),
+        format_args!("result in {}", args.dtype),
+        format_args!("bf16, bfp8 or f32"),
+    );
+    let (memory, outputs) = match &args.into {
+        Destination::InPlace => {
+            checks.require(
+                args.dtype == a.dtype,
+                format_args!("a result of {} over a tensor of {}", args.dtype, a.dtype),
+                format_args!("dtype {}", a.dtype),
+            );
+            (&a.memory, Vec::new())
+        }
+        Destination::New(memory) => {
+            let output = TensorSpec::tile(a.shape.clone(), args.dtype, memory.clone());
+            require_placement(&output, card, &mut checks);
+            (memory, vec![output])
+        }
+    };
+    let circular_buffers = binary_bytes(args, a, b, memory, column);
+    checks.finish(|| Outcome { outputs, circular_buffers, temporaries: Vec::new(), programs: 1 })
+}
+
+fn require_tiled_float(name: &str, spec: &TensorSpec, checks: &mut Checks) {
+    checks.require(
+        spec.layout == Layout::Tile,
+        format_args!("operand {name} is in {:?} layout", spec.layout),
+        format_args!("a tiled operand"),
+    );
+    checks.require(
+        matches!(spec.dtype, DType::Bf16 | DType::Bfp8 | DType::F32),
+        format_args!("operand {name} is {}", spec.dtype),
+        format_args!("bf16, bfp8 or f32"),
+    );
+}
+
+fn binary_bytes(args: &Binary, a: &TensorSpec, b: &TensorSpec, out: &MemoryConfig, column: bool) -> u64 {
+    let (a_tile, b_tile, out_tile) = (a.dtype.tile_bytes(), b.dtype.tile_bytes(), args.dtype.tile_bytes());
+    let a_extra = u64::from(!args.a_activations.is_empty()) * a_tile;
+    let b_extra = u64::from(!args.b_activations.is_empty()) * b_tile;
+    if !column && a.memory == b.memory && a.memory == *out && even_in_l1(a.columns(), a.matrix_rows(), out) {
+        return tiles_at_once(args, a.dtype, b.dtype) * (a_extra + b_extra);
+    }
+    // From interleaved L1 tensors the result is packed straight into its shards.
+    let direct = !column
+        && a.memory == MemoryConfig::L1
+        && b.memory == MemoryConfig::L1
+        && even_in_l1(a.columns(), a.matrix_rows(), out);
+    let out_buffer = if direct { 0 } else { 2 * out_tile };
+    2 * (a_tile + b_tile) + out_buffer + a_extra + b_extra + if column { 2 * b_tile } else { 0 }
+}
+
+/// True for a sharding in L1 whose last shard is as full as the others.
+fn even_in_l1(columns: u32, rows: u64, memory: &MemoryConfig) -> bool {
+    match memory {
+        MemoryConfig::Sharded { memory: Memory::L1, strategy: Strategy::Width, shard, .. } => {
+            columns.next_multiple_of(TILE) % shard[1].max(1) == 0
+        }
+        MemoryConfig::Sharded { memory: Memory::L1, strategy: Strategy::Height, shard, .. } => {
+            rows % u64::from(shard[0].max(1)) == 0
+        }
+        _ => false,
+    }
+}
+
+/// Tiles of shards that the kernel takes at a time: 2 where the vector unit computes, otherwise what the destination register holds.
+fn tiles_at_once(args: &Binary, a: DType, b: DType) -> u64 {
+    let vector_unit = match args.kind {
+        BinaryKind::Mul => !a.is_block() && !b.is_block(),
+        BinaryKind::Add => a == DType::F32 && b == DType::F32,
+    };
+    match vector_unit {
+        true => 2,
+        false if [a, b, args.dtype].contains(&DType::F32) => 4,
+        false => 8,
+    }
+}
+
+/// `|x|`, any shape.
+///
+/// # Errors
+/// What no tensor may break, and an input that is not tiled or not of a float type.
+pub fn check_abs(args: &AbsOp, given: &[&TensorSpec], card: &Card) -> Answer {
+    let [x] = operands(given)?;
+    let mut checks = Checks::new();
+    require_tiled_float("input", x, &mut checks);
+    let output = TensorSpec::tile(x.shape.clone(), x.dtype, args.memory.clone());
+    require_placement(&output, card, &mut checks);
+    let circular_buffers = if x.memory == args.memory && even_in_l1(x.columns(), x.matrix_rows(), &x.memory) {
+        0
+    } else {
+        4 * x.dtype.tile_bytes()
+    };
+    checks.finish(|| Outcome { outputs: vec![output], circular_buffers, temporaries: Vec::new(), programs: 1 })
+}
