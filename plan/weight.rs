@@ -28,7 +28,7 @@ pub enum Source {
     Columns(Vec<Matrix>),
     /// A checkpoint matrix as it is, `[rows, columns]`: the embedding table.
     Rows(Matrix),
-    /// A norm's vector `[n]`, laid out as `[1,1,n/32,32]` row-major, times `factor`.
+    /// A norm's vector `[n]`, laid out as `[1,1,n/32,32]` row-major or `[1,1,1,n]` tiled, times `factor`.
     Vector {
         /// Tensor name; `{layer}` stands for the layer's number.
         tensor: String,

@@ -168,10 +168,14 @@ fn number_format(spec: &TensorSpec, problems: &mut Vec<String>) {
 
 fn vector(spec: &TensorSpec, elements: u64, problems: &mut Vec<String>) {
     let tile = u64::from(TILE);
-    let shape = spec.shape.iter().map(|&d| u64::from(d));
-    if !elements.is_multiple_of(tile) || !shape.eq([1, 1, elements / tile, tile]) || spec.layout != Layout::RowMajor {
+    let shape: Vec<u64> = spec.shape.iter().map(|&d| u64::from(d)).collect();
+    let fits = match spec.layout {
+        Layout::RowMajor => elements.is_multiple_of(tile) && shape == [1, 1, elements / tile, tile],
+        Layout::Tile => shape == [1, 1, 1, elements],
+    };
+    if !fits {
         let what = format!(
-            "{:?} {:?}, {elements} elements are laid out as [1, 1, n/32, 32] row-major",
+            "{:?} {:?}, but {elements} elements are laid out as [1, 1, n/32, 32] row-major or [1, 1, 1, n] tiled",
             spec.shape, spec.layout
         );
         problems.push(what);

@@ -126,3 +126,6 @@ pub fn settle(plan: &mut Plan) -> Result<(), Vec<Defect>> {
     }
     if defects.is_empty() { Ok(()) } else { Err(defects) }
 }
+
+#[cfg(test)]
+mod tests;
