@@ -211,7 +211,7 @@ mod avx512 {
                     a[0] = _mm512_dpbusd_epi32(a[0], c[0], b);
                     a[1] = _mm512_dpbusd_epi32(a[1], c[1], b);
                 }
-                codes = codes.map(|c| _mm512_srli_epi16::<2>(c));
+                codes = codes.map(|c| _mm512_srli_epi32::<2>(c));
             }
         }
         acc.map(|a| store(a))
