@@ -8,7 +8,8 @@ use half::bf16;
 
 use crate::format::{Format, GROUP, TILE, element_index, face_row};
 use crate::host_pack::store_group;
-use crate::rounding::{bf16_cleaned, bf16_packed};
+use crate::rounding::{bf16_cleaned, bf16_packed, widen};
+use crate::unpack::block_value;
 
 /// Packs one row of Dst into row `row` of a tile.
 pub(crate) fn pack_row(format: Format, fp32_dest: bool, row: usize, dst: &[u32; TILE], tile: &mut [u8]) {
@@ -67,10 +68,28 @@ pub(crate) fn pack_group(group: &[u32; GROUP], fp32_dest: bool, format: Format) 
     (shared as u8, codes)
 }
 
+/// Values as they read back after the packer has written them from an fp32 Dst: rounded to `format`, the block formats in groups of 16
+/// counted from the first value (a last partial group is filled up with zeros).
+pub fn through_packer(format: Format, values: &mut [f32]) {
+    match format {
+        Format::F32 => {}
+        Format::Bf16 => values.iter_mut().for_each(|v| *v = widen(bf16_packed(v.to_bits()))),
+        Format::Bfp8 | Format::Bfp4 => {
+            for part in values.chunks_mut(GROUP) {
+                let mut group = [0u32; GROUP];
+                group.iter_mut().zip(&*part).for_each(|(g, v)| *g = v.to_bits());
+                let (shared, codes) = pack_group(&group, true, format);
+                let bits = if format == Format::Bfp4 { 4 } else { 8 };
+                part.iter_mut().zip(codes).for_each(|(v, code)| *v = block_value(code, bits, shared));
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::unpack::{block_value, unpack_row};
+    use crate::unpack::unpack_row;
 
     #[test]
     fn integers_up_to_127_survive_bfp8() {
@@ -107,6 +126,21 @@ mod tests {
             pack_row(format, true, 17, &dst, &mut tile);
             assert_eq!(unpack_row(format, 17, &tile), dst, "{format:?}");
             assert_eq!(unpack_row(format, 16, &tile), [0; TILE]);
+        }
+    }
+
+    #[test]
+    fn through_the_packer_is_through_a_tile() {
+        let mut row = [0f32; TILE];
+        for (c, v) in row.iter_mut().enumerate() {
+            *v = (c as f32 - 11.3) * 1.7f32.powi(c as i32 % 5);
+        }
+        for format in [Format::F32, Format::Bf16, Format::Bfp8, Format::Bfp4] {
+            let mut tile = vec![0u8; format.tile_bytes()];
+            pack_row(format, true, 3, &row.map(f32::to_bits), &mut tile);
+            let mut got = row;
+            through_packer(format, &mut got);
+            assert_eq!(got, unpack_row(format, 3, &tile).map(f32::from_bits), "{format:?}");
         }
     }
 }
