@@ -2,6 +2,19 @@
 //!
 //! - [`model`]: the declarative IR, its errors, import from Hugging Face, the shipped models.
 //! - [`graph`]: the logical op graph of one phase, before and after fusing.
+//! - [`passes`]: what is decided, in order; [`compile()`] runs them.
+//! - [`policy`]: what precision is asked for.
+//! - [`schedule`]: a phase as TT-NN calls without placements.
+//! - [`ttnn`]: the legal ways of each call on a card and what they cost.
+//! - [`target`]: cards and the constants of the cost model.
 
+mod compile;
 pub mod graph;
 pub mod model;
+pub mod passes;
+pub mod policy;
+pub mod schedule;
+pub mod target;
+pub mod ttnn;
+
+pub use compile::{CompileError, Compiled, Options, PhaseRecord, compile};

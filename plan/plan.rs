@@ -87,7 +87,7 @@ pub enum BufferRole {
     KeyCache,
     /// Values of one layer.
     ValueCache,
-    /// `[1,S]` u32: the prompt of a prefill phase with this many tokens, padded with any token.
+    /// `[1,1,S]` u32: the prompt of a prefill phase with this many tokens, padded with any token.
     Prompt(u32),
     /// `[1,1,32]` u32: the token after each row of the last-token tile of a prefill.
     FirstTokens,

@@ -59,7 +59,7 @@ pub enum Unary {
     /// `x * s` (`MUL_UNARY_SFPU`).
     MulScalar(crate::Scalar),
     /// `max(x, s)` (`MAXIMUM`).
-    MaxScalar(f32),
+    MaxScalar(crate::Scalar),
     /// Round half to even, to an integer (`ROUND` with 0 decimals).
     Round,
     /// Clamp to `[low, high]` (`CLAMP_TSS`).

@@ -48,7 +48,7 @@ fn every_op(number: f64, single: f32) -> Vec<Op> {
         Unary::Silu,
         Unary::Recip,
         Unary::MulScalar(scalar.clone()),
-        Unary::MaxScalar(single),
+        Unary::MaxScalar(Scalar::constant(f64::from(single))),
         Unary::Round,
         Unary::Clamp(-128.0, single),
         Unary::Abs,

@@ -196,7 +196,7 @@ fn activations_problem(list: &[Unary]) -> Option<String> {
         return Some(format!("a chain of {} elementwise functions", list.len()));
     }
     list.iter().find_map(|unary| match unary {
-        Unary::MaxScalar(s) if !s.is_finite() => Some(format!("a maximum with {s}")),
+        Unary::MaxScalar(s) if !s.value.is_finite() => Some(format!("a maximum with {}", s.value)),
         Unary::Clamp(low, high) if !low.is_finite() || !high.is_finite() || low > high => {
             Some(format!("a clamp to {low}..{high}"))
         }

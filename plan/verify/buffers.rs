@@ -44,7 +44,7 @@ fn role_problem(plan: &Plan, buffer: &Buffer) -> Option<String> {
         BufferRole::Positions => list(&[batch], DType::I32),
         BufferRole::RotaryPositions => list(&[1, 2 * batch], DType::U32),
         BufferRole::PageTable => list(&[batch, blocks], DType::I32),
-        BufferRole::Prompt(tokens) => list(&[1, tokens], DType::U32),
+        BufferRole::Prompt(tokens) => list(&[1, 1, tokens], DType::U32),
         BufferRole::FirstTokens => list(&[1, 1, 32], DType::U32),
         BufferRole::KeyCache | BufferRole::ValueCache => return cache_problem(&buffer.spec, batch * blocks, block),
     };

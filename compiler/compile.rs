@@ -1,0 +1,368 @@
+//! The compiler: a model, a target and options in, a verified plan out.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use bitnetc_plan::{
+    Defect, FORMAT_VERSION, ModelInfo, Options as PlanOptions, Phase as PlanPhase, PhaseCost, PhaseKind, Plan, Weight,
+    verify, walk,
+};
+
+use crate::graph::{Graph, GraphError, NodeId, Op, Phase};
+use crate::model::{Model, PhaseError};
+use crate::passes::precision::Decision;
+use crate::passes::{self, PlaceError, Placed, SelectError, Setting};
+use crate::policy::{Override, Policy, PolicyError};
+use crate::schedule::{Kind, Schedule};
+use crate::target::Target;
+use crate::ttnn::Context;
+
+/// What a person chooses.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Precision policy.
+    pub policy: Policy,
+    /// Precision overrides, the later ones winning; the model's own come first.
+    pub overrides: Vec<Override>,
+    /// Users of the decode phase, 1 to 32.
+    pub batch: u32,
+    /// Tokens a user's KV cache holds; a multiple of `block`.
+    pub context: u32,
+    /// Tokens of a KV cache block: 32, 64 or 128.
+    pub block: u32,
+    /// Prefill buckets, multiples of 32 up to the context.
+    pub prefill: Vec<u32>,
+    /// Position at which attention is priced.
+    pub position: u32,
+    /// Lower precision where proved bit-identical.
+    pub proofs: bool,
+}
+
+impl Options {
+    /// The context used when none is asked for, and the most buckets offered then.
+    pub const DEFAULT_CONTEXT: u32 = 4096;
+    /// Default prefill buckets, those that fit the context.
+    pub const DEFAULT_PREFILL: [u32; 3] = [128, 512, 2048];
+
+    /// Defaults for a model: balanced, one user, the model's context up to 4096, buckets of 128, 512 and 2048.
+    pub fn for_model(model: &Model) -> Self {
+        let block = 64.min(model.context as u32);
+        let context = (model.context as u32).min(Self::DEFAULT_CONTEXT) / block * block;
+        Options {
+            policy: Policy::Balanced,
+            overrides: Vec::new(),
+            batch: 1,
+            context,
+            block,
+            prefill: Self::default_prefill(context),
+            position: 256,
+            proofs: true,
+        }
+    }
+
+    /// The default buckets that fit `context`; the context itself when none does.
+    pub fn default_prefill(context: u32) -> Vec<u32> {
+        let fit: Vec<_> = Self::DEFAULT_PREFILL.into_iter().filter(|b| *b <= context).collect();
+        if fit.is_empty() { vec![context] } else { fit }
+    }
+}
+
+/// A plan and how it came about.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    /// The verified plan.
+    pub plan: Plan,
+    /// Per phase, in the plan's order: every call with what was considered for it.
+    pub record: Vec<PhaseRecord>,
+    /// Wall time by pass, all phases together.
+    pub timings: Vec<(&'static str, Duration)>,
+}
+
+/// How a phase came about.
+#[derive(Debug, Clone)]
+pub struct PhaseRecord {
+    /// The phase.
+    pub kind: PhaseKind,
+    /// Precision asked, used and proved, by node name.
+    pub precision: Vec<(String, Decision)>,
+    /// Choices of placement.
+    pub placed: Placed,
+}
+
+/// Why there is no plan.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// An option that no plan can have.
+    #[error("{option} is {found}; expected {expected}")]
+    Option {
+        /// The option.
+        option: &'static str,
+        /// Its value.
+        found: String,
+        /// What would be right.
+        expected: String,
+    },
+    /// A precision override in the model.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// The model has no such phase.
+    #[error(transparent)]
+    Phase(#[from] PhaseError),
+    /// A pass broke the graph: a defect of bitnetc.
+    #[error("{phase}: a pass left a broken graph: {}", list(.errors))]
+    Graph {
+        /// The phase.
+        phase: PhaseKind,
+        /// What is broken.
+        errors: Vec<GraphError>,
+    },
+    /// TT-NN has no call for an operation.
+    #[error("{phase}: {source}")]
+    Select {
+        /// The phase.
+        phase: PhaseKind,
+        /// Which and why.
+        source: SelectError,
+    },
+    /// No placement is legal or fits.
+    #[error("{phase} on {card}: {source}")]
+    Place {
+        /// The phase.
+        phase: PhaseKind,
+        /// The card.
+        card: String,
+        /// Which call and why.
+        source: PlaceError,
+    },
+    /// The plan does not verify: it does not fit the card's memory, or bitnetc has a defect.
+    #[error("the plan does not hold: {}", list(.0))]
+    Plan(Vec<Defect>),
+}
+
+fn list<T: std::fmt::Display>(items: &[T]) -> String {
+    let shown: Vec<_> = items.iter().take(3).map(ToString::to_string).collect();
+    let more = if items.len() > 3 { format!(" and {} more", items.len() - 3) } else { String::new() };
+    format!("{}{more}", shown.join("; "))
+}
+
+/// Compiles `model` for `target`.
+///
+/// # Errors
+/// When an option is out of range, the model has no counterpart in TT-NN, or the card cannot hold it.
+pub fn compile(model: &Model, target: &Target, options: &Options) -> Result<Compiled, CompileError> {
+    validate(model, options)?;
+    let mut compiler = Compiler::new(model, target, options)?;
+    compiler.phase(PhaseKind::Decode { batch: options.batch })?;
+    let mut buckets = options.prefill.clone();
+    buckets.sort_unstable();
+    buckets.dedup();
+    for tokens in buckets {
+        compiler.phase(PhaseKind::Prefill { tokens })?;
+    }
+    compiler.finish()
+}
+
+fn validate(model: &Model, options: &Options) -> Result<(), CompileError> {
+    let check = |ok: bool, option, found: String, expected: String| {
+        if ok { Ok(()) } else { Err(CompileError::Option { option, found, expected }) }
+    };
+    check((1..=32).contains(&options.batch), "batch", options.batch.to_string(), "1 to 32 users".into())?;
+    check([32, 64, 128].contains(&options.block), "block", options.block.to_string(), "32, 64 or 128 tokens".into())?;
+    let context = options.context;
+    let fits = context > 0 && context.is_multiple_of(options.block) && context as usize <= model.context;
+    let expected = format!("a multiple of {} up to the model's {}", options.block, model.context);
+    check(fits, "context", context.to_string(), expected)?;
+    for bucket in &options.prefill {
+        let fits = *bucket > 0 && bucket.is_multiple_of(32) && *bucket <= context;
+        check(fits, "prefill", bucket.to_string(), format!("multiples of 32 up to the context of {context}"))?;
+    }
+    Ok(())
+}
+
+/// State of a compilation.
+struct Compiler<'a> {
+    model: &'a Model,
+    target: &'a Target,
+    options: &'a Options,
+    overrides: Vec<Override>,
+    plan: Plan,
+    record: Vec<PhaseRecord>,
+    timings: Vec<(&'static str, Duration)>,
+    lm_head_chunks: Option<u32>,
+}
+
+impl<'a> Compiler<'a> {
+    fn new(model: &'a Model, target: &'a Target, options: &'a Options) -> Result<Self, CompileError> {
+        let mut overrides = Vec::new();
+        for (role, text) in &model.precision {
+            overrides.push(Override::for_role(*role, text)?);
+        }
+        overrides.extend(options.overrides.iter().cloned());
+        let vocab = model.statements.iter().find_map(|s| match &s.op {
+            Op::Embedding { weight } => weight.shape.first().copied(),
+            _ => None,
+        });
+        let plan = Plan {
+            format: FORMAT_VERSION,
+            model: ModelInfo {
+                name: model.name.clone(),
+                digest: model.digest.clone(),
+                layers: model.layers as u32,
+                vocab: vocab.unwrap_or(0) as u32,
+            },
+            options: PlanOptions {
+                policy: options.policy.to_string(),
+                overrides: overrides.iter().map(ToString::to_string).collect(),
+                batch: options.batch,
+                context: options.context,
+                block: options.block,
+            },
+            card: target.card.clone(),
+            weights: Vec::new(),
+            buffers: Vec::new(),
+            phases: Vec::new(),
+        };
+        Ok(Compiler {
+            model,
+            target,
+            options,
+            overrides,
+            plan,
+            record: Vec::new(),
+            timings: Vec::new(),
+            lm_head_chunks: None,
+        })
+    }
+
+    /// Times a pass.
+    fn timed<T>(&mut self, pass: &'static str, run: impl FnOnce(&mut Self) -> T) -> T {
+        let started = Instant::now();
+        let result = run(self);
+        let spent = started.elapsed();
+        match self.timings.iter_mut().find(|(name, _)| *name == pass) {
+            Some((_, total)) => *total += spent,
+            None => self.timings.push((pass, spent)),
+        }
+        result
+    }
+
+    /// All passes over one phase, in order.
+    fn phase(&mut self, kind: PhaseKind) -> Result<(), CompileError> {
+        let phase = match kind {
+            PhaseKind::Decode { batch } => Phase::Decode { batch: batch as usize },
+            PhaseKind::Prefill { tokens } => Phase::Prefill { seq: tokens as usize },
+        };
+        let mut graph = self.timed("graph", |c| c.model.to_graph(phase, c.options.context as usize))?;
+        self.timed("fuse", |c| passes::prepare(&mut graph, c.options.policy));
+        graph.check().map_err(|errors| CompileError::Graph { phase: kind, errors })?;
+        let decisions =
+            self.timed("precision", |c| passes::precision(&graph, c.options.policy, &c.overrides, c.options.proofs));
+        let schedule = self
+            .timed("select", |c| c.select(&graph, &decisions))
+            .map_err(|source| CompileError::Select { phase: kind, source })?;
+        let mut placed = self.timed("place", |c| c.place(&schedule, phase, kind))?;
+        let results: Vec<String> = schedule.results.iter().map(|id| schedule.values[*id].name.clone()).collect();
+        self.timed("lifetime", |_| passes::lifetime(&mut placed, &results));
+        self.add_phase(kind, schedule, &placed, results);
+        let precision = named(&graph, &decisions);
+        self.record.push(PhaseRecord { kind, precision, placed });
+        Ok(())
+    }
+
+    fn select(&self, graph: &Graph, decisions: &HashMap<NodeId, Decision>) -> Result<Schedule, SelectError> {
+        let setting = Setting {
+            precision: decisions,
+            cache: self.cache_dtype(graph, decisions),
+            batch: self.options.batch,
+            block: self.options.block,
+            card: &self.target.card,
+            lm_head_chunks: self.lm_head_chunks,
+        };
+        passes::select(graph, &setting)
+    }
+
+    /// The KV cache has the data type attention was given.
+    fn cache_dtype(&self, graph: &Graph, decisions: &HashMap<NodeId, Decision>) -> bitnetc_plan::DType {
+        let attention = graph.nodes().find(|n| matches!(graph.node(*n).op, Op::Attention { .. }));
+        attention.and_then(|n| decisions.get(&n)).map_or(self.options.policy.cache(), |d| d.used.weight)
+    }
+
+    /// Places a schedule; what fragmentation wastes is found by the walk and then reserved, so a second search avoids it.
+    fn place(&mut self, schedule: &Schedule, phase: Phase, kind: PhaseKind) -> Result<Placed, CompileError> {
+        let cx = Context {
+            target: self.target,
+            schedule,
+            phase,
+            position: self.options.position.min(self.options.context - 1),
+        };
+        let persistent = |w: &Weight| w.spec.memory.memory() == bitnetc_plan::Memory::L1;
+        let constants = self
+            .plan
+            .weights
+            .iter()
+            .filter(|w| !schedule.weights.iter().any(|s| s.name == w.name))
+            .chain(&schedule.weights);
+        let reserved: u64 = constants
+            .filter(|w| persistent(w))
+            .map(|w| bitnetc_plan::l1::buffer_bytes(&w.spec, &self.target.card))
+            .sum();
+        let placed = passes::place(&cx, self.plan.model.layers, reserved).map_err(|source| CompileError::Place {
+            phase: kind,
+            card: self.target.card.name.clone(),
+            source,
+        })?;
+        if self.lm_head_chunks.is_none() {
+            self.lm_head_chunks = chunks_of(&placed);
+        }
+        Ok(placed)
+    }
+
+    fn add_phase(&mut self, kind: PhaseKind, schedule: Schedule, placed: &Placed, results: Vec<String>) {
+        for weight in schedule.weights.into_iter().chain(placed.weights.iter().cloned()) {
+            if self.plan.weight(&weight.name).is_none() {
+                self.plan.weights.push(weight);
+            }
+        }
+        for buffer in schedule.buffers {
+            if self.plan.buffer(&buffer.name).is_none() {
+                self.plan.buffers.push(buffer);
+            }
+        }
+        let layers = u64::from(self.plan.model.layers);
+        let bytes = |steps: &[bitnetc_plan::Step]| steps.iter().map(|s| s.cost.dram_bytes).sum::<u64>();
+        let decode = matches!(kind, PhaseKind::Decode { .. });
+        self.plan.phases.push(PlanPhase {
+            kind,
+            prologue: placed.prologue.clone(),
+            layer: placed.layer.clone(),
+            epilogue: placed.epilogue.clone(),
+            results,
+            trace: passes::trace(kind, &self.plan.buffers),
+            cost: PhaseCost {
+                device_us: placed.price.us(),
+                host_us: if decode { self.target.cost.host_us } else { 0.0 },
+                dram_bytes: bytes(&placed.prologue) + layers * bytes(&placed.layer) + bytes(&placed.epilogue),
+            },
+        });
+    }
+
+    fn finish(mut self) -> Result<Compiled, CompileError> {
+        self.timed("lifetime", |c| walk::settle(&mut c.plan)).map_err(CompileError::Plan)?;
+        self.timed("verify", |c| verify(&c.plan).map(|_| ())).map_err(CompileError::Plan)?;
+        Ok(Compiled { plan: self.plan, record: self.record, timings: self.timings })
+    }
+}
+
+fn named(graph: &Graph, decisions: &HashMap<NodeId, Decision>) -> Vec<(String, Decision)> {
+    let mut named: Vec<_> = decisions.iter().map(|(node, d)| (graph.node(*node).name.clone(), d.clone())).collect();
+    named.sort_by(|a, b| a.0.cmp(&b.0));
+    named
+}
+
+fn chunks_of(placed: &Placed) -> Option<u32> {
+    placed
+        .record
+        .iter()
+        .find(|r| matches!(r.call.kind, Kind::LmHead { .. }))
+        .map(|r| r.ways.candidates[r.chosen].chunks)
+}

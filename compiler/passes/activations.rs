@@ -1,0 +1,56 @@
+//! What becomes of activation quantisation.
+//!
+//! A BitNet model rounds the input of every ternary projection to 8-bit integers by token. A policy either keeps that ([`explicit`])
+//! or runs the projections on unrounded activations ([`drop_quantisation`]). The second computes another function, by design: it
+//! leaves out a rounding the model was trained with, and its error is measured, not proved.
+
+use crate::graph::{ActivationQuant, Graph, NodeId, Op, Role, Scalar, TypeError, Use, Value};
+
+fn quantised(graph: &Graph) -> Vec<NodeId> {
+    let int8 = |n: &NodeId| matches!(&graph.node(*n).op, Op::Linear(l) if l.activations == ActivationQuant::Int8PerToken);
+    graph.nodes().filter(int8).collect()
+}
+
+fn clear(graph: &mut Graph, node: NodeId) {
+    if let Op::Linear(linear) = &mut graph.node_mut(node).op {
+        linear.activations = ActivationQuant::None;
+    }
+}
+
+/// Removes activation quantisation. The function changes by the rounding that is left out.
+pub fn drop_quantisation(graph: &mut Graph) {
+    for node in quantised(graph) {
+        clear(graph, node);
+    }
+}
+
+/// Makes activation quantisation visible: one [`Op::Quantize`] for every value that quantised projections read, shared by them, and one
+/// [`Op::Dequantize`] after each of them. The function stays the same: a projection's `relu` commutes with the positive factor.
+///
+/// # Errors
+/// A [`TypeError`] would be a defect of the graph before; [`Graph::check`] finds the same.
+pub fn explicit(graph: &mut Graph) -> Result<(), TypeError> {
+    let mut shared: Vec<(Value, NodeId)> = Vec::new();
+    for linear in quantised(graph) {
+        let Some(&input) = graph.inputs(linear).first() else { continue };
+        let section = graph.node(linear).section;
+        let quantize = match shared.iter().find(|(value, _)| *value == input) {
+            Some((_, quantize)) => *quantize,
+            None => {
+                let name = format!("{}.int8", graph.value_name(input));
+                let op = Op::Quantize { floor: Scalar::number(1e-5) };
+                let node = graph.add(&name, section, Role::Quant, op, &[input])?;
+                shared.push((input, node));
+                node
+            }
+        };
+        clear(graph, linear);
+        let name = format!("{}.dequant", graph.node(linear).name);
+        let op = Op::Dequantize { scale: Scalar::ONE, power: 1 };
+        let factors = Value { node: quantize, output: 1 };
+        let dequantize = graph.add(&name, section, Role::Quant, op, &[linear.into(), factors])?;
+        graph.replace(linear.into(), dequantize.into());
+        graph.redirect(Use { node: linear, input: 0 }, quantize.into());
+    }
+    Ok(())
+}

@@ -1,0 +1,189 @@
+//! Folding: the output scales of ternary weights move to constants that are there anyway.
+//!
+//! Dividing a projection's output by its scale `s > 0` is undone further down, where a constant takes `s` at no cost:
+//!
+//! | the scale meets | and goes into |
+//! |---|---|
+//! | attention, as q or k | the attention scale (rotary embedding is linear) |
+//! | attention, as v | what follows: attention is linear in v |
+//! | a norm | its epsilon: `s*x / sqrt(mean((s*x)^2) + eps) = x / sqrt(mean(x^2) + eps/s^2)` |
+//! | the second operand of a residual addition | `b_scale` |
+//! | a product, through square or relu | what follows, to the power of the operand's degree |
+//! | a product, through silu | the operand's own scale: silu is not homogeneous |
+//! | a quantisation | its floor, `1e-5/s`, and the dequantisations that read its factor |
+//! | a dequantisation of one matrix | its constant |
+//! | another projection | that projection's own scale, folded in its turn |
+//!
+//! Each of these is an identity of real numbers, and none rounds more often than the multiplication it replaces. A scale none of whose
+//! ways ends in such a constant stays where it is. A projection that quantises its input itself is a dead end, for its floor is fixed:
+//! run [`super::activations`] first.
+
+use crate::graph::{ActivationQuant, Graph, NodeId, Op, Operand, Scalar, Section, Unary, Use, Value};
+
+/// One scale that was moved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Fold {
+    /// The projection it left, as `node` or `node[part]`.
+    pub from: String,
+    /// The scale.
+    pub scale: Scalar,
+    /// The nodes whose constants took it, in the order they were met.
+    pub into: Vec<String>,
+}
+
+/// Folds every scale that can be. Answers what was moved; what is not listed stayed.
+pub fn fold_scales(graph: &mut Graph) -> Vec<Fold> {
+    let mut folds = Vec::new();
+    for section in Section::ALL {
+        for id in graph.order(section) {
+            if matches!(graph.node(id).op, Op::Linear(_)) {
+                projection(graph, id, &mut folds);
+            }
+        }
+    }
+    folds
+}
+
+/// What a trial changed: constants by node, applied only if every way ends well.
+#[derive(Default)]
+struct Trial {
+    edits: Vec<(NodeId, Op)>,
+    into: Vec<String>,
+}
+
+fn projection(graph: &mut Graph, id: NodeId, folds: &mut Vec<Fold>) {
+    let Op::Linear(linear) = &graph.node(id).op else { return };
+    let Some(degree) = linear.unary.map_or(Some(1), homogeneous) else { return };
+    let scales: Vec<Scalar> = linear.parts.iter().map(|p| p.scale.clone()).collect();
+    let uniform = scales.windows(2).all(|pair| pair[0] == pair[1]);
+    if uniform {
+        let Some(scale) = scales.into_iter().next().filter(|s| !s.is_one()) else { return };
+        if let Some(trial) = attempt(graph, id.into(), &scale.pow(degree)) {
+            commit(graph, id, 0..usize::MAX, scale, trial, folds);
+        }
+        return;
+    }
+    let Some(split) = split_of(graph, id) else { return };
+    for (part, scale) in scales.into_iter().enumerate() {
+        if scale.is_one() {
+            continue;
+        }
+        if let Some(trial) = attempt(graph, Value { node: split, output: part }, &scale.pow(degree)) {
+            commit(graph, id, part..part + 1, scale, trial, folds);
+        }
+    }
+}
+
+fn attempt(graph: &Graph, value: Value, scale: &Scalar) -> Option<Trial> {
+    let mut trial = Trial::default();
+    absorb(graph, value, scale, &mut trial)?;
+    Some(trial)
+}
+
+fn commit(graph: &mut Graph, id: NodeId, parts: std::ops::Range<usize>, scale: Scalar, trial: Trial, folds: &mut Vec<Fold>) {
+    for (node, op) in trial.edits {
+        graph.node_mut(node).op = op;
+    }
+    let name = graph.node(id).name.clone();
+    let from = if parts.end == usize::MAX { name } else { format!("{name}[{}]", parts.start) };
+    if let Op::Linear(linear) = &mut graph.node_mut(id).op {
+        for (at, part) in linear.parts.iter_mut().enumerate() {
+            if parts.contains(&at) {
+                part.scale = Scalar::ONE;
+            }
+        }
+    }
+    folds.push(Fold { from, scale, into: trial.into });
+}
+
+/// The head split that alone reads a projection (or its dequantisation) and cuts it where its parts meet.
+fn split_of(graph: &Graph, id: NodeId) -> Option<NodeId> {
+    let mut user = graph.only_user(id.into())?;
+    if matches!(graph.node(user.node).op, Op::Dequantize { .. }) && user.input == 0 {
+        user = graph.only_user(user.node.into())?;
+    }
+    let Op::Linear(linear) = &graph.node(id).op else { return None };
+    let Op::SplitHeads { heads, kv_heads, head_dim } = graph.node(user.node).op else { return None };
+    let widths: Vec<_> = linear.parts.iter().filter_map(|p| p.weight.shape.first().copied()).collect();
+    let cuts = [heads, kv_heads, kv_heads].map(|h| h * head_dim);
+    (widths == cuts && graph.inputs(user.node).len() == 1).then_some(user.node)
+}
+
+/// Lets every reader of `value`, which shall be divided by `scale`, make up for it. None when one of them cannot.
+fn absorb(graph: &Graph, value: Value, scale: &Scalar, trial: &mut Trial) -> Option<()> {
+    if graph.carried() == Some(value) || graph.result() == Some(value) {
+        return None;
+    }
+    graph.users(value).into_iter().try_for_each(|user| reader(graph, user, scale, trial))
+}
+
+fn reader(graph: &Graph, user: Use, scale: &Scalar, trial: &mut Trial) -> Option<()> {
+    let node = graph.node(user.node);
+    let edited = trial.edits.iter().rposition(|(n, _)| *n == user.node);
+    let mut op = edited.map_or_else(|| node.op.clone(), |at| trial.edits[at].1.clone());
+    let output = |output| Value { node: user.node, output };
+    match &mut op {
+        Op::RmsNorm { eps, .. } => *eps = eps.times(&scale.pow(-2)),
+        Op::Add { b_scale } if user.input == 1 => *b_scale = b_scale.times(scale),
+        Op::Attention { scale: own } if user.input < 2 => *own = own.times(scale),
+        Op::Attention { .. } | Op::MergeHeads | Op::LastToken => return absorb(graph, output(0), scale, trial),
+        Op::SplitHeads { .. } => {
+            let outputs = if graph.inputs(user.node).len() == 3 { user.input..user.input + 1 } else { 0..3 };
+            return outputs.into_iter().try_for_each(|at| absorb(graph, output(at), scale, trial));
+        }
+        Op::Rope(_) | Op::CacheUpdate { .. } => return absorb(graph, output(user.input), scale, trial),
+        Op::Mul { a, b } => {
+            let operand = if user.input == 0 { a } else { b };
+            match degree(operand) {
+                Some(degree) => return absorb(graph, output(0), &scale.pow(degree), trial),
+                None => operand.scale = operand.scale.times(scale),
+            }
+        }
+        Op::Unary(unary) => return absorb(graph, output(0), &scale.pow(homogeneous(*unary)?), trial),
+        Op::Quantize { floor } => {
+            *floor = floor.times(&scale.pow(-1));
+            record(trial, edited, user.node, &node.name, op);
+            return absorb(graph, output(1), scale, trial);
+        }
+        Op::Dequantize { scale: own, .. } if user.input == 0 => *own = own.times(scale),
+        Op::Dequantize { scale: own, power } => *own = own.times(&scale.pow(*power)),
+        Op::Linear(linear) if linear.activations == ActivationQuant::None => {
+            if let Some(unary) = linear.unary {
+                let degree = homogeneous(unary)?;
+                if degree != 1 {
+                    return absorb(graph, output(0), &scale.pow(degree), trial);
+                }
+            }
+            for part in &mut linear.parts {
+                part.scale = part.scale.times(scale);
+            }
+        }
+        Op::Argmax => return Some(()),
+        _ => return None,
+    }
+    record(trial, edited, user.node, &node.name, op);
+    Some(())
+}
+
+fn record(trial: &mut Trial, edited: Option<usize>, node: NodeId, name: &str, op: Op) {
+    match edited {
+        Some(at) => trial.edits[at].1 = op,
+        None => trial.edits.push((node, op)),
+    }
+    if !trial.into.iter().any(|n| n == name) {
+        trial.into.push(name.to_string());
+    }
+}
+
+/// `f(s*x) = s^degree * f(x)` for every `s > 0`.
+fn homogeneous(unary: Unary) -> Option<i32> {
+    match unary {
+        Unary::Relu => Some(1),
+        Unary::Relu2 | Unary::Square => Some(2),
+        Unary::Silu => None,
+    }
+}
+
+fn degree(operand: &Operand) -> Option<i32> {
+    operand.unary.iter().try_fold(1, |degree, unary| Some(degree * homogeneous(*unary)?))
+}

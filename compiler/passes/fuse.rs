@@ -1,0 +1,109 @@
+//! Fusing: fewer, larger operations that compute the same.
+//!
+//! | before | after |
+//! |---|---|
+//! | q, k and v projections of one input, split into heads | one projection, its columns q, then k, then v |
+//! | relu2 of the gate, times up | relu in the gate's projection, square on the product's operand |
+//! | silu (or relu) of the gate, times up | silu on the product's operand (relu in the projection) |
+//!
+//! Gate and up stay two projections: splitting a joined result costs more than it saves. Transposes never enter the graph: weights are
+//! transposed when they are packed, and heads are split and merged by operations of their own.
+
+use crate::graph::{Graph, Linear, NodeId, Op, Operand, TypeError, Unary, Use, Value};
+
+/// Fuses what the table says. Running it again changes nothing.
+///
+/// # Errors
+/// A [`TypeError`] would be a defect of the graph before; [`Graph::check`] finds the same.
+pub fn fuse(graph: &mut Graph) -> Result<(), TypeError> {
+    let splits: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Op::SplitHeads { .. })).collect();
+    for split in splits {
+        qkv(graph, split)?;
+    }
+    let unaries: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Op::Unary(_))).collect();
+    for unary in unaries {
+        into_product(graph, unary);
+    }
+    let products: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Op::Mul { .. })).collect();
+    for product in products {
+        relu_into_projection(graph, product);
+    }
+    Ok(())
+}
+
+fn linear(graph: &Graph, node: NodeId) -> Option<&Linear> {
+    match &graph.node(node).op {
+        Op::Linear(linear) => Some(linear),
+        _ => None,
+    }
+}
+
+/// The projections that feed a three-input split can be one when they read the same value, treat it the same way, are of one kind
+/// and nobody else reads their results.
+fn qkv(graph: &mut Graph, split: NodeId) -> Result<(), TypeError> {
+    let inputs = graph.inputs(split);
+    let [q, k, v] = inputs[..] else { return Ok(()) };
+    let sources = [q.node, k.node, v.node];
+    let Some(first) = linear(graph, q.node).cloned() else { return Ok(()) };
+    let input = graph.inputs(q.node);
+    let mut parts = Vec::new();
+    for (at, node) in sources.into_iter().enumerate() {
+        let Some(one) = linear(graph, node) else { return Ok(()) };
+        let alike = one.activations == first.activations && one.unary.is_none() && one.is_ternary() == first.is_ternary();
+        let alone = graph.only_user(Value::from(node)) == Some(Use { node: split, input: at });
+        if !alike || !alone || graph.inputs(node) != input || sources[..at].contains(&node) {
+            return Ok(());
+        }
+        parts.extend(one.parts.iter().cloned());
+    }
+    let (section, role) = (graph.node(q.node).section, graph.node(q.node).role);
+    let fused = Op::Linear(Linear { parts, activations: first.activations, unary: None });
+    let name = graph.node(split).name.clone();
+    let op = graph.node(split).op.clone();
+    let split_role = graph.node(split).role;
+    let fused = graph.add("qkv", section, role, fused, &input)?;
+    let joined = graph.add(&name, section, split_role, op, &[fused.into()])?;
+    for output in 0..graph.node(split).outputs.len() {
+        graph.replace(Value { node: split, output }, Value { node: joined, output });
+    }
+    for node in [split, q.node, k.node, v.node] {
+        graph.remove(node);
+    }
+    Ok(())
+}
+
+/// Moves an activation that only one product reads onto that product's operand.
+fn into_product(graph: &mut Graph, id: NodeId) {
+    let Op::Unary(unary) = graph.node(id).op else { return };
+    let (Some(user), Some(&input)) = (graph.only_user(id.into()), graph.inputs(id).first()) else { return };
+    let Op::Mul { a, b } = &mut graph.node_mut(user.node).op else { return };
+    let operand = if user.input == 0 { a } else { b };
+    if !operand.scale.is_one() {
+        return;
+    }
+    let steps: &[Unary] = match unary {
+        Unary::Relu2 => &[Unary::Relu, Unary::Square],
+        Unary::Relu => &[Unary::Relu],
+        Unary::Square => &[Unary::Square],
+        Unary::Silu => &[Unary::Silu],
+    };
+    operand.unary.splice(0..0, steps.iter().copied());
+    graph.redirect(user, input);
+    graph.remove(id);
+}
+
+/// A relu at the start of an operand moves into the projection that only this product reads.
+fn relu_into_projection(graph: &mut Graph, product: NodeId) {
+    for (input, value) in graph.inputs(product).into_iter().enumerate() {
+        let alone = graph.only_user(value) == Some(Use { node: product, input });
+        let free = linear(graph, value.node).is_some_and(|l| l.unary.is_none());
+        let Op::Mul { a, b } = &mut graph.node_mut(product).op else { return };
+        let operand: &mut Operand = if input == 0 { a } else { b };
+        if alone && free && operand.unary.first() == Some(&Unary::Relu) && operand.scale.is_one() {
+            operand.unary.remove(0);
+            if let Op::Linear(linear) = &mut graph.node_mut(value.node).op {
+                linear.unary = Some(Unary::Relu);
+            }
+        }
+    }
+}

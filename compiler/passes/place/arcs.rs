@@ -1,0 +1,213 @@
+//! Arcs: what a call can do to a state, given where its operands are.
+
+use std::collections::HashMap;
+
+use bitnetc_plan::op::ToMemoryConfig;
+use bitnetc_plan::ttnn::check;
+use bitnetc_plan::{Cost, MemoryConfig, Op, Ref, l1};
+
+use crate::schedule::ValueId;
+use crate::ttnn::cost::{self, Price};
+use crate::ttnn::{Candidate, Context};
+
+/// Interned placement.
+pub type PlacementId = u16;
+
+/// A value and where it is.
+pub type Located = (ValueId, PlacementId);
+
+/// One operand's reshard.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reshard {
+    /// The operand.
+    pub value: ValueId,
+    /// Where it goes.
+    pub to: PlacementId,
+    /// Whether the new tensor replaces the old one for later readers.
+    pub replaces: bool,
+}
+
+/// One way from a state to the next.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Arc {
+    /// Index of the candidate.
+    pub candidate: usize,
+    /// Operands moved before it.
+    pub reshards: Vec<Reshard>,
+    /// Placements of operands that live on and changed.
+    pub moved: Vec<Located>,
+    /// Placements of the outputs.
+    pub made: Vec<Located>,
+    /// Candidate and reshards.
+    pub price: Price,
+    /// L1 bytes per core on top of the live tensors.
+    pub peak: u64,
+}
+
+/// A priced reshard.
+#[derive(Debug, Clone, Copy)]
+pub struct Move {
+    /// Predicted time.
+    pub price: Price,
+    /// Circular buffers and the new tensor, L1 bytes per core.
+    pub peak: u64,
+    /// The new tensor alone.
+    pub bytes: u64,
+}
+
+/// Placements by number, their sizes, and the reshards between them.
+pub struct Placements<'a> {
+    cx: &'a Context<'a>,
+    all: Vec<MemoryConfig>,
+    ids: HashMap<MemoryConfig, PlacementId>,
+    bytes: HashMap<Located, u64>,
+    moves: HashMap<(ValueId, PlacementId, PlacementId), Option<Move>>,
+}
+
+impl<'a> Placements<'a> {
+    pub fn new(cx: &'a Context<'a>) -> Self {
+        Placements { cx, all: Vec::new(), ids: HashMap::new(), bytes: HashMap::new(), moves: HashMap::new() }
+    }
+
+    /// The number of a placement.
+    pub fn id(&mut self, memory: &MemoryConfig) -> PlacementId {
+        if let Some(id) = self.ids.get(memory) {
+            return *id;
+        }
+        let id = self.all.len() as PlacementId;
+        self.all.push(memory.clone());
+        self.ids.insert(memory.clone(), id);
+        id
+    }
+
+    /// The placement of a number.
+    pub fn get(&self, id: PlacementId) -> &MemoryConfig {
+        &self.all[usize::from(id)]
+    }
+
+    /// L1 bytes per core of a value in a placement.
+    pub fn bytes(&mut self, located: Located) -> u64 {
+        if let Some(bytes) = self.bytes.get(&located) {
+            return *bytes;
+        }
+        let spec = self.cx.spec(located.0, self.get(located.1).clone());
+        let in_l1 = spec.memory.memory() == bitnetc_plan::Memory::L1;
+        let bytes = if in_l1 { l1::buffer_bytes(&spec, &self.cx.target.card) } else { 0 };
+        self.bytes.insert(located, bytes);
+        bytes
+    }
+
+    /// The reshard of a value from one placement to another; `None` when TT-NN refuses it.
+    pub fn reshard(&mut self, value: ValueId, from: PlacementId, to: PlacementId) -> Option<Move> {
+        if let Some(known) = self.moves.get(&(value, from, to)) {
+            return *known;
+        }
+        let priced = self.price_reshard(value, from, to);
+        self.moves.insert((value, from, to), priced);
+        priced
+    }
+
+    fn price_reshard(&mut self, value: ValueId, from: PlacementId, to: PlacementId) -> Option<Move> {
+        let (cost, circular_buffers) = reshard_cost(self.cx, value, self.get(from), self.get(to))?;
+        let bytes = self.bytes((value, to));
+        Some(Move { price: Price::of(&cost), peak: circular_buffers + bytes, bytes })
+    }
+}
+
+/// Predicted cost and circular-buffer bytes of a reshard, if TT-NN accepts it.
+pub fn reshard_cost(cx: &Context<'_>, value: ValueId, from: &MemoryConfig, to: &MemoryConfig) -> Option<(Cost, u64)> {
+    let spec = cx.spec(value, from.clone());
+    let op: Op = ToMemoryConfig { input: Ref::Value(String::new()), memory: to.clone() }.into();
+    let outcome = check(&op, &[&spec], &cx.target.card).ok()?;
+    Some((cost::cost(&op, &[&spec], &outcome, cx), outcome.circular_buffers))
+}
+
+/// A call seen from the search.
+pub struct Scene<'a> {
+    /// Its value operands in order, one value possibly twice.
+    pub operands: &'a [ValueId],
+    /// Its outputs in order.
+    pub outputs: &'a [ValueId],
+    /// Which operands live on.
+    pub survives: &'a [bool],
+    /// Which operands may not change their placement.
+    pub pinned: &'a [bool],
+}
+
+/// All arcs of a call whose operands are `at` these placements, without those that another beats in both price and L1.
+pub fn arcs(
+    placements: &mut Placements<'_>,
+    candidates: &[Candidate],
+    scene: &Scene<'_>,
+    at: &[PlacementId],
+) -> Vec<Arc> {
+    let mut fronts: HashMap<(Vec<Located>, Vec<Located>), Vec<Arc>> = HashMap::new();
+    let mut order = Vec::new();
+    for (index, candidate) in candidates.iter().enumerate() {
+        for arc in arcs_of(placements, index, candidate, scene, at) {
+            let key = (arc.moved.clone(), arc.made.clone());
+            let front = fronts.entry(key.clone()).or_insert_with(|| {
+                order.push(key);
+                Vec::new()
+            });
+            if front.iter().any(|other| other.price <= arc.price && other.peak <= arc.peak) {
+                continue;
+            }
+            front.retain(|other| !(arc.price <= other.price && arc.peak <= other.peak));
+            front.push(arc);
+        }
+    }
+    order.into_iter().flat_map(|key| fronts.remove(&key).unwrap_or_default()).collect()
+}
+
+/// The arcs of one candidate: each moved operand that lives on either replaces its original or is a passing copy.
+fn arcs_of(
+    placements: &mut Placements<'_>,
+    index: usize,
+    candidate: &Candidate,
+    scene: &Scene<'_>,
+    at: &[PlacementId],
+) -> Vec<Arc> {
+    let mut reshards: Vec<Reshard> = Vec::new();
+    let (mut price, mut copies, mut worst_move) = (candidate.price, 0, 0);
+    for (operand, value) in scene.operands.iter().enumerate() {
+        let to = placements.id(&candidate.requires[operand]);
+        if to == at[operand] {
+            continue;
+        }
+        if let Some(earlier) = reshards.iter().find(|r| r.value == *value) {
+            if earlier.to == to {
+                continue;
+            }
+            return Vec::new();
+        }
+        let Some(step) = placements.reshard(*value, at[operand], to) else { return Vec::new() };
+        worst_move = worst_move.max(copies + step.peak);
+        copies += step.bytes;
+        price = price + step.price;
+        reshards.push(Reshard { value: *value, to, replaces: false });
+    }
+    let made =
+        scene.outputs.iter().zip(&candidate.produces).map(|(v, spec)| (*v, placements.id(&spec.memory))).collect();
+    let peak = worst_move.max(copies + candidate.peak);
+    let plain = Arc { candidate: index, reshards, moved: Vec::new(), made, price, peak };
+    let mut arcs = vec![plain];
+    for at in 0..arcs[0].reshards.len() {
+        let value = arcs[0].reshards[at].value;
+        let operand = scene.operands.iter().position(|v| *v == value).unwrap_or(0);
+        if !scene.survives[operand] || scene.pinned[operand] {
+            continue;
+        }
+        let replacing: Vec<Arc> = arcs
+            .iter()
+            .map(|arc| {
+                let mut arc = arc.clone();
+                arc.reshards[at].replaces = true;
+                arc.moved.push((value, arc.reshards[at].to));
+                arc
+            })
+            .collect();
+        arcs.extend(replacing);
+    }
+    arcs
+}

@@ -1,0 +1,146 @@
+//! Place: layout, memory config, shard geometry and program config of every call, by exact search.
+//!
+//! The search goes through the calls of a section in their order. Its state is the placement of every live value; a call is an arc from
+//! state to state for each of its candidates, with the reshards its operands need as priced parts of the arc. Of all paths to one state
+//! only the cheapest is kept, so the path found at the end is the cheapest of all:
+//!
+//! **Claim.** Among all choices of one candidate per call, with each operand resharded right before the call or not (and the resharded
+//! tensor replacing the original or not), whose live tensors and circular buffers sum to no more than L1, the result has the least
+//! predicted time of prologue + layers x layer + epilogue; among equals, the least work, then the first in candidate order.
+//!
+//! The residual stream and the other values of the prologue keep their placements through the layer, which makes them the loop's
+//! invariant: the layer is searched once from every such placement, and counted as often as it repeats.
+//!
+//! The sum over live tensors does not see fragmentation; the walk over the allocator model in `lifetime` does, and has the last word.
+
+mod arcs;
+mod emit;
+mod search;
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use bitnetc_plan::{Step, Weight};
+
+use crate::graph::Section;
+use crate::schedule::{Call, ValueId};
+use crate::ttnn::cost::Price;
+use crate::ttnn::{Context, Ways, ways};
+use arcs::Arc;
+use search::Search;
+
+/// A phase with all its choices made.
+#[derive(Debug, Clone)]
+pub struct Placed {
+    /// Steps of the prologue.
+    pub prologue: Vec<Step>,
+    /// Steps of one layer.
+    pub layer: Vec<Step>,
+    /// Steps of the epilogue.
+    pub epilogue: Vec<Step>,
+    /// Weights that chosen candidates brought.
+    pub weights: Vec<Weight>,
+    /// Predicted time of the phase, all layers.
+    pub price: Price,
+    /// What was considered for each call and what was chosen.
+    pub record: Vec<Record>,
+    /// States visited.
+    pub states: usize,
+    /// Time spent enumerating candidates.
+    pub enumerating: Duration,
+}
+
+/// What was considered for one call.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// When it runs.
+    pub section: Section,
+    /// The call.
+    pub call: Call,
+    /// All its ways.
+    pub ways: Ways,
+    /// Index of the chosen candidate.
+    pub chosen: usize,
+    /// Operands that were resharded for it, by name, and where to.
+    pub reshards: Vec<(String, String)>,
+}
+
+/// Why a phase cannot be placed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum PlaceError {
+    /// TT-NN refuses every way of a call.
+    #[error("TT-NN has no legal way to run `{call}`: {reason}")]
+    NoWay {
+        /// The call.
+        call: String,
+        /// What the most promising way breaks, in TT-NN's words.
+        reason: String,
+        /// What would be right.
+        hint: String,
+    },
+    /// Every way of a call needs more L1 than there is beside what is alive.
+    #[error("`{call}` does not fit L1: the leanest way needs {needed} B per core of {available} B")]
+    DoesNotFit {
+        /// The call.
+        call: String,
+        /// Bytes the leanest way needs, live tensors included.
+        needed: u64,
+        /// Bytes there are.
+        available: u64,
+    },
+}
+
+/// Places a schedule. `reserved` bytes of L1 per core are left free: the persistent tensors, and what fragmentation was found to waste.
+///
+/// # Errors
+/// When a call has no legal way or none fits.
+pub fn place(cx: &Context<'_>, layers: u32, reserved: u64) -> Result<Placed, PlaceError> {
+    let started = Instant::now();
+    let mut all = HashMap::new();
+    for section in Section::ALL {
+        let mut found = Vec::new();
+        for call in cx.schedule.section(section) {
+            let ways = ways(call, cx);
+            if ways.candidates.is_empty() {
+                return Err(no_way(call, &ways));
+            }
+            found.push(ways);
+        }
+        all.insert(section, found);
+    }
+    let enumerating = started.elapsed();
+    let mut search = Search::new(cx, reserved);
+    let (choices, price) = search.solve(layers, &all)?;
+    let states = search.states;
+    let mut placed = emit::steps(cx, search.placements(), &choices, all);
+    placed.price = price;
+    placed.states = states;
+    placed.enumerating = enumerating;
+    Ok(placed)
+}
+
+/// The refusal that a reader can do most with: the one with the fewest broken constraints.
+fn no_way(call: &Call, ways: &Ways) -> PlaceError {
+    let nearest = ways.rejections.iter().filter(|r| !r.violations.is_empty()).min_by_key(|r| r.violations.len());
+    let (reason, hint) = nearest.map_or_else(
+        || ("no placement suits its operands".to_string(), String::new()),
+        |r| (format!("{} ({})", r.violations[0].what, r.what), r.violations[0].hint.clone()),
+    );
+    PlaceError::NoWay { call: call.name.clone(), reason, hint }
+}
+
+/// The arc chosen for each call of a section.
+type Choices = HashMap<Section, Vec<Arc>>;
+
+/// Values that are read after position `at` of a section, by the section itself or because they belong to the prologue.
+fn still_needed(cx: &Context<'_>, section: Section, at: usize, value: ValueId, outer: &[ValueId]) -> bool {
+    let calls = cx.schedule.section(section);
+    let read_later = calls[at + 1..].iter().any(|c| c.values().any(|v| v == value));
+    let result = cx.schedule.results.contains(&value);
+    let outlives = match section {
+        Section::Prologue => true,
+        Section::Layer => outer.contains(&value),
+        Section::Epilogue => false,
+    };
+    read_later || result || outlives
+}

@@ -1,0 +1,208 @@
+//! The search: cheapest path through the states of each section, section by section.
+
+use std::collections::HashMap;
+
+use super::arcs::{Arc, Located, PlacementId, Placements, Scene, arcs};
+use super::{Choices, PlaceError, still_needed};
+use crate::graph::Section;
+use crate::schedule::{Call, ValueId};
+use crate::ttnn::cost::Price;
+use crate::ttnn::{Context, Ways};
+
+/// The live values and their placements, by value.
+type State = Vec<Located>;
+
+/// The cheapest known way to a state.
+#[derive(Debug, Clone, Copy)]
+struct Reached {
+    price: Price,
+    /// Index of the last hop, `None` at the start.
+    hop: Option<usize>,
+    /// Which start state the path began at.
+    start: usize,
+}
+
+/// One arc taken, and the hop before it.
+struct Hop {
+    arc: Arc,
+    before: Option<usize>,
+}
+
+/// What a section's search left: its end states in a fixed order, and the hops to read the paths from.
+struct Solved {
+    ends: Vec<(State, Reached)>,
+    hops: Vec<Hop>,
+}
+
+/// State of the search.
+pub struct Search<'a> {
+    cx: &'a Context<'a>,
+    placements: Placements<'a>,
+    budget: u64,
+    /// States visited so far.
+    pub states: usize,
+}
+
+impl<'a> Search<'a> {
+    /// A search that leaves `reserved` bytes of L1 alone.
+    pub fn new(cx: &'a Context<'a>, reserved: u64) -> Self {
+        let budget = cx.target.card.l1_bytes().saturating_sub(reserved);
+        Search { cx, placements: Placements::new(cx), budget, states: 0 }
+    }
+
+    /// The placements by the numbers arcs use.
+    pub fn placements(&self) -> &Placements<'a> {
+        &self.placements
+    }
+
+    /// The cheapest arcs for all sections and their price.
+    ///
+    /// # Errors
+    /// When no path fits L1.
+    pub fn solve(&mut self, layers: u32, ways: &HashMap<Section, Vec<Ways>>) -> Result<(Choices, Price), PlaceError> {
+        let empty = vec![(State::new(), Price::default())];
+        let prologue = self.section(Section::Prologue, empty, &ways[&Section::Prologue], &[])?;
+        let outer: Vec<ValueId> =
+            prologue.ends.first().map(|(s, _)| s.iter().map(|l| l.0).collect()).unwrap_or_default();
+
+        let starts = prologue.ends.iter().map(|(state, _)| (state.clone(), Price::default())).collect();
+        let layer = self.section(Section::Layer, starts, &ways[&Section::Layer], &outer)?;
+
+        // A layer ends in the state it began in, so its end names the prologue's end it stands on.
+        let starts: Vec<_> = layer
+            .ends
+            .iter()
+            .map(|(state, reached)| {
+                let before = prologue.ends[reached.start].1.price;
+                (self.without_dead(state), before + reached.price.times(u64::from(layers)))
+            })
+            .collect();
+        let epilogue = self.section(Section::Epilogue, starts, &ways[&Section::Epilogue], &[])?;
+
+        let Some((_, best)) = epilogue.ends.iter().min_by_key(|(_, r)| r.price) else {
+            return Err(PlaceError::DoesNotFit { call: "the epilogue".into(), needed: 0, available: self.budget });
+        };
+        let (_, in_layer) = &layer.ends[best.start];
+        let (_, in_prologue) = &prologue.ends[in_layer.start];
+        let choices = HashMap::from([
+            (Section::Prologue, path(&prologue, in_prologue.hop)),
+            (Section::Layer, path(&layer, in_layer.hop)),
+            (Section::Epilogue, path(&epilogue, best.hop)),
+        ]);
+        Ok((choices, best.price))
+    }
+
+    /// Values that the epilogue does not read are gone when it begins.
+    fn without_dead(&self, state: &State) -> State {
+        let calls = self.cx.schedule.section(Section::Epilogue);
+        state.iter().copied().filter(|(v, _)| calls.iter().any(|c| c.values().any(|r| r == *v))).collect()
+    }
+
+    fn section(
+        &mut self,
+        section: Section,
+        starts: Vec<(State, Price)>,
+        ways: &[Ways],
+        outer: &[ValueId],
+    ) -> Result<Solved, PlaceError> {
+        let mut frontier: Vec<(State, Reached)> = starts
+            .into_iter()
+            .enumerate()
+            .map(|(start, (state, price))| (state, Reached { price, hop: None, start }))
+            .collect();
+        let mut hops = Vec::new();
+        let calls: &'a [Call] = self.cx.schedule.section(section);
+        for (at, call) in calls.iter().enumerate() {
+            frontier = self.advance(section, at, call, &ways[at], frontier, &mut hops, outer)?;
+        }
+        Ok(Solved { ends: frontier, hops })
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn advance(
+        &mut self,
+        section: Section,
+        at: usize,
+        call: &Call,
+        ways: &Ways,
+        frontier: Vec<(State, Reached)>,
+        hops: &mut Vec<Hop>,
+        outer: &[ValueId],
+    ) -> Result<Vec<(State, Reached)>, PlaceError> {
+        let operands: Vec<ValueId> = call.values().collect();
+        let survives: Vec<bool> = operands.iter().map(|v| still_needed(self.cx, section, at, *v, outer)).collect();
+        let pinned: Vec<bool> = operands.iter().map(|v| outer.contains(v)).collect();
+        let scene = Scene { operands: &operands, outputs: &call.outputs, survives: &survives, pinned: &pinned };
+        let unread: Vec<ValueId> =
+            call.outputs.iter().copied().filter(|v| !still_needed(self.cx, section, at, *v, outer)).collect();
+
+        let mut known: HashMap<Vec<PlacementId>, Vec<Arc>> = HashMap::new();
+        let mut next: Vec<(State, Reached)> = Vec::new();
+        let mut index: HashMap<State, usize> = HashMap::new();
+        let mut leanest = u64::MAX;
+        for (state, reached) in frontier {
+            let placed: Vec<PlacementId> = operands.iter().map(|v| placement_of(&state, *v)).collect();
+            let live: u64 = state.iter().map(|l| self.placements.bytes(*l)).sum();
+            let arcs = known
+                .entry(placed)
+                .or_insert_with_key(|placed| arcs(&mut self.placements, &ways.candidates, &scene, placed));
+            for arc in arcs.iter() {
+                leanest = leanest.min(live + arc.peak);
+                if live + arc.peak > self.budget {
+                    continue;
+                }
+                let after = successor(&state, arc, &scene, &unread);
+                let price = reached.price + arc.price;
+                let known_at = index.get(&after).copied();
+                if known_at.is_some_and(|i| next[i].1.price <= price) {
+                    continue;
+                }
+                hops.push(Hop { arc: arc.clone(), before: reached.hop });
+                let better = Reached { price, hop: Some(hops.len() - 1), start: reached.start };
+                match known_at {
+                    Some(i) => next[i].1 = better,
+                    None => {
+                        index.insert(after.clone(), next.len());
+                        next.push((after, better));
+                    }
+                }
+            }
+        }
+        self.states += next.len();
+        if next.is_empty() {
+            return Err(PlaceError::DoesNotFit { call: call.name.clone(), needed: leanest, available: self.budget });
+        }
+        Ok(next)
+    }
+}
+
+fn placement_of(state: &State, value: ValueId) -> PlacementId {
+    state.iter().find(|(v, _)| *v == value).map_or(PlacementId::MAX, |(_, p)| *p)
+}
+
+/// The state after an arc: operands that end are gone, moved ones are where they went, outputs are there.
+fn successor(state: &State, arc: &Arc, scene: &Scene<'_>, unread: &[ValueId]) -> State {
+    let mut after: State = Vec::with_capacity(state.len() + arc.made.len());
+    for (value, placement) in state {
+        let operand = scene.operands.iter().position(|v| v == value);
+        if operand.is_some_and(|o| !scene.survives[o]) {
+            continue;
+        }
+        let moved = arc.moved.iter().find(|(v, _)| v == value).map(|(_, p)| *p);
+        after.push((*value, moved.unwrap_or(*placement)));
+    }
+    after.extend(arc.made.iter().filter(|(v, _)| !unread.contains(v)));
+    after.sort_unstable();
+    after
+}
+
+fn path(solved: &Solved, last: Option<usize>) -> Vec<Arc> {
+    let mut arcs = Vec::new();
+    let mut at = last;
+    while let Some(hop) = at.map(|h| &solved.hops[h]) {
+        arcs.push(hop.arc.clone());
+        at = hop.before;
+    }
+    arcs.reverse();
+    arcs
+}

@@ -1,0 +1,183 @@
+//! Proofs on the reference evaluator: random small models compute the same before and after each pass.
+
+use super::activations::{drop_quantisation, explicit};
+use super::fold_scales::fold_scales;
+use super::fuse::fuse;
+use crate::graph::eval::{Evaluator, Row, State, Ternary, WeightError, WeightSource};
+use crate::graph::{Encoding, Graph, Op, Phase};
+use crate::model::Model;
+use crate::model::import::{Config, import};
+use proptest::prelude::*;
+
+/// Numbers from -1 to 1 made up from a name: the same name always gives the same numbers.
+fn noise(name: &str, count: usize) -> impl Iterator<Item = f32> {
+    let mut state = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    (0..count).map(move |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
+    })
+}
+
+/// Weights made up from their names, of the sizes a model asks for.
+struct Sized<'a>(&'a Model);
+
+impl WeightSource for Sized<'_> {
+    fn dense(&self, name: &str) -> Result<Vec<f32>, WeightError> {
+        let find = |layer| {
+            let all = self.0.statements.iter().flat_map(|s| s.op.weights());
+            all.filter(|w| crate::graph::resolve(&w.name, layer) == name).map(|w| {
+                let rows = w.rows.map_or(w.shape[0], |(_, end)| end);
+                rows * w.shape.get(1).copied().unwrap_or(1)
+            }).max()
+        };
+        let size = (0..self.0.layers).find_map(find).ok_or_else(|| WeightError::Missing(name.into()))?;
+        let norm = name.contains("norm") || name.contains("_ln");
+        Ok(noise(name, size).map(|v| if norm { 1.0 + 0.3 * v } else { 0.5 * v }).collect())
+    }
+
+    fn ternary(&self, name: &str, shape: [usize; 2], _: Encoding) -> Result<Ternary, WeightError> {
+        let values = noise(name, shape[0] * shape[1]).map(|v| (v * 1.5).round() as i8).collect();
+        let scale = noise(&format!("{name} scale"), 1).next().map_or(1.0, |v| f64::from((v * 1.5).exp()) * 0.2);
+        Ok(Ternary { values, scale })
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Shape {
+    architecture: &'static str,
+    ternary: bool,
+    relu2: bool,
+    heads: (usize, usize),
+    head_dim: usize,
+    hidden: usize,
+    ffn: usize,
+    layers: usize,
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    let architecture = prop_oneof![Just("BitNetForCausalLM"), Just("BitnetForCausalLM"), Just("LlamaForCausalLM"), Just("Phi3ForCausalLM")];
+    let heads = (1..4_usize, 1..4_usize).prop_map(|(kv, group)| (kv * group, kv));
+    (architecture, any::<bool>(), any::<bool>(), heads, 1..4_usize, 1..3_usize, 1..3_usize, 1..4_usize).prop_map(
+        |(architecture, ternary, relu2, heads, dim, hidden, ffn, layers)| Shape {
+            architecture,
+            ternary: ternary && architecture != "Phi3ForCausalLM" || architecture.starts_with("Bit"),
+            relu2,
+            heads,
+            head_dim: 4 * dim,
+            hidden: 16 * hidden,
+            ffn: 24 * ffn,
+            layers,
+        },
+    )
+}
+
+fn model(shape: &Shape) -> Model {
+    let quantizer = if shape.ternary { r#""quantization_config": {"quant_method": "bitnet"},"# } else { "" };
+    let config = format!(
+        r#"{{"architectures": ["{}"], {quantizer} "vocab_size": 40, "hidden_size": {}, "intermediate_size": {}, "num_hidden_layers": {},
+        "num_attention_heads": {}, "num_key_value_heads": {}, "head_dim": {}, "hidden_act": "{}", "max_position_embeddings": 32,
+        "rms_norm_eps": 1e-5, "rope_theta": 10000.0}}"#,
+        shape.architecture, shape.hidden, shape.ffn, shape.layers, shape.heads.0, shape.heads.1, shape.head_dim,
+        if shape.relu2 { "relu2" } else { "silu" }
+    );
+    import(&Config::parse(&config).unwrap(), "random", "made up", None).unwrap().model
+}
+
+fn logits(model: &Model, graph: &Graph) -> Vec<f32> {
+    let source = Sized(model);
+    let evaluator = Evaluator::new(&source);
+    let row = |position, token| Row { token, user: 0, position };
+    let rows: Vec<_> = [3, 17, 0, 39, 8].into_iter().enumerate().map(|(p, t)| row(p, t)).collect();
+    evaluator.run(graph, &mut State::new(), &rows, true).unwrap().logits
+}
+
+/// The largest difference, relative to the root mean square of the expected.
+fn error(found: &[f32], expected: &[f32]) -> f32 {
+    let rms = (expected.iter().map(|v| v * v).sum::<f32>() / expected.len() as f32).sqrt();
+    assert!(rms.is_finite() && rms > 0.0, "rms {rms}");
+    found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / rms
+}
+
+fn graph(model: &Model) -> Graph {
+    model.to_graph(Phase::Prefill { seq: 5 }, 32).unwrap()
+}
+
+fn unscaled(graph: &Graph) -> bool {
+    graph.nodes().all(|n| match &graph.node(n).op {
+        Op::Linear(linear) => linear.parts.iter().all(|p| p.scale.is_one()),
+        _ => true,
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn fusing_and_folding_keep_the_function(shape in shapes()) {
+        let model = model(&shape);
+        let mut g = graph(&model);
+        drop_quantisation(&mut g);
+        let before = logits(&model, &g);
+        fuse(&mut g).unwrap();
+        prop_assert_eq!(g.check(), Ok(()));
+        prop_assert!(error(&logits(&model, &g), &before) < 1e-5, "fusing");
+        fold_scales(&mut g);
+        prop_assert_eq!(g.check(), Ok(()));
+        prop_assert!(unscaled(&g), "every scale finds a place:\n{}", g);
+        let after = error(&logits(&model, &g), &before);
+        prop_assert!(after < 2e-4, "folding: {}\n{}", after, g);
+    }
+
+    /// Rounding to integers turns the last bit of a float into a whole step now and then, so folding is compared where it cannot:
+    /// the explicit form bit for bit with the implicit one, then the folded one in the mean.
+    #[test]
+    fn explicit_quantisation_keeps_the_function(shape in shapes()) {
+        let model = model(&shape);
+        let mut g = graph(&model);
+        let before = logits(&model, &g);
+        fuse(&mut g).unwrap();
+        explicit(&mut g).unwrap();
+        prop_assert_eq!(g.check(), Ok(()));
+        let quantised = g.nodes().filter(|&n| matches!(g.node(n).op, Op::Quantize { .. })).count();
+        prop_assert_eq!(quantised, if shape.ternary { 4 } else { 0 }, "one for qkv, o, gate and up, down");
+        prop_assert!(error(&logits(&model, &g), &before) < 5e-2);
+        fold_scales(&mut g);
+        prop_assert_eq!(g.check(), Ok(()));
+        prop_assert!(unscaled(&g), "every scale finds a place:\n{}", g);
+        let after = logits(&model, &g);
+        let mean = after.iter().zip(&before).map(|(a, b)| (a - b) * (a - b)).sum::<f32>() / before.iter().map(|b| b * b).sum::<f32>();
+        prop_assert!(mean < 1e-3, "folding: {}\n{}", mean, g);
+    }
+}
+
+/// The constants that folding leaves in a 2B-4T layer, written out.
+#[test]
+fn bitnet_2b_folds_into_the_constants_the_design_names() {
+    let model = crate::model::find("bitnet-2b-4t").unwrap().model().unwrap();
+    let mut g = model.to_graph(Phase::Decode { batch: 32 }, 4096).unwrap();
+    drop_quantisation(&mut g);
+    fuse(&mut g).unwrap();
+    let folds = fold_scales(&mut g);
+    let into: Vec<_> = folds.iter().map(|f| (f.from.as_str(), f.into.join(","))).collect();
+    let expected = [
+        ("qkv[0]", "attended"),
+        ("qkv[1]", "attended"),
+        ("qkv[2]", "attn_sub_norm"),
+        ("o", "attn_out"),
+        ("gate", "ffn_sub_norm"),
+        ("up", "ffn_sub_norm"),
+        ("down", "decoded"),
+    ];
+    assert_eq!(into, expected.map(|(a, b)| (a, b.to_string())));
+    insta::assert_snapshot!(g);
+}
+
+#[test]
+fn silu_keeps_the_gates_scale_on_its_operand() {
+    let model = crate::model::find("falcon3-1b").unwrap().model().unwrap();
+    let mut g = model.to_graph(Phase::Decode { batch: 1 }, 128).unwrap();
+    fuse(&mut g).unwrap();
+    explicit(&mut g).unwrap();
+    fold_scales(&mut g);
+    insta::assert_snapshot!(g);
+}

@@ -1,0 +1,65 @@
+//! Products and residual additions.
+
+use bitnetc_plan::{DType, Unary as Fused};
+
+use super::weights::scalar;
+use super::{SelectError, Selector};
+use crate::graph::{NodeId, Operand as LogicalOperand, Section, Unary};
+use crate::schedule::Kind;
+
+impl Selector<'_> {
+    pub(super) fn multiply(
+        &mut self,
+        node: NodeId,
+        section: Section,
+        a: &LogicalOperand,
+        b: &LogicalOperand,
+    ) -> Result<(), SelectError> {
+        let inputs = vec![self.operand(node, 0)?, self.operand(node, 1)?];
+        let width = self.width(&inputs[0]);
+        let out = self.features(node, width, DType::Bf16);
+        let kind = Kind::Multiply { a: activations(a), b: activations(b) };
+        self.call(node, section, kind, inputs, vec![out]);
+        Ok(())
+    }
+
+    pub(super) fn add(
+        &mut self,
+        node: NodeId,
+        section: Section,
+        b_scale: &crate::graph::Scalar,
+    ) -> Result<(), SelectError> {
+        let inputs = vec![self.operand(node, 0)?, self.operand(node, 1)?];
+        let crate::schedule::Operand::Value(stream) = inputs[0] else {
+            return Err(self.unsupported(node, "an addition to no value", "add to the residual stream"));
+        };
+        if self.schedule.stream != Some(stream) {
+            return Err(self.unsupported(
+                node,
+                "an addition to something else than the residual stream",
+                "make the stream the first operand",
+            ));
+        }
+        self.call(node, section, Kind::AddInto { scale: scalar(b_scale) }, inputs, vec![]);
+        // The sum stands where the stream stood.
+        self.ids.insert(node.into(), stream);
+        Ok(())
+    }
+}
+
+/// The elementwise functions of an operand, as TT-NN applies them.
+fn activations(operand: &LogicalOperand) -> Vec<Fused> {
+    let mut chain = Vec::new();
+    if !operand.scale.is_one() {
+        chain.push(Fused::MulScalar(scalar(&operand.scale)));
+    }
+    for unary in &operand.unary {
+        match unary {
+            Unary::Relu => chain.push(Fused::Relu),
+            Unary::Relu2 => chain.extend([Fused::Relu, Fused::Square]),
+            Unary::Square => chain.push(Fused::Square),
+            Unary::Silu => chain.push(Fused::Silu),
+        }
+    }
+    chain
+}

@@ -1,0 +1,143 @@
+//! The plan's weights for the graph's: shapes, padding, sharding over DRAM banks.
+//!
+//! A norm over heads padded from `d` to `D` columns takes its mean over `D/d` times too many: `mean' = mean * d/D`. With
+//! `eps' = eps * d/D` and `gamma' = gamma * sqrt(d/D)` it is the same norm.
+
+use bitnetc_plan::weight::{Content, HeadPadding, Matrix, RotaryFunction};
+use bitnetc_plan::{Cores, DType, MemoryConfig, Scalar, Source, TILE, TensorSpec, Weight};
+
+use crate::graph::{Encoding, Linear, Rope, ScaleConvention, WeightRef};
+
+/// A plan's scalar for a graph's.
+pub fn scalar(scalar: &crate::graph::Scalar) -> Scalar {
+    Scalar { value: scalar.value, scales: scalar.factors.iter().map(|f| (f.weight.clone(), f.power)).collect() }
+}
+
+/// Real over padded columns.
+pub fn padded_share(padding: Option<HeadPadding>) -> f64 {
+    padding.map_or(1.0, |p| f64::from(p.from) / f64::from(p.to))
+}
+
+/// A matrix of the checkpoint as the plan names it.
+pub fn matrix(weight: &WeightRef) -> Matrix {
+    Matrix {
+        tensor: weight.name.clone(),
+        shape: [weight.shape[0] as u32, weight.shape.get(1).map_or(1, |c| *c as u32)],
+        rows: weight.rows.map(|(start, end)| (start as u32, end as u32)),
+        content: match weight.encoding {
+            Encoding::Dense => Content::Dense,
+            Encoding::Packed(convention) => Content::Packed { divides: convention == ScaleConvention::Divides },
+            Encoding::Absmean => Content::Absmean,
+        },
+        rotate_pairs: false,
+        heads: None,
+        input_heads: None,
+    }
+}
+
+/// The embedding table, bf16 row-major in DRAM: TT-NN untilises any other on every call.
+pub fn table(name: &str, weight: &WeightRef) -> Weight {
+    let shape = vec![1, 1, weight.shape[0] as u32, weight.shape[1] as u32];
+    Weight {
+        name: name.to_string(),
+        per_layer: false,
+        spec: TensorSpec::row_major(shape, DType::Bf16, MemoryConfig::DRAM),
+        address: None,
+        source: Source::Rows(matrix(weight)),
+    }
+}
+
+/// A norm's factors over `width` columns, padded heads included.
+pub fn gamma(
+    name: String,
+    per_layer: bool,
+    gamma: Option<&WeightRef>,
+    width: u32,
+    padding: Option<HeadPadding>,
+) -> Weight {
+    let source = match gamma {
+        Some(weight) => Source::Vector {
+            tensor: weight.name.clone(),
+            len: weight.shape[0] as u32,
+            heads: padding,
+            factor: padded_share(padding).sqrt(),
+        },
+        None => Source::Ones { len: width },
+    };
+    let spec = TensorSpec::row_major(vec![1, 1, width.div_ceil(TILE), TILE], DType::Bf16, MemoryConfig::DRAM);
+    Weight { name, per_layer, spec, address: None, source }
+}
+
+/// A projection's weight `[K, N]`, width-sharded over the DRAM banks.
+///
+/// `split` are the query heads, KV heads and head width of a fused QKV projection; `input` the padded heads it reads.
+pub fn projection(
+    name: &str,
+    per_layer: bool,
+    linear: &Linear,
+    dtype: DType,
+    split: Option<(u32, u32, u32)>,
+    input: Option<HeadPadding>,
+    banks: u32,
+) -> Weight {
+    let mut parts: Vec<Matrix> = linear.parts.iter().map(|p| matrix(&p.weight)).collect();
+    for (at, part) in parts.iter_mut().enumerate() {
+        part.input_heads = input;
+        if let Some((_, _, head_dim)) = split {
+            let to = head_dim.next_multiple_of(TILE);
+            part.rotate_pairs = at < 2;
+            part.heads =
+                (to != head_dim).then_some(HeadPadding { heads: part.shape[0] / head_dim, from: head_dim, to });
+        }
+    }
+    let rows = input.map_or(linear.in_width() as u32, |p| p.heads * p.to);
+    let columns = parts.iter().map(|p| p.heads.map_or(p.shape[0], |h| h.heads * h.to)).sum();
+    Weight {
+        name: name.to_string(),
+        per_layer,
+        spec: dram_sharded([rows, columns], dtype, banks),
+        address: None,
+        source: Source::Columns(parts),
+    }
+}
+
+/// `[1, 1, K, N]` with the columns in equal shards of whole tiles over the banks.
+pub fn dram_sharded([rows, columns]: [u32; 2], dtype: DType, banks: u32) -> TensorSpec {
+    let shard = columns.next_multiple_of(TILE * banks) / banks;
+    TensorSpec::tile(vec![1, 1, rows, columns], dtype, MemoryConfig::dram_width(banks, [rows, shard]))
+}
+
+/// A rotary table: row-major with every position for `embedding` (decode), or the first `tiled` positions as tiles (prefill).
+pub fn rotary_table(
+    name: &str,
+    function: RotaryFunction,
+    rope: &Rope,
+    context: u32,
+    head_dim: u32,
+    tiled: Option<u32>,
+) -> Weight {
+    let positions = tiled.unwrap_or(context);
+    let shape = vec![1, 1, positions, head_dim];
+    let spec = match tiled {
+        Some(_) => TensorSpec::tile(shape, DType::Bf16, MemoryConfig::DRAM),
+        None => TensorSpec::row_major(shape, DType::Bf16, MemoryConfig::DRAM),
+    };
+    let (frequencies, amplitude) = rope.frequencies(context as usize);
+    let source = Source::RotaryTable { function, positions, frequencies, amplitude };
+    Weight { name: name.to_string(), per_layer: false, spec, address: None, source }
+}
+
+/// The pair-swapping matrix: one tile in DRAM for prefill; for decode one tile on each of the `cores` of queries and keys, in L1 for good.
+pub fn rotary_transform(cores: Option<Cores>) -> Weight {
+    let (name, rows, memory) = match cores {
+        None => ("rotary.transform.tile", TILE, MemoryConfig::DRAM),
+        Some(cores) => ("rotary.transform", cores.len() * TILE, MemoryConfig::height(cores, [TILE, TILE])),
+    };
+    Weight {
+        name: name.to_string(),
+        per_layer: false,
+        spec: TensorSpec::tile(vec![1, 1, rows, TILE], DType::Bf16, memory),
+        address: None,
+        source: Source::RotaryTransform,
+    }
+}

@@ -1,0 +1,271 @@
+//! Precision policies: what is asked of each role in each phase, before anything is proved.
+//!
+//! | policy | decode | prefill | activations |
+//! |---|---|---|---|
+//! | `balanced` | QKV, O, down and LM head bfp8 HiFi2; gate and up bfp4 LoFi | HiFi4 | bf16 |
+//! | `exact` | ternary bfp4 LoFi with fp32 sums, LM head bf16 HiFi4 | the same | int8 per token |
+//! | `fast` | ternary bfp4 LoFi, LM head bfp8 HiFi2 | the same | bf16 |
+//!
+//! Weights have one data type in both phases, since both read the same tensors. The KV cache is bf16 under `exact`, else bfp8.
+
+use std::fmt;
+use std::str::FromStr;
+
+use bitnetc_plan::{DType, Fidelity};
+
+use crate::graph::{Phase, Role};
+
+/// A named set of choices.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Policy {
+    /// The hand-tuned settings BitNet on TT-NN is known to work with.
+    #[default]
+    Balanced,
+    /// The W1.58A8 function without loss in its matrix products.
+    Exact,
+    /// The least work per token.
+    Fast,
+}
+
+impl Policy {
+    /// All policies.
+    pub const ALL: [Policy; 3] = [Policy::Balanced, Policy::Exact, Policy::Fast];
+
+    /// Whether activations are rounded to int8 per token, as the model was trained.
+    pub const fn int8_activations(self) -> bool {
+        matches!(self, Policy::Exact)
+    }
+
+    /// Data type of the KV cache.
+    pub const fn cache(self) -> DType {
+        match self {
+            Policy::Exact => DType::Bf16,
+            Policy::Balanced | Policy::Fast => DType::Bfp8,
+        }
+    }
+}
+
+impl fmt::Display for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Policy::Balanced => "balanced",
+            Policy::Exact => "exact",
+            Policy::Fast => "fast",
+        })
+    }
+}
+
+impl FromStr for Policy {
+    type Err = PolicyError;
+
+    fn from_str(s: &str) -> Result<Self, PolicyError> {
+        Policy::ALL.into_iter().find(|p| p.to_string() == s).ok_or_else(|| PolicyError::Policy(s.to_string()))
+    }
+}
+
+/// How one matrix product (or attention) is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Precision {
+    /// Data type of the weight; of the KV cache for attention.
+    pub weight: DType,
+    /// Multiplier phases.
+    pub fidelity: Fidelity,
+    /// Sums in fp32.
+    pub fp32_dest_acc: bool,
+}
+
+/// `role=dtype/fidelity`, for one phase or both: `down=bfp8/HiFi4`, `decode:o=bfp4/LoFi`, `lm_head=/HiFi2/fp32`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Override {
+    text: String,
+    decode: bool,
+    prefill: bool,
+    role: Role,
+    weight: Option<DType>,
+    fidelity: Option<Fidelity>,
+    fp32_dest_acc: Option<bool>,
+}
+
+/// Roles that have a precision, by the names used in overrides.
+pub const ROLES: [(&str, Role); 7] = [
+    ("qkv", Role::Qkv),
+    ("sdpa", Role::Sdpa),
+    ("o", Role::O),
+    ("gate", Role::Gate),
+    ("up", Role::Up),
+    ("down", Role::Down),
+    ("lm_head", Role::LmHead),
+];
+
+/// Why a policy or an override is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// No such policy.
+    #[error("no policy `{0}`: there are balanced, exact and fast")]
+    Policy(String),
+    /// Not of the form.
+    #[error("`{text}`: {what}; write role=dtype/fidelity, as in down=bfp8/HiFi2 or prefill:o=/HiFi4/fp32")]
+    Override {
+        /// As given.
+        text: String,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl Override {
+    /// The override a model file states for a role: `dtype/fidelity`.
+    ///
+    /// # Errors
+    /// When the role has no precision or the text is not of the form.
+    pub fn for_role(role: Role, text: &str) -> Result<Self, PolicyError> {
+        let name = ROLES.iter().find(|(_, r)| *r == role).map(|(name, _)| *name);
+        let what = || format!("{role:?} has no precision");
+        let name = name.ok_or_else(|| PolicyError::Override { text: text.to_string(), what: what() })?;
+        format!("{name}={text}").parse()
+    }
+}
+
+impl FromStr for Override {
+    type Err = PolicyError;
+
+    fn from_str(text: &str) -> Result<Self, PolicyError> {
+        let wrong = |what: String| PolicyError::Override { text: text.to_string(), what };
+        let (left, right) = text.split_once('=').ok_or_else(|| wrong("there is no `=`".into()))?;
+        let (phase, role) = left.split_once(':').map_or((None, left), |(p, r)| (Some(p), r));
+        let (decode, prefill) = match phase {
+            None => (true, true),
+            Some("decode") => (true, false),
+            Some("prefill") => (false, true),
+            Some(other) => return Err(wrong(format!("no phase `{other}`: decode or prefill"))),
+        };
+        let role = ROLES
+            .iter()
+            .find(|(name, _)| *name == role)
+            .map(|(_, r)| *r)
+            .ok_or_else(|| wrong(format!("no role `{role}`: {}", ROLES.map(|(n, _)| n).join(", "))))?;
+        let mut parsed = Override {
+            text: text.to_string(),
+            decode,
+            prefill,
+            role,
+            weight: None,
+            fidelity: None,
+            fp32_dest_acc: None,
+        };
+        for (at, word) in right.split('/').enumerate().filter(|(_, w)| !w.is_empty()) {
+            match (at, word) {
+                (0, _) => {
+                    parsed.weight = Some(
+                        weight_dtype(word)
+                            .ok_or_else(|| wrong(format!("no weight type `{word}`: bf16, bfp8 or bfp4")))?,
+                    )
+                }
+                (1, _) => {
+                    parsed.fidelity = Some(
+                        fidelity(word)
+                            .ok_or_else(|| wrong(format!("no fidelity `{word}`: LoFi, HiFi2, HiFi3 or HiFi4")))?,
+                    )
+                }
+                (2, "fp32") => parsed.fp32_dest_acc = Some(true),
+                (2, "bf16") => parsed.fp32_dest_acc = Some(false),
+                _ => return Err(wrong(format!("`{word}` is one word too many, or no accumulation (fp32 or bf16)"))),
+            }
+        }
+        if parsed.weight.is_some() && !(decode && prefill) {
+            return Err(wrong("both phases read the same weights, so a data type cannot be set for one".into()));
+        }
+        Ok(parsed)
+    }
+}
+
+fn weight_dtype(word: &str) -> Option<DType> {
+    [DType::Bf16, DType::Bfp8, DType::Bfp4].into_iter().find(|d| d.to_string() == word)
+}
+
+fn fidelity(word: &str) -> Option<Fidelity> {
+    [Fidelity::LoFi, Fidelity::HiFi2, Fidelity::HiFi3, Fidelity::HiFi4]
+        .into_iter()
+        .find(|f| f.to_string().eq_ignore_ascii_case(word))
+}
+
+impl fmt::Display for Override {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What `policy` asks of `role` in `phase`, after `overrides`, the later ones winning.
+pub fn asked(policy: Policy, overrides: &[Override], phase: Phase, role: Role, ternary: bool) -> Precision {
+    let mut precision = policy_asks(policy, phase, role, ternary);
+    let decode = matches!(phase, Phase::Decode { .. });
+    for o in overrides.iter().filter(|o| o.role == role && if decode { o.decode } else { o.prefill }) {
+        precision.weight = o.weight.unwrap_or(precision.weight);
+        precision.fidelity = o.fidelity.unwrap_or(precision.fidelity);
+        precision.fp32_dest_acc = o.fp32_dest_acc.unwrap_or(precision.fp32_dest_acc);
+    }
+    precision
+}
+
+fn policy_asks(policy: Policy, phase: Phase, role: Role, ternary: bool) -> Precision {
+    let decode = matches!(phase, Phase::Decode { .. });
+    let of = |weight, fidelity, fp32_dest_acc| Precision { weight, fidelity, fp32_dest_acc };
+    if role == Role::Sdpa {
+        let fidelity = if policy == Policy::Exact || (policy == Policy::Balanced && !decode) {
+            Fidelity::HiFi4
+        } else {
+            Fidelity::HiFi2
+        };
+        return of(policy.cache(), fidelity, policy == Policy::Exact);
+    }
+    match policy {
+        Policy::Exact if ternary => of(DType::Bfp4, Fidelity::LoFi, true),
+        Policy::Exact => of(DType::Bf16, Fidelity::HiFi4, true),
+        Policy::Fast if ternary => of(DType::Bfp4, Fidelity::LoFi, false),
+        Policy::Fast => of(DType::Bfp8, Fidelity::HiFi2, false),
+        Policy::Balanced => {
+            let light = matches!(role, Role::Gate | Role::Up);
+            let weight = if light { DType::Bfp4 } else { DType::Bfp8 };
+            let fidelity = match (decode, light) {
+                (false, _) => Fidelity::HiFi4,
+                (true, true) => Fidelity::LoFi,
+                (true, false) => Fidelity::HiFi2,
+            };
+            of(weight, fidelity, false)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn overrides_reach_the_phase_they_name() {
+        let set: Vec<Override> = ["down=bfp4", "decode:o=/HiFi4/fp32"].iter().map(|s| s.parse().unwrap()).collect();
+        let decode = Phase::Decode { batch: 1 };
+        let prefill = Phase::Prefill { seq: 32 };
+        assert_eq!(asked(Policy::Balanced, &set, decode, Role::Down, true).weight, DType::Bfp4);
+        assert_eq!(asked(Policy::Balanced, &set, decode, Role::Down, true).fidelity, Fidelity::HiFi2);
+        let o = asked(Policy::Balanced, &set, decode, Role::O, true);
+        assert_eq!((o.fidelity, o.fp32_dest_acc), (Fidelity::HiFi4, true));
+        assert!(!asked(Policy::Balanced, &set, prefill, Role::O, true).fp32_dest_acc);
+    }
+
+    #[test]
+    fn a_bad_override_says_what_would_be_right() {
+        for (text, part) in [
+            ("down", "there is no `=`"),
+            ("downs=bfp4", "no role `downs`: qkv"),
+            ("down=bfp5", "no weight type `bfp5`"),
+            ("down=bfp4/HiFi5", "no fidelity `HiFi5`"),
+            ("down=bfp4/HiFi2/f64", "`f64`"),
+            ("decode:down=bfp4", "same weights"),
+            ("train:down=/LoFi", "no phase `train`"),
+        ] {
+            let error = text.parse::<Override>().unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+        }
+        assert!("best".parse::<Policy>().is_err());
+    }
+}

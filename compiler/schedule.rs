@@ -1,0 +1,223 @@
+//! A phase as TT-NN calls without placements: what `select` makes of a graph and `place` decides about.
+//!
+//! A [`Call`] says what is computed and from which tensors. How (program config, memory configs, sometimes in how many steps) is a
+//! [`crate::ttnn::Candidate`]'s business.
+
+use bitnetc_plan::program::FusedActivation;
+use bitnetc_plan::weight::Matrix;
+use bitnetc_plan::{Buffer, DType, Layout, Scalar, TensorSpec, Unary, Weight};
+
+use crate::graph::{Role, Section};
+use crate::policy::Precision;
+
+/// A tensor of the phase, without its placement.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ValueInfo {
+    /// Unique in the phase.
+    pub name: String,
+    /// Logical shape.
+    pub shape: Vec<u32>,
+    /// Data type.
+    pub dtype: DType,
+    /// Tile or row-major.
+    pub layout: Layout,
+}
+
+/// Index into [`Schedule::values`].
+pub type ValueId = usize;
+
+/// What a call reads.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Operand {
+    /// A value of the phase.
+    Value(ValueId),
+    /// A weight, by name.
+    Weight(String),
+    /// A persistent buffer, by name.
+    Buffer(String),
+}
+
+/// What a call computes. Operands are listed as `inputs -> outputs`.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    /// `ids buffer, table -> rows`.
+    Embedding,
+    /// `x, gamma -> y`.
+    RmsNorm {
+        /// Added to the mean square.
+        epsilon: Scalar,
+    },
+    /// `x, weight -> y`.
+    Matmul {
+        /// Applied to the result.
+        activation: Option<FusedActivation>,
+        /// Data type, fidelity, accumulation.
+        precision: Precision,
+    },
+    /// `x -> logits`, the weight cut into as many chunks as is cheapest.
+    LmHead {
+        /// The matrix to cut.
+        matrix: Matrix,
+        /// Data type, fidelity, accumulation.
+        precision: Precision,
+        /// Number of chunks when another phase has already decided it.
+        chunks: Option<u32>,
+    },
+    /// `qkv -> q, k, v`.
+    CreateHeads {
+        /// Query heads.
+        heads: u32,
+        /// Key and value heads.
+        kv_heads: u32,
+        /// Elements per head, padded.
+        head_dim: u32,
+    },
+    /// `positions buffer, table -> rows` on the cores of q and k (decode).
+    RotaryRows,
+    /// `q, k, cos, sin, transform -> q, k` (decode).
+    RotaryFused,
+    /// `x, cos, sin, transform -> y` (prefill).
+    Rotary,
+    /// `k cache, k, v cache, v, positions, page table ->` (decode).
+    CacheUpdate,
+    /// `cache, rows, page table ->` (prefill).
+    CacheFill,
+    /// `q, k cache, v cache, positions, page table -> heads` (decode) or `q, k, v -> heads` (prefill).
+    Attention {
+        /// Multiplies the scores.
+        scale: Scalar,
+        /// Fidelity and accumulation.
+        precision: Precision,
+        /// Tokens the cache holds.
+        context: u32,
+        /// Tokens of a cache block.
+        block: u32,
+    },
+    /// `heads -> features`.
+    ConcatHeads {
+        /// Query heads.
+        heads: u32,
+    },
+    /// `x, y ->`: adds `scale * y` to `x` in place.
+    AddInto {
+        /// Multiplies `y`.
+        scale: Scalar,
+    },
+    /// `a, b -> product`.
+    Multiply {
+        /// Applied to `a` first.
+        a: Vec<Unary>,
+        /// Applied to `b` first.
+        b: Vec<Unary>,
+    },
+    /// `x -> integers, row maxima`.
+    Quantize {
+        /// Least row maximum that is divided by.
+        floor: Scalar,
+    },
+    /// `y, row maxima -> y * scale * maximum / 127`.
+    Dequantize {
+        /// Rides along.
+        scale: Scalar,
+        /// The quantisation's least row maximum.
+        floor: Scalar,
+    },
+    /// `x -> x` in another data type.
+    Typecast,
+    /// `x -> rows`: the tile of rows with the prompt's last token.
+    LastTile,
+    /// `logits, ids buffer ->`.
+    ArgMax,
+    /// `buffer ->`.
+    PlusOne,
+}
+
+/// One computation.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    /// Unique in the phase; names the steps it becomes.
+    pub name: String,
+    /// What the model calls it.
+    pub role: Role,
+    /// What is computed.
+    pub kind: Kind,
+    /// What is read.
+    pub inputs: Vec<Operand>,
+    /// What is made.
+    pub outputs: Vec<ValueId>,
+    /// What was proved about it.
+    pub note: String,
+}
+
+impl Call {
+    /// The values among the inputs, in order.
+    pub fn values(&self) -> impl Iterator<Item = ValueId> + '_ {
+        self.inputs.iter().filter_map(|i| if let Operand::Value(v) = i { Some(*v) } else { None })
+    }
+}
+
+/// All calls of a phase.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Schedule {
+    /// Tensors made by calls.
+    pub values: Vec<ValueInfo>,
+    /// Constant tensors read by calls, without those of the LM head.
+    pub weights: Vec<Weight>,
+    /// Persistent buffers read or written by calls.
+    pub buffers: Vec<Buffer>,
+    /// Calls before the layers.
+    pub prologue: Vec<Call>,
+    /// Calls of one layer.
+    pub layer: Vec<Call>,
+    /// Calls after the layers.
+    pub epilogue: Vec<Call>,
+    /// The residual stream: made in the prologue, changed in place by the layer.
+    pub stream: Option<ValueId>,
+    /// Values left alive at the end.
+    pub results: Vec<ValueId>,
+}
+
+impl Schedule {
+    /// Adds a value.
+    pub fn value(&mut self, name: impl Into<String>, shape: Vec<u32>, dtype: DType) -> ValueId {
+        self.values.push(ValueInfo { name: name.into(), shape, dtype, layout: Layout::Tile });
+        self.values.len() - 1
+    }
+
+    /// The calls of a section.
+    pub fn section(&self, section: Section) -> &[Call] {
+        match section {
+            Section::Prologue => &self.prologue,
+            Section::Layer => &self.layer,
+            Section::Epilogue => &self.epilogue,
+        }
+    }
+
+    /// The calls of a section, to add one.
+    pub fn section_mut(&mut self, section: Section) -> &mut Vec<Call> {
+        match section {
+            Section::Prologue => &mut self.prologue,
+            Section::Layer => &mut self.layer,
+            Section::Epilogue => &mut self.epilogue,
+        }
+    }
+
+    /// The constant tensor of a name.
+    pub fn weight(&self, name: &str) -> Option<&Weight> {
+        self.weights.iter().find(|w| w.name == name)
+    }
+
+    /// The persistent buffer of a name.
+    pub fn buffer(&self, name: &str) -> Option<&Buffer> {
+        self.buffers.iter().find(|b| b.name == name)
+    }
+
+    /// The spec of a weight or buffer operand; `None` for a value, which has no placement yet.
+    pub fn fixed_spec(&self, operand: &Operand) -> Option<&TensorSpec> {
+        match operand {
+            Operand::Value(_) => None,
+            Operand::Weight(name) => self.weight(name).map(|w| &w.spec),
+            Operand::Buffer(name) => self.buffer(name).map(|b| &b.spec),
+        }
+    }
+}

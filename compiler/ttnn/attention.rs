@@ -1,0 +1,202 @@
+//! Rotary embedding, KV cache and attention.
+
+use bitnetc_plan::op::{
+    CacheFill, CacheUpdate, Embedding, Rotary, RotaryFused, Sdpa, SdpaDecode, ToMemoryConfig, Transpose, View,
+};
+use bitnetc_plan::program::SdpaProgram;
+use bitnetc_plan::{ComputeKernel, Cores, Fidelity, Layout, MemoryConfig, Ref, Scalar, TILE};
+
+use super::{Context, Ways, heads};
+use crate::policy::Precision;
+use crate::schedule::Call;
+
+/// Rotations are products with cosines and sines: full fidelity, as their error would add to every score.
+const ROTARY: ComputeKernel = ComputeKernel { fidelity: Fidelity::HiFi4, fp32_dest_acc: true, packer_l1_acc: false };
+
+/// What is asked of attention.
+pub struct Ask<'a> {
+    /// Multiplies the scores.
+    pub scale: &'a Scalar,
+    /// Fidelity and accumulation.
+    pub precision: Precision,
+    /// Tokens the cache holds.
+    pub context: u32,
+    /// Tokens of a cache block.
+    pub block: u32,
+}
+
+/// The users' rows of a rotary table, on the cores of q and k.
+pub fn rotary_rows(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
+    let Some(output) = call.outputs.first() else { return };
+    let shape = cx.schedule.values[*output].shape.clone();
+    let (rows, head_dim) = (shape[1], shape[3]);
+    let memory = MemoryConfig::height(Cores::row_major(rows, cx.target.card.grid), [TILE, head_dim]);
+    ways.consider(
+        cx,
+        call,
+        vec![],
+        || "looked up, then one row per core".into(),
+        |d| {
+            let step = |suffix: &str| format!("{}.{suffix}", call.name);
+            let lookup =
+                Embedding { indices: d.input(0), table: d.input(1), layout: Layout::Tile, memory: MemoryConfig::L1 };
+            d.named_step(step("lookup"), lookup, vec![step("lookup")])?;
+            let view = View { input: Ref::Value(step("lookup")), shape: vec![1, 1, rows, head_dim] };
+            d.named_step(step("view"), view, vec![step("view")])?;
+            let transpose = Transpose { input: Ref::Value(step("view")), dims: (1, 2), memory: MemoryConfig::L1 };
+            d.named_step(step("transpose"), transpose, vec![step("transpose")])?;
+            let spread = ToMemoryConfig { input: Ref::Value(step("transpose")), memory: memory.clone() };
+            d.named_step(call.name.clone(), spread, vec![d.output_name(0)])
+        },
+    );
+}
+
+/// Decode: q and k at once.
+pub fn rotary_fused(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
+    let values: Vec<_> = call.values().map(|id| cx.schedule.values[id].shape.clone()).collect();
+    let [q, k, cos, _] = values.as_slice() else { return };
+    let (users, head_dim) = (q[1], q[3]);
+    let rows = MemoryConfig::height(Cores::row_major(cos[1], cx.target.card.grid), [TILE, head_dim]);
+    let requires = vec![
+        heads::users_on(cx, 0, users, q[2], head_dim),
+        heads::users_on(cx, users, users, k[2], head_dim),
+        rows.clone(),
+        rows,
+    ];
+    ways.consider(
+        cx,
+        call,
+        requires,
+        || "q and k at once on disjoint cores".into(),
+        |d| {
+            d.step(RotaryFused {
+                q: d.input(0),
+                k: d.input(1),
+                cos: d.input(2),
+                sin: d.input(3),
+                trans: d.input(4),
+                compute: ROTARY,
+            })
+        },
+    );
+}
+
+/// Prefill: q or k.
+pub fn rotary(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
+    ways.consider(
+        cx,
+        call,
+        vec![MemoryConfig::DRAM],
+        || "interleaved in DRAM".into(),
+        |d| {
+            let (input, cos, sin, trans) = (d.input(0), d.input(1), d.input(2), d.input(3));
+            d.step(Rotary { input, cos, sin, trans, compute: ROTARY, memory: MemoryConfig::DRAM })
+        },
+    );
+}
+
+/// Decode: one row per user into both caches.
+pub fn cache_update(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
+    let Some(k) = call.values().next() else { return };
+    let shape = &cx.schedule.values[k].shape;
+    let (users, kv_heads, head_dim) = (shape[1], shape[2], shape[3]);
+    let requires =
+        vec![heads::users_on(cx, users, users, kv_heads, head_dim), heads::users_on(cx, 0, users, kv_heads, head_dim)];
+    ways.consider(
+        cx,
+        call,
+        requires,
+        || "k and v at once on disjoint cores".into(),
+        |d| {
+            let (k_cache, k, v_cache, v) = (d.input(0), d.input(1), d.input(2), d.input(3));
+            d.step(CacheUpdate { k_cache, k, v_cache, v, positions: d.input(4), page_table: d.input(5) })
+        },
+    );
+}
+
+/// Prefill: a prompt's rows into one cache.
+pub fn cache_fill(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
+    ways.consider(
+        cx,
+        call,
+        vec![MemoryConfig::DRAM],
+        || "from DRAM".into(),
+        |d| d.step(CacheFill { cache: d.input(0), input: d.input(1), page_table: d.input(2) }),
+    );
+}
+
+/// Attention over the cache (decode) or the prompt (prefill).
+pub fn attention(call: &Call, cx: &Context<'_>, ask: &Ask<'_>, ways: &mut Ways) {
+    let Some(q) = call.values().next() else { return };
+    let shape = cx.schedule.values[q].shape.clone();
+    if cx.decode() { decode(call, cx, ask, &shape, ways) } else { prefill(call, cx, ask, shape[2], ways) }
+}
+
+fn compute(precision: Precision) -> ComputeKernel {
+    ComputeKernel { fidelity: precision.fidelity, fp32_dest_acc: precision.fp32_dest_acc, packer_l1_acc: false }
+}
+
+/// Grids of whole rows, and the 8-column ones on a wider card.
+fn grids(cx: &Context<'_>) -> Vec<(u32, u32)> {
+    let (width, height) = cx.target.card.grid;
+    let mut grids: Vec<_> = (1..=height).map(|h| (width, h)).collect();
+    if width > 8 {
+        grids.extend((1..=height).map(|h| (8, h)));
+    }
+    grids
+}
+
+fn decode(call: &Call, cx: &Context<'_>, ask: &Ask<'_>, shape: &[u32], ways: &mut Ways) {
+    let (users, heads, head_dim) = (shape[1], shape[2], shape[3]);
+    let requires = vec![heads::users_on(cx, 0, users, heads, head_dim)];
+    let chunks = [32, 64, 128, 256, 512].into_iter().filter(|c| ask.context.is_multiple_of(*c));
+    for k_chunk in chunks {
+        for grid in grids(cx) {
+            // More cores than users have KV heads only wait; fewer than users cannot serve them.
+            if grid.0 * grid.1 < users {
+                continue;
+            }
+            let program = SdpaProgram { grid, q_chunk: 0, k_chunk };
+            for memory in [MemoryConfig::L1, MemoryConfig::DRAM] {
+                let what = || format!("{}x{} cores, chunks of {k_chunk}, result in {memory}", grid.0, grid.1);
+                ways.consider(cx, call, requires.clone(), what, |d| {
+                    d.step(SdpaDecode {
+                        q: d.input(0),
+                        k_cache: d.input(1),
+                        v_cache: d.input(2),
+                        positions: d.input(3),
+                        page_table: d.input(4),
+                        scale: ask.scale.clone(),
+                        program,
+                        compute: compute(ask.precision),
+                        memory: memory.clone(),
+                    })
+                });
+            }
+        }
+    }
+}
+
+fn prefill(call: &Call, cx: &Context<'_>, ask: &Ask<'_>, tokens: u32, ways: &mut Ways) {
+    let grid = cx.target.card.grid;
+    for chunk in [32, 64, 128, 256, 512].into_iter().filter(|c| *c <= tokens && tokens.is_multiple_of(*c)) {
+        let program = SdpaProgram { grid, q_chunk: chunk, k_chunk: chunk };
+        ways.consider(
+            cx,
+            call,
+            vec![MemoryConfig::DRAM; 3],
+            || format!("chunks of {chunk}"),
+            |d| {
+                d.step(Sdpa {
+                    q: d.input(0),
+                    k: d.input(1),
+                    v: d.input(2),
+                    scale: ask.scale.clone(),
+                    program,
+                    compute: compute(ask.precision),
+                    memory: MemoryConfig::DRAM,
+                })
+            },
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! Projections to heads and back. Decode shards users over cores: one core holds all heads of one user.
+
+use bitnetc_plan::op::{ConcatHeads, ConcatHeadsDecode, CreateHeads, CreateHeadsDecode, View};
+use bitnetc_plan::{Cores, MemoryConfig, Ref, TILE};
+
+use super::{Context, Ways, placements};
+use crate::schedule::Call;
+
+/// Where decode keeps heads: users on consecutive cores, all heads of a user in one shard.
+pub fn users_on(cx: &Context<'_>, skip: u32, users: u32, heads: u32, head_dim: u32) -> MemoryConfig {
+    let cores = Cores::row_major_from(skip, users, cx.target.card.grid);
+    MemoryConfig::height(cores, [heads.next_multiple_of(TILE), head_dim])
+}
+
+/// Fused projection to q, k and v.
+pub fn create(call: &Call, cx: &Context<'_>, heads: u32, kv_heads: u32, head_dim: u32, ways: &mut Ways) {
+    let Some(input) = call.values().next() else { return };
+    if !cx.decode() {
+        ways.consider(
+            cx,
+            call,
+            vec![MemoryConfig::DRAM],
+            || "interleaved in DRAM".into(),
+            |d| d.step(CreateHeads { input: d.input(0), heads, kv_heads, memory: MemoryConfig::DRAM }),
+        );
+        return;
+    }
+    let card = &cx.target.card;
+    let spec = cx.spec(input, MemoryConfig::DRAM);
+    let memory = MemoryConfig::height(
+        Cores::rectangle(0, 0, card.grid.0, card.grid.1),
+        [heads.next_multiple_of(TILE), head_dim],
+    );
+    for placement in placements::width_shards(spec.columns(), card) {
+        ways.consider(
+            cx,
+            call,
+            vec![placement.clone()],
+            || format!("from {placement}"),
+            |d| d.step(CreateHeadsDecode { input: d.input(0), heads, kv_heads, memory: memory.clone() }),
+        );
+    }
+}
+
+/// Heads to features.
+pub fn concat(call: &Call, cx: &Context<'_>, heads: u32, ways: &mut Ways) {
+    let Some(input) = call.values().next() else { return };
+    if !cx.decode() {
+        ways.consider(
+            cx,
+            call,
+            vec![MemoryConfig::DRAM],
+            || "interleaved in DRAM".into(),
+            |d| d.step(ConcatHeads { input: d.input(0), memory: MemoryConfig::DRAM }),
+        );
+        return;
+    }
+    let shape = cx.schedule.values[input].shape.clone();
+    let (users, head_dim) = (shape[1], shape[3]);
+    let requires = users_on(cx, 0, users, heads, head_dim);
+    for cores in placements::rectangles(heads, &cx.target.card) {
+        ways.consider(
+            cx,
+            call,
+            vec![requires.clone()],
+            || format!("one head per core on {cores}"),
+            |d| {
+                let op = ConcatHeadsDecode { input: d.input(0), heads, cores: cores.clone() };
+                if users == TILE {
+                    return d.step(op);
+                }
+                // TT-NN returns a whole tile of rows; the users' rows are a view of it.
+                let rows = format!("{}.tile", call.name);
+                d.named_step(call.name.clone(), op, vec![rows.clone()])?;
+                let view = View { input: Ref::Value(rows), shape: vec![1, 1, users, heads * head_dim] };
+                d.named_step(format!("{}.users", call.name), view, vec![d.output_name(0)])
+            },
+        );
+    }
+}

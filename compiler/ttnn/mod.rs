@@ -1,0 +1,306 @@
+//! Candidates: the legal ways to run a call on a card, with what each costs. One file per op family.
+//!
+//! A family enumerates ways; [`Drafting`] asks the op rules ([`bitnetc_plan::ttnn::check`]) of each step, so that nothing illegal leaves
+//! here, and prices it with [`cost`]. What the rules refuse is kept as a [`Rejection`], for `explain`.
+
+pub mod attention;
+pub mod cost;
+pub mod eltwise;
+pub mod heads;
+pub mod lm_head;
+pub mod matmul;
+pub mod movement;
+pub mod norm;
+pub mod placements;
+
+use bitnetc_plan::ttnn::{Violation, check};
+use bitnetc_plan::{Cost, MemoryConfig, Op, Ref, TensorSpec, Weight, l1};
+
+use crate::graph::Phase;
+use crate::schedule::{Call, Kind, Operand, Schedule, ValueId};
+use crate::target::Target;
+use cost::Price;
+
+/// What candidates depend on besides the call.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The card and its calibration.
+    pub target: &'a Target,
+    /// The phase's values, weights and buffers.
+    pub schedule: &'a Schedule,
+    /// Decode or prefill.
+    pub phase: Phase,
+    /// Position at which attention is priced.
+    pub position: u32,
+}
+
+impl Context<'_> {
+    /// Whether the phase is decode.
+    pub fn decode(&self) -> bool {
+        matches!(self.phase, Phase::Decode { .. })
+    }
+
+    /// The spec of a value in a placement.
+    pub fn spec(&self, id: ValueId, memory: MemoryConfig) -> TensorSpec {
+        let value = &self.schedule.values[id];
+        TensorSpec { shape: value.shape.clone(), dtype: value.dtype, layout: value.layout, memory }
+    }
+}
+
+/// One step of a candidate: a TT-NN call with its results.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Draft {
+    /// Name of the step.
+    pub name: String,
+    /// The call.
+    pub op: Op,
+    /// Names and specs of its results.
+    pub outputs: Vec<(String, TensorSpec)>,
+    /// Bytes of circular buffers.
+    pub circular_buffers: u64,
+    /// Predicted cost.
+    pub cost: Cost,
+}
+
+/// One legal way to run a call.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    /// In a few words.
+    pub what: String,
+    /// Placement of each value operand, in order.
+    pub requires: Vec<MemoryConfig>,
+    /// Spec of each output, in order.
+    pub produces: Vec<TensorSpec>,
+    /// Its steps.
+    pub drafts: Vec<Draft>,
+    /// Weights only this candidate needs.
+    pub weights: Vec<Weight>,
+    /// Into how many chunks it was asked to cut its weight; 1 but for the LM head.
+    pub chunks: u32,
+    /// Predicted time.
+    pub price: Price,
+    /// L1 bytes per core at its worst step, outputs included, inputs and other live tensors not.
+    pub peak: u64,
+}
+
+/// A way that TT-NN refuses.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rejection {
+    /// In a few words.
+    pub what: String,
+    /// What it breaks.
+    pub violations: Vec<Violation>,
+}
+
+/// The ways of one call.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ways {
+    /// Legal ones.
+    pub candidates: Vec<Candidate>,
+    /// Refused ones.
+    pub rejections: Vec<Rejection>,
+}
+
+impl Ways {
+    /// Adds a way by drafting its steps.
+    pub fn consider(
+        &mut self,
+        cx: &Context<'_>,
+        call: &Call,
+        requires: Vec<MemoryConfig>,
+        what: impl FnOnce() -> String,
+        steps: impl FnOnce(&mut Drafting<'_>) -> Result<(), Vec<Violation>>,
+    ) {
+        let mut drafting = Drafting::new(cx, call, &requires);
+        match steps(&mut drafting) {
+            Ok(()) => self.candidates.push(drafting.finish(what(), requires)),
+            Err(violations) => self.rejections.push(Rejection { what: what(), violations }),
+        }
+    }
+}
+
+/// Every way to run `call`.
+pub fn ways(call: &Call, cx: &Context<'_>) -> Ways {
+    let mut ways = Ways::default();
+    match &call.kind {
+        Kind::Embedding => movement::embedding(call, cx, &mut ways),
+        Kind::RmsNorm { epsilon } => norm::ways(call, cx, epsilon, &mut ways),
+        Kind::Matmul { activation, precision } => matmul::ways(call, cx, *activation, *precision, &mut ways),
+        Kind::LmHead { matrix, precision, chunks } => lm_head::ways(call, cx, matrix, *precision, *chunks, &mut ways),
+        Kind::CreateHeads { heads, kv_heads, head_dim } => {
+            heads::create(call, cx, *heads, *kv_heads, *head_dim, &mut ways)
+        }
+        Kind::ConcatHeads { heads } => heads::concat(call, cx, *heads, &mut ways),
+        Kind::RotaryRows => attention::rotary_rows(call, cx, &mut ways),
+        Kind::RotaryFused => attention::rotary_fused(call, cx, &mut ways),
+        Kind::Rotary => attention::rotary(call, cx, &mut ways),
+        Kind::CacheUpdate => attention::cache_update(call, cx, &mut ways),
+        Kind::CacheFill => attention::cache_fill(call, cx, &mut ways),
+        Kind::Attention { scale, precision, context, block } => {
+            let ask = attention::Ask { scale, precision: *precision, context: *context, block: *block };
+            attention::attention(call, cx, &ask, &mut ways);
+        }
+        Kind::AddInto { scale } => eltwise::add_into(call, cx, scale, &mut ways),
+        Kind::Multiply { a, b } => eltwise::multiply(call, cx, a, b, &mut ways),
+        Kind::Quantize { floor } => eltwise::quantize(call, cx, floor, &mut ways),
+        Kind::Dequantize { scale, floor } => eltwise::dequantize(call, cx, scale, floor, &mut ways),
+        Kind::Typecast => movement::typecast(call, cx, &mut ways),
+        Kind::LastTile => movement::last_tile(call, cx, &mut ways),
+        Kind::ArgMax => movement::argmax(call, cx, &mut ways),
+        Kind::PlusOne => movement::plus_one(call, cx, &mut ways),
+    }
+    ways
+}
+
+/// The steps of a candidate as they are written, each checked by its rule.
+pub struct Drafting<'a> {
+    cx: &'a Context<'a>,
+    call: &'a Call,
+    /// Specs of operands by their reference.
+    known: Vec<(Ref, TensorSpec)>,
+    extra_weights: Vec<Weight>,
+    drafts: Vec<Draft>,
+    /// L1 bytes of each draft's circular buffers and temporaries.
+    workspace: Vec<u64>,
+    chunks: u32,
+}
+
+impl<'a> Drafting<'a> {
+    fn new(cx: &'a Context<'a>, call: &'a Call, requires: &[MemoryConfig]) -> Self {
+        let mut known = Vec::with_capacity(call.inputs.len() + 4);
+        let mut placements = requires.iter();
+        for operand in &call.inputs {
+            match operand {
+                Operand::Value(id) => {
+                    let memory = placements.next().cloned().unwrap_or(MemoryConfig::DRAM);
+                    known.push((Ref::Value(cx.schedule.values[*id].name.clone()), cx.spec(*id, memory)));
+                }
+                other => {
+                    if let Some(spec) = cx.schedule.fixed_spec(other) {
+                        known.push((reference(cx.schedule, other), spec.clone()));
+                    }
+                }
+            }
+        }
+        Drafting { cx, call, known, extra_weights: Vec::new(), drafts: Vec::new(), workspace: Vec::new(), chunks: 1 }
+    }
+
+    /// The reference of the call's `at`th input.
+    pub fn input(&self, at: usize) -> Ref {
+        self.known.get(at).map_or_else(|| Ref::Value(String::new()), |(r, _)| r.clone())
+    }
+
+    /// The spec of the call's `at`th input.
+    pub fn input_spec(&self, at: usize) -> Option<&TensorSpec> {
+        self.known.get(at).map(|(_, spec)| spec)
+    }
+
+    /// Name of the call's `at`th output.
+    pub fn output_name(&self, at: usize) -> String {
+        self.call.outputs.get(at).map_or_else(String::new, |id| self.cx.schedule.values[*id].name.clone())
+    }
+
+    /// Declares a weight that only this candidate uses.
+    pub fn weight(&mut self, weight: Weight) -> Ref {
+        let reference = Ref::Weight(weight.name.clone());
+        self.known.push((reference.clone(), weight.spec.clone()));
+        self.extra_weights.push(weight);
+        reference
+    }
+
+    /// Says into how many chunks the call was cut.
+    pub fn cut_into(&mut self, chunks: u32) {
+        self.chunks = chunks;
+    }
+
+    /// Adds the one step of a call: named like it, with its outputs.
+    pub fn step(&mut self, op: impl Into<Op>) -> Result<(), Vec<Violation>> {
+        let outputs = (0..self.call.outputs.len()).map(|at| self.output_name(at)).collect();
+        self.named_step(self.call.name.clone(), op, outputs)
+    }
+
+    /// Adds a step with a name and names for its results.
+    pub fn named_step(&mut self, name: String, op: impl Into<Op>, outputs: Vec<String>) -> Result<(), Vec<Violation>> {
+        let op = op.into();
+        let mut specs = Vec::with_capacity(6);
+        for operand in op.operands() {
+            let Some((_, spec)) = self.known.iter().rev().find(|(r, _)| r == operand) else {
+                return Err(vec![Violation {
+                    what: format!("`{operand}` is not known to {name}"),
+                    hint: String::new(),
+                }]);
+            };
+            specs.push(spec);
+        }
+        let outcome = check(&op, &specs, &self.cx.target.card)?;
+        if outcome.outputs.len() != outputs.len() {
+            let what = format!("ttnn.{} returns {} tensors, not {}", op.call(), outcome.outputs.len(), outputs.len());
+            return Err(vec![Violation { what, hint: String::new() }]);
+        }
+        let cost = cost::cost(&op, &specs, &outcome, self.cx);
+        let temporaries: u64 = outcome.temporaries.iter().map(|t| self.bytes(&t.spec)).sum();
+        self.workspace.push(outcome.circular_buffers + temporaries);
+        let outputs: Vec<_> = outputs.into_iter().zip(outcome.outputs).collect();
+        for (name, spec) in &outputs {
+            self.known.push((Ref::Value(name.clone()), spec.clone()));
+        }
+        self.drafts.push(Draft { name, op, outputs, circular_buffers: outcome.circular_buffers, cost });
+        Ok(())
+    }
+
+    fn bytes(&self, spec: &TensorSpec) -> u64 {
+        l1::buffer_bytes(spec, &self.cx.target.card)
+    }
+
+    /// L1 bytes at the worst draft: its workspace, its results, and earlier results still needed.
+    fn peak(&self) -> u64 {
+        let is_output = |name: &str| self.call.outputs.iter().any(|id| self.cx.schedule.values[*id].name == name);
+        let needed_from = |name: &str, at: usize| {
+            let reads = |d: &Draft| d.op.operands().iter().any(|r| matches!(r, Ref::Value(n) if n == name));
+            is_output(name) || self.drafts[at..].iter().any(reads)
+        };
+        (0..self.drafts.len())
+            .map(|at| {
+                let earlier =
+                    self.drafts[..at].iter().flat_map(|d| &d.outputs).filter(|(name, _)| needed_from(name, at));
+                let tensors: u64 = earlier.chain(&self.drafts[at].outputs).map(|(_, spec)| self.bytes(spec)).sum();
+                self.workspace[at] + tensors
+            })
+            .max()
+            .unwrap_or(0)
+    }
+
+    fn finish(self, what: String, requires: Vec<MemoryConfig>) -> Candidate {
+        let produces = self
+            .call
+            .outputs
+            .iter()
+            .map(|id| {
+                let name = &self.cx.schedule.values[*id].name;
+                let found = self.known.iter().rev().find(|(r, _)| matches!(r, Ref::Value(n) if n == name));
+                found.map_or_else(|| self.cx.spec(*id, MemoryConfig::DRAM), |(_, spec)| spec.clone())
+            })
+            .collect();
+        let price = self.drafts.iter().map(|d| Price::of(&d.cost)).sum();
+        let peak = self.peak();
+        Candidate {
+            what,
+            requires,
+            produces,
+            drafts: self.drafts,
+            weights: self.extra_weights,
+            chunks: self.chunks,
+            price,
+            peak,
+        }
+    }
+}
+
+/// The plan's reference of an operand.
+pub fn reference(schedule: &Schedule, operand: &Operand) -> Ref {
+    match operand {
+        Operand::Value(id) => Ref::Value(schedule.values[*id].name.clone()),
+        Operand::Weight(name) => Ref::Weight(name.clone()),
+        Operand::Buffer(name) => Ref::Buffer(name.clone()),
+    }
+}

@@ -1,0 +1,73 @@
+//! Calls that move or look up data.
+
+use bitnetc_plan::op::{ArgMax, Embedding, PlusOne, Rows, Slice, Typecast};
+use bitnetc_plan::{Layout, MemoryConfig};
+
+use super::{Context, Ways, placements};
+use crate::schedule::Call;
+
+/// Rows of the embedding table, to every placement TT-NN writes directly.
+pub fn embedding(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
+    let Some(output) = call.outputs.first() else { return };
+    let mut homes = placements::features(&cx.spec(*output, MemoryConfig::DRAM), None, &cx.target.card);
+    homes.push(MemoryConfig::L1);
+    for memory in homes {
+        ways.consider(
+            cx,
+            call,
+            vec![],
+            || format!("to {memory}"),
+            |d| {
+                d.step(Embedding {
+                    indices: d.input(0),
+                    table: d.input(1),
+                    layout: Layout::Tile,
+                    memory: memory.clone(),
+                })
+            },
+        );
+    }
+}
+
+/// Another data type, in DRAM.
+pub fn typecast(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
+    let Some(output) = call.outputs.first() else { return };
+    let dtype = cx.schedule.values[*output].dtype;
+    ways.consider(
+        cx,
+        call,
+        vec![MemoryConfig::DRAM],
+        || format!("to {dtype} in DRAM"),
+        |d| d.step(Typecast { input: d.input(0), dtype, memory: MemoryConfig::DRAM }),
+    );
+}
+
+/// The tile of rows with the prompt's last token.
+pub fn last_tile(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
+    let Some(output) = call.outputs.first() else { return };
+    for memory in placements::features(&cx.spec(*output, MemoryConfig::DRAM), None, &cx.target.card) {
+        ways.consider(
+            cx,
+            call,
+            vec![MemoryConfig::DRAM],
+            || format!("to {memory}"),
+            |d| d.step(Slice { input: d.input(0), rows: Rows::LastTokenTile, memory: memory.clone() }),
+        );
+    }
+}
+
+/// The largest logit's index.
+pub fn argmax(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
+    ways.consider(
+        cx,
+        call,
+        vec![MemoryConfig::DRAM],
+        || "row-major in DRAM".into(),
+        |d| d.step(ArgMax { input: d.input(0), output: d.input(1) }),
+    );
+}
+
+/// One more.
+pub fn plus_one(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
+    ways.consider(cx, call, vec![], || "in place".into(), |d| d.step(PlusOne { buffer: d.input(0) }));
+}

@@ -1,0 +1,57 @@
+//! The placements worth considering for a tensor of one tile of rows.
+
+use bitnetc_plan::{Card, Cores, MemoryConfig, TILE, TensorSpec};
+
+use super::Context;
+use crate::schedule::{Kind, ValueId};
+
+/// Equal width shards of whole tiles on the first cores, row by row: one placement per core count that divides the width.
+///
+/// DRAM-sharded matmuls put their results on exactly such cores, so nothing else need be resharded to.
+pub fn width_shards(columns: u32, card: &Card) -> Vec<MemoryConfig> {
+    let tiles = columns.div_ceil(TILE);
+    if !columns.is_multiple_of(TILE) {
+        return Vec::new();
+    }
+    (1..=tiles.min(card.cores()))
+        .filter(|n| tiles.is_multiple_of(*n))
+        .map(|n| MemoryConfig::width(Cores::row_major(n, card.grid), [TILE, tiles / n * TILE]))
+        .collect()
+}
+
+/// Rectangles of `count` cores, widest first: TT-NN's head concatenation needs one.
+pub fn rectangles(count: u32, card: &Card) -> Vec<Cores> {
+    (1..=card.grid.1)
+        .filter(|h| count.is_multiple_of(*h) && count / h <= card.grid.0)
+        .map(|h| Cores::rectangle(0, 0, count / h, h))
+        .collect()
+}
+
+/// The placements of features `[1, 1, rows, columns]` in either phase: DRAM always, width shards for one tile of rows, and for merged
+/// heads the rectangles on which concatenation leaves them.
+pub fn features(spec: &TensorSpec, head_grids: Option<u32>, card: &Card) -> Vec<MemoryConfig> {
+    let mut all = vec![MemoryConfig::DRAM];
+    if spec.outer() != 1 || spec.rows() > TILE {
+        return all;
+    }
+    all.extend(width_shards(spec.columns(), card));
+    if let Some(heads) = head_grids {
+        for cores in rectangles(heads, card) {
+            let placement = MemoryConfig::width(cores, [TILE, spec.columns() / heads]);
+            if !all.contains(&placement) {
+                all.push(placement);
+            }
+        }
+    }
+    all
+}
+
+/// The number of heads when a value is merged heads in decode, directly or through a norm or a quantisation.
+pub fn head_count(cx: &Context<'_>, value: ValueId) -> Option<u32> {
+    let call = cx.schedule.layer.iter().find(|c| c.outputs.first() == Some(&value))?;
+    match call.kind {
+        Kind::ConcatHeads { heads } => Some(heads),
+        Kind::RmsNorm { .. } | Kind::Quantize { .. } => head_count(cx, call.values().next()?),
+        _ => None,
+    }
+}
