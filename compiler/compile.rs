@@ -253,7 +253,10 @@ impl<'a> Compiler<'a> {
             PhaseKind::Prefill { tokens } => Phase::Prefill { seq: tokens as usize },
         };
         let mut graph = self.timed("graph", |c| c.model.to_graph(phase, c.options.context as usize))?;
-        self.timed("fuse", |c| passes::prepare(&mut graph, c.options.policy));
+        self.timed("fuse", |c| passes::prepare(&mut graph, c.options.policy)).map_err(|error| {
+            let errors = vec![GraphError::Type { node: "fuse".to_string(), error }];
+            CompileError::Graph { phase: kind, errors }
+        })?;
         graph.check().map_err(|errors| CompileError::Graph { phase: kind, errors })?;
         let decisions =
             self.timed("precision", |c| passes::precision(&graph, c.options.policy, &c.overrides, c.options.proofs));

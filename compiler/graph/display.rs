@@ -77,7 +77,7 @@ fn describe(op: &Op, inputs: &[String]) -> String {
         Op::Carry => format!("carry({list})"),
         Op::RmsNorm { gamma: Some(gamma), eps } => format!("rms_norm({list}) {gamma} eps={eps}"),
         Op::RmsNorm { gamma: None, eps } => format!("rms_norm({list}) eps={eps}"),
-        Op::Quantize => format!("quantize({list})"),
+        Op::Quantize { floor } => format!("quantize({list}) floor={floor}"),
         Op::Dequantize { scale, power } => format!("dequantize({list}) *{scale} power={power}"),
         Op::Linear(it) => linear(it, &list),
         Op::SplitHeads { heads, kv_heads, .. } => format!("split_heads({list}) {heads}/{kv_heads}"),

@@ -97,7 +97,7 @@ impl Op {
                 }
                 Ok(inputs.to_vec())
             }
-            Op::Quantize => {
+            Op::Quantize { .. } => {
                 let (rows, _) = features(inputs, 0)?;
                 Ok(vec![inputs[0], ValueType { rows, shape: Shape::Features(1) }])
             }

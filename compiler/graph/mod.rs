@@ -13,6 +13,7 @@
 
 mod check;
 mod display;
+pub mod eval;
 mod infer;
 mod op;
 mod rope;

@@ -223,8 +223,12 @@ pub enum Op {
         /// Added to the mean square.
         eps: Scalar,
     },
-    /// `features[K] -> features[K] integers, features[1]`: 8-bit integers by row and the row's `m = max(max|x|, 1e-5)`.
-    Quantize,
+    /// `features[K] -> features[K] integers, features[1]`: `round(x * 127/m)` and the row's `m = max(max|x|, floor)`. No integer
+    /// exceeds 127 in magnitude.
+    Quantize {
+        /// 1e-5 as models are trained; folding a scale out of `x` divides it.
+        floor: Scalar,
+    },
     /// `features[N], features[1] -> features[N]`: `scale * y * (m/127)^power`.
     Dequantize {
         /// A constant that rides along free of charge.

@@ -44,7 +44,8 @@ mod tests {
 
     #[test]
     fn llama3_keeps_short_wavelengths_and_divides_long_ones() {
-        let scaling = RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 64 };
+        let scaling =
+            RopeScaling::Llama3 { factor: 8.0, low_freq_factor: 1.0, high_freq_factor: 4.0, original_context: 64 };
         let (f, _) = rope(scaling).frequencies(128);
         assert_eq!(f[0], 1.0);
         assert_eq!(f[1], 0.01 / 8.0);
@@ -52,7 +53,12 @@ mod tests {
 
     #[test]
     fn longrope_chooses_by_context() {
-        let scaling = RopeScaling::LongRope { short: vec![1.0, 1.0], long: vec![2.0, 4.0], original_context: 16, attention_factor: 1.5 };
+        let scaling = RopeScaling::LongRope {
+            short: vec![1.0, 1.0],
+            long: vec![2.0, 4.0],
+            original_context: 16,
+            attention_factor: 1.5,
+        };
         assert_eq!(rope(scaling.clone()).frequencies(16).0, vec![1.0, 0.01]);
         assert_eq!(rope(scaling).frequencies(17), (vec![0.5, 0.0025], 1.5));
     }

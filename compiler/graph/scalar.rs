@@ -19,7 +19,8 @@ pub struct Scalar {
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Factor {
     /// Name of the ternary *weight* tensor (not of its scale tensor), `{layer}` standing for the layer index. The factor is the
-    /// number that multiplies `x @ ternary^T` to give the layer's output, whatever the checkpoint's convention of storing it.
+    /// number that multiplies `x @ ternary^T` to give the layer's output, whatever the checkpoint's convention of storing it. It is
+    /// above zero: loaders refuse a checkpoint where it is not, and folding relies on it.
     pub weight: String,
     /// The power, never zero.
     pub power: i32,

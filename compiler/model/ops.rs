@@ -366,7 +366,7 @@ fn weight<'a>(
         return None;
     }
     if let Some((start, end)) = rows
-        && (end <= start || end - start != shape[0] || matches!(encoding, Encoding::Packed(_)))
+        && (end <= start || end - start != shape[0] || encoding.is_ternary())
     {
         let found = format!("rows {start}..{end} for a weight of {} rows", shape[0]);
         reader.error(
@@ -374,7 +374,7 @@ fn weight<'a>(
             raw.span(),
             "slice and shape differ",
             found,
-            "an unpacked tensor, as many rows as the shape says",
+            "a dense tensor, as many rows as the shape says",
         );
         return None;
     }

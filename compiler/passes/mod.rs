@@ -9,9 +9,14 @@
 //! | [`lifetime`] | deallocations; addresses and footprints by [`bitnetc_plan::walk`] | freed once, after the last use |
 //! | [`trace`] | what is captured, what the host may write | no host write inside the captured region |
 
+pub mod activations;
+pub mod fold_scales;
+pub mod fuse;
 mod lifetime;
 mod place;
 pub mod precision;
+#[cfg(test)]
+mod proofs;
 pub mod select;
 mod trace;
 
@@ -21,10 +26,19 @@ pub use precision::precision;
 pub use select::{SelectError, Setting, select};
 pub use trace::trace;
 
-use crate::graph::Graph;
+use crate::graph::{Graph, TypeError};
 use crate::policy::Policy;
 
-/// The passes that rewrite the graph.
-pub fn prepare(graph: &mut Graph, policy: Policy) {
-    let _ = (graph, policy);
+/// The passes that rewrite the graph: fuse, keep or drop activation quantisation as the policy says, fold scales. Answers the folds.
+///
+/// # Errors
+/// A [`TypeError`] would be a defect of a pass.
+pub fn prepare(graph: &mut Graph, policy: Policy) -> Result<Vec<fold_scales::Fold>, TypeError> {
+    fuse::fuse(graph)?;
+    if policy.int8_activations() {
+        activations::explicit(graph)?;
+    } else {
+        activations::drop_quantisation(graph);
+    }
+    Ok(fold_scales::fold_scales(graph))
 }
