@@ -285,7 +285,7 @@ impl Plan {
 
 impl Phase {
     /// The steps of prologue, one layer and epilogue.
-    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+    pub fn steps(&self) -> impl DoubleEndedIterator<Item = &Step> {
         self.prologue.iter().chain(&self.layer).chain(&self.epilogue)
     }
 }

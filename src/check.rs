@@ -1,0 +1,78 @@
+//! `bitnetc check`: whether a plan keeps every invariant.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use bitnetc_plan::{Defect, Place, Verified, verify};
+use miette::miette;
+use owo_colors::OwoColorize as _;
+
+use crate::render::units::{percent, thousands};
+use crate::{input, render};
+
+/// Verifies a plan: every call against TT-NN's rules, every address and size against the memory model.
+///
+/// Exits with 0 only when the plan has no defect.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  bitnetc check plan.ron
+  bitnetc check plan.plan && echo sound")]
+pub struct Args {
+    /// The plan, RON or binary
+    pub plan: PathBuf,
+}
+
+/// Reads and verifies the plan and prints the verdict.
+///
+/// # Errors
+/// When the plan cannot be read, and when it has a defect.
+pub fn run(args: Args) -> miette::Result<()> {
+    let plan = input::plan(&args.plan)?;
+    match verify(&plan) {
+        Ok(verified) => render::print(&sound(&verified)).map_err(input::cannot_print),
+        Err(defects) => {
+            render::print(&unsound(&defects)).map_err(input::cannot_print)?;
+            let help = "the plan was changed after it was compiled, or bitnetc has a defect: compile the model again";
+            let noun = if defects.len() == 1 { "defect" } else { "defects" };
+            Err(miette!(help = help, "{} has {} {noun}", args.plan.display(), defects.len()))
+        }
+    }
+}
+
+fn sound(verified: &Verified) -> String {
+    let plan = verified.plan();
+    let mut text = String::new();
+    for (phase, walk) in plan.phases.iter().zip(verified.walks()) {
+        let highest = phase.steps().map(|s| s.l1.high_water()).max().unwrap_or(0);
+        let _ = writeln!(
+            text,
+            "{} {}: {} steps, at most {} bytes of L1 ({}) with circular buffers",
+            "ok".green(),
+            phase.kind,
+            walk.steps.len(),
+            thousands(highest),
+            percent(highest, plan.card.l1_bytes())
+        );
+    }
+    let full = percent(verified.dram().total(), plan.card.dram.bank_bytes);
+    let _ = writeln!(text, "{} DRAM: {full} of the fullest bank", "ok".green());
+    let _ = writeln!(text, "{} is sound on {}", plan.model.name.bold(), plan.card.name.bold());
+    text
+}
+
+/// Defects under the place they are at.
+fn unsound(defects: &[Defect]) -> String {
+    let mut text = String::new();
+    let mut last: Option<&Place> = None;
+    for defect in defects {
+        if last != Some(&defect.place) {
+            let _ = writeln!(text, "{}", defect.place.bold());
+            last = Some(&defect.place);
+        }
+        let _ = writeln!(text, "  {} [{:?}]", defect.what.red(), defect.invariant);
+        if !defect.hint.is_empty() {
+            let _ = writeln!(text, "    right would be: {}", defect.hint);
+        }
+    }
+    text
+}

@@ -1,0 +1,73 @@
+//! The L1 map of each step: circular buffers from the bottom, tensors from the top, what is free between.
+
+use std::fmt::Write as _;
+
+use bitnetc_plan::walk::{Section, StepMemory, Walk};
+use bitnetc_plan::{Card, Phase, Step};
+
+use super::{View, steps};
+use crate::render::units::thousands;
+use crate::render::{Align, Column, Table};
+
+/// Cells of a map.
+const CELLS: u64 = 32;
+
+pub fn text(view: &View, phase: &Phase, walk: &Walk, width: Option<usize>) -> String {
+    let card = &view.plan.card;
+    let mut text = steps::heading(view, phase, Some(walk));
+    let _ = writeln!(
+        text,
+        "L1 of every core from {} to {}: C circular buffers, T tensors, . free\n",
+        thousands(card.l1.base),
+        thousands(card.l1.end)
+    );
+    let mut table = Table::new(vec![
+        Column::new("step", Align::Left),
+        Column::new("map", Align::Left).expendable(1),
+        Column::new("CB bytes", Align::Right),
+        Column::new("free", Align::Right),
+        Column::new("tensors", Align::Right),
+        Column::new("name @ address, lowest first", Align::Left).wrapped(20).expendable(2),
+    ]);
+    let steps = phase.steps().zip(&walk.steps).filter(|(_, memory)| runs(memory));
+    for (step, memory) in steps.filter(|(_, m)| view.layer.is_none() || m.section == Section::Layer) {
+        table.row(row(card, step, memory));
+    }
+    text.push_str(&table.render(width));
+    text
+}
+
+/// Deallocations and views launch nothing, so nothing can clash while they run.
+fn runs(memory: &StepMemory) -> bool {
+    memory.outcome.as_ref().is_some_and(|o| o.programs > 0)
+}
+
+fn row(card: &Card, step: &Step, memory: &StepMemory) -> Vec<String> {
+    let used = memory.footprint;
+    let live = memory.live.iter().map(|r| format!("{} @ {}", r.name, r.address));
+    vec![
+        step.name.clone(),
+        map(card, memory),
+        thousands(used.circular_buffers),
+        thousands(card.l1_bytes().saturating_sub(used.high_water())),
+        thousands(used.tensors),
+        live.collect::<Vec<_>>().join(", "),
+    ]
+}
+
+fn map(card: &Card, memory: &StepMemory) -> String {
+    let buffers_end = card.l1.base + memory.footprint.circular_buffers;
+    let cell = |i: u64| {
+        // What the middle of the cell holds; the ends of a range are as sharp as a cell is.
+        let at = card.l1.base + (2 * i + 1) * card.l1_bytes() / (2 * CELLS);
+        let tensor = memory.live.iter().any(|r| (r.address..r.address + r.bytes).contains(&at));
+        if tensor {
+            'T'
+        } else if at < buffers_end {
+            'C'
+        } else {
+            '.'
+        }
+    };
+    (0..CELLS).map(cell).collect()
+}

@@ -1,0 +1,115 @@
+//! `bitnetc inspect`: what a plan does, step by step.
+
+mod json;
+mod memory;
+mod select;
+mod steps;
+mod summary;
+
+use std::path::PathBuf;
+
+use bitnetc_plan::walk::Walk;
+use bitnetc_plan::{Phase, Plan, Verified, verify};
+use miette::IntoDiagnostic as _;
+
+use crate::{input, render};
+pub use select::Selection;
+
+/// Prints a plan: its phases, and the steps of one of them.
+///
+/// Times are predictions of the cost model, never measurements.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  bitnetc inspect plan.ron                            all phases in short
+  bitnetc inspect plan.ron --phase decode             every step of decode, one layer for all
+  bitnetc inspect plan.ron --phase decode --layer 3   the steps of layer 3, with its own weights
+  bitnetc inspect plan.ron --phase prefill-128 --memory   where everything is in L1
+  bitnetc inspect plan.ron --json | jq '.phases[0].predicted_us'")]
+pub struct Args {
+    /// The plan, RON or binary
+    pub plan: PathBuf,
+    /// The phase whose steps are printed: `decode`, `prefill` (every bucket) or `prefill-TOKENS`
+    #[arg(long, value_name = "PHASE")]
+    pub phase: Option<Selection>,
+    /// Only the steps of this layer, from 0 (of decode, unless --phase says otherwise)
+    #[arg(long, value_name = "N")]
+    pub layer: Option<u32>,
+    /// What is where in L1 while each step runs, instead of what the step does
+    #[arg(long)]
+    pub memory: bool,
+    /// JSON for tools: everything the tables hold
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Reads and prints the plan.
+///
+/// # Errors
+/// What cannot be read, and a phase or layer the plan has not.
+pub fn run(args: Args) -> miette::Result<()> {
+    let plan = input::plan(&args.plan)?;
+    let verified = verify(&plan);
+    if let Err(defects) = &verified {
+        let hint = format!("`bitnetc check {}` lists them", args.plan.display());
+        if args.memory {
+            miette::bail!(help = hint, "the plan has {} defects, so where its tensors lie is not known", defects.len());
+        }
+        anstream::eprintln!("warning: the plan has {} defects; {hint}", defects.len());
+    }
+    let view = View::new(&plan, verified.as_ref().ok(), &args)?;
+    let text = if args.json { json::document(&view).into_diagnostic()? } else { tables(&view, render::width()) };
+    render::print(&text).map_err(input::cannot_print)
+}
+
+/// What of a plan is looked at.
+struct View<'a> {
+    plan: &'a Plan,
+    verified: Option<&'a Verified<'a>>,
+    /// The phases whose steps are printed.
+    phases: Vec<usize>,
+    layer: Option<u32>,
+    memory: bool,
+}
+
+impl<'a> View<'a> {
+    fn new(plan: &'a Plan, verified: Option<&'a Verified<'a>>, args: &Args) -> miette::Result<Self> {
+        let phases = match (args.phase, args.layer.is_some() || args.memory) {
+            (Some(selection), _) => selection.phases(plan)?,
+            // Without a phase, details are those of the first: decode, if the plan has it.
+            (None, true) => (0..plan.phases.len().min(1)).collect(),
+            (None, false) => Vec::new(),
+        };
+        if let Some(layer) = args.layer.filter(|&n| n >= plan.model.layers) {
+            let hint = format!("layers are numbered from 0 to {}", plan.model.layers.saturating_sub(1));
+            miette::bail!(help = hint, "the plan has no layer {layer}");
+        }
+        Ok(View { plan, verified, phases, layer: args.layer, memory: args.memory })
+    }
+
+    fn walk(&self, phase: usize) -> Option<&'a Walk> {
+        self.verified?.walks().get(phase)
+    }
+
+    /// The phases to print with their walks.
+    fn chosen(&self) -> impl Iterator<Item = (&'a Phase, Option<&'a Walk>)> {
+        self.phases.iter().filter_map(|&i| self.plan.phases.get(i).map(|phase| (phase, self.walk(i))))
+    }
+}
+
+fn tables(view: &View, width: Option<usize>) -> String {
+    let mut text = String::new();
+    // Details stand for themselves; the summary is printed when nothing else is asked for.
+    if view.phases.is_empty() {
+        text.push_str(&summary::text(view, width));
+    }
+    for (phase, walk) in view.chosen() {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&match walk {
+            Some(walk) if view.memory => memory::text(view, phase, walk, width),
+            walk => steps::text(view, phase, walk, width),
+        });
+    }
+    text
+}

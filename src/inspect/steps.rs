@@ -1,0 +1,155 @@
+//! The steps of a phase, one line each; deallocations stand at the step they follow.
+
+use std::fmt::Write as _;
+
+use bitnetc_plan::op::{Binary, BinaryKind};
+use bitnetc_plan::walk::Walk;
+use bitnetc_plan::{ComputeKernel, Op, Phase, Plan, Ref, Step};
+use owo_colors::OwoColorize as _;
+
+use super::View;
+use super::summary::Counts;
+use crate::render::units::{bytes, thousands, time};
+use crate::render::{Align, Column, Table};
+
+pub fn text(view: &View, phase: &Phase, walk: Option<&Walk>, width: Option<usize>) -> String {
+    let plan = view.plan;
+    let mut text = heading(view, phase, walk);
+    let sections: Vec<(String, &[Step], u64)> = match view.layer {
+        Some(layer) => vec![(format!("layer {layer}"), &phase.layer, 1)],
+        None => vec![
+            ("prologue".into(), &phase.prologue, 1),
+            (format!("layer, {} times", plan.model.layers), &phase.layer, u64::from(plan.model.layers)),
+            ("epilogue".into(), &phase.epilogue, 1),
+        ],
+    };
+    for (title, steps, times) in sections.into_iter().filter(|(_, steps, _)| !steps.is_empty()) {
+        let us: f64 = steps.iter().map(|s| s.cost.us).sum();
+        let dram: u64 = steps.iter().map(|s| s.cost.dram_bytes).fold(0, u64::saturating_add);
+        let whole = if times > 1 { format!(", {} in all", time(us * times as f64)) } else { String::new() };
+        let _ = writeln!(text, "\n{}: predicted {}{whole}, {} of DRAM", title.bold(), time(us), bytes(dram));
+        text.push_str(&table(plan, steps).render(width));
+    }
+    let results = &phase.results;
+    if view.layer.is_none() && !results.is_empty() {
+        let _ = writeln!(text, "\nresults: {}", results.join(", "));
+    }
+    if let (None, Some(trace)) = (view.layer, &phase.trace) {
+        let _ = writeln!(
+            text,
+            "trace: {} warm-up, the host may write {}; the card carries {}",
+            trace.warm_up,
+            trace.inputs.join(", "),
+            trace.feedback.join(", ")
+        );
+    }
+    text
+}
+
+/// Phase and where in it a single layer lies.
+pub fn heading(view: &View, phase: &Phase, walk: Option<&Walk>) -> String {
+    let counts = Counts::new(view.plan, phase, walk);
+    let programs = counts.layer_programs.map_or_else(String::new, |n| format!(" in {n} device programs"));
+    let mut text = format!(
+        "{} of {} on {}: {} calls a layer{programs}, predicted {}\n",
+        phase.kind.bold(),
+        view.plan.model.name,
+        view.plan.card.name,
+        counts.layer_calls,
+        time(phase.cost.device_us)
+    );
+    if let Some(layer) = view.layer {
+        let us = |steps: &[Step]| steps.iter().map(|s| s.cost.us).sum::<f64>();
+        let start = us(&phase.prologue) + f64::from(layer) * us(&phase.layer);
+        let _ = writeln!(text, "layer {layer} of {} starts at {} (predicted)", view.plan.model.layers, time(start));
+    }
+    text
+}
+
+fn table(plan: &Plan, steps: &[Step]) -> Table {
+    let mut table = Table::new(vec![
+        Column::new("step", Align::Left),
+        Column::new("ttnn call", Align::Left).wrapped(12).expendable(3),
+        Column::new("output", Align::Left).wrapped(18),
+        Column::new("math", Align::Left).wrapped(6).expendable(2),
+        Column::new("CB bytes", Align::Right).expendable(4),
+        Column::new("high-water", Align::Right),
+        Column::new("us", Align::Right),
+        Column::new("bound", Align::Left).expendable(1),
+        Column::new("frees", Align::Left).wrapped(8).expendable(6),
+        Column::new("note", Align::Left).wrapped(16).expendable(5),
+    ]);
+    let mut steps = steps.iter().peekable();
+    while let Some(step) = steps.next() {
+        let mut freed: Vec<&str> = freed(step).into_iter().collect();
+        // A first step that frees stands for itself.
+        let name = if freed.is_empty() { step.name.as_str() } else { "" };
+        while let Some(next) = steps.next_if(|next| matches!(next.op, Op::Deallocate(_))) {
+            freed.extend(self::freed(next));
+        }
+        let number = |n: u64| if n == 0 { String::new() } else { thousands(n) };
+        let runs = !matches!(step.op, Op::Deallocate(_) | Op::View(_));
+        table.row(vec![
+            name.to_owned(),
+            call(&step.op).to_owned(),
+            outputs(step),
+            math(plan, &step.op),
+            number(step.l1.circular_buffers),
+            number(step.l1.high_water()),
+            if runs { format!("{:.1}", step.cost.us) } else { String::new() },
+            if runs { format!("{:?}", step.cost.bound).to_lowercase() } else { String::new() },
+            freed.join(", "),
+            step.note.clone(),
+        ]);
+    }
+    table
+}
+
+fn freed(step: &Step) -> Option<&str> {
+    match &step.op {
+        Op::Deallocate(args) => Some(args.input.name()),
+        _ => None,
+    }
+}
+
+/// The call without its module.
+pub fn call(op: &Op) -> &'static str {
+    match op {
+        Op::Binary(Binary { kind: BinaryKind::Add, .. }) => "add",
+        Op::Binary(Binary { kind: BinaryKind::Mul, .. }) => "mul",
+        Op::Deallocate(_) => "",
+        other => other.call().rsplit('.').next().unwrap_or_default(),
+    }
+}
+
+fn outputs(step: &Step) -> String {
+    let made = step.outputs.iter().map(|v| format!("{} {}", v.name, v.spec));
+    let written = step.op.written().into_iter().map(|r| format!("{r} in place"));
+    made.chain(written).collect::<Vec<_>>().join("\n")
+}
+
+/// Fidelity, accumulation, and the weight's data type.
+fn math(plan: &Plan, op: &Op) -> String {
+    let Some(ComputeKernel { fidelity, fp32_dest_acc, .. }) = compute(op) else { return String::new() };
+    let accumulation = if fp32_dest_acc { " fp32" } else { "" };
+    let weight = match op {
+        Op::Matmul(args) => match &args.b {
+            Ref::Weight(name) => plan.weight(name).map_or_else(String::new, |w| format!(" {}", w.spec.dtype)),
+            _ => String::new(),
+        },
+        _ => String::new(),
+    };
+    format!("{fidelity}{weight}{accumulation}")
+}
+
+fn compute(op: &Op) -> Option<ComputeKernel> {
+    match op {
+        Op::RmsNorm(a) => Some(a.compute),
+        Op::Matmul(a) => Some(a.compute),
+        Op::RotaryFused(a) => Some(a.compute),
+        Op::Rotary(a) => Some(a.compute),
+        Op::SdpaDecode(a) => Some(a.compute),
+        Op::Sdpa(a) => Some(a.compute),
+        _ => None,
+    }
+}

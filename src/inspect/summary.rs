@@ -1,0 +1,127 @@
+//! The plan in short: model, card, memory, and a line for each phase.
+
+use std::fmt::Write as _;
+
+use bitnetc_plan::walk::{Section, Walk};
+use bitnetc_plan::{Op, Phase, Plan};
+use owo_colors::OwoColorize as _;
+
+use super::View;
+use crate::render::units::{bytes, percent, thousands, time};
+use crate::render::{Align, Column, Table};
+
+/// Counts of one phase.
+pub struct Counts {
+    /// Calls of one layer, deallocations apart.
+    pub layer_calls: usize,
+    /// Device programs of one layer; `None` for a plan with defects.
+    pub layer_programs: Option<u64>,
+    /// Device programs of the whole phase.
+    pub programs: Option<u64>,
+    /// Most L1 bytes at once, circular buffers and tensors.
+    pub high_water: u64,
+    /// The step at which that is.
+    pub highest: String,
+}
+
+impl Counts {
+    pub fn new(plan: &Plan, phase: &Phase, walk: Option<&Walk>) -> Self {
+        let programs = |section: Section| {
+            let steps = walk?.steps.iter().filter(|s| s.section == section);
+            Some(steps.filter_map(|s| s.outcome.as_ref()).map(|o| u64::from(o.programs)).sum::<u64>())
+        };
+        let layer_programs = programs(Section::Layer);
+        let whole = || {
+            Some(
+                programs(Section::Prologue)?
+                    + layer_programs? * u64::from(plan.model.layers)
+                    + programs(Section::Epilogue)?,
+            )
+        };
+        // The first of equals.
+        let highest = phase.steps().rev().max_by_key(|s| s.l1.high_water());
+        Counts {
+            layer_calls: phase.layer.iter().filter(|s| !matches!(s.op, Op::Deallocate(_))).count(),
+            layer_programs,
+            programs: whole(),
+            high_water: highest.map_or(0, |s| s.l1.high_water()),
+            highest: highest.map_or_else(String::new, |s| s.name.clone()),
+        }
+    }
+}
+
+pub fn text(view: &View, width: Option<usize>) -> String {
+    let mut text = heading(view.plan);
+    let _ = writeln!(text, "{}", memory(view));
+    let mut table = Table::new(vec![
+        Column::new("phase", Align::Left),
+        Column::new("calls/layer", Align::Right),
+        Column::new("programs/layer", Align::Right).expendable(2),
+        Column::new("programs", Align::Right).expendable(4),
+        Column::new("predicted", Align::Right),
+        Column::new("host", Align::Right).expendable(5),
+        Column::new("DRAM traffic", Align::Right).expendable(3),
+        Column::new("L1 high-water", Align::Right),
+        Column::new("at", Align::Left).expendable(6),
+        Column::new("traced", Align::Left).expendable(7),
+    ]);
+    let number = |n: Option<u64>| n.map_or_else(|| "?".to_owned(), thousands);
+    for (i, phase) in view.plan.phases.iter().enumerate() {
+        let counts = Counts::new(view.plan, phase, view.walk(i));
+        let room = view.plan.card.l1.end.saturating_sub(view.plan.card.l1.base);
+        table.row(vec![
+            phase.kind.to_string(),
+            counts.layer_calls.to_string(),
+            number(counts.layer_programs),
+            number(counts.programs),
+            time(phase.cost.device_us),
+            time(phase.cost.host_us),
+            bytes(phase.cost.dram_bytes),
+            format!("{} ({})", thousands(counts.high_water), percent(counts.high_water, room)),
+            counts.highest,
+            if phase.trace.is_some() { "yes" } else { "no" }.to_owned(),
+        ]);
+    }
+    let _ = write!(text, "\n{}", table.render(width));
+    let _ = writeln!(text, "\nCalls without deallocations; times are predicted, not measured.");
+    text
+}
+
+/// Model, card and options: two lines.
+pub fn heading(plan: &Plan) -> String {
+    let (model, card, options) = (&plan.model, &plan.card, &plan.options);
+    let mut text = format!(
+        "{} on {}, {} layers, {} policy{}\n",
+        model.name.bold(),
+        card.name.bold(),
+        model.layers,
+        options.policy,
+        options.overrides.iter().map(|o| format!(", {o}")).collect::<String>()
+    );
+    let _ = writeln!(
+        text,
+        "batch {}, context {} in cache blocks of {}; {}x{} cores with {} of L1 each, {} DRAM banks of {}",
+        options.batch,
+        options.context,
+        options.block,
+        card.grid.0,
+        card.grid.1,
+        bytes(card.l1.end.saturating_sub(card.l1.base)),
+        card.dram.banks,
+        bytes(card.dram.bank_bytes)
+    );
+    text
+}
+
+fn memory(view: &View) -> String {
+    let Some(verified) = view.verified else { return "DRAM: unknown, the plan has defects".into() };
+    let (used, banks) = (verified.dram(), u64::from(view.plan.card.dram.banks));
+    let all = |bank: u64| bytes(bank.saturating_mul(banks));
+    format!(
+        "DRAM: {} for weights, {} for buffers, {} for values at most: {} of the card",
+        all(used.weights),
+        all(used.buffers),
+        all(used.values),
+        percent(used.total(), view.plan.card.dram.bank_bytes)
+    )
+}
