@@ -1,26 +1,42 @@
 //! Tensix numerics on the host.
 
+mod dense;
 mod device_pack;
+mod element;
+mod elementwise;
 mod error;
+mod exp;
 mod format;
 mod host_pack;
 mod lanes;
 mod matmul;
 mod mvmul;
+mod norm;
 mod operands;
+mod reduce;
+mod rotary;
 mod rounding;
 mod spill;
 mod ternary;
 mod tiled;
+mod typecast;
 mod unpack;
 
+pub use dense::DenseWeights;
+pub use device_pack::through_packer;
+pub use element::Element;
+pub use elementwise::{Binary, Broadcast, Chains, Unary, binary, unary};
 pub use error::NumericsError;
 pub use format::{EXPONENTS, Format, GROUP, TILE, TILE_ELEMS, element_index, face_row};
 pub use matmul::{MatmulConfig, matmul, matmul_into};
 pub use mvmul::{Arch, Fidelity, Src, mvmul};
+pub use norm::rms_norm;
 pub use operands::SrcB;
+pub use reduce::{abs_max_rows, argmax_rows, max_rows};
+pub use rotary::{Pairing, rotary};
 pub use rounding::*;
 pub use spill::Spill;
 pub use ternary::{MAX_K, TernaryScratch, TernaryWeights, int8_from_bf16, sums_to_bf16, sums_to_f32};
 pub use tiled::{Tiled, TiledView, tiled_bytes};
+pub use typecast::cast_through;
 pub use unpack::block_value;

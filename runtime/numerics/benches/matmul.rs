@@ -77,5 +77,24 @@ fn integer(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, emulated, integer);
+/// The LM head of BitNet 2B-4T, a quarter of its columns.
+fn dense(c: &mut Criterion) {
+    let mut g = c.benchmark_group("dense");
+    g.sample_size(10);
+    let (k, n) = (2560, 128_256 / 4);
+    for format in [Format::Bfp8, Format::Bf16] {
+        let tiles = Tiled::pack_with(format, k, n, |r, c| ternary(r, c) * 0.37 + 0.01);
+        let w = DenseWeights::from_tiled(tiles.view());
+        for m in [1, 8, 32] {
+            let x = bf16_rows(m, k);
+            let mut out = vec![0f32; m * n];
+            g.throughput(Throughput::Bytes(w.bytes() as u64));
+            g.bench_function(BenchmarkId::new(format!("{format:?}"), m), |b| {
+                b.iter(|| w.matmul(m, &x, &mut out).expect("legal"))
+            });
+        }
+    }
+}
+
+criterion_group!(benches, emulated, integer, dense);
 criterion_main!(benches);
