@@ -9,17 +9,27 @@
 use thiserror::Error;
 
 mod checks;
+mod convert;
 mod eltwise;
+mod embedding;
 mod matmul;
 mod matmul_dram_sharded;
+mod movement;
 mod norm;
+mod pieces;
 mod placement;
+mod reduce;
 
 pub use checks::{Checks, operands};
+pub use convert::{check_to_layout, check_typecast};
 pub use eltwise::{check_abs, check_binary};
+pub use embedding::{check_embedding, check_plus_one};
 pub use matmul::check_matmul;
+pub use movement::{check_to_memory_config, check_transpose, check_view};
 pub use norm::check_rms_norm;
+pub use pieces::{check_concat, check_slice};
 pub use placement::require_placement;
+pub use reduce::{check_argmax, check_row_max};
 
 use crate::{Card, Op, TensorSpec};
 
@@ -83,6 +93,17 @@ fn dispatch(op: &Op, operands: &[&TensorSpec], card: &Card) -> Answer {
         Op::RmsNorm(args) => check_rms_norm(args, operands, card),
         Op::Binary(args) => check_binary(args, operands, card),
         Op::Abs(args) => check_abs(args, operands, card),
+        Op::Embedding(args) => check_embedding(args, operands, card),
+        Op::ToMemoryConfig(args) => check_to_memory_config(args, operands, card),
+        Op::ToLayout(args) => check_to_layout(args, operands, card),
+        Op::Typecast(args) => check_typecast(args, operands, card),
+        Op::View(args) => check_view(args, operands, card),
+        Op::Transpose(args) => check_transpose(args, operands, card),
+        Op::Slice(args) => check_slice(args, operands, card),
+        Op::Concat(args) => check_concat(args, operands, card),
+        Op::RowMax(args) => check_row_max(args, operands, card),
+        Op::ArgMax(args) => check_argmax(args, operands, card),
+        Op::PlusOne(args) => check_plus_one(args, operands, card),
         Op::Deallocate(_) => Ok(Outcome::default()),
         other => Err(vec![Violation { what: format!("no rule for ttnn.{}", other.call()), hint: String::new() }]),
     }

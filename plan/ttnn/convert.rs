@@ -1,0 +1,80 @@
+//! Calls that change a tensor's layout or data type: `ttnn.to_layout`, `ttnn.typecast`.
+
+use super::{Answer, Checks, Outcome, operands, require_placement};
+use crate::op::{ToLayout, Typecast};
+use crate::{Card, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
+
+/// Tiles to rows: one row of tiles, width-sharded in L1 -> row-major, interleaved. bfp8 becomes bf16.
+///
+/// Stricter than TT-NN, which converts anything to anything: other placements go through kernels whose buffers depend on a search.
+///
+/// # Errors
+/// The above and what no tensor may break.
+pub fn check_to_layout(args: &ToLayout, given: &[&TensorSpec], card: &Card) -> Answer {
+    let [x] = operands(given)?;
+    let mut checks = Checks::new();
+    checks.require(
+        args.layout == Layout::RowMajor && x.layout == Layout::Tile,
+        format_args!("to_layout from {:?} to {:?}", x.layout, args.layout),
+        format_args!("a tiled tensor made row-major"),
+    );
+    checks.require(
+        !args.memory.is_sharded(),
+        format_args!("untilize into {}", args.memory),
+        format_args!("an interleaved result"),
+    );
+    checks.require(
+        matches!(x.dtype, DType::Bf16 | DType::Bfp8 | DType::F32),
+        format_args!("untilize of {}", x.dtype),
+        format_args!("bf16, bfp8 or f32"),
+    );
+    let MemoryConfig::Sharded { memory: Memory::L1, strategy: Strategy::Width, shard, .. } = &x.memory else {
+        checks.require(false, format_args!("untilize of {}", x.memory), format_args!("a width-sharded tensor in L1"));
+        return checks.finish(Outcome::default);
+    };
+    checks.require(
+        x.tile_rows() == 1,
+        format_args!("untilize of {} rows of tiles", x.tile_rows()),
+        format_args!("at most 32 rows"),
+    );
+    let dtype = if x.dtype == DType::Bfp8 { DType::Bf16 } else { x.dtype };
+    let tiles = u64::from(shard[1] / TILE);
+    let out = tiles * dtype.tile_bytes();
+    let even = x.columns().next_multiple_of(TILE) % shard[1].max(1) == 0;
+    let circular_buffers = match (x.rows() % TILE == 0, even) {
+        (true, true) => out,
+        (true, false) => out + tiles * x.dtype.tile_bytes(),
+        (false, _) => 2 * out,
+    };
+    let output = TensorSpec::row_major(x.shape.clone(), dtype, args.memory.clone());
+    require_placement(&output, card, &mut checks);
+    checks.finish(|| Outcome { outputs: vec![output], circular_buffers, temporaries: Vec::new(), programs: 1 })
+}
+
+/// Any tiled float tensor to any float type, sharded as it was or interleaved as it was.
+///
+/// # Errors
+/// The constraints of `typecast_device_op.cpp` that the call breaks; integer types (stricter than TT-NN).
+pub fn check_typecast(args: &Typecast, given: &[&TensorSpec], card: &Card) -> Answer {
+    let [x] = operands(given)?;
+    let mut checks = Checks::new();
+    let float = |d| matches!(d, DType::Bf16 | DType::Bfp8 | DType::Bfp4 | DType::F32);
+    checks.require(
+        x.layout == Layout::Tile && float(x.dtype) && float(args.dtype),
+        format_args!("typecast of {x} to {}", args.dtype),
+        format_args!("a tiled tensor and float types"),
+    );
+    let same = if x.memory.is_sharded() { x.memory == args.memory } else { !args.memory.is_sharded() };
+    checks.require(
+        same,
+        format_args!(
+            "Typecast operation requires Input and Output memory layout to match. Input layout: {}, Output layout: {}",
+            x.memory, args.memory
+        ),
+        format_args!("the input's sharding, or both interleaved"),
+    );
+    let output = TensorSpec::tile(x.shape.clone(), args.dtype, args.memory.clone());
+    require_placement(&output, card, &mut checks);
+    let circular_buffers = 2 * (x.dtype.tile_bytes() + args.dtype.tile_bytes());
+    checks.finish(|| Outcome { outputs: vec![output], circular_buffers, temporaries: Vec::new(), programs: 1 })
+}

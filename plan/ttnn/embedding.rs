@@ -1,0 +1,128 @@
+//! Calls on small persistent buffers: `ttnn.embedding`, `ttnn.plus_one`.
+
+use super::movement::alignment;
+use super::{Answer, Checks, Outcome, Temporary, operands, require_placement};
+use crate::op::{Embedding, PlusOne};
+use crate::{Card, DType, Layout, Memory, MemoryConfig, TILE, TensorSpec};
+
+/// Rows of a row-major bf16 table `[1,1,V,D]` at u32 indices `[..,N]` -> tiled `[1,N,D]`.
+///
+/// With N a multiple of 32 one program reads and tilizes, to any placement. Otherwise the rows go to an interleaved row-major tensor first,
+/// and the result is interleaved. Stricter than TT-NN: a tiled result; a row-major table (TT-NN untilizes a tiled one whole, every
+/// time); D a multiple of 32; more than 32 columns of tiles only for N up to 32 when N is no multiple of 32.
+///
+/// # Errors
+/// The constraints of `embedding_device_operation.cpp` that the call breaks, and the above.
+pub fn check_embedding(args: &Embedding, given: &[&TensorSpec], card: &Card) -> Answer {
+    let [indices, table] = operands(given)?;
+    let mut checks = Checks::new();
+    checks.require(
+        indices.dtype == DType::U32 && indices.layout == Layout::RowMajor && !indices.memory.is_sharded(),
+        format_args!("Input must be UINT32 or BFLOAT16: {indices}"),
+        format_args!("row-major u32 indices, interleaved"),
+    );
+    checks.require(
+        indices.matrix_rows() == 1,
+        format_args!("indices {:?}", indices.shape),
+        format_args!("[1, N] or [1, 1, N]"),
+    );
+    checks.require(
+        table.dtype == DType::Bf16,
+        format_args!("Weights tensor must have BFLOAT16 dtype: {table}"),
+        format_args!("a bf16 table"),
+    );
+    checks.require(
+        table.layout == Layout::RowMajor
+            && table.outer() == 1
+            && table.columns() % TILE == 0
+            && !table.memory.is_sharded(),
+        format_args!("table {table}"),
+        format_args!("a row-major interleaved table [1, 1, V, D], D a multiple of 32"),
+    );
+    checks.require(
+        args.layout == Layout::Tile,
+        format_args!("embedding into {:?} layout", args.layout),
+        format_args!("a tiled result"),
+    );
+    checks.settle()?;
+    let count = indices.columns();
+    let output = TensorSpec::tile([1, count, table.columns()], DType::Bf16, args.memory.clone());
+    require_placement(&output, card, &mut checks);
+    if count % TILE == 0 {
+        let circular_buffers = fused_bytes(&args.memory, table.columns() / TILE);
+        return checks.finish(|| Outcome {
+            outputs: vec![output],
+            circular_buffers,
+            temporaries: Vec::new(),
+            programs: 1,
+        });
+    }
+    checks.require(
+        !args.memory.is_sharded(),
+        format_args!("embedding of {count} rows into {}", args.memory),
+        format_args!("an interleaved result, or a multiple of 32 indices"),
+    );
+    checks.require(
+        table.columns() <= 32 * TILE || count <= TILE,
+        format_args!("embedding of {count} rows of {}", table.columns()),
+        format_args!("a multiple of 32 indices, or at most 32"),
+    );
+    let circular_buffers = rows_bytes(table.columns(), card).max(tilize_bytes(table.columns() / TILE, card));
+    let rows = TensorSpec::row_major([1, count, table.columns()], DType::Bf16, args.memory.clone());
+    let temporaries = match args.memory.memory() {
+        Memory::L1 => vec![Temporary { spec: rows, before_output: true }],
+        Memory::Dram => Vec::new(),
+    };
+    checks.finish(|| Outcome { outputs: vec![output], circular_buffers, temporaries, programs: 2 })
+}
+
+/// A row of tiles, twice when it has at most 64; again for the result unless it is packed into its shards; and 32 indices.
+fn fused_bytes(memory: &MemoryConfig, table_tiles: u32) -> u64 {
+    let (tiles, buffers) = match memory.shard() {
+        Some(shard) => (shard[1] / TILE, 1),
+        None => (table_tiles, 2),
+    };
+    let depth = if tiles <= 64 { 2 } else { 1 };
+    buffers * depth * u64::from(tiles) * DType::Bf16.tile_bytes() + 128
+}
+
+/// The program that gathers rows: one row and eight pages of indices.
+fn rows_bytes(columns: u32, card: &Card) -> u64 {
+    (u64::from(columns) * 2).next_multiple_of(card.dram.alignment) + 8 * card.dram.alignment
+}
+
+/// The program that tilizes them: whole rows of tiles up to 32 tiles, otherwise blocks spread over the cores.
+fn tilize_bytes(tiles: u32, card: &Card) -> u64 {
+    let tile = DType::Bf16.tile_bytes();
+    if tiles <= 32 {
+        return 2 * u64::from(tiles) * tile;
+    }
+    let block = u64::from(tiles / card.cores() + 1);
+    2 * block * tile + 64 * block + 2 * card.dram.alignment
+}
+
+/// One row of i32 or u32, row-major, interleaved; in place.
+///
+/// # Errors
+/// The constraints of `plusone_device_operation.cpp` that the call breaks; more than one row (stricter than TT-NN).
+pub fn check_plus_one(_args: &PlusOne, given: &[&TensorSpec], card: &Card) -> Answer {
+    let [x] = operands(given)?;
+    let mut checks = Checks::new();
+    checks.require(
+        matches!(x.dtype, DType::I32 | DType::U32),
+        format_args!("Only INT32 and UINT32 is supported for inputs! {}", x.dtype),
+        format_args!("an i32 or u32 buffer"),
+    );
+    checks.require(
+        x.layout == Layout::RowMajor,
+        format_args!("Only ROW_MAJOR layout is supported for inputs!"),
+        format_args!("a row-major buffer"),
+    );
+    checks.require(
+        x.matrix_rows() == 1 && !x.memory.is_sharded(),
+        format_args!("plus_one of {x}"),
+        format_args!("one row, interleaved"),
+    );
+    let circular_buffers = (u64::from(x.columns()) * 4).next_multiple_of(alignment(x.memory.memory(), card));
+    checks.finish(|| Outcome { outputs: Vec::new(), circular_buffers, temporaries: Vec::new(), programs: 1 })
+}
