@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bitnetc_plan::{
-    Defect, FORMAT_VERSION, ModelInfo, Options as PlanOptions, Phase as PlanPhase, PhaseCost, PhaseKind, Plan, Weight,
-    verify, walk,
+    Defect, FORMAT_VERSION, Invariant, Memory, ModelInfo, Options as PlanOptions, Phase as PlanPhase, PhaseCost,
+    PhaseKind, Plan, Weight, l1, verify, walk,
 };
 
-use crate::graph::{Graph, GraphError, NodeId, Op, Phase};
+use crate::graph::{Graph, GraphError, NodeId, Op, Phase, TypeError};
 use crate::model::{Model, PhaseError};
 use crate::passes::precision::Decision;
-use crate::passes::{self, PlaceError, Placed, SelectError, Setting};
+use crate::passes::{self, Fold, PlaceError, Placed, SelectError, Setting};
 use crate::policy::{Override, Policy, PolicyError};
 use crate::schedule::{Kind, Schedule};
 use crate::target::Target;
@@ -85,6 +85,8 @@ pub struct PhaseRecord {
     pub kind: PhaseKind,
     /// Precision asked, used and proved, by node name.
     pub precision: Vec<(String, Decision)>,
+    /// Weight scales that were moved, and where to.
+    pub folds: Vec<Fold>,
     /// Choices of placement.
     pub placed: Placed,
 }
@@ -116,23 +118,31 @@ pub enum CompileError {
         /// What is broken.
         errors: Vec<GraphError>,
     },
+    /// A pass met an operation that does not fit its inputs: a defect of bitnetc.
+    #[error("{phase}: {error}")]
+    Fuse {
+        /// The phase.
+        phase: PhaseKind,
+        /// What does not fit.
+        error: TypeError,
+    },
     /// TT-NN has no call for an operation.
-    #[error("{phase}: {source}")]
+    #[error("{phase}: {error}")]
     Select {
         /// The phase.
         phase: PhaseKind,
         /// Which and why.
-        source: SelectError,
+        error: SelectError,
     },
     /// No placement is legal or fits.
-    #[error("{phase} on {card}: {source}")]
+    #[error("{phase} on {card}: {error}")]
     Place {
         /// The phase.
         phase: PhaseKind,
         /// The card.
         card: String,
         /// Which call and why.
-        source: PlaceError,
+        error: PlaceError,
     },
     /// The plan does not verify: it does not fit the card's memory, or bitnetc has a defect.
     #[error("the plan does not hold: {}", list(.0))]
@@ -253,22 +263,18 @@ impl<'a> Compiler<'a> {
             PhaseKind::Prefill { tokens } => Phase::Prefill { seq: tokens as usize },
         };
         let mut graph = self.timed("graph", |c| c.model.to_graph(phase, c.options.context as usize))?;
-        self.timed("fuse", |c| passes::prepare(&mut graph, c.options.policy)).map_err(|error| {
-            let errors = vec![GraphError::Type { node: "fuse".to_string(), error }];
-            CompileError::Graph { phase: kind, errors }
-        })?;
+        let folds = self
+            .timed("fuse", |c| passes::prepare(&mut graph, c.options.policy))
+            .map_err(|error| CompileError::Fuse { phase: kind, error })?;
         graph.check().map_err(|errors| CompileError::Graph { phase: kind, errors })?;
         let decisions =
             self.timed("precision", |c| passes::precision(&graph, c.options.policy, &c.overrides, c.options.proofs));
         let schedule = self
             .timed("select", |c| c.select(&graph, &decisions))
-            .map_err(|source| CompileError::Select { phase: kind, source })?;
-        let mut placed = self.timed("place", |c| c.place(&schedule, phase, kind))?;
-        let results: Vec<String> = schedule.results.iter().map(|id| schedule.values[*id].name.clone()).collect();
-        self.timed("lifetime", |_| passes::lifetime(&mut placed, &results));
-        self.add_phase(kind, schedule, &placed, results);
+            .map_err(|error| CompileError::Select { phase: kind, error })?;
+        let placed = self.place_until_it_fits(schedule, phase, kind)?;
         let precision = named(&graph, &decisions);
-        self.record.push(PhaseRecord { kind, precision, placed });
+        self.record.push(PhaseRecord { kind, precision, folds, placed });
         Ok(())
     }
 
@@ -290,51 +296,83 @@ impl<'a> Compiler<'a> {
         attention.and_then(|n| decisions.get(&n)).map_or(self.options.policy.cache(), |d| d.used.weight)
     }
 
-    /// Places a schedule; what fragmentation wastes is found by the walk and then reserved, so a second search avoids it.
-    fn place(&mut self, schedule: &Schedule, phase: Phase, kind: PhaseKind) -> Result<Placed, CompileError> {
-        let cx = Context {
-            target: self.target,
-            schedule,
-            phase,
-            position: self.options.position.min(self.options.context - 1),
-        };
-        let persistent = |w: &Weight| w.spec.memory.memory() == bitnetc_plan::Memory::L1;
-        let constants = self
-            .plan
-            .weights
-            .iter()
-            .filter(|w| !schedule.weights.iter().any(|s| s.name == w.name))
-            .chain(&schedule.weights);
-        let reserved: u64 = constants
-            .filter(|w| persistent(w))
-            .map(|w| bitnetc_plan::l1::buffer_bytes(&w.spec, &self.target.card))
-            .sum();
-        let placed = passes::place(&cx, self.plan.model.layers, reserved).map_err(|source| CompileError::Place {
-            phase: kind,
-            card: self.target.card.name.clone(),
-            source,
-        })?;
-        if self.lm_head_chunks.is_none() {
-            self.lm_head_chunks = chunks_of(&placed);
+    /// Places a schedule and adds the phase to the plan.
+    ///
+    /// The search sums live tensors and does not see fragmentation; the walk over the allocator model does. What a step overflows by
+    /// is then reserved, and the search does without it.
+    fn place_until_it_fits(
+        &mut self,
+        schedule: Schedule,
+        phase: Phase,
+        kind: PhaseKind,
+    ) -> Result<Placed, CompileError> {
+        let results: Vec<String> = schedule.results.iter().map(|id| schedule.values[*id].name.clone()).collect();
+        self.add_constants(&schedule);
+        let mut reserved = self.persistent_bytes();
+        loop {
+            let mut placed = self.timed("place", |c| c.place(&schedule, phase, kind, reserved))?;
+            self.timed("lifetime", |_| passes::lifetime(&mut placed, &results));
+            let chunks = chunks_of(&placed);
+            let mut weights = self.plan.weights.clone();
+            weights.extend(placed.weights.iter().filter(|w| self.plan.weight(&w.name).is_none()).cloned());
+            let phase = self.plan_phase(kind, &placed, results.clone());
+            let overflow = self.timed("lifetime", |c| c.overflow(&phase, &weights));
+            if overflow == 0 || reserved > self.target.card.l1_bytes() {
+                self.lm_head_chunks = self.lm_head_chunks.or(chunks);
+                self.plan.weights = weights;
+                self.plan.phases.push(phase);
+                return Ok(placed);
+            }
+            reserved += overflow;
         }
-        Ok(placed)
     }
 
-    fn add_phase(&mut self, kind: PhaseKind, schedule: Schedule, placed: &Placed, results: Vec<String>) {
-        for weight in schedule.weights.into_iter().chain(placed.weights.iter().cloned()) {
+    fn place(&self, schedule: &Schedule, phase: Phase, kind: PhaseKind, reserved: u64) -> Result<Placed, CompileError> {
+        let position = self.options.position.min(self.options.context - 1);
+        let cx = Context { target: self.target, schedule, phase, position };
+        passes::place(&cx, self.plan.model.layers, reserved).map_err(|error| CompileError::Place {
+            phase: kind,
+            card: self.target.card.name.clone(),
+            error,
+        })
+    }
+
+    /// The weights and buffers of a schedule that the plan does not have yet.
+    fn add_constants(&mut self, schedule: &Schedule) {
+        for weight in &schedule.weights {
             if self.plan.weight(&weight.name).is_none() {
-                self.plan.weights.push(weight);
+                self.plan.weights.push(weight.clone());
             }
         }
-        for buffer in schedule.buffers {
+        for buffer in &schedule.buffers {
             if self.plan.buffer(&buffer.name).is_none() {
-                self.plan.buffers.push(buffer);
+                self.plan.buffers.push(buffer.clone());
             }
         }
+    }
+
+    /// L1 bytes per core of the constants that stay there.
+    fn persistent_bytes(&self) -> u64 {
+        let in_l1 = self.plan.weights.iter().filter(|w| w.spec.memory.memory() == Memory::L1);
+        in_l1.map(|w| l1::buffer_bytes(&w.spec, &self.target.card)).sum()
+    }
+
+    /// Bytes by which the worst step of a phase overflows L1, once fragmentation is seen.
+    fn overflow(&self, phase: &PlanPhase, weights: &[Weight]) -> u64 {
+        let context = walk::Context { card: &self.plan.card, weights, buffers: &self.plan.buffers };
+        let walk = walk::walk(context, phase);
+        let capacity = self.target.card.l1_bytes();
+        let worst = walk.steps.iter().map(|s| s.footprint.high_water()).max().unwrap_or(0).saturating_sub(capacity);
+        let refused = walk.defects.iter().any(|d| d.invariant == Invariant::L1Capacity);
+        // A tensor without an address has no size in the footprint: give way by a little and look again.
+        if refused { worst.max(capacity / 64) } else { 0 }
+    }
+
+    fn plan_phase(&self, kind: PhaseKind, placed: &Placed, results: Vec<String>) -> PlanPhase {
         let layers = u64::from(self.plan.model.layers);
         let bytes = |steps: &[bitnetc_plan::Step]| steps.iter().map(|s| s.cost.dram_bytes).sum::<u64>();
         let decode = matches!(kind, PhaseKind::Decode { .. });
-        self.plan.phases.push(PlanPhase {
+        PlanPhase {
             kind,
             prologue: placed.prologue.clone(),
             layer: placed.layer.clone(),
@@ -346,7 +384,7 @@ impl<'a> Compiler<'a> {
                 host_us: if decode { self.target.cost.host_us } else { 0.0 },
                 dram_bytes: bytes(&placed.prologue) + layers * bytes(&placed.layer) + bytes(&placed.epilogue),
             },
-        });
+        }
     }
 
     fn finish(mut self) -> Result<Compiled, CompileError> {

@@ -7,7 +7,8 @@
 use crate::graph::{ActivationQuant, Graph, NodeId, Op, Role, Scalar, TypeError, Use, Value};
 
 fn quantised(graph: &Graph) -> Vec<NodeId> {
-    let int8 = |n: &NodeId| matches!(&graph.node(*n).op, Op::Linear(l) if l.activations == ActivationQuant::Int8PerToken);
+    let int8 =
+        |n: &NodeId| matches!(&graph.node(*n).op, Op::Linear(l) if l.activations == ActivationQuant::Int8PerToken);
     graph.nodes().filter(int8).collect()
 }
 

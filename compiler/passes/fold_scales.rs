@@ -80,7 +80,14 @@ fn attempt(graph: &Graph, value: Value, scale: &Scalar) -> Option<Trial> {
     Some(trial)
 }
 
-fn commit(graph: &mut Graph, id: NodeId, parts: std::ops::Range<usize>, scale: Scalar, trial: Trial, folds: &mut Vec<Fold>) {
+fn commit(
+    graph: &mut Graph,
+    id: NodeId,
+    parts: std::ops::Range<usize>,
+    scale: Scalar,
+    trial: Trial,
+    folds: &mut Vec<Fold>,
+) {
     for (node, op) in trial.edits {
         graph.node_mut(node).op = op;
     }

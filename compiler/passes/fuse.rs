@@ -49,7 +49,8 @@ fn qkv(graph: &mut Graph, split: NodeId) -> Result<(), TypeError> {
     let mut parts = Vec::new();
     for (at, node) in sources.into_iter().enumerate() {
         let Some(one) = linear(graph, node) else { return Ok(()) };
-        let alike = one.activations == first.activations && one.unary.is_none() && one.is_ternary() == first.is_ternary();
+        let alike =
+            one.activations == first.activations && one.unary.is_none() && one.is_ternary() == first.is_ternary();
         let alone = graph.only_user(Value::from(node)) == Some(Use { node: split, input: at });
         if !alike || !alone || graph.inputs(node) != input || sources[..at].contains(&node) {
             return Ok(());

@@ -2,7 +2,7 @@
 //!
 //! | pass | decides | leaves true |
 //! |---|---|---|
-//! | [`prepare`]: activations, fuse, fold scales | one QKV projection, functions fused into operands, weight scales folded | the same function |
+//! | [`prepare`]: fuse, activations, fold scales | one QKV projection, functions fused into operands, weight scales folded | the same function |
 //! | [`precision`] | data type, fidelity, accumulation of each product | whatever is below what was asked is proved bit-identical |
 //! | [`select`] | the TT-NN calls of each operation | every call has a rule |
 //! | [`place`] | layout, memory config, shards, program config | every step is legal, the whole the cheapest |
@@ -20,6 +20,7 @@ mod proofs;
 pub mod select;
 mod trace;
 
+pub use fold_scales::Fold;
 pub use lifetime::lifetime;
 pub use place::{PlaceError, Placed, Record, place};
 pub use precision::precision;
@@ -29,11 +30,14 @@ pub use trace::trace;
 use crate::graph::{Graph, TypeError};
 use crate::policy::Policy;
 
-/// The passes that rewrite the graph: fuse, keep or drop activation quantisation as the policy says, fold scales. Answers the folds.
+/// The passes that rewrite the graph; answers which scales were folded where.
+///
+/// Fusing comes first because it looks for projections next to the head split; folding last because it follows scales through
+/// explicit quantisations.
 ///
 /// # Errors
-/// A [`TypeError`] would be a defect of a pass.
-pub fn prepare(graph: &mut Graph, policy: Policy) -> Result<Vec<fold_scales::Fold>, TypeError> {
+/// A [`TypeError`] is a defect of the graph before.
+pub fn prepare(graph: &mut Graph, policy: Policy) -> Result<Vec<Fold>, TypeError> {
     fuse::fuse(graph)?;
     if policy.int8_activations() {
         activations::explicit(graph)?;

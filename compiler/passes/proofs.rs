@@ -11,7 +11,8 @@ use proptest::prelude::*;
 
 /// Numbers from -1 to 1 made up from a name: the same name always gives the same numbers.
 fn noise(name: &str, count: usize) -> impl Iterator<Item = f32> {
-    let mut state = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let mut state =
+        name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     (0..count).map(move |_| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f32 / (1_u64 << 23) as f32 - 1.0
@@ -25,10 +26,12 @@ impl WeightSource for Sized<'_> {
     fn dense(&self, name: &str) -> Result<Vec<f32>, WeightError> {
         let find = |layer| {
             let all = self.0.statements.iter().flat_map(|s| s.op.weights());
-            all.filter(|w| crate::graph::resolve(&w.name, layer) == name).map(|w| {
-                let rows = w.rows.map_or(w.shape[0], |(_, end)| end);
-                rows * w.shape.get(1).copied().unwrap_or(1)
-            }).max()
+            all.filter(|w| crate::graph::resolve(&w.name, layer) == name)
+                .map(|w| {
+                    let rows = w.rows.map_or(w.shape[0], |(_, end)| end);
+                    rows * w.shape.get(1).copied().unwrap_or(1)
+                })
+                .max()
         };
         let size = (0..self.0.layers).find_map(find).ok_or_else(|| WeightError::Missing(name.into()))?;
         let norm = name.contains("norm") || name.contains("_ln");
@@ -55,7 +58,12 @@ struct Shape {
 }
 
 fn shapes() -> impl Strategy<Value = Shape> {
-    let architecture = prop_oneof![Just("BitNetForCausalLM"), Just("BitnetForCausalLM"), Just("LlamaForCausalLM"), Just("Phi3ForCausalLM")];
+    let architecture = prop_oneof![
+        Just("BitNetForCausalLM"),
+        Just("BitnetForCausalLM"),
+        Just("LlamaForCausalLM"),
+        Just("Phi3ForCausalLM")
+    ];
     let heads = (1..4_usize, 1..4_usize).prop_map(|(kv, group)| (kv * group, kv));
     (architecture, any::<bool>(), any::<bool>(), heads, 1..4_usize, 1..3_usize, 1..3_usize, 1..4_usize).prop_map(
         |(architecture, ternary, relu2, heads, dim, hidden, ffn, layers)| Shape {
@@ -77,7 +85,13 @@ fn model(shape: &Shape) -> Model {
         r#"{{"architectures": ["{}"], {quantizer} "vocab_size": 40, "hidden_size": {}, "intermediate_size": {}, "num_hidden_layers": {},
         "num_attention_heads": {}, "num_key_value_heads": {}, "head_dim": {}, "hidden_act": "{}", "max_position_embeddings": 32,
         "rms_norm_eps": 1e-5, "rope_theta": 10000.0}}"#,
-        shape.architecture, shape.hidden, shape.ffn, shape.layers, shape.heads.0, shape.heads.1, shape.head_dim,
+        shape.architecture,
+        shape.hidden,
+        shape.ffn,
+        shape.layers,
+        shape.heads.0,
+        shape.heads.1,
+        shape.head_dim,
         if shape.relu2 { "relu2" } else { "silu" }
     );
     import(&Config::parse(&config).unwrap(), "random", "made up", None).unwrap().model

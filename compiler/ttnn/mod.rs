@@ -14,7 +14,7 @@ pub mod norm;
 pub mod placements;
 
 use bitnetc_plan::ttnn::{Violation, check};
-use bitnetc_plan::{Cost, MemoryConfig, Op, Ref, TensorSpec, Weight, l1};
+use bitnetc_plan::{Cost, Memory, MemoryConfig, Op, Ref, TensorSpec, Weight, l1};
 
 use crate::graph::Phase;
 use crate::schedule::{Call, Kind, Operand, Schedule, ValueId};
@@ -38,6 +38,11 @@ impl Context<'_> {
     /// Whether the phase is decode.
     pub fn decode(&self) -> bool {
         matches!(self.phase, Phase::Decode { .. })
+    }
+
+    /// L1 bytes per core of a tensor; 0 in DRAM.
+    pub fn l1_bytes(&self, spec: &TensorSpec) -> u64 {
+        if spec.memory.memory() == Memory::L1 { l1::buffer_bytes(spec, &self.target.card) } else { 0 }
     }
 
     /// The spec of a value in a placement.
@@ -238,7 +243,7 @@ impl<'a> Drafting<'a> {
             return Err(vec![Violation { what, hint: String::new() }]);
         }
         let cost = cost::cost(&op, &specs, &outcome, self.cx);
-        let temporaries: u64 = outcome.temporaries.iter().map(|t| self.bytes(&t.spec)).sum();
+        let temporaries: u64 = outcome.temporaries.iter().map(|t| self.cx.l1_bytes(&t.spec)).sum();
         self.workspace.push(outcome.circular_buffers + temporaries);
         let outputs: Vec<_> = outputs.into_iter().zip(outcome.outputs).collect();
         for (name, spec) in &outputs {
@@ -246,10 +251,6 @@ impl<'a> Drafting<'a> {
         }
         self.drafts.push(Draft { name, op, outputs, circular_buffers: outcome.circular_buffers, cost });
         Ok(())
-    }
-
-    fn bytes(&self, spec: &TensorSpec) -> u64 {
-        l1::buffer_bytes(spec, &self.cx.target.card)
     }
 
     /// L1 bytes at the worst draft: its workspace, its results, and earlier results still needed.
@@ -263,7 +264,8 @@ impl<'a> Drafting<'a> {
             .map(|at| {
                 let earlier =
                     self.drafts[..at].iter().flat_map(|d| &d.outputs).filter(|(name, _)| needed_from(name, at));
-                let tensors: u64 = earlier.chain(&self.drafts[at].outputs).map(|(_, spec)| self.bytes(spec)).sum();
+                let tensors: u64 =
+                    earlier.chain(&self.drafts[at].outputs).map(|(_, spec)| self.cx.l1_bytes(spec)).sum();
                 self.workspace[at] + tensors
             })
             .max()

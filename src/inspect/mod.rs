@@ -61,6 +61,18 @@ pub fn run(args: Args) -> miette::Result<()> {
     render::print(&text).map_err(input::cannot_print)
 }
 
+/// A plan just compiled, as tables: its summary, then the steps of its first phase.
+pub fn overview(plan: &Plan) -> String {
+    let verified = verify(plan);
+    let view = View { plan, verified: verified.as_ref().ok(), phases: Vec::new(), layer: None, memory: false };
+    let mut text = summary::text(&view, render::width());
+    if let Some(phase) = plan.phases.first() {
+        text.push('\n');
+        text.push_str(&steps::text(&view, phase, view.walk(0), render::width()));
+    }
+    text
+}
+
 /// What of a plan is looked at.
 struct View<'a> {
     plan: &'a Plan,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bitnetc_plan::op::ToMemoryConfig;
 use bitnetc_plan::ttnn::check;
-use bitnetc_plan::{Cost, MemoryConfig, Op, Ref, l1};
+use bitnetc_plan::{Cost, MemoryConfig, Op, Ref};
 
 use crate::schedule::ValueId;
 use crate::ttnn::cost::{self, Price};
@@ -91,8 +91,7 @@ impl<'a> Placements<'a> {
             return *bytes;
         }
         let spec = self.cx.spec(located.0, self.get(located.1).clone());
-        let in_l1 = spec.memory.memory() == bitnetc_plan::Memory::L1;
-        let bytes = if in_l1 { l1::buffer_bytes(&spec, &self.cx.target.card) } else { 0 };
+        let bytes = self.cx.l1_bytes(&spec);
         self.bytes.insert(located, bytes);
         bytes
     }

@@ -1,0 +1,26 @@
+//! `bitnetc import`: a model file from a Hugging Face checkpoint directory.
+
+use std::path::PathBuf;
+
+use bitnetc_compiler::model::import;
+use miette::{IntoDiagnostic, WrapErr};
+
+/// Write a model file from a Hugging Face checkpoint directory.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  bitnetc import bitnet-b1.58-2B-4T -o model.ron")]
+pub struct Args {
+    /// Directory with config.json; its safetensors files, if there, tell how weights are stored.
+    directory: PathBuf,
+    /// Where the model file goes; stdout when absent.
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+}
+
+/// Imports and writes.
+pub fn run(args: Args) -> miette::Result<()> {
+    let imported = import::directory(&args.directory).into_diagnostic()?;
+    match args.output {
+        Some(path) => crate::output::write(&path, imported.ron.as_bytes()).into_diagnostic().wrap_err_with(|| format!("cannot write {}", path.display())),
+        None => crate::render::print(&imported.ron).map_err(crate::input::cannot_print),
+    }
+}

@@ -1,0 +1,109 @@
+//! `bitnetc plan`: compiles a model and writes or shows the plan.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use bitnetc_compiler::policy::{Override, Policy};
+use bitnetc_compiler::target::Target;
+use bitnetc_compiler::{Compiled, Options, compile};
+use bitnetc_plan::format;
+use miette::IntoDiagnostic;
+
+use crate::{input, inspect, render};
+
+/// Compile a model into a plan.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  bitnetc plan bitnet-2b-4t
+  bitnetc plan graphs/bitnet-b1.58-2b-4t.ron --target p150 --batch 32 -o plan.ron
+  bitnetc plan bitnet-2b-4t --policy exact --set lm_head=bfp8/HiFi2 -o exact.plan")]
+pub struct Args {
+    /// A shipped model's name, or a model's RON file.
+    model: String,
+    #[command(flatten)]
+    choices: Choices,
+    /// Where the plan goes: RON, or binary when the name ends in `.plan`. Without it the plan is only described.
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+    /// Print how long each pass took.
+    #[arg(long)]
+    timings: bool,
+}
+
+/// What can be chosen about a plan.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Choices {
+    /// n150, n300, p100, p150, or a target's RON file.
+    #[arg(long, default_value = "n150")]
+    pub target: String,
+    /// Users of the decode phase, 1 to 32.
+    #[arg(long, default_value_t = 1)]
+    pub batch: u32,
+    /// Tokens a user's KV cache holds [default: the model's, at most 4096].
+    #[arg(long)]
+    pub context: Option<u32>,
+    /// Prefill buckets in tokens, multiples of 32 [default: 128,512,2048, those that fit the context].
+    #[arg(long, value_delimiter = ',')]
+    pub prefill: Option<Vec<u32>>,
+    /// Tokens of a KV cache block: 32, 64 or 128 [default: 64].
+    #[arg(long)]
+    pub block: Option<u32>,
+    /// Precision: balanced, exact or fast.
+    #[arg(long, default_value_t = Policy::Balanced)]
+    pub policy: Policy,
+    /// Precision of one role: role=dtype/fidelity[/fp32], for one phase as decode:role=...; may be repeated.
+    #[arg(long = "set", value_name = "ROLE=DTYPE/FIDELITY")]
+    pub overrides: Vec<Override>,
+    /// Keep the precision asked for, even where less is proved bit-identical.
+    #[arg(long)]
+    pub no_proofs: bool,
+    /// Position at which attention is priced.
+    #[arg(long, default_value_t = 256)]
+    pub at_position: u32,
+}
+
+impl Choices {
+    /// Compiles the model of a name.
+    ///
+    /// # Errors
+    /// When model or target cannot be had, or there is no plan.
+    pub fn compile(&self, model: &str) -> miette::Result<Compiled> {
+        let model = input::model(model)?;
+        let target = Target::find(&self.target).into_diagnostic()?;
+        let mut options = Options::for_model(&model);
+        options.policy = self.policy;
+        options.overrides = self.overrides.clone();
+        options.batch = self.batch;
+        options.block = self.block.unwrap_or(options.block);
+        if let Some(context) = self.context {
+            options.context = context;
+            options.prefill = Options::default_prefill(context);
+        }
+        if let Some(prefill) = &self.prefill {
+            options.prefill = prefill.clone();
+        }
+        options.proofs = !self.no_proofs;
+        options.position = self.at_position;
+        compile(&model, &target, &options).into_diagnostic()
+    }
+}
+
+/// Compiles, then writes or describes.
+pub fn run(args: Args) -> miette::Result<()> {
+    let started = Instant::now();
+    let compiled = args.choices.compile(&args.model)?;
+    let spent = started.elapsed();
+    match &args.output {
+        Some(path) => {
+            format::write(path, &compiled.plan).into_diagnostic()?;
+            eprintln!("{}: planned in {:.1} ms", path.display(), spent.as_secs_f64() * 1000.0);
+        }
+        None => render::print(&inspect::overview(&compiled.plan)).map_err(input::cannot_print)?,
+    }
+    if args.timings {
+        for (pass, time) in &compiled.timings {
+            eprintln!("{pass:>10} {:8.2} ms", time.as_secs_f64() * 1000.0);
+        }
+    }
+    Ok(())
+}

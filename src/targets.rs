@@ -1,0 +1,35 @@
+//! `bitnetc targets`: the cards that ship with the compiler.
+
+use bitnetc_compiler::target::{NAMES, Target};
+use miette::IntoDiagnostic;
+
+use crate::render::{self, Align, Column, Table, units};
+
+/// List the cards that can be compiled for.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "A card of your own is a RON file of the same form: copy one of targets/*.ron and pass its path to --target.")]
+pub struct Args {}
+
+/// Prints a table of the shipped targets.
+pub fn run(_: Args) -> miette::Result<()> {
+    let mut table = Table::new(vec![
+        Column::new("target", Align::Left),
+        Column::new("arch", Align::Left),
+        Column::new("cores", Align::Right),
+        Column::new("L1 per core", Align::Right),
+        Column::new("DRAM banks", Align::Right),
+        Column::new("GB/s", Align::Right),
+    ]);
+    for name in NAMES {
+        let Target { card, cost } = Target::find(name).into_diagnostic()?;
+        table.row(vec![
+            card.name.clone(),
+            format!("{:?}", card.arch),
+            format!("{}x{}", card.grid.0, card.grid.1),
+            units::thousands(card.l1_bytes()),
+            card.dram.banks.to_string(),
+            format!("{}", cost.dram_gb_per_s),
+        ]);
+    }
+    render::print(&table.render(render::width())).map_err(crate::input::cannot_print)
+}
