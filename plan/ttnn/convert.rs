@@ -41,7 +41,7 @@ pub fn check_to_layout(args: &ToLayout, given: &[&TensorSpec], card: &Card) -> A
     let tiles = u64::from(shard[1] / TILE);
     let out = tiles * dtype.tile_bytes();
     let even = x.columns().next_multiple_of(TILE) % shard[1].max(1) == 0;
-    let circular_buffers = match (x.rows() % TILE == 0, even) {
+    let circular_buffers = match (x.rows() % TILE == 0 && x.columns() % TILE == 0, even) {
         (true, true) => out,
         (true, false) => out + tiles * x.dtype.tile_bytes(),
         (false, _) => 2 * out,
@@ -54,7 +54,7 @@ pub fn check_to_layout(args: &ToLayout, given: &[&TensorSpec], card: &Card) -> A
 /// Any tiled float tensor to any float type, sharded as it was or interleaved as it was.
 ///
 /// # Errors
-/// The constraints of `typecast_device_op.cpp` that the call breaks; integer types (stricter than TT-NN).
+/// The constraints of `typecast_device_op.cpp` that the call breaks; integer types and the type it has (stricter than TT-NN).
 pub fn check_typecast(args: &Typecast, given: &[&TensorSpec], card: &Card) -> Answer {
     let [x] = operands(given)?;
     let mut checks = Checks::new();
@@ -63,6 +63,11 @@ pub fn check_typecast(args: &Typecast, given: &[&TensorSpec], card: &Card) -> An
         x.layout == Layout::Tile && float(x.dtype) && float(args.dtype),
         format_args!("typecast of {x} to {}", args.dtype),
         format_args!("a tiled tensor and float types"),
+    );
+    checks.require(
+        x.dtype != args.dtype,
+        format_args!("typecast from {} to {}", x.dtype, args.dtype),
+        format_args!("another type, or no call"),
     );
     let same = if x.memory.is_sharded() { x.memory == args.memory } else { !args.memory.is_sharded() };
     checks.require(

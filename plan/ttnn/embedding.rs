@@ -48,6 +48,13 @@ pub fn check_embedding(args: &Embedding, given: &[&TensorSpec], card: &Card) -> 
     let count = indices.columns();
     let output = TensorSpec::tile([1, count, table.columns()], DType::Bf16, args.memory.clone());
     require_placement(&output, card, &mut checks);
+    if let Some([_, width]) = args.memory.shard() {
+        checks.require(
+            table.columns() % width.max(1) == 0,
+            format_args!("Number of columns in table {} must be factor of shard width {width}", table.columns()),
+            format_args!("shards of equal width"),
+        );
+    }
     if count % TILE == 0 {
         let circular_buffers = fused_bytes(&args.memory, table.columns() / TILE);
         return checks.finish(|| Outcome {
