@@ -8,28 +8,41 @@
 
 use thiserror::Error;
 
+mod assign;
+mod cache;
 mod checks;
 mod convert;
 mod eltwise;
 mod embedding;
+mod heads;
 mod matmul;
 mod matmul_dram_sharded;
+#[cfg(test)]
+pub(crate) mod mock;
 mod movement;
 mod norm;
 mod pieces;
 mod placement;
 mod reduce;
+mod rotary;
+mod sdpa;
+mod sdpa_decode;
 
+pub use cache::{check_cache_fill, check_cache_update};
 pub use checks::{Checks, operands};
 pub use convert::{check_to_layout, check_typecast};
 pub use eltwise::{check_abs, check_binary};
 pub use embedding::{check_embedding, check_plus_one};
+pub use heads::{check_concat_heads, check_concat_heads_decode, check_create_heads, check_create_heads_decode};
 pub use matmul::check_matmul;
 pub use movement::{check_to_memory_config, check_transpose, check_view};
 pub use norm::check_rms_norm;
 pub use pieces::{check_concat, check_slice};
 pub use placement::require_placement;
 pub use reduce::{check_argmax, check_row_max};
+pub use rotary::{check_rotary, check_rotary_fused};
+pub use sdpa::check_sdpa;
+pub use sdpa_decode::{Split, check_sdpa_decode};
 
 use crate::{Card, Op, TensorSpec};
 
@@ -104,7 +117,16 @@ fn dispatch(op: &Op, operands: &[&TensorSpec], card: &Card) -> Answer {
         Op::RowMax(args) => check_row_max(args, operands, card),
         Op::ArgMax(args) => check_argmax(args, operands, card),
         Op::PlusOne(args) => check_plus_one(args, operands, card),
+        Op::CreateHeadsDecode(args) => check_create_heads_decode(args, operands, card),
+        Op::CreateHeads(args) => check_create_heads(args, operands, card),
+        Op::RotaryFused(args) => check_rotary_fused(args, operands, card),
+        Op::Rotary(args) => check_rotary(args, operands, card),
+        Op::CacheUpdate(args) => check_cache_update(args, operands, card),
+        Op::CacheFill(args) => check_cache_fill(args, operands, card),
+        Op::SdpaDecode(args) => check_sdpa_decode(args, operands, card),
+        Op::Sdpa(args) => check_sdpa(args, operands, card),
+        Op::ConcatHeadsDecode(args) => check_concat_heads_decode(args, operands, card),
+        Op::ConcatHeads(args) => check_concat_heads(args, operands, card),
         Op::Deallocate(_) => Ok(Outcome::default()),
-        other => Err(vec![Violation { what: format!("no rule for ttnn.{}", other.call()), hint: String::new() }]),
     }
 }
