@@ -1,1 +1,49 @@
-//! The TT-NN device.
+//! The TT-NN device: calls into the real library, on a card or on a mock of one.
+//!
+//! TT-NN ships as a Python wheel without C++ headers, so this crate embeds the interpreter that has it. libpython is loaded at run time
+//! through CPython's stable ABI: building needs no Python, and a machine without TT-NN gets an error that says what to install.
+//!
+//! ```text
+//!  environment  which interpreter, what it lacks      setup, base  making one (`bitnetc ttnn setup`)
+//!       |
+//!  bridge ------ cpp/shim ------ libpython ------ ttnn
+//!       |
+//!  python       Interpreter, Object, Value            error        exceptions without their backtraces
+//!       |
+//!  call, print  a call as data: executed or printed   tensor, spec tensors and their descriptions, both ways
+//!       |
+//!  card         real or mock, the process environment
+//!  device       an open card; graph: what it records  info         `bitnetc ttnn info`
+//! ```
+//!
+//! One process embeds one interpreter and opens one card; work on several cards takes several processes.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that cannot go on fails"))]
+
+mod base;
+mod bridge;
+pub mod call;
+pub mod card;
+pub mod device;
+pub mod environment;
+pub mod error;
+pub mod graph;
+pub mod info;
+pub mod print;
+pub mod python;
+pub mod setup;
+pub mod spec;
+pub mod tensor;
+#[cfg(test)]
+mod test_script;
+
+pub use base::BaseDefect;
+pub use call::{Call, Callee, Expr, Root, Scope, Statement};
+pub use card::{Card, Mock};
+pub use device::{Captured, Device, DeviceOptions, MemoryView};
+pub use environment::{Defect, EnvironmentError, PythonEnv};
+pub use error::{PythonError, Refusal, TtnnError};
+pub use graph::{Graph, Node, RunMode, Usage};
+pub use info::{Info, info};
+pub use python::{Interpreter, Object, Value, live_objects};
+pub use setup::{Setup, SetupError};

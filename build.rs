@@ -1,0 +1,17 @@
+//! Compiles the C++ shim in cpp/ together with the bridge that runtime/ttnn declares. Run by that crate, whose manifest names this file.
+
+fn main() {
+    // Cargo runs a build script in the directory of the package being built: runtime/ttnn.
+    let shim = std::path::Path::new("../../cpp");
+    cxx_build::bridge("bridge.rs")
+        .include(shim)
+        .files(["python_api.cpp", "shim.cpp"].map(|file| shim.join(file)))
+        .std("c++17")
+        .flag_if_supported("-Wall")
+        .flag_if_supported("-Wextra")
+        .compile("bitnetc_ttnn_shim");
+    println!("cargo::rerun-if-changed=bridge.rs");
+    println!("cargo::rerun-if-changed=../../cpp");
+    // dlopen lives in libdl before glibc 2.34.
+    println!("cargo::rustc-link-lib=dl");
+}

@@ -1,0 +1,206 @@
+//! The card a process drives: a real one, or a mock that TT-NN takes for one.
+//!
+//! TT-NN reads its description of the machine from the environment when it first touches a device, once per process. This module puts that
+//! environment in order: for a mock card the descriptor, a kernel cache of its own and none of the variables that would change the grid; for
+//! a real card nothing of the mock, which is an error rather than silently removed.
+
+use std::fmt;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use crate::environment::PythonEnv;
+use crate::error::TtnnError;
+use crate::python::{set_variable, unset_variable};
+use crate::setup;
+
+/// A card to open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Card {
+    /// A simulated board: allocates, checks and compiles for real, runs no kernel.
+    Mock(Mock),
+    /// The board in this machine, device 0.
+    Real,
+}
+
+/// A mock board of this project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mock {
+    /// Wormhole, one chip: 8x8 cores, 12 DRAM banks.
+    N150,
+    /// Wormhole, two chips of which the first is used: 8x8 cores, 12 DRAM banks.
+    N300,
+    /// Blackhole: 11x10 cores, 7 DRAM banks.
+    P100,
+    /// Blackhole: 11x10 cores, 8 DRAM banks.
+    P150,
+}
+
+impl Mock {
+    /// Every mock board.
+    pub const ALL: [Mock; 4] = [Mock::N150, Mock::N300, Mock::P100, Mock::P150];
+
+    /// `n150`, ...: the name of the target it stands for.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mock::N150 => "n150",
+            Mock::N300 => "n300",
+            Mock::P100 => "p100",
+            Mock::P150 => "p150",
+        }
+    }
+
+    /// The mock board of a target.
+    ///
+    /// # Errors
+    /// [`TtnnError::UnknownMock`] lists the names there are.
+    pub fn named(name: &str) -> Result<Mock, TtnnError> {
+        Mock::ALL
+            .into_iter()
+            .find(|mock| mock.name() == name)
+            .ok_or_else(|| TtnnError::UnknownMock { name: name.into() })
+    }
+
+    /// The cluster descriptor TT-NN reads.
+    pub const fn descriptor(self) -> &'static str {
+        match self {
+            Mock::N150 => include_str!("../../targets/mock/n150.yaml"),
+            Mock::N300 => include_str!("../../targets/mock/n300.yaml"),
+            Mock::P100 => include_str!("../../targets/mock/p100.yaml"),
+            Mock::P150 => include_str!("../../targets/mock/p150.yaml"),
+        }
+    }
+
+    /// On the n300, fast dispatch on a mock takes a row of cores that a real board keeps free for it.
+    const fn slow_dispatch(self) -> bool {
+        matches!(self, Mock::N300)
+    }
+}
+
+/// The mock boards' names, for messages.
+pub(crate) fn names() -> String {
+    Mock::ALL.map(Mock::name).join(", ")
+}
+
+impl fmt::Display for Card {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Card::Mock(mock) => write!(f, "the mock {}", mock.name()),
+            Card::Real => f.write_str("the real card"),
+        }
+    }
+}
+
+const DESCRIPTOR: &str = "TT_METAL_MOCK_CLUSTER_DESC_PATH";
+const SLOW_DISPATCH: &str = "TT_METAL_SLOW_DISPATCH_MODE";
+
+/// Variables that select something else than a real card.
+const NOT_REAL: [&str; 3] = [DESCRIPTOR, "TT_METAL_SIMULATOR", "TT_METAL_TTSIM"];
+
+/// Variables of a user's shell that would change a mock card's grid, its firmware (which only the wheel's precompiled one can replace where
+/// no real compiler is), or its chips.
+const FOREIGN_TO_MOCK: [&str; 8] = [
+    SLOW_DISPATCH,
+    "TT_METAL_SIMULATOR",
+    "TT_METAL_TTSIM",
+    "TT_METAL_CORE_GRID_OVERRIDE_TODEPRECATE",
+    "TT_METAL_INSPECTOR",
+    "TT_METAL_WATCHER",
+    "TT_METAL_VISIBLE_DEVICES",
+    "TT_VISIBLE_DEVICES",
+];
+
+/// The card this process has opened first.
+static OPENED: Mutex<Option<Card>> = Mutex::new(None);
+
+/// The descriptor file of a mock card; removed when dropped.
+#[derive(Debug)]
+pub(crate) struct Descriptor(#[allow(dead_code, reason = "kept for its Drop")] tempfile::NamedTempFile);
+
+/// Readies the process's environment for `card`.
+///
+/// # Errors
+/// Another card was opened before; a mock variable or the stand-in compiler stands in the way of a real card; files cannot be written.
+pub(crate) fn prepare(card: Card, env: &PythonEnv) -> Result<Option<Descriptor>, TtnnError> {
+    let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(first) = opened.filter(|first| *first != card) {
+        return Err(TtnnError::CardChanged { opened: first.to_string(), wanted: card.to_string() });
+    }
+    let descriptor = match card {
+        Card::Real => {
+            refuse_mock_leftovers(env)?;
+            None
+        }
+        Card::Mock(mock) => Some(prepare_mock(mock)?),
+    };
+    *opened = Some(card);
+    Ok(descriptor)
+}
+
+fn refuse_mock_leftovers(env: &PythonEnv) -> Result<(), TtnnError> {
+    for variable in NOT_REAL {
+        if let Some(value) = std::env::var_os(variable) {
+            return Err(TtnnError::MockVariable { variable, value: value.to_string_lossy().into_owned() });
+        }
+    }
+    let compiler = env.wheel_compiler_directory().join(setup::COMPILER);
+    if setup::is_stand_in(&compiler) {
+        return Err(TtnnError::StandInCompiler { path: compiler });
+    }
+    Ok(())
+}
+
+fn prepare_mock(mock: Mock) -> Result<Descriptor, TtnnError> {
+    for variable in FOREIGN_TO_MOCK {
+        unset_variable(variable)?;
+    }
+    if mock.slow_dispatch() {
+        set_variable(SLOW_DISPATCH, "1")?;
+    }
+    // Kernels made by the stand-in compiler must never be found by a process that drives a real card, and TT-NN writes logs to
+    // the current directory unless told otherwise.
+    let cache = cache_directory();
+    for (variable, name) in [("TT_METAL_CACHE", "kernels"), ("TT_METAL_LOGS_PATH", "logs")] {
+        let directory = cache.join(name);
+        std::fs::create_dir_all(&directory).map_err(|source| TtnnError::File { path: directory.clone(), source })?;
+        set_variable(variable, &format!("{}/", directory.display()))?;
+    }
+    let file = write_descriptor(mock).map_err(|source| TtnnError::File { path: std::env::temp_dir(), source })?;
+    set_variable(DESCRIPTOR, &file.path().display().to_string())?;
+    Ok(Descriptor(file))
+}
+
+fn write_descriptor(mock: Mock) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut file = tempfile::Builder::new().prefix("bitnetc-mock-").suffix(".yaml").tempfile()?;
+    file.write_all(mock.descriptor().as_bytes())?;
+    file.flush()?;
+    Ok(file)
+}
+
+/// `$XDG_CACHE_HOME/bitnetc/mock` or `~/.cache/bitnetc/mock`; without a home, below the temporary directory.
+fn cache_directory() -> PathBuf {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
+    let base = absolute("XDG_CACHE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
+        .unwrap_or_else(|| std::env::temp_dir().join("cache"));
+    base.join(Path::new("bitnetc/mock"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mock_is_found_by_its_name_and_describes_its_board() {
+        for mock in Mock::ALL {
+            assert_eq!(Mock::named(mock.name()).unwrap(), mock);
+            assert!(mock.descriptor().contains(&format!("board_type: {}", mock.name())));
+        }
+    }
+
+    #[test]
+    fn an_unknown_mock_lists_the_known_ones() {
+        let error = Mock::named("n200").unwrap_err().to_string();
+        assert!(error.contains("\"n200\"") && error.contains("n150, n300, p100, p150"), "{error}");
+    }
+}

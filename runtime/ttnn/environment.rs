@@ -1,0 +1,351 @@
+//! Which Python runs TT-NN, and what it lacks.
+//!
+//! An interpreter is usable when it exists, is a version TT-NN has a wheel for, has a shared libpython that can be loaded, and has `ttnn`
+//! installed. The choice, first match wins:
+//! 1. `--python PATH`, 2. `BITNETC_PYTHON`: taken at their word, an unusable one is an error;
+//! 3. `.bitnetc/venv` in the current directory or one above it: likewise, it exists for this purpose;
+//! 4. `VIRTUAL_ENV`, 5. `python3` and `python` on `PATH`: the first that is usable.
+//!
+//! Inspecting runs the interpreter once (about 50 ms) and asks it; nothing is guessed from names of directories.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde::Deserialize;
+
+/// The TT-NN release that plans are checked against.
+pub const TTNN_VERSION: &str = "0.81.1";
+/// Python versions that release has wheels for.
+pub const PYTHON_VERSIONS: [(u32, u32); 2] = [(3, 10), (3, 12)];
+/// The project's own virtual environment, below the repository's root.
+pub const VENV: &str = ".bitnetc/venv";
+
+/// An interpreter that can be embedded and has TT-NN.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PythonEnv {
+    /// The `python` executable, in a virtual environment or not.
+    pub executable: PathBuf,
+    /// Major and minor version.
+    pub version: (u32, u32),
+    /// The shared library to load.
+    pub libpython: PathBuf,
+    /// Where its packages are.
+    pub site_packages: PathBuf,
+    /// Version of the installed `ttnn`.
+    pub ttnn: String,
+}
+
+/// Why no interpreter could be chosen.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvironmentError {
+    /// One interpreter, explicitly chosen, is not usable.
+    #[error("{origin} {executable}: {defect}", executable = .executable.display())]
+    Unusable {
+        /// Who chose it: `--python`, `BITNETC_PYTHON`, ...
+        origin: &'static str,
+        /// The interpreter.
+        executable: PathBuf,
+        /// What is wrong with it.
+        defect: Defect,
+    },
+    /// Nothing usable was found anywhere.
+    #[error(
+        "no Python with TT-NN {TTNN_VERSION} was found; `bitnetc ttnn setup` makes one in {VENV}, or name one with --python or \
+         BITNETC_PYTHON{}",
+        list(tried)
+    )]
+    NotFound {
+        /// Every interpreter looked at, and why it was passed over.
+        tried: Vec<(PathBuf, Defect)>,
+    },
+}
+
+fn list(tried: &[(PathBuf, Defect)]) -> String {
+    tried.iter().map(|(path, defect)| format!("\n  {}: {defect}", path.display())).collect()
+}
+
+/// What makes an interpreter unusable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Defect {
+    /// There is no such file.
+    Missing,
+    /// It does not start, or does not answer like Python 3.
+    DoesNotRun(String),
+    /// TT-NN has no wheel for it.
+    Version(u32, u32),
+    /// It was built without a shared libpython.
+    NoSharedLibrary {
+        /// Its version.
+        version: (u32, u32),
+        /// The places looked at.
+        looked: Vec<PathBuf>,
+    },
+    /// `ttnn` is not installed in it.
+    NoTtnn,
+}
+
+impl fmt::Display for Defect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Defect::Missing => f.write_str("no such interpreter"),
+            Defect::DoesNotRun(why) => write!(f, "does not run as Python 3: {why}"),
+            Defect::Version(major, minor) => {
+                write!(f, "is Python {major}.{minor}, but TT-NN {TTNN_VERSION} is made for Python 3.10 and 3.12")
+            }
+            Defect::NoSharedLibrary { version: (major, minor), looked } => {
+                let looked = looked.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ");
+                write!(
+                    f,
+                    "has no shared libpython{major}.{minor}.so (looked for {looked}): install one (on Debian \
+                     libpython{major}.{minor}; with pyenv build with --enable-shared) or use another interpreter"
+                )
+            }
+            Defect::NoTtnn => {
+                write!(f, "has no ttnn: run `bitnetc ttnn setup`, or `pip install ttnn=={TTNN_VERSION}` in it")
+            }
+        }
+    }
+}
+
+/// What an interpreter says of itself.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct Facts {
+    pub version: (u32, u32),
+    pub site_packages: PathBuf,
+    pub ttnn: Option<String>,
+    pub has_venv: bool,
+    library_directories: Vec<PathBuf>,
+    library_names: Vec<String>,
+}
+
+/// Answers as one line of JSON. The empty path entry goes first: a file in the current directory must not pass for a module of Python's.
+const QUESTION: &str = r#"
+import sys
+sys.path[:] = [p for p in sys.path if p]
+import json, sysconfig, os, importlib.util
+try:
+    from importlib.metadata import version
+    ttnn = version("ttnn")
+except Exception:
+    ttnn = None
+v = sysconfig.get_config_vars()
+multiarch = v.get("MULTIARCH") or ""
+directories = [v.get("LIBDIR"), os.path.join(v.get("LIBDIR") or "", multiarch), v.get("LIBPL"),
+               os.path.join(sys.base_prefix, "lib"), os.path.join(sys.base_prefix, "lib", multiarch)]
+short = "libpython%d.%d.so" % sys.version_info[:2]
+names = [v.get("INSTSONAME"), v.get("LDLIBRARY"), short + ".1.0", short]
+print(json.dumps({
+    "version": sys.version_info[:2], "site_packages": sysconfig.get_path("platlib"), "ttnn": ttnn,
+    "has_venv": all(importlib.util.find_spec(m) is not None for m in ("venv", "ensurepip")),
+    "library_directories": list(dict.fromkeys(os.path.normpath(d) for d in directories if d)),
+    "library_names": list(dict.fromkeys(n for n in names if n and ".so" in n)),
+}))
+"#;
+
+impl Facts {
+    /// Asks `executable`.
+    pub(crate) fn of(executable: &Path) -> Result<Facts, Defect> {
+        if !executable.is_file() {
+            return Err(Defect::Missing);
+        }
+        let output = Command::new(executable)
+            .args(["-c", QUESTION])
+            .output()
+            .map_err(|error| Defect::DoesNotRun(error.to_string()))?;
+        let answer = String::from_utf8_lossy(&output.stdout);
+        if let (true, Some(line)) = (output.status.success(), answer.lines().last()) {
+            return serde_json::from_str(line).map_err(|error| Defect::DoesNotRun(format!("{error} in {line:?}")));
+        }
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        let last = complaint.lines().rfind(|line| !line.trim().is_empty());
+        Err(Defect::DoesNotRun(last.map_or_else(|| output.status.to_string(), str::to_owned)))
+    }
+
+    /// The shared libpython, from the names and directories the interpreter was built with.
+    pub(crate) fn libpython(&self) -> Result<PathBuf, Defect> {
+        let candidates =
+            self.library_directories.iter().flat_map(|dir| self.library_names.iter().map(move |name| dir.join(name)));
+        let looked: Vec<PathBuf> = candidates.collect();
+        match looked.iter().find(|path| path.is_file()) {
+            Some(found) => Ok(found.clone()),
+            None => Err(Defect::NoSharedLibrary { version: self.version, looked }),
+        }
+    }
+
+    /// Refuses versions without a wheel.
+    pub(crate) fn check_version(&self) -> Result<(), Defect> {
+        if PYTHON_VERSIONS.contains(&self.version) {
+            Ok(())
+        } else {
+            Err(Defect::Version(self.version.0, self.version.1))
+        }
+    }
+}
+
+impl PythonEnv {
+    /// Inspects one interpreter.
+    ///
+    /// # Errors
+    /// The first [`Defect`] found.
+    pub fn inspect(executable: &Path) -> Result<PythonEnv, Defect> {
+        let facts = Facts::of(executable)?;
+        facts.check_version()?;
+        let ttnn = facts.ttnn.clone().ok_or(Defect::NoTtnn)?;
+        Ok(PythonEnv {
+            executable: executable.to_owned(),
+            version: facts.version,
+            libpython: facts.libpython()?,
+            site_packages: facts.site_packages,
+            ttnn,
+        })
+    }
+
+    /// Chooses an interpreter for this process: see the module's header for the order. `python` is the `--python` argument.
+    ///
+    /// # Errors
+    /// The chosen one is unusable, or there is none.
+    pub fn find(python: Option<&Path>) -> Result<PythonEnv, EnvironmentError> {
+        let current = std::env::current_dir().unwrap_or_default();
+        Search {
+            argument: python.map(Path::to_owned),
+            variable: std::env::var_os("BITNETC_PYTHON").map(PathBuf::from),
+            directory: current,
+            virtual_env: std::env::var_os("VIRTUAL_ENV").map(PathBuf::from),
+            path: path_directories(std::env::var_os("PATH").as_deref()),
+        }
+        .run()
+    }
+
+    /// Directory of the kernel compiler TT-NN prefers: below the wheel.
+    pub fn wheel_compiler_directory(&self) -> PathBuf {
+        wheel_compiler_directory(&self.site_packages)
+    }
+}
+
+/// `ttnn/runtime/sfpi/compiler/bin` in `site_packages`.
+pub(crate) fn wheel_compiler_directory(site_packages: &Path) -> PathBuf {
+    site_packages.join("ttnn/runtime/sfpi/compiler/bin")
+}
+
+pub(crate) fn path_directories(path: Option<&OsStr>) -> Vec<PathBuf> {
+    path.map(|path| std::env::split_paths(path).collect()).unwrap_or_default()
+}
+
+/// The project's virtual environment at or above `directory`.
+pub fn project_venv(directory: &Path) -> Option<PathBuf> {
+    directory.ancestors().map(|dir| dir.join(VENV)).find(|venv| venv.join("bin/python").exists())
+}
+
+/// Where to look; the process's own surroundings, or a test's.
+struct Search {
+    argument: Option<PathBuf>,
+    variable: Option<PathBuf>,
+    directory: PathBuf,
+    virtual_env: Option<PathBuf>,
+    path: Vec<PathBuf>,
+}
+
+impl Search {
+    fn run(self) -> Result<PythonEnv, EnvironmentError> {
+        let project = project_venv(&self.directory).map(|venv| venv.join("bin/python"));
+        let named = [("--python", self.argument), ("BITNETC_PYTHON", self.variable), (VENV, project)];
+        if let Some((origin, executable)) = named.into_iter().find_map(|(origin, path)| Some((origin, path?))) {
+            return PythonEnv::inspect(&executable).map_err(|defect| EnvironmentError::Unusable {
+                origin,
+                executable,
+                defect,
+            });
+        }
+        let venv = self.virtual_env.map(|venv| venv.join("bin/python"));
+        let on_path = self.path.iter().flat_map(|dir| [dir.join("python3"), dir.join("python")]);
+        let mut tried = Vec::new();
+        for executable in venv.into_iter().chain(on_path).filter(|path| path.is_file()) {
+            match PythonEnv::inspect(&executable) {
+                Ok(env) => return Ok(env),
+                Err(defect) => tried.push((executable, defect)),
+            }
+        }
+        Err(EnvironmentError::NotFound { tried })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::test_script::script;
+
+    fn nowhere(directory: &Path) -> Search {
+        Search { argument: None, variable: None, directory: directory.to_owned(), virtual_env: None, path: Vec::new() }
+    }
+
+    /// An executable that answers the question with `version`, `ttnn` and a libpython directory of its own.
+    fn fake(directory: &Path, version: (u32, u32), ttnn: Option<&str>, shared: bool) -> PathBuf {
+        std::fs::create_dir_all(directory).unwrap();
+        if shared {
+            std::fs::write(directory.join("libpython.so.1.0"), "").unwrap();
+        }
+        let answer = serde_json::json!({
+            "version": version, "site_packages": directory.join("site"), "ttnn": ttnn,
+            "has_venv": true, "library_directories": [directory], "library_names": ["libpython.so.1.0"],
+        });
+        let path = directory.join("python3");
+        script(&path, &format!("echo '{answer}'"));
+        path
+    }
+
+    #[test]
+    fn the_argument_wins_and_is_taken_at_its_word() {
+        let dir = tempfile::tempdir().unwrap();
+        let good = fake(&dir.path().join("good"), (3, 10), Some("0.81.1"), true);
+        let bare = fake(&dir.path().join("bare"), (3, 10), None, true);
+        let search = Search { argument: Some(bare), variable: Some(good), ..nowhere(dir.path()) };
+        let error = search.run().unwrap_err().to_string();
+        assert!(error.starts_with("--python ") && error.contains("bitnetc ttnn setup"), "{error}");
+    }
+
+    #[test]
+    fn the_projects_environment_is_found_from_below() {
+        let dir = tempfile::tempdir().unwrap();
+        let bin = dir.path().join(VENV).join("bin");
+        let python = fake(&bin, (3, 12), Some("0.81.1"), true);
+        std::fs::rename(python, bin.join("python")).unwrap();
+        let below = dir.path().join("a/b");
+        std::fs::create_dir_all(&below).unwrap();
+        let env = nowhere(&below).run().unwrap();
+        assert_eq!(env.executable, bin.join("python"));
+        assert_eq!((env.version, env.ttnn.as_str()), ((3, 12), "0.81.1"));
+    }
+
+    #[test]
+    fn unusable_interpreters_on_the_path_are_passed_over_and_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let cases = [
+            ("old", (3, 9), Some("0.81.1"), true),
+            ("static", (3, 10), Some("0.81.1"), false),
+            ("bare", (3, 12), None, true),
+        ];
+        let mut path: Vec<PathBuf> = Vec::new();
+        for (name, version, ttnn, shared) in cases {
+            fake(&dir.path().join(name), version, ttnn, shared);
+            path.push(dir.path().join(name));
+        }
+        let error = Search { path: path.clone(), ..nowhere(dir.path()) }.run().unwrap_err().to_string();
+        for part in ["is Python 3.9", "has no shared libpython3.10.so", "has no ttnn", "bitnetc ttnn setup"] {
+            assert!(error.contains(part), "{part} is missing in: {error}");
+        }
+        let good = fake(&dir.path().join("good"), (3, 10), Some("0.81.1"), true);
+        path.push(dir.path().join("good"));
+        assert_eq!(Search { path, ..nowhere(dir.path()) }.run().unwrap().executable, good);
+    }
+
+    #[test]
+    fn what_does_not_run_says_why() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("python3");
+        script(&path, "echo 'pyenv: python3: command not found' >&2; exit 127");
+        assert_eq!(PythonEnv::inspect(&path), Err(Defect::DoesNotRun("pyenv: python3: command not found".into())));
+        assert_eq!(PythonEnv::inspect(&dir.path().join("none")), Err(Defect::Missing));
+    }
+}

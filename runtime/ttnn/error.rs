@@ -1,0 +1,246 @@
+//! What can go wrong between the project and TT-NN.
+//!
+//! TT-NN reports a refused call as a C++ exception that Python wraps in a `RuntimeError`. Its text has a fixed form, taken apart here:
+//! ```text
+//! TT_FATAL @ /project/.../tensor_layout.cpp:171: !shard_align_error.has_value()
+//! info:
+//! Physical shard shape (20, 320) must be tile {32, 32} sized!
+//! backtrace:
+//!  --- ...
+//! ```
+//! The user-mode driver writes its message first, then `Location: file:line`, then a numbered trace. Traces are dropped, the
+//! message is kept apart from the check that failed, so that callers can compare it and still show where TT-NN says it comes from.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::environment::EnvironmentError;
+
+/// An exception raised by Python, TT-NN or the loader of libpython.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PythonError {
+    /// What was being done: usually the dotted name called, `experimental.paged_update_cache`.
+    pub context: String,
+    /// The exception's type, `RuntimeError`, `TypeError`, ...; empty when the loader of libpython failed.
+    pub exception: String,
+    /// What TT-NN says is wrong, without backtrace.
+    pub message: String,
+    /// Where TT-NN's own check failed; `None` for any other exception.
+    pub refusal: Option<Box<Refusal>>,
+}
+
+/// A check of TT-NN that did not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// `TT_FATAL`, `TT_THROW` or `TT_ASSERT`.
+    pub check: &'static str,
+    /// The condition, as TT-NN's source has it.
+    pub condition: String,
+    /// TT-NN's source file and line, without directories: `tensor_layout.cpp:171`.
+    pub location: String,
+}
+
+impl PythonError {
+    /// Takes apart what the shim threw: the exception's type, a newline, its text.
+    pub(crate) fn from_shim(context: &str, thrown: &str) -> Self {
+        let (exception, text) = thrown.split_once('\n').unwrap_or(("", thrown));
+        let (message, refusal) = parse(without_trace(text));
+        PythonError { context: context.to_owned(), exception: exception.to_owned(), message, refusal }
+    }
+
+    /// True when TT-NN itself refused the call, as opposed to a wrong argument list or a missing name.
+    pub fn is_refusal(&self) -> bool {
+        self.refusal.is_some()
+    }
+}
+
+impl fmt::Display for PythonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.context.is_empty() {
+            write!(f, "{}: ", self.context)?;
+        }
+        f.write_str(&self.message)?;
+        match &self.refusal {
+            Some(refusal) => write!(f, " ({} at {})", refusal.check, refusal.location),
+            None if self.exception.is_empty() => Ok(()),
+            None => write!(f, " ({})", self.exception),
+        }
+    }
+}
+
+impl std::error::Error for PythonError {}
+
+/// Message and check of an error text without its trace.
+fn parse(text: &str) -> (String, Option<Box<Refusal>>) {
+    let mut lines = text.lines();
+    let head = lines.next().unwrap_or_default().trim();
+    for check in ["TT_FATAL", "TT_THROW", "TT_ASSERT"] {
+        let Some(rest) = head.strip_prefix(check).and_then(|rest| rest.trim_start().strip_prefix("@ ")) else {
+            continue;
+        };
+        let (place, condition) = rest.split_once(": ").unwrap_or((rest, ""));
+        let info = lines.filter(|line| line.trim() != "info:").collect::<Vec<_>>().join("\n");
+        let info = info.trim();
+        let message = if info.is_empty() { format!("{condition} is false") } else { info.to_owned() };
+        let location = place.rsplit('/').next().unwrap_or(place).trim().to_owned();
+        return (message, Some(Box::new(Refusal { check, condition: condition.to_owned(), location })));
+    }
+    let words = text.lines().filter(|line| !line.starts_with("Location: ")).collect::<Vec<_>>().join("\n");
+    (words.trim().to_owned(), None)
+}
+
+/// The text up to TT-NN's `backtrace:` line or the driver's numbered frames.
+fn without_trace(text: &str) -> &str {
+    let mut at = 0;
+    let mut seen_location = false;
+    for line in text.split_inclusive('\n') {
+        let content = line.trim();
+        seen_location |= content.starts_with("Location: ");
+        let numbered = seen_location && content.split_once(". ").is_some_and(|(n, _)| n.parse::<u32>().is_ok());
+        if content == "backtrace:" || numbered {
+            return text[..at].trim_end();
+        }
+        at += line.len();
+    }
+    text.trim_end()
+}
+
+/// Every failure of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum TtnnError {
+    /// No usable interpreter, or one that lacks something.
+    #[error(transparent)]
+    Environment(#[from] EnvironmentError),
+    /// Python or TT-NN refused something.
+    #[error(transparent)]
+    Python(#[from] PythonError),
+    /// The shared library of the interpreter cannot be loaded.
+    #[error("{library}: {reason}; reinstall that Python with a shared libpython, or make another environment with `bitnetc ttnn setup`", library = .library.display())]
+    Library {
+        /// The library.
+        library: PathBuf,
+        /// The loader's words.
+        reason: String,
+    },
+    /// One process embeds one interpreter.
+    #[error("this process already runs {running}; another interpreter ({wanted}) needs another process", running = .running.display(), wanted = .wanted.display())]
+    InterpreterRuns {
+        /// The executable whose libpython is loaded.
+        running: PathBuf,
+        /// The one asked for.
+        wanted: PathBuf,
+    },
+    /// TT-NN reads its description of the machine once per process.
+    #[error(
+        "this process already opened {opened}; {wanted} needs another process, because TT-NN reads the machine's description once"
+    )]
+    CardChanged {
+        /// The card opened first.
+        opened: String,
+        /// The card asked for now.
+        wanted: String,
+    },
+    /// A real card was asked for while a variable selects a mock one.
+    #[error(
+        "a real card was requested, but {variable} is set to {value:?} and would select a mock or simulated one: unset it"
+    )]
+    MockVariable {
+        /// The environment variable.
+        variable: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// A real card was asked for, but the kernel compiler is the mock card's.
+    #[error(
+        "a real card was requested, but {path} is the stand-in kernel compiler for mock cards: install Tenstorrent's SFPI (/opt/tenstorrent/sfpi) and delete it",
+        path = .path.display()
+    )]
+    StandInCompiler {
+        /// The stand-in's path.
+        path: PathBuf,
+    },
+    /// No mock descriptor of that name.
+    #[error("there is no mock card {name:?}; mock cards are {}", crate::card::names())]
+    UnknownMock {
+        /// The name asked for.
+        name: String,
+    },
+    /// TT-NN answered with something this crate does not understand.
+    #[error("{what}: TT-NN answered {answer:?}")]
+    Unexpected {
+        /// What was asked and what an answer should look like.
+        what: String,
+        /// The answer, as text.
+        answer: String,
+    },
+    /// A file could not be read or written.
+    #[error("{path}: {source}", path = .path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A call names a value that no earlier statement defines.
+    #[error("the call of {call} uses {name:?}, which is not defined")]
+    Undefined {
+        /// The call.
+        call: String,
+        /// The name.
+        name: String,
+    },
+    /// A statement has not as many targets as its call has results.
+    #[error("{call} returned {results} results for {targets} names")]
+    ResultCount {
+        /// The call.
+        call: String,
+        /// How many values it returned.
+        results: usize,
+        /// How many names wait for them.
+        targets: usize,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_loses_its_backtrace_and_keeps_message_condition_and_place() {
+        let thrown = "RuntimeError\nTT_FATAL @ /project/tt_metal/impl/tensor_layout.cpp:171: !error.has_value()\ninfo:\nPhysical shard shape (20, 320) must be tile {32, 32} sized!\nbacktrace:\n --- _ttnncpp.so(+0x1)\n --- main\n";
+        let error = PythonError::from_shim("add", thrown);
+        assert_eq!(error.message, "Physical shard shape (20, 320) must be tile {32, 32} sized!");
+        let refusal = error.refusal.as_deref().unwrap();
+        assert_eq!((refusal.check, refusal.condition.as_str()), ("TT_FATAL", "!error.has_value()"));
+        assert_eq!(
+            error.to_string(),
+            "add: Physical shard shape (20, 320) must be tile {32, 32} sized! (TT_FATAL at tensor_layout.cpp:171)"
+        );
+    }
+
+    #[test]
+    fn a_refusal_without_words_shows_its_condition() {
+        let error = PythonError::from_shim("add", "RuntimeError\nTT_FATAL @ /p/a.cpp:5: x == y\nbacktrace:\n --- f");
+        assert_eq!(error.message, "x == y is false");
+    }
+
+    #[test]
+    fn the_drivers_numbered_frames_are_dropped() {
+        let thrown = "RuntimeError\nExactly 2 or 14 ETH cores should be harvested.\nLocation: /p/umd/manager.cpp:71\n 1. f()\n10. g()\n";
+        let error = PythonError::from_shim("open_device", thrown);
+        assert_eq!(error.message, "Exactly 2 or 14 ETH cores should be harvested.");
+        assert!(!error.is_refusal());
+    }
+
+    #[test]
+    fn an_ordinary_exception_names_its_type() {
+        let error = PythonError::from_shim("ttnn.nope", "AttributeError\nmodule 'ttnn' has no attribute 'nope'");
+        assert_eq!(error.to_string(), "ttnn.nope: module 'ttnn' has no attribute 'nope' (AttributeError)");
+    }
+
+    #[test]
+    fn numbers_in_a_message_are_not_taken_for_a_trace() {
+        let error = PythonError::from_shim("f", "ValueError\nfirst\n2. second");
+        assert_eq!(error.message, "first\n2. second");
+    }
+}

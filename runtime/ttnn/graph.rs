@@ -1,0 +1,321 @@
+//! What TT-NN records while it runs calls: allocations with addresses, circular buffers, the device programs chosen.
+//!
+//! Two modes, for two questions (neither answers both):
+//! - [`RunMode::Normal`] allocates for real and runs every check: out of memory, circular buffers that run into tensors. It reports legacy
+//!   circular buffers with their addresses, and no dataflow buffers.
+//! - [`RunMode::NoDispatch`] allocates nothing (every address is 0, memory never runs out) and reports the sizes of circular buffers,
+//!   dataflow buffers and scratchpads.
+
+use bitnetc_plan::Cores;
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+use crate::error::TtnnError;
+use crate::python::{Interpreter, Object};
+use crate::spec;
+
+/// How a captured call is treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunMode {
+    /// As without capture.
+    Normal,
+    /// Checked and sized, but neither allocated nor dispatched.
+    NoDispatch,
+}
+
+impl RunMode {
+    const fn name(self) -> &'static str {
+        match self {
+            RunMode::Normal => "NORMAL",
+            RunMode::NoDispatch => "NO_DISPATCH",
+        }
+    }
+}
+
+/// The memory a buffer was allocated in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BufferKind {
+    /// Worker cores' L1.
+    L1,
+    /// DRAM banks.
+    Dram,
+    /// Anything else TT-NN has (`L1_SMALL`, `TRACE`, `SYSTEM_MEMORY`).
+    Other,
+}
+
+/// One allocation or release of a tensor's memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Buffer {
+    /// Where.
+    pub kind: BufferKind,
+    /// Same on every core or bank; 0 without dispatch.
+    pub address: u64,
+    /// Bytes in all.
+    pub size: u64,
+    /// Bytes on the fullest core or bank: what the lock-step allocator takes from every one.
+    pub bytes_per_bank: u64,
+    /// Bytes of one page.
+    pub page_size: u64,
+}
+
+/// One circular or dataflow buffer, or scratchpad, of a device program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProgramBuffer {
+    /// First byte on each core; 0 without dispatch.
+    pub address: u64,
+    /// Bytes per core.
+    pub size: u64,
+    /// The cores that have it; `None` when TT-NN's text cannot be read.
+    pub cores: Option<Cores>,
+    /// True when it lies in a tensor's buffer and takes no memory of its own.
+    pub borrowed: bool,
+}
+
+/// One recorded event, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Node {
+    /// A function of TT-NN starts: a Python-level op, a device operation, or an internal helper.
+    FunctionStart {
+        /// `ttnn.rms_norm`, `LayerNormDeviceOperation`, ...
+        name: String,
+        /// For a device operation the chosen factory: `ttnn::prim::LayerNormShardedProgramFactory`.
+        factory: Option<String>,
+        /// For a device operation, whether its program was in the cache.
+        cache_hit: Option<bool>,
+        /// TT-NN's text of each argument.
+        arguments: Vec<String>,
+    },
+    /// It ends.
+    FunctionEnd {
+        /// As in its start.
+        name: String,
+        /// Host time.
+        duration_ns: u64,
+    },
+    /// A tensor goes in or comes out.
+    Tensor {
+        /// TT-NN's number of it.
+        id: u64,
+        /// `[1, 1, 32, 2560]`.
+        shape: Vec<u32>,
+        /// TT-NN's text, `DataType::BFLOAT16`.
+        dtype: String,
+        /// TT-NN's text of the memory config; see [`spec::memory_config`].
+        memory_config: String,
+        /// Of its buffer; 0 without dispatch or on the host.
+        address: u64,
+    },
+    /// Memory is taken.
+    BufferAllocate(Buffer),
+    /// Memory is given back.
+    BufferDeallocate(Buffer),
+    /// A legacy circular buffer.
+    CircularBuffer(ProgramBuffer),
+    /// A dataflow buffer. Reported without dispatch only.
+    DataflowBuffer(ProgramBuffer),
+    /// A scratchpad. Reported without dispatch only.
+    Scratchpad(ProgramBuffer),
+    /// A program is enqueued.
+    ProgramExecution,
+    /// Any other event, by its name.
+    Other(String),
+}
+
+/// Peak bytes per core of a capture, as TT-NN's own `extract_resource_usage_per_core` adds them up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Usage {
+    /// Legacy circular buffers.
+    pub circular: u64,
+    /// Dataflow buffers.
+    pub dataflow: u64,
+    /// Scratchpads.
+    pub scratchpad: u64,
+    /// Tensors allocated during the capture.
+    pub tensors: u64,
+    /// The most at one time.
+    pub total: u64,
+}
+
+impl Usage {
+    /// Bytes per core that a device program takes beside tensors.
+    pub const fn program(&self) -> u64 {
+        self.circular + self.dataflow + self.scratchpad
+    }
+}
+
+/// The record of a capture.
+#[derive(Debug, Clone)]
+pub struct Graph {
+    /// Events in order.
+    pub nodes: Vec<Node>,
+    /// Peaks.
+    pub usage: Usage,
+}
+
+impl Graph {
+    /// Device operations that ran: their names, in order.
+    pub fn device_operations(&self) -> impl Iterator<Item = &str> {
+        self.nodes.iter().filter_map(|node| match node {
+            Node::FunctionStart { name, factory: Some(_), .. } => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Lowest address and highest end of the legacy circular buffers that take memory of their own.
+    pub fn circular_range(&self) -> Option<(u64, u64)> {
+        let own = self.nodes.iter().filter_map(|node| match node {
+            Node::CircularBuffer(buffer) if !buffer.borrowed => Some((buffer.address, buffer.address + buffer.size)),
+            _ => None,
+        });
+        own.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+}
+
+/// Starts a capture.
+pub(crate) fn begin(interpreter: &Interpreter, mode: RunMode) -> Result<(), TtnnError> {
+    let graph = interpreter.ttnn().attribute("graph")?;
+    let mode = graph.attribute("RunMode")?.attribute(mode.name())?;
+    graph.call_method("begin_graph_capture", &[mode.into()], &[])?;
+    Ok(())
+}
+
+/// Ends a capture and reads its record.
+pub(crate) fn end(interpreter: &Interpreter) -> Result<Graph, TtnnError> {
+    let module = interpreter.ttnn().attribute("graph")?;
+    let record = module.call_method("end_graph_capture", &[], &[])?;
+    let usage = read_usage(&module.call_method("extract_resource_usage_per_core", &[(&record).into()], &[])?)?;
+    Ok(Graph { nodes: parse(&interpreter.to_json(&record)?)?, usage })
+}
+
+fn read_usage(peak: &Object) -> Result<Usage, TtnnError> {
+    let bytes = |name: &str| -> Result<u64, TtnnError> {
+        let value = peak.attribute(name)?.to_int()?;
+        u64::try_from(value).map_err(|_| TtnnError::Unexpected { what: name.to_owned(), answer: value.to_string() })
+    };
+    Ok(Usage {
+        circular: bytes("peak_cb")?,
+        dataflow: bytes("peak_dataflow_buffer")?,
+        scratchpad: bytes("peak_scratchpad")?,
+        tensors: bytes("peak_l1")?,
+        total: bytes("peak_total")?,
+    })
+}
+
+#[derive(Deserialize)]
+struct RawNode {
+    node_type: String,
+    #[serde(default)]
+    params: Option<serde_json::Map<String, Json>>,
+    #[serde(default)]
+    arguments: Vec<String>,
+    #[serde(default)]
+    duration_ns: u64,
+}
+
+impl RawNode {
+    fn param(&self, name: &str) -> Option<&Json> {
+        self.params.as_ref()?.get(name)
+    }
+
+    fn text(&self, name: &str) -> String {
+        self.param(name).and_then(Json::as_str).unwrap_or_default().to_owned()
+    }
+
+    /// TT-NN writes numbers as numbers or as text, by no rule that shows.
+    fn number(&self, name: &str) -> u64 {
+        match self.param(name) {
+            Some(Json::String(text)) => text.parse().unwrap_or(0),
+            Some(value) => value.as_u64().unwrap_or(0),
+            None => 0,
+        }
+    }
+
+    fn buffer(&self) -> Buffer {
+        let kind = match self.text("type").as_str() {
+            "L1" => BufferKind::L1,
+            "DRAM" => BufferKind::Dram,
+            _ => BufferKind::Other,
+        };
+        Buffer {
+            kind,
+            address: self.number("address"),
+            size: self.number("size"),
+            bytes_per_bank: self.number("max_size_per_bank"),
+            page_size: self.number("page_size"),
+        }
+    }
+
+    fn program_buffer(&self, borrowed: &str) -> ProgramBuffer {
+        ProgramBuffer {
+            address: self.number("address"),
+            size: self.number("size"),
+            cores: spec::cores(&self.text("core_range_set")),
+            borrowed: self.number(borrowed) != 0,
+        }
+    }
+
+    fn into_node(self) -> Node {
+        match self.node_type.as_str() {
+            "function_start" => Node::FunctionStart {
+                name: self.text("name"),
+                factory: self.param("program_factory_type").and_then(Json::as_str).map(str::to_owned),
+                cache_hit: self.param("program_cache_hit").and_then(Json::as_bool),
+                arguments: self.arguments,
+            },
+            "function_end" => Node::FunctionEnd { name: self.text("name"), duration_ns: self.duration_ns },
+            "tensor" => Node::Tensor {
+                id: self.number("tensor_id"),
+                shape: spec::shape(&self.text("shape")),
+                dtype: self.text("dtype"),
+                memory_config: self.text("memory_config"),
+                address: self.number("address"),
+            },
+            "buffer_allocate" => Node::BufferAllocate(self.buffer()),
+            "buffer_deallocate" => Node::BufferDeallocate(self.buffer()),
+            "circular_buffer_allocate" => Node::CircularBuffer(self.program_buffer("globally_allocated")),
+            "dataflow_buffer_allocate" => Node::DataflowBuffer(self.program_buffer("borrows_memory")),
+            "scratchpad_allocate" => Node::Scratchpad(self.program_buffer("borrows_memory")),
+            "program_execution" => Node::ProgramExecution,
+            _ => Node::Other(self.node_type),
+        }
+    }
+}
+
+fn parse(json: &str) -> Result<Vec<Node>, TtnnError> {
+    let raw: Vec<RawNode> = serde_json::from_str(json)
+        .map_err(|error| TtnnError::Unexpected { what: "a captured graph".into(), answer: error.to_string() })?;
+    Ok(raw.into_iter().map(RawNode::into_node).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_read_with_numbers_as_numbers_or_text() {
+        let json = r#"[
+          {"node_type":"capture_start","params":null,"arguments":[],"connections":[1],"counter":0},
+          {"node_type":"function_start","params":{"name":"AddDeviceOperation","program_cache_hit":true,"program_factory_type":"F"},"arguments":["a"]},
+          {"node_type":"buffer_allocate","params":{"address":1458176,"type":"L1","max_size_per_bank":20480,"page_size":2048,"size":163840}},
+          {"node_type":"circular_buffer_allocate","params":{"address":105824,"core_range_set":"{[0-0 - 7-3]}","globally_allocated":"0","size":8192}},
+          {"node_type":"circular_buffer_allocate","params":{"address":1400000,"core_range_set":"{[0-0 - 7-3]}","globally_allocated":"1","size":64}},
+          {"node_type":"dataflow_buffer_allocate","params":{"address":0,"core_range_set":"{[0-0 - 1-7]}","borrows_memory":"1","size":"20480"}},
+          {"node_type":"function_end","params":{"name":"AddDeviceOperation"},"duration_ns":7}
+        ]"#;
+        let graph = Graph { nodes: parse(json).unwrap(), usage: Usage::default() };
+        assert_eq!(graph.device_operations().collect::<Vec<_>>(), ["AddDeviceOperation"]);
+        assert_eq!(graph.circular_range(), Some((105_824, 114_016)));
+        assert_eq!(graph.nodes[0], Node::Other("capture_start".into()));
+        let Node::BufferAllocate(buffer) = &graph.nodes[2] else { panic!("{:?}", graph.nodes[2]) };
+        assert_eq!((buffer.kind, buffer.address, buffer.bytes_per_bank), (BufferKind::L1, 1_458_176, 20_480));
+        let Node::DataflowBuffer(buffer) = &graph.nodes[5] else { panic!("{:?}", graph.nodes[5]) };
+        assert_eq!((buffer.size, buffer.borrowed), (20_480, true));
+        assert_eq!(buffer.cores, Some(Cores::rectangle(0, 0, 2, 8)));
+        assert_eq!(graph.nodes[6], Node::FunctionEnd { name: "AddDeviceOperation".into(), duration_ns: 7 });
+    }
+
+    #[test]
+    fn a_record_that_is_none_is_an_error() {
+        assert!(matches!(parse("{}"), Err(TtnnError::Unexpected { .. })));
+    }
+}

@@ -1,0 +1,35 @@
+//! The real TT-NN for tests: the environment a user would have, made by setup where there is none.
+
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use bitnetc_ttnn::setup::default_directory;
+use bitnetc_ttnn::{Card, Device, DeviceOptions, EnvironmentError, Mock, PythonEnv, Setup};
+
+/// The environment that `bitnetc` itself would choose.
+pub fn environment() -> &'static PythonEnv {
+    static ENV: OnceLock<PythonEnv> = OnceLock::new();
+    ENV.get_or_init(|| match PythonEnv::find(None) {
+        Ok(env) => env,
+        Err(EnvironmentError::NotFound { .. }) => {
+            let directory = default_directory(&std::env::current_dir().unwrap());
+            let outcome = Setup::new(&directory, None).run(&mut |step| eprintln!("setup: {step}"));
+            outcome.unwrap_or_else(|error| panic!("these tests need TT-NN: {error}")).env
+        }
+        Err(error) => panic!("{error}"),
+    })
+}
+
+/// An open mock card, with every other test of this process kept out.
+#[allow(dead_code, reason = "not every test file opens a card")]
+pub struct Turn {
+    pub device: Device,
+    _turn: MutexGuard<'static, ()>,
+}
+
+#[allow(dead_code, reason = "not every test file opens a card")]
+pub fn open(mock: Mock) -> Turn {
+    static TURN: Mutex<()> = Mutex::new(());
+    let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let device = Device::open(environment(), Card::Mock(mock), DeviceOptions::default()).unwrap();
+    Turn { device, _turn: turn }
+}

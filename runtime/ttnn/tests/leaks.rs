@@ -1,0 +1,45 @@
+//! References are given back. Alone in its process, because it counts all of them.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use bitnetc_ttnn::{Interpreter, Object, Value, live_objects};
+
+const ROUNDS: usize = 20_000;
+
+/// `sys.getrefcount`, less the references this call itself holds.
+fn references(sys: &Object, object: &Object) -> i64 {
+    sys.call_method("getrefcount", &[object.into()], &[]).unwrap().to_int().unwrap()
+}
+
+#[test]
+fn many_calls_leave_no_reference_behind() {
+    let python = Interpreter::start(common::environment()).unwrap();
+    let sys = python.import("sys").unwrap();
+    let builtins = python.import("builtins").unwrap();
+    let sentinel = builtins.call_method("object", &[], &[]).unwrap();
+    let (references_before, live_before) = (references(&sys, &sentinel), live_objects());
+
+    for i in 0..ROUNDS {
+        let nested =
+            Value::List(vec![(&sentinel).into(), Value::Tuple(vec![(&sentinel).into(), Value::Int(i as i64)])]);
+        let made = builtins.call_method("dict", &[], &[("a", nested), ("b", (&sentinel).into())]).unwrap();
+        let back = made.call_method("get", &[Value::Str("a".into())], &[]).unwrap();
+        let Value::List(items) = back.to_value().unwrap() else { panic!("not a list") };
+        assert_eq!(items.len(), 2);
+        // Failures hold the arguments while the exception lives.
+        assert!(builtins.call_method("len", &[(&sentinel).into()], &[]).is_err());
+        assert!(sentinel.attribute("missing").is_err());
+        assert!(sentinel.to_int().is_err());
+        drop(Object::bytearray(&[0; 64]).unwrap().clone());
+    }
+
+    assert_eq!(live_objects(), live_before);
+    assert_eq!(references(&sys, &sentinel), references_before);
+
+    // The counts would show one that is kept.
+    let kept = sentinel.clone();
+    assert_eq!((live_objects(), references(&sys, &sentinel)), (live_before + 1, references_before + 1));
+    drop(kept);
+}

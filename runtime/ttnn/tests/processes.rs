@@ -1,0 +1,115 @@
+//! What takes a process of its own: a process embeds one interpreter and opens one card.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod common;
+
+use std::process::Command;
+
+use bitnetc_plan::Memory;
+use bitnetc_ttnn::{Card, Device, DeviceOptions, Info, Interpreter, Mock, info};
+
+const CHOICE: &str = "BITNETC_TEST_CARD";
+
+/// Runs one test of this file alone, with `CHOICE` set, and returns what it printed.
+fn in_its_own_process(test: &str, choice: &str, variables: &[(&str, &str)]) -> String {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--include-ignored", "--nocapture"])
+        .env(CHOICE, choice)
+        .envs(variables.iter().copied())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{choice}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+#[test]
+#[ignore = "run by the other tests of this file, in a process of its own"]
+fn report_one_card() {
+    let name = std::env::var(CHOICE).unwrap();
+    let info: Info = info(common::environment(), Card::Mock(Mock::named(&name).unwrap())).unwrap();
+    println!(
+        "\nfigures: {} {}x{} {} {} {} {} {}",
+        info.arch, info.grid.0, info.grid.1, info.dram_banks, info.l1.free, info.l1.size, info.l1_base, info.l1_end
+    );
+}
+
+#[test]
+fn every_mock_card_reports_the_figures_of_its_board() {
+    common::environment();
+    let wormhole = "1393312 1393312 105824 1499136";
+    let blackhole = "1461120 1461120 111744 1572864";
+    let cases = [
+        ("n150", format!("Arch.WORMHOLE_B0 8x8 12 {wormhole}")),
+        ("n300", format!("Arch.WORMHOLE_B0 8x8 12 {wormhole}")),
+        ("p100", format!("Arch.BLACKHOLE 11x10 7 {blackhole}")),
+        ("p150", format!("Arch.BLACKHOLE 11x10 8 {blackhole}")),
+    ];
+    for (name, figures) in cases {
+        // A user's own settings must not reach a mock card.
+        let text = in_its_own_process("report_one_card", name, &[("TT_METAL_SLOW_DISPATCH_MODE", "1")]);
+        let found = text.lines().find_map(|line| line.strip_prefix("figures: "));
+        assert_eq!(found, Some(figures.as_str()), "{name}");
+    }
+}
+
+#[test]
+#[ignore = "run by the other tests of this file, in a process of its own"]
+fn open_the_real_card() {
+    let error = Device::open(common::environment(), Card::Real, DeviceOptions::default()).unwrap_err();
+    println!("\nrefused: {error}");
+}
+
+#[test]
+fn a_real_card_is_never_a_mock_one() {
+    common::environment();
+    let variable = [("TT_METAL_MOCK_CLUSTER_DESC_PATH", "elsewhere.yaml")];
+    let text = in_its_own_process("open_the_real_card", "real", &variable);
+    assert!(text.contains("refused: a real card was requested, but TT_METAL_MOCK_CLUSTER_DESC_PATH"), "{text}");
+}
+
+/// On a machine made ready for mock cards, the stand-in compiler is in the way of a real one; where a real SFPI is installed there is no
+/// stand-in, and without a card TT-NN says so itself.
+#[test]
+fn a_real_card_needs_a_real_compiler() {
+    common::environment();
+    let text = in_its_own_process("open_the_real_card", "real", &[]);
+    let stand_in = text.contains("is the stand-in kernel compiler for mock cards");
+    let real_compiler = std::path::Path::new("/opt/tenstorrent/sfpi").exists();
+    assert!(stand_in || (real_compiler && text.contains("refused: ")), "{text}");
+}
+
+#[test]
+#[ignore = "run by the other tests of this file, in a process of its own"]
+fn load_an_absent_library() {
+    let mut env = common::environment().clone();
+    env.libpython = "/absent/libpython3.10.so.1.0".into();
+    println!("\nrefused: {}", Interpreter::start(&env).unwrap_err());
+    // A failed start leaves the process free for the right library.
+    Interpreter::start(common::environment()).unwrap();
+}
+
+#[test]
+fn a_library_that_cannot_be_loaded_says_what_to_do() {
+    common::environment();
+    let text = in_its_own_process("load_an_absent_library", "", &[]);
+    assert!(text.contains("refused: /absent/libpython3.10.so.1.0: "), "{text}");
+    assert!(text.contains("No such file") && text.contains("bitnetc ttnn setup"), "{text}");
+}
+
+#[test]
+fn a_trace_region_and_two_queues_can_be_asked_for() {
+    in_its_own_process("open_with_options", "n150", &[]);
+}
+
+#[test]
+#[ignore = "run by the other tests of this file, in a process of its own"]
+fn open_with_options() {
+    let options = DeviceOptions { l1_small_size: 8192, trace_region_size: 1 << 20, command_queues: 2 };
+    let device = Device::open(common::environment(), Card::Mock(Mock::N150), options).unwrap();
+    // The small region is taken from the top of L1, below which tensors begin.
+    assert_eq!(device.l1_range().1, 1_499_136 - 8192);
+    assert_eq!(device.memory_view(Memory::L1).unwrap().size, 1_393_312 - 8192);
+    device.close().unwrap();
+}

@@ -1,0 +1,97 @@
+//! `bitnetc ttnn`: the Python environment that has the real TT-NN.
+
+use std::path::PathBuf;
+
+use bitnetc_ttnn::setup::default_directory;
+use bitnetc_ttnn::{Card, Mock, PythonEnv, Setup, info};
+use miette::{IntoDiagnostic as _, WrapErr as _};
+
+use crate::render;
+
+/// Set up the Python environment that has TT-NN, and show what it reports.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Make the environment: a virtual environment with the pinned TT-NN, and what its mock cards need.
+    Setup(SetupArgs),
+    /// Show the interpreter, TT-NN's version, and the grid, DRAM banks and L1 that TT-NN reports of a card.
+    Info(InfoArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  bitnetc ttnn setup                          into .bitnetc/venv, where bitnetc finds it by itself
+  bitnetc ttnn setup --dir ~/ttnn --python /usr/bin/python3.12
+
+Does nothing where everything is in place. Needs Python 3.10 or 3.12 with a shared libpython; installs
+the package binutils-riscv64-unknown-elf with apt-get (and sudo) when it is missing.")]
+struct SetupArgs {
+    /// The virtual environment to make [default: .bitnetc/venv in the checkout's root]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+    /// The Python to make it from [default: the first suitable one on PATH, of pyenv, of uv, in /usr/bin]
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  bitnetc ttnn info                           a mock n150: no card is needed
+  bitnetc ttnn info --target p150 --json
+  bitnetc ttnn info --real                    the card in this machine
+
+The interpreter is --python, else BITNETC_PYTHON, else .bitnetc/venv here or in a directory above, else
+VIRTUAL_ENV, else python3 on PATH.")]
+struct InfoArgs {
+    /// The mock card to open: n150, n300, p100 or p150
+    #[arg(long, value_name = "CARD", default_value = "n150", conflicts_with = "real")]
+    target: String,
+    /// Open the card in this machine
+    #[arg(long)]
+    real: bool,
+    /// The Python that has TT-NN
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// One line of JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs `bitnetc ttnn`.
+pub fn run(args: Args) -> miette::Result<()> {
+    match args.command {
+        Command::Setup(args) => setup(&args),
+        Command::Info(args) => show(&args),
+    }
+}
+
+fn setup(args: &SetupArgs) -> miette::Result<()> {
+    let directory = match &args.dir {
+        Some(dir) => std::path::absolute(dir).into_diagnostic().wrap_err_with(|| dir.display().to_string())?,
+        None => default_directory(&std::env::current_dir().into_diagnostic().wrap_err("the current directory")?),
+    };
+    let outcome =
+        Setup::new(&directory, args.python.as_deref()).run(&mut |step| eprintln!("{step} ...")).into_diagnostic()?;
+    let mut text = outcome.done.join("\n");
+    if outcome.done.is_empty() {
+        text.push_str("everything is in place");
+    }
+    text.push_str(&format!("\n{} has ttnn {}\n", outcome.env.executable.display(), outcome.env.ttnn));
+    if args.dir.is_some() {
+        text.push_str(&format!("to use it: export BITNETC_PYTHON={}\n", outcome.env.executable.display()));
+    }
+    render::print(&text).map_err(crate::input::cannot_print)
+}
+
+fn show(args: &InfoArgs) -> miette::Result<()> {
+    let card = if args.real { Card::Real } else { Card::Mock(Mock::named(&args.target).into_diagnostic()?) };
+    let env = PythonEnv::find(args.python.as_deref()).into_diagnostic()?;
+    let info = info(&env, card).into_diagnostic()?;
+    let text = if args.json { serde_json::to_string(&info).into_diagnostic()? } else { info.to_string() };
+    render::print(&format!("{text}\n")).map_err(crate::input::cannot_print)
+}
