@@ -1,0 +1,118 @@
+//! What can go wrong when a plan runs.
+
+use bitnetc_numerics::NumericsError;
+
+use crate::weights::WeightError;
+
+/// Why a device refused a call. Nothing of a plan is left half done that a later step could read.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// Nothing is in a slot that a call reads: the value was freed, or never made.
+    #[error("operand {operand} is not on the device")]
+    Empty {
+        /// Which operand, counted from 0.
+        operand: usize,
+    },
+    /// An operand is not what the call computes with.
+    #[error("operand {operand} is {got}; {want} was expected")]
+    Operand {
+        /// Which operand, counted from 0.
+        operand: usize,
+        /// What it is.
+        got: String,
+        /// What would be right.
+        want: String,
+    },
+    /// Shapes or numbers the kernels refuse.
+    #[error(transparent)]
+    Numerics(#[from] NumericsError),
+    /// Weights that cannot be read.
+    #[error(transparent)]
+    Weights(#[from] WeightError),
+    /// An index that points out of a table.
+    #[error("{what} is {got}; it must be less than {limit}")]
+    Range {
+        /// What is out of range.
+        what: &'static str,
+        /// Its value.
+        got: i64,
+        /// The first value too large.
+        limit: u64,
+    },
+    /// Something a trace does not allow, or a trace that is not there.
+    #[error("trace: {0}")]
+    Trace(String),
+    /// What the device's own library said.
+    #[error("{0}")]
+    Library(String),
+}
+
+/// Why a plan could not be loaded or run.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The weights.
+    #[error(transparent)]
+    Weights(#[from] WeightError),
+    /// The plan breaks its own rules.
+    #[error("the plan does not verify: {first}{}", more(*.others))]
+    Unverified {
+        /// The first defect.
+        first: String,
+        /// How many more there are.
+        others: usize,
+    },
+    /// The plan lacks something the runtime needs.
+    #[error("the plan has no {0}")]
+    Lacks(String),
+    /// A device refused a step.
+    #[error("{phase}, step `{step}`: {source}")]
+    Step {
+        /// The phase.
+        phase: String,
+        /// The step, and its layer where it has one.
+        step: String,
+        /// Why.
+        source: DeviceError,
+    },
+    /// A device refused something outside of any step.
+    #[error("{doing}: {source}")]
+    Device {
+        /// What was being done.
+        doing: String,
+        /// Why.
+        source: DeviceError,
+    },
+    /// More prompts than the plan has users.
+    #[error("{prompts} prompts, but the plan decodes {batch} users at once; plan with --batch {prompts}")]
+    Batch {
+        /// Prompts given.
+        prompts: usize,
+        /// Users of the plan.
+        batch: u32,
+    },
+    /// A prompt that cannot be run.
+    #[error("prompt {prompt}: {why}")]
+    Prompt {
+        /// Which one, counted from 0.
+        prompt: usize,
+        /// Why.
+        why: String,
+    },
+    /// Sampling parameters out of range.
+    #[error("{what} is {got}; it must be {want}")]
+    Sampling {
+        /// The parameter.
+        what: &'static str,
+        /// Its value.
+        got: String,
+        /// What would be right.
+        want: &'static str,
+    },
+    /// A page table that is not a permutation of the cache's blocks.
+    #[error("page table: {0}")]
+    PageTable(String),
+}
+
+fn more(others: usize) -> String {
+    if others == 0 { String::new() } else { format!(" (and {others} more)") }
+}

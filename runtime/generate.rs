@@ -1,0 +1,237 @@
+//! Text generation: prefill every prompt, then decode all users together until each has ended.
+//!
+//! A prompt longer than the largest prefill phase is prefilled as far as that goes; its remaining tokens are decoded one by one, with the
+//! tokens of the prompt in place of those chosen. A user that has ended is put back to position 0, where it can do no harm.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::RuntimeError;
+use crate::device::Device;
+use crate::sampler::{Sampler, Sampling};
+use crate::session::{Session, TILE_ROWS};
+
+/// What ends a user's text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// A stop token was chosen; it is not part of the text.
+    Token(u32),
+    /// As many tokens as asked for.
+    Length,
+    /// The KV cache is full.
+    Context,
+    /// Asked to stop, by the caller or its flag.
+    Asked,
+}
+
+/// How to generate.
+#[derive(Debug, Clone)]
+pub struct GenerateOptions<'a> {
+    /// Most new tokens for each prompt.
+    pub max_tokens: usize,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Tokens that end a text.
+    pub stop_tokens: &'a [u32],
+    /// Ends everything when set, between two steps: Ctrl-C.
+    pub interrupted: &'a AtomicBool,
+}
+
+/// What the caller of [`generate`] wants after a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// More.
+    Continue,
+    /// No more of this user's text.
+    End,
+}
+
+/// One user's text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text {
+    /// The new tokens.
+    pub tokens: Vec<u32>,
+    /// Why there are no more.
+    pub stop: Stop,
+}
+
+struct User {
+    tokens: Vec<u32>,
+    /// Tokens of the prompt not yet fed, the next one last.
+    pending: Vec<u32>,
+    stop: Option<Stop>,
+    sampler: Sampler,
+    next: u32,
+    position: u32,
+}
+
+/// Generates for up to `session.batch()` prompts at once; `on_token` gets user and token as they come.
+///
+/// # Errors
+/// Too many prompts, an empty prompt, one that does not fit the context, sampling parameters out of range; whatever a step refuses.
+pub fn generate<D: Device>(
+    session: &mut Session<D>,
+    prompts: &[Vec<u32>],
+    options: &GenerateOptions<'_>,
+    mut on_token: impl FnMut(usize, u32) -> Flow,
+) -> Result<Vec<Text>, RuntimeError> {
+    options.sampling.check()?;
+    check(session, prompts)?;
+    session.prepare_decode()?;
+    let mut run = Run { session, options, users: Vec::new(), logits: Vec::new(), chosen: Vec::new() };
+    for (user, prompt) in prompts.iter().enumerate() {
+        run.prefill(user, prompt, &mut on_token)?;
+    }
+    run.write_users()?;
+    while run.users.iter().any(|user| user.stop.is_none()) {
+        if options.interrupted.load(Ordering::Relaxed) {
+            run.users.iter_mut().for_each(|user| user.stop = user.stop.or(Some(Stop::Asked)));
+            break;
+        }
+        run.step(&mut on_token)?;
+    }
+    let text = |user: User| Text { tokens: user.tokens, stop: user.stop.unwrap_or(Stop::Asked) };
+    Ok(run.users.into_iter().map(text).collect())
+}
+
+fn check<D: Device>(session: &Session<D>, prompts: &[Vec<u32>]) -> Result<(), RuntimeError> {
+    if prompts.len() > session.batch() {
+        return Err(RuntimeError::Batch { prompts: prompts.len(), batch: session.plan().options.batch });
+    }
+    for (prompt, tokens) in prompts.iter().enumerate() {
+        let wrong = |why: String| Err(RuntimeError::Prompt { prompt, why });
+        if tokens.is_empty() {
+            return wrong("it has no tokens".into());
+        }
+        if tokens.len() > session.context() {
+            return wrong(format!("{} tokens; the plan's context is {}", tokens.len(), session.context()));
+        }
+        session.check_tokens(prompt, tokens)?;
+    }
+    Ok(())
+}
+
+struct Run<'a, D> {
+    session: &'a mut Session<D>,
+    options: &'a GenerateOptions<'a>,
+    users: Vec<User>,
+    logits: Vec<f32>,
+    chosen: Vec<u32>,
+}
+
+impl<D: Device> Run<'_, D> {
+    fn prefill(
+        &mut self,
+        index: usize,
+        prompt: &[u32],
+        on_token: &mut impl FnMut(usize, u32) -> Flow,
+    ) -> Result<(), RuntimeError> {
+        let sampler = Sampler::new(self.options.sampling, index as u32);
+        let prefix = prompt.len().min(self.session.largest_bucket());
+        let mut user =
+            User { tokens: Vec::new(), pending: Vec::new(), stop: None, sampler, next: prompt[0], position: 0 };
+        if self.options.max_tokens == 0 {
+            user.stop = Some(Stop::Length);
+        } else if self.options.interrupted.load(Ordering::Relaxed) {
+            user.stop = Some(Stop::Asked);
+        } else {
+            user.position = prefix as u32;
+            user.pending = prompt[prefix..].iter().rev().copied().collect();
+            if prefix > 0 {
+                self.session.prefill(index, &prompt[..prefix])?;
+            }
+            match user.pending.pop() {
+                Some(next) => user.next = next,
+                None => {
+                    let row = (prefix - 1) % TILE_ROWS;
+                    let token = self.choose_first(&mut user, row)?;
+                    user.accept(index, token, self.options, self.session.context(), on_token);
+                }
+            }
+        }
+        self.users.push(user);
+        Ok(())
+    }
+
+    fn choose_first(&mut self, user: &mut User, row: usize) -> Result<u32, RuntimeError> {
+        if self.options.sampling.is_greedy() {
+            self.session.first_tokens(&mut self.chosen)?;
+            return self.chosen.get(row).copied().ok_or_else(|| RuntimeError::Lacks(format!("first token {row}")));
+        }
+        self.session.logits(&mut self.logits)?;
+        let vocab = self.session.plan().model.vocab as usize;
+        Ok(user.sampler.sample(&self.logits[row * vocab..(row + 1) * vocab]))
+    }
+
+    /// Writes every user's token and position; those that have ended go to position 0.
+    fn write_users(&mut self) -> Result<(), RuntimeError> {
+        let of = |user: &User| if user.stop.is_none() { (user.next, user.position) } else { (0, 0) };
+        let (mut tokens, mut positions): (Vec<u32>, Vec<u32>) = self.users.iter().map(of).unzip();
+        tokens.resize(self.session.batch(), 0);
+        positions.resize(self.session.batch(), 0);
+        self.session.set_users(&tokens, &positions)
+    }
+
+    fn step(&mut self, on_token: &mut impl FnMut(usize, u32) -> Flow) -> Result<(), RuntimeError> {
+        self.session.decode()?;
+        self.session.tokens(&mut self.chosen)?;
+        let greedy = self.options.sampling.is_greedy();
+        let vocab = self.session.plan().model.vocab as usize;
+        if !greedy {
+            self.session.logits(&mut self.logits)?;
+        }
+        let (mut ended, mut forced) = (false, false);
+        let context = self.session.context();
+        for (index, user) in self.users.iter_mut().enumerate().filter(|(_, user)| user.stop.is_none()) {
+            user.position += 1;
+            if let Some(next) = user.pending.pop() {
+                user.next = next;
+                forced = true;
+            } else {
+                let token = if greedy {
+                    self.chosen[index]
+                } else {
+                    forced = true;
+                    user.sampler.sample(&self.logits[index * vocab..(index + 1) * vocab])
+                };
+                user.accept(index, token, self.options, context, on_token);
+            }
+            ended |= user.stop.is_some();
+        }
+        if ended {
+            return self.write_users();
+        }
+        if forced {
+            for (user, chosen) in self.users.iter().zip(&mut self.chosen) {
+                *chosen = user.next;
+            }
+            self.session.set_tokens(&self.chosen)?;
+        }
+        Ok(())
+    }
+}
+
+impl User {
+    /// Takes a chosen token: the text grows, or ends.
+    fn accept(
+        &mut self,
+        index: usize,
+        token: u32,
+        options: &GenerateOptions<'_>,
+        context: usize,
+        on_token: &mut impl FnMut(usize, u32) -> Flow,
+    ) {
+        if options.stop_tokens.contains(&token) {
+            self.stop = Some(Stop::Token(token));
+            return;
+        }
+        self.tokens.push(token);
+        self.next = token;
+        if on_token(index, token) == Flow::End {
+            self.stop = Some(Stop::Asked);
+        } else if self.tokens.len() == options.max_tokens {
+            self.stop = Some(Stop::Length);
+        } else if self.position as usize >= context {
+            self.stop = Some(Stop::Context);
+        }
+    }
+}

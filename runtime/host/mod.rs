@@ -1,0 +1,245 @@
+//! The host device: executes any plan with Tensix numerics.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`tensor`] | tensors and the pool their storage comes from |
+//! | [`rows`] | row-wise work and rounding on write |
+//! | [`matmul`] | the three ways of a matmul |
+//! | [`elementwise`], [`attention`], [`movement`], [`cache`] | the other calls |
+//!
+//! What a card forbids is forbidden here: while a trace is captured nothing may be placed or written, and its replay takes all its storage
+//! from what earlier runs gave back, or fails.
+
+pub mod attention;
+pub mod cache;
+pub mod elementwise;
+mod execute;
+pub mod matmul;
+pub mod movement;
+pub mod rows;
+pub mod tensor;
+
+use std::sync::Arc;
+
+use bitnetc_numerics::{DenseWeights, TernaryWeights, narrow_slice};
+use bitnetc_plan::{Arch, Source, TensorSpec};
+
+use crate::DeviceError;
+use crate::device::{Arguments, Call, Device, Slot, TraceId, Upload};
+use crate::weights::{Rows, Tensor};
+pub use matmul::Numerics;
+use matmul::{MatmulScratch, WeightMatrix};
+use tensor::{Data, HostTensor, Pool};
+
+/// What a slot holds.
+#[derive(Debug, Default)]
+enum Held {
+    #[default]
+    Empty,
+    Tensor(HostTensor),
+    Matrix(WeightMatrix),
+    Table(Rows),
+}
+
+/// The host as a device.
+#[derive(Debug)]
+pub struct HostDevice {
+    arch: bitnetc_numerics::Arch,
+    numerics: Numerics,
+    slots: Vec<Held>,
+    pool: Pool,
+    matmul: MatmulScratch,
+    elements: elementwise::ElementScratch,
+    row: Vec<f32>,
+    capture: Option<Recording>,
+    traces: Vec<Option<Recording>>,
+}
+
+type Recording = Vec<(Arc<Call>, Arguments)>;
+
+impl HostDevice {
+    /// A host that computes like a chip of family `arch`.
+    pub fn new(arch: Arch, numerics: Numerics) -> Self {
+        let arch = match arch {
+            Arch::Wormhole => bitnetc_numerics::Arch::Wormhole,
+            Arch::Blackhole => bitnetc_numerics::Arch::Blackhole,
+        };
+        HostDevice {
+            arch,
+            numerics,
+            slots: Vec::new(),
+            pool: Pool::default(),
+            matmul: MatmulScratch::default(),
+            elements: elementwise::ElementScratch::default(),
+            row: Vec::new(),
+            capture: None,
+            traces: Vec::new(),
+        }
+    }
+
+    /// Bytes of weights in memory; tables that stay in their files are not counted.
+    pub fn weight_bytes(&self) -> usize {
+        let bytes = |held: &Held| match held {
+            Held::Matrix(matrix) => matrix.bytes(),
+            _ => 0,
+        };
+        self.slots.iter().map(bytes).sum()
+    }
+
+    fn matrix(&self, upload: &Upload<'_>, tensor: &Tensor<'_>) -> Result<WeightMatrix, DeviceError> {
+        let fast = self.numerics == Numerics::Fast;
+        if tensor.is_ternary() && (upload.integer || fast) {
+            return Ok(WeightMatrix::Ternary(match tensor {
+                Tensor::Matrix(m) => TernaryWeights::from_fn(m.k(), m.n(), |k, n| m.value(k, n) as i8)?,
+                other => TernaryWeights::from_tiled(other.tiled(upload.weight)?.view())?,
+            }));
+        }
+        let tiles = tensor.tiled(upload.weight)?;
+        Ok(if fast { WeightMatrix::Dense(DenseWeights::from_tiled(tiles.view())) } else { WeightMatrix::Tiles(tiles) })
+    }
+
+    fn hold(&mut self, slot: Slot, held: Held) -> Result<(), DeviceError> {
+        let count = self.slots.len();
+        let Some(place) = self.slots.get_mut(slot.index()) else {
+            return Err(DeviceError::Range { what: "slot", got: i64::from(slot.0), limit: count as u64 });
+        };
+        if let Held::Tensor(old) = std::mem::replace(place, held) {
+            self.pool.give(old);
+        }
+        Ok(())
+    }
+
+    fn tensor(&self, operand: usize, slot: Slot) -> Result<&HostTensor, DeviceError> {
+        match self.slots.get(slot.index()) {
+            Some(Held::Tensor(tensor)) => Ok(tensor),
+            Some(Held::Matrix(_)) => Err(wrong_kind(operand, "a weight matrix of matmuls")),
+            Some(Held::Table(_)) => Err(wrong_kind(operand, "an embedding table")),
+            _ => Err(DeviceError::Empty { operand }),
+        }
+    }
+
+    fn not_while_capturing(&self, what: &str) -> Result<(), DeviceError> {
+        match self.capture {
+            None => Ok(()),
+            Some(_) => Err(DeviceError::Trace(format!("{what} while a trace is captured"))),
+        }
+    }
+}
+
+fn wrong_kind(operand: usize, got: &str) -> DeviceError {
+    DeviceError::Operand { operand, got: got.into(), want: "a tensor".into() }
+}
+
+/// A constant tensor, rounded as TT-NN rounds on the host.
+fn constant(upload: &Upload<'_>, tensor: &Tensor<'_>) -> Result<HostTensor, DeviceError> {
+    let spec = Arc::new(upload.weight.spec.clone());
+    let mut held = Pool::default().take(&spec)?;
+    let values = if spec.dtype.is_block() { tensor.tiled(upload.weight)?.to_f32() } else { tensor.values() };
+    match &mut held.data {
+        Data::Bf16(data) => narrow_slice(&values, data),
+        Data::F32(data) => data.copy_from_slice(&values),
+        Data::Integer(_) => return Err(held.unexpected(0, "floats")),
+    }
+    Ok(held)
+}
+
+impl Device for HostDevice {
+    fn name(&self) -> String {
+        format!("host ({:?} numerics of {:?})", self.numerics, self.arch).to_lowercase()
+    }
+
+    fn reserve(&mut self, slots: usize) -> Result<(), DeviceError> {
+        self.slots.resize_with(slots, Held::default);
+        Ok(())
+    }
+
+    fn upload(&mut self, slot: Slot, upload: &Upload<'_>) -> Result<(), DeviceError> {
+        self.not_while_capturing("a weight is placed")?;
+        let tensor = upload.weights.tensor(upload.weight, upload.layer)?;
+        let held = match (&upload.weight.source, tensor) {
+            (Source::Columns(_), tensor) => Held::Matrix(self.matrix(upload, &tensor)?),
+            (Source::Rows(_), Tensor::Rows(rows)) => Held::Table(rows),
+            (_, tensor) => Held::Tensor(constant(upload, &tensor)?),
+        };
+        self.hold(slot, held)
+    }
+
+    fn allocate(&mut self, slot: Slot, spec: &Arc<TensorSpec>) -> Result<(), DeviceError> {
+        self.not_while_capturing("a tensor is allocated")?;
+        let tensor = self.pool.take(spec)?;
+        self.hold(slot, Held::Tensor(tensor))
+    }
+
+    fn write(&mut self, slot: Slot, data: &[u32]) -> Result<(), DeviceError> {
+        self.not_while_capturing("the host writes")?;
+        let Some(Held::Tensor(tensor)) = self.slots.get_mut(slot.index()) else {
+            return Err(DeviceError::Empty { operand: 0 });
+        };
+        let unexpected = tensor.unexpected(0, format!("{} integers or more", data.len()));
+        match &mut tensor.data {
+            Data::Integer(held) if held.len() >= data.len() => held[..data.len()].copy_from_slice(data),
+            _ => return Err(unexpected),
+        }
+        Ok(())
+    }
+
+    fn execute(&mut self, call: &Arc<Call>, arguments: Arguments) -> Result<(), DeviceError> {
+        if let Some(recording) = &mut self.capture {
+            recording.push((Arc::clone(call), arguments));
+            return Ok(());
+        }
+        self.run(call, arguments)
+    }
+
+    fn free(&mut self, slot: Slot) -> Result<(), DeviceError> {
+        self.not_while_capturing("the host frees")?;
+        self.hold(slot, Held::Empty)
+    }
+
+    fn read_integers(&mut self, slot: Slot, out: &mut Vec<u32>) -> Result<(), DeviceError> {
+        out.clear();
+        out.extend_from_slice(self.tensor(0, slot)?.integers(0)?);
+        Ok(())
+    }
+
+    fn read_floats(&mut self, slot: Slot, out: &mut Vec<f32>) -> Result<(), DeviceError> {
+        let tensor = self.tensor(0, slot)?;
+        if matches!(tensor.data, Data::Integer(_)) {
+            return Err(tensor.unexpected(0, "floats"));
+        }
+        out.clear();
+        out.resize(tensor::elements(&tensor.spec), 0.0);
+        tensor.read_at(0, out);
+        Ok(())
+    }
+
+    fn begin_trace(&mut self) -> Result<(), DeviceError> {
+        self.not_while_capturing("a trace is begun")?;
+        self.capture = Some(Vec::new());
+        Ok(())
+    }
+
+    fn end_trace(&mut self) -> Result<TraceId, DeviceError> {
+        let recording = self.capture.take().ok_or_else(|| DeviceError::Trace("none is being captured".into()))?;
+        self.traces.push(Some(recording));
+        Ok(TraceId(self.traces.len() as u32 - 1))
+    }
+
+    fn replay_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {
+        self.not_while_capturing("a trace is replayed")?;
+        let unknown = || DeviceError::Trace(format!("number {} is not there", trace.0));
+        let recording = self.traces.get_mut(trace.0 as usize).and_then(Option::take).ok_or_else(unknown)?;
+        self.pool.sealed = true;
+        let done = recording.iter().try_for_each(|(call, arguments)| {
+            self.run(call, *arguments).map_err(|e| DeviceError::Trace(format!("step `{}`: {e}", call.name)))
+        });
+        self.pool.sealed = false;
+        self.traces[trace.0 as usize] = Some(recording);
+        done
+    }
+
+    fn release_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {
+        let unknown = || DeviceError::Trace(format!("number {} is not there", trace.0));
+        self.traces.get_mut(trace.0 as usize).and_then(Option::take).map(drop).ok_or_else(unknown)
+    }
+}

@@ -1,0 +1,151 @@
+//! A tensor on the host: logical elements row-major, in a type that holds every value of its data type exactly.
+//!
+//! bfp8 and bfp4 elements are kept as the bf16 numbers they stand for (7 and 3 bits of magnitude fit its 8), rounded to their groups of 16
+//! whenever they are written. Tile padding is not kept: no call of a plan lets it into a result, except that rows past the logical ones
+//! may appear in a `View`, as zeros.
+
+use std::sync::Arc;
+
+use bitnetc_plan::{DType, TensorSpec};
+use half::bf16;
+
+use crate::DeviceError;
+
+/// The elements.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Data {
+    /// bf16, bfp8, bfp4.
+    Bf16(Vec<bf16>),
+    /// f32.
+    F32(Vec<f32>),
+    /// u32; i32 as their bits.
+    Integer(Vec<u32>),
+}
+
+/// A tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostTensor {
+    /// Shape and data type; the rest is of no account here.
+    pub spec: Arc<TensorSpec>,
+    /// `spec`'s logical elements.
+    pub data: Data,
+}
+
+/// Storage that tensors give back when they end, to be taken up again: in steady state nothing is allocated.
+#[derive(Debug, Default)]
+pub struct Pool {
+    bf16: Vec<Vec<bf16>>,
+    f32: Vec<Vec<f32>>,
+    integer: Vec<Vec<u32>>,
+    /// Refuses to allocate: a trace is being replayed.
+    pub sealed: bool,
+}
+
+/// Logical elements of a spec.
+pub fn elements(spec: &TensorSpec) -> usize {
+    spec.shape.iter().map(|&d| d as usize).product()
+}
+
+impl Pool {
+    /// A tensor of zeros.
+    ///
+    /// # Errors
+    /// Sealed, and nothing in store is large enough.
+    pub fn take(&mut self, spec: &Arc<TensorSpec>) -> Result<HostTensor, DeviceError> {
+        let len = elements(spec);
+        let data = match spec.dtype {
+            DType::Bf16 | DType::Bfp8 | DType::Bfp4 => Data::Bf16(take(&mut self.bf16, len, self.sealed)?),
+            DType::F32 => Data::F32(take(&mut self.f32, len, self.sealed)?),
+            DType::U32 | DType::I32 => Data::Integer(take(&mut self.integer, len, self.sealed)?),
+        };
+        Ok(HostTensor { spec: Arc::clone(spec), data })
+    }
+
+    /// Takes back a tensor's storage.
+    pub fn give(&mut self, tensor: HostTensor) {
+        match tensor.data {
+            Data::Bf16(v) => self.bf16.push(v),
+            Data::F32(v) => self.f32.push(v),
+            Data::Integer(v) => self.integer.push(v),
+        }
+    }
+}
+
+/// The smallest storage that holds `len` elements, or a new one.
+fn take<T: Clone + Default>(store: &mut Vec<Vec<T>>, len: usize, sealed: bool) -> Result<Vec<T>, DeviceError> {
+    let fitting = store.iter().enumerate().filter(|(_, v)| v.capacity() >= len).min_by_key(|(_, v)| v.capacity());
+    let mut data = match fitting.map(|(at, _)| at) {
+        Some(at) => store.swap_remove(at),
+        None if sealed => return Err(DeviceError::Trace(format!("a replay would allocate {len} elements"))),
+        None => Vec::with_capacity(len),
+    };
+    data.clear();
+    data.resize(len, T::default());
+    Ok(data)
+}
+
+impl HostTensor {
+    /// Length of the last dimension.
+    pub fn columns(&self) -> usize {
+        self.spec.columns() as usize
+    }
+
+    /// Rows of the tensor seen as a matrix.
+    pub fn rows(&self) -> usize {
+        elements(&self.spec).checked_div(self.columns()).unwrap_or(0)
+    }
+
+    /// Dimension `axis` from the left of the shape filled up to rank 4 with ones.
+    pub fn dim(&self, axis: usize) -> usize {
+        let shape = &self.spec.shape;
+        axis.checked_sub(4 - shape.len().min(4)).map_or(1, |at| shape[at] as usize)
+    }
+
+    /// Its integers.
+    ///
+    /// # Errors
+    /// `operand` is the number told when it holds none.
+    pub fn integers(&self, operand: usize) -> Result<&[u32], DeviceError> {
+        match &self.data {
+            Data::Integer(v) => Ok(v),
+            _ => Err(self.unexpected(operand, "integers")),
+        }
+    }
+
+    /// Its bf16 elements.
+    ///
+    /// # Errors
+    /// `operand` is the number told when it holds others.
+    pub fn bf16(&self, operand: usize) -> Result<&[bf16], DeviceError> {
+        match &self.data {
+            Data::Bf16(v) => Ok(v),
+            _ => Err(self.unexpected(operand, "bf16, bfp8 or bfp4")),
+        }
+    }
+
+    /// [`DeviceError::Operand`] for this tensor.
+    pub fn unexpected(&self, operand: usize, want: impl Into<String>) -> DeviceError {
+        DeviceError::Operand { operand, got: self.spec.to_string(), want: want.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bitnetc_plan::MemoryConfig;
+
+    #[test]
+    fn a_sealed_pool_hands_out_what_it_was_given_and_no_more() {
+        let spec = |n: u32| Arc::new(TensorSpec::tile([1, 1, 1, n], DType::Bf16, MemoryConfig::DRAM));
+        let mut pool = Pool::default();
+        let mut tensor = pool.take(&spec(64)).unwrap();
+        if let Data::Bf16(v) = &mut tensor.data {
+            v.fill(bf16::ONE);
+        }
+        pool.give(tensor);
+        pool.sealed = true;
+        let again = pool.take(&spec(32)).unwrap();
+        assert_eq!(again.bf16(0).unwrap(), [bf16::ZERO; 32]);
+        assert!(matches!(pool.take(&spec(1)), Err(DeviceError::Trace(_))));
+    }
+}
