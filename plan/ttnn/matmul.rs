@@ -1,9 +1,10 @@
 //! `ttnn.linear`: what every program config has in common. Each config has a file of its own.
 
 use super::matmul_dram_sharded::dram_sharded;
+use super::matmul_multicast::{multicast_1d, multicast_2d};
 use super::{Answer, Checks, Outcome, operands, require_placement};
 use crate::op::Matmul;
-use crate::{Card, DType, Layout, MatmulProgram, MemoryConfig, TILE, TensorSpec};
+use crate::{Card, DType, Layout, MatmulProgram, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
 
 /// Sizes in tiles, operands and card of one matmul.
 pub(super) struct Problem<'a> {
@@ -62,7 +63,8 @@ pub fn check_matmul(args: &Matmul, given: &[&TensorSpec], card: &Card) -> Answer
     };
     match &args.program {
         MatmulProgram::DramSharded { .. } => dram_sharded(&problem, checks),
-        MatmulProgram::Multicast1D { .. } | MatmulProgram::Multicast2D { .. } => Err(Vec::new()),
+        MatmulProgram::Multicast1D { .. } => multicast_1d(&problem, checks),
+        MatmulProgram::Multicast2D { .. } => multicast_2d(&problem, checks),
     }
 }
 
@@ -83,6 +85,18 @@ impl Problem<'_> {
             (false, false) => out,
         };
         out_tiles * (out.tile_bytes() + if partial == out { 0 } else { partial.tile_bytes() })
+    }
+
+    /// True for a weight spread over all DRAM banks in the narrowest shards.
+    pub(super) fn weight_over_all_banks(&self) -> bool {
+        let banks = self.card.dram.banks;
+        match &self.b.memory {
+            MemoryConfig::Sharded { memory: Memory::Dram, strategy: Strategy::Width, cores, shard } => {
+                cores.as_rectangle() == Some((0, 0, banks, 1))
+                    && *shard == [self.k * TILE, self.n.div_ceil(banks) * TILE]
+            }
+            _ => false,
+        }
     }
 
     /// The answer with the result placed in `memory`, which must be what the step says.

@@ -108,14 +108,8 @@ fn require_activations(p: &Problem<'_>, per_core_m: u32, checks: &mut Checks) ->
 fn require_weight(p: &Problem<'_>, checks: &mut Checks) -> u32 {
     let banks = p.card.dram.banks;
     let tiles = p.n.div_ceil(banks);
-    let right = match &p.b.memory {
-        MemoryConfig::Sharded { memory: Memory::Dram, strategy: Strategy::Width, cores, shard } => {
-            cores.as_rectangle() == Some((0, 0, banks, 1)) && *shard == [p.k * TILE, tiles * TILE]
-        }
-        _ => false,
-    };
     checks.require(
-        right,
+        p.weight_over_all_banks(),
         format_args!("Input B memory layout must be WIDTH_SHARDED, got: {}", p.b.memory),
         format_args!("a weight width-sharded over the {banks} DRAM banks in shards [{}, {}]", p.k * TILE, tiles * TILE),
     );

@@ -17,6 +17,7 @@ mod embedding;
 mod heads;
 mod matmul;
 mod matmul_dram_sharded;
+mod matmul_multicast;
 #[cfg(test)]
 pub(crate) mod mock;
 mod movement;
