@@ -35,7 +35,7 @@ pub struct L1 {
     pub base: u64,
     /// First address past the allocator's region.
     pub end: u64,
-    /// Alignment of buffers and of pages in interleaved buffers.
+    /// Alignment of pages. Whole buffers are aligned as in DRAM.
     pub alignment: u64,
 }
 
@@ -47,7 +47,7 @@ pub struct Dram {
     pub banks: u32,
     /// Bytes of one bank that the allocator may hand out.
     pub bank_bytes: u64,
-    /// Alignment of buffers and pages.
+    /// Alignment of pages, and of whole buffers in L1 too.
     pub alignment: u64,
     /// Most worker cores a DRAM-sharded matmul may read one bank with (`num_workers_per_dram_bank`).
     pub readers_per_bank: u32,

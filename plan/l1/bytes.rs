@@ -1,45 +1,24 @@
 //! Bytes a tensor takes of each bank: of every core's L1, or of a DRAM bank.
+//!
+//! Pages are rounded up to the alignment of their memory, whole buffers to that of DRAM, in L1 too.
 
-use crate::{Arch, Card, Layout, Memory, MemoryConfig, TILE, TensorSpec};
-
-/// A figure of the chip families.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PerArch {
-    wormhole: u64,
-    blackhole: u64,
-}
-
-impl PerArch {
-    /// The figure of one family.
-    pub const fn of(self, arch: Arch) -> u64 {
-        match arch {
-            Arch::Wormhole => self.wormhole,
-            Arch::Blackhole => self.blackhole,
-        }
-    }
-}
-
-/// What every buffer's size is rounded up to, in L1 as in DRAM: the HAL's DRAM alignment.
-pub const BUFFER_ALIGNMENT: PerArch = PerArch { wormhole: 32, blackhole: 64 };
-
-/// What pages in L1 are rounded up to: the HAL's L1 alignment, of both families.
-const L1_PAGE_ALIGNMENT: u64 = 16;
+use crate::{Card, Layout, Memory, MemoryConfig, TILE, TensorSpec};
 
 /// Bytes `spec`, a tensor in L1, takes of every core's L1. The same on all cores: allocation is lock-step.
 pub fn buffer_bytes(spec: &TensorSpec, card: &Card) -> u64 {
-    l1_bytes(spec, u64::from(card.cores())).next_multiple_of(BUFFER_ALIGNMENT.of(card.arch))
+    l1_bytes(spec, u64::from(card.cores()), card.l1.alignment).next_multiple_of(card.dram.alignment)
 }
 
 /// Bytes `spec`, a tensor in DRAM, takes of each DRAM bank (of the fullest one; banks are filled in lock-step too).
 pub fn dram_bytes_per_bank(spec: &TensorSpec, card: &Card) -> u64 {
-    let alignment = BUFFER_ALIGNMENT.of(card.arch);
+    let alignment = card.dram.alignment;
     per_bank(spec, u64::from(card.dram.banks), alignment).next_multiple_of(alignment)
 }
 
 /// Bytes of `spec` on each of `banks` cores before the buffer is rounded up.
-pub(super) fn l1_bytes(spec: &TensorSpec, banks: u64) -> u64 {
+pub(super) fn l1_bytes(spec: &TensorSpec, banks: u64, alignment: u64) -> u64 {
     debug_assert_eq!(spec.memory.memory(), Memory::L1);
-    per_bank(spec, banks, L1_PAGE_ALIGNMENT)
+    per_bank(spec, banks, alignment)
 }
 
 /// Pages per bank times their rounded-up size. A page is a tile, or one row: of the shard when sharded, of the tensor when not.

@@ -3,7 +3,7 @@
 //! TT-NN runs one allocator for the L1 of all worker cores together (lock-step): a buffer takes the same range of addresses on every core,
 //! whether the core holds a part of it or not. So one list of free ranges describes the card:
 //! - the range is `[card.l1.base, card.l1.end)`; circular buffers grow upwards from its base, outside of the allocator's knowledge;
-//! - a buffer takes [`buffer_bytes`] on each core, rounded up to [`BUFFER_ALIGNMENT`] of the family;
+//! - a buffer takes [`buffer_bytes`] on each core, rounded up to the alignment of DRAM;
 //! - it is put at the top of the highest free range that holds it (`FreeListOpt` with `SearchPolicy::FIRST`, top-down: the size classes of
 //!   its free list only speed up that search);
 //! - a freed range joins its free neighbours.
@@ -15,7 +15,7 @@
 
 mod bytes;
 
-pub use bytes::{BUFFER_ALIGNMENT, buffer_bytes, dram_bytes_per_bank};
+pub use bytes::{buffer_bytes, dram_bytes_per_bank};
 
 use crate::{Card, TensorSpec};
 use thiserror::Error;
@@ -42,8 +42,10 @@ struct Range {
 /// The L1 of one card at one moment. Cloning copies a few dozen words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allocator {
-    /// What rounds buffer sizes up.
+    /// What buffers are rounded up to.
     alignment: u64,
+    /// What pages are rounded up to.
+    page_alignment: u64,
     /// Worker cores, over which interleaved pages are dealt.
     banks: u64,
     /// Free ranges, ascending, never adjacent.
@@ -56,7 +58,8 @@ impl Allocator {
     /// The empty L1 of `card`.
     pub fn new(card: &Card) -> Self {
         Allocator {
-            alignment: BUFFER_ALIGNMENT.of(card.arch),
+            alignment: card.dram.alignment,
+            page_alignment: card.l1.alignment,
             banks: u64::from(card.cores()),
             free: vec![Range { start: card.l1.base, end: card.l1.end }],
             used: Vec::new(),
@@ -68,7 +71,7 @@ impl Allocator {
     /// # Errors
     /// [`OutOfMemory`] when no free range is large enough; nothing has changed then.
     pub fn allocate(&mut self, spec: &TensorSpec) -> Result<u64, OutOfMemory> {
-        self.allocate_bytes(bytes::l1_bytes(spec, self.banks))
+        self.allocate_bytes(bytes::l1_bytes(spec, self.banks, self.page_alignment))
     }
 
     /// Allocates `bytes` on each core and returns their address.

@@ -2,7 +2,6 @@
 
 use super::heads::whole_tiles;
 use super::{Answer, Checks, Outcome, operands};
-use crate::l1::BUFFER_ALIGNMENT;
 use crate::op::{CacheFill, CacheUpdate};
 use crate::{Card, Cores, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
 
@@ -212,7 +211,7 @@ pub(super) fn require_page_table(table: &TensorSpec, users: Option<u32>, checks:
 
 /// Bytes of `length` 32-bit integers as a row in DRAM: what a kernel buffers of positions or of a page table.
 pub(super) fn stick(length: u32, card: &Card) -> u64 {
-    (4 * u64::from(length)).next_multiple_of(BUFFER_ALIGNMENT.of(card.arch))
+    (4 * u64::from(length)).next_multiple_of(card.dram.alignment)
 }
 
 fn user_cores<'a>(input: &'a TensorSpec, checks: &mut Checks) -> Option<&'a Cores> {

@@ -153,8 +153,11 @@ impl Forwarding {
     fn new(cut: &Cut, args: &Sdpa, k: &TensorSpec, card: &Card) -> Self {
         let wide = cut.columns >= 4 && k.dtype == DType::Bf16 && !args.compute.fp32_dest_acc;
         let cores = args.program.grid.0 * args.program.grid.1;
-        let forwards =
-            card.arch == Arch::Blackhole && cut.q <= 4 && cores >= if wide { 32 } else { 64 } && cut.is_balanced();
+        let forwards = card.arch == Arch::Blackhole
+            && cut.q <= 4
+            && cores >= if wide { 32 } else { 64 }
+            && !(args.compute.fp32_dest_acc && k.dtype.is_block())
+            && cut.is_balanced();
         if !forwards {
             return Forwarding::NONE;
         }

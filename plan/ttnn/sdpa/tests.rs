@@ -96,6 +96,7 @@ fn blackhole_bytes_are_the_mocks() {
         (Case { grid: (4, 4), ..b(1024, (128, 128)) }, 378_880),
         (Case { kv: DType::Bfp8, ..b(1024, (128, 128)) }, 352_384),
         (Case { fp32: true, ..b(1024, (128, 128)) }, 491_648),
+        (Case { fp32: true, kv: DType::Bfp8, grid: (8, 8), ..b(1000, (128, 128)) }, 364_544),
         (Case { head_dim: 256, ..b(1024, (128, 128)) }, 804_992),
     ] {
         let outcome = case.check().unwrap();
