@@ -83,3 +83,39 @@ pub fn check_typecast(args: &Typecast, given: &[&TensorSpec], card: &Card) -> An
     let circular_buffers = 2 * (x.dtype.tile_bytes() + args.dtype.tile_bytes());
     checks.finish(|| Outcome { outputs: vec![output], circular_buffers, temporaries: Vec::new(), programs: 1 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ttnn::check;
+    use crate::ttnn::mock::{any, bytes, n150, refusal, row};
+
+    #[test]
+    fn bytes_of_untilize() {
+        let card = n150();
+        let of = |rows, columns, cores, tiles, dtype| {
+            let x = TensorSpec { dtype, ..row(&card, rows, columns, cores, tiles) };
+            let args = ToLayout { input: any(), layout: Layout::RowMajor, memory: MemoryConfig::DRAM };
+            bytes(args, &[&x], &card)
+        };
+        assert_eq!(of(32, 16032, 24, 21, DType::Bf16), 86_016);
+        assert_eq!(of(8, 16032, 24, 21, DType::Bf16), 86_016);
+        assert_eq!(of(32, 2560, 8, 10, DType::Bf16), 20_480);
+        assert_eq!(of(1, 2560, 8, 10, DType::Bf16), 40_960);
+        assert_eq!(of(32, 16032, 32, 16, DType::F32), 131_072);
+        assert_eq!(of(32, 2560, 27, 3, DType::Bfp8), 9408);
+        assert_eq!(of(32, 4008, 42, 3, DType::Bfp8), 12_288);
+    }
+
+    #[test]
+    fn bytes_of_typecast() {
+        let card = n150();
+        let x = row(&card, 32, 2560, 8, 10);
+        let to = |dtype, memory: &MemoryConfig| Typecast { input: any(), dtype, memory: memory.clone() };
+        assert_eq!(bytes(to(DType::Bfp8, &x.memory), &[&x], &card), 6272);
+        let dram = TensorSpec::tile([1, 5, 128, 128], DType::Bf16, MemoryConfig::DRAM);
+        assert_eq!(bytes(to(DType::F32, &MemoryConfig::L1), &[&dram], &card), 12_288);
+        let moved = check(&to(DType::Bfp8, &MemoryConfig::DRAM).into(), &[&x], &card);
+        assert!(refusal(moved).contains("Input and Output memory layout to match"));
+    }
+}

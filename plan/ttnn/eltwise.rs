@@ -123,3 +123,84 @@ pub fn check_abs(args: &AbsOp, given: &[&TensorSpec], card: &Card) -> Answer {
     };
     checks.finish(|| Outcome { outputs: vec![output], circular_buffers, temporaries: Vec::new(), programs: 1 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Unary;
+    use crate::ttnn::check;
+    use crate::ttnn::mock::{any, bytes, n150, refusal, row};
+
+    fn mul(a: &[Unary], dtype: DType, into: Destination) -> Binary {
+        Binary {
+            kind: BinaryKind::Mul,
+            a: any(),
+            b: any(),
+            a_activations: a.to_vec(),
+            b_activations: Vec::new(),
+            activations: Vec::new(),
+            dtype,
+            into,
+        }
+    }
+
+    fn of(x: &TensorSpec, dtype: DType) -> TensorSpec {
+        TensorSpec { dtype, ..x.clone() }
+    }
+
+    #[test]
+    fn bytes_of_equal_shards() {
+        let card = n150();
+        let x = row(&card, 32, 6912, 24, 9);
+        let new = || Destination::New(x.memory.clone());
+        let square = [Unary::Relu, Unary::Square];
+        assert_eq!(bytes(mul(&[], DType::Bf16, new()), &[&x, &x], &card), 0);
+        assert_eq!(bytes(mul(&square, DType::Bf16, new()), &[&x, &x], &card), 4096);
+        let (f32, bfp8) = (of(&x, DType::F32), of(&x, DType::Bfp8));
+        assert_eq!(bytes(mul(&square, DType::F32, new()), &[&f32, &f32], &card), 8192);
+        assert_eq!(bytes(mul(&square, DType::Bfp8, new()), &[&bfp8, &bfp8], &card), 8704);
+        let add = |dtype| Binary { kind: BinaryKind::Add, ..mul(&square, dtype, new()) };
+        assert_eq!(bytes(add(DType::Bf16), &[&x, &x], &card), 16_384);
+        assert_eq!(bytes(add(DType::F32), &[&x, &x], &card), 8192);
+        assert_eq!(bytes(add(DType::F32), &[&f32, &x], &card), 16_384);
+    }
+
+    #[test]
+    fn bytes_of_other_placements() {
+        let card = n150();
+        let dram = TensorSpec::tile([1, 1, 96, 640], DType::Bf16, MemoryConfig::DRAM);
+        assert_eq!(bytes(mul(&[Unary::Square], DType::Bf16, Destination::InPlace), &[&dram, &dram], &card), 14_336);
+        let new = |m: &MemoryConfig| Destination::New(m.clone());
+        assert_eq!(bytes(mul(&[], DType::F32, new(&MemoryConfig::L1)), &[&dram, &dram], &card), 16_384);
+        let x = row(&card, 32, 8192, 32, 8);
+        let column = TensorSpec::tile([1, 1, 32, 1], DType::Bf16, MemoryConfig::L1);
+        assert_eq!(bytes(mul(&[], DType::Bf16, new(&x.memory)), &[&x, &column], &card), 16_384);
+        assert_eq!(bytes(mul(&[Unary::Abs], DType::Bf16, Destination::InPlace), &[&x, &column], &card), 18_432);
+        let l1 = TensorSpec { memory: MemoryConfig::L1, ..x.clone() };
+        assert_eq!(bytes(mul(&[Unary::Abs], DType::Bf16, new(&x.memory)), &[&l1, &l1], &card), 10_240);
+    }
+
+    #[test]
+    fn in_place_returns_nothing() {
+        let card = n150();
+        let x = row(&card, 8, 2560, 8, 10);
+        let answer = check(&mul(&[], DType::Bf16, Destination::InPlace).into(), &[&x, &x], &card).unwrap();
+        assert!(answer.outputs.is_empty() && answer.programs == 1);
+        let wide = mul(&[], DType::F32, Destination::InPlace);
+        assert!(refusal(check(&wide.into(), &[&x, &x], &card)).contains("a result of f32 over a tensor of bf16"));
+        let other = row(&card, 8, 2048, 8, 8);
+        let args = mul(&[], DType::Bf16, Destination::InPlace);
+        assert!(refusal(check(&args.into(), &[&x, &other], &card)).contains("Broadcasting rule violation"));
+    }
+
+    #[test]
+    fn bytes_of_abs() {
+        let card = n150();
+        let even = row(&card, 32, 2560, 8, 10);
+        let uneven = row(&card, 32, 2560, 27, 3);
+        let of = |x: &TensorSpec, m: &MemoryConfig| bytes(AbsOp { input: any(), memory: m.clone() }, &[x], &card);
+        assert_eq!(of(&even, &even.memory), 0);
+        assert_eq!(of(&uneven, &uneven.memory), 8192);
+        assert_eq!(of(&even, &MemoryConfig::DRAM), 8192);
+    }
+}

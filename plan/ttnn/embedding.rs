@@ -66,7 +66,10 @@ pub fn check_embedding(args: &Embedding, given: &[&TensorSpec], card: &Card) -> 
     }
     checks.require(
         !args.memory.is_sharded(),
-        format_args!("embedding of {count} rows into {}", args.memory),
+        format_args!(
+            "Shard height {} must match physical height {count} of the row-major rows",
+            count.next_multiple_of(TILE)
+        ),
         format_args!("an interleaved result, or a multiple of 32 indices"),
     );
     checks.require(
@@ -132,4 +135,57 @@ pub fn check_plus_one(_args: &PlusOne, given: &[&TensorSpec], card: &Card) -> An
     );
     let circular_buffers = (u64::from(x.columns()) * 4).next_multiple_of(alignment(x.memory.memory(), card));
     checks.finish(|| Outcome { outputs: Vec::new(), circular_buffers, temporaries: Vec::new(), programs: 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ttnn::check;
+    use crate::ttnn::mock::{any, bytes, integers, n150, p150, refusal, row};
+
+    fn answer(count: u32, columns: u32, memory: MemoryConfig, card: &Card) -> Answer {
+        let indices = TensorSpec::row_major([1, 1, count], DType::U32, MemoryConfig::DRAM);
+        let table = TensorSpec::row_major([1, 1, 4096, columns], DType::Bf16, MemoryConfig::DRAM);
+        let args = Embedding { indices: any(), table: any(), layout: Layout::Tile, memory };
+        check(&args.into(), &[&indices, &table], card)
+    }
+
+    #[test]
+    fn bytes_of_whole_tiles() {
+        let card = n150();
+        let of = |count, columns, memory| answer(count, columns, memory, &card).unwrap().circular_buffers;
+        assert_eq!(of(32, 2560, MemoryConfig::DRAM), 327_808);
+        assert_eq!(of(64, 128, MemoryConfig::L1), 32_896);
+        assert_eq!(of(2048, 1024, MemoryConfig::DRAM), 262_272);
+        assert_eq!(of(32, 2560, row(&card, 32, 2560, 20, 4).memory), 16_512);
+        assert_eq!(of(32, 2560, row(&card, 32, 2560, 1, 80).memory), 163_968);
+        assert_eq!(answer(32, 2560, MemoryConfig::L1, &card).unwrap().outputs[0].shape, [1, 32, 2560]);
+    }
+
+    #[test]
+    fn fewer_rows_pass_through_a_row_major_tensor() {
+        let of = |count, columns, card: &Card| answer(count, columns, MemoryConfig::L1, card).unwrap();
+        let eight = of(8, 2560, &n150());
+        assert_eq!((eight.circular_buffers, eight.programs), (8384, 2));
+        assert_eq!(eight.temporaries[0].spec.layout, Layout::RowMajor);
+        assert!(eight.temporaries[0].before_output);
+        assert_eq!(of(2, 128, &n150()).circular_buffers, 16_384);
+        assert_eq!(of(1, 4096, &n150()).circular_buffers, 12_544);
+        assert_eq!(of(8, 2560, &p150()).circular_buffers, 5632);
+        assert_eq!(of(8, 1056, &p150()).circular_buffers, 4288);
+        assert_eq!(of(8, 3520, &p150()).circular_buffers, 8448);
+        assert!(answer(8, 2560, MemoryConfig::DRAM, &n150()).unwrap().temporaries.is_empty());
+        let shards = row(&n150(), 8, 2560, 8, 10).memory;
+        assert!(refusal(answer(8, 2560, shards, &n150())).contains("must match physical height 8"));
+    }
+
+    #[test]
+    fn bytes_of_plus_one() {
+        let of = |count: u32, card: &Card| bytes(PlusOne { buffer: any() }, &[&integers([count])], card);
+        assert_eq!((of(32, &n150()), of(1, &n150()), of(9, &n150())), (128, 32, 64));
+        assert_eq!((of(32, &p150()), of(1, &p150()), of(9, &p150())), (128, 64, 64));
+        let wrong = TensorSpec::row_major([32], DType::Bf16, MemoryConfig::DRAM);
+        let answer = check(&PlusOne { buffer: any() }.into(), &[&wrong], &n150());
+        assert!(refusal(answer).contains("Only INT32 and UINT32"));
+    }
 }

@@ -139,3 +139,112 @@ fn require_readers(p: &Problem<'_>, readers: u32, tiles_per_bank: u32, a_cores: 
         format_args!("activations on at most {} cores", p.card.cores().saturating_sub(banks * readers)),
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::op::Matmul;
+    use crate::program::{ComputeKernel, Fidelity, MatmulProgram};
+    use crate::ttnn::check;
+    use crate::ttnn::mock::{any, bytes, n150, p150, refusal, row};
+    use crate::{Card, Cores, DType, MemoryConfig, TensorSpec};
+
+    fn linear(in0_block_w: u32, per_core_n: u32, readers: u32, cores: u32, card: &Card) -> Matmul {
+        Matmul {
+            a: any(),
+            b: any(),
+            program: MatmulProgram::DramSharded { in0_block_w, per_core_m: 1, per_core_n, activation: None, readers },
+            compute: ComputeKernel { fidelity: Fidelity::HiFi2, fp32_dest_acc: false, packer_l1_acc: true },
+            dtype: DType::Bf16,
+            memory: MemoryConfig::width(Cores::row_major(cores, card.grid), [32, per_core_n * 32]),
+        }
+    }
+
+    fn weight(k: u32, n: u32, dtype: DType, card: &Card) -> TensorSpec {
+        let banks = card.dram.banks;
+        TensorSpec::tile([1, 1, k, n], dtype, MemoryConfig::dram_width(banks, [k, n.div_ceil(32 * banks) * 32]))
+    }
+
+    #[test]
+    fn bytes_of_the_projections() {
+        let (wh, bh) = (n150(), p150());
+        let qkv = |card: &Card, readers| {
+            let (x, w) = (row(card, 32, 2560, 8, 10), weight(2560, 3840, DType::Bfp8, card));
+            bytes(linear(10, 4, readers, 30, card), &[&x, &w], card)
+        };
+        assert_eq!(qkv(&wh, 1), 387_840);
+        assert_eq!(qkv(&bh, 3), 214_400);
+        let (x, w) = (row(&wh, 32, 2560, 20, 4), weight(2560, 2560, DType::Bfp8, &wh));
+        assert_eq!(bytes(linear(4, 10, 1, 8, &wh), &[&x, &w], &wh), 122_112);
+        let (x, w) = (row(&wh, 32, 6912, 24, 9), weight(6912, 2560, DType::Bfp8, &wh));
+        assert_eq!(bytes(linear(9, 10, 1, 8, &wh), &[&x, &w], &wh), 256_832);
+    }
+
+    #[test]
+    fn bytes_by_format_and_accumulation() {
+        let card = n150();
+        let (x, w) = (row(&card, 32, 2560, 8, 10), weight(2560, 3840, DType::Bfp8, &card));
+        let with = |dtype, fp32_dest_acc, packer_l1_acc| {
+            let mut args = linear(10, 4, 1, 30, &card);
+            args.dtype = dtype;
+            args.compute = ComputeKernel { fidelity: Fidelity::LoFi, fp32_dest_acc, packer_l1_acc };
+            bytes(args, &[&x, &w], &card)
+        };
+        assert_eq!(with(DType::Bfp8, false, true), 398_720);
+        assert_eq!(with(DType::Bfp8, false, false), 378_240);
+        assert_eq!(with(DType::F32, false, true), 428_800);
+        assert_eq!(with(DType::F32, false, false), 408_320);
+        assert_eq!(with(DType::F32, true, true), 416_512);
+        assert_eq!(with(DType::Bf16, true, false), 441_088);
+        assert_eq!(with(DType::Bfp8, true, true), 429_568);
+    }
+
+    #[test]
+    fn the_result_lies_on_the_first_cores() {
+        let card = p150();
+        let (x, w) = (row(&card, 8, 2560, 8, 10), weight(2560, 3840, DType::Bfp8, &card));
+        let answer = check(&linear(10, 4, 3, 30, &card).into(), &[&x, &w], &card).unwrap();
+        let grid = answer.outputs[0].memory.l1_cores().unwrap();
+        assert_eq!((answer.outputs[0].rows(), answer.programs), (8, 1));
+        assert_eq!(grid.to_string(), "(0,0)-(10,1)+(0,2)-(7,2)");
+    }
+
+    #[test]
+    fn blocks_wider_than_a_shard_are_gathered() {
+        let card = n150();
+        let (x, w) = (row(&card, 16, 2560, 16, 5), weight(2560, 8192, DType::Bfp4, &card));
+        let mut args = linear(20, 11, 1, 24, &card);
+        args.dtype = DType::F32;
+        args.compute = ComputeKernel { fidelity: Fidelity::LoFi, fp32_dest_acc: true, packer_l1_acc: false };
+        assert_eq!(bytes(args, &[&x, &w], &card), 981_504);
+    }
+
+    #[test]
+    fn refusals() {
+        let card = n150();
+        let (x, w) = (row(&card, 32, 2560, 8, 10), weight(2560, 3840, DType::Bfp8, &card));
+        let said =
+            |args: Matmul, x: &TensorSpec, w: &TensorSpec, card: &Card| refusal(check(&args.into(), &[x, w], card));
+        assert!(
+            said(linear(44, 4, 1, 30, &card), &x, &w, &card).contains("K (80) must be divisible by in0_block_w (44)")
+        );
+        assert!(
+            said(linear(4, 4, 1, 30, &card), &x, &w, &card)
+                .contains("(10) and in0_block_w (4) must divide one another")
+        );
+        assert!(said(linear(10, 1, 1, 30, &card), &x, &w, &card).contains("Target number of cores 120"));
+        assert!(said(linear(10, 4, 2, 30, &card), &x, &w, &card).contains("must be in [1, 1], got 2"));
+        let plain = TensorSpec::tile([1, 1, 2560, 3840], DType::Bfp8, MemoryConfig::DRAM);
+        assert!(
+            said(linear(10, 4, 1, 30, &card), &x, &plain, &card)
+                .contains("Input B memory layout must be WIDTH_SHARDED")
+        );
+        let uneven = row(&card, 32, 2560, 27, 3);
+        assert!(said(linear(1, 4, 1, 30, &card), &uneven, &w, &card).contains("un-even sharding"));
+        let bh = p150();
+        let w = weight(2560, 2560, DType::Bfp8, &bh);
+        assert!(
+            said(linear(10, 4, 3, 20, &bh), &row(&bh, 32, 2560, 8, 10), &w, &bh)
+                .contains("10 tiles per bank must be divisible")
+        );
+    }
+}

@@ -184,3 +184,120 @@ fn operand_bytes(p: &Problem<'_>, cut: &Cut) -> u64 {
     let (rows, columns) = (u64::from(cut.block.0), u64::from(cut.block.1));
     buffers * depth * (rows * p.a.dtype.tile_bytes() + columns * p.b.dtype.tile_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::op::Matmul;
+    use crate::program::{ComputeKernel, Fidelity, MatmulProgram};
+    use crate::ttnn::check;
+    use crate::ttnn::mock::{any, bytes, n150, refusal, row};
+    use crate::{Cores, DType, MemoryConfig, TensorSpec};
+
+    fn compute(fp32_dest_acc: bool, packer_l1_acc: bool) -> ComputeKernel {
+        ComputeKernel { fidelity: Fidelity::HiFi4, fp32_dest_acc, packer_l1_acc }
+    }
+
+    fn one(
+        in0_block_w: u32,
+        out_subblock_w: u32,
+        per_core_n: u32,
+        memory: MemoryConfig,
+        compute: ComputeKernel,
+    ) -> Matmul {
+        let program = MatmulProgram::Multicast1D {
+            grid: (8, 8),
+            in0_block_w,
+            out_subblock: (1, out_subblock_w),
+            per_core_m: 1,
+            per_core_n,
+            activation: None,
+        };
+        Matmul { a: any(), b: any(), program, compute, dtype: DType::Bf16, memory }
+    }
+
+    #[test]
+    fn bytes_of_1d() {
+        let card = n150();
+        let sharded = |cores, tiles: u32| MemoryConfig::width(Cores::row_major(cores, (8, 8)), [32, tiles * 32]);
+        let weight = |k, n, dtype| TensorSpec::tile([1, 1, k, n], dtype, MemoryConfig::DRAM);
+        let (x, w) = (row(&card, 32, 1024, 1, 32), weight(1024, 2688, DType::Bfp8));
+        assert_eq!(bytes(one(2, 2, 2, sharded(42, 2), compute(true, true)), &[&x, &w], &card), 25_088);
+        let (x, w) = (row(&card, 32, 2048, 2, 32), weight(2048, 8192, DType::Bfp4));
+        assert_eq!(bytes(one(32, 8, 16, MemoryConfig::L1, compute(false, false)), &[&x, &w], &card), 753_664);
+        let (x, w) = (row(&card, 32, 2560, 2, 40), weight(2560, 14336, DType::Bfp8));
+        assert_eq!(bytes(one(2, 7, 28, sharded(16, 28), compute(false, false)), &[&x, &w], &card), 130_048);
+    }
+
+    #[test]
+    fn refusals_of_1d() {
+        let card = n150();
+        let x = row(&card, 32, 2560, 8, 10);
+        let said = |args: Matmul, w: &TensorSpec| refusal(check(&args.into(), &[&x, w], &card));
+        let w = TensorSpec::tile([1, 1, 2560, 2560], DType::Bfp8, MemoryConfig::DRAM);
+        let plain = compute(false, true);
+        assert!(said(one(4, 1, 2, MemoryConfig::L1, plain), &w).contains("must be divisible by in0_block_w (4)"));
+        assert!(said(one(10, 1, 1, MemoryConfig::L1, plain), &w).contains("80 blocks > 64 cores"));
+        assert!(said(one(10, 3, 2, MemoryConfig::L1, plain), &w).contains("must be divisible by out_subblock"));
+        let banks = TensorSpec { memory: MemoryConfig::dram_width(12, [2560, 224]), ..w };
+        assert!(said(one(10, 2, 2, MemoryConfig::L1, plain), &banks).contains("1D matmul with a weight in"));
+    }
+
+    fn two(
+        gy: u32,
+        in0_block_w: u32,
+        out_subblock: (u32, u32),
+        out_block: (u32, u32),
+        per_core: (u32, u32),
+        compute: ComputeKernel,
+    ) -> Matmul {
+        let (per_core_m, per_core_n) = per_core;
+        let program = MatmulProgram::Multicast2D {
+            grid: (8, gy),
+            in0_block_w,
+            out_subblock,
+            out_block,
+            per_core_m,
+            per_core_n,
+            activation: None,
+        };
+        Matmul { a: any(), b: any(), program, compute, dtype: DType::Bf16, memory: MemoryConfig::DRAM }
+    }
+
+    fn dram(rows: u32, columns: u32, dtype: DType) -> TensorSpec {
+        TensorSpec::tile([1, 1, rows, columns], dtype, MemoryConfig::DRAM)
+    }
+
+    #[test]
+    fn bytes_of_2d() {
+        let card = n150();
+        let args = two(8, 1, (1, 1), (4, 11), (4, 11), compute(true, true));
+        assert_eq!(bytes(args, &[&dram(1024, 1024, DType::Bf16), &dram(1024, 2688, DType::Bfp8)], &card), 310_656);
+        let args = two(2, 2, (1, 5), (1, 10), (4, 10), compute(false, false));
+        let weight = TensorSpec::tile([1, 1, 4096, 2560], DType::Bf16, MemoryConfig::dram_width(12, [4096, 224]));
+        assert_eq!(bytes(args, &[&dram(256, 4096, DType::Bf16), &weight], &card), 110_592);
+        let args = two(8, 1, (1, 3), (1, 90), (1, 90), compute(true, false));
+        let weight = TensorSpec::tile([1, 1, 4096, 23040], DType::Bf16, MemoryConfig::dram_width(12, [4096, 1920]));
+        assert_eq!(bytes(args, &[&dram(256, 4096, DType::Bf16), &weight], &card), 925_696);
+    }
+
+    #[test]
+    fn refusals_of_2d() {
+        let card = n150();
+        let (x, w) = (dram(1024, 2560, DType::Bf16), dram(2560, 2560, DType::Bfp8));
+        let said = |args: Matmul| refusal(check(&args.into(), &[&x, &w], &card));
+        let plain = compute(false, true);
+        assert!(
+            said(two(8, 3, (1, 5), (4, 10), (4, 10), plain)).contains("Kt (80) must be divisible by in0_block_w (3)")
+        );
+        assert!(
+            said(two(8, 8, (1, 5), (4, 10), (3, 10), plain))
+                .contains("per_core (3, 10) must be divisible by out_block")
+        );
+        assert!(said(two(8, 8, (2, 5), (4, 10), (4, 10), plain)).contains("needs to be at most 8"));
+        assert!(said(two(8, 8, (1, 5), (4, 10), (4, 10), compute(true, true))).contains("needs to be at most 4"));
+        assert!(said(two(4, 8, (1, 5), (4, 10), (4, 10), plain)).contains("Num output blocks along y (8)"));
+        assert!(said(two(8, 8, (1, 5), (4, 5), (4, 5), plain)).contains("Num output blocks along x (16)"));
+        let large = two(8, 80, (1, 5), (4, 10), (4, 10), plain);
+        assert!(said(large).contains("beyond max L1 size of 1499136 B"));
+    }
+}

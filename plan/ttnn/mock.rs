@@ -41,3 +41,19 @@ pub(crate) fn refusal(answer: super::Answer) -> String {
     let violations = answer.expect_err("this call is refused");
     violations.iter().map(|v| v.what.as_str()).collect::<Vec<_>>().join("\n")
 }
+
+/// `[1, 1, rows, columns]` bf16, width-sharded over the first `cores` cores of the card in shards of `tiles` columns of tiles.
+pub(crate) fn row(card: &Card, rows: u32, columns: u32, cores: u32, tiles: u32) -> TensorSpec {
+    let memory = MemoryConfig::width(Cores::row_major(cores, card.grid), [32, tiles * 32]);
+    TensorSpec::tile([1, 1, rows, columns], DType::Bf16, memory)
+}
+
+/// A tensor's name, where it does not matter.
+pub(crate) fn any() -> crate::Ref {
+    crate::Ref::Value("x".into())
+}
+
+/// The bytes of circular buffers of a legal call.
+pub(crate) fn bytes(op: impl Into<crate::Op>, operands: &[&TensorSpec], card: &Card) -> u64 {
+    super::check(&op.into(), operands, card).expect("this call is legal").circular_buffers
+}

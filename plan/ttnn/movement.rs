@@ -111,3 +111,65 @@ pub fn check_transpose(args: &Transpose, given: &[&TensorSpec], card: &Card) -> 
     let circular_buffers = 2 * x.dtype.tile_bytes() + padding;
     checks.finish(|| Outcome { outputs: vec![output], circular_buffers, temporaries: Vec::new(), programs: 1 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Cores;
+    use crate::ttnn::check;
+    use crate::ttnn::mock::{any, bytes, integers, n150, p150, refusal, row};
+
+    fn to(memory: MemoryConfig) -> ToMemoryConfig {
+        ToMemoryConfig { input: any(), memory }
+    }
+
+    #[test]
+    fn shards_move_without_buffers() {
+        let card = n150();
+        let (x, y) = (row(&card, 8, 2560, 8, 10), row(&card, 8, 2560, 20, 4));
+        for memory in [y.memory.clone(), MemoryConfig::L1, MemoryConfig::DRAM] {
+            let answer = check(&to(memory.clone()).into(), &[&x], &card).unwrap();
+            assert_eq!((answer.circular_buffers, answer.programs), (0, 1));
+            assert_eq!(answer.outputs, [TensorSpec { memory, ..x.clone() }]);
+        }
+        assert!(refusal(check(&to(x.memory.clone()).into(), &[&x], &card)).contains("no copy is made"));
+        let short = MemoryConfig::width(Cores::rectangle(0, 0, 8, 1), [20, 320]);
+        assert!(refusal(check(&to(short).into(), &[&x], &card)).contains("(20, 320) must be tile {32, 32} sized!"));
+    }
+
+    #[test]
+    fn interleaved_copies() {
+        let dram = TensorSpec::tile([1, 1, 32, 2560], DType::Bfp8, MemoryConfig::DRAM);
+        assert_eq!(bytes(to(MemoryConfig::L1), &[&dram], &n150()), 2176);
+        assert_eq!(bytes(to(MemoryConfig::L1), &[&integers([1, 17])], &n150()), 228);
+        let l1 = TensorSpec { memory: MemoryConfig::L1, ..integers([1, 17]) };
+        assert_eq!(bytes(to(MemoryConfig::DRAM), &[&l1], &n150()), 260);
+        assert_eq!(bytes(to(MemoryConfig::DRAM), &[&l1], &p150()), 324);
+    }
+
+    #[test]
+    fn views_keep_columns_and_padded_rows() {
+        let card = n150();
+        let view = |shape: &[u32]| View { input: any(), shape: shape.to_vec() };
+        let heads = row(&card, 8, 2560, 20, 4);
+        let answer = check(&view(&[1, 1, 32, 2560]).into(), &[&heads], &card).unwrap();
+        assert_eq!((answer.programs, &answer.outputs[0].memory), (0, &heads.memory));
+        let dram = TensorSpec::tile([1, 1, 128, 2560], DType::Bf16, MemoryConfig::DRAM);
+        assert!(check(&view(&[1, 4, 32, 2560]).into(), &[&dram], &card).is_ok());
+        for shape in [[1, 1, 160, 2560], [1, 1, 128, 2528]] {
+            assert!(refusal(check(&view(&shape).into(), &[&dram], &card)).contains("different volumes"));
+        }
+    }
+
+    #[test]
+    fn transposes() {
+        let of = |shape: [u32; 4], dtype| {
+            let x = TensorSpec::tile(shape, dtype, MemoryConfig::L1);
+            let args = Transpose { input: any(), dims: (1, 2), memory: MemoryConfig::L1 };
+            bytes(args, &[&x], &n150())
+        };
+        assert_eq!(of([1, 1, 64, 128], DType::Bf16), 4608);
+        assert_eq!(of([1, 64, 1, 128], DType::Bf16), 4096);
+        assert_eq!(of([1, 1, 64, 128], DType::F32), 9216);
+    }
+}

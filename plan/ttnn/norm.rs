@@ -196,3 +196,91 @@ fn interleaved(args: &RmsNorm, x: &TensorSpec, gamma: &TensorSpec, card: &Card, 
 fn intermediate_bytes(args: &RmsNorm) -> u64 {
     if args.compute.fp32_dest_acc { DType::F32.tile_bytes() } else { DType::Bf16.tile_bytes() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::program::{ComputeKernel, Fidelity};
+    use crate::ttnn::check;
+    use crate::ttnn::mock::{any, bytes, n150, p150, refusal, row};
+
+    fn norm(program: Option<NormProgram>, fp32_dest_acc: bool, memory: MemoryConfig) -> RmsNorm {
+        let compute = ComputeKernel { fidelity: Fidelity::HiFi4, fp32_dest_acc, packer_l1_acc: true };
+        RmsNorm { input: any(), gamma: any(), epsilon: 1e-5.into(), program, compute, memory }
+    }
+
+    const fn program(grid: (u32, u32), subblock_w: u32, block_w: u32) -> Option<NormProgram> {
+        Some(NormProgram { grid, subblock_w, block_h: 1, block_w })
+    }
+
+    fn gamma(k: u32) -> TensorSpec {
+        TensorSpec::row_major([1, 1, k / 32, 32], DType::Bf16, MemoryConfig::DRAM)
+    }
+
+    fn rectangle(k: u32, width: u32, height: u32) -> TensorSpec {
+        let memory = MemoryConfig::width(Cores::rectangle(0, 0, width, height), [32, k / (width * height)]);
+        TensorSpec::tile([1, 1, 32, k], DType::Bf16, memory)
+    }
+
+    #[test]
+    fn bytes_of_sharded_norms() {
+        let card = n150();
+        let of = |x: &TensorSpec, p, fp32| bytes(norm(p, fp32, x.memory.clone()), &[x, &gamma(x.columns())], &card);
+        assert_eq!(of(&row(&card, 32, 2560, 8, 10), program((8, 1), 2, 10), true), 159_744);
+        assert_eq!(of(&rectangle(2560, 5, 4), program((5, 4), 4, 4), true), 98_304);
+        assert_eq!(of(&rectangle(6912, 8, 3), program((8, 3), 3, 9), true), 157_696);
+        assert_eq!(of(&row(&card, 32, 2560, 20, 4), program((8, 3), 4, 4), false), 79_872);
+        assert_eq!(of(&rectangle(2048, 8, 8), program((8, 8), 1, 1), true), 96_256);
+    }
+
+    #[test]
+    fn bytes_of_interleaved_norms() {
+        let card = n150();
+        let dram = |rows, k| TensorSpec::tile([1, 1, rows, k], DType::Bf16, MemoryConfig::DRAM);
+        let of = |x: &TensorSpec, g: &TensorSpec, fp32, card: &Card| {
+            bytes(norm(None, fp32, MemoryConfig::DRAM), &[x, g], card)
+        };
+        assert_eq!(of(&dram(512, 4096), &gamma(4096), false, &card), 880_640);
+        assert_eq!(of(&dram(128, 1728), &gamma(1728), true, &card), 557_056);
+        // A tiled gamma lets long rows be cut: from 201 tiles on in bf16, from 149 in fp32; 209 on a p150.
+        let tiled = |tiles: u32| TensorSpec::tile([1, 1, 1, tiles * 32], DType::Bf16, MemoryConfig::DRAM);
+        assert_eq!(of(&dram(128, 200 * 32), &tiled(200), false, &card), 1_323_008);
+        assert_eq!(of(&dram(128, 201 * 32), &tiled(201), false, &card), 555_008);
+        assert_eq!(of(&dram(128, 148 * 32), &tiled(148), true, &card), 1_310_720);
+        assert_eq!(of(&dram(128, 720 * 32), &tiled(720), true, &card), 446_464);
+        assert_eq!(of(&dram(128, 208 * 32), &tiled(208), false, &p150()), 1_372_160);
+        assert_eq!(of(&dram(128, 209 * 32), &tiled(209), false, &p150()), 555_008);
+        let answer = check(&norm(None, true, MemoryConfig::DRAM).into(), &[&dram(128, 6912), &gamma(6912)], &card);
+        assert!(refusal(answer).contains("beyond max L1 size"));
+    }
+
+    #[test]
+    fn refusals() {
+        let card = n150();
+        let x = row(&card, 32, 2560, 8, 10);
+        let said = |args: RmsNorm, x: &TensorSpec, g: &TensorSpec| refusal(check(&args.into(), &[x, g], &card));
+        let here = x.memory.clone();
+        assert!(
+            said(norm(program((8, 1), 3, 10), true, here.clone()), &x, &gamma(2560))
+                .contains("divisible by subblock_w")
+        );
+        assert!(said(norm(program((8, 1), 5, 10), true, here.clone()), &x, &gamma(2560)).contains("less than 4 tiles"));
+        assert!(
+            said(norm(program((4, 2), 2, 10), true, here.clone()), &x, &gamma(2560)).contains("size 8x1 does not fit")
+        );
+        assert!(
+            said(norm(program((8, 1), 2, 8), true, here.clone()), &x, &gamma(2560)).contains("block_w (8) must equal")
+        );
+        assert!(
+            said(norm(program((8, 1), 2, 10), true, MemoryConfig::DRAM), &x, &gamma(2560))
+                .contains("sharded otherwise")
+        );
+        let flat = TensorSpec::row_major([1, 1, 1, 2560], DType::Bf16, MemoryConfig::DRAM);
+        assert!(
+            said(norm(program((8, 1), 2, 10), true, here), &x, &flat).contains("padded dim needs to equal tile width")
+        );
+        let memory = MemoryConfig::width(Cores::rectangle(4, 2, 1, 3), [32, 576]);
+        let column = TensorSpec::tile([1, 1, 8, 1728], DType::Bf16, memory.clone());
+        assert!(said(norm(program((8, 8), 2, 18), true, memory), &column, &gamma(1728)).contains("Start core"));
+    }
+}

@@ -108,3 +108,49 @@ pub fn check_concat(args: &Concat, given: &[&TensorSpec], card: &Card) -> Answer
     require_placement(&output, card, &mut checks);
     checks.finish(|| Outcome { outputs: vec![output], circular_buffers, temporaries: Vec::new(), programs: 1 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemoryConfig;
+    use crate::ttnn::check;
+    use crate::ttnn::mock::{any, bytes, n150, p150, refusal, row};
+
+    fn slice(rows: Rows, memory: MemoryConfig) -> Slice {
+        Slice { input: any(), rows, memory }
+    }
+
+    #[test]
+    fn bytes_of_slices() {
+        let card = n150();
+        let x = |dtype| TensorSpec::tile([1, 1, 128, 2560], dtype, MemoryConfig::DRAM);
+        let shards = row(&card, 32, 2560, 8, 10).memory;
+        for rows in [Rows::Range(96, 128), Rows::LastTokenTile] {
+            let answer = check(&slice(rows, shards.clone()).into(), &[&x(DType::Bf16)], &card).unwrap();
+            assert_eq!((answer.circular_buffers, answer.outputs[0].rows()), (4112, 32));
+        }
+        assert_eq!(bytes(slice(Rows::Range(0, 32), MemoryConfig::L1), &[&x(DType::F32)], &card), 8208);
+        assert_eq!(bytes(slice(Rows::Range(64, 65), MemoryConfig::DRAM), &[&x(DType::Bfp8)], &card), 2192);
+        let whole = TensorSpec::tile([1, 1, 32, 2560], DType::Bf16, MemoryConfig::DRAM);
+        assert_eq!(bytes(slice(Rows::LastTokenTile, shards), &[&whole], &card), 0);
+        let said = refusal(check(&slice(Rows::Range(95, 127), MemoryConfig::DRAM).into(), &[&x(DType::Bf16)], &card));
+        assert!(said.contains("from row 95"));
+    }
+
+    #[test]
+    fn bytes_of_concat() {
+        let of = |count, columns, dtype, card: &Card| {
+            let x = TensorSpec::row_major([1, 1, 8, columns], dtype, MemoryConfig::DRAM);
+            let args = Concat { inputs: vec![any(); count], memory: MemoryConfig::DRAM };
+            check(&args.into(), &vec![&x; count], card)
+        };
+        let bytes = |count, columns, dtype, card: &Card| of(count, columns, dtype, card).unwrap().circular_buffers;
+        assert_eq!(bytes(8, 16032, DType::Bf16, &n150()), 513_024);
+        assert_eq!(bytes(4, 32064, DType::F32, &n150()), 513_024);
+        assert_eq!(bytes(2, 80448, DType::Bf16, &n150()), 643_584);
+        assert_eq!(bytes(2, 80480, DType::Bf16, &n150()), 321_920);
+        assert_eq!(bytes(2, 84320, DType::Bf16, &p150()), 674_560);
+        assert!(refusal(of(16, 8016, DType::Bf16, &p150())).contains("16032 B, not a multiple of 64 B"));
+        assert!(refusal(of(48, 640, DType::Bf16, &n150())).contains("concat of 48 tensors"));
+    }
+}

@@ -99,3 +99,52 @@ fn argmax_cores(rows: u64, row_bytes: u64, card: &Card) -> u64 {
     }
     (0..=6).map(|power| 1 << power).find(|n| 8 * n * n >= row_bytes).unwrap_or(all).min(all)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ttnn::check;
+    use crate::ttnn::mock::{any, bytes, n150, p150, refusal, row};
+
+    #[test]
+    fn bytes_of_max() {
+        let card = n150();
+        let max = || RowMax { input: any(), memory: MemoryConfig::L1 };
+        let of = |rows, dtype| {
+            let x = TensorSpec { dtype, ..row(&card, rows, 2560, 8, 10) };
+            check(&max().into(), &[&x], &card).unwrap()
+        };
+        assert_eq!((of(32, DType::Bf16).circular_buffers, of(32, DType::Bf16).programs), (22_528, 1));
+        assert_eq!((of(8, DType::F32).circular_buffers, of(8, DType::F32).programs), (45_056, 2));
+        assert_eq!(of(32, DType::Bfp8).circular_buffers, 12_928);
+        assert_eq!(of(8, DType::Bf16).outputs[0].shape, [1, 1, 8, 1]);
+    }
+
+    #[test]
+    fn bytes_of_argmax() {
+        let of = |rows, columns, dtype, card: &Card| {
+            let x = TensorSpec::row_major([1, 1, rows, columns], dtype, MemoryConfig::DRAM);
+            let out = TensorSpec::row_major([1, 1, rows], DType::U32, MemoryConfig::DRAM);
+            bytes(ArgMax { input: any(), output: any() }, &[&x, &out], card)
+        };
+        let (wh, bh) = (n150(), p150());
+        assert_eq!(of(32, 128_256, DType::Bf16, &wh), 20_480);
+        assert_eq!(of(8, 128_256, DType::Bf16, &wh), 12_192);
+        assert_eq!(of(1, 128_256, DType::Bf16, &wh), 8160);
+        assert_eq!(of(32, 128_256, DType::F32, &wh), 32_640);
+        assert_eq!(of(32, 32_000, DType::Bf16, &wh), 14_464);
+        assert_eq!(of(31, 4008, DType::Bf16, &wh), 6784);
+        assert_eq!(of(32, 1024, DType::Bf16, &wh), 3456);
+        assert_eq!(of(32, 128_256, DType::Bf16, &bh), 25_984);
+        assert_eq!(of(1, 128_256, DType::Bf16, &bh), 9440);
+        assert_eq!(of(32, 131_080, DType::Bf16, &bh), 26_112);
+    }
+
+    #[test]
+    fn argmax_writes_one_token_a_row() {
+        let x = TensorSpec::row_major([1, 1, 8, 32_000], DType::Bf16, MemoryConfig::DRAM);
+        let out = TensorSpec::row_major([1, 1, 32], DType::U32, MemoryConfig::DRAM);
+        let answer = check(&ArgMax { input: any(), output: any() }.into(), &[&x, &out], &n150());
+        assert!(refusal(answer).contains("argmax of 8 rows into [1, 1, 32]"));
+    }
+}
