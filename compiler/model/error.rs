@@ -82,19 +82,21 @@ impl ModelErrors {
     }
 }
 
+impl ModelErrors {
+    /// One line per mistake: `file:line:column: what; found; expected`.
+    pub fn listing(&self) -> String {
+        let line = |e: &ModelError| {
+            format!("{}:{}:{}: {}: {}; {}", self.file.name(), e.line, e.column, e.message, e.found, e.expected)
+        };
+        self.errors.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// The file and the number of its mistakes; [`ModelErrors::listing`] or miette's report tell them.
 impl fmt::Display for ModelErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}: {} error{}",
-            self.file.name(),
-            self.errors.len(),
-            if self.errors.len() == 1 { "" } else { "s" }
-        )?;
-        for e in &self.errors {
-            write!(f, "\n{}:{}:{}: {}: {}; {}", self.file.name(), e.line, e.column, e.message, e.found, e.expected)?;
-        }
-        Ok(())
+        let plural = if self.errors.len() == 1 { "mistake" } else { "mistakes" };
+        write!(f, "{}: {} {plural}", self.file.name(), self.errors.len())
     }
 }
 

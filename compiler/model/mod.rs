@@ -33,8 +33,10 @@ pub mod import;
 mod ops;
 mod read;
 mod reader;
+mod rope;
 mod shipped;
 mod syntax;
+mod values;
 
 pub use error::{ErrorKind, ModelError, ModelErrors};
 pub use shipped::{Shipped, find, shipped};

@@ -2,11 +2,10 @@
 
 use super::error::ErrorKind;
 use super::reader::{Fields, Reader, brief};
+use super::rope::rope;
 use super::syntax::{Raw, Tree};
 use super::{Quantization, Statement};
-use crate::graph::{
-    ActivationQuant, Encoding, Linear, Op, Operand, Part, Role, Rope, RopeScaling, Scalar, Section, Unary, WeightRef,
-};
+use crate::graph::{ActivationQuant, Encoding, Linear, Op, Operand, Part, Role, Scalar, Section, Unary, WeightRef};
 use std::ops::Range;
 
 /// An operation as read, with the places its names stand at.
@@ -56,8 +55,43 @@ const PROJECTIONS: [(&str, Role); 6] = [
     ("LmHead", Role::LmHead),
 ];
 
-/// Reads one operation. None when nothing of it can be used; then at least one mistake was noted.
+/// What can be said of an operation that cannot be read: the names it mentions.
+pub(super) struct Lost {
+    pub inputs: Vec<(String, Range<usize>)>,
+    pub outputs: Vec<(String, Range<usize>)>,
+}
+
+/// Reads one operation. When it cannot be read at least one mistake was noted.
 pub(super) fn read<'a>(
+    reader: &mut Reader<'a>,
+    raw: Raw<'a>,
+    section: Section,
+    quantization: Quantization,
+) -> Result<Parsed, Lost> {
+    let before = reader.errors.len();
+    let parsed = operation_of(reader, raw, section, quantization);
+    parsed.ok_or_else(|| {
+        debug_assert!(reader.errors.len() > before);
+        Lost { inputs: mentioned(raw, "from"), outputs: mentioned(raw, "to") }
+    })
+}
+
+/// The names in a field, as far as they can be made out.
+fn mentioned(raw: Raw<'_>, field: &str) -> Vec<(String, Range<usize>)> {
+    let Ok(Tree::Fields(fields)) = raw.open() else { return Vec::new() };
+    let Some(value) = fields.iter().find(|f| f.name == field).map(|f| f.value) else { return Vec::new() };
+    let items = match value.open() {
+        Ok(Tree::Items(items)) => items,
+        _ => vec![value],
+    };
+    let name = |item: Raw<'_>| match item.open() {
+        Ok(Tree::Text(text)) => Some((text, item.span())),
+        _ => None,
+    };
+    items.into_iter().filter_map(name).collect()
+}
+
+fn operation_of<'a>(
     reader: &mut Reader<'a>,
     raw: Raw<'a>,
     section: Section,
@@ -210,112 +244,6 @@ fn split_heads<'a>(reader: &mut Reader<'a>, fields: &mut Fields<'a>) -> Option<(
         return None;
     }
     Some((Op::SplitHeads { heads, kv_heads, head_dim }, Role::Data))
-}
-
-fn rope<'a>(reader: &mut Reader<'a>, fields: &mut Fields<'a>) -> Option<Rope> {
-    let theta = fields
-        .required(reader, "theta")
-        .and_then(|raw| reader.positive(raw, "the base of the frequencies, such as 500000.0"));
-    let dim_raw = fields.required(reader, "dim");
-    let dim = dim_raw.and_then(|raw| reader.dim(raw));
-    let scaling = match fields.optional("scaling") {
-        Some(raw) => scaling(reader, raw),
-        None => Some(RopeScaling::None),
-    };
-    let (theta, dim, dim_raw, scaling) = (theta?, dim?, dim_raw?, scaling?);
-    if dim % 2 != 0 {
-        let found = format!("{dim} rotated dimensions");
-        reader.error(
-            ErrorKind::Division,
-            dim_raw.span(),
-            "pairs need an even number",
-            found,
-            "an even number up to head_dim",
-        );
-        return None;
-    }
-    if let RopeScaling::LongRope { short, long, .. } = &scaling {
-        for factors in [short, long] {
-            if factors.len() != dim / 2 {
-                let found = format!("{} factors for {dim} rotated dimensions", factors.len());
-                let expected = format!("{} factors, one per pair", dim / 2);
-                reader.error(ErrorKind::Shape, dim_raw.span(), "frequency factors do not fit", found, expected);
-                return None;
-            }
-        }
-    }
-    Some(Rope { theta, dim, scaling })
-}
-
-fn scaling<'a>(reader: &mut Reader<'a>, raw: Raw<'a>) -> Option<RopeScaling> {
-    let name = raw.name();
-    if raw.text() == "None" {
-        return Some(RopeScaling::None);
-    }
-    if !["Linear", "Llama3", "LongRope"].contains(&name) {
-        let expected = "None, Linear(..), Llama3(..) or LongRope(..)";
-        reader.error(
-            ErrorKind::UnknownName,
-            raw.name_span(),
-            "unknown name",
-            format!("`{}`", brief(raw.text())),
-            expected,
-        );
-        return None;
-    }
-    let mut fields = reader.fields(raw, name)?;
-    let mut number = |reader: &mut Reader<'a>, field| {
-        fields.required(reader, field).and_then(|raw| reader.positive(raw, "a finite number above 0"))
-    };
-    let read = match name {
-        "Linear" => number(reader, "factor").map(|factor| RopeScaling::Linear { factor }),
-        "Llama3" => {
-            let factor = number(reader, "factor");
-            let low = number(reader, "low_freq_factor");
-            let high = number(reader, "high_freq_factor");
-            let original = fields.required(reader, "original_context").and_then(|raw| reader.dim(raw));
-            if low.zip(high).is_some_and(|(low, high)| low >= high) {
-                let expected = "low_freq_factor below high_freq_factor";
-                reader.error(
-                    ErrorKind::BadValue,
-                    raw.span(),
-                    "frequency bounds out of order",
-                    "no band between them",
-                    expected,
-                );
-                return None;
-            }
-            (|| {
-                Some(RopeScaling::Llama3 {
-                    factor: factor?,
-                    low_freq_factor: low?,
-                    high_freq_factor: high?,
-                    original_context: original?,
-                })
-            })()
-        }
-        _ => {
-            let attention_factor = number(reader, "attention_factor");
-            let original = fields.required(reader, "original_context").and_then(|raw| reader.dim(raw));
-            let short = fields.required(reader, "short").and_then(|raw| numbers(reader, raw));
-            let long = fields.required(reader, "long").and_then(|raw| numbers(reader, raw));
-            (|| {
-                Some(RopeScaling::LongRope {
-                    short: short?,
-                    long: long?,
-                    original_context: original?,
-                    attention_factor: attention_factor?,
-                })
-            })()
-        }
-    };
-    fields.finish(reader);
-    read
-}
-
-fn numbers<'a>(reader: &mut Reader<'a>, raw: Raw<'a>) -> Option<Vec<f64>> {
-    let items = reader.list(raw, "a list of numbers")?;
-    items.into_iter().map(|item| reader.positive(item, "a finite number above 0")).collect()
 }
 
 /// `weight: "name"` or `weight: Slice("name", start, end)`, with `shape: [..]` of `rank` dimensions.

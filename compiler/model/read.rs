@@ -1,21 +1,16 @@
 //! Reading a whole file: dimensions, quantisation, blocks, and the values that connect the operations.
 
 use super::error::{ErrorKind, ModelError};
-use super::ops::{self, Parsed};
+use super::ops;
 use super::reader::{Dim, Fields, Reader};
 use super::syntax::Raw;
+use super::values::Types;
 use super::{Model, Quantization, Statement};
-use crate::graph::{ActivationQuant, Encoding, Op, Phase, Role, ScaleConvention, Section, Shape, ValueType};
+use crate::graph::{ActivationQuant, Encoding, Op, Role, ScaleConvention, Section};
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-
-/// Types of a value in decode and prefill; none after a mistake, so that one mistake is not told twice.
-type Types = Option<[ValueType; 2]>;
-
-/// Sizes to check shapes with: all different from each other and from 1, so that a mix-up shows.
-const PHASES: [Phase; 2] = [Phase::Decode { batch: 2 }, Phase::Prefill { seq: 3 }];
 
 const ROLES: [(&str, Role); 13] = [
     ("embedding", Role::Embedding),
@@ -33,27 +28,31 @@ const ROLES: [(&str, Role); 13] = [
     ("lm_head", Role::LmHead),
 ];
 
-struct Defined {
-    types: Types,
-    span: Range<usize>,
-    section: Section,
-    used: bool,
+pub(super) struct Defined {
+    pub types: Types,
+    pub span: Range<usize>,
+    pub section: Section,
+    pub used: bool,
 }
 
 /// The values of the file and what has been built of it.
-struct Building<'a> {
-    reader: Reader<'a>,
-    values: IndexMap<String, Defined>,
-    statements: Vec<Statement>,
-    names: HashSet<String>,
-    weights: HashMap<(String, Option<(usize, usize)>), Role>,
+pub(super) struct Building<'a> {
+    pub reader: Reader<'a>,
+    pub values: IndexMap<String, Defined>,
+    pub statements: Vec<Statement>,
+    pub names: HashSet<String>,
+    pub weights: HashMap<(String, Option<(usize, usize)>), Role>,
     /// `(name inside, name outside)` of the residual stream at a layer's end.
-    carried: Option<(String, Range<usize>)>,
-    layers: Option<usize>,
-    context: Option<usize>,
-    quantization: Quantization,
+    pub carried: Option<(String, Range<usize>)>,
+    pub layers: Option<usize>,
+    pub context: Option<usize>,
+    pub quantization: Quantization,
     /// Where values read now must have been defined.
-    section: Section,
+    pub section: Section,
+    /// Something was left unread: what seems unused may be used there.
+    pub incomplete: bool,
+    /// Whole blocks were left unread.
+    pub incomplete_graph: bool,
 }
 
 pub(super) fn model(text: &str) -> Result<Model, Vec<ModelError>> {
@@ -68,6 +67,8 @@ pub(super) fn model(text: &str) -> Result<Model, Vec<ModelError>> {
         context: None,
         quantization: Quantization { weights: Encoding::Dense, activations: ActivationQuant::None },
         section: Section::Prologue,
+        incomplete: false,
+        incomplete_graph: false,
     };
     let model = building.file();
     match model {
@@ -229,12 +230,16 @@ impl<'a> Building<'a> {
     }
 
     fn graph(&mut self, raw: Raw<'a>) {
-        let Some(blocks) = self.reader.list(raw, "[Once(..), Repeat(..), Once(..)]") else { return };
+        let Some(blocks) = self.reader.list(raw, "[Once(..), Repeat(..), Once(..)]") else {
+            (self.incomplete, self.incomplete_graph) = (true, true);
+            return;
+        };
         let kinds: Vec<_> = blocks.iter().map(Raw::name).collect();
         if kinds != ["Once", "Repeat", "Once"] {
             let found = format!("blocks {}", kinds.join(", "));
             let expected = "three blocks: Once(..) before the layers, Repeat(..), Once(..) after them";
             self.reader.error(ErrorKind::Structure, raw.name_span(), "blocks that make no model", found, expected);
+            (self.incomplete, self.incomplete_graph) = (true, true);
             return;
         }
         for (block, section) in blocks.into_iter().zip(Section::ALL) {
@@ -244,7 +249,10 @@ impl<'a> Building<'a> {
     }
 
     fn block(&mut self, raw: Raw<'a>) {
-        let Some(mut fields) = self.reader.fields(raw, raw.name()) else { return };
+        let Some(mut fields) = self.reader.fields(raw, raw.name()) else {
+            (self.incomplete, self.incomplete_graph) = (true, true);
+            return;
+        };
         if let Some(name) = fields.required(&mut self.reader, "name") {
             self.reader.text(name, "the block's name");
         }
@@ -252,8 +260,9 @@ impl<'a> Building<'a> {
         let ops = fields.required(&mut self.reader, "ops");
         fields.finish(&mut self.reader);
         for op in ops.and_then(|raw| self.reader.list(raw, "a list of operations")).unwrap_or_default() {
-            if let Some(parsed) = ops::read(&mut self.reader, op, self.section, self.quantization) {
-                self.statement(parsed);
+            match ops::read(&mut self.reader, op, self.section, self.quantization) {
+                Ok(parsed) => self.statement(parsed),
+                Err(lost) => self.lost(lost),
             }
         }
         if let Some((name, span)) = to {
@@ -310,217 +319,5 @@ impl<'a> Building<'a> {
             value.span = span.clone();
         }
         self.carried = Some((name, span));
-    }
-
-    /// Marks a value as used and answers its types.
-    fn used(&mut self, name: &str, span: Range<usize>) -> Types {
-        let section = self.section;
-        let visible: Vec<String> =
-            self.values.iter().filter(|(_, v)| v.section == section).map(|(n, _)| n.clone()).collect();
-        match self.values.get_mut(name) {
-            Some(value) if value.section == section => {
-                value.used = true;
-                value.types
-            }
-            other => {
-                let found = match other {
-                    Some(_) => format!("`{name}` belongs to another block"),
-                    None => format!("`{name}` is not defined before this"),
-                };
-                let last: Vec<_> = visible.iter().rev().take(8).rev().map(String::as_str).collect();
-                let expected = if last.is_empty() {
-                    "no value is defined yet".into()
-                } else {
-                    format!("values here: {}", last.join(", "))
-                };
-                self.reader.error(ErrorKind::Undefined, span, "undefined value", found, expected);
-                None
-            }
-        }
-    }
-
-    fn define(&mut self, name: &str, span: Range<usize>, types: Types) {
-        if let Some(first) = self.values.get(name) {
-            let (line, _) = super::error::position(self.reader.file, first.span.start);
-            let found = format!("`{name}` is defined in line {line} already");
-            self.reader.error(
-                ErrorKind::Duplicate,
-                span,
-                "duplicate value",
-                found,
-                "a name of its own for every value",
-            );
-            return;
-        }
-        self.values.insert(name.to_string(), Defined { types, span, section: self.section, used: false });
-    }
-
-    fn statement(&mut self, mut parsed: Parsed) {
-        let inputs: Vec<_> =
-            parsed.statement.inputs.clone().iter().zip(&parsed.inputs).map(|(n, s)| self.used(n, s.clone())).collect();
-        if let Op::Attention { scale } = &mut parsed.statement.op
-            && parsed.default_scale
-            && let Some(Some([ValueType { shape: Shape::Heads { head_dim, .. }, .. }, _])) = inputs.first()
-        {
-            *scale = crate::graph::Scalar::number(1.0 / (*head_dim as f64).sqrt());
-        }
-        let outputs = self.infer(&parsed, &inputs);
-        for (at, (name, span)) in parsed.statement.outputs.clone().iter().zip(&parsed.outputs).enumerate() {
-            let types = outputs.as_ref().map(|[decode, prefill]| [decode[at], prefill[at]]);
-            self.define(name, span.clone(), types);
-        }
-        self.special(&parsed);
-        self.bind(&parsed);
-        let mut name = match parsed.statement.outputs.as_slice() {
-            [one] => one.clone(),
-            _ => kind(&parsed.statement.op).to_string(),
-        };
-        while !self.names.insert(name.clone()) {
-            name.push('_');
-        }
-        parsed.statement.name = name;
-        self.statements.push(parsed.statement);
-    }
-
-    fn infer(&mut self, parsed: &Parsed, inputs: &[Types]) -> Option<[Vec<ValueType>; 2]> {
-        let inputs: Vec<[ValueType; 2]> = inputs.iter().copied().collect::<Option<_>>()?;
-        let mut both = [Vec::new(), Vec::new()];
-        for (at, phase) in PHASES.into_iter().enumerate() {
-            let types: Vec<_> = inputs.iter().map(|t| t[at]).collect();
-            if matches!((&parsed.statement.op, phase), (Op::LastToken, Phase::Decode { .. })) {
-                both[at] = types;
-                continue;
-            }
-            match parsed.statement.op.infer(phase, &types) {
-                Ok(outputs) => both[at] = outputs,
-                Err(error) => {
-                    let span = error.input.and_then(|i| parsed.inputs.get(i)).unwrap_or(&parsed.span).clone();
-                    let (found, expected) = (format!("found {}", error.found), format!("expected {}", error.expected));
-                    self.reader.error(ErrorKind::Shape, span, &error.what, found, expected);
-                    return None;
-                }
-            }
-        }
-        Some(both)
-    }
-
-    /// Operations of which a model has one, and those bound to a section.
-    fn special(&mut self, parsed: &Parsed) {
-        let op = &parsed.statement.op;
-        let (name, home) = match op {
-            Op::Tokens => ("Tokens", Section::Prologue),
-            Op::CacheUpdate { .. } => ("CacheUpdate", Section::Layer),
-            Op::LastToken => ("LastToken", Section::Epilogue),
-            Op::Argmax => ("Argmax", Section::Epilogue),
-            _ => return,
-        };
-        if parsed.statement.section != home {
-            let place = ["the first block", "the repeated block", "the last block"]
-                [Section::ALL.iter().position(|s| *s == home).unwrap_or(0)];
-            self.reader.error(
-                ErrorKind::Structure,
-                parsed.span.clone(),
-                "an operation out of place",
-                format!("{name} here"),
-                format!("{name} in {place}"),
-            );
-        }
-        if self.statements.iter().any(|s| std::mem::discriminant(&s.op) == std::mem::discriminant(op)) {
-            self.reader.error(
-                ErrorKind::Duplicate,
-                parsed.span.clone(),
-                "a second operation of its kind",
-                format!("{name} again"),
-                "one in a model",
-            );
-        }
-        if let Op::CacheUpdate { context } = op {
-            self.context = Some(*context);
-        }
-    }
-
-    /// Notes weights bound twice. An embedding may share its table with the LM head.
-    fn bind(&mut self, parsed: &Parsed) {
-        let Some(span) = parsed.weight.clone() else { return };
-        let role = parsed.statement.role;
-        for weight in parsed.statement.op.weights() {
-            let before = self.weights.insert((weight.name.clone(), weight.rows), role);
-            let tied = matches!((before, role), (Some(Role::Embedding), Role::LmHead) | (None, _));
-            if !tied {
-                let found = format!("`{}` is bound already", weight.name);
-                self.reader.error(
-                    ErrorKind::Duplicate,
-                    span.clone(),
-                    "duplicate weight",
-                    found,
-                    "a tensor of its own for every operation",
-                );
-            }
-        }
-    }
-
-    /// What can be judged only at the end: unused names, missing ends.
-    fn ends(&mut self, all: Range<usize>, quantization: Option<Raw<'a>>) {
-        let result = self.statements.iter().rfind(|s| matches!(s.op, Op::Argmax)).map(|s| s.outputs[0].clone());
-        let unused: Vec<_> = self
-            .values
-            .iter()
-            .filter(|(name, v)| !v.used && Some(*name) != result.as_ref() && !is_cache(v.types))
-            .map(|(name, v)| (name.clone(), v.span.clone()))
-            .collect();
-        for (name, span) in unused {
-            self.reader.error(
-                ErrorKind::Unused,
-                span,
-                "unused value",
-                format!("nobody reads `{name}`"),
-                "use it or remove what computes it",
-            );
-        }
-        let dims: Vec<_> =
-            self.reader.dims.iter().filter(|(_, d)| !d.used).map(|(n, d)| (n.clone(), d.span.clone())).collect();
-        for (name, span) in dims {
-            self.reader.error(
-                ErrorKind::Unused,
-                span,
-                "unused dimension",
-                format!("nothing uses `{name}`"),
-                "use it or remove it",
-            );
-        }
-        if !self.reader.errors.is_empty() {
-            return;
-        }
-        let ternary = self.statements.iter().any(|s| matches!(&s.op, Op::Linear(linear) if linear.is_ternary()));
-        if let (Some(raw), false) = (quantization, ternary) {
-            let expected = "a BitLinear, or no quantization";
-            self.reader.error(ErrorKind::Unused, raw.span(), "unused quantization", "no ternary projection", expected);
-        }
-        for (missing, name) in
-            [(result.is_none(), "Argmax"), (self.context.is_none(), "CacheUpdate"), (self.carried.is_none(), "Repeat")]
-        {
-            if missing {
-                let expected = format!("a model has one {name}");
-                self.reader.error(
-                    ErrorKind::Structure,
-                    all.clone(),
-                    "an incomplete model",
-                    format!("no {name} in this model"),
-                    expected,
-                );
-            }
-        }
-    }
-}
-
-fn is_cache(types: Types) -> bool {
-    types.is_some_and(|[t, _]| matches!(t.shape, Shape::Cache { .. }))
-}
-
-fn kind(op: &Op) -> &'static str {
-    match op {
-        Op::SplitHeads { .. } => "split_heads",
-        Op::Rope(_) => "rope",
-        _ => "cache_update",
     }
 }

@@ -25,16 +25,16 @@ pub(super) fn matmul(x: &[f32], rows: usize, w: &Matrix) -> Vec<f32> {
     let out = w.out();
     let blocks: Vec<Vec<f32>> = (0..out.div_ceil(BLOCK))
         .into_par_iter()
-        .map(|block| {
-            let range = block * BLOCK..((block + 1) * BLOCK).min(out);
+        .map(|at| {
+            let range = at * BLOCK..((at + 1) * BLOCK).min(out);
             match w {
                 Matrix::Dense { values, width, .. } => {
-                    block_f32(x, &values[range.start * width..range.end * width], *width)
+                    block(Block::F32 { x, w: &values[range.start * width..range.end * width], width: *width })
                 }
                 Matrix::Ternary { values, width, .. } => {
                     let part: Vec<f32> =
                         values[range.start * width..range.end * width].iter().map(|&v| f32::from(v)).collect();
-                    block_f32(x, &part, *width)
+                    block(Block::F32 { x, w: &part, width: *width })
                 }
             }
         })
@@ -47,14 +47,10 @@ pub(super) fn matmul_int8(q: &[i16], rows: usize, w: &Matrix) -> Option<Vec<f32>
     let Matrix::Ternary { values, out, width } = w else { return None };
     let blocks: Vec<Vec<f32>> = (0..out.div_ceil(BLOCK))
         .into_par_iter()
-        .map(|block| {
-            let range = block * BLOCK..((block + 1) * BLOCK).min(*out);
+        .map(|at| {
+            let range = at * BLOCK..((at + 1) * BLOCK).min(*out);
             let part: Vec<i16> = values[range.start * width..range.end * width].iter().map(|&v| i16::from(v)).collect();
-            let mut product = Vec::with_capacity(rows * range.len());
-            for row in q.chunks_exact(*width) {
-                product.extend(part.chunks_exact(*width).map(|w| dot_int(row, w) as f32));
-            }
-            product
+            block(Block::Int8 { x: q, w: &part, width: *width })
         })
         .collect();
     Some(interleave(&blocks, rows, *out))
@@ -72,26 +68,61 @@ fn interleave(blocks: &[Vec<f32>], rows: usize, out: usize) -> Vec<f32> {
     product
 }
 
-fn dot_int(a: &[i16], b: &[i16]) -> i32 {
-    a.iter().zip(b).map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
+/// A product of all rows with a block of weight rows, `[rows, columns]`.
+#[derive(Clone, Copy)]
+enum Block<'a> {
+    F32 { x: &'a [f32], w: &'a [f32], width: usize },
+    Int8 { x: &'a [i16], w: &'a [i16], width: usize },
 }
 
-/// Rows of `x` four at a time against one weight row each: four independent chains of eight lanes.
-fn block_f32(x: &[f32], w: &[f32], width: usize) -> Vec<f32> {
+/// Runs a block with the widest vectors of this machine. The sums are the same with any width: lanes are fixed, and nothing is fused.
+fn block(block: Block<'_>) -> Vec<f32> {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        // SAFETY: the machine has AVX2, as just asked.
+        return unsafe { block_avx2(block) };
+    }
+    block_plain(block)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn block_avx2(block: Block<'_>) -> Vec<f32> {
+    block_plain(block)
+}
+
+#[inline(always)]
+fn block_plain(block: Block<'_>) -> Vec<f32> {
+    match block {
+        Block::F32 { x, w, width } => tiles(x, w, width),
+        Block::Int8 { x, w, width } => tiles(x, w, width),
+    }
+}
+
+/// What a block's numbers are. Written with plain loops: a closure compiled for wide vectors is not inlined into the library's narrow
+/// iterators.
+trait Number: Copy {
+    /// The products of four rows with one weight row.
+    fn dot4(rows: [&[Self]; 4], w: &[Self]) -> [f32; 4];
+}
+
+/// Rows of `x` four at a time against one weight row each: four independent chains.
+#[inline(always)]
+fn tiles<T: Number>(x: &[T], w: &[T], width: usize) -> Vec<f32> {
     let columns = w.len() / width.max(1);
     let rows = x.len() / width.max(1);
     let mut product = vec![0.0; rows * columns];
     let mut row = 0;
     while row < rows {
         let take = (rows - row).min(4);
-        let four: [&[f32]; 4] = std::array::from_fn(|i| {
-            let at = row + i.min(take - 1);
-            &x[at * width..(at + 1) * width]
-        });
-        for (column, w) in w.chunks_exact(width).enumerate() {
-            let sums = dot4(four, w);
-            for (i, sum) in sums.iter().take(take).enumerate() {
-                product[(row + i) * columns + column] = *sum;
+        let mut four = [&x[row * width..(row + 1) * width]; 4];
+        for i in 1..take {
+            four[i] = &x[(row + i) * width..(row + i + 1) * width];
+        }
+        for column in 0..columns {
+            let sums = T::dot4(four, &w[column * width..(column + 1) * width]);
+            for i in 0..take {
+                product[(row + i) * columns + column] = sums[i];
             }
         }
         row += take;
@@ -99,24 +130,59 @@ fn block_f32(x: &[f32], w: &[f32], width: usize) -> Vec<f32> {
     product
 }
 
-fn dot4(x: [&[f32]; 4], w: &[f32]) -> [f32; 4] {
-    const LANES: usize = 8;
-    let mut lanes = [[0.0_f32; LANES]; 4];
-    let whole = w.len() / LANES * LANES;
-    let x = x.map(|row| &row[..w.len()]);
-    for at in (0..whole).step_by(LANES) {
-        let w = &w[at..at + LANES];
-        for (lanes, x) in lanes.iter_mut().zip(x) {
-            let x = &x[at..at + LANES];
-            for i in 0..LANES {
-                lanes[i] += x[i] * w[i];
-            }
+impl Number for i16 {
+    #[inline(always)]
+    fn dot4(rows: [&[i16]; 4], w: &[i16]) -> [f32; 4] {
+        let n = w.len();
+        let (a, b, c, d) = (&rows[0][..n], &rows[1][..n], &rows[2][..n], &rows[3][..n]);
+        let mut sums = [0_i32; 4];
+        for at in 0..n {
+            let w = i32::from(w[at]);
+            sums[0] += i32::from(a[at]) * w;
+            sums[1] += i32::from(b[at]) * w;
+            sums[2] += i32::from(c[at]) * w;
+            sums[3] += i32::from(d[at]) * w;
         }
+        [sums[0] as f32, sums[1] as f32, sums[2] as f32, sums[3] as f32]
     }
-    std::array::from_fn(|row| {
-        let tail: f32 = (whole..w.len()).map(|at| x[row][at] * w[at]).sum();
-        lanes[row].iter().sum::<f32>() + tail
-    })
+}
+
+const LANES: usize = 8;
+
+impl Number for f32 {
+    #[inline(always)]
+    fn dot4(rows: [&[f32]; 4], w: &[f32]) -> [f32; 4] {
+        let n = w.len();
+        let (a, b, c, d) = (&rows[0][..n], &rows[1][..n], &rows[2][..n], &rows[3][..n]);
+        let (mut la, mut lb, mut lc, mut ld) = ([0.0; LANES], [0.0; LANES], [0.0; LANES], [0.0; LANES]);
+        let mut at = 0;
+        while at + LANES <= n {
+            let (w, a, b, c, d) =
+                (&w[at..at + LANES], &a[at..at + LANES], &b[at..at + LANES], &c[at..at + LANES], &d[at..at + LANES]);
+            for i in 0..LANES {
+                la[i] += a[i] * w[i];
+                lb[i] += b[i] * w[i];
+                lc[i] += c[i] * w[i];
+                ld[i] += d[i] * w[i];
+            }
+            at += LANES;
+        }
+        let mut sums = [0.0; 4];
+        for i in 0..LANES {
+            sums[0] += la[i];
+            sums[1] += lb[i];
+            sums[2] += lc[i];
+            sums[3] += ld[i];
+        }
+        while at < n {
+            sums[0] += a[at] * w[at];
+            sums[1] += b[at] * w[at];
+            sums[2] += c[at] * w[at];
+            sums[3] += d[at] * w[at];
+            at += 1;
+        }
+        sums
+    }
 }
 
 /// `x / sqrt(mean(x^2) + eps) * gamma`, row by row.
@@ -146,16 +212,25 @@ pub(super) fn quantize(x: &[f32], width: usize, floor: f64) -> (Vec<i16>, Vec<f3
     (integers, factors)
 }
 
+/// A dot product in eight chains.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let (a, a_tail) = a.as_chunks::<8>();
+    let (b, b_tail) = b.as_chunks::<8>();
+    let mut lanes = [0.0_f32; 8];
+    for (a, b) in a.iter().zip(b) {
+        for i in 0..8 {
+            lanes[i] += a[i] * b[i];
+        }
+    }
+    lanes.iter().sum::<f32>() + a_tail.iter().zip(b_tail).map(|(a, b)| a * b).sum::<f32>()
+}
+
 /// Causal attention of one head of one row over the cached positions `0..=position`.
 ///
 /// `keys` and `values` are `[context, head_dim]`.
 pub(super) fn attend(q: &[f32], keys: &[f32], values: &[f32], positions: usize, scale: f32) -> Vec<f32> {
     let dim = q.len();
-    let mut scores: Vec<f32> = keys
-        .chunks_exact(dim)
-        .take(positions)
-        .map(|k| k.iter().zip(q).map(|(a, b)| a * b).sum::<f32>() * scale)
-        .collect();
+    let mut scores: Vec<f32> = keys.chunks_exact(dim).take(positions).map(|k| dot(k, q) * scale).collect();
     let most = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let mut total = 0.0;
     for score in &mut scores {

@@ -1,0 +1,284 @@
+//! The values of a model file: defined once, used, and of a type; operations bound to them.
+
+use super::error::{ErrorKind, position};
+use super::ops::{Lost, Parsed};
+use super::read::{Building, Defined};
+use super::syntax::Raw;
+use crate::graph::{Op, Phase, Role, Scalar, Section, Shape, ValueType};
+use std::collections::HashSet;
+use std::ops::Range;
+
+/// Types of a value in decode and prefill; none after a mistake, so that one mistake is not told twice.
+pub(super) type Types = Option<[ValueType; 2]>;
+
+/// Sizes to check shapes with: different from each other and from 1, so that a mix-up shows.
+const PHASES: [Phase; 2] = [Phase::Decode { batch: 2 }, Phase::Prefill { seq: 3 }];
+
+impl Building<'_> {
+    /// Marks a value as used and answers its types.
+    pub(super) fn used(&mut self, name: &str, span: Range<usize>) -> Types {
+        let section = self.section;
+        let visible: Vec<String> =
+            self.values.iter().filter(|(_, v)| v.section == section).map(|(n, _)| n.clone()).collect();
+        match self.values.get_mut(name) {
+            Some(value) if value.section == section => {
+                value.used = true;
+                value.types
+            }
+            other => {
+                let found = match other {
+                    Some(_) => format!("`{name}` belongs to another block"),
+                    None => format!("`{name}` is not defined before this"),
+                };
+                let last: Vec<_> = visible.iter().rev().take(8).rev().map(String::as_str).collect();
+                let expected = if last.is_empty() {
+                    "no value is defined yet".into()
+                } else {
+                    format!("values here: {}", last.join(", "))
+                };
+                self.reader.error(ErrorKind::Undefined, span, "undefined value", found, expected);
+                None
+            }
+        }
+    }
+
+    pub(super) fn define(&mut self, name: &str, span: Range<usize>, types: Types) {
+        if let Some(first) = self.values.get(name) {
+            let (line, _) = position(self.reader.file, first.span.start);
+            let found = format!("`{name}` is defined in line {line} already");
+            self.reader.error(
+                ErrorKind::Duplicate,
+                span,
+                "duplicate value",
+                found,
+                "a name of its own for every value",
+            );
+            return;
+        }
+        self.values.insert(name.to_string(), Defined { types, span, section: self.section, used: false });
+    }
+
+    pub(super) fn statement(&mut self, mut parsed: Parsed) {
+        let inputs: Vec<_> =
+            parsed.statement.inputs.clone().iter().zip(&parsed.inputs).map(|(n, s)| self.used(n, s.clone())).collect();
+        if let Op::Attention { scale } = &mut parsed.statement.op
+            && parsed.default_scale
+            && let Some(Some([ValueType { shape: Shape::Heads { head_dim, .. }, .. }, _])) = inputs.first()
+        {
+            *scale = Scalar::number(1.0 / (*head_dim as f64).sqrt());
+        }
+        let outputs = match self.infer(&parsed, &inputs) {
+            Some([decode, prefill]) => decode.into_iter().zip(prefill).map(|(d, p)| Some([d, p])).collect(),
+            None => guess(&parsed.statement.op, &inputs),
+        };
+        for (at, (name, span)) in parsed.statement.outputs.clone().iter().zip(&parsed.outputs).enumerate() {
+            self.define(name, span.clone(), outputs.get(at).copied().flatten());
+        }
+        self.special(&parsed);
+        self.bind(&parsed);
+        let mut name = match parsed.statement.outputs.as_slice() {
+            [one] => one.clone(),
+            _ => kind(&parsed.statement.op).to_string(),
+        };
+        while !self.names.insert(name.clone()) {
+            name.push('_');
+        }
+        parsed.statement.name = name;
+        self.statements.push(parsed.statement);
+    }
+
+    /// An operation that cannot be read: its names are taken as used and defined, so that its mistake is told once.
+    pub(super) fn lost(&mut self, lost: Lost) {
+        self.incomplete = true;
+        for (name, _) in lost.inputs {
+            if let Some(value) = self.values.get_mut(&name) {
+                value.used = true;
+            }
+        }
+        for (name, span) in lost.outputs {
+            self.define(&name, span, None);
+            if let Some(value) = self.values.get_mut(&name) {
+                value.used = true;
+            }
+        }
+    }
+
+    fn infer(&mut self, parsed: &Parsed, inputs: &[Types]) -> Option<[Vec<ValueType>; 2]> {
+        let inputs: Vec<[ValueType; 2]> = inputs.iter().copied().collect::<Option<_>>()?;
+        let mut both = [Vec::new(), Vec::new()];
+        for (at, phase) in PHASES.into_iter().enumerate() {
+            let types: Vec<_> = inputs.iter().map(|t| t[at]).collect();
+            if matches!((&parsed.statement.op, phase), (Op::LastToken, Phase::Decode { .. })) {
+                both[at] = types;
+                continue;
+            }
+            match parsed.statement.op.infer(phase, &types) {
+                Ok(outputs) => both[at] = outputs,
+                Err(error) => {
+                    let span = error.input.and_then(|i| parsed.inputs.get(i)).unwrap_or(&parsed.span).clone();
+                    let (found, expected) = (format!("found {}", error.found), format!("expected {}", error.expected));
+                    self.reader.error(ErrorKind::Shape, span, &error.what, found, expected);
+                    return None;
+                }
+            }
+        }
+        Some(both)
+    }
+
+    /// Operations of which a model has one, and those bound to a section.
+    fn special(&mut self, parsed: &Parsed) {
+        let op = &parsed.statement.op;
+        let (name, home) = match op {
+            Op::Tokens => ("Tokens", Section::Prologue),
+            Op::CacheUpdate { .. } => ("CacheUpdate", Section::Layer),
+            Op::LastToken => ("LastToken", Section::Epilogue),
+            Op::Argmax => ("Argmax", Section::Epilogue),
+            _ => return,
+        };
+        if parsed.statement.section != home {
+            let place = ["the first block", "the repeated block", "the last block"]
+                [Section::ALL.iter().position(|s| *s == home).unwrap_or(0)];
+            self.reader.error(
+                ErrorKind::Structure,
+                parsed.span.clone(),
+                "an operation out of place",
+                format!("{name} here"),
+                format!("{name} in {place}"),
+            );
+        }
+        if self.statements.iter().any(|s| std::mem::discriminant(&s.op) == std::mem::discriminant(op)) {
+            self.reader.error(
+                ErrorKind::Duplicate,
+                parsed.span.clone(),
+                "a second operation of its kind",
+                format!("{name} again"),
+                "one in a model",
+            );
+        }
+        if let Op::CacheUpdate { context } = op {
+            self.context = Some(*context);
+        }
+    }
+
+    /// Notes weights bound twice. An embedding may share its table with the LM head.
+    fn bind(&mut self, parsed: &Parsed) {
+        let Some(span) = parsed.weight.clone() else { return };
+        let role = parsed.statement.role;
+        for weight in parsed.statement.op.weights() {
+            let before = self.weights.insert((weight.name.clone(), weight.rows), role);
+            let tied = matches!((before, role), (Some(Role::Embedding), Role::LmHead) | (None, _));
+            if !tied {
+                let found = format!("`{}` is bound already", weight.name);
+                self.reader.error(
+                    ErrorKind::Duplicate,
+                    span.clone(),
+                    "duplicate weight",
+                    found,
+                    "a tensor of its own for every operation",
+                );
+            }
+        }
+    }
+
+    /// What can be judged only at the end: unused names, missing ends.
+    pub(super) fn ends(&mut self, all: Range<usize>, quantization: Option<Raw<'_>>) {
+        let results: HashSet<String> =
+            self.statements.iter().filter(|s| matches!(s.op, Op::Argmax)).map(|s| s.outputs[0].clone()).collect();
+        let unused: Vec<_> = self
+            .values
+            .iter()
+            .filter(|(name, v)| !v.used && !self.incomplete_graph && !results.contains(*name) && !is_cache(v.types))
+            .map(|(name, v)| (name.clone(), v.span.clone()))
+            .collect();
+        for (name, span) in unused {
+            self.reader.error(
+                ErrorKind::Unused,
+                span,
+                "unused value",
+                format!("nobody reads `{name}`"),
+                "use it or remove what computes it",
+            );
+        }
+        let dims: Vec<_> = self
+            .reader
+            .dims
+            .iter()
+            .filter(|(_, d)| !d.used && !self.incomplete)
+            .map(|(n, d)| (n.clone(), d.span.clone()))
+            .collect();
+        for (name, span) in dims {
+            self.reader.error(
+                ErrorKind::Unused,
+                span,
+                "unused dimension",
+                format!("nothing uses `{name}`"),
+                "use it or remove it",
+            );
+        }
+        if !self.reader.errors.is_empty() {
+            return;
+        }
+        let ternary = self.statements.iter().any(|s| matches!(&s.op, Op::Linear(linear) if linear.is_ternary()));
+        if let (Some(raw), false) = (quantization, ternary) {
+            let expected = "a BitLinear, or no quantization";
+            self.reader.error(ErrorKind::Unused, raw.span(), "unused quantization", "no ternary projection", expected);
+        }
+        for (missing, name) in [
+            (results.is_empty(), "Argmax"),
+            (self.context.is_none(), "CacheUpdate"),
+            (self.carried.is_none(), "Repeat"),
+        ] {
+            if missing {
+                let expected = format!("a model has one {name}");
+                self.reader.error(
+                    ErrorKind::Structure,
+                    all.clone(),
+                    "an incomplete model",
+                    format!("no {name} in this model"),
+                    expected,
+                );
+            }
+        }
+    }
+}
+
+/// What an operation that does not fit its inputs would give, as far as it says itself, so that what follows is still checked.
+fn guess(op: &Op, inputs: &[Types]) -> Vec<Types> {
+    let known = inputs.iter().copied().flatten().next();
+    let rows = known.map_or(PHASES.map(Phase::rows), |types| types.map(|t| t.rows));
+    let of = |shape: Shape| Some([0, 1].map(|at| ValueType { rows: rows[at], shape }));
+    let heads = |types: Types| types.filter(|[t, _]| matches!(t.shape, Shape::Heads { .. }));
+    match op {
+        Op::Linear(linear) => vec![of(Shape::Features(linear.out_width()))],
+        Op::RmsNorm { gamma: Some(gamma), .. } => {
+            vec![gamma.shape.first().and_then(|width| of(Shape::Features(*width)))]
+        }
+        Op::Embedding { weight } => vec![weight.shape.get(1).and_then(|width| of(Shape::Features(*width)))],
+        Op::SplitHeads { heads, kv_heads, head_dim } => {
+            [heads, kv_heads, kv_heads].map(|heads| of(Shape::Heads { heads: *heads, head_dim: *head_dim })).to_vec()
+        }
+        Op::Rope(_) => inputs.iter().map(|types| heads(*types)).collect(),
+        Op::CacheUpdate { context } => {
+            let cache = inputs.iter().find_map(|types| heads(*types)).and_then(|[t, _]| match t.shape {
+                Shape::Heads { heads, head_dim } => of(Shape::Cache { kv_heads: heads, context: *context, head_dim }),
+                _ => None,
+            });
+            vec![cache, cache]
+        }
+        Op::Attention { .. } => vec![inputs.first().copied().flatten().filter(|t| heads(Some(*t)).is_some())],
+        Op::Add { .. } | Op::Mul { .. } | Op::Unary(_) => vec![known],
+        _ => Vec::new(),
+    }
+}
+
+fn is_cache(types: Types) -> bool {
+    types.is_some_and(|[t, _]| matches!(t.shape, Shape::Cache { .. }))
+}
+
+fn kind(op: &Op) -> &'static str {
+    match op {
+        Op::SplitHeads { .. } => "split_heads",
+        Op::Rope(_) => "rope",
+        _ => "cache_update",
+    }
+}
