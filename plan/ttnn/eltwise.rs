@@ -84,10 +84,10 @@ fn binary_bytes(args: &Binary, a: &TensorSpec, b: &TensorSpec, out: &MemoryConfi
 fn even_in_l1(columns: u32, rows: u64, memory: &MemoryConfig) -> bool {
     match memory {
         MemoryConfig::Sharded { memory: Memory::L1, strategy: Strategy::Width, shard, .. } => {
-            columns.next_multiple_of(TILE) % shard[1].max(1) == 0
+            columns.next_multiple_of(TILE).is_multiple_of(shard[1].max(1))
         }
         MemoryConfig::Sharded { memory: Memory::L1, strategy: Strategy::Height, shard, .. } => {
-            rows % u64::from(shard[0].max(1)) == 0
+            rows.is_multiple_of(u64::from(shard[0].max(1)))
         }
         _ => false,
     }

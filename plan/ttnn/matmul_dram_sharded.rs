@@ -10,7 +10,7 @@ use crate::{Cores, DType, MatmulProgram, Memory, MemoryConfig, Strategy, TILE};
 
 /// Tiles one reader computes, padded so that its subblocks are wide: with `dest` tiles in the destination register.
 fn padded_columns(tiles: u32, dest: u32) -> u32 {
-    let mut width = (1..=dest.min(tiles)).rev().find(|w| tiles % w == 0).unwrap_or(1);
+    let mut width = (1..=dest.min(tiles)).rev().find(|w| tiles.is_multiple_of(*w)).unwrap_or(1);
     let mut count = tiles / width;
     for wider in width + 1..=dest {
         if tiles.div_ceil(wider) < count {
@@ -38,7 +38,7 @@ pub(super) fn dram_sharded(p: &Problem<'_>, mut checks: Checks) -> Answer {
     );
     checks.settle()?;
     checks.require(
-        p.k % in0_block_w == 0,
+        p.k.is_multiple_of(in0_block_w),
         format_args!("K ({}) must be divisible by in0_block_w ({in0_block_w})", p.k),
         format_args!("a divisor of {}", p.k),
     );
@@ -89,7 +89,7 @@ fn require_activations(p: &Problem<'_>, per_core_m: u32, checks: &mut Checks) ->
     );
     let width = (shard[1] / TILE).max(1);
     checks.require(
-        p.k % width == 0 && p.k / width == cores.len(),
+        p.k.is_multiple_of(width) && p.k / width == cores.len(),
         format_args!(
             "in DRAM sharded Matmul we don't have support for un-even sharding currently. K: {}, per_core_K: {width}.",
             p.k
@@ -127,7 +127,7 @@ fn require_readers(p: &Problem<'_>, readers: u32, tiles_per_bank: u32, a_cores: 
         return;
     }
     checks.require(
-        tiles_per_bank % readers == 0,
+        tiles_per_bank.is_multiple_of(readers),
         format_args!(
             "DRAM-sharded matmul weight shard width {tiles_per_bank} tiles per bank must be divisible by workers_per_bank {readers}"
         ),

@@ -68,7 +68,7 @@ fn require_sharded_rows(p: &Problem<'_>, cut: &Cut, checks: &mut Checks) {
         format_args!("width-sharded or interleaved activations"),
     );
     checks.require(
-        (shard[1] / TILE) % cut.in0_block_w == 0,
+        (shard[1] / TILE).is_multiple_of(cut.in0_block_w),
         format_args!(
             "shard_shape[1] ({}) / in0_tile width must be divisible by in0_block_w ({})",
             shard[1], cut.in0_block_w
@@ -76,7 +76,7 @@ fn require_sharded_rows(p: &Problem<'_>, cut: &Cut, checks: &mut Checks) {
         format_args!("a divisor of {}", shard[1] / TILE),
     );
     checks.require(
-        p.k % (shard[1] / TILE).max(1) == 0,
+        p.k.is_multiple_of((shard[1] / TILE).max(1)),
         format_args!("{} column tiles in shards of {}", p.k, shard[1] / TILE),
         format_args!("shards of equal width"),
     );
@@ -146,7 +146,7 @@ fn require_cut(p: &Problem<'_>, cut: &Cut, checks: &mut Checks) -> Result<(), Ve
         format_args!("at most {:?}", p.card.grid),
     );
     checks.require(
-        p.k % in0_block_w == 0,
+        p.k.is_multiple_of(*in0_block_w),
         format_args!("Kt ({}) must be divisible by in0_block_w ({in0_block_w})", p.k),
         format_args!("a divisor of {}", p.k),
     );

@@ -101,7 +101,7 @@ fn sharded(
     let count = cores.len().max(1);
     let k = x.columns().div_ceil(TILE);
     checks.require(
-        k % count == 0 && k / count == program.block_w && program.block_w * TILE == shard[1],
+        k.is_multiple_of(count) && k / count == program.block_w && program.block_w * TILE == shard[1],
         format_args!("block_w ({}) must equal to K (in tiles) / num_cores ({})", program.block_w, k.div_ceil(count)),
         format_args!("{k} column tiles spread evenly over the cores"),
     );
@@ -111,7 +111,7 @@ fn sharded(
         format_args!("one row of tiles and block_h = 1"),
     );
     checks.require(
-        program.subblock_w > 0 && program.block_w % program.subblock_w.max(1) == 0,
+        program.subblock_w > 0 && program.block_w.is_multiple_of(program.subblock_w.max(1)),
         format_args!("block_w must be divisible by subblock_w."),
         format_args!("a divisor of {}", program.block_w),
     );

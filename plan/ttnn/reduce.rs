@@ -26,6 +26,11 @@ pub fn check_row_max(args: &RowMax, given: &[&TensorSpec], card: &Card) -> Answe
         format_args!("bf16 or f32"),
     );
     checks.require(
+        full || x.outer() == 1 || !x.memory.is_sharded(),
+        format_args!("FillPadL1ShardedProgramFactory: N_slices > 1 not yet supported (got {})", x.outer()),
+        format_args!("rows in multiples of 32, or an interleaved tensor"),
+    );
+    checks.require(
         !args.memory.is_sharded(),
         format_args!("max into {}", args.memory),
         format_args!("an interleaved result"),
@@ -104,7 +109,7 @@ fn argmax_cores(rows: u64, row_bytes: u64, card: &Card) -> u64 {
 mod tests {
     use super::*;
     use crate::ttnn::check;
-    use crate::ttnn::mock::{any, bytes, n150, p150, refusal, row};
+    use crate::ttnn::mock::{any, bytes, n150, p150, refusal, row, users};
 
     #[test]
     fn bytes_of_max() {
@@ -118,6 +123,8 @@ mod tests {
         assert_eq!((of(8, DType::F32).circular_buffers, of(8, DType::F32).programs), (45_056, 2));
         assert_eq!(of(32, DType::Bfp8).circular_buffers, 12_928);
         assert_eq!(of(8, DType::Bf16).outputs[0].shape, [1, 1, 8, 1]);
+        let heads = users(&card, 0, 8, 5, 128);
+        assert!(refusal(check(&max().into(), &[&heads], &card)).contains("N_slices > 1 not yet supported (got 8)"));
     }
 
     #[test]
