@@ -253,3 +253,6 @@ fn check_format(plan: &Plan, defects: &mut Defects) {
         defects.push(Invariant::Format, Place::Plan, what, format!("this bitnetc knows version {FORMAT_VERSION}"));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,275 @@
+//! Verify on a plan written by hand: figures known from TT-NN, and one broken plan for each invariant.
+
+mod decode;
+
+use super::*;
+use crate::op::Destination;
+use crate::*;
+use decode::plan;
+
+fn step<'p>(plan: &'p mut Plan, name: &str) -> &'p mut Step {
+    let phase = &mut plan.phases[0];
+    let steps = phase.prologue.iter_mut().chain(&mut phase.layer).chain(&mut phase.epilogue);
+    steps.into_iter().find(|s| s.name == name).unwrap_or_else(|| panic!("no step {name}"))
+}
+
+/// The defects of the plan after `change`.
+fn defects(change: impl FnOnce(&mut Plan)) -> Vec<Defect> {
+    let mut plan = plan();
+    change(&mut plan);
+    verify(&plan).map(|_| ()).expect_err("the change was not noticed")
+}
+
+#[track_caller]
+fn broken(invariant: Invariant, change: impl FnOnce(&mut Plan)) {
+    let found = defects(change);
+    assert!(found.iter().any(|d| d.invariant == invariant), "{found:#?}");
+}
+
+#[track_caller]
+fn only(invariant: Invariant, change: impl FnOnce(&mut Plan)) {
+    let found = defects(change);
+    assert!(found.iter().all(|d| d.invariant == invariant), "{found:#?}");
+}
+
+#[test]
+fn the_accepted_layer_is_sound_and_its_sizes_are_tt_nns() {
+    let plan = plan();
+    let verified = verify(&plan).unwrap_or_else(|d| panic!("{d:#?}"));
+    let programs: u32 = verified.walks()[0]
+        .steps
+        .iter()
+        .filter(|s| s.section == walk::Section::Layer)
+        .filter_map(|s| s.outcome.as_ref())
+        .map(|o| o.programs)
+        .sum();
+    assert_eq!(programs, 18);
+    // Read from TT-NN 0.81.1 on a mock n150.
+    let expected = [
+        ("input_norm.out", 159_744),
+        ("qkv", 387_840),
+        ("split", 0),
+        // 180,864 and 172,288 without a page table: a user's row of it, 32 blocks, is kept too.
+        ("update", 180_992),
+        ("attend", 172_416),
+        ("heads", 0),
+        ("concat", 0),
+        ("attn_sub_norm.out", 98_304),
+        ("o", 122_112),
+        ("attn.add", 0),
+        ("post_norm.out", 159_744),
+        ("gate", 665_344),
+        ("up", 665_344),
+        ("mul", 4096),
+        ("ffn_sub_norm.out", 157_696),
+        ("down", 256_832),
+    ];
+    for (name, bytes) in expected {
+        let found = plan.phases[0].steps().find(|s| s.name == name).unwrap();
+        assert_eq!(found.l1.circular_buffers, bytes, "{name}");
+    }
+    let dram = verified.dram();
+    assert!(dram.total() < plan.card.dram.bank_bytes && dram.weights > 100_000_000, "{dram:?}");
+}
+
+#[test]
+fn numbers_out_of_bounds_end_the_look() {
+    only(Invariant::Format, |p| p.format = 2);
+    only(Invariant::Card, |p| p.card.grid = (0, 8));
+    only(Invariant::Card, |p| p.card.l1.base = p.card.l1.end);
+    only(Invariant::Card, |p| p.card.dram.alignment = 33);
+    only(Invariant::Options, |p| p.options.batch = 33);
+    only(Invariant::Options, |p| p.options.block = 48);
+    only(Invariant::Options, |p| p.model.digest = "DEADBEEF".into());
+    only(Invariant::Bounds, |p| p.weights[0].spec.shape = vec![1; 5]);
+    only(Invariant::Bounds, |p| p.buffers[4].spec.shape[0] = u32::MAX);
+    only(Invariant::Bounds, |p| {
+        let Op::Matmul(args) = &mut step(p, "qkv").op else { unreachable!() };
+        args.program =
+            MatmulProgram::DramSharded { in0_block_w: 0, per_core_m: 1, per_core_n: 4, activation: None, readers: 1 };
+    });
+}
+
+#[test]
+fn names_and_phases_are_unique_and_in_order() {
+    only(Invariant::Names, |p| step(p, "gate").name = "up".into());
+    broken(Invariant::Names, |p| step(p, "gate").outputs[0].name = "up.out".into());
+    broken(Invariant::Names, |p| p.weights[1].name = "trans".into());
+    broken(Invariant::Names, |p| p.phases.push(p.phases[0].clone()));
+    broken(Invariant::Names, |p| p.phases[0].kind = PhaseKind::Prefill { tokens: 48 });
+    broken(Invariant::Names, |p| p.phases[0].kind = PhaseKind::Decode { batch: 16 });
+    only(Invariant::Names, |p| p.phases.clear().then_used(p));
+}
+
+/// A plan without phases uses no weight: leaves only what is asked for.
+trait ThenUsed {
+    fn then_used(self, plan: &mut Plan);
+}
+
+impl ThenUsed for () {
+    fn then_used(self, plan: &mut Plan) {
+        plan.weights.clear();
+        plan.buffers.clear();
+    }
+}
+
+#[test]
+fn weights_are_what_their_sources_make() {
+    let source = |name: &'static str, change: fn(&mut Weight)| {
+        only(Invariant::WeightSource, |p| change(p.weights.iter_mut().find(|w| w.name == name).unwrap()));
+    };
+    let matrices = |w: &mut Weight| match std::mem::replace(&mut w.source, Source::RotaryTransform) {
+        Source::Columns(matrices) => matrices,
+        _ => unreachable!(),
+    };
+    source("trans", |w| w.source = Source::Ones { len: 32 });
+    source("input_norm", |w| w.source = Source::Ones { len: 2528 });
+    source("cos", |w| {
+        if let Source::RotaryTable { positions, .. } = &mut w.source {
+            *positions -= 1;
+        }
+    });
+    source("norm", |w| {
+        if let Source::Vector { tensor, .. } = &mut w.source {
+            *tensor = "model.layers.{layer}.norm".into();
+        }
+    });
+    source("o", |w| {
+        if let Source::Columns(matrices) = &mut w.source {
+            matrices[0].shape[0] = 2528;
+        }
+    });
+    only(Invariant::WeightSource, |p| {
+        let qkv = p.weights.iter_mut().find(|w| w.name == "qkv").unwrap();
+        let mut parts = matrices(qkv);
+        parts[0].heads = None;
+        qkv.source = Source::Columns(parts);
+    });
+    only(Invariant::WeightSource, |p| {
+        let chunk = p.weights.iter_mut().find(|w| w.name == "lm_head.1").unwrap();
+        let mut parts = matrices(chunk);
+        parts[0].rows = Some((16_032, 32_063));
+        chunk.source = Source::Columns(parts);
+    });
+}
+
+#[test]
+fn buffers_are_what_their_roles_ask() {
+    broken(Invariant::BufferRole, |p| p.buffers[0].spec.shape = vec![1, 32]);
+    broken(Invariant::BufferRole, |p| p.buffers[4].per_layer = false);
+    broken(Invariant::BufferRole, |p| p.buffers[5].spec.dtype = DType::Bf16);
+    broken(Invariant::BufferRole, |p| p.options.context = 4096);
+    broken(Invariant::Names, |p| p.buffers[5].role = BufferRole::KeyCache);
+    broken(Invariant::Placement, |p| p.buffers[1].spec.memory = MemoryConfig::L1);
+}
+
+#[test]
+fn placements_exist_on_the_card() {
+    let off_grid = MemoryConfig::height(Cores::rectangle(8, 0, 8, 8), [32, 32]);
+    broken(Invariant::Placement, |p| p.weights[3].spec.memory = off_grid);
+    broken(Invariant::Placement, |p| p.card.dram.banks = 8);
+    broken(Invariant::Placement, |p| p.weights[5].spec.memory = MemoryConfig::L1);
+}
+
+#[test]
+fn scalars_can_be_evaluated() {
+    let scale = |change: fn(&mut Scalar)| {
+        only(Invariant::Scalar, |p| {
+            let Op::SdpaDecode(args) = &mut step(p, "attend").op else { unreachable!() };
+            change(&mut args.scale);
+        });
+    };
+    scale(|s| s.value = f64::NAN);
+    scale(|s| s.scales[0].0 = "model.embed_tokens.weight".into());
+    scale(|s| s.scales[0].0 = "model.layers.{layer}.unknown".into());
+    scale(|s| s.scales[0].1 = 0);
+    only(Invariant::Scalar, |p| {
+        let Op::RmsNorm(args) = &mut step(p, "norm.out").op else { unreachable!() };
+        args.epsilon.scales.push(("model.layers.{layer}.o.weight".into(), -2));
+    });
+}
+
+#[test]
+fn addresses_and_footprints_are_compared() {
+    only(Invariant::Address, |p| step(p, "gate").outputs[0].address = Some(1_000_000));
+    only(Invariant::Address, |p| step(p, "split").outputs[1].address = None);
+    only(Invariant::Address, |p| step(p, "logits").outputs[0].address = Some(0));
+    only(Invariant::Address, |p| p.weights[3].address = None);
+    only(Invariant::Footprint, |p| step(p, "gate").l1.circular_buffers -= 64);
+    only(Invariant::Footprint, |p| step(p, "gate").l1.tensors += 32);
+    only(Invariant::Footprint, |p| step(p, "free.gated").l1.tensors = 32);
+}
+
+#[test]
+fn capacities_are_kept() {
+    broken(Invariant::L1Capacity, |p| p.card.l1.base = 800_000);
+    broken(Invariant::L1Capacity, |p| p.card.l1.end = 200_000);
+    only(Invariant::DramCapacity, |p| p.card.dram.bank_bytes = 100_000_000);
+    only(Invariant::DramCapacity, |p| p.model.layers = 300);
+}
+
+#[test]
+fn persistent_buffers_flow_as_their_roles_ask() {
+    broken(Invariant::Dataflow, |p| {
+        let Op::CacheUpdate(args) = &mut step(p, "update").op else { unreachable!() };
+        std::mem::swap(&mut args.k_cache, &mut args.v_cache);
+    });
+    broken(Invariant::Dataflow, |p| p.phases[0].layer.retain(|s| s.name != "update"));
+    broken(Invariant::Dataflow, |p| p.phases[0].epilogue.retain(|s| s.name != "argmax"));
+    broken(Invariant::Dataflow, |p| p.phases[0].epilogue.retain(|s| s.name != "rotary_positions.next"));
+    only(Invariant::Dataflow, |p| {
+        let again = Step { name: "again".into(), ..step(p, "positions.next").clone() };
+        p.phases[0].epilogue.push(again);
+    });
+    only(Invariant::Dataflow, |p| {
+        let next = p.phases[0].epilogue.pop().unwrap();
+        p.phases[0].prologue.insert(0, next);
+    });
+    broken(Invariant::Dataflow, |p| {
+        let next = p.phases[0].epilogue.pop().unwrap();
+        p.phases[0].layer.insert(0, next);
+    });
+    broken(Invariant::Dataflow, |p| {
+        let Op::PlusOne(args) = &mut step(p, "positions.next").op else { unreachable!() };
+        args.buffer = Ref::Buffer("rotary_positions".into());
+    });
+    // The queries do not depend on the update, but what attention reads does.
+    broken(Invariant::Dataflow, |p| {
+        let layer = &mut p.phases[0].layer;
+        let at = |name| layer.iter().position(|s| s.name == name).unwrap();
+        let (update, attend) = (at("update"), at("attend"));
+        layer.swap(update, attend);
+    });
+}
+
+#[test]
+fn a_trace_is_replayable() {
+    let trace = |change: fn(&mut Trace)| only(Invariant::Trace, |p| change(p.phases[0].trace.as_mut().unwrap()));
+    trace(|t| t.warm_up = 0);
+    trace(|t| t.inputs.clear());
+    trace(|t| t.inputs.push("no such buffer".into()));
+    trace(|t| t.inputs.push("page_table".into()));
+    trace(|t| t.inputs.push("k_cache".into()));
+    trace(|t| drop(t.feedback.pop()));
+    trace(|t| t.feedback.push("page_table".into()));
+}
+
+#[test]
+fn results_and_uses_are_complete() {
+    only(Invariant::Freed, |p| p.phases[0].results.clear());
+    broken(Invariant::Freed, |p| p.phases[0].results.push("x".into()));
+    broken(Invariant::Used, |p| p.weights.push(Weight { name: "spare".into(), ..p.weights[0].clone() }));
+    broken(Invariant::Used, |p| {
+        let Op::Binary(args) = &mut step(p, "attn.add").op else { unreachable!() };
+        args.b = Ref::Value("x".into());
+        assert_eq!(args.into, Destination::InPlace);
+    });
+    only(Invariant::Cost, |p| step(p, "gate").cost.us = -1.0);
+    only(Invariant::Cost, |p| p.phases[0].cost.host_us = f64::INFINITY);
+}
+
+#[test]
+fn a_defect_tells_where_and_what() {
+    let found = defects(|p| step(p, "gate").l1.circular_buffers = 1);
+    assert_eq!(found[0].to_string(), "decode, step `gate`: 1 bytes of circular buffers, the call takes 665344");
+}
