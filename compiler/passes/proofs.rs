@@ -195,3 +195,28 @@ fn silu_keeps_the_gates_scale_on_its_operand() {
     fold_scales(&mut g);
     insta::assert_snapshot!(g);
 }
+
+/// A scale that the residual stream itself would have to carry cannot leave its projection.
+#[test]
+fn a_scale_on_the_residual_stream_stays() {
+    let shape = Shape {
+        architecture: "LlamaForCausalLM",
+        ternary: true,
+        relu2: false,
+        heads: (2, 1),
+        head_dim: 8,
+        hidden: 16,
+        ffn: 24,
+        layers: 2,
+    };
+    let mut g = graph(&model(&shape));
+    drop_quantisation(&mut g);
+    let add = g.find("attn_out").unwrap();
+    let (x, o) = (g.inputs(add)[0], g.inputs(add)[1]);
+    g.redirect(crate::graph::Use { node: add, input: 0 }, o);
+    g.redirect(crate::graph::Use { node: add, input: 1 }, x);
+    let folds = fold_scales(&mut g);
+    assert!(folds.iter().all(|f| f.from != "o"), "{folds:?}");
+    let Op::Linear(linear) = &g.node(g.find("o").unwrap()).op else { panic!("a projection") };
+    assert!(!linear.parts[0].scale.is_one());
+}

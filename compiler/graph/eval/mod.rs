@@ -89,10 +89,13 @@ enum Data {
     Cache(usize),
 }
 
+/// A tensor's full name, and which of its rows.
+type MatrixKey = (String, Option<(usize, usize)>);
+
 /// Evaluates graphs against one set of weights.
 pub struct Evaluator<'w> {
     weights: &'w dyn WeightSource,
-    matrices: Mutex<HashMap<(String, Option<(usize, usize)>), (Arc<Matrix>, f64)>>,
+    matrices: Mutex<HashMap<MatrixKey, (Arc<Matrix>, f64)>>,
     vectors: Mutex<HashMap<String, Arc<Vec<f32>>>>,
 }
 

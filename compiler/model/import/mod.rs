@@ -113,3 +113,6 @@ pub fn import(
     }
     Ok(Imported { ron, model })
 }
+
+#[cfg(test)]
+mod tests;

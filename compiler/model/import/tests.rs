@@ -1,0 +1,82 @@
+//! Configs in, models out.
+
+use super::{Config, ImportError, directory, import};
+use crate::graph::{ActivationQuant, Encoding, ScaleConvention};
+use crate::model::{Quantization, find};
+use std::path::Path;
+
+const LLAMA: &str = r#"{"architectures": ["LlamaForCausalLM"], "vocab_size": 32, "hidden_size": 16, "intermediate_size": 24,
+    "num_hidden_layers": 2, "num_attention_heads": 2, "hidden_act": "silu", "max_position_embeddings": 8, "rms_norm_eps": 1e-5 EXTRA}"#;
+
+fn llama(extra: &str) -> Result<super::Imported, ImportError> {
+    import(&Config::parse(&LLAMA.replace("EXTRA", extra)).unwrap(), "m", "a test", None)
+}
+
+fn weights(extra: &str) -> Encoding {
+    let Quantization { weights, activations } = llama(extra).unwrap().model.quantization;
+    assert_eq!(activations, ActivationQuant::Int8PerToken);
+    weights
+}
+
+#[test]
+fn the_small_model_imports_to_the_shipped_file() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../graphs/tiny-shakespeare");
+    let imported = directory(&path).unwrap();
+    let shipped: String = find("tiny-shakespeare")
+        .unwrap()
+        .text
+        .lines()
+        .skip_while(|l| l.starts_with("//"))
+        .map(|l| format!("{l}\n"))
+        .collect();
+    assert_eq!(imported.ron, shipped);
+}
+
+#[test]
+fn each_storage_of_ternary_weights_is_told_apart() {
+    let config = |fields: &str| format!(r#", "quantization_config": {{"quant_method": "bitnet" {fields}}}"#);
+    assert_eq!(weights(&config("")), Encoding::Packed(ScaleConvention::Divides));
+    let auto = r#", "linear_class": "autobitlinear""#;
+    assert_eq!(weights(&config(auto)), Encoding::Packed(ScaleConvention::Multiplies));
+    let online = format!(r#"{auto}, "quantization_mode": "online""#);
+    assert_eq!(weights(&config(&online)), Encoding::Absmean);
+    assert_eq!(llama("").unwrap().model.quantization.weights, Encoding::Dense);
+}
+
+#[test]
+fn what_has_no_operation_is_refused_by_name() {
+    let cases = [
+        (
+            r#", "attention_bias": true"#,
+            "config.json: `attention_bias` is true; supported: false: projections have no bias",
+        ),
+        (
+            r#", "rope_scaling": {"rope_type": "yarn"}"#,
+            "config.json: `rope_scaling` is `yarn`; supported: default, linear, llama3, longrope",
+        ),
+        (
+            r#", "quantization_config": {"quant_method": "gptq"}"#,
+            "config.json: `quantization_config.quant_method` is `gptq`; supported: bitnet",
+        ),
+        (r#", "num_key_value_heads": 0"#, "config.json describes no valid model"),
+    ];
+    for (extra, message) in cases {
+        assert_eq!(llama(extra).unwrap_err().to_string(), message);
+    }
+}
+
+#[test]
+fn a_checkpoint_that_lacks_a_tensor_or_is_cut_short_is_refused() {
+    let directory_ = tempfile::tempdir().unwrap();
+    let path = directory_.path();
+    std::fs::write(path.join("config.json"), LLAMA.replace("EXTRA", "")).unwrap();
+    let header = br#"{"model.embed_tokens.weight": {"dtype": "BF16", "shape": [32, 16], "data_offsets": [0, 1024]}}"#;
+    let mut file = (header.len() as u64).to_le_bytes().to_vec();
+    file.extend(header);
+    std::fs::write(path.join("model.safetensors"), &file).unwrap();
+    assert!(matches!(directory(path), Err(ImportError::Missing { tensor }) if tensor.starts_with("model.layers.0.")));
+    std::fs::write(path.join("model.safetensors"), &file[..40]).unwrap();
+    assert!(matches!(directory(path), Err(ImportError::Header { .. })));
+    std::fs::write(path.join("config.json"), "{").unwrap();
+    assert!(matches!(directory(path), Err(ImportError::Json { .. })));
+}
