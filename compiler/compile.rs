@@ -365,7 +365,7 @@ impl<'a> Compiler<'a> {
         let worst = walk.steps.iter().map(|s| s.footprint.high_water()).max().unwrap_or(0).saturating_sub(capacity);
         let refused = walk.defects.iter().any(|d| d.invariant == Invariant::L1Capacity);
         // A tensor without an address has no size in the footprint: give way by a little and look again.
-        if refused { worst.max(capacity / 64) } else { 0 }
+        if refused { worst.max(capacity / 64) } else { worst }
     }
 
     fn plan_phase(&self, kind: PhaseKind, placed: &Placed, results: Vec<String>) -> PlanPhase {

@@ -132,6 +132,13 @@ pub enum Kind {
     PlusOne,
 }
 
+impl Kind {
+    /// Whether the `at`th value operand is written in place.
+    pub fn writes(&self, at: usize) -> bool {
+        matches!(self, Kind::AddInto { .. }) && at == 0
+    }
+}
+
 /// One computation.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {

@@ -42,9 +42,9 @@ pub struct Choices {
     /// Tokens a user's KV cache holds [default: the model's, at most 4096].
     #[arg(long)]
     pub context: Option<u32>,
-    /// Prefill buckets in tokens, multiples of 32 [default: 128,512,2048, those that fit the context].
-    #[arg(long, value_delimiter = ',')]
-    pub prefill: Option<Vec<u32>>,
+    /// Prefill buckets in tokens, multiples of 32, or `none` [default: 128,512,2048, those that fit the context].
+    #[arg(long, value_parser = buckets)]
+    pub prefill: Option<std::sync::Arc<[u32]>>,
     /// Tokens of a KV cache block: 32, 64 or 128 [default: 64].
     #[arg(long)]
     pub block: Option<u32>,
@@ -80,12 +80,20 @@ impl Choices {
             options.prefill = Options::default_prefill(context);
         }
         if let Some(prefill) = &self.prefill {
-            options.prefill = prefill.clone();
+            options.prefill = prefill.to_vec();
         }
         options.proofs = !self.no_proofs;
         options.position = self.at_position;
         compile(&model, &target, &options).into_diagnostic()
     }
+}
+
+/// Bucket sizes, or none at all.
+fn buckets(text: &str) -> Result<std::sync::Arc<[u32]>, String> {
+    if text == "none" {
+        return Ok([].into());
+    }
+    text.split(',').map(|size| size.trim().parse().map_err(|_| format!("`{size}` is no number of tokens"))).collect()
 }
 
 /// Compiles, then writes or describes.

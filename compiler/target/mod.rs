@@ -77,7 +77,7 @@ pub struct Fpu {
     pub phase_factor: f64,
 }
 
-/// `start + per_1000 * width / 1000`.
+/// `start + per_1000 * width / 1000 + per_tile * tiles of a core beyond the four of the rows it was fitted on`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Norm {
@@ -85,6 +85,8 @@ pub struct Norm {
     pub start_us: f64,
     /// Per thousand columns.
     pub per_1000_us: f64,
+    /// Per tile of a core.
+    pub per_tile_us: f64,
 }
 
 /// `start + bytes / bandwidth`.

@@ -10,8 +10,11 @@ use super::{Context, Ways, heads};
 use crate::policy::Precision;
 use crate::schedule::Call;
 
-/// Rotations are products with cosines and sines: full fidelity, as their error would add to every score.
-const ROTARY: ComputeKernel = ComputeKernel { fidelity: Fidelity::HiFi4, fp32_dest_acc: true, packer_l1_acc: false };
+/// Rotations are products with cosines and sines: full fidelity, as their error would add to every score. TT-NN sums in fp32 only up to
+/// a head width of 128.
+fn rotary_compute(head_dim: u32) -> ComputeKernel {
+    ComputeKernel { fidelity: Fidelity::HiFi4, fp32_dest_acc: head_dim <= 128, packer_l1_acc: false }
+}
 
 /// What is asked of attention.
 pub struct Ask<'a> {
@@ -75,7 +78,7 @@ pub fn rotary_fused(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
                 cos: d.input(2),
                 sin: d.input(3),
                 trans: d.input(4),
-                compute: ROTARY,
+                compute: rotary_compute(head_dim),
             })
         },
     );
@@ -83,6 +86,8 @@ pub fn rotary_fused(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
 
 /// Prefill: q or k.
 pub fn rotary(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
+    let Some(input) = call.values().next() else { return };
+    let compute = rotary_compute(cx.schedule.values[input].shape[3]);
     ways.consider(
         cx,
         call,
@@ -90,7 +95,7 @@ pub fn rotary(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
         || "interleaved in DRAM".into(),
         |d| {
             let (input, cos, sin, trans) = (d.input(0), d.input(1), d.input(2), d.input(3));
-            d.step(Rotary { input, cos, sin, trans, compute: ROTARY, memory: MemoryConfig::DRAM })
+            d.step(Rotary { input, cos, sin, trans, compute, memory: MemoryConfig::DRAM })
         },
     );
 }

@@ -2,9 +2,10 @@
 //!
 //! `time = max(kernel + launch, period)`; the kernel's time by op family:
 //! - DRAM-sharded matmul: `start + blocks * max(block_floor, block + in0_block_w * max(read, compute))` per tile of K, where a bank's
-//!   columns are read at the bank's bandwidth and multiplied by its readers;
+//!   columns are read at the bank's bandwidth and multiplied by its readers (`read + compute` when there is but one block);
 //! - 2D matmul: `start + max(compute, read) + min(compute, read) / 4`;
-//! - norm: `start + per_1000 * width / 1000` for one tile of rows, reading and writing DRAM for more;
+//! - norm: `start + per_1000 * width / 1000` for one tile of rows, reading and writing DRAM for more; norms and elementwise work pay for
+//!   the tiles of a core one after another;
 //! - attention in decode: `start + cache bytes / bandwidth` at the position asked;
 //! - everything else: a measured time for one tile of rows, or bytes over the interleaved bandwidth.
 
@@ -95,7 +96,7 @@ fn kernel(op: &Op, operands: &[&TensorSpec], cx: &Context<'_>, bytes: u64) -> Ke
         Op::Matmul(args) => matmul(args, operands, c, cx.target.card.dram.banks, bytes),
         Op::RmsNorm(_) => {
             let width = f64::from(operands[0].columns());
-            Kernel::moves((c.norm.start_us + c.norm.per_1000_us * width / 1000.0).max(streamed))
+            Kernel::moves((c.norm.start_us + c.norm.per_1000_us * width / 1000.0).max(streamed) + crowding(operands[0], c))
         }
         Op::SdpaDecode(_) => Kernel {
             us: c.sdpa_decode.start_us + bytes as f64 / (c.sdpa_decode.gb_per_s * 1000.0),
@@ -115,11 +116,11 @@ fn kernel(op: &Op, operands: &[&TensorSpec], cx: &Context<'_>, bytes: u64) -> Ke
                 op::BinaryKind::Add => m.add_us,
                 op::BinaryKind::Mul => m.multiply_us + m.multiply_per_7000_us * width / 7000.0,
             };
-            Kernel::moves(base.max(streamed))
+            Kernel::moves(base.max(streamed) + crowding(operands[0], c))
         }
         Op::Abs(_) | Op::RowMax(_) | Op::Typecast(_) => {
             let width = f64::from(operands[0].columns());
-            Kernel::moves((m.multiply_us + m.multiply_per_7000_us * width / 7000.0).max(streamed))
+            Kernel::moves((m.multiply_us + m.multiply_per_7000_us * width / 7000.0).max(streamed) + crowding(operands[0], c))
         }
         Op::Embedding(_) => Kernel::moves(m.embedding_us.max(streamed)),
         Op::ToLayout(_) => Kernel::moves(m.untilize_us.max(streamed)),
@@ -128,6 +129,15 @@ fn kernel(op: &Op, operands: &[&TensorSpec], cx: &Context<'_>, bytes: u64) -> Ke
         Op::View(_) | Op::Transpose(_) | Op::Slice(_) | Op::Concat(_) => Kernel::moves(m.reshard_us.max(streamed)),
         Op::Deallocate(_) => Kernel { us: 0.0, fpu_cycles: 0.0, bound: Bound::Launch },
     }
+}
+
+/// Tiles of a core up to which norms and elementwise work were measured.
+const UNCROWDED: u32 = 4;
+
+/// What few cores cost: a core works on its tiles one after another. The slope is that of norms, for want of others.
+fn crowding(spec: &TensorSpec, c: &Calibration) -> f64 {
+    let tiles = spec.memory.shard().map_or(0, |[_, width]| width / TILE);
+    c.norm.per_tile_us * f64::from(tiles.saturating_sub(UNCROWDED))
 }
 
 /// Cycles of one 32x32x32 product.
@@ -146,7 +156,9 @@ fn matmul(args: &op::Matmul, operands: &[&TensorSpec], c: &Calibration, banks: u
             let read = columns * operands[1].dtype.tile_bytes() as f64 / (c.dram_sharded.bank_gb_per_s * 1000.0);
             let compute = us(per_reader * cycles);
             let blocks = inner / f64::from(*in0_block_w);
-            let block = c.dram_sharded.block_us + f64::from(*in0_block_w) * read.max(compute);
+            // A single block has single buffers: reading and multiplying wait for each other.
+            let per_tile = if blocks > 1.0 { read.max(compute) } else { read + compute };
+            let block = c.dram_sharded.block_us + f64::from(*in0_block_w) * per_tile;
             let bound = match () {
                 () if block < c.dram_sharded.block_floor_us => Bound::Launch,
                 () if compute > read => Bound::Compute,

@@ -129,7 +129,7 @@ fn draft(
     let mut rows = Vec::with_capacity(ranges.len());
     for (at, range) in ranges.iter().enumerate() {
         let weight = d.weight(cut.weight(at, *range, cx.target.card.dram.banks));
-        let tiled = format!("{}.{at}", call.name);
+        let tiled = format!("{}.{at}.tiles", call.name);
         let op = matmul(d.input(0), weight, cut, range.1 - range.0, program, cx);
         d.named_step(tiled.clone(), op, vec![tiled.clone()])?;
         let name = if ranges.len() == 1 { logits.clone() } else { format!("{logits}.{at}") };

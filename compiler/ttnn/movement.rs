@@ -1,7 +1,7 @@
 //! Calls that move or look up data.
 
-use bitnetc_plan::op::{ArgMax, Embedding, PlusOne, Rows, Slice, Typecast};
-use bitnetc_plan::{Layout, MemoryConfig};
+use bitnetc_plan::op::{ArgMax, Embedding, PlusOne, Rows, Slice, Typecast, View};
+use bitnetc_plan::{Layout, MemoryConfig, Ref};
 
 use super::{Context, Ways, placements};
 use crate::schedule::Call;
@@ -11,6 +11,7 @@ pub fn embedding(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
     let Some(output) = call.outputs.first() else { return };
     let mut homes = placements::features(&cx.spec(*output, MemoryConfig::DRAM), None, &cx.target.card);
     homes.push(MemoryConfig::L1);
+    let shape = cx.schedule.values[*output].shape.clone();
     for memory in homes {
         ways.consider(
             cx,
@@ -18,12 +19,13 @@ pub fn embedding(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
             vec![],
             || format!("to {memory}"),
             |d| {
-                d.step(Embedding {
-                    indices: d.input(0),
-                    table: d.input(1),
-                    layout: Layout::Tile,
-                    memory: memory.clone(),
-                })
+                // TT-NN returns three dimensions; everything after works on four.
+                let rows = format!("{}.rows", call.name);
+                let (indices, table) = (d.input(0), d.input(1));
+                let lookup = Embedding { indices, table, layout: Layout::Tile, memory: memory.clone() };
+                d.named_step(call.name.clone(), lookup, vec![rows.clone()])?;
+                let view = View { input: Ref::Value(rows), shape: shape.clone() };
+                d.named_step(format!("{}.view", call.name), view, vec![d.output_name(0)])
             },
         );
     }

@@ -131,6 +131,8 @@ pub struct Scene<'a> {
     pub survives: &'a [bool],
     /// Which operands may not change their placement.
     pub pinned: &'a [bool],
+    /// Which operands are written in place: a copy of them is no substitute.
+    pub written: &'a [bool],
 }
 
 /// All arcs of a call whose operands are `at` these placements, without those that another beats in both price and L1.
@@ -173,6 +175,9 @@ fn arcs_of(
         let to = placements.id(&candidate.requires[operand]);
         if to == at[operand] {
             continue;
+        }
+        if scene.written[operand] {
+            return Vec::new();
         }
         if let Some(earlier) = reshards.iter().find(|r| r.value == *value) {
             if earlier.to == to {

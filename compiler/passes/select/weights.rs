@@ -64,7 +64,8 @@ pub fn gamma(
         },
         None => Source::Ones { len: width },
     };
-    let spec = TensorSpec::row_major(vec![1, 1, width.div_ceil(TILE), TILE], DType::Bf16, MemoryConfig::DRAM);
+    // Tiled, since an interleaved norm of a long row fits L1 only so; a sharded norm takes it as well.
+    let spec = TensorSpec::tile(vec![1, 1, 1, width], DType::Bf16, MemoryConfig::DRAM);
     Weight { name, per_layer, spec, address: None, source }
 }
 
@@ -86,8 +87,7 @@ pub fn projection(
         if let Some((_, _, head_dim)) = split {
             let to = head_dim.next_multiple_of(TILE);
             part.rotate_pairs = at < 2;
-            part.heads =
-                (to != head_dim).then_some(HeadPadding { heads: part.shape[0] / head_dim, from: head_dim, to });
+            part.heads = Some(HeadPadding { heads: part.shape[0] / head_dim, from: head_dim, to });
         }
     }
     let rows = input.map_or(linear.in_width() as u32, |p| p.heads * p.to);
