@@ -134,6 +134,11 @@ impl<D: Device> Session<D> {
         self.buckets().map(|(_, tokens)| tokens).max().unwrap_or(0)
     }
 
+    /// Tokens of the smallest prefill phase; 0 when there is none.
+    pub fn smallest_bucket(&self) -> usize {
+        self.buckets().map(|(_, tokens)| tokens).min().unwrap_or(0)
+    }
+
     /// Index and tokens of the prefill phases.
     fn buckets(&self) -> impl Iterator<Item = (usize, usize)> {
         self.program.phases.iter().enumerate().filter_map(|(index, phase)| match phase.kind {

@@ -44,7 +44,7 @@ macro_rules! floats {
 }
 
 /// Rounds a result in a block format to its groups.
-fn settle(out: &mut HostTensor) -> Result<(), DeviceError> {
+pub fn settle(out: &mut HostTensor) -> Result<(), DeviceError> {
     let columns = out.columns();
     if let (Data::Bf16(data), true, Some(format)) =
         (&mut out.data, out.spec.dtype.is_block(), format_of(out.spec.dtype))

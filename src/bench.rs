@@ -1,0 +1,110 @@
+//! `bitnetc bench`: how fast the host device runs a plan.
+
+use std::time::Instant;
+
+use bitnetc_runtime::{HostDevice, LoadOptions, Session};
+use miette::{IntoDiagnostic, miette};
+
+use crate::load::{self, NumericsChoice, Source};
+use crate::render::units::thousands;
+use crate::{input, render};
+
+/// Measure the host device: tokens per second of decode and prefill, and the bandwidth of the weights.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  bitnetc bench
+  bitnetc synth bitnet-2b-4t -o random && bitnetc bench bitnet-2b-4t --policy exact --weights random")]
+pub struct Args {
+    #[command(flatten)]
+    source: Source,
+    /// How matmuls that are not exact on integers are computed
+    #[arg(long, value_enum, default_value_t = NumericsChoice::Fast)]
+    numerics: NumericsChoice,
+    /// Tokens of the prompt [default: the smallest prefill bucket]
+    #[arg(long)]
+    prompt: Option<usize>,
+    /// Decode steps
+    #[arg(long, default_value_t = 32)]
+    steps: usize,
+    /// Runs of each measurement, of which the best counts
+    #[arg(long, default_value_t = 3)]
+    runs: usize,
+}
+
+/// Loads and measures.
+///
+/// # Errors
+/// Whatever planning, weights or the plan's steps refuse.
+pub fn run(args: Args) -> miette::Result<()> {
+    let plan = args.source.plan()?;
+    let weights = args.source.weights(&plan)?;
+    let started = Instant::now();
+    let mut session = load::session(plan, &weights, args.numerics.into(), &LoadOptions::default())?;
+    let loaded = started.elapsed().as_secs_f64();
+    let bytes = session.device().weight_bytes() as u64;
+    let mut text = format!("{}\nloaded in {loaded:.2} s, {} bytes of matrices\n", describe(&session), thousands(bytes));
+    if session.largest_bucket() > 0 {
+        let tokens = args.prompt.unwrap_or_else(|| session.smallest_bucket());
+        let seconds = prefill(&mut session, tokens, args.runs)?;
+        text += &format!("prefill {tokens}: {:.1} tokens/s ({:.1} ms)\n", tokens as f64 / seconds, 1000.0 * seconds);
+    }
+    let seconds = decode(&mut session, args.steps, args.runs)?;
+    let batch = session.batch();
+    text += &format!(
+        "decode {batch}: {:.2} tokens/s, {:.2} steps/s ({:.1} ms), matrices at {:.1} GB/s\n",
+        batch as f64 / seconds,
+        1.0 / seconds,
+        1000.0 * seconds,
+        bytes as f64 / seconds / 1e9
+    );
+    render::print(&text).map_err(input::cannot_print)
+}
+
+fn describe(session: &Session<HostDevice>) -> String {
+    use bitnetc_runtime::Device as _;
+    let options = &session.plan().options;
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{} {} on the {}, {threads} threads", session.plan().model.name, options.policy, session.device().name())
+}
+
+/// Tokens that differ, so that lookups do.
+fn sample(session: &Session<HostDevice>, count: usize) -> Vec<u32> {
+    let vocab = session.plan().model.vocab;
+    (0..count as u32).map(|i| i.wrapping_mul(2_654_435_761) % vocab).collect()
+}
+
+/// Seconds of the fastest prefill.
+fn prefill(session: &mut Session<HostDevice>, tokens: usize, runs: usize) -> miette::Result<f64> {
+    let prompt = sample(session, tokens);
+    best(runs, || session.prefill(0, &prompt).into_diagnostic())
+}
+
+/// Seconds of a decode step in the fastest run of `steps`, positions counting from 0.
+fn decode(session: &mut Session<HostDevice>, steps: usize, runs: usize) -> miette::Result<f64> {
+    if steps == 0 || steps > session.context() {
+        return Err(miette!("{steps} decode steps; the context is {}", session.context()));
+    }
+    session.prepare_decode().into_diagnostic()?;
+    let tokens = sample(session, session.batch());
+    let zeros = vec![0; session.batch()];
+    let mut read = Vec::new();
+    let seconds = best(runs, || {
+        session.set_users(&tokens, &zeros).into_diagnostic()?;
+        for _ in 0..steps {
+            session.decode().into_diagnostic()?;
+            session.tokens(&mut read).into_diagnostic()?;
+        }
+        Ok(())
+    })?;
+    Ok(seconds / steps as f64)
+}
+
+fn best(runs: usize, mut work: impl FnMut() -> miette::Result<()>) -> miette::Result<f64> {
+    let mut best = f64::INFINITY;
+    for _ in 0..runs.max(1) {
+        let started = Instant::now();
+        work()?;
+        best = best.min(started.elapsed().as_secs_f64());
+    }
+    Ok(best)
+}

@@ -1,0 +1,179 @@
+//! What `run`, `eval`, `compare` and `bench` have in common: a plan, its weights, a device, a tokenizer.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
+
+use bitnetc_compiler::model::{self, Model};
+use bitnetc_plan::Plan;
+use bitnetc_plan::format::{self, FormatError};
+use bitnetc_runtime::host::Numerics;
+use bitnetc_runtime::{HostDevice, LoadOptions, Session, Weights};
+use clap::ValueEnum;
+use miette::{IntoDiagnostic, miette};
+
+use crate::plan::Choices;
+
+/// The model that comes with bitnetc, weights included.
+pub const SMALL_MODEL: &str = "tiny-shakespeare";
+
+/// What to run and where its weights are.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Source {
+    /// A plan, or a model to be planned: a shipped model's name or a RON file [default: tiny-shakespeare, whose weights come along]
+    pub plan: Option<String>,
+    /// A checkpoint directory, or a file made by `bitnetc pack`
+    #[arg(long, value_name = "DIR|FILE")]
+    pub weights: Option<PathBuf>,
+    #[command(flatten)]
+    pub choices: Choices,
+}
+
+/// How the host device computes matmuls that are not exact on integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum NumericsChoice {
+    /// Bit for bit as the card's matrix unit
+    Exact,
+    /// In fp32: many times faster
+    Fast,
+}
+
+impl From<NumericsChoice> for Numerics {
+    fn from(choice: NumericsChoice) -> Numerics {
+        match choice {
+            NumericsChoice::Exact => Numerics::Exact,
+            NumericsChoice::Fast => Numerics::Fast,
+        }
+    }
+}
+
+impl Source {
+    /// The plan: read, or compiled with the choices given.
+    ///
+    /// # Errors
+    /// A file that is neither plan nor model, a model that cannot be planned.
+    pub fn plan(&self) -> miette::Result<Plan> {
+        let name = self.plan.as_deref().unwrap_or(SMALL_MODEL);
+        if model::find(name).is_some() {
+            return Ok(self.choices.compile(name)?.plan);
+        }
+        match format::read(Path::new(name)) {
+            Ok(plan) => Ok(plan),
+            // A model's RON file is no plan.
+            Err(FormatError::NotAPlan { .. }) if name.ends_with(".ron") => Ok(self.choices.compile(name)?.plan),
+            Err(error) if Path::new(name).exists() => Err(error).into_diagnostic(),
+            Err(_) => Ok(self.choices.compile(name)?.plan),
+        }
+    }
+
+    /// The model of a plan: the one named, or the shipped one the plan was made of.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub fn model(&self, plan: &Plan) -> miette::Result<Model> {
+        let named = self.plan.as_deref().unwrap_or(SMALL_MODEL);
+        if format::read(Path::new(named)).is_err() {
+            return crate::input::model(named);
+        }
+        let shipped = model::find(&plan.model.name).ok_or_else(|| {
+            miette!(help = "give the model instead of its plan", "the plan's model `{}` is not a shipped one", plan.model.name)
+        })?;
+        Ok(shipped.model()?)
+    }
+
+    /// Where the weights are.
+    ///
+    /// # Errors
+    /// When nothing was said and the model does not come with weights.
+    pub fn weights_path(&self, plan: &Plan) -> miette::Result<PathBuf> {
+        if let Some(path) = &self.weights {
+            return Ok(path.clone());
+        }
+        if plan.model.name != SMALL_MODEL {
+            let help = "give a checkpoint directory or a packed file with --weights; `bitnetc synth` makes a random one";
+            return Err(miette!(help = help, "no weights for `{}`", plan.model.name));
+        }
+        let beside = Path::new("graphs").join(SMALL_MODEL);
+        let built = Path::new(env!("CARGO_MANIFEST_DIR")).join(&beside);
+        [beside, built].into_iter().find(|p| p.is_dir()).ok_or_else(|| {
+            miette!(help = "run from the repository, or give --weights", "graphs/{SMALL_MODEL} is not here")
+        })
+    }
+
+    /// The weights.
+    ///
+    /// # Errors
+    /// When there are none, or they cannot be opened.
+    pub fn weights(&self, plan: &Plan) -> miette::Result<Weights> {
+        Weights::open(&self.weights_path(plan)?).into_diagnostic()
+    }
+}
+
+/// Loads a plan onto the host, telling a terminal how far it is.
+///
+/// # Errors
+/// Whatever loading refuses.
+pub fn session(
+    plan: Plan,
+    weights: &Weights,
+    numerics: Numerics,
+    options: &LoadOptions,
+) -> miette::Result<Session<HostDevice>> {
+    let device = HostDevice::new(plan.card.arch, numerics);
+    let mut progress = Progress::new("loading weights");
+    let session = Session::load(plan, weights, device, options, |done, all| progress.at(done as u64, all as u64));
+    progress.end();
+    session.into_diagnostic()
+}
+
+/// A line on stderr that counts, when stderr is a terminal.
+pub struct Progress {
+    what: &'static str,
+    shown: Option<u64>,
+    terminal: bool,
+}
+
+impl Progress {
+    /// Nothing yet.
+    pub fn new(what: &'static str) -> Self {
+        Progress { what, shown: None, terminal: std::io::stderr().is_terminal() }
+    }
+
+    /// `done` of `all`.
+    pub fn at(&mut self, done: u64, all: u64) {
+        let percent = done * 100 / all.max(1);
+        if self.terminal && self.shown != Some(percent) {
+            self.shown = Some(percent);
+            // A terminal that takes no progress takes no harm.
+            let _ = write!(std::io::stderr(), "\r{} {percent:3} %", self.what);
+        }
+    }
+
+    /// Takes the line away.
+    pub fn end(&self) {
+        if self.shown.is_some() {
+            let _ = write!(std::io::stderr(), "\r{:width$}\r", "", width = self.what.len() + 6);
+        }
+    }
+}
+
+/// The flag that Ctrl-C sets. A second Ctrl-C ends the program at once.
+///
+/// # Errors
+/// When the signal cannot be caught.
+pub fn interrupted() -> miette::Result<Arc<AtomicBool>> {
+    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    if let Some(flag) = FLAG.get() {
+        return Ok(Arc::clone(flag));
+    }
+    let flag = Arc::clone(FLAG.get_or_init(Arc::default));
+    let set = Arc::clone(&flag);
+    ctrlc::set_handler(move || {
+        if set.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+    })
+    .into_diagnostic()?;
+    Ok(flag)
+}

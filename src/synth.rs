@@ -1,0 +1,43 @@
+//! `bitnetc synth`: a random checkpoint of a model's real shape.
+
+use std::path::PathBuf;
+
+use bitnetc_runtime::weights::synth;
+use miette::IntoDiagnostic;
+
+use crate::load::Progress;
+use crate::plan::Choices;
+use crate::render::units::thousands;
+
+/// Write a checkpoint of random ternary weights, in the packed layout, at a model's real shape.
+///
+/// For speed and memory, not for text. The same seed writes the same bytes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  bitnetc synth bitnet-2b-4t -o random --seed 1
+  bitnetc bench bitnet-2b-4t --weights random --policy exact")]
+pub struct Args {
+    /// A shipped model's name, or a model's RON file
+    model: String,
+    /// The directory to write `model.safetensors` into
+    #[arg(long, short)]
+    output: PathBuf,
+    /// Decides every number
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    choices: Choices,
+}
+
+/// Plans, to learn which tensors the model has, and writes them.
+///
+/// # Errors
+/// Whatever planning or the file system refuse.
+pub fn run(args: Args) -> miette::Result<()> {
+    let plan = args.choices.compile(&args.model)?.plan;
+    let mut progress = Progress::new("writing");
+    let bytes = synth::write(&plan, &args.output, args.seed, |done, all| progress.at(done, all));
+    progress.end();
+    eprintln!("{}: {} bytes", args.output.join("model.safetensors").display(), thousands(bytes.into_diagnostic()?));
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! Text to tokens and back: tokenizer.json, the chat template, the tokens that end a text.
+
+use std::path::{Path, PathBuf};
+
+use miette::{IntoDiagnostic, WrapErr, miette};
+use minijinja::{Environment, Error, ErrorKind, context};
+use serde_json::Value;
+use tokenizers::Tokenizer;
+
+/// What a checkpoint directory says about text.
+pub struct Text {
+    tokenizer: Tokenizer,
+    template: Option<String>,
+    /// Tokens that end a text.
+    pub stop_tokens: Vec<u32>,
+    special: Vec<(&'static str, String)>,
+}
+
+impl Text {
+    /// Reads `tokenizer.json` of `dir`, and of the files beside it that are there: `tokenizer_config.json`, `chat_template.jinja`,
+    /// `generation_config.json`, `config.json`.
+    ///
+    /// # Errors
+    /// No tokenizer, files that do not parse.
+    pub fn open(dir: &Path) -> miette::Result<Self> {
+        let path = dir.join("tokenizer.json");
+        if !path.is_file() {
+            let help = "give the directory that has it with --tokenizer, or tokens instead of text";
+            return Err(miette!(help = help, "{}: no such file", path.display()));
+        }
+        let tokenizer = Tokenizer::from_file(&path).map_err(|e| miette!("{}: {e}", path.display()))?;
+        let config = json(dir.join("tokenizer_config.json"))?;
+        let template = match std::fs::read_to_string(dir.join("chat_template.jinja")) {
+            Ok(text) => Some(text),
+            Err(_) => config.as_ref().and_then(chat_template),
+        };
+        let mut special = Vec::new();
+        for name in ["bos_token", "eos_token", "unk_token", "pad_token"] {
+            let token = config.as_ref().map(|c| &c[name]);
+            if let Some(text) = token.and_then(|t| t.as_str().or_else(|| t["content"].as_str())) {
+                special.push((name, text.to_string()));
+            }
+        }
+        let mut stop_tokens = Vec::new();
+        for file in ["generation_config.json", "config.json"] {
+            if let Some(config) = json(dir.join(file))? {
+                stop_tokens.extend(ids(&config["eos_token_id"]));
+            }
+        }
+        let eos = special.iter().find(|(name, _)| *name == "eos_token");
+        stop_tokens.extend(eos.and_then(|(_, text)| tokenizer.token_to_id(text)));
+        stop_tokens.sort_unstable();
+        stop_tokens.dedup();
+        Ok(Text { tokenizer, template, stop_tokens, special })
+    }
+
+    /// Tokens of a text, with the tokens that the tokenizer puts around one.
+    ///
+    /// # Errors
+    /// What the tokenizer refuses.
+    pub fn tokens(&self, text: &str) -> miette::Result<Vec<u32>> {
+        self.encode(text, true)
+    }
+
+    fn encode(&self, text: &str, special: bool) -> miette::Result<Vec<u32>> {
+        Ok(self.tokenizer.encode(text, special).map_err(|e| miette!("the tokenizer: {e}"))?.get_ids().to_vec())
+    }
+
+    /// Tokens of a text without any around it, and where in the text each ends, in bytes.
+    ///
+    /// # Errors
+    /// What the tokenizer refuses.
+    pub fn tokens_with_ends(&self, text: &str) -> miette::Result<Vec<(u32, usize)>> {
+        let encoding = self.tokenizer.encode(text, false).map_err(|e| miette!("the tokenizer: {e}"))?;
+        Ok(encoding.get_ids().iter().zip(encoding.get_offsets()).map(|(&id, &(_, end))| (id, end)).collect())
+    }
+
+    /// True when the checkpoint says how a conversation is written.
+    pub fn has_template(&self) -> bool {
+        self.template.is_some()
+    }
+
+    /// Tokens of a conversation: an optional system message, then one of the user; the answer is to follow.
+    ///
+    /// # Errors
+    /// No template, one that does not render.
+    pub fn conversation(&self, system: Option<&str>, user: &str) -> miette::Result<Vec<u32>> {
+        let template = self.template.as_deref().ok_or_else(|| miette!("the checkpoint has no chat template"))?;
+        let text = render(template, &self.special, system, user).into_diagnostic().wrap_err("the chat template")?;
+        // The template writes the tokens around the text itself.
+        self.encode(&text, false)
+    }
+
+    /// The text of tokens.
+    ///
+    /// # Errors
+    /// What the tokenizer refuses.
+    pub fn text(&self, tokens: &[u32]) -> miette::Result<String> {
+        self.tokenizer.decode(tokens, true).map_err(|e| miette!("the tokenizer: {e}"))
+    }
+
+    /// Decodes token by token, holding back what is not yet whole.
+    pub fn stream(&self) -> Stream<'_> {
+        Stream { text: self, tokens: Vec::new(), shown: 0, start: 0 }
+    }
+}
+
+/// Text that grows.
+pub struct Stream<'a> {
+    text: &'a Text,
+    tokens: Vec<u32>,
+    /// Tokens decoded for context.
+    start: usize,
+    /// Tokens whose text has been given out.
+    shown: usize,
+}
+
+impl Stream<'_> {
+    /// What is new with another token; empty while a character is incomplete.
+    ///
+    /// # Errors
+    /// What the tokenizer refuses.
+    pub fn push(&mut self, token: u32) -> miette::Result<String> {
+        self.tokens.push(token);
+        let before = self.text.text(&self.tokens[self.start..self.shown])?;
+        let now = self.text.text(&self.tokens[self.start..])?;
+        // A replacement character at the end: bytes of a character that are not all there.
+        if now.len() <= before.len() || now.ends_with('\u{fffd}') {
+            return Ok(String::new());
+        }
+        let new = now.strip_prefix(&before).unwrap_or(&now).to_string();
+        // Keep one step of context: what joins tokens depends on the one before.
+        (self.start, self.shown) = (self.shown, self.tokens.len());
+        Ok(new)
+    }
+}
+
+fn json(path: PathBuf) -> miette::Result<Option<Value>> {
+    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
+    serde_json::from_str(&text).map(Some).map_err(|e| miette!("{}: {e}", path.display()))
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    let id = |v: &Value| v.as_u64().and_then(|id| u32::try_from(id).ok());
+    value.as_array().map_or_else(|| id(value).into_iter().collect(), |list| list.iter().filter_map(id).collect())
+}
+
+/// The template of a config: one, or the one named `default` of several.
+fn chat_template(config: &Value) -> Option<String> {
+    let template = &config["chat_template"];
+    let named = || template.as_array()?.iter().find(|t| t["name"] == "default")?["template"].as_str();
+    template.as_str().or_else(named).map(str::to_string)
+}
+
+fn render(template: &str, special: &[(&str, String)], system: Option<&str>, user: &str) -> Result<String, Error> {
+    let mut environment = Environment::new();
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    environment.add_function("raise_exception", |why: String| -> Result<String, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, why))
+    });
+    for (name, token) in special {
+        environment.add_global(name.to_string(), token.clone());
+    }
+    let mut messages = Vec::new();
+    if let Some(system) = system {
+        messages.push(context! { role => "system", content => system });
+    }
+    messages.push(context! { role => "user", content => user });
+    environment.add_template("chat", template)?;
+    environment.get_template("chat")?.render(context! { messages, add_generation_prompt => true })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn small() -> Text {
+        Text::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs/tiny-shakespeare")).unwrap()
+    }
+
+    #[test]
+    fn a_stream_gives_the_text_in_pieces() {
+        let text = small();
+        for sample in ["ROMEO:\nO, speak again", "naïve — “quoted” ☃ 語"] {
+            let tokens = text.tokens(sample).unwrap();
+            let mut stream = text.stream();
+            let pieces: String = tokens.iter().map(|&t| stream.push(t).unwrap()).collect();
+            assert_eq!(pieces, text.text(&tokens).unwrap());
+        }
+    }
+
+    #[test]
+    fn the_end_of_text_is_known() {
+        assert_eq!(small().stop_tokens, [1]);
+        assert!(!small().has_template());
+    }
+
+    #[test]
+    fn templates_as_checkpoints_write_them() {
+        let template = "{% for message in messages %}{% if loop.first %}{{ bos_token }}{% endif %}\
+            {% if message['role'] == 'user' %}{{ 'Human: ' + message['content'].strip() + '\\n\\nAssistant: ' }}\
+            {% else %}{{ message['role'] | capitalize + ': ' + message['content'] | trim + eos_token }}{% endif %}\
+            {% endfor %}{% if not add_generation_prompt %}{{ raise_exception('no') }}{% endif %}";
+        let special = [("bos_token", "<s>".to_string()), ("eos_token", "</s>".to_string())];
+        let text = render(template, &special, Some("Be brief. "), " Hi ").unwrap();
+        assert_eq!(text, "<s>System: Be brief.</s>Human: Hi\n\nAssistant: ");
+        let error = render("{{ raise_exception('roles must alternate') }}", &[], None, "x").unwrap_err();
+        assert!(error.to_string().contains("roles must alternate"));
+    }
+
+    #[test]
+    fn stop_tokens_and_templates_come_in_two_forms() {
+        assert_eq!(ids(&serde_json::json!([1, 2])), [1, 2]);
+        assert_eq!(ids(&serde_json::json!(7)), [7]);
+        assert_eq!(ids(&Value::Null), [0; 0]);
+        let several = serde_json::json!({"chat_template": [{"name": "tool_use", "template": "a"}, {"name": "default", "template": "b"}]});
+        assert_eq!(chat_template(&several).as_deref(), Some("b"));
+    }
+}
