@@ -36,6 +36,8 @@ pub struct Options {
     pub position: u32,
     /// Lower precision where proved bit-identical.
     pub proofs: bool,
+    /// Enumerate also candidates known to lose, for a record to be read by people. The plan is the same.
+    pub everything: bool,
 }
 
 impl Options {
@@ -57,6 +59,7 @@ impl Options {
             prefill: Self::default_prefill(context),
             position: 256,
             proofs: true,
+            everything: false,
         }
     }
 
@@ -329,7 +332,7 @@ impl<'a> Compiler<'a> {
 
     fn place(&self, schedule: &Schedule, phase: Phase, kind: PhaseKind, reserved: u64) -> Result<Placed, CompileError> {
         let position = self.options.position.min(self.options.context - 1);
-        let cx = Context { target: self.target, schedule, phase, position };
+        let cx = Context { target: self.target, schedule, phase, position, everything: self.options.everything };
         passes::place(&cx, self.plan.model.layers, reserved).map_err(|error| CompileError::Place {
             phase: kind,
             card: self.target.card.name.clone(),

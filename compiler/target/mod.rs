@@ -77,7 +77,8 @@ pub struct Fpu {
     pub phase_factor: f64,
 }
 
-/// `start + per_1000 * width / 1000 + per_tile * tiles of a core beyond the four of the rows it was fitted on`.
+/// Sharded: `start + per_1000 * width / 1000 + per_tile * tiles of a core beyond the four of the rows it was fitted on`.
+/// Interleaved, where a core takes whole rows: `start + interleaved_tile * tiles of the rows of a core`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Norm {
@@ -87,6 +88,8 @@ pub struct Norm {
     pub per_1000_us: f64,
     /// Per tile of a core.
     pub per_tile_us: f64,
+    /// Per tile of a core, interleaved.
+    pub interleaved_tile_us: f64,
 }
 
 /// `start + bytes / bandwidth`.

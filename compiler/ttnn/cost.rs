@@ -2,7 +2,8 @@
 //!
 //! `time = max(kernel + launch, period)`; the kernel's time by op family:
 //! - DRAM-sharded matmul: `start + blocks * max(block_floor, block + in0_block_w * max(read, compute))` per tile of K, where a bank's
-//!   columns are read at the bank's bandwidth and multiplied by its readers (`read + compute` when there is but one block);
+//!   columns are read at the bank's bandwidth and multiplied by its readers; of blocks longer than those of the fit the first is read
+//!   and the last multiplied alone;
 //! - 2D matmul: `start + max(compute, read) + min(compute, read) / 4`;
 //! - norm: `start + per_1000 * width / 1000` for one tile of rows, reading and writing DRAM for more; norms and elementwise work pay for
 //!   the tiles of a core one after another;
@@ -94,10 +95,7 @@ fn kernel(op: &Op, operands: &[&TensorSpec], cx: &Context<'_>, bytes: u64) -> Ke
     let streamed = bytes as f64 / (m.interleaved_gb_per_s * 1000.0);
     match op {
         Op::Matmul(args) => matmul(args, operands, c, cx.target.card.dram.banks, bytes),
-        Op::RmsNorm(_) => {
-            let width = f64::from(operands[0].columns());
-            Kernel::moves((c.norm.start_us + c.norm.per_1000_us * width / 1000.0).max(streamed) + crowding(operands[0], c))
-        }
+        Op::RmsNorm(_) => Kernel::moves(norm(operands[0], cx).max(streamed)),
         Op::SdpaDecode(_) => Kernel {
             us: c.sdpa_decode.start_us + bytes as f64 / (c.sdpa_decode.gb_per_s * 1000.0),
             fpu_cycles: 0.0,
@@ -120,7 +118,9 @@ fn kernel(op: &Op, operands: &[&TensorSpec], cx: &Context<'_>, bytes: u64) -> Ke
         }
         Op::Abs(_) | Op::RowMax(_) | Op::Typecast(_) => {
             let width = f64::from(operands[0].columns());
-            Kernel::moves((m.multiply_us + m.multiply_per_7000_us * width / 7000.0).max(streamed) + crowding(operands[0], c))
+            Kernel::moves(
+                (m.multiply_us + m.multiply_per_7000_us * width / 7000.0).max(streamed) + crowding(operands[0], c),
+            )
         }
         Op::Embedding(_) => Kernel::moves(m.embedding_us.max(streamed)),
         Op::ToLayout(_) => Kernel::moves(m.untilize_us.max(streamed)),
@@ -131,6 +131,16 @@ fn kernel(op: &Op, operands: &[&TensorSpec], cx: &Context<'_>, bytes: u64) -> Ke
     }
 }
 
+/// A sharded norm shares a row among cores; an interleaved one gives each core rows of its own.
+fn norm(spec: &TensorSpec, cx: &Context<'_>) -> f64 {
+    let n = &cx.target.cost.norm;
+    if spec.memory.is_sharded() {
+        return n.start_us + n.per_1000_us * f64::from(spec.columns()) / 1000.0 + crowding(spec, &cx.target.cost);
+    }
+    let rows = spec.tile_rows().div_ceil(u64::from(cx.target.card.cores()));
+    n.start_us + n.interleaved_tile_us * (rows * spec.tile_columns()) as f64
+}
+
 /// Tiles of a core up to which norms and elementwise work were measured.
 const UNCROWDED: u32 = 4;
 
@@ -139,6 +149,9 @@ fn crowding(spec: &TensorSpec, c: &Calibration) -> f64 {
     let tiles = spec.memory.shard().map_or(0, |[_, width]| width / TILE);
     c.norm.per_tile_us * f64::from(tiles.saturating_sub(UNCROWDED))
 }
+
+/// K-blocks of the matmuls that the fit rests on had up to this many tiles: what their first and last take is in `start`.
+const FITTED_BLOCK: u32 = 10;
 
 /// Cycles of one 32x32x32 product.
 fn tile_cycles(c: &Calibration, fidelity: Fidelity) -> f64 {
@@ -156,16 +169,16 @@ fn matmul(args: &op::Matmul, operands: &[&TensorSpec], c: &Calibration, banks: u
             let read = columns * operands[1].dtype.tile_bytes() as f64 / (c.dram_sharded.bank_gb_per_s * 1000.0);
             let compute = us(per_reader * cycles);
             let blocks = inner / f64::from(*in0_block_w);
-            // A single block has single buffers: reading and multiplying wait for each other.
-            let per_tile = if blocks > 1.0 { read.max(compute) } else { read + compute };
-            let block = c.dram_sharded.block_us + f64::from(*in0_block_w) * per_tile;
+            let block = c.dram_sharded.block_us + f64::from(*in0_block_w) * read.max(compute);
             let bound = match () {
                 () if block < c.dram_sharded.block_floor_us => Bound::Launch,
                 () if compute > read => Bound::Compute,
                 () => Bound::Dram,
             };
             let time = c.dram_sharded.start_us + blocks * block.max(c.dram_sharded.block_floor_us);
-            Kernel { us: time, fpu_cycles: inner * per_reader * cycles, bound }
+            // The first block is read and the last multiplied with nothing beside them.
+            let alone = f64::from(in0_block_w.saturating_sub(FITTED_BLOCK)) * read.min(compute);
+            Kernel { us: time + alone, fpu_cycles: inner * per_reader * cycles, bound }
         }
         MatmulProgram::Multicast1D { per_core_m, per_core_n, .. }
         | MatmulProgram::Multicast2D { per_core_m, per_core_n, .. } => {

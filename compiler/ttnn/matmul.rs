@@ -5,8 +5,10 @@
 
 use bitnetc_plan::op::Matmul;
 use bitnetc_plan::program::FusedActivation;
-use bitnetc_plan::{ComputeKernel, Cores, DType, MatmulProgram, MemoryConfig, TILE};
+use bitnetc_plan::ttnn::check;
+use bitnetc_plan::{ComputeKernel, Cores, DType, MatmulProgram, MemoryConfig, Ref, TILE, TensorSpec};
 
+use super::cost::{self, Price};
 use super::{Context, Ways, placements};
 use crate::policy::Precision;
 use crate::schedule::Call;
@@ -49,49 +51,69 @@ struct Ask {
 }
 
 fn dram_sharded(call: &Call, cx: &Context<'_>, ask: &Ask, memory: &MemoryConfig, columns: u32, ways: &mut Ways) {
-    let Some([_, width]) = memory.shard() else { return };
+    let (Some(input), Some([_, width])) = (call.values().next(), memory.shard()) else { return };
+    let Some(weight) = call.inputs.get(1).and_then(|w| cx.schedule.fixed_spec(w)) else { return };
     let card = &cx.target.card;
+    let input = cx.spec(input, memory.clone());
     for per_core_n in divisors(columns) {
         let out_cores = columns / per_core_n;
         if out_cores > card.cores() {
             break;
         }
         let out = MemoryConfig::width(Cores::row_major(out_cores, card.grid), [TILE, per_core_n * TILE]);
-        for readers in 1..=card.dram.readers_per_bank {
-            // The longest legal block is never slower than a shorter one: fewer blocks pay the same per tile.
-            let mut found = false;
-            for in0_block_w in divisors(width / TILE) {
-                if found {
-                    break;
-                }
-                let before = ways.candidates.len();
-                let what = || {
-                    format!(
-                        "DRAM-sharded from {memory} to {out_cores} cores, in0_block_w {in0_block_w}, {readers} readers per bank"
-                    )
-                };
-                ways.consider(cx, call, vec![memory.clone()], what, |d| {
-                    let program = MatmulProgram::DramSharded {
-                        in0_block_w,
-                        per_core_m: 1,
-                        per_core_n,
-                        activation: ask.activation,
-                        readers,
-                    };
-                    let (a, b) = (d.input(0), d.input(1));
-                    d.step(Matmul {
-                        a,
-                        b,
-                        program,
-                        compute: compute(ask.precision),
-                        dtype: ask.dtype,
-                        memory: out.clone(),
-                    })
-                });
-                found = ways.candidates.len() > before && ways.candidates[before].peak <= card.l1_bytes() / 2;
-            }
+        let op = |in0_block_w, readers, a, b| {
+            let program = MatmulProgram::DramSharded {
+                in0_block_w,
+                per_core_m: 1,
+                per_core_n,
+                activation: ask.activation,
+                readers,
+            };
+            Matmul { a, b, program, compute: compute(ask.precision), dtype: ask.dtype, memory: out.clone() }
+        };
+        for (in0_block_w, readers) in promising(cx, &input, weight, &op) {
+            let what = || {
+                let cores = input.memory.l1_cores().map_or(0, Cores::len);
+                format!(
+                    "DRAM-sharded, {cores} ({} tiles each) to {out_cores} cores, in0_block_w {in0_block_w}, {readers} readers per bank",
+                    width / TILE
+                )
+            };
+            ways.consider(cx, call, vec![memory.clone()], what, |d| {
+                let (a, b) = (d.input(0), d.input(1));
+                d.step(op(in0_block_w, readers, a, b))
+            });
         }
     }
+}
+
+/// The K-blocks and readers worth drafting for one pair of placements: of the legal ones those that none beats in both time and circular
+/// buffers. A K-block may be longer than an input shard.
+fn promising(
+    cx: &Context<'_>,
+    input: &TensorSpec,
+    weight: &TensorSpec,
+    op: &impl Fn(u32, u32, Ref, Ref) -> Matmul,
+) -> Vec<(u32, u32)> {
+    let card = &cx.target.card;
+    let blocks: Vec<u32> = divisors(weight.tile_rows() as u32).collect();
+    let all = (1..=card.dram.readers_per_bank).flat_map(|readers| blocks.iter().map(move |block| (*block, readers)));
+    if cx.everything {
+        return all.collect();
+    }
+    let mut front: Vec<(Price, u64, (u32, u32))> = Vec::new();
+    for (in0_block_w, readers) in all {
+        let op = op(in0_block_w, readers, Ref::Value(String::new()), Ref::Weight(String::new())).into();
+        let Ok(outcome) = check(&op, &[input, weight], card) else { continue };
+        let price = Price::of(&cost::cost(&op, &[input, weight], &outcome, cx));
+        let bytes = outcome.circular_buffers;
+        if front.iter().any(|(p, b, _)| *p <= price && *b <= bytes) {
+            continue;
+        }
+        front.retain(|(p, b, _)| !(price <= *p && bytes <= *b));
+        front.push((price, bytes, (in0_block_w, readers)));
+    }
+    front.into_iter().map(|(_, _, choice)| choice).collect()
 }
 
 fn multicast_2d(call: &Call, cx: &Context<'_>, ask: &Ask, rows: u32, inner: u32, columns: u32, ways: &mut Ways) {

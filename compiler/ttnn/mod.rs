@@ -32,6 +32,8 @@ pub struct Context<'a> {
     pub phase: Phase,
     /// Position at which attention is priced.
     pub position: u32,
+    /// Enumerate also what is known to lose, for a record to be read by people.
+    pub everything: bool,
 }
 
 impl Context<'_> {

@@ -1,34 +1,60 @@
 //! Calls that move or look up data.
 
-use bitnetc_plan::op::{ArgMax, Embedding, PlusOne, Rows, Slice, Typecast, View};
+use bitnetc_plan::op::{ArgMax, Embedding, PlusOne, Rows, Slice, ToMemoryConfig, Typecast, View};
+use bitnetc_plan::ttnn::Violation;
 use bitnetc_plan::{Layout, MemoryConfig, Ref};
 
-use super::{Context, Ways, placements};
+use super::{Context, Drafting, Ways, placements};
 use crate::schedule::Call;
 
-/// Rows of the embedding table, to every placement TT-NN writes directly.
+/// Rows of the embedding table, to every placement TT-NN writes directly, and to the others by way of interleaved L1.
 pub fn embedding(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
     let Some(output) = call.outputs.first() else { return };
     let mut homes = placements::features(&cx.spec(*output, MemoryConfig::DRAM), None, &cx.target.card);
     homes.push(MemoryConfig::L1);
-    let shape = cx.schedule.values[*output].shape.clone();
     for memory in homes {
+        let direct = ways.candidates.len();
         ways.consider(
             cx,
             call,
             vec![],
             || format!("to {memory}"),
             |d| {
-                // TT-NN returns three dimensions; everything after works on four.
-                let rows = format!("{}.rows", call.name);
-                let (indices, table) = (d.input(0), d.input(1));
-                let lookup = Embedding { indices, table, layout: Layout::Tile, memory: memory.clone() };
-                d.named_step(call.name.clone(), lookup, vec![rows.clone()])?;
-                let view = View { input: Ref::Value(rows), shape: shape.clone() };
-                d.named_step(format!("{}.view", call.name), view, vec![d.output_name(0)])
+                let name = d.output_name(0);
+                rows_to(d, call, cx, &memory, name)
             },
         );
+        if ways.candidates.len() == direct && memory.is_sharded() {
+            ways.consider(
+                cx,
+                call,
+                vec![],
+                || format!("to L1, then to {memory}"),
+                |d| {
+                    let interleaved = format!("{}.interleaved", call.name);
+                    rows_to(d, call, cx, &MemoryConfig::L1, interleaved.clone())?;
+                    let spread = ToMemoryConfig { input: Ref::Value(interleaved), memory: memory.clone() };
+                    d.named_step(format!("{}.spread", call.name), spread, vec![d.output_name(0)])
+                },
+            );
+        }
     }
+}
+
+/// Looks the rows up and gives them four dimensions: TT-NN returns three, everything after works on four.
+fn rows_to(
+    d: &mut Drafting<'_>,
+    call: &Call,
+    cx: &Context<'_>,
+    memory: &MemoryConfig,
+    name: String,
+) -> Result<(), Vec<Violation>> {
+    let shape = call.outputs.first().map(|id| cx.schedule.values[*id].shape.clone()).unwrap_or_default();
+    let rows = format!("{}.rows", call.name);
+    let (indices, table) = (d.input(0), d.input(1));
+    let lookup = Embedding { indices, table, layout: Layout::Tile, memory: memory.clone() };
+    d.named_step(call.name.clone(), lookup, vec![rows.clone()])?;
+    d.named_step(format!("{}.view", call.name), View { input: Ref::Value(rows), shape }, vec![name])
 }
 
 /// Another data type, in DRAM.

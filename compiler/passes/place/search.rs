@@ -133,7 +133,13 @@ impl<'a> Search<'a> {
         let survives: Vec<bool> = operands.iter().map(|v| still_needed(self.cx, section, at, *v, outer)).collect();
         let pinned: Vec<bool> = operands.iter().map(|v| outer.contains(v)).collect();
         let written: Vec<bool> = (0..operands.len()).map(|at| call.kind.writes(at)).collect();
-        let scene = Scene { operands: &operands, outputs: &call.outputs, survives: &survives, pinned: &pinned, written: &written };
+        let scene = Scene {
+            operands: &operands,
+            outputs: &call.outputs,
+            survives: &survives,
+            pinned: &pinned,
+            written: &written,
+        };
         let unread: Vec<ValueId> =
             call.outputs.iter().copied().filter(|v| !still_needed(self.cx, section, at, *v, outer)).collect();
 
