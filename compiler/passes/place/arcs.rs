@@ -1,6 +1,6 @@
 //! Arcs: what a call can do to a state, given where its operands are.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use bitnetc_plan::op::ToMemoryConfig;
 use bitnetc_plan::ttnn::check;
@@ -59,14 +59,20 @@ pub struct Move {
 pub struct Placements<'a> {
     cx: &'a Context<'a>,
     all: Vec<MemoryConfig>,
-    ids: HashMap<MemoryConfig, PlacementId>,
-    bytes: HashMap<Located, u64>,
-    moves: HashMap<(ValueId, PlacementId, PlacementId), Option<Move>>,
+    ids: FxHashMap<MemoryConfig, PlacementId>,
+    bytes: FxHashMap<Located, u64>,
+    moves: FxHashMap<(ValueId, PlacementId, PlacementId), Option<Move>>,
 }
 
 impl<'a> Placements<'a> {
     pub fn new(cx: &'a Context<'a>) -> Self {
-        Placements { cx, all: Vec::new(), ids: HashMap::new(), bytes: HashMap::new(), moves: HashMap::new() }
+        Placements {
+            cx,
+            all: Vec::new(),
+            ids: FxHashMap::default(),
+            bytes: FxHashMap::default(),
+            moves: FxHashMap::default(),
+        }
     }
 
     /// The number of a placement.
@@ -121,12 +127,32 @@ pub fn reshard_cost(cx: &Context<'_>, value: ValueId, from: &MemoryConfig, to: &
     Some((cost::cost(&op, &[&spec], &outcome, cx), outcome.circular_buffers))
 }
 
+/// A candidate by the numbers of its placements.
+#[derive(Debug, Clone)]
+pub struct Way {
+    requires: Vec<PlacementId>,
+    made: Vec<Located>,
+    price: Price,
+    peak: u64,
+}
+
+impl Way {
+    /// The candidates of a call that makes `outputs`.
+    pub fn all(placements: &mut Placements<'_>, candidates: &[Candidate], outputs: &[ValueId]) -> Vec<Way> {
+        let way = |c: &Candidate| Way {
+            requires: c.requires.iter().map(|memory| placements.id(memory)).collect(),
+            made: outputs.iter().zip(&c.produces).map(|(v, spec)| (*v, placements.id(&spec.memory))).collect(),
+            price: c.price,
+            peak: c.peak,
+        };
+        candidates.iter().map(way).collect()
+    }
+}
+
 /// A call seen from the search.
 pub struct Scene<'a> {
     /// Its value operands in order, one value possibly twice.
     pub operands: &'a [ValueId],
-    /// Its outputs in order.
-    pub outputs: &'a [ValueId],
     /// Which operands live on.
     pub survives: &'a [bool],
     /// Which operands may not change their placement.
@@ -136,16 +162,11 @@ pub struct Scene<'a> {
 }
 
 /// All arcs of a call whose operands are `at` these placements, without those that another beats in both price and L1.
-pub fn arcs(
-    placements: &mut Placements<'_>,
-    candidates: &[Candidate],
-    scene: &Scene<'_>,
-    at: &[PlacementId],
-) -> Vec<Arc> {
-    let mut fronts: HashMap<(Vec<Located>, Vec<Located>), Vec<Arc>> = HashMap::new();
+pub fn arcs(placements: &mut Placements<'_>, ways: &[Way], scene: &Scene<'_>, at: &[PlacementId]) -> Vec<Arc> {
+    let mut fronts: FxHashMap<(Vec<Located>, Vec<Located>), Vec<Arc>> = FxHashMap::default();
     let mut order = Vec::new();
-    for (index, candidate) in candidates.iter().enumerate() {
-        for arc in arcs_of(placements, index, candidate, scene, at) {
+    for (index, way) in ways.iter().enumerate() {
+        for arc in arcs_of(placements, index, way, scene, at) {
             let key = (arc.moved.clone(), arc.made.clone());
             let front = fronts.entry(key.clone()).or_insert_with(|| {
                 order.push(key);
@@ -165,14 +186,14 @@ pub fn arcs(
 fn arcs_of(
     placements: &mut Placements<'_>,
     index: usize,
-    candidate: &Candidate,
+    way: &Way,
     scene: &Scene<'_>,
     at: &[PlacementId],
 ) -> Vec<Arc> {
     let mut reshards: Vec<Reshard> = Vec::new();
-    let (mut price, mut copies, mut worst_move) = (candidate.price, 0, 0);
+    let (mut price, mut copies, mut worst_move) = (way.price, 0, 0);
     for (operand, value) in scene.operands.iter().enumerate() {
-        let to = placements.id(&candidate.requires[operand]);
+        let to = way.requires[operand];
         if to == at[operand] {
             continue;
         }
@@ -191,10 +212,8 @@ fn arcs_of(
         price = price + step.price;
         reshards.push(Reshard { value: *value, to, replaces: false });
     }
-    let made =
-        scene.outputs.iter().zip(&candidate.produces).map(|(v, spec)| (*v, placements.id(&spec.memory))).collect();
-    let peak = worst_move.max(copies + candidate.peak);
-    let plain = Arc { candidate: index, reshards, moved: Vec::new(), made, price, peak };
+    let peak = worst_move.max(copies + way.peak);
+    let plain = Arc { candidate: index, reshards, moved: Vec::new(), made: way.made.clone(), price, peak };
     let mut arcs = vec![plain];
     for at in 0..arcs[0].reshards.len() {
         let value = arcs[0].reshards[at].value;

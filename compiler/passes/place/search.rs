@@ -2,7 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::arcs::{Arc, Located, PlacementId, Placements, Scene, arcs};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use super::arcs::{Arc, Located, PlacementId, Placements, Scene, Way, arcs};
 use super::{Choices, PlaceError, still_needed};
 use crate::graph::Section;
 use crate::schedule::{Call, ValueId};
@@ -10,7 +13,7 @@ use crate::ttnn::cost::Price;
 use crate::ttnn::{Context, Ways};
 
 /// The live values and their placements, by value.
-type State = Vec<Located>;
+type State = SmallVec<[Located; 8]>;
 
 /// The cheapest known way to a state.
 #[derive(Debug, Clone, Copy)]
@@ -133,26 +136,20 @@ impl<'a> Search<'a> {
         let survives: Vec<bool> = operands.iter().map(|v| still_needed(self.cx, section, at, *v, outer)).collect();
         let pinned: Vec<bool> = operands.iter().map(|v| outer.contains(v)).collect();
         let written: Vec<bool> = (0..operands.len()).map(|at| call.kind.writes(at)).collect();
-        let scene = Scene {
-            operands: &operands,
-            outputs: &call.outputs,
-            survives: &survives,
-            pinned: &pinned,
-            written: &written,
-        };
+        let scene = Scene { operands: &operands, survives: &survives, pinned: &pinned, written: &written };
         let unread: Vec<ValueId> =
             call.outputs.iter().copied().filter(|v| !still_needed(self.cx, section, at, *v, outer)).collect();
 
-        let mut known: HashMap<Vec<PlacementId>, Vec<Arc>> = HashMap::new();
+        let prepared = Way::all(&mut self.placements, &ways.candidates, &call.outputs);
+        let mut known: FxHashMap<SmallVec<[PlacementId; 4]>, Vec<Arc>> = FxHashMap::default();
         let mut next: Vec<(State, Reached)> = Vec::new();
-        let mut index: HashMap<State, usize> = HashMap::new();
+        let mut index: FxHashMap<State, usize> = FxHashMap::default();
         let mut leanest = u64::MAX;
         for (state, reached) in frontier {
-            let placed: Vec<PlacementId> = operands.iter().map(|v| placement_of(&state, *v)).collect();
+            let placed: SmallVec<[PlacementId; 4]> = operands.iter().map(|v| placement_of(&state, *v)).collect();
             let live: u64 = state.iter().map(|l| self.placements.bytes(*l)).sum();
-            let arcs = known
-                .entry(placed)
-                .or_insert_with_key(|placed| arcs(&mut self.placements, &ways.candidates, &scene, placed));
+            let arcs =
+                known.entry(placed).or_insert_with_key(|placed| arcs(&mut self.placements, &prepared, &scene, placed));
             for arc in arcs.iter() {
                 leanest = leanest.min(live + arc.peak);
                 if live + arc.peak > self.budget {
@@ -189,7 +186,7 @@ fn placement_of(state: &State, value: ValueId) -> PlacementId {
 
 /// The state after an arc: operands that end are gone, moved ones are where they went, outputs are there.
 fn successor(state: &State, arc: &Arc, scene: &Scene<'_>, unread: &[ValueId]) -> State {
-    let mut after: State = Vec::with_capacity(state.len() + arc.made.len());
+    let mut after = State::new();
     for (value, placement) in state {
         let operand = scene.operands.iter().position(|v| v == value);
         if operand.is_some_and(|o| !scene.survives[o]) {
@@ -198,7 +195,7 @@ fn successor(state: &State, arc: &Arc, scene: &Scene<'_>, unread: &[ValueId]) ->
         let moved = arc.moved.iter().find(|(v, _)| v == value).map(|(_, p)| *p);
         after.push((*value, moved.unwrap_or(*placement)));
     }
-    after.extend(arc.made.iter().filter(|(v, _)| !unread.contains(v)));
+    after.extend(arc.made.iter().copied().filter(|(v, _)| !unread.contains(v)));
     after.sort_unstable();
     after
 }
