@@ -1,0 +1,85 @@
+//! Misuse: one clear error, its exit code, and no file left behind.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn bitnetc(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bitnetc")).args(args).env("NO_COLOR", "1").output().unwrap()
+}
+
+/// Runs, expects `code`, and gives stderr as one line.
+fn refused(args: &[&str], code: i32) -> String {
+    let out = bitnetc(args);
+    let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(code), "{args:?}: {stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    stderr.replace("│", " ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_model_that_is_not_there() {
+    let error = refused(&["plan", "bitnet-2b"], 1);
+    assert!(error.contains("no model `bitnet-2b`") && error.contains("shipped models: bitnet-2b-4t,"), "{error}");
+    let error = refused(&["plan", "missing/model.ron"], 1);
+    assert!(error.contains("cannot read model missing/model.ron"), "{error}");
+}
+
+#[test]
+fn options_out_of_range() {
+    let error = refused(&["plan", "bitnet-2b-4t", "--batch", "33"], 1);
+    assert!(error.contains("batch is 33; expected 1 to 32 users"), "{error}");
+    let error = refused(&["plan", "bitnet-2b-4t", "--context", "100"], 1);
+    assert!(error.contains("context is 100; expected a multiple of 64"), "{error}");
+    let error = refused(&["plan", "bitnet-2b-4t", "--prefill", "100"], 1);
+    assert!(error.contains("prefill is 100; expected multiples of 32"), "{error}");
+    let error = refused(&["plan", "bitnet-2b-4t", "--target", "n151"], 1);
+    assert!(error.contains("no target `n151`: shipped are n150, n300, p100, p150"), "{error}");
+}
+
+#[test]
+fn misuse_of_the_command_line_is_code_2() {
+    for (args, part) in [
+        (vec!["plan"], "<MODEL>"),
+        (vec!["plan", "bitnet-2b-4t", "--policy", "best"], "there are balanced, exact and fast"),
+        (vec!["plan", "bitnet-2b-4t", "--set", "downs=bfp4"], "no role `downs`"),
+        (vec!["plan", "bitnet-2b-4t", "--prefill", "12x"], "`12x` is no number of tokens"),
+        (vec!["plans"], "unrecognized subcommand"),
+    ] {
+        let error = refused(&args, 2);
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn a_model_that_does_not_fit_the_card_says_by_how_much() {
+    let error = refused(&["plan", "llama3-8b-1.58", "--batch", "32"], 1);
+    assert!(error.contains("fullest DRAM bank") && error.contains("n150 has"), "{error}");
+}
+
+#[test]
+fn a_refused_plan_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plan.ron");
+    refused(&["plan", "bitnet-2b-4t", "--batch", "0", "-o", path.to_str().unwrap()], 1);
+    let unwritable = folder.path().join("no/such/folder/plan.ron");
+    refused(&["plan", "tiny-shakespeare", "-o", unwritable.to_str().unwrap()], 1);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn damaged_plans() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.plan");
+    let text = path.to_str().unwrap();
+    assert!(bitnetc(&["plan", "tiny-shakespeare", "-o", text]).status.success());
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let error = refused(&["check", text], 1);
+    assert!(error.contains("damaged") || error.contains("checksum"), "{error}");
+    std::fs::write(&path, &bytes[..middle]).unwrap();
+    refused(&["check", text], 1);
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
+    refused(&["inspect", here.to_str().unwrap()], 1);
+}
