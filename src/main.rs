@@ -2,15 +2,24 @@
 //!
 //! This file knows the subcommands and how they end: 0 done, 1 refused with one error on stderr, 2 misused. Each subcommand is a file.
 
+mod bench;
 mod check;
+mod compare;
 mod completions;
+mod eval;
 mod import;
 mod input;
 mod inspect;
+mod load;
 mod output;
+mod pack;
 mod plan;
 mod render;
+mod run;
+mod synth;
 mod targets;
+mod text;
+mod ttnn;
 
 use std::process::ExitCode;
 
@@ -27,6 +36,7 @@ struct Cli {
 const EXAMPLES: &str = "Examples:
   bitnetc plan bitnet-2b-4t                         what BitNet 2B-4T becomes on an N150
   bitnetc plan bitnet-2b-4t --target p150 --batch 32 --policy fast -o plan.ron
+  bitnetc run --prompt 'ROMEO:'                     text from the small trained model, on the host
   bitnetc import path/to/checkpoint -o model.ron    a model file from a Hugging Face directory";
 
 #[derive(Debug, Subcommand)]
@@ -37,6 +47,20 @@ enum Command {
     Inspect(inspect::Args),
     /// Verify a plan.
     Check(check::Args),
+    /// Generate text with a plan, on the host.
+    Run(run::Args),
+    /// Measure what a plan costs in accuracy.
+    Eval(eval::Args),
+    /// Compare the precision policies of a model.
+    Compare(compare::Args),
+    /// Measure how fast a plan runs on the host.
+    Bench(bench::Args),
+    /// Write a plan's weights in TT-NN's formats.
+    Pack(pack::Args),
+    /// Write a checkpoint of random ternary weights.
+    Synth(synth::Args),
+    /// Set up TT-NN on a mock card, and show what it reports.
+    Ttnn(ttnn::Args),
     /// Write a model file from a Hugging Face checkpoint directory.
     Import(import::Args),
     /// List the cards that can be compiled for.
@@ -51,6 +75,13 @@ fn main() -> ExitCode {
         Command::Plan(args) => plan::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Check(args) => check::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Eval(args) => eval::run(args),
+        Command::Compare(args) => compare::run(args),
+        Command::Bench(args) => bench::run(args),
+        Command::Pack(args) => pack::run(args),
+        Command::Synth(args) => synth::run(args),
+        Command::Ttnn(args) => ttnn::run(args),
         Command::Import(args) => import::run(args),
         Command::Targets(args) => targets::run(args),
         Command::Completions(args) => completions::run::<Cli>(args),
