@@ -1,5 +1,7 @@
 //! How long planning takes: BitNet 2B-4T, decode and three prefill buckets, on each card. `bitnetc plan --timings` splits it by pass.
 
+#![allow(clippy::unwrap_used, missing_docs, reason = "a bench of shipped models")]
+
 use bitnetc_compiler::model::find;
 use bitnetc_compiler::target::{NAMES, Target};
 use bitnetc_compiler::{Options, compile};

@@ -1,5 +1,7 @@
 //! Misuse: one clear error, its exit code, and no file left behind.
 
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 
