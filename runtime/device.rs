@@ -130,7 +130,7 @@ pub trait Device {
     /// No capture under way, or one that did what a trace may not.
     fn end_trace(&mut self) -> Result<TraceId, DeviceError>;
 
-    /// Runs the captured calls.
+    /// Runs the captured calls. The results of its last replay are gone when it starts.
     ///
     /// # Errors
     /// An unknown trace; whatever a call refuses.

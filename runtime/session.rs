@@ -1,8 +1,8 @@
 //! A plan loaded on a device: prefill a user, decode all users one token, read logits.
 //!
-//! The state between calls is the persistent buffers (tokens, positions, page table, KV caches); [`crate::generate()`] drives them. A traced decode
-//! phase is warmed up and captured when it is first used, before any user is prefilled, with every user at position 0: what the warm-up
-//! writes into the caches, prefill or decode overwrite before they read it.
+//! The state between calls is the persistent buffers (tokens, positions, page table, KV caches); [`crate::generate()`] drives them. A traced
+//! decode phase is warmed up and captured before the first user is prefilled or placed, with every user at position 0: what the warm-up
+//! writes into the caches is overwritten before anyone reads it.
 
 use std::sync::Arc;
 
@@ -147,22 +147,20 @@ impl<D: Device> Session<D> {
         })
     }
 
-    /// Warms up and captures the decode phase if it is to be traced and is not yet. Call it before users are prefilled.
+    /// Warms up and captures the decode phase if it is to be traced and is not yet. [`Session::prefill`] and [`Session::set_users`] see
+    /// to it; calling it earlier only chooses the moment.
     ///
     /// # Errors
     /// Whatever a step refuses.
     pub fn prepare_decode(&mut self) -> Result<(), RuntimeError> {
-        let Some(decode) = self.decode else { return Err(RuntimeError::Lacks("decode phase".into())) };
-        if self.trace != Traced::NotYet {
-            return Ok(());
-        }
+        let (Some(decode), Traced::NotYet) = (self.decode, self.trace) else { return Ok(()) };
         let warm_up = self.program.phases[decode].trace.as_ref().map_or(0, |t| t.warm_up);
         let zeros = vec![0; self.batch()];
         for _ in 0..warm_up {
-            self.set_users(&zeros, &zeros)?;
+            self.write_users(&zeros, &zeros)?;
             self.run(decode, Arguments::default())?;
         }
-        self.set_users(&zeros, &zeros)?;
+        self.write_users(&zeros, &zeros)?;
         self.free_results()?;
         let capture = |source| RuntimeError::Device { doing: "capturing the decode phase".into(), source };
         self.device.begin_trace().map_err(capture)?;
@@ -179,6 +177,11 @@ impl<D: Device> Session<D> {
     /// # Errors
     /// A device that refuses.
     pub fn set_users(&mut self, tokens: &[u32], positions: &[u32]) -> Result<(), RuntimeError> {
+        self.prepare_decode()?;
+        self.write_users(tokens, positions)
+    }
+
+    fn write_users(&mut self, tokens: &[u32], positions: &[u32]) -> Result<(), RuntimeError> {
         self.set_tokens(tokens)?;
         self.write("positions", self.inputs.positions, positions)?;
         if let Some(rotary) = self.inputs.rotary {
@@ -231,6 +234,7 @@ impl<D: Device> Session<D> {
     /// # Errors
     /// No tokens, a token outside of the vocabulary, more tokens than the largest phase holds; whatever a step refuses.
     pub fn prefill(&mut self, user: usize, tokens: &[u32]) -> Result<(), RuntimeError> {
+        self.prepare_decode()?;
         let phase = self.start_prefill(user, tokens)?;
         let tile_row = (tokens.len() - 1) / TILE_ROWS * TILE_ROWS;
         self.run(phase, Arguments { user: user as u32, tile_row: tile_row as u32 })
@@ -246,7 +250,7 @@ impl<D: Device> Session<D> {
     }
 
     /// Runs a prefill and hands the logits of every token to `each`, 32 rows at most at a time: number of the first row, rows, and
-    /// `[rows, vocab]`.
+    /// `[rows, vocab]`. Nothing is prepared for decoding: this is for measuring prompts.
     ///
     /// # Errors
     /// As [`Session::prefill`].

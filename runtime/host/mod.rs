@@ -229,6 +229,10 @@ impl Device for HostDevice {
         self.not_while_capturing("a trace is replayed")?;
         let unknown = || DeviceError::Trace(format!("number {} is not there", trace.0));
         let recording = self.traces.get_mut(trace.0 as usize).and_then(Option::take).ok_or_else(unknown)?;
+        // The results of the last replay go first, as they were not there yet when storage was first taken.
+        for (slot, _) in recording.iter().flat_map(|(call, _)| &call.outputs) {
+            self.hold(*slot, Held::Empty)?;
+        }
         self.pool.sealed = true;
         let done = recording.iter().try_for_each(|(call, arguments)| {
             self.run(call, *arguments).map_err(|e| DeviceError::Trace(format!("step `{}`: {e}", call.name)))

@@ -31,15 +31,21 @@ pub struct HostTensor {
     pub data: Data,
 }
 
-/// Storage that tensors give back when they end, to be taken up again: in steady state nothing is allocated.
+/// Storage that tensors give back when they end, to be taken up again.
+///
+/// Storage comes in powers of two and serves only its own size: so what one run of a phase took suffices for the next, in whatever
+/// order, and in steady state nothing is allocated.
 #[derive(Debug, Default)]
 pub struct Pool {
-    bf16: Vec<Vec<bf16>>,
-    f32: Vec<Vec<f32>>,
-    integer: Vec<Vec<u32>>,
+    bf16: Shelves<bf16>,
+    f32: Shelves<f32>,
+    integer: Shelves<u32>,
     /// Refuses to allocate: a trace is being replayed.
     pub sealed: bool,
 }
+
+/// Free storage; shelf `i` holds that of `2^i` elements.
+type Shelves<T> = Vec<Vec<Vec<T>>>;
 
 /// Logical elements of a spec.
 pub fn elements(spec: &TensorSpec) -> usize {
@@ -64,24 +70,33 @@ impl Pool {
     /// Takes back a tensor's storage.
     pub fn give(&mut self, tensor: HostTensor) {
         match tensor.data {
-            Data::Bf16(v) => self.bf16.push(v),
-            Data::F32(v) => self.f32.push(v),
-            Data::Integer(v) => self.integer.push(v),
+            Data::Bf16(v) => give(&mut self.bf16, v),
+            Data::F32(v) => give(&mut self.f32, v),
+            Data::Integer(v) => give(&mut self.integer, v),
         }
     }
 }
 
-/// The smallest storage that holds `len` elements, or a new one.
-fn take<T: Clone + Default>(store: &mut Vec<Vec<T>>, len: usize, sealed: bool) -> Result<Vec<T>, DeviceError> {
-    let fitting = store.iter().enumerate().filter(|(_, v)| v.capacity() >= len).min_by_key(|(_, v)| v.capacity());
-    let mut data = match fitting.map(|(at, _)| at) {
-        Some(at) => store.swap_remove(at),
+fn take<T: Clone + Default>(shelves: &mut Shelves<T>, len: usize, sealed: bool) -> Result<Vec<T>, DeviceError> {
+    let size = len.next_power_of_two();
+    let mut data = match shelves.get_mut(size.ilog2() as usize).and_then(Vec::pop) {
+        Some(data) => data,
         None if sealed => return Err(DeviceError::Trace(format!("a replay would allocate {len} elements"))),
-        None => Vec::with_capacity(len),
+        None => Vec::with_capacity(size),
     };
     data.clear();
     data.resize(len, T::default());
     Ok(data)
+}
+
+fn give<T>(shelves: &mut Shelves<T>, data: Vec<T>) {
+    if let Some(shelf) = data.capacity().checked_ilog2() {
+        let shelf = shelf as usize;
+        if shelves.len() <= shelf {
+            shelves.resize_with(shelf + 1, Vec::new);
+        }
+        shelves[shelf].push(data);
+    }
 }
 
 impl HostTensor {
@@ -144,8 +159,11 @@ mod tests {
         }
         pool.give(tensor);
         pool.sealed = true;
-        let again = pool.take(&spec(32)).unwrap();
-        assert_eq!(again.bf16(0).unwrap(), [bf16::ZERO; 32]);
-        assert!(matches!(pool.take(&spec(1)), Err(DeviceError::Trace(_))));
+        assert!(matches!(pool.take(&spec(32)), Err(DeviceError::Trace(_))));
+        let again = pool.take(&spec(33)).unwrap();
+        assert_eq!(again.bf16(0).unwrap(), [bf16::ZERO; 33]);
+        assert!(matches!(pool.take(&spec(64)), Err(DeviceError::Trace(_))));
+        pool.give(again);
+        assert!(pool.take(&spec(64)).is_ok());
     }
 }

@@ -31,9 +31,9 @@ type Tensors = BTreeMap<String, (Kind, Vec<u64>)>;
 /// Writes a checkpoint for `plan` into `dir`, which is made if need be; `progress` is told bytes done and to do. Returns the file's length.
 ///
 /// # Errors
-/// A file system that refuses; a plan that takes parts of fused tensors, whose whole shape it does not say.
+/// A file system that refuses.
 pub fn write(plan: &Plan, dir: &Path, seed: u64, mut progress: impl FnMut(u64, u64)) -> Result<u64, WeightError> {
-    let tensors = tensors(plan)?;
+    let tensors = tensors(plan);
     std::fs::create_dir_all(dir).map_err(WeightError::io(dir))?;
     let path = dir.join("model.safetensors");
     let io = || WeightError::io(&path);
@@ -64,41 +64,37 @@ pub fn write(plan: &Plan, dir: &Path, seed: u64, mut progress: impl FnMut(u64, u
     Ok(8 + header.len() as u64 + total)
 }
 
-fn tensors(plan: &Plan) -> Result<Tensors, WeightError> {
+fn tensors(plan: &Plan) -> Tensors {
     let mut tensors = Tensors::new();
     for (weight, layer) in each(plan) {
         if let Source::Vector { tensor, len, .. } = &weight.source {
             tensors.insert(in_layer(tensor, layer), (Kind::Fill(1.0), vec![u64::from(*len)]));
         }
         for matrix in matrices(weight) {
-            if matrix.rows.is_some_and(|r| r != (0, matrix.shape[0])) {
-                let why = format!("it takes a part of `{}`, whose whole shape it does not say", matrix.tensor);
-                return Err(WeightError::Plan { weight: weight.name.clone(), why });
-            }
-            let [rows, columns] = matrix.shape.map(u64::from);
+            // A part of a tensor tells how many rows it has at least; together the parts of a plan are the whole.
+            let rows = u64::from(matrix.rows.map_or(matrix.shape[0], |(_, end)| end));
+            let columns = u64::from(matrix.shape[1]);
             let name = in_layer(&matrix.tensor, layer);
             let unit = (1.5 / columns as f32).sqrt();
-            match matrix.content {
+            let (kind, stored) = match matrix.content {
                 Content::Packed { divides } => {
                     let scale = if divides { 1.0 / unit } else { unit };
                     tensors.insert(format!("{name}_scale"), (Kind::Fill(scale), vec![1]));
-                    tensors.insert(name, (Kind::Packed, vec![rows.div_ceil(4), columns]));
+                    (Kind::Packed, rows.div_ceil(4))
                 }
-                Content::Absmean => {
-                    tensors.insert(name, (Kind::Matrix(unit), vec![rows, columns]));
-                }
-                Content::Dense => {
-                    let spread = if matches!(weight.source, Source::Rows(_)) { 1.0 } else { unit };
-                    // A tied matrix is both; the table's spread, met first or last, is the one that counts.
-                    let entry = tensors.entry(name).or_insert((Kind::Matrix(spread), vec![rows, columns]));
-                    if spread == 1.0 {
-                        entry.0 = Kind::Matrix(1.0);
-                    }
-                }
+                Content::Absmean => (Kind::Matrix(unit), rows),
+                Content::Dense if matches!(weight.source, Source::Rows(_)) => (Kind::Matrix(1.0), rows),
+                Content::Dense => (Kind::Matrix(unit), rows),
+            };
+            let (known, shape) = tensors.entry(name).or_insert_with(|| (kind.clone(), vec![stored, columns]));
+            shape[0] = shape[0].max(stored);
+            // A tied matrix is both table and head: the table's spread is the one that counts.
+            if kind == Kind::Matrix(1.0) {
+                *known = kind;
             }
         }
     }
-    Ok(tensors)
+    tensors
 }
 
 fn bytes_of(kind: &Kind, shape: &[u64]) -> u64 {
@@ -166,9 +162,16 @@ mod tests {
         let mut e =
             weight(&[1, 1, 64, 320], Source::Rows(matrix("model.embed_tokens.weight", [64, 320], Content::Dense)));
         e.name = "e".into();
+        let part = |first: u32| {
+            let mut part = matrix("model.embed_tokens.weight", [32, 320], Content::Dense);
+            part.rows = Some((first, first + 32));
+            let mut head = weight(&[1, 1, 320, 32], Source::Columns(vec![part]));
+            head.name = format!("head.{first}");
+            head
+        };
         let mut n = weight(&[1, 1, 1, 320], Source::Vector { tensor: "n".into(), len: 320, heads: None, factor: 1.0 });
         n.name = "n".into();
-        plan_of(vec![w, e, n], 2)
+        plan_of(vec![w, part(0), e, part(32), n], 2)
     }
 
     #[test]
@@ -186,7 +189,7 @@ mod tests {
             let share = values.iter().filter(|&&x| x == v).count() as f64 / (70. * 320.);
             assert!((share - 1.0 / 3.0).abs() < if v == 0.0 { 0.4 } else { 0.02 }, "{v}: {share}");
         }
-        let e = weights.tensor(&plan.weights[1], 0).unwrap().values();
+        let e = weights.tensor(&plan.weights[2], 0).unwrap().values();
         let variance = e.iter().map(|v| v * v).sum::<f32>() / e.len() as f32;
         assert!((variance - 1.0).abs() < 0.05, "{variance}");
     }

@@ -1,0 +1,270 @@
+//! The small trained model planned for a card and executed on the host device: what a plan computes must not hang on how it is run.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use bitnetc_compiler::policy::Policy;
+use bitnetc_compiler::target::Target;
+use bitnetc_compiler::{Options, compile, model};
+use bitnetc_plan::Plan;
+use bitnetc_runtime::host::Numerics;
+use bitnetc_runtime::{
+    Flow, GenerateOptions, HostDevice, LoadOptions, RuntimeError, Sampling, Session, Stop, Text, Weights, generate,
+};
+use safetensors::SafeTensors;
+
+fn directory() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs/tiny-shakespeare")
+}
+
+fn plan(policy: Policy, batch: u32, prefill: &[u32]) -> Plan {
+    let model = model::find("tiny-shakespeare").unwrap().model().unwrap();
+    let mut options = Options::for_model(&model);
+    (options.policy, options.batch, options.prefill) = (policy, batch, prefill.to_vec());
+    compile(&model, &Target::find("n150").unwrap(), &options).unwrap().plan
+}
+
+fn load(plan: &Plan, numerics: Numerics, options: &LoadOptions) -> Session<HostDevice> {
+    let weights = Weights::open(&directory()).unwrap();
+    let device = HostDevice::new(plan.card.arch, numerics);
+    Session::load(plan.clone(), &weights, device, options, |_, _| {}).unwrap()
+}
+
+fn session(policy: Policy, batch: u32) -> Session<HostDevice> {
+    load(&plan(policy, batch, &[128]), Numerics::Fast, &LoadOptions::default())
+}
+
+fn golden() -> Vec<(Vec<u32>, Vec<f32>)> {
+    let file: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(directory().join("golden.json")).unwrap()).unwrap();
+    let bytes = std::fs::read(directory().join("golden.safetensors")).unwrap();
+    let logits = SafeTensors::deserialize(&bytes).unwrap();
+    let lists: Vec<Vec<u32>> = serde_json::from_value(file["tokens"].clone()).unwrap();
+    let values = |n: usize| -> Vec<f32> {
+        let tensor = logits.tensor(&format!("logits.{n}")).unwrap();
+        tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
+    };
+    lists.into_iter().enumerate().map(|(n, tokens)| (tokens, values(n))).collect()
+}
+
+fn all_logits(session: &mut Session<HostDevice>, tokens: &[u32]) -> Vec<f32> {
+    let mut all = Vec::new();
+    session.prompt_logits(0, tokens, |_, _, logits| all.extend_from_slice(logits)).unwrap();
+    all
+}
+
+fn write(session: &mut Session<HostDevice>, prompts: &[Vec<u32>], sampling: Sampling, count: usize) -> Vec<Text> {
+    let interrupted = AtomicBool::new(false);
+    let options = GenerateOptions { max_tokens: count, sampling, stop_tokens: &[1], interrupted: &interrupted };
+    generate(session, prompts, &options, |_, _| Flow::Continue).unwrap()
+}
+
+/// Different prompts of different lengths, cut from the golden ones.
+fn prompts(count: usize) -> Vec<Vec<u32>> {
+    let lists: Vec<Vec<u32>> = golden().into_iter().map(|g| g.0).collect();
+    let cut = |i: usize| {
+        let list = &lists[i % lists.len()];
+        list[..list.len() - (i / lists.len()) % list.len()].to_vec()
+    };
+    (0..count).map(cut).collect()
+}
+
+fn argmax(row: &[f32]) -> usize {
+    row.iter().enumerate().fold(0, |best, (at, v)| if *v > row[best] { at } else { best })
+}
+
+fn correlation(a: &[f32], b: &[f32]) -> f64 {
+    let mean = |v: &[f32]| v.iter().map(|&x| f64::from(x)).sum::<f64>() / v.len() as f64;
+    let (ma, mb) = (mean(a), mean(b));
+    let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
+        a.iter().zip(b).map(|(&x, &y)| f(f64::from(x) - ma, f64::from(y) - mb)).sum()
+    };
+    sum(&|x, y| x * y) / (sum(&|x, _| x * x) * sum(&|_, y| y * y)).sqrt()
+}
+
+#[test]
+fn the_exact_policy_computes_what_hugging_face_does() {
+    let mut session = load(&plan(Policy::Exact, 1, &[64]), Numerics::Exact, &LoadOptions::default());
+    let (mut rows, mut agree, mut clear) = (0, 0, 0);
+    for (tokens, expected) in golden() {
+        let logits = all_logits(&mut session, &tokens);
+        let pcc = correlation(&logits, &expected);
+        assert!(pcc > 0.9995, "{pcc}");
+        let vocab = logits.len() / tokens.len();
+        for (ours, theirs) in logits.chunks(vocab).zip(expected.chunks(vocab)) {
+            let (best, chosen) = (argmax(theirs), argmax(ours));
+            // Logits leave the card as bf16: what lies closer than its last bit cannot be told apart.
+            let unit = theirs[best].abs().log2().floor().exp2() / 128.0;
+            let told_apart = chosen == best || theirs[best] - theirs[chosen] < unit;
+            rows += 1;
+            agree += usize::from(chosen == best);
+            clear += usize::from(told_apart);
+        }
+    }
+    assert_eq!(clear, rows);
+    assert!(agree * 100 >= rows * 97, "{agree} of {rows}");
+}
+
+#[test]
+fn prefill_then_decode_is_prefill_of_the_longer_prompt() {
+    let mut session = session(Policy::Exact, 1);
+    let (tokens, _) = golden().swap_remove(3);
+    let expected = all_logits(&mut session, &tokens);
+    let vocab = expected.len() / tokens.len();
+    for cut in [1, 31, 32, tokens.len() - 1] {
+        session.prefill(0, &tokens[..cut]).unwrap();
+        let mut logits = Vec::new();
+        for (position, &token) in tokens.iter().enumerate().skip(cut) {
+            session.set_users(&[token], &[position as u32]).unwrap();
+            session.decode().unwrap();
+            session.logits(&mut logits).unwrap();
+            let row = &expected[position * vocab..(position + 1) * vocab];
+            let differs = logits[..vocab].iter().zip(row).position(|(a, b)| a != b);
+            assert_eq!(differs, None, "position {position} after a prefill of {cut}: {:?}", &logits[..4]);
+        }
+    }
+}
+
+#[test]
+fn thirty_two_users_write_what_each_writes_alone() {
+    for policy in [Policy::Exact, Policy::Balanced] {
+        let prompts = prompts(32);
+        let together = write(&mut session(policy, 32), &prompts, Sampling::GREEDY, 12);
+        let mut alone = session(policy, 1);
+        for (prompt, text) in prompts.iter().zip(&together) {
+            assert_eq!(&write(&mut alone, std::slice::from_ref(prompt), Sampling::GREEDY, 12)[0], text);
+        }
+    }
+}
+
+#[test]
+fn a_trace_replays_what_its_steps_compute() {
+    let plan = plan(Policy::Balanced, 2, &[128]);
+    let prompts = prompts(2);
+    let run = |trace| {
+        let mut session = load(&plan, Numerics::Exact, &LoadOptions { trace, page_table: None });
+        let texts = write(&mut session, &prompts, Sampling::GREEDY, 8);
+        let mut logits = Vec::new();
+        session.logits(&mut logits).unwrap();
+        (texts, logits)
+    };
+    assert_eq!(run(true), run(false));
+}
+
+#[test]
+fn pages_in_any_order_hold_the_same_text() {
+    let plan = plan(Policy::Balanced, 3, &[128]);
+    let prompts = prompts(3);
+    let run = |page_table: Option<Vec<u32>>| {
+        let options = LoadOptions { trace: true, page_table };
+        write(&mut load(&plan, Numerics::Fast, &options), &prompts, Sampling::GREEDY, 90)
+    };
+    let entries = plan.options.batch * plan.options.context / plan.options.block;
+    let shuffled = (0..entries).map(|i| (i * 5 + 3) % entries).collect();
+    assert_eq!(run(Some(shuffled)), run(None));
+    let refuse = |page_table: Vec<u32>| {
+        let weights = Weights::open(&directory()).unwrap();
+        let device = HostDevice::new(plan.card.arch, Numerics::Fast);
+        let options = LoadOptions { trace: true, page_table: Some(page_table) };
+        matches!(Session::load(plan.clone(), &weights, device, &options, |_, _| {}), Err(RuntimeError::PageTable(_)))
+    };
+    assert!(refuse(vec![0; entries as usize]) && refuse(vec![entries; 1]) && refuse((0..entries - 1).collect()));
+}
+
+#[test]
+fn a_prompt_longer_than_every_bucket_goes_on_by_decoding() {
+    let (tokens, _) = golden().swap_remove(3);
+    assert!(tokens.len() > 32);
+    let write = |prefill: &[u32]| {
+        let mut session = load(&plan(Policy::Exact, 1, prefill), Numerics::Fast, &LoadOptions::default());
+        write(&mut session, std::slice::from_ref(&tokens), Sampling::GREEDY, 16)
+    };
+    let expected = write(&[64]);
+    assert_eq!(write(&[32]), expected);
+    assert_eq!(write(&[]), expected);
+}
+
+#[test]
+fn texts_end_where_they_should() {
+    let mut session = session(Policy::Exact, 2);
+    let prompts = prompts(2);
+    let context = session.context();
+    let full = write(&mut session, &prompts, Sampling::GREEDY, usize::MAX);
+    for (text, prompt) in full.iter().zip(&prompts) {
+        assert!(text.stop == Stop::Token(1) || text.tokens.len() == context - prompt.len() + 1, "{:?}", text.stop);
+    }
+    let short = write(&mut session, &prompts, Sampling::GREEDY, 3);
+    assert!(short.iter().all(|t| t.stop == Stop::Length && t.tokens.len() == 3));
+    let interrupted = AtomicBool::new(false);
+    let stop_tokens = [full[0].tokens[4]];
+    let options = GenerateOptions {
+        max_tokens: 50,
+        sampling: Sampling::GREEDY,
+        stop_tokens: &stop_tokens,
+        interrupted: &interrupted,
+    };
+    let texts = generate(&mut session, &prompts[..1], &options, |_, _| Flow::Continue).unwrap();
+    assert_eq!(texts[0].stop, Stop::Token(stop_tokens[0]));
+    assert!(texts[0].tokens.len() <= 4);
+    let options = GenerateOptions { stop_tokens: &[], ..options };
+    interrupted.store(false, std::sync::atomic::Ordering::Relaxed);
+    let mut seen = 0;
+    let asked = generate(&mut session, &prompts, &options, |_, _| {
+        seen += 1;
+        interrupted.store(seen >= 7, std::sync::atomic::Ordering::Relaxed);
+        Flow::Continue
+    });
+    assert!(asked.unwrap().iter().all(|t| t.stop == Stop::Asked));
+    assert!(seen < 10);
+}
+
+#[test]
+fn a_seed_samples_the_same_text_in_any_company() {
+    let sampling = Sampling { temperature: 0.9, top_k: 40, top_p: 0.95, seed: 11 };
+    let prompts = prompts(2);
+    let together = write(&mut session(Policy::Exact, 4), &prompts, sampling, 20);
+    let alone = write(&mut session(Policy::Exact, 1), &prompts[..1], sampling, 20);
+    assert_eq!(together[0], alone[0]);
+    let other = write(&mut session(Policy::Exact, 1), &prompts[..1], Sampling { seed: 12, ..sampling }, 20);
+    assert_ne!(other[0], alone[0]);
+}
+
+#[test]
+fn what_does_not_fit_is_refused_by_name() {
+    let mut session = session(Policy::Exact, 1);
+    let interrupted = AtomicBool::new(false);
+    let options =
+        GenerateOptions { max_tokens: 1, sampling: Sampling::GREEDY, stop_tokens: &[], interrupted: &interrupted };
+    let mut refuse = |prompts: &[Vec<u32>]| {
+        generate(&mut session, prompts, &options, |_, _| Flow::Continue).unwrap_err().to_string()
+    };
+    assert!(refuse(&[vec![1], vec![2]]).contains("--batch 2"));
+    assert!(refuse(&[vec![]]).contains("no tokens"));
+    assert!(refuse(&[vec![2000]]).contains("token 2000"));
+    assert!(refuse(&[vec![5; 300]]).contains("300 tokens"));
+    let sampling = Sampling { temperature: f32::INFINITY, ..Sampling::GREEDY };
+    let options = GenerateOptions { sampling, ..options };
+    assert!(matches!(
+        generate(&mut session, &[vec![3]], &options, |_, _| Flow::Continue),
+        Err(RuntimeError::Sampling { .. })
+    ));
+}
+
+#[test]
+fn a_packed_file_runs_like_its_checkpoint() {
+    let plan = plan(Policy::Balanced, 1, &[32]);
+    let checkpoint = Weights::open(&directory()).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tiny.packed");
+    bitnetc_runtime::weights::packed::write(&plan, &checkpoint, &path, |_, _| {}).unwrap();
+    let prompts = prompts(1);
+    for numerics in [Numerics::Fast, Numerics::Exact] {
+        let device = HostDevice::new(plan.card.arch, numerics);
+        let packed = Weights::open(&path).unwrap();
+        let mut session = Session::load(plan.clone(), &packed, device, &LoadOptions::default(), |_, _| {}).unwrap();
+        let expected = write(&mut load(&plan, numerics, &LoadOptions::default()), &prompts, Sampling::GREEDY, 6);
+        assert_eq!(write(&mut session, &prompts, Sampling::GREEDY, 6), expected);
+    }
+}
