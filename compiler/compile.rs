@@ -147,7 +147,13 @@ pub enum CompileError {
         /// Which call and why.
         error: PlaceError,
     },
-    /// The plan does not verify: it does not fit the card's memory, or bitnetc has a defect.
+    /// Weights, caches and activations need more DRAM than the card has.
+    #[error("{what}; a smaller batch or context would fit, or a card with more DRAM")]
+    Dram {
+        /// What is needed and what there is.
+        what: String,
+    },
+    /// The plan does not verify: a defect of bitnetc.
     #[error("the plan does not hold: {}", list(.0))]
     Plan(Vec<Defect>),
 }
@@ -392,7 +398,10 @@ impl<'a> Compiler<'a> {
 
     fn finish(mut self) -> Result<Compiled, CompileError> {
         self.timed("lifetime", |c| walk::settle(&mut c.plan)).map_err(CompileError::Plan)?;
-        self.timed("verify", |c| verify(&c.plan).map(|_| ())).map_err(CompileError::Plan)?;
+        self.timed("verify", |c| verify(&c.plan).map(|_| ())).map_err(|defects| match defects.as_slice() {
+            [one] if one.invariant == Invariant::DramCapacity => CompileError::Dram { what: one.what.clone() },
+            _ => CompileError::Plan(defects),
+        })?;
         Ok(Compiled { plan: self.plan, record: self.record, timings: self.timings })
     }
 }
