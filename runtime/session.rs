@@ -119,6 +119,11 @@ impl<D: Device> Session<D> {
         &self.device
     }
 
+    /// The device, to ask or tell it what no plan does.
+    pub fn device_mut(&mut self) -> &mut D {
+        &mut self.device
+    }
+
     /// Users of the decode phase.
     pub fn batch(&self) -> usize {
         self.plan.options.batch as usize

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use bitnetc_runtime::host::CallTime;
 use bitnetc_runtime::{HostDevice, LoadOptions, Session};
 use miette::{IntoDiagnostic, miette};
 
@@ -29,6 +30,9 @@ pub struct Args {
     /// Runs of each measurement, of which the best counts
     #[arg(long, default_value_t = 3)]
     runs: usize,
+    /// Show where the time goes, by TT-NN call
+    #[arg(long)]
+    by_call: bool,
 }
 
 /// Loads and measures.
@@ -44,9 +48,18 @@ pub fn run(args: Args) -> miette::Result<()> {
     let bytes = session.device().weight_bytes() as u64;
     let mut text = format!("{}\nloaded in {loaded:.2} s, {} bytes of matrices\n", describe(&session), thousands(bytes));
     if session.largest_bucket() > 0 {
+        session.prepare_decode().into_diagnostic()?;
+        if args.by_call {
+            session.device_mut().count_times();
+        }
         let tokens = args.prompt.unwrap_or_else(|| session.smallest_bucket());
         let seconds = prefill(&mut session, tokens, args.runs)?;
         text += &format!("prefill {tokens}: {:.1} tokens/s ({:.1} ms)\n", tokens as f64 / seconds, 1000.0 * seconds);
+        text += &by_call(&session, args.runs);
+    }
+    session.prepare_decode().into_diagnostic()?;
+    if args.by_call {
+        session.device_mut().count_times();
     }
     let seconds = decode(&mut session, args.steps, args.runs)?;
     let batch = session.batch();
@@ -57,7 +70,17 @@ pub fn run(args: Args) -> miette::Result<()> {
         1000.0 * seconds,
         bytes as f64 / seconds / 1e9
     );
+    text += &by_call(&session, args.runs * args.steps);
     render::print(&text).map_err(input::cannot_print)
+}
+
+/// Milliseconds of one of `runs` by call; nothing when times were not counted.
+fn by_call(session: &Session<HostDevice>, runs: usize) -> String {
+    let line = |(call, time): (&str, CallTime)| {
+        let (each, ms) = (time.calls / runs.max(1) as u64, 1000.0 * time.time.as_secs_f64() / runs.max(1) as f64);
+        format!("  {ms:10.2} ms {each:6} {call}\n")
+    };
+    session.device().times().into_iter().map(line).collect()
 }
 
 fn describe(session: &Session<HostDevice>) -> String {

@@ -19,7 +19,9 @@ pub mod movement;
 pub mod rows;
 pub mod tensor;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bitnetc_numerics::{DenseWeights, TernaryWeights, narrow_slice};
 use bitnetc_plan::{Arch, Source, TensorSpec};
@@ -53,6 +55,16 @@ pub struct HostDevice {
     row: Vec<f32>,
     capture: Option<Recording>,
     traces: Vec<Option<Recording>>,
+    times: Option<BTreeMap<&'static str, CallTime>>,
+}
+
+/// Time spent in one kind of call.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CallTime {
+    /// Calls.
+    pub calls: u64,
+    /// All of them together.
+    pub time: Duration,
 }
 
 type Recording = Vec<(Arc<Call>, Arguments)>;
@@ -74,7 +86,20 @@ impl HostDevice {
             row: Vec::new(),
             capture: None,
             traces: Vec::new(),
+            times: None,
         }
+    }
+
+    /// Starts counting the time of calls, from zero; see [`HostDevice::times`].
+    pub fn count_times(&mut self) {
+        self.times = Some(BTreeMap::new());
+    }
+
+    /// Time by TT-NN call since [`HostDevice::count_times`], the most first. Empty when it was not asked for.
+    pub fn times(&self) -> Vec<(&'static str, CallTime)> {
+        let mut times: Vec<_> = self.times.iter().flatten().map(|(call, time)| (*call, *time)).collect();
+        times.sort_by_key(|(_, time)| std::cmp::Reverse(time.time));
+        times
     }
 
     /// Bytes of weights in memory; tables that stay in their files are not counted.
@@ -96,6 +121,21 @@ impl HostDevice {
         }
         let tiles = tensor.tiled(upload.weight)?;
         Ok(if fast { WeightMatrix::Dense(DenseWeights::from_tiled(tiles.view())) } else { WeightMatrix::Tiles(tiles) })
+    }
+
+    /// Runs a call, counting its time when that was asked for.
+    fn timed(&mut self, call: &Call, arguments: Arguments) -> Result<(), DeviceError> {
+        if self.times.is_none() {
+            return self.run(call, arguments);
+        }
+        let started = Instant::now();
+        let done = self.run(call, arguments);
+        if let Some(times) = &mut self.times {
+            let time = times.entry(call.op.call()).or_default();
+            time.calls += 1;
+            time.time += started.elapsed();
+        }
+        done
     }
 
     fn hold(&mut self, slot: Slot, held: Held) -> Result<(), DeviceError> {
@@ -188,7 +228,7 @@ impl Device for HostDevice {
             recording.push((Arc::clone(call), arguments));
             return Ok(());
         }
-        self.run(call, arguments)
+        self.timed(call, arguments)
     }
 
     fn free(&mut self, slot: Slot) -> Result<(), DeviceError> {
@@ -235,7 +275,7 @@ impl Device for HostDevice {
         }
         self.pool.sealed = true;
         let done = recording.iter().try_for_each(|(call, arguments)| {
-            self.run(call, *arguments).map_err(|e| DeviceError::Trace(format!("step `{}`: {e}", call.name)))
+            self.timed(call, *arguments).map_err(|e| DeviceError::Trace(format!("step `{}`: {e}", call.name)))
         });
         self.pool.sealed = false;
         self.traces[trace.0 as usize] = Some(recording);
