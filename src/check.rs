@@ -8,7 +8,7 @@ use miette::miette;
 use owo_colors::OwoColorize as _;
 
 use crate::render::units::{percent, thousands};
-use crate::{input, render};
+use crate::{input, render, replay};
 
 /// Verifies a plan: every call against TT-NN's rules, every address and size against the memory model.
 ///
@@ -16,10 +16,17 @@ use crate::{input, render};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bitnetc check plan.ron
-  bitnetc check plan.plan && echo sound")]
+  bitnetc check plan.plan && echo sound
+  bitnetc check plan.ron --ttnn                 ask the real TT-NN, on a mock card, about every call")]
 pub struct Args {
     /// The plan, RON or binary
     pub plan: PathBuf,
+    /// Also replay every phase in the real TT-NN on a mock card: acceptance, specs, addresses, buffer sizes
+    #[arg(long)]
+    pub ttnn: bool,
+    /// The Python that has TT-NN
+    #[arg(long, value_name = "PATH", requires = "ttnn")]
+    pub python: Option<PathBuf>,
 }
 
 /// Reads and verifies the plan and prints the verdict.
@@ -29,7 +36,10 @@ pub struct Args {
 pub fn run(args: Args) -> miette::Result<()> {
     let plan = input::plan(&args.plan)?;
     match verify(&plan) {
-        Ok(verified) => render::print(&sound(&verified)).map_err(input::cannot_print),
+        Ok(verified) => {
+            render::print(&sound(&verified)).map_err(input::cannot_print)?;
+            if args.ttnn { replay::against_ttnn(&plan, args.python.as_deref()) } else { Ok(()) }
+        }
         Err(defects) => {
             render::print(&unsound(&defects)).map_err(input::cannot_print)?;
             let help = "the plan was changed after it was compiled, or bitnetc has a defect: compile the model again";

@@ -11,10 +11,12 @@ mod import;
 mod input;
 mod inspect;
 mod load;
+mod matrix;
 mod output;
 mod pack;
 mod plan;
 mod render;
+mod replay;
 mod run;
 mod synth;
 mod targets;
@@ -59,6 +61,8 @@ enum Command {
     Pack(pack::Args),
     /// Write a checkpoint of random ternary weights.
     Synth(synth::Args),
+    /// Check many plans of the shipped models against TT-NN on mock cards.
+    Matrix(matrix::Args),
     /// Set up TT-NN on a mock card, and show what it reports.
     Ttnn(ttnn::Args),
     /// Write a model file from a Hugging Face checkpoint directory.
@@ -81,6 +85,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args),
         Command::Pack(args) => pack::run(args),
         Command::Synth(args) => synth::run(args),
+        Command::Matrix(args) => matrix::run(args),
         Command::Ttnn(args) => ttnn::run(args),
         Command::Import(args) => import::run(args),
         Command::Targets(args) => targets::run(args),

@@ -1,0 +1,192 @@
+//! `bitnetc matrix`: plans of the shipped models, every combination, against the real TT-NN on mock cards.
+//!
+//! A process opens one card, so each target is checked in a process of its own, and two of them run at a time.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use bitnetc_compiler::model::{Model, shipped};
+use bitnetc_compiler::policy::Policy;
+use bitnetc_compiler::target::{NAMES, Target};
+use bitnetc_compiler::{CompileError, Options, compile};
+use bitnetc_ttnn::{Device, PhaseReport, replay};
+use miette::{IntoDiagnostic, miette};
+use serde::{Deserialize, Serialize};
+
+use crate::render::units::thousands;
+use crate::render::{self, Align, Column, Table};
+use crate::{input, replay::open};
+
+/// Check many plans of the shipped models against TT-NN on mock cards.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  bitnetc matrix                            everything: the figures of the README
+  bitnetc matrix --quick                    a part: each model once per target, the rest in rotation
+  bitnetc matrix --target p150 --model bitnet-2b-4t")]
+pub struct Args {
+    /// Only this target; may be repeated
+    #[arg(long)]
+    target: Vec<String>,
+    /// Only this shipped model; may be repeated
+    #[arg(long)]
+    model: Vec<String>,
+    /// For each model and target one combination of batch, policy and context, in rotation
+    #[arg(long)]
+    quick: bool,
+    /// The Python that has TT-NN
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// One line of JSON per plan, for the processes that check one target
+    #[arg(long, hide = true)]
+    lines: bool,
+}
+
+const BATCHES: [u32; 3] = [1, 8, 32];
+const CONTEXTS: [u32; 2] = [2048, 4096];
+
+/// One plan's combination and what came of it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Line {
+    model: String,
+    target: String,
+    what: String,
+    /// Set when there is no plan: the card is too small.
+    too_large: Option<String>,
+    phases: Vec<Outcome>,
+}
+
+/// A phase in short.
+#[derive(Debug, Serialize, Deserialize)]
+struct Outcome {
+    calls: u64,
+    addresses: u64,
+    agrees: bool,
+    difference: Option<String>,
+}
+
+impl From<&PhaseReport> for Outcome {
+    fn from(report: &PhaseReport) -> Self {
+        let first = report.differences.first().map(|d| {
+            format!("{}, step `{}`: {} planned {}, TT-NN {}", d.phase, d.step, d.what, d.planned, d.found)
+        });
+        Outcome { calls: report.accepted.equal, addresses: report.addresses.equal, agrees: report.agrees(), difference: first }
+    }
+}
+
+/// Checks and prints the table.
+pub fn run(args: Args) -> miette::Result<()> {
+    let targets: Vec<String> = if args.target.is_empty() { NAMES.map(String::from).to_vec() } else { args.target.clone() };
+    if args.lines {
+        return targets.iter().try_for_each(|target| one_target(&args, target));
+    }
+    let mut lines = Vec::new();
+    for pair in targets.chunks(2) {
+        let children = pair.iter().map(|target| child(&args, target)).collect::<miette::Result<Vec<_>>>()?;
+        for child in children {
+            let out = child.wait_with_output().into_diagnostic()?;
+            if !out.status.success() {
+                return Err(miette!("the check of a target ended with {}", out.status));
+            }
+            for line in String::from_utf8_lossy(&out.stdout).lines() {
+                lines.push(serde_json::from_str::<Line>(line).into_diagnostic()?);
+            }
+        }
+    }
+    render::print(&table(&lines, &targets)).map_err(input::cannot_print)?;
+    let wrong = lines.iter().filter(|l| l.phases.iter().any(|p| !p.agrees)).count();
+    if wrong > 0 { Err(miette!("TT-NN disagrees with {wrong} plans")) } else { Ok(()) }
+}
+
+fn child(args: &Args, target: &str) -> miette::Result<std::process::Child> {
+    let mut command = Command::new(std::env::current_exe().into_diagnostic()?);
+    command.args(["matrix", "--lines", "--target", target]);
+    command.args(args.model.iter().flat_map(|m| ["--model", m.as_str()]));
+    if args.quick {
+        command.arg("--quick");
+    }
+    if let Some(python) = &args.python {
+        command.arg("--python").arg(python);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().into_diagnostic()
+}
+
+/// All plans for one target, a JSON line each.
+fn one_target(args: &Args, target: &str) -> miette::Result<()> {
+    let device = open(target, args.python.as_deref())?;
+    let card = Target::find(target).into_diagnostic()?;
+    let mut turn = NAMES.iter().position(|n| *n == target).unwrap_or(0);
+    for shipped in shipped().iter().filter(|s| args.model.is_empty() || args.model.iter().any(|m| m == s.name)) {
+        let model = shipped.model()?;
+        let mut all: Vec<Options> = combinations(&model);
+        if args.quick {
+            all = all.into_iter().cycle().skip(turn * 5).take(1).collect();
+            turn += 1;
+        }
+        for options in all {
+            let line = one_plan(&device, shipped.name, &model, &card, &options)?;
+            render::print(&format!("{}\n", serde_json::to_string(&line).into_diagnostic()?)).map_err(input::cannot_print)?;
+        }
+    }
+    device.close().into_diagnostic()
+}
+
+fn combinations(model: &Model) -> Vec<Options> {
+    let mut all = Vec::new();
+    for policy in Policy::ALL {
+        for batch in BATCHES {
+            for context in CONTEXTS.map(|c| c.min(model.context as u32)) {
+                let mut options = Options::for_model(model);
+                (options.policy, options.batch, options.context) = (policy, batch, context);
+                options.prefill = Options::default_prefill(context);
+                if !all.iter().any(|o: &Options| (o.policy, o.batch, o.context) == (policy, batch, context)) {
+                    all.push(options);
+                }
+            }
+        }
+    }
+    all
+}
+
+fn one_plan(device: &Device, name: &str, model: &Model, target: &Target, options: &Options) -> miette::Result<Line> {
+    let what = format!("{} batch {} context {}", options.policy, options.batch, options.context);
+    let mut line = Line { model: name.into(), target: target.card.name.clone(), what, too_large: None, phases: vec![] };
+    match compile(model, target, options) {
+        Ok(compiled) => line.phases = replay(device, &compiled.plan).into_diagnostic()?.iter().map(Outcome::from).collect(),
+        Err(CompileError::Dram { what }) => line.too_large = Some(what),
+        Err(error) => return Err(error).into_diagnostic(),
+    }
+    Ok(line)
+}
+
+fn table(lines: &[Line], targets: &[String]) -> String {
+    let mut columns = vec![Column::new("model", Align::Left)];
+    columns.extend(["target", "plans", "too large", "phases agree", "calls accepted", "addresses equal"].map(|t| Column::new(t, Align::Right)));
+    let mut table = Table::new(columns);
+    let mut names: Vec<&str> = lines.iter().map(|l| l.model.as_str()).collect();
+    names.dedup();
+    let (mut seen, mut text) = (Vec::new(), String::new());
+    for name in names {
+        for target in targets.iter().filter(|_| !seen.contains(&name)) {
+            let of: Vec<&Line> = lines.iter().filter(|l| l.model == name && l.target == *target).collect();
+            let phases: Vec<&Outcome> = of.iter().flat_map(|l| &l.phases).collect();
+            let agree = phases.iter().filter(|p| p.agrees).count();
+            table.row(vec![
+                name.to_string(),
+                target.clone(),
+                of.iter().filter(|l| l.too_large.is_none()).count().to_string(),
+                of.iter().filter(|l| l.too_large.is_some()).count().to_string(),
+                format!("{agree} of {}", phases.len()),
+                thousands(phases.iter().map(|p| p.calls).sum()),
+                thousands(phases.iter().map(|p| p.addresses).sum()),
+            ]);
+        }
+        seen.push(name);
+    }
+    text.push_str(&table.render(render::width()));
+    for line in lines {
+        for difference in line.phases.iter().filter_map(|p| p.difference.as_ref()) {
+            text.push_str(&format!("{} on {}, {}: {difference}\n", line.model, line.target, line.what));
+        }
+    }
+    text
+}

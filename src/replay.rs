@@ -1,0 +1,76 @@
+//! A plan against the real TT-NN on a mock card: the table, and what makes it fail.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use bitnetc_plan::Plan;
+use bitnetc_ttnn::{Card, Device, DeviceOptions, Mock, PhaseReport, PythonEnv, Tally, replay};
+use miette::{IntoDiagnostic, miette};
+
+use crate::render::units::thousands;
+use crate::render::{self, Align, Column, Table};
+
+/// Opens the mock card of a target.
+///
+/// # Errors
+/// No interpreter with TT-NN, or no mock of that name.
+pub fn open(target: &str, python: Option<&Path>) -> miette::Result<Device> {
+    let env = PythonEnv::find(python).into_diagnostic()?;
+    let mock = Mock::named(target).into_diagnostic()?;
+    let device = Device::open(&env, Card::Mock(mock), DeviceOptions::default()).into_diagnostic()?;
+    Ok(device)
+}
+
+/// Replays a plan on the mock of its card and prints what agrees.
+///
+/// # Errors
+/// When TT-NN cannot be had, and when it disagrees with the plan.
+pub fn against_ttnn(plan: &Plan, python: Option<&Path>) -> miette::Result<()> {
+    let device = open(&plan.card.name, python)?;
+    let reports = replay(&device, plan).into_diagnostic()?;
+    device.close().into_diagnostic()?;
+    render::print(&table(&reports)).map_err(crate::input::cannot_print)?;
+    let differing = reports.iter().filter(|r| !r.agrees()).count();
+    if differing > 0 {
+        return Err(miette!("TT-NN disagrees with {differing} of {} phases", reports.len()));
+    }
+    Ok(())
+}
+
+fn tally(tally: Tally) -> String {
+    if tally.complete() { thousands(tally.of) } else { format!("{} of {}", thousands(tally.equal), thousands(tally.of)) }
+}
+
+/// The agreement of each phase, then every difference kept.
+fn table(reports: &[PhaseReport]) -> String {
+    let mut table = Table::new(vec![
+        Column::new("phase", Align::Left),
+        Column::new("calls accepted", Align::Right),
+        Column::new("specs equal", Align::Right),
+        Column::new("addresses equal", Align::Right),
+        Column::new("CB sizes equal", Align::Right),
+        Column::new("high-water predicted", Align::Right),
+        Column::new("real", Align::Right),
+    ]);
+    for report in reports {
+        table.row(vec![
+            report.phase.clone(),
+            tally(report.accepted),
+            tally(report.specs),
+            tally(report.addresses),
+            tally(report.buffers),
+            thousands(report.planned_high_water),
+            thousands(report.found_high_water),
+        ]);
+    }
+    let mut text = table.render(render::width());
+    for difference in reports.iter().flat_map(|r| &r.differences) {
+        let layer = difference.layer.map_or_else(String::new, |l| format!(", layer {l}"));
+        let _ = writeln!(
+            text,
+            "{}{layer}, step `{}`: {} planned {}, TT-NN {}",
+            difference.phase, difference.step, difference.what, difference.planned, difference.found
+        );
+    }
+    text
+}
