@@ -58,6 +58,14 @@ pub(super) fn dram_sharded(p: &Problem<'_>, mut checks: Checks) -> Answer {
         ),
         format_args!("per_core_N at least {}", p.n.div_ceil(p.card.cores())),
     );
+    let per_reader = tiles_per_bank / readers;
+    checks.require(
+        !has_idle_reader(p.n, tiles_per_bank, per_reader) || per_core_n <= per_reader,
+        format_args!(
+            "Worker has no storage area assigned: a reader of the last bank with data has only padding, and per_core_N is {per_core_n}"
+        ),
+        format_args!("per_core_N at most {per_reader}, or fewer readers"),
+    );
     checks.settle()?;
     let blocks = p.k / in0_block_w;
     let (in0_buffers, in1_buffers) = if blocks > 1 { (2, 3) } else { (1, 1) };
@@ -116,6 +124,13 @@ fn require_weight(p: &Problem<'_>, checks: &mut Checks) -> u32 {
     tiles
 }
 
+/// Whether the last bank with any data leaves one of its readers with padding alone. TT-NN then assigns that reader no part of the result
+/// unless shards are no wider than what one reader computes (found on the mock; banks without any data do not count).
+const fn has_idle_reader(tiles: u32, tiles_per_bank: u32, per_reader: u32) -> bool {
+    let rest = tiles % tiles_per_bank;
+    rest != 0 && rest + per_reader <= tiles_per_bank
+}
+
 fn require_readers(p: &Problem<'_>, readers: u32, tiles_per_bank: u32, a_cores: u32, checks: &mut Checks) {
     let (most, banks) = (p.card.dram.readers_per_bank, p.card.dram.banks);
     let in_range = checks.require(
@@ -142,6 +157,7 @@ fn require_readers(p: &Problem<'_>, readers: u32, tiles_per_bank: u32, a_cores: 
 
 #[cfg(test)]
 mod tests {
+    use super::has_idle_reader;
     use crate::op::Matmul;
     use crate::program::{ComputeKernel, Fidelity, MatmulProgram};
     use crate::ttnn::check;
@@ -246,5 +262,21 @@ mod tests {
             said(linear(10, 4, 3, 20, &bh), &row(&bh, 32, 2560, 8, 10), &w, &bh)
                 .contains("10 tiles per bank must be divisible")
         );
+    }
+
+    /// Tiles, tiles per bank and readers as TT-NN answered on the mock P150; 8 banks.
+    #[test]
+    fn idle_readers_are_those_of_the_last_bank_with_data() {
+        for (tiles, tiles_per_bank, readers, idle) in [
+            (20, 3, 3, true),
+            (17, 3, 3, true),
+            (21, 3, 3, false),
+            (24, 3, 3, false),
+            (12, 2, 2, false),
+            (60, 8, 2, true),
+            (60, 8, 1, false),
+        ] {
+            assert_eq!(has_idle_reader(tiles, tiles_per_bank, tiles_per_bank / readers), idle, "{tiles} {readers}");
+        }
     }
 }
