@@ -72,7 +72,7 @@ pub enum RuntimeError {
         /// The step, and its layer where it has one.
         step: String,
         /// Why.
-        source: DeviceError,
+        source: Box<DeviceError>,
     },
     /// A device refused something outside of any step.
     #[error("{doing}: {source}")]
@@ -80,7 +80,7 @@ pub enum RuntimeError {
         /// What was being done.
         doing: String,
         /// Why.
-        source: DeviceError,
+        source: Box<DeviceError>,
     },
     /// More prompts than the plan has users.
     #[error("{prompts} prompts, but the plan decodes {batch} users at once; plan with --batch {prompts}")]
@@ -111,6 +111,14 @@ pub enum RuntimeError {
     /// A page table that is not a permutation of the cache's blocks.
     #[error("page table: {0}")]
     PageTable(String),
+}
+
+impl RuntimeError {
+    /// [`RuntimeError::Device`] while `doing` something.
+    pub(crate) fn device(doing: impl Into<String>) -> impl FnOnce(DeviceError) -> Self {
+        let doing = doing.into();
+        move |source| RuntimeError::Device { doing, source: Box::new(source) }
+    }
 }
 
 fn more(others: usize) -> String {

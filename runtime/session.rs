@@ -78,19 +78,18 @@ impl<D: Device> Session<D> {
         weights.check(&plan)?;
         let pages = page_table(&plan, options)?;
         let program = Program::new(&plan, &weights.scales(&plan)?)?;
-        let on_device = |doing: String| move |source| RuntimeError::Device { doing, source };
-        device.reserve(program.slots).map_err(on_device("reserving slots".into()))?;
+        device.reserve(program.slots).map_err(RuntimeError::device("reserving slots"))?;
         for (done, &WeightSlot { index, layer, slot, integer }) in program.weights.iter().enumerate() {
             let weight = &plan.weights[index];
-            let doing = || format!("loading weight `{}` of layer {layer}", weight.name);
+            let doing = format!("loading weight `{}` of layer {layer}", weight.name);
             let upload = Upload { weight, layer, weights, integer };
-            device.upload(slot, &upload).map_err(|e| on_device(doing())(e))?;
+            device.upload(slot, &upload).map_err(RuntimeError::device(doing))?;
             progress(done + 1, program.weights.len());
         }
         for (index, slot) in &program.buffers {
             let buffer = &plan.buffers[*index];
-            let doing = || format!("placing buffer `{}`", buffer.name);
-            device.allocate(*slot, &Arc::new(buffer.spec.clone())).map_err(|e| on_device(doing())(e))?;
+            let doing = format!("placing buffer `{}`", buffer.name);
+            device.allocate(*slot, &Arc::new(buffer.spec.clone())).map_err(RuntimeError::device(doing))?;
         }
         let buffer = |role: BufferRole| program.buffer(&plan, role);
         let need = |role: BufferRole| buffer(role).ok_or_else(|| RuntimeError::Lacks(format!("{role:?} buffer")));
@@ -167,13 +166,13 @@ impl<D: Device> Session<D> {
         }
         self.write_users(&zeros, &zeros)?;
         self.free_results()?;
-        let capture = |source| RuntimeError::Device { doing: "capturing the decode phase".into(), source };
-        self.device.begin_trace().map_err(capture)?;
+        let capture = || RuntimeError::device("capturing the decode phase");
+        self.device.begin_trace().map_err(capture())?;
         let phase = &self.program.phases[decode];
         for call in phase.body.iter().chain(&phase.epilogue) {
             execute(&mut self.device, phase, call, Arguments::default())?;
         }
-        self.trace = Traced::Captured(self.device.end_trace().map_err(capture)?);
+        self.trace = Traced::Captured(self.device.end_trace().map_err(capture())?);
         Ok(())
     }
 
@@ -229,8 +228,7 @@ impl<D: Device> Session<D> {
             self.free_results()?;
         }
         self.results = Some(decode);
-        let doing = || "replaying the decode phase".to_string();
-        self.device.replay_trace(trace).map_err(|source| RuntimeError::Device { doing: doing(), source })
+        self.device.replay_trace(trace).map_err(RuntimeError::device("replaying the decode phase"))
     }
 
     /// Runs the smallest prefill phase that holds `tokens`, for `user` from position 0. The logits of the last token are then row
@@ -303,8 +301,8 @@ impl<D: Device> Session<D> {
         let lacks = || RuntimeError::Lacks("logits: no phase has run".into());
         let phase = &self.program.phases[self.results.ok_or_else(lacks)?];
         let (name, slot, spec) = phase.results.first().ok_or_else(lacks)?;
-        let doing = || format!("reading `{name}`");
-        self.device.read_floats(*slot, out).map_err(|source| RuntimeError::Device { doing: doing(), source })?;
+        let read = self.device.read_floats(*slot, out);
+        read.map_err(|e| RuntimeError::device(format!("reading `{name}`"))(e))?;
         let (vocab, columns) = (self.plan.model.vocab as usize, spec.columns() as usize);
         if columns < vocab {
             return Err(RuntimeError::Lacks(format!("result of {vocab} columns: `{name}` has {columns}")));
@@ -379,21 +377,18 @@ impl<D: Device> Session<D> {
             return Ok(());
         }
         for (name, slot, _) in &self.program.phases[index].results {
-            let doing = || format!("freeing `{name}`");
-            self.device.free(*slot).map_err(|source| RuntimeError::Device { doing: doing(), source })?;
+            self.device.free(*slot).map_err(|e| RuntimeError::device(format!("freeing `{name}`"))(e))?;
         }
         Ok(())
     }
 
     fn write(&mut self, what: &str, slot: Slot, data: &[u32]) -> Result<(), RuntimeError> {
-        self.device
-            .write(slot, data)
-            .map_err(|source| RuntimeError::Device { doing: format!("writing {what}"), source })
+        self.device.write(slot, data).map_err(|e| RuntimeError::device(format!("writing {what}"))(e))
     }
 
     fn read_integers(&mut self, what: &str, slot: Slot, out: &mut Vec<u32>) -> Result<(), RuntimeError> {
         let read = self.device.read_integers(slot, out);
-        read.map_err(|source| RuntimeError::Device { doing: format!("reading {what}"), source })
+        read.map_err(|e| RuntimeError::device(format!("reading {what}"))(e))
     }
 }
 
@@ -406,7 +401,7 @@ fn execute<D: Device>(
     device.execute(call, arguments).map_err(|source: DeviceError| RuntimeError::Step {
         phase: phase.kind.to_string(),
         step: call.name.clone(),
-        source,
+        source: Box::new(source),
     })
 }
 

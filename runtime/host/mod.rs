@@ -115,7 +115,10 @@ impl HostDevice {
         let fast = self.numerics == Numerics::Fast;
         if tensor.is_ternary() && (upload.integer || fast) {
             return Ok(WeightMatrix::Ternary(match tensor {
-                Tensor::Matrix(m) => TernaryWeights::from_fn(m.k(), m.n(), |k, n| m.value(k, n) as i8)?,
+                Tensor::Matrix(m) => {
+                    let (values, rows) = (m.ternary_columns(), m.k());
+                    TernaryWeights::from_fn(rows, m.n(), |k, n| values[n * rows + k])?
+                }
                 other => TernaryWeights::from_tiled(other.tiled(upload.weight)?.view())?,
             }));
         }
@@ -274,8 +277,11 @@ impl Device for HostDevice {
             self.hold(*slot, Held::Empty)?;
         }
         self.pool.sealed = true;
-        let done = recording.iter().try_for_each(|(call, arguments)| {
-            self.timed(call, *arguments).map_err(|e| DeviceError::Trace(format!("step `{}`: {e}", call.name)))
+        // Inside of the thread pool, or each kernel would wait to be let in.
+        let done = rayon::scope(|_| {
+            recording.iter().try_for_each(|(call, arguments)| {
+                self.timed(call, *arguments).map_err(|e| DeviceError::Trace(format!("step `{}`: {e}", call.name)))
+            })
         });
         self.pool.sealed = false;
         self.traces[trace.0 as usize] = Some(recording);

@@ -221,11 +221,11 @@ mod tests {
             let mut out = tensor(&shape);
             transpose(&input, dims, &mut out).unwrap();
             let got = values(&out);
-            for i in 0..got.len() {
+            for (i, got) in got.into_iter().enumerate() {
                 let s = shape.map(|d| d as usize);
                 let mut index = [i / (s[1] * s[2] * s[3]), i / (s[2] * s[3]) % s[1], i / s[3] % s[2], i % s[3]];
                 index.swap(dims.0 as usize, dims.1 as usize);
-                assert_eq!(got[i], at(index) as f32);
+                assert_eq!(got, at(index) as f32);
             }
         }
     }

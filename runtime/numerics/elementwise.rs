@@ -40,18 +40,39 @@ impl Unary {
     /// The function's value, in f32.
     #[inline(always)]
     pub fn apply(self, x: f32) -> f32 {
+        let mut value = [x];
+        self.apply_all(&mut value);
+        value[0]
+    }
+
+    /// Applies the function to every value: one loop per function, without a branch in it.
+    #[inline(always)]
+    fn apply_all(self, values: &mut [f32]) {
+        #[inline(always)]
+        fn each(values: &mut [f32], f: impl Fn(f32) -> f32) {
+            values.iter_mut().for_each(|v| *v = f(*v));
+        }
         match self {
-            Unary::Relu => x.max(0.0),
-            Unary::Square => x * x,
-            Unary::Silu => x / (1.0 + exp(-x)),
-            Unary::Recip => 1.0 / x,
-            Unary::Mul(c) => x * c,
-            Unary::Maximum(c) => x.max(c),
-            Unary::Round => x.round_ties_even(),
-            Unary::Clamp(low, high) => x.max(low).min(high),
-            Unary::Abs => x.abs(),
+            Unary::Relu => each(values, |x| x.max(0.0)),
+            Unary::Square => each(values, |x| x * x),
+            Unary::Silu => each(values, |x| x / (1.0 + exp(-x))),
+            Unary::Recip => each(values, |x| 1.0 / x),
+            Unary::Mul(c) => each(values, |x| x * c),
+            Unary::Maximum(c) => each(values, |x| x.max(c)),
+            Unary::Round => each(values, round_half_even),
+            Unary::Clamp(low, high) => each(values, |x| x.max(low).min(high)),
+            Unary::Abs => each(values, f32::abs),
         }
     }
+}
+
+/// `round_ties_even` without a call: adding 2^23 leaves no bits for a fraction. Larger numbers have none.
+#[inline(always)]
+fn round_half_even(x: f32) -> f32 {
+    const NO_FRACTION: f32 = 8_388_608.0;
+    let magnitude = x.abs();
+    let rounded = (magnitude + NO_FRACTION) - NO_FRACTION;
+    (if magnitude < NO_FRACTION { rounded } else { magnitude }).copysign(x)
 }
 
 /// A function of two elements.
@@ -89,10 +110,21 @@ pub struct Chains<'a> {
 
 /// Elements worth a task of their own.
 const CHUNK: usize = 16 * 1024;
+/// Elements that pass through the functions together: they stay in the first-level cache.
+const BLOCK: usize = 512;
 
 #[inline(always)]
-fn chain(chain: &[Unary], x: f32) -> f32 {
-    chain.iter().fold(x, |x, f| f.apply(x))
+fn load<I: Element>(x: &[I], values: &mut [f32]) {
+    values.iter_mut().zip(x).for_each(|(v, x)| *v = x.get());
+}
+
+#[inline(always)]
+fn store<O: Element>(values: &[f32], out: &mut [O]) {
+    out.iter_mut().zip(values).for_each(|(o, &v)| *o = O::put(v));
+}
+
+fn apply_chain(functions: &[Unary], values: &mut [f32]) {
+    functions.iter().for_each(|f| f.apply_all(values));
 }
 
 /// out = chain(x), elementwise.
@@ -101,11 +133,20 @@ fn chain(chain: &[Unary], x: f32) -> f32 {
 /// [`NumericsError::Dimension`] if the slices differ in length.
 pub fn unary<I: Element, O: Element>(functions: &[Unary], x: &[I], out: &mut [O]) -> Result<(), NumericsError> {
     check_dim("output elements", out.len(), x.len())?;
-    out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(out, x)| {
-        for (o, &x) in out.iter_mut().zip(x) {
-            *o = O::put(chain(functions, x.get()));
+    let part = |out: &mut [O], x: &[I]| {
+        let mut buffer = [0f32; BLOCK];
+        for (out, x) in out.chunks_mut(BLOCK).zip(x.chunks(BLOCK)) {
+            let values = &mut buffer[..x.len()];
+            load(x, values);
+            apply_chain(functions, values);
+            store(values, out);
         }
-    });
+    };
+    if out.len() <= CHUNK {
+        part(out, x);
+    } else {
+        out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(out, x)| part(out, x));
+    }
     Ok(())
 }
 
@@ -129,32 +170,52 @@ pub fn binary<A: Element, B: Element, O: Element>(
         Broadcast::Row => cols,
     };
     check_dim("elements of the second operand", b.len(), want)?;
-    let element = |a: A, b: f32| {
-        let a = chain(chains.a, a.get());
-        let value = match op {
-            Binary::Add => a + b,
-            Binary::Sub => a - b,
-            Binary::Mul => a * b,
-        };
-        O::put(chain(chains.out, value))
-    };
     let rows_per_task = (CHUNK / cols).max(1);
-    let chunk = rows_per_task * cols;
-    out.par_chunks_mut(chunk).zip(a.par_chunks(chunk)).enumerate().for_each(|(task, (out, a))| {
+    let rows = |first: usize, out: &mut [O], a: &[A]| {
         for (i, (out, a)) in out.chunks_mut(cols).zip(a.chunks(cols)).enumerate() {
-            let row = task * rows_per_task + i;
-            if broadcast == Broadcast::Column {
-                let b = chain(chains.b, b[row].get());
-                out.iter_mut().zip(a).for_each(|(o, &a)| *o = element(a, b));
-            } else {
-                let first = if broadcast == Broadcast::None { row * cols } else { 0 };
-                for ((o, &a), &b) in out.iter_mut().zip(a).zip(&b[first..first + cols]) {
-                    *o = element(a, chain(chains.b, b.get()));
-                }
-            }
+            let b = match broadcast {
+                Broadcast::None => &b[(first + i) * cols..(first + i + 1) * cols],
+                Broadcast::Column => &b[first + i..first + i + 1],
+                Broadcast::Row => b,
+            };
+            binary_row(op, a, b, chains, out);
         }
-    });
+    };
+    if out.len() <= CHUNK {
+        rows(0, out, a);
+    } else {
+        let chunk = rows_per_task * cols;
+        let tasks = out.par_chunks_mut(chunk).zip(a.par_chunks(chunk)).enumerate();
+        tasks.for_each(|(task, (out, a))| rows(task * rows_per_task, out, a));
+    }
     Ok(())
+}
+
+/// One row; b is as long as a, or one element for all of it.
+fn binary_row<A: Element, B: Element, O: Element>(op: Binary, a: &[A], b: &[B], chains: Chains<'_>, out: &mut [O]) {
+    let (mut left, mut right) = ([0f32; BLOCK], [0f32; BLOCK]);
+    let whole = b.len() == a.len();
+    if !whole {
+        let mut one = [b[0].get()];
+        apply_chain(chains.b, &mut one);
+        right = [one[0]; BLOCK];
+    }
+    for (block, (out, a)) in out.chunks_mut(BLOCK).zip(a.chunks(BLOCK)).enumerate() {
+        let (x, y) = (&mut left[..a.len()], &mut right[..a.len()]);
+        load(a, x);
+        apply_chain(chains.a, x);
+        if whole {
+            load(&b[block * BLOCK..], y);
+            apply_chain(chains.b, y);
+        }
+        match op {
+            Binary::Add => x.iter_mut().zip(y).for_each(|(x, y)| *x += *y),
+            Binary::Sub => x.iter_mut().zip(y).for_each(|(x, y)| *x -= *y),
+            Binary::Mul => x.iter_mut().zip(y).for_each(|(x, y)| *x *= *y),
+        }
+        apply_chain(chains.out, x);
+        store(x, out);
+    }
 }
 
 #[cfg(test)]
@@ -193,6 +254,21 @@ mod tests {
     }
 
     #[test]
+    fn long_rows_and_many_are_cut_without_a_seam() {
+        let (rows, cols) = (23, 1500);
+        let a: Vec<f32> = (0..rows * cols).map(|i| (i % 1013) as f32 - 500.0).collect();
+        let b: Vec<f32> = (0..rows * cols).map(|i| (i % 719) as f32).collect();
+        let mut out = vec![0f32; rows * cols];
+        let chains = Chains { b: &[Unary::Square], out: &[Unary::Relu], ..Chains::default() };
+        binary(Binary::Add, &a, &b, (Broadcast::None, cols), chains, &mut out).unwrap();
+        assert!(out.iter().zip(a.iter().zip(&b)).all(|(o, (a, b))| *o == (a + b * b).max(0.0)));
+        binary(Binary::Mul, &a, &b[..rows], (Broadcast::Column, cols), Chains::default(), &mut out).unwrap();
+        assert!(out.iter().enumerate().all(|(i, o)| *o == a[i] * b[i / cols]));
+        unary(&[Unary::Abs], &a, &mut out).unwrap();
+        assert!(out.iter().zip(&a).all(|(o, a)| *o == a.abs()));
+    }
+
+    #[test]
     fn a_row_broadcasts_and_bad_shapes_do_not() {
         let a = [1f32, 2.0, 3.0, 4.0];
         let mut out = [0f32; 4];
@@ -208,6 +284,11 @@ mod tests {
     fn round_is_half_to_even_and_silu_is_silu() {
         assert_eq!(Unary::Round.apply(2.5), 2.0);
         assert_eq!(Unary::Round.apply(-3.5), -4.0);
+        for bits in (0..u32::MAX).step_by(65_537) {
+            let x = f32::from_bits(bits);
+            let (got, want) = (Unary::Round.apply(x), x.round_ties_even());
+            assert!(got.to_bits() == want.to_bits() || (x.is_nan() && got.is_nan()), "{x}: {got} {want}");
+        }
         assert!((Unary::Silu.apply(1.0) - 0.731_058_6).abs() < 1e-6);
     }
 }

@@ -38,7 +38,7 @@ impl Tensor<'_> {
         let disagree = |why: String| WeightError::Plan { weight: weight.name.clone(), why };
         let format =
             format_of(spec.dtype).ok_or_else(|| disagree(format!("data type {} holds no weight", spec.dtype)))?;
-        if spec.outer() > 1 && spec.rows() % TILE != 0 {
+        if spec.outer() > 1 && !spec.rows().is_multiple_of(TILE) {
             return Err(disagree(format!("{:?} has planes of partial tiles", spec.shape)));
         }
         let (rows, columns) = (spec.outer() as usize * spec.rows() as usize, spec.columns() as usize);

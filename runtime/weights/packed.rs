@@ -64,7 +64,7 @@ struct Entry {
     crc: u32,
 }
 
-/// What [`write`] wrote.
+/// What [`write()`] wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
     /// Tensors.

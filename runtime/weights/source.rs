@@ -8,6 +8,7 @@ use bitnetc_numerics::TiledView;
 use bitnetc_plan::weight::{HeadPadding, Matrix, RotaryFunction, Source};
 use bitnetc_plan::{TILE, TensorSpec, Weight};
 use memmap2::Mmap;
+use rayon::prelude::*;
 use safetensors::Dtype;
 
 use super::checkpoint::{Checkpoint, Stored};
@@ -100,7 +101,7 @@ pub fn open<'a>(checkpoint: &'a Checkpoint, weight: &Weight, layer: u32) -> Resu
         }
         Source::RotaryTransform => {
             let rows = (spec.outer() as u32) * spec.rows();
-            if spec.columns() != TILE || rows % TILE != 0 {
+            if spec.columns() != TILE || !rows.is_multiple_of(TILE) {
                 return Err(disagree(format!("the rotary transform is 32 columns wide, its spec {:?}", spec.shape)));
             }
             dense(spec, (0..rows * TILE).map(|i| transform(i / TILE % TILE, i % TILE))).map_err(disagree)
@@ -260,11 +261,18 @@ impl Columns<'_> {
         if row == ZERO || column == ZERO { 0.0 } else { self.parts[part as usize].value(row as usize, column as usize) }
     }
 
-    /// Column `n` as ternary numbers; `out` has [`Columns::k`] elements, `row` is scratch.
-    pub fn ternary_column(&self, n: usize, row: &mut Vec<i8>, out: &mut [i8]) {
+    /// All elements as ternary numbers, column after column: `[N, K]`. Zeros where a part is not ternary.
+    pub fn ternary_columns(&self) -> Vec<i8> {
+        let mut values = vec![0i8; self.k() * self.n()];
+        let columns = values.par_chunks_mut(self.k().max(1)).enumerate();
+        columns.for_each_init(Vec::new, |row, (n, out)| self.ternary_column(n, row, out));
+        values
+    }
+
+    fn ternary_column(&self, n: usize, row: &mut Vec<i8>, out: &mut [i8]) {
         let (part, at) = self.columns[n];
         if at == ZERO {
-            return out.fill(0);
+            return;
         }
         let part = &self.parts[part as usize];
         row.resize(part.columns(), 0);
@@ -313,7 +321,7 @@ pub(crate) fn width(dtype: Dtype) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::testing::{TestTensor, matrix, weight, write_checkpoint};
+    use crate::weights::testing::{TestTensor, matrix, pack, weight, write_checkpoint};
     use bitnetc_plan::weight::Content;
 
     fn values(tensor: &Tensor<'_>) -> Vec<f32> {
@@ -356,6 +364,23 @@ mod tests {
         o.input_heads = Some(HeadPadding { heads: 2, from: 2, to: 3 });
         let w = weight(&[1, 1, 6, 1], Source::Columns(vec![o]));
         assert_eq!(values(&open(&checkpoint, &w, 0).unwrap()), [5., 6., 0., 7., 8., 0.]);
+    }
+
+    #[test]
+    fn ternary_columns_are_the_elements_column_by_column() {
+        let rows: Vec<i8> = (0..8 * 6).map(|i| (i * 5 % 3) as i8 - 1).collect();
+        let dir = write_checkpoint(&[TestTensor::u8("w", &[2, 6], pack(&rows, 8, 6))]);
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        let mut m = matrix("w", [8, 6], Content::Packed { divides: false });
+        m.heads = Some(HeadPadding { heads: 2, from: 4, to: 5 });
+        m.input_heads = Some(HeadPadding { heads: 2, from: 3, to: 4 });
+        let w = weight(&[1, 1, 9, 11], Source::Columns(vec![m]));
+        let Tensor::Matrix(columns) = open(&checkpoint, &w, 0).unwrap() else { panic!() };
+        let values = columns.ternary_columns();
+        for (i, v) in values.iter().enumerate() {
+            assert_eq!(f32::from(*v), columns.value(i % 9, i / 9));
+        }
+        assert_eq!(values.iter().filter(|v| **v != 0).count(), rows.iter().filter(|v| **v != 0).count());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 
 use bitnetc_plan::weight::{Content, Matrix, Source};
@@ -60,8 +61,8 @@ impl Weights {
         for (weight, layer) in each(plan) {
             for matrix in matrices(weight).iter().filter(|m| m.content != Content::Dense) {
                 let name = in_layer(&matrix.tensor, layer);
-                if !scales.contains_key(&name) {
-                    scales.insert(name, matrix::scale(checkpoint, matrix, layer)?);
+                if let Entry::Vacant(entry) = scales.entry(name) {
+                    entry.insert(matrix::scale(checkpoint, matrix, layer)?);
                 }
             }
         }

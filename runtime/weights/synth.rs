@@ -132,7 +132,7 @@ fn fill(kind: &Kind, rng: &mut ChaCha8Rng, out: &mut [u8]) {
                     *byte = rng.next_u32() as u8;
                 }
                 let v = *byte % 81;
-                *byte = v % 3 | (v / 3 % 3) << 2 | (v / 9 % 3) << 4 | (v / 27) << 6;
+                *byte = (v % 3) | ((v / 3 % 3) << 2) | ((v / 9 % 3) << 4) | ((v / 27) << 6);
             }
         }
         Kind::Matrix(spread) => {
