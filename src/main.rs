@@ -6,6 +6,7 @@ mod bench;
 mod check;
 mod compare;
 mod completions;
+mod emit;
 mod eval;
 mod import;
 mod input;
@@ -57,6 +58,8 @@ enum Command {
     Compare(compare::Args),
     /// Measure how fast a plan runs on the host.
     Bench(bench::Args),
+    /// Print a plan as a Python program of its TT-NN calls.
+    Emit(emit::Args),
     /// Write a plan's weights in TT-NN's formats.
     Pack(pack::Args),
     /// Write a checkpoint of random ternary weights.
@@ -83,6 +86,7 @@ fn main() -> ExitCode {
         Command::Eval(args) => eval::run(args),
         Command::Compare(args) => compare::run(args),
         Command::Bench(args) => bench::run(args),
+        Command::Emit(args) => emit::run(args),
         Command::Pack(args) => pack::run(args),
         Command::Synth(args) => synth::run(args),
         Command::Matrix(args) => matrix::run(args),

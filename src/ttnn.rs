@@ -21,6 +21,23 @@ enum Command {
     Setup(SetupArgs),
     /// Show the interpreter, TT-NN's version, and the grid, DRAM banks and L1 that TT-NN reports of a card.
     Info(InfoArgs),
+    /// Run a Python program, such as one that `bitnetc emit` wrote, on a mock card.
+    Python(PythonArgs),
+}
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:
+  bitnetc ttnn python --target p150 program.py --random-weights --json")]
+struct PythonArgs {
+    /// The mock card: n150, n300, p100 or p150
+    #[arg(long, value_name = "CARD", default_value = "n150")]
+    target: String,
+    /// The Python that has TT-NN
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// The program and its arguments
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+    program: Vec<String>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -67,6 +84,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     match args.command {
         Command::Setup(args) => setup(&args),
         Command::Info(args) => show(&args),
+        Command::Python(args) => python(&args),
     }
 }
 
@@ -94,4 +112,11 @@ fn show(args: &InfoArgs) -> miette::Result<()> {
     let info = info(&env, card).into_diagnostic()?;
     let text = if args.json { serde_json::to_string(&info).into_diagnostic()? } else { info.to_string() };
     render::print(&format!("{text}\n")).map_err(crate::input::cannot_print)
+}
+
+fn python(args: &PythonArgs) -> miette::Result<()> {
+    let env = PythonEnv::find(args.python.as_deref()).into_diagnostic()?;
+    let mut process = Mock::named(&args.target).into_diagnostic()?.python(&env).into_diagnostic()?;
+    let status = process.command.args(&args.program).status().into_diagnostic().wrap_err("cannot start Python")?;
+    if status.success() { Ok(()) } else { Err(miette::miette!("the program ended with {status}")) }
 }

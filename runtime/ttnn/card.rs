@@ -157,17 +157,56 @@ fn prepare_mock(mock: Mock) -> Result<Descriptor, TtnnError> {
     if mock.slow_dispatch() {
         set_variable(SLOW_DISPATCH, "1")?;
     }
-    // Kernels made by the stand-in compiler must never be found by a process that drives a real card, and TT-NN writes logs to
-    // the current directory unless told otherwise.
-    let cache = cache_directory();
-    for (variable, name) in [("TT_METAL_CACHE", "kernels"), ("TT_METAL_LOGS_PATH", "logs")] {
-        let directory = cache.join(name);
-        std::fs::create_dir_all(&directory).map_err(|source| TtnnError::File { path: directory.clone(), source })?;
-        set_variable(variable, &format!("{}/", directory.display()))?;
+    for (variable, directory) in mock_directories()? {
+        set_variable(variable, &directory)?;
     }
     let file = write_descriptor(mock).map_err(|source| TtnnError::File { path: std::env::temp_dir(), source })?;
     set_variable(DESCRIPTOR, &file.path().display().to_string())?;
     Ok(Descriptor(file))
+}
+
+/// A Python process that takes the mock card for a real one; its descriptor lives as long as this.
+#[derive(Debug)]
+pub struct MockPython {
+    /// The interpreter with its environment set; add the program and its arguments.
+    pub command: std::process::Command,
+    _descriptor: Descriptor,
+}
+
+impl Mock {
+    /// A process of its own on this mock card, for programs that bitnetc emits.
+    ///
+    /// # Errors
+    /// Files of the environment cannot be written.
+    pub fn python(self, env: &PythonEnv) -> Result<MockPython, TtnnError> {
+        let mut command = std::process::Command::new(&env.executable);
+        for variable in FOREIGN_TO_MOCK {
+            command.env_remove(variable);
+        }
+        if self.slow_dispatch() {
+            command.env(SLOW_DISPATCH, "1");
+        }
+        for (variable, directory) in mock_directories()? {
+            command.env(variable, directory);
+        }
+        let file = write_descriptor(self).map_err(|source| TtnnError::File { path: std::env::temp_dir(), source })?;
+        command.env(DESCRIPTOR, file.path()).env("TT_LOGGER_LEVEL", "error").env("OMPI_MCA_btl", "self");
+        Ok(MockPython { command, _descriptor: Descriptor(file) })
+    }
+}
+
+/// Kernels made by the stand-in compiler must never be found by a process that drives a real card, and TT-NN writes logs to the current
+/// directory unless told otherwise: a directory of bitnetc's own for each, by the variable that names it.
+fn mock_directories() -> Result<Vec<(&'static str, String)>, TtnnError> {
+    let cache = cache_directory();
+    [("TT_METAL_CACHE", "kernels"), ("TT_METAL_LOGS_PATH", "logs")]
+        .into_iter()
+        .map(|(variable, name)| {
+            let directory = cache.join(name);
+            std::fs::create_dir_all(&directory).map_err(|source| TtnnError::File { path: directory.clone(), source })?;
+            Ok((variable, format!("{}/", directory.display())))
+        })
+        .collect()
 }
 
 fn write_descriptor(mock: Mock) -> std::io::Result<tempfile::NamedTempFile> {

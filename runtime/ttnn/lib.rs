@@ -25,6 +25,7 @@ mod bridge;
 pub mod call;
 pub mod card;
 pub mod device;
+pub mod emit;
 pub mod environment;
 pub mod error;
 pub mod graph;

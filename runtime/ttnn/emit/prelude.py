@@ -1,0 +1,104 @@
+# Everything below this line up to the plan itself is the same in every emitted program.
+import argparse
+import json
+import os
+import sys
+import zlib
+
+import numpy as np
+import ttnn
+
+MOCK = "TT_METAL_MOCK_CLUSTER_DESC_PATH" in os.environ
+DTYPES = {
+    "bf16": ttnn.bfloat16,
+    "bfp8": ttnn.bfloat8_b,
+    "bfp4": ttnn.bfloat4_b,
+    "f32": ttnn.float32,
+    "u32": ttnn.uint32,
+    "i32": ttnn.int32,
+}
+HOST = {"u32": np.uint32, "i32": np.int32}
+
+
+def to_device(device, array, dtype, layout, memory_config):
+    """A host array as a tensor on the card."""
+    array = np.ascontiguousarray(array, dtype=HOST.get(dtype, np.float32))
+    return ttnn.to_device(ttnn.Tensor(array, data_type=DTYPES[dtype], layout=layout), device, memory_config=memory_config)
+
+
+def untile(raw, dtype, shape):
+    """The values of a tiled tensor: 32x32 tiles of four 16x16 faces, block formats with 64 shared exponents first."""
+    rows, columns = -(-shape[-2] // 32), -(-shape[-1] // 32)
+    outer = int(np.prod(shape[:-2], dtype=np.int64))
+    tiles = raw.reshape(outer * rows * columns, -1)
+    if dtype == "bf16":
+        values = (tiles.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+    elif dtype == "f32":
+        values = tiles.view(np.float32)
+    else:
+        bits = 8 if dtype == "bfp8" else 4
+        exponents = tiles[:, :64].astype(np.int32)
+        codes = tiles[:, 64:]
+        if bits == 4:
+            codes = np.stack([codes & 15, codes >> 4], axis=-1).reshape(len(tiles), -1)
+        magnitudes = (codes & ((1 << (bits - 1)) - 1)).astype(np.float32)
+        signs = np.where(codes >> (bits - 1), -1.0, 1.0).astype(np.float32)
+        values = signs * np.ldexp(magnitudes, np.repeat(exponents, 16, axis=1) - 127 - (bits - 2))
+    faces = values.reshape(outer, rows, columns, 2, 2, 16, 16)
+    matrix = faces.transpose(0, 1, 3, 5, 2, 4, 6).reshape(outer, rows * 32, columns * 32)
+    return matrix[:, : shape[-2], : shape[-1]].reshape(shape)
+
+
+class Packed:
+    """Weights from a file that `bitnetc pack` wrote."""
+
+    def __init__(self, path):
+        self.data = np.memmap(path, dtype=np.uint8, mode="r")
+        if bytes(self.data[:8]) != b"\x89BNWTS\r\n":
+            sys.exit(f"{path}: not a packed file; `bitnetc pack` writes one")
+        start, length = np.frombuffer(self.data[16:32].tobytes(), dtype="<u8")
+        index = json.loads(self.data[int(start) : int(start) + int(length)].tobytes())
+        if index["digest"] != DIGEST:
+            sys.exit(f"{path}: made for another model, {index['model']}")
+        self.scales = index["scales"]
+        self.tensors = {(t["name"], t["layer"]): t for t in index["tensors"]}
+
+    def values(self, name, layer, dtype, tiled, shape):
+        entry = self.tensors[name, layer]
+        raw = np.frombuffer(self.data[entry["offset"] : entry["offset"] + entry["bytes"]].tobytes(), dtype=np.uint8)
+        if zlib.crc32(raw) != entry["crc"]:
+            sys.exit(f"weight {name} of layer {layer} is damaged")
+        if tiled:
+            return untile(raw, dtype, shape)
+        return (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(shape)
+
+    def scale(self, tensor, layer):
+        return self.scales[tensor.replace("{layer}", str(layer))]
+
+
+class Random:
+    """Ternary weights made up, scales of 1."""
+
+    def __init__(self, seed=0):
+        self.rng = np.random.default_rng(seed)
+
+    def values(self, name, layer, dtype, tiled, shape):
+        return self.rng.integers(-1, 2, size=shape).astype(np.float32)
+
+    def scale(self, tensor, layer):
+        return 1.0
+
+
+class Show:
+    """Prints a line for each step when asked to."""
+
+    def __init__(self, on):
+        self.on = on
+
+    def __call__(self, phase, layer, step, call, tensors):
+        if not self.on:
+            return
+        for tensor in tensors:
+            line = {"phase": phase, "layer": layer, "step": step, "op": call, "shape": list(tensor.shape)}
+            line |= {"dtype": str(tensor.dtype), "memory_config": str(tensor.memory_config())}
+            print(json.dumps(line | {"address": tensor.buffer_address()}))

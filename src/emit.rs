@@ -1,0 +1,45 @@
+//! `bitnetc emit`: a plan as a Python program.
+
+use std::path::PathBuf;
+
+use miette::{IntoDiagnostic, WrapErr};
+
+use crate::{input, output, render};
+
+/// Print a plan as a standalone Python program of its TT-NN calls.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  bitnetc emit plan.ron --python -o program.py
+  python program.py --packed weights.bin --prompt 1,2,3
+  python program.py --random-weights --json        a line per step: op, shape, dtype, memory config, address
+
+The program needs ttnn and numpy, and a card, or a mock one: `bitnetc ttnn python program.py ...`.")]
+pub struct Args {
+    /// The plan, RON or binary
+    plan: PathBuf,
+    /// The language: Python, the one there is
+    #[arg(long)]
+    python: bool,
+    /// Where the program goes; stdout when absent
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+}
+
+/// Emits the program.
+///
+/// # Errors
+/// When the plan cannot be read or has a defect, or the program cannot be written.
+pub fn run(args: Args) -> miette::Result<()> {
+    let plan = input::plan(&args.plan)?;
+    if let Err(defects) = bitnetc_plan::verify(&plan) {
+        let help = format!("`bitnetc check {}` lists them", args.plan.display());
+        miette::bail!(help = help, "the plan has {} defects, so it is no program", defects.len());
+    }
+    let program = bitnetc_ttnn::emit::python(&plan);
+    match &args.output {
+        Some(path) => output::write(path, program.as_bytes())
+            .into_diagnostic()
+            .wrap_err_with(|| format!("cannot write {}", path.display())),
+        None => render::print(&program).map_err(input::cannot_print),
+    }
+}
