@@ -159,7 +159,8 @@ fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub fn to_ron(plan: &Plan) -> Result<String, FormatError> {
     // Down to the fields of a step; each of them is one line.
     let pretty = PrettyConfig::new()
-        .depth_limit(5)
+        .depth_limit(3)
+        .compact_arrays(true)
         .indentor("  ")
         .new_line("\n")
         .struct_names(false)

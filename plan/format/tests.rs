@@ -216,6 +216,9 @@ fn sample(number: f64, single: f32) -> Plan {
             batch: 32,
             context: 4096,
             block: 32,
+            priced_at: 256,
+            proofs: true,
+            folding: false,
         },
         card: Card {
             name: "n150".into(),

@@ -66,7 +66,8 @@ fn check_card(card: &Card, defects: &mut Defects) {
     require(side.contains(&card.grid.0) && side.contains(&card.grid.1), format!("a grid of {:?} cores", card.grid));
     let (l1, dram) = (card.l1, card.dram);
     require(l1.base < l1.end && l1.end <= MEMORY, format!("L1 from {} to {}", l1.base, l1.end));
-    let alignment = |a: u64| a.is_power_of_two() && a <= 1 << 16;
+    // No TT-NN card aligns to less than a NoC word.
+    let alignment = |a: u64| a.is_power_of_two() && (16..=1 << 16).contains(&a);
     require(alignment(l1.alignment), format!("an L1 alignment of {}", l1.alignment));
     require(alignment(dram.alignment), format!("a DRAM alignment of {}", dram.alignment));
     require(side.contains(&dram.banks), format!("{} DRAM banks", dram.banks));

@@ -8,7 +8,7 @@
 //! | invariant | holds when |
 //! |---|---|
 //! | [`Format`](Invariant::Format) | the format version is [`FORMAT_VERSION`] |
-//! | [`Card`](Invariant::Card) | the grid has cores, `base < end` in L1, alignments are powers of two, there are banks and readers |
+//! | [`Card`](Invariant::Card) | the grid has cores, `base < end` in L1, alignments are powers of two from 16, there are banks and readers |
 //! | [`Options`](Invariant::Options) | batch 1 to 32; cache blocks of 32, 64 or 128 tokens; a context of at least one block; layers and vocabulary not empty; a SHA-256 in hex |
 //! | [`Bounds`](Invariant::Bounds) | shapes have 1 to 4 dimensions; dimensions, shards, core coordinates and program parameters are not 0 and far below overflow |
 //!

@@ -380,7 +380,16 @@ pub fn plan() -> Plan {
     let plan = Plan {
         format: FORMAT_VERSION,
         model: ModelInfo { name: "bitnet-2b-4t".into(), digest: "0".repeat(64), layers: 30, vocab: 128_256 },
-        options: Options { policy: "balanced".into(), overrides: vec![], batch: USERS, context: CONTEXT, block: BLOCK },
+        options: Options {
+            policy: "balanced".into(),
+            overrides: vec![],
+            batch: USERS,
+            context: CONTEXT,
+            block: BLOCK,
+            priced_at: 63,
+            proofs: true,
+            folding: true,
+        },
         card: card(),
         weights: weights(),
         buffers: buffers(),
