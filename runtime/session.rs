@@ -84,6 +84,8 @@ impl<D: Device> Session<D> {
             let doing = format!("loading weight `{}` of layer {layer}", weight.name);
             let upload = Upload { weight, layer, weights, integer };
             device.upload(slot, &upload).map_err(RuntimeError::device(doing))?;
+            // The device has its own copy now: two of each would double the memory of a large model.
+            weights.release();
             progress(done + 1, program.weights.len());
         }
         for (index, slot) in &program.buffers {

@@ -115,10 +115,7 @@ impl HostDevice {
         let fast = self.numerics == Numerics::Fast;
         if tensor.is_ternary() && (upload.integer || fast) {
             return Ok(WeightMatrix::Ternary(match tensor {
-                Tensor::Matrix(m) => {
-                    let (values, rows) = (m.ternary_columns(), m.k());
-                    TernaryWeights::from_fn(rows, m.n(), |k, n| values[n * rows + k])?
-                }
+                Tensor::Matrix(m) => TernaryWeights::from_columns(m.k(), m.n(), &m.ternary_columns())?,
                 other => TernaryWeights::from_tiled(other.tiled(upload.weight)?.view())?,
             }));
         }

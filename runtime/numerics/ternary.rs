@@ -73,20 +73,45 @@ impl TernaryWeights {
         })
     }
 
+    /// Takes the matrix column after column: `values` is [n, k], each -1, 0 or 1.
+    ///
+    /// # Errors
+    /// Those of [`Self::from_fn`], and [`NumericsError::Length`] if `values` is not `n * k` long.
+    pub fn from_columns(k: usize, n: usize, values: &[i8]) -> Result<Self, NumericsError> {
+        check_len("ternary columns", values.len(), n * k)?;
+        check_k(k)?;
+        let mut lines = vec![Line::default(); n.div_ceil(TILE) * k / STEP * LINES];
+        lines.par_chunks_mut(k / STEP * LINES).enumerate().try_for_each(|(panel, lines)| {
+            for c in 0..TILE {
+                let n = panel * TILE + c;
+                // Columns beyond the last hold zeros, whose code is 1.
+                let column = values.get(n * k..(n + 1) * k);
+                for step in 0..k / STEP {
+                    let codes = column.map_or([1; STEP], |column| {
+                        std::array::from_fn(|i| column[step * STEP + i].wrapping_add(1) as u8)
+                    });
+                    if let Some(i) = codes.iter().position(|code| *code > 2) {
+                        let (k, value) = (step * STEP + i, i32::from(codes[i] as i8) - 1);
+                        return Err(NumericsError::NotTernary { k, n, value: value.to_string(), unit: "1".into() });
+                    }
+                    let fields = codes.as_chunks::<4>().0.iter().zip([0, 2, 4, 6]);
+                    let word = fields.fold(0, |word, (four, shift)| word | u32::from_le_bytes(*four) << shift);
+                    let (line, byte, _) = position(step * STEP, c);
+                    lines[line].0[byte..byte + 4].copy_from_slice(&word.to_le_bytes());
+                }
+            }
+            Ok(())
+        })?;
+        Ok(TernaryWeights { k, n, unit: 1.0, lines })
+    }
+
     fn from_rows(
         k: usize,
         n: usize,
         unit: f32,
         row: impl Fn(usize, usize) -> [f32; TILE] + Sync,
     ) -> Result<Self, NumericsError> {
-        check_multiple("k of a ternary matrix", k, TILE)?;
-        if k > MAX_K {
-            return Err(NumericsError::Dimension {
-                what: "k of an exact integer matmul, at most",
-                got: k,
-                want: MAX_K,
-            });
-        }
+        check_k(k)?;
         let power_of_two = unit.is_normal() && unit.to_bits() & 0x7f_ffff == 0;
         let refuse = |k, n, value: f32| NumericsError::NotTernary {
             k,
@@ -185,6 +210,12 @@ impl TernaryWeights {
         });
         Ok(())
     }
+}
+
+fn check_k(k: usize) -> Result<(), NumericsError> {
+    check_multiple("k of a ternary matrix", k, TILE)?;
+    let what = "k of an exact integer matmul, at most";
+    if k > MAX_K { Err(NumericsError::Dimension { what, got: k, want: MAX_K }) } else { Ok(()) }
 }
 
 /// Line within a panel, byte within the line and bit within the byte of element [k, column of the panel].
@@ -323,6 +354,24 @@ mod tests {
                 assert_eq!(w.weight(k, n), ((k * 7 + n * 5) % 3) as i8 - 1);
             }
         }
+    }
+
+    #[test]
+    fn columns_make_the_same_matrix_as_elements() {
+        let (k, n) = (96, 45);
+        let weight = |k: usize, n: usize| ((k * 7 + n * 5 + k * n) % 3) as i8 - 1;
+        let mut columns: Vec<i8> = (0..n * k).map(|i| weight(i % k, i / k)).collect();
+        let got = TernaryWeights::from_columns(k, n, &columns).unwrap();
+        let want = TernaryWeights::from_fn(k, n, weight).unwrap();
+        assert!(got.lines.iter().zip(&want.lines).all(|(a, b)| a.0 == b.0));
+        for wrong in [2, -2, i8::MIN] {
+            columns[3 * k + 17] = wrong;
+            let error = TernaryWeights::from_columns(k, n, &columns).unwrap_err();
+            assert!(
+                matches!(&error, NumericsError::NotTernary { k: 17, n: 3, value, .. } if *value == wrong.to_string())
+            );
+        }
+        assert!(TernaryWeights::from_columns(k, n, &columns[1..]).is_err());
     }
 
     #[test]

@@ -107,6 +107,11 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// Lets the system take back the memory of what was read.
+    pub fn release(&self) {
+        self.files.iter().for_each(|file| release(&file.map));
+    }
+
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -137,6 +142,16 @@ impl Checkpoint {
             map: &file.map,
         })
     }
+}
+
+/// Tells the system that nothing of a mapped file is needed in memory for now.
+pub(crate) fn release(map: &Mmap) {
+    #[cfg(unix)]
+    // SAFETY: the mapping is of a file and read-only: pages that go are read again from the file, and no contents change. A system
+    // that refuses leaves everything as it is.
+    let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+    #[cfg(not(unix))]
+    let _ = map;
 }
 
 /// The length a file must have, by its header alone.

@@ -24,6 +24,7 @@ use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
 
 use super::bytes::{byte_len, format_of};
+use super::checkpoint::release;
 use super::source::{Rows, Tiles};
 use super::store::{Scales, each};
 use super::{Tensor, WeightError, Weights};
@@ -179,6 +180,11 @@ impl Packed {
             at.insert((entry.name.clone(), entry.layer), i);
         }
         Ok(Packed { path: path.into(), map: Arc::new(map), index, at })
+    }
+
+    /// Lets the system take back the memory of what was read.
+    pub fn release(&self) {
+        release(&self.map);
     }
 
     /// The file.

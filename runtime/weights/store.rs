@@ -80,6 +80,14 @@ impl Weights {
         }
     }
 
+    /// Lets the system take back the memory of what was read; it is read again when it is needed.
+    pub fn release(&self) {
+        match self {
+            Weights::Checkpoint(checkpoint) => checkpoint.release(),
+            Weights::Packed(packed) => packed.release(),
+        }
+    }
+
     /// A weight's bytes as TT-NN lays them out.
     ///
     /// # Errors
