@@ -25,16 +25,24 @@ struct Reached {
     start: usize,
 }
 
-/// One arc taken, and the hop before it.
+/// One arc taken, by its place in [`Trail::arcs`], and the hop before it.
+#[derive(Debug, Clone, Copy)]
 struct Hop {
-    arc: Arc,
+    arc: usize,
     before: Option<usize>,
+}
+
+/// All arcs of a section and the hops along them, from which paths are read.
+#[derive(Debug, Default)]
+struct Trail {
+    arcs: Vec<Arc>,
+    hops: Vec<Hop>,
 }
 
 /// What a section's search left: its end states in a fixed order, and the hops to read the paths from.
 struct Solved {
     ends: Vec<(State, Reached)>,
-    hops: Vec<Hop>,
+    trail: Trail,
 }
 
 /// State of the search.
@@ -113,12 +121,12 @@ impl<'a> Search<'a> {
             .enumerate()
             .map(|(start, (state, price))| (state, Reached { price, hop: None, start }))
             .collect();
-        let mut hops = Vec::new();
+        let mut trail = Trail::default();
         let calls: &'a [Call] = self.cx.schedule.section(section);
         for (at, call) in calls.iter().enumerate() {
-            frontier = self.advance(section, at, call, &ways[at], frontier, &mut hops, outer)?;
+            frontier = self.advance(section, at, call, &ways[at], frontier, &mut trail, outer)?;
         }
-        Ok(Solved { ends: frontier, hops })
+        Ok(Solved { ends: frontier, trail })
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -129,7 +137,7 @@ impl<'a> Search<'a> {
         call: &Call,
         ways: &Ways,
         frontier: Vec<(State, Reached)>,
-        hops: &mut Vec<Hop>,
+        trail: &mut Trail,
         outer: &[ValueId],
     ) -> Result<Vec<(State, Reached)>, PlaceError> {
         let operands: Vec<ValueId> = call.values().collect();
@@ -141,16 +149,23 @@ impl<'a> Search<'a> {
             call.outputs.iter().copied().filter(|v| !still_needed(self.cx, section, at, *v, outer)).collect();
 
         let prepared = Way::all(&mut self.placements, &ways.candidates, &call.outputs);
-        let mut known: FxHashMap<SmallVec<[PlacementId; 4]>, Vec<Arc>> = FxHashMap::default();
+        let mut known: FxHashMap<SmallVec<[PlacementId; 4]>, std::ops::Range<usize>> = FxHashMap::default();
         let mut next: Vec<(State, Reached)> = Vec::new();
         let mut index: FxHashMap<State, usize> = FxHashMap::default();
         let mut leanest = u64::MAX;
         for (state, reached) in frontier {
             let placed: SmallVec<[PlacementId; 4]> = operands.iter().map(|v| placement_of(&state, *v)).collect();
             let live: u64 = state.iter().map(|l| self.placements.bytes(*l)).sum();
-            let arcs =
-                known.entry(placed).or_insert_with_key(|placed| arcs(&mut self.placements, &prepared, &scene, placed));
-            for arc in arcs.iter() {
+            let range = known
+                .entry(placed)
+                .or_insert_with_key(|placed| {
+                    let first = trail.arcs.len();
+                    trail.arcs.extend(arcs(&mut self.placements, &prepared, &scene, placed));
+                    first..trail.arcs.len()
+                })
+                .clone();
+            for at in range {
+                let arc = &trail.arcs[at];
                 leanest = leanest.min(live + arc.peak);
                 if live + arc.peak > self.budget {
                     continue;
@@ -161,8 +176,8 @@ impl<'a> Search<'a> {
                 if known_at.is_some_and(|i| next[i].1.price <= price) {
                     continue;
                 }
-                hops.push(Hop { arc: arc.clone(), before: reached.hop });
-                let better = Reached { price, hop: Some(hops.len() - 1), start: reached.start };
+                trail.hops.push(Hop { arc: at, before: reached.hop });
+                let better = Reached { price, hop: Some(trail.hops.len() - 1), start: reached.start };
                 match known_at {
                     Some(i) => next[i].1 = better,
                     None => {
@@ -203,8 +218,8 @@ fn successor(state: &State, arc: &Arc, scene: &Scene<'_>, unread: &[ValueId]) ->
 fn path(solved: &Solved, last: Option<usize>) -> Vec<Arc> {
     let mut arcs = Vec::new();
     let mut at = last;
-    while let Some(hop) = at.map(|h| &solved.hops[h]) {
-        arcs.push(hop.arc.clone());
+    while let Some(hop) = at.map(|h| solved.trail.hops[h]) {
+        arcs.push(solved.trail.arcs[hop.arc].clone());
         at = hop.before;
     }
     arcs.reverse();
