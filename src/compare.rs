@@ -4,11 +4,11 @@ use bitnetc_compiler::policy::Policy;
 use bitnetc_runtime::LoadOptions;
 
 use crate::eval::{self, Inputs, Reference, ReferenceWeights};
+use crate::input;
 use crate::load::{self, NumericsChoice, Source};
 use crate::plan::Choices;
 use crate::render::units::thousands;
 use crate::render::{self, Align, Column, Table};
-use crate::input;
 
 /// Tabulate the precision policies of a model: predicted time and bytes of a token, bits per byte, agreement with f32.
 #[derive(Debug, clap::Args)]

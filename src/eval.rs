@@ -170,7 +170,11 @@ pub fn run(args: Args) -> miette::Result<()> {
     let measured = measure(&mut session, &windows, reference.as_ref(), |index, logits| {
         if args.logits.is_some() {
             let bytes: Vec<u8> = logits.iter().flat_map(|v| v.to_le_bytes()).collect();
-            kept.push((format!("logits.{index}"), [windows[index].tokens.len(), logits.len() / windows[index].tokens.len()], bytes));
+            kept.push((
+                format!("logits.{index}"),
+                [windows[index].tokens.len(), logits.len() / windows[index].tokens.len()],
+                bytes,
+            ));
         }
     })?;
     if let Some(path) = &args.logits {
@@ -231,7 +235,11 @@ pub fn windows(input: &Inputs, session: &Session<HostDevice>, weights: &Path) ->
     windows.truncate(input.windows.unwrap_or(usize::MAX));
     if let Some(window) = windows.iter().find(|w| w.tokens.len() > longest) {
         let help = format!("plan it with --prefill {}", window.tokens.len().next_multiple_of(32));
-        return Err(miette!(help = help, "a window of {} tokens; the largest prefill phase holds {longest}", window.tokens.len()));
+        return Err(miette!(
+            help = help,
+            "a window of {} tokens; the largest prefill phase holds {longest}",
+            window.tokens.len()
+        ));
     }
     if windows.is_empty() {
         return Err(miette!("nothing to predict: fewer than two tokens"));

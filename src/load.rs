@@ -77,7 +77,11 @@ impl Source {
             return crate::input::model(named);
         }
         let shipped = model::find(&plan.model.name).ok_or_else(|| {
-            miette!(help = "give the model instead of its plan", "the plan's model `{}` is not a shipped one", plan.model.name)
+            miette!(
+                help = "give the model instead of its plan",
+                "the plan's model `{}` is not a shipped one",
+                plan.model.name
+            )
         })?;
         Ok(shipped.model()?)
     }
@@ -91,7 +95,8 @@ impl Source {
             return Ok(path.clone());
         }
         if plan.model.name != SMALL_MODEL {
-            let help = "give a checkpoint directory or a packed file with --weights; `bitnetc synth` makes a random one";
+            let help =
+                "give a checkpoint directory or a packed file with --weights; `bitnetc synth` makes a random one";
             return Err(miette!(help = help, "no weights for `{}`", plan.model.name));
         }
         let beside = Path::new("graphs").join(SMALL_MODEL);

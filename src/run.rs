@@ -75,6 +75,7 @@ const SMALL_PROMPT: &str = "ROMEO:\n";
 pub fn run(args: Args) -> miette::Result<()> {
     let plan = args.source.plan()?;
     let path = args.source.weights_path(&plan)?;
+    let weights = args.source.weights(&plan)?;
     let beside = || if path.is_dir() { path.clone() } else { path.parent().map(PathBuf::from).unwrap_or_default() };
     let text = Text::open(&args.tokenizer.clone().unwrap_or_else(beside))?;
     let prompts = prompts(&args)?;
@@ -83,7 +84,6 @@ pub fn run(args: Args) -> miette::Result<()> {
         false => text.tokens(prompt),
     };
     let tokens = prompts.iter().map(encode).collect::<miette::Result<Vec<_>>>()?;
-    let weights = args.source.weights(&plan)?;
     let options = LoadOptions { trace: !args.no_trace, ..LoadOptions::default() };
     let mut session = load::session(plan, &weights, args.numerics.into(), &options)?;
     let interrupted = load::interrupted()?;
@@ -127,7 +127,8 @@ pub fn run(args: Args) -> miette::Result<()> {
         let new: usize = texts.iter().map(|t| t.tokens.len()).sum();
         let read: usize = tokens.iter().map(Vec::len).sum();
         let ends: Vec<_> = texts.iter().map(|t| ending(t.stop)).collect();
-        let end = if ends.windows(2).all(|w| w[0] == w[1]) { ends.first().copied().unwrap_or("") } else { "mixed ends" };
+        let end =
+            if ends.windows(2).all(|w| w[0] == w[1]) { ends.first().copied().unwrap_or("") } else { "mixed ends" };
         eprintln!("[{read} tokens read, {new} written in {seconds:.2} s, {:.1} tokens/s; {end}]", new as f64 / seconds);
     }
     Ok(())

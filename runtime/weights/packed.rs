@@ -27,7 +27,7 @@ use super::bytes::{byte_len, format_of};
 use super::checkpoint::release;
 use super::source::{Rows, Tiles};
 use super::store::{Scales, each};
-use super::{Tensor, WeightError, Weights};
+use super::{Tensor, WeightError, Weights, beside};
 
 /// First bytes of a packed file; not text, and broken by newline translation.
 pub const MAGIC: [u8; 8] = *b"\x89BNWTS\r\n";
@@ -87,7 +87,7 @@ pub fn write(
     weights.check(plan)?;
     let scales = weights.scales(plan)?;
     let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(WeightError::io(dir))?;
+    let mut file = beside(dir)?;
     let total = each(plan).count();
     let mut tensors = Vec::with_capacity(total);
     let io = || WeightError::io(path);

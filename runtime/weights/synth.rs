@@ -13,7 +13,7 @@ use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::store::{each, matrices};
-use super::{WeightError, in_layer};
+use super::{WeightError, beside, in_layer};
 
 #[derive(Debug, Clone, PartialEq)]
 enum Kind {
@@ -38,7 +38,7 @@ pub fn write(plan: &Plan, dir: &Path, seed: u64, mut progress: impl FnMut(u64, u
     let path = dir.join("model.safetensors");
     let io = || WeightError::io(&path);
     let (header, total) = header(&tensors);
-    let mut file = tempfile::NamedTempFile::new_in(dir).map_err(io())?;
+    let mut file = beside(dir)?;
     {
         let mut out = BufWriter::with_capacity(1 << 20, file.as_file_mut());
         out.write_all(&(header.len() as u64).to_le_bytes()).map_err(io())?;
