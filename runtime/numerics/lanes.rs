@@ -100,7 +100,7 @@ fn avx2_load(tile: &mut SrcATile, weights: TiledView<'_>, down: usize, across: u
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn avx2_accumulate(tile: &SrcATile, rows: &[&[Activation; TILE]], dst: &mut [[u32; TILE]], how: Accumulation) {
-    accumulate_generic(tile, rows, dst, how, |t, x, k0, p| group_sum(t, x, k0, p));
+    accumulate_generic(tile, rows, dst, how, group_sum);
 }
 
 #[inline(always)]

@@ -1,5 +1,26 @@
-//! Tensix numerics on the host.
+//! Tensix numerics on the host: what a card's tiles, matmuls and vector operations make of numbers.
+//!
+//! | for | module | exactness |
+//! |---|---|---|
+//! | tiles, formats | `format`, `tiled` | layout as in DRAM |
+//! | packing on the host | `host_pack` | TT-NN's bytes (tested against the wheel) |
+//! | packing and unpacking on the device | `device_pack`, `unpack`, `typecast` | the hardware's bits |
+//! | MVMUL, one element | `mvmul` | the specification |
+//! | matmul, emulated | `matmul` over `lanes`, `operands`, `spill` | bit for bit `mvmul`, any format and fidelity |
+//! | int8 by ternary matmul | `ternary` | bit for bit the emulated matmul, where it is lossless |
+//! | dense matmul in f32 | `dense` | a stated bound around the device's HiFi4 |
+//! | attention | `attention` | the formula in f32, rounded once |
+//! | norm, rotary, elementwise | `norm`, `rotary`, `elementwise` | the formula in f32, rounded once |
+//! | maximum, argmax | `reduce` | exact |
+//!
+//! Kernels choose their instruction set at run time (AVX-512, AVX2, portable) and give the same bits on each.
+//! They run on the rayon pool of the calling thread; what a step needs every time is passed in or lives on the
+//! stack, so steady-state decode allocates nothing (rayon's own queues aside: call from within its pool).
 
+// Kernels index parallel arrays by lane: the index is the lane's number, not a position in one of them.
+#![allow(clippy::needless_range_loop)]
+
+mod attention;
 mod dense;
 mod device_pack;
 mod element;
@@ -22,6 +43,7 @@ mod tiled;
 mod typecast;
 mod unpack;
 
+pub use attention::{Cache, MAX_HEAD_DIM, Pages, decode_attention, prefill_attention};
 pub use dense::DenseWeights;
 pub use device_pack::through_packer;
 pub use element::Element;
@@ -34,7 +56,9 @@ pub use norm::rms_norm;
 pub use operands::SrcB;
 pub use reduce::{abs_max_rows, argmax_rows, max_rows};
 pub use rotary::{Pairing, rotary};
-pub use rounding::*;
+pub use rounding::{
+    bf16_cleaned, bf16_host, bf16_packed, bf16_truncated, narrow_slice, through_bf16, widen, widen_slice,
+};
 pub use spill::Spill;
 pub use ternary::{MAX_K, TernaryScratch, TernaryWeights, int8_from_bf16, sums_to_bf16, sums_to_f32};
 pub use tiled::{Tiled, TiledView, tiled_bytes};

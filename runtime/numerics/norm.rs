@@ -48,13 +48,15 @@ fn sum_of_squares<I: Element>(x: &[I]) -> f32 {
 
 /// Sum of 16 partial sums as a balanced tree.
 #[inline(always)]
-pub(crate) fn pairwise(mut lanes: [f32; 16]) -> f32 {
-    for width in [8, 4, 2, 1] {
-        for i in 0..width {
-            lanes[i] += lanes[i + width];
-        }
+pub(crate) fn pairwise(lanes: [f32; 16]) -> f32 {
+    let (mut eight, mut four) = ([0f32; 8], [0f32; 4]);
+    for i in 0..8 {
+        eight[i] = lanes[i] + lanes[i + 8];
     }
-    lanes[0]
+    for i in 0..4 {
+        four[i] = eight[i] + eight[i + 4];
+    }
+    (four[0] + four[2]) + (four[1] + four[3])
 }
 
 #[cfg(test)]

@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_decoded_bits_are_those_of_the_phases() -> Result<(), NumericsError> {
-        let data: Vec<f32> = (0..1024).map(|i| f32::from_bits(0x3000_0000 + i * 0x1234_57) * 1e3 - 0.5).collect();
+        let data: Vec<f32> = (0..1024).map(|i| f32::from_bits(0x3000_0000 + i * 0x0012_3457) * 1e3 - 0.5).collect();
         let tiled = Tiled::pack(Format::F32, 32, 32, &data)?;
         let mut tile = SrcATile::zeroed();
         tile.load(tiled.view(), 0, 0);

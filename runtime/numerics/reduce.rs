@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use crate::element::Element;
 use crate::error::{NumericsError, check_dim, check_multiple};
 
-/// out[r] = max over c of x[r, c]; x is [rows, cols].
+/// The maximum of each row; x is [rows, cols].
 ///
 /// # Errors
 /// [`NumericsError::Multiple`] if `cols` does not divide x, [`NumericsError::Dimension`] if out has not one
@@ -14,7 +14,7 @@ pub fn max_rows<I: Element, O: Element>(x: &[I], cols: usize, out: &mut [O]) -> 
     fold_rows(x, cols, out, |v| v)
 }
 
-/// out[r] = max over c of |x[r, c]|; x is [rows, cols].
+/// The largest magnitude of each row; x is [rows, cols].
 ///
 /// # Errors
 /// As [`max_rows`].
@@ -36,7 +36,7 @@ fn fold_rows<I: Element, O: Element>(
     Ok(())
 }
 
-/// out[r] = the smallest c whose x[r, c] is the row's maximum; x is [rows, cols]. A NaN is never it.
+/// The first column that holds its row's maximum; x is [rows, cols]. A NaN is never it.
 ///
 /// # Errors
 /// As [`max_rows`].

@@ -52,6 +52,7 @@ pub fn widen(h: bf16) -> f32 {
 }
 
 /// Rounds a slice to bf16 as the host does. The slices have the same length; the shorter one ends it.
+#[inline]
 pub fn narrow_slice(src: &[f32], dst: &mut [bf16]) {
     for (d, &s) in dst.iter_mut().zip(src) {
         *d = bf16_host(s);
@@ -59,6 +60,7 @@ pub fn narrow_slice(src: &[f32], dst: &mut [bf16]) {
 }
 
 /// Widens a slice exactly. The slices have the same length; the shorter one ends it.
+#[inline]
 pub fn widen_slice(src: &[bf16], dst: &mut [f32]) {
     for (d, &s) in dst.iter_mut().zip(src) {
         *d = widen(s);

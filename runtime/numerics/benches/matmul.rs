@@ -1,4 +1,6 @@
 //! Emulated, integer and dense matmuls: multiply-accumulates and weight bytes per second.
+#![allow(missing_docs, reason = "criterion's macro writes an undocumented function")]
+#![allow(clippy::expect_used, reason = "a bench that cannot go on fails")]
 
 use bitnetc_numerics::*;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -96,5 +98,33 @@ fn dense(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, emulated, integer, dense);
+/// The attention of one BitNet 2B-4T layer.
+fn attention(c: &mut Criterion) {
+    let mut g = c.benchmark_group("attention");
+    g.sample_size(10);
+    let (heads, kv, dim) = (20, 5, 128);
+    for (users, context) in [(1, 512), (1, 4096), (32, 512)] {
+        let q = bf16_rows(users * heads, dim);
+        let k = bf16_rows(users * kv * context, dim);
+        let cache = Cache::new((users, kv, context, dim), &k).expect("the shape is right");
+        let positions = vec![context as u32 - 1; users];
+        let mut out = q.clone();
+        g.throughput(Throughput::Bytes(2 * size_of_val(k.as_slice()) as u64));
+        g.bench_function(BenchmarkId::new(format!("decode/{users}"), context), |b| {
+            let mut run = || decode_attention(&q, cache, cache, Pages::Contiguous, &positions, 0.088, &mut out);
+            b.iter(|| run().expect("legal"))
+        });
+    }
+    for seq in [128, 1024] {
+        let (q, k) = (bf16_rows(heads * seq, dim), bf16_rows(kv * seq, dim));
+        let mut out = q.clone();
+        g.throughput(Throughput::Elements((heads * seq * (seq + 1) * dim) as u64));
+        g.bench_function(BenchmarkId::new("prefill", seq), |b| {
+            let mut run = || prefill_attention(&q, &k, &k, seq, dim, 0.088, &mut out);
+            b.iter(|| run().expect("legal"))
+        });
+    }
+}
+
+criterion_group!(benches, emulated, integer, dense, attention);
 criterion_main!(benches);

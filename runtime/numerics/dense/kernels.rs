@@ -90,13 +90,13 @@ impl Isa {
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn bf16_avx2(w: &[[u16; TILE]], x: &[bf16], rows: usize, sums: &mut [[f32; TILE]; ROWS]) {
-    panel(w, x, rows, sums, |w| widen_bf16(w));
+    panel(w, x, rows, sums, widen_bf16);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn block_avx2(w: &[BlockRow], x: &[bf16], rows: usize, sums: &mut [[f32; TILE]; ROWS]) {
-    panel(w, x, rows, sums, |w| widen_block(w));
+    panel(w, x, rows, sums, widen_block);
 }
 
 #[inline(always)]

@@ -4,6 +4,8 @@
 //! one the tests fail and say so: an oracle that is not asked proves nothing. TT-NN wants a chip to be present
 //! even to pack, so a mock cluster is described to it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

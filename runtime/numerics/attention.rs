@@ -1,0 +1,255 @@
+//! Scaled dot-product attention with grouped KV heads: paged decode and causal prefill.
+//!
+//! Scores, the online softmax and the weighted sum are f32; keys and values are bf16, which holds what a bfp8_b
+//! cache does (see [`crate::cast_through`]); the result is rounded once. The device's flash kernels keep bf16 between chunks and approximate exp (1.7e-3, or
+//! 3 % with `exp_approx_mode`), so this is a better-rounded result of the same formula, not its bits:
+//! relative error here is below 1e-5 of the largest value. A query's result depends on its own keys alone
+//! and on no other query, block order or batch, so prefill, decode and permuted page tables agree bit for bit.
+
+mod kernel;
+
+use half::bf16;
+use rayon::prelude::*;
+
+use crate::element::Element;
+use crate::error::{NumericsError, check_dim, check_len, check_multiple};
+use crate::rounding::widen_slice;
+use kernel::{Query, Rows, attend};
+
+/// Largest head dimension the kernels take.
+pub const MAX_HEAD_DIM: usize = 256;
+
+/// The keys, or the values, of one layer: [blocks, kv_heads, block, head_dim]. A contiguous cache [users, kv_heads,
+/// context, head_dim] is one with a block per user.
+#[derive(Debug, Clone, Copy)]
+pub struct Cache<'a> {
+    blocks: usize,
+    kv_heads: usize,
+    block: usize,
+    head_dim: usize,
+    data: &'a [bf16],
+}
+
+impl<'a> Cache<'a> {
+    /// Takes `data` as [blocks, kv_heads, block, head_dim].
+    ///
+    /// # Errors
+    /// [`NumericsError::Length`] if it has not as many elements.
+    pub fn new(
+        (blocks, kv_heads, block, head_dim): (usize, usize, usize, usize),
+        data: &'a [bf16],
+    ) -> Result<Self, NumericsError> {
+        check_len("KV cache", data.len(), blocks * kv_heads * block * head_dim)?;
+        Ok(Cache { blocks, kv_heads, block, head_dim, data })
+    }
+}
+
+/// Where each user's positions lie in the cache.
+#[derive(Debug, Clone, Copy)]
+pub enum Pages<'a> {
+    /// User u has block u, which is its whole context.
+    Contiguous,
+    /// Shape \[users, entries per user\], int32 bits: entry i names the block of a user's positions `i * block ..`.
+    Table(&'a [u32]),
+}
+
+/// Decode: one query position per user.
+///
+/// q and out are [users, heads, head_dim]. A user attends positions 0 to `positions[user]`, int32 bits; a negative
+/// position (an idle user) gives zeros. Allocates nothing.
+///
+/// # Errors
+/// [`NumericsError::Dimension`] or [`NumericsError::Multiple`] if shapes disagree, [`NumericsError::Position`] or
+/// [`NumericsError::Page`] if a position or a block it needs does not exist.
+pub fn decode_attention<O: Element>(
+    q: &[bf16],
+    keys: Cache<'_>,
+    values: Cache<'_>,
+    pages: Pages<'_>,
+    positions: &[u32],
+    scale: f32,
+    out: &mut [O],
+) -> Result<(), NumericsError> {
+    let (users, dim, kv_heads) = (positions.len(), keys.head_dim, keys.kv_heads);
+    check_head_dim(dim)?;
+    check_dim("head dimension of the values", values.head_dim, dim)?;
+    check_dim("KV heads of the values", values.kv_heads, kv_heads)?;
+    check_dim("block of the values", values.block, keys.block)?;
+    check_dim("blocks of the values", values.blocks, keys.blocks)?;
+    check_dim("output elements", out.len(), q.len())?;
+    check_multiple("elements of the queries", q.len(), users * kv_heads * dim)?;
+    let per_user = check_pages(pages, positions, keys)?;
+    let group = q.len() / (users * kv_heads * dim);
+    out.par_chunks_mut(group * dim).zip(q.par_chunks(group * dim)).enumerate().for_each(|(task, (out, q))| {
+        let (user, head) = (task / kv_heads, task % kv_heads);
+        let table = match pages {
+            Pages::Contiguous => None,
+            Pages::Table(t) => Some(&t[user * per_user..(user + 1) * per_user]),
+        };
+        let limit = usize::try_from(positions[user] as i32).map_or(0, |p| p + 1);
+        let rows = Paged { keys, values, table, user, head };
+        attend_all(dim, q, |_| limit, scale, &rows, out);
+    });
+    Ok(())
+}
+
+/// Causal prefill of one user: query position s attends positions 0..=s.
+///
+/// q and out are [heads, seq, head_dim], k and v [kv_heads, seq, head_dim]. Allocates nothing.
+///
+/// # Errors
+/// [`NumericsError::Dimension`] or [`NumericsError::Multiple`] if shapes disagree.
+pub fn prefill_attention<O: Element>(
+    q: &[bf16],
+    k: &[bf16],
+    v: &[bf16],
+    seq: usize,
+    head_dim: usize,
+    scale: f32,
+    out: &mut [O],
+) -> Result<(), NumericsError> {
+    check_head_dim(head_dim)?;
+    check_multiple("elements of the keys", k.len(), seq * head_dim)?;
+    check_dim("elements of the values", v.len(), k.len())?;
+    check_multiple("elements of the queries", q.len(), k.len())?;
+    check_dim("output elements", out.len(), q.len())?;
+    let plane = seq * head_dim;
+    let group = q.len() / k.len();
+    for (head, (out, q)) in out.chunks_mut(plane).zip(q.chunks(plane)).enumerate() {
+        let kv = head / group * plane;
+        let rows = Flat { keys: &k[kv..kv + plane], values: &v[kv..kv + plane], dim: head_dim };
+        let chunk = QUERIES * head_dim;
+        out.par_chunks_mut(chunk).zip(q.par_chunks(chunk)).enumerate().for_each(|(i, (out, q))| {
+            attend_all(head_dim, q, |j| i * QUERIES + j + 1, scale, &rows, out);
+        });
+    }
+    Ok(())
+}
+
+/// Queries that share one pass over the keys.
+const QUERIES: usize = kernel::QUERIES;
+
+/// Attends with each query of q, [n, dim]; query j sees the first `limit(j)` positions.
+fn attend_all<O: Element>(
+    dim: usize,
+    q: &[bf16],
+    limit: impl Fn(usize) -> usize,
+    scale: f32,
+    rows: &impl Rows,
+    out: &mut [O],
+) {
+    let chunk = QUERIES * dim;
+    for (i, (out, q)) in out.chunks_mut(chunk).zip(q.chunks(chunk)).enumerate() {
+        let mut queries = [Query::EMPTY; QUERIES];
+        for (j, (query, q)) in queries.iter_mut().zip(q.chunks(dim)).enumerate() {
+            query.load(q, scale, limit(i * QUERIES + j));
+        }
+        let live = &mut queries[..q.len() / dim];
+        attend(dim, live, rows);
+        for (query, out) in live.iter().zip(out.chunks_mut(dim)) {
+            for (o, v) in out.iter_mut().zip(query.result()) {
+                *o = O::put(v);
+            }
+        }
+    }
+}
+
+fn check_head_dim(dim: usize) -> Result<(), NumericsError> {
+    if dim > MAX_HEAD_DIM {
+        let what = "head dimension, at most";
+        return Err(NumericsError::Dimension { what, got: dim, want: MAX_HEAD_DIM });
+    }
+    Ok(())
+}
+
+/// Checks that every position has its block. Returns the entries of a user's page table.
+fn check_pages(pages: Pages<'_>, positions: &[u32], cache: Cache<'_>) -> Result<usize, NumericsError> {
+    let per_user = match pages {
+        Pages::Contiguous => 1,
+        Pages::Table(table) => {
+            check_multiple("entries of the page table", table.len(), positions.len())?;
+            table.len() / positions.len()
+        }
+    };
+    let context = per_user * cache.block;
+    for (user, &position) in positions.iter().enumerate() {
+        let Ok(last) = usize::try_from(position as i32) else { continue };
+        if last >= context {
+            let position = i64::from(position);
+            return Err(NumericsError::Position { user, position, context });
+        }
+        for page in 0..=last / cache.block {
+            let block = match pages {
+                Pages::Contiguous => user as i64,
+                Pages::Table(table) => i64::from(table[user * per_user + page] as i32),
+            };
+            if !usize::try_from(block).is_ok_and(|b| b < cache.blocks) {
+                return Err(NumericsError::Page { user, block, blocks: cache.blocks });
+            }
+        }
+    }
+    Ok(per_user)
+}
+
+/// Keys and values of one user and head in a cache.
+struct Paged<'a> {
+    keys: Cache<'a>,
+    values: Cache<'a>,
+    table: Option<&'a [u32]>,
+    user: usize,
+    head: usize,
+}
+
+impl Paged<'_> {
+    #[inline(always)]
+    fn read(&self, cache: &Cache<'_>, position: usize, out: &mut [f32]) {
+        let block = match self.table {
+            // `check_pages` has seen that the block exists.
+            Some(table) => table[position / cache.block] as usize,
+            None => self.user,
+        };
+        let row = (block * cache.kv_heads + self.head) * cache.block + position % cache.block;
+        widen_slice(&cache.data[row * cache.head_dim..(row + 1) * cache.head_dim], out);
+    }
+}
+
+impl Rows for Paged<'_> {
+    #[inline(always)]
+    fn key(&self, position: usize, out: &mut [f32]) {
+        self.read(&self.keys, position, out);
+    }
+
+    #[inline(always)]
+    fn value(&self, position: usize, out: &mut [f32]) {
+        self.read(&self.values, position, out);
+    }
+}
+
+/// Keys and values of one head, [seq, dim].
+struct Flat<'a> {
+    keys: &'a [bf16],
+    values: &'a [bf16],
+    dim: usize,
+}
+
+impl Flat<'_> {
+    #[inline(always)]
+    fn read(&self, from: &[bf16], position: usize, out: &mut [f32]) {
+        widen_slice(&from[position * self.dim..(position + 1) * self.dim], out);
+    }
+}
+
+impl Rows for Flat<'_> {
+    #[inline(always)]
+    fn key(&self, position: usize, out: &mut [f32]) {
+        self.read(self.keys, position, out);
+    }
+
+    #[inline(always)]
+    fn value(&self, position: usize, out: &mut [f32]) {
+        self.read(self.values, position, out);
+    }
+}
+
+#[cfg(test)]
+mod tests;
