@@ -36,6 +36,8 @@ pub struct Options {
     pub position: u32,
     /// Lower precision where proved bit-identical.
     pub proofs: bool,
+    /// Fold weight scales into constants that are there anyway.
+    pub folding: bool,
     /// Enumerate also candidates known to lose, for a record to be read by people. The plan is the same.
     pub everything: bool,
 }
@@ -59,6 +61,7 @@ impl Options {
             prefill: Self::default_prefill(context),
             position: 256,
             proofs: true,
+            folding: true,
             everything: false,
         }
     }
@@ -90,8 +93,22 @@ pub struct PhaseRecord {
     pub precision: Vec<(String, Decision)>,
     /// Weight scales that were moved, and where to.
     pub folds: Vec<Fold>,
+    /// The calls before they were placed.
+    pub schedule: Schedule,
+    /// L1 bytes per core that placing left alone: the persistent tensors, and what fragmentation wastes.
+    pub reserved: u64,
     /// Choices of placement.
     pub placed: Placed,
+}
+
+impl PhaseRecord {
+    /// The phase as graphs name it.
+    pub fn phase(&self) -> Phase {
+        match self.kind {
+            PhaseKind::Decode { batch } => Phase::Decode { batch: batch as usize },
+            PhaseKind::Prefill { tokens } => Phase::Prefill { seq: tokens as usize },
+        }
+    }
 }
 
 /// Why there is no plan.
@@ -235,6 +252,9 @@ impl<'a> Compiler<'a> {
                 batch: options.batch,
                 context: options.context,
                 block: options.block,
+                priced_at: options.position,
+                proofs: options.proofs,
+                folding: options.folding,
             },
             card: target.card.clone(),
             weights: Vec::new(),
@@ -273,7 +293,7 @@ impl<'a> Compiler<'a> {
         };
         let mut graph = self.timed("graph", |c| c.model.to_graph(phase, c.options.context as usize))?;
         let folds = self
-            .timed("fuse", |c| passes::prepare(&mut graph, c.options.policy))
+            .timed("fuse", |c| passes::prepare(&mut graph, c.options.policy, c.options.folding))
             .map_err(|error| CompileError::Fuse { phase: kind, error })?;
         graph.check().map_err(|errors| CompileError::Graph { phase: kind, errors })?;
         let decisions =
@@ -281,9 +301,9 @@ impl<'a> Compiler<'a> {
         let schedule = self
             .timed("select", |c| c.select(&graph, &decisions))
             .map_err(|error| CompileError::Select { phase: kind, error })?;
-        let placed = self.place_until_it_fits(schedule, phase, kind)?;
+        let (placed, reserved) = self.place_until_it_fits(&schedule, phase, kind)?;
         let precision = named(&graph, &decisions);
-        self.record.push(PhaseRecord { kind, precision, folds, placed });
+        self.record.push(PhaseRecord { kind, precision, folds, schedule, reserved, placed });
         Ok(())
     }
 
@@ -308,18 +328,18 @@ impl<'a> Compiler<'a> {
     /// Places a schedule and adds the phase to the plan.
     ///
     /// The search sums live tensors and does not see fragmentation; the walk over the allocator model does. What a step overflows by
-    /// is then reserved, and the search does without it.
+    /// is then reserved, and the search does without it. Answers also how much is reserved in the end.
     fn place_until_it_fits(
         &mut self,
-        schedule: Schedule,
+        schedule: &Schedule,
         phase: Phase,
         kind: PhaseKind,
-    ) -> Result<Placed, CompileError> {
+    ) -> Result<(Placed, u64), CompileError> {
         let results: Vec<String> = schedule.results.iter().map(|id| schedule.values[*id].name.clone()).collect();
-        self.add_constants(&schedule);
+        self.add_constants(schedule);
         let mut reserved = self.persistent_bytes();
         loop {
-            let mut placed = self.timed("place", |c| c.place(&schedule, phase, kind, reserved))?;
+            let mut placed = self.timed("place", |c| c.place(schedule, phase, kind, reserved))?;
             self.timed("lifetime", |_| passes::lifetime(&mut placed, &results));
             let chunks = chunks_of(&placed);
             let mut weights = self.plan.weights.clone();
@@ -330,7 +350,7 @@ impl<'a> Compiler<'a> {
                 self.lm_head_chunks = self.lm_head_chunks.or(chunks);
                 self.plan.weights = weights;
                 self.plan.phases.push(phase);
-                return Ok(placed);
+                return Ok((placed, reserved));
             }
             reserved += overflow;
         }

@@ -6,9 +6,11 @@
 //! - [`policy`]: what precision is asked for.
 //! - [`schedule`]: a phase as TT-NN calls without placements.
 //! - [`ttnn`]: the legal ways of each call on a card and what they cost.
+//! - [`explain`]: why a step is as it is.
 //! - [`target`]: cards and the constants of the cost model.
 
 mod compile;
+pub mod explain;
 pub mod graph;
 pub mod model;
 pub mod passes;

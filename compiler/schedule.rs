@@ -122,6 +122,11 @@ pub enum Kind {
         /// The quantisation's least row maximum.
         floor: Scalar,
     },
+    /// `x -> scale * x`.
+    Scale {
+        /// Multiplies.
+        scale: Scalar,
+    },
     /// `x -> x` in another data type.
     Typecast,
     /// `x -> rows`: the tile of rows with the prompt's last token.

@@ -539,7 +539,9 @@ impl Op {
             Op::Sdpa(args) => vec![&args.scale],
             Op::Binary(args) => {
                 let unary = args.a_activations.iter().chain(&args.b_activations).chain(&args.activations);
-                unary.filter_map(|u| if let Unary::MulScalar(s) | Unary::MaxScalar(s) = u { Some(s) } else { None }).collect()
+                unary
+                    .filter_map(|u| if let Unary::MulScalar(s) | Unary::MaxScalar(s) = u { Some(s) } else { None })
+                    .collect()
             }
             _ => Vec::new(),
         }

@@ -56,6 +56,12 @@ pub struct Options {
     pub context: u32,
     /// Tokens of one KV cache block: 32, 64 or 128.
     pub block: u32,
+    /// Position at which attention was priced.
+    pub priced_at: u32,
+    /// Whether precision was lowered where that is proved bit-identical.
+    pub proofs: bool,
+    /// Whether weight scales were folded into constants; otherwise each is multiplied where it belongs.
+    pub folding: bool,
 }
 
 /// A tensor that lives as long as the plan runs.

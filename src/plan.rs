@@ -57,6 +57,9 @@ pub struct Choices {
     /// Keep the precision asked for, even where less is proved bit-identical.
     #[arg(long)]
     pub no_proofs: bool,
+    /// Multiply every weight scale where it arises, instead of folding it into a constant.
+    #[arg(long)]
+    pub no_folding: bool,
     /// Position at which attention is priced.
     #[arg(long, default_value_t = 256)]
     pub at_position: u32,
@@ -83,6 +86,7 @@ impl Choices {
             options.prefill = prefill.to_vec();
         }
         options.proofs = !self.no_proofs;
+        options.folding = !self.no_folding;
         options.position = self.at_position;
         compile(&model, &target, &options).into_diagnostic()
     }

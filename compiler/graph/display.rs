@@ -79,6 +79,7 @@ fn describe(op: &Op, inputs: &[String]) -> String {
         Op::RmsNorm { gamma: None, eps } => format!("rms_norm({list}) eps={eps}"),
         Op::Quantize { floor } => format!("quantize({list}) floor={floor}"),
         Op::Dequantize { scale, power } => format!("dequantize({list}) *{scale} power={power}"),
+        Op::Scale { scale } => format!("scale({list}) *{scale}"),
         Op::Linear(it) => linear(it, &list),
         Op::SplitHeads { heads, kv_heads, .. } => format!("split_heads({list}) {heads}/{kv_heads}"),
         Op::Rope(rope) => format!("rope({list}) theta={} dim={}", rope.theta, rope.dim),

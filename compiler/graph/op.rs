@@ -236,6 +236,11 @@ pub enum Op {
         /// Power of the row's factor; 1 unless dequantisations were merged.
         power: i32,
     },
+    /// `x -> scale * x`.
+    Scale {
+        /// Above zero.
+        scale: Scalar,
+    },
     /// `features[K] -> features[N]`.
     Linear(Linear),
     /// `features -> q heads, k heads, v heads` (one input: q, k and v side by side) or `q, k, v features -> heads` (three inputs).

@@ -104,7 +104,7 @@ fn commit(
 }
 
 /// The head split that alone reads a projection (or its dequantisation) and cuts it where its parts meet.
-fn split_of(graph: &Graph, id: NodeId) -> Option<NodeId> {
+pub(super) fn split_of(graph: &Graph, id: NodeId) -> Option<NodeId> {
     let mut user = graph.only_user(id.into())?;
     if matches!(graph.node(user.node).op, Op::Dequantize { .. }) && user.input == 0 {
         user = graph.only_user(user.node.into())?;
@@ -183,7 +183,7 @@ fn record(trial: &mut Trial, edited: Option<usize>, node: NodeId, name: &str, op
 }
 
 /// `f(s*x) = s^degree * f(x)` for every `s > 0`.
-fn homogeneous(unary: Unary) -> Option<i32> {
+pub(super) fn homogeneous(unary: Unary) -> Option<i32> {
     match unary {
         Unary::Relu => Some(1),
         Unary::Relu2 | Unary::Square => Some(2),

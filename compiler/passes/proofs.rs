@@ -1,6 +1,7 @@
 //! Proofs on the reference evaluator: random small models compute the same before and after each pass.
 
 use super::activations::{drop_quantisation, explicit};
+use super::apply_scales::apply_scales;
 use super::fold_scales::fold_scales;
 use super::fuse::fuse;
 use crate::graph::eval::{Evaluator, Row, State, Ternary, WeightError, WeightSource};
@@ -112,6 +113,12 @@ fn error(found: &[f32], expected: &[f32]) -> f32 {
     found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max) / rms
 }
 
+/// The squared difference over the squares of the expected.
+fn mean_error(found: &[f32], expected: &[f32]) -> f32 {
+    let squares = found.iter().zip(expected).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
+    squares / expected.iter().map(|b| b * b).sum::<f32>()
+}
+
 fn graph(model: &Model) -> Graph {
     model.to_graph(Phase::Prefill { seq: 5 }, 32).unwrap()
 }
@@ -135,6 +142,12 @@ proptest! {
         fuse(&mut g).unwrap();
         prop_assert_eq!(g.check(), Ok(()));
         prop_assert!(error(&logits(&model, &g), &before) < 1e-5, "fusing");
+        let mut applied = g.clone();
+        apply_scales(&mut applied).unwrap();
+        prop_assert_eq!(applied.check(), Ok(()));
+        prop_assert!(unscaled(&applied), "every scale finds a place:\n{}", applied);
+        let after = error(&logits(&model, &applied), &before);
+        prop_assert!(after < 2e-4, "applying: {}\n{}", after, applied);
         fold_scales(&mut g);
         prop_assert_eq!(g.check(), Ok(()));
         prop_assert!(unscaled(&g), "every scale finds a place:\n{}", g);
@@ -155,11 +168,14 @@ proptest! {
         let quantised = g.nodes().filter(|&n| matches!(g.node(n).op, Op::Quantize { .. })).count();
         prop_assert_eq!(quantised, if shape.ternary { 4 } else { 0 }, "one for qkv, o, gate and up, down");
         prop_assert!(error(&logits(&model, &g), &before) < 5e-2);
+        let mut applied = g.clone();
+        apply_scales(&mut applied).unwrap();
+        prop_assert!(unscaled(&applied), "every scale finds a place:\n{}", applied);
+        prop_assert!(mean_error(&logits(&model, &applied), &before) < 1e-3, "applying");
         fold_scales(&mut g);
         prop_assert_eq!(g.check(), Ok(()));
         prop_assert!(unscaled(&g), "every scale finds a place:\n{}", g);
-        let after = logits(&model, &g);
-        let mean = after.iter().zip(&before).map(|(a, b)| (a - b) * (a - b)).sum::<f32>() / before.iter().map(|b| b * b).sum::<f32>();
+        let mean = mean_error(&logits(&model, &g), &before);
         prop_assert!(mean < 1e-3, "folding: {}\n{}", mean, g);
     }
 }

@@ -4,7 +4,7 @@
 //! - DRAM-sharded matmul: `start + blocks * max(block_floor, block + in0_block_w * max(read, compute))` per tile of K, where a bank's
 //!   columns are read at the bank's bandwidth and multiplied by its readers; of blocks longer than those of the fit the first is read
 //!   and the last multiplied alone;
-//! - 2D matmul: `start + max(compute, read) + min(compute, read) / 4`;
+//! - 2D matmul: `start + max(compute, read) + min(compute, read) / 4`, and a start for each K-block more than the fit's;
 //! - norm: `start + per_1000 * width / 1000` for one tile of rows, reading and writing DRAM for more; norms and elementwise work pay for
 //!   the tiles of a core one after another;
 //! - attention in decode: `start + cache bytes / bandwidth` at the position asked;
@@ -153,6 +153,19 @@ fn crowding(spec: &TensorSpec, c: &Calibration) -> f64 {
 /// K-blocks of the matmuls that the fit rests on had up to this many tiles: what their first and last take is in `start`.
 const FITTED_BLOCK: u32 = 10;
 
+/// What K-blocks shorter than the fit's, and outputs computed block by block, add: each block starts anew.
+fn short_blocks(args: &op::Matmul, inner: f64, c: &Calibration) -> f64 {
+    let passes = match &args.program {
+        MatmulProgram::Multicast2D { out_block, per_core_m, .. } => per_core_m.div_ceil(out_block.0.max(1)),
+        _ => 1,
+    };
+    let blocks = f64::from(passes) * inner / f64::from(args.program.in0_block_w().max(1));
+    c.dram_sharded.block_us * (blocks - inner / FITTED_BLOCK_2D).max(0.0)
+}
+
+/// Tiles of the K-blocks of the 2D matmuls that the fit rests on.
+const FITTED_BLOCK_2D: f64 = 8.0;
+
 /// Cycles of one 32x32x32 product.
 fn tile_cycles(c: &Calibration, fidelity: Fidelity) -> f64 {
     c.fpu.tile_cycles + 16.0 * f64::from(fidelity.phases()) * c.fpu.phase_factor
@@ -186,7 +199,8 @@ fn matmul(args: &op::Matmul, operands: &[&TensorSpec], c: &Calibration, banks: u
             let compute = us(work);
             let read = bytes as f64 / (c.multicast.gb_per_s * 1000.0);
             let bound = if compute > read { Bound::Compute } else { Bound::Dram };
-            Kernel { us: c.multicast.start_us + compute.max(read) + compute.min(read) / 4.0, fpu_cycles: work, bound }
+            let streamed = compute.max(read) + compute.min(read) / 4.0;
+            Kernel { us: c.multicast.start_us + streamed + short_blocks(args, inner, c), fpu_cycles: work, bound }
         }
     }
 }

@@ -5,8 +5,8 @@
 use bitnetc_plan::op::{AbsOp, Binary, BinaryKind, Destination, RowMax};
 use bitnetc_plan::{DType, Memory, MemoryConfig, Ref, Scalar, Unary};
 
-use super::{Context, Ways, placements};
-use crate::schedule::{Call, ValueId};
+use super::{Context, Ways, heads, placements};
+use crate::schedule::{Call, Kind, ValueId};
 
 fn shared_placements(cx: &Context<'_>, value: ValueId) -> Vec<MemoryConfig> {
     placements::features(&cx.spec(value, MemoryConfig::DRAM), placements::head_count(cx, value), &cx.target.card)
@@ -66,6 +66,43 @@ pub fn multiply(call: &Call, cx: &Context<'_>, a: &[Unary], b: &[Unary], ways: &
             },
         );
     }
+}
+
+/// `x * scale`, as the sum of its halves: TT-NN's binary operations take the factor on an operand, and the sum of two equal numbers is
+/// exact, so the result is rounded once.
+pub fn scale(call: &Call, cx: &Context<'_>, scale: &Scalar, ways: &mut Ways) {
+    let Some(input) = call.values().next() else { return };
+    let value = &cx.schedule.values[input];
+    let mut homes = shared_placements(cx, input);
+    if cx.decode() && cx.schedule.layer.iter().any(|c| made_heads(c, input)) {
+        let (users, heads, head_dim) = (value.shape[1], value.shape[2], value.shape[3]);
+        homes.extend([0, users].map(|skip| heads::users_on(cx, skip, users, heads, head_dim)));
+    }
+    let half = Scalar { value: scale.value / 2.0, scales: scale.scales.clone() };
+    for memory in homes {
+        ways.consider(
+            cx,
+            call,
+            vec![memory.clone()],
+            || memory.to_string(),
+            |d| {
+                d.step(Binary {
+                    kind: BinaryKind::Add,
+                    a: d.input(0),
+                    b: d.input(0),
+                    a_activations: vec![Unary::MulScalar(half.clone())],
+                    b_activations: vec![Unary::MulScalar(half.clone())],
+                    activations: vec![],
+                    dtype: value.dtype,
+                    into: Destination::New(memory.clone()),
+                })
+            },
+        );
+    }
+}
+
+fn made_heads(call: &Call, value: ValueId) -> bool {
+    matches!(call.kind, Kind::CreateHeads { .. }) && call.outputs.contains(&value)
 }
 
 /// Three steps: `|x|`, its row maximum, and one product that scales, rounds and clamps.

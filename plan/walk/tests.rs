@@ -176,7 +176,16 @@ fn settle_writes_what_the_walk_found() {
     let mut plan = Plan {
         format: FORMAT_VERSION,
         model: ModelInfo { name: "m".into(), digest: "0".repeat(64), layers: 3, vocab: 32 },
-        options: Options { policy: "fast".into(), overrides: vec![], batch: 32, context: 64, block: 32 },
+        options: Options {
+            policy: "fast".into(),
+            overrides: vec![],
+            batch: 32,
+            context: 64,
+            block: 32,
+            priced_at: 63,
+            proofs: true,
+            folding: true,
+        },
         card: card(),
         weights,
         buffers: vec![start],

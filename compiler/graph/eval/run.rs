@@ -101,6 +101,10 @@ impl Run<'_, '_> {
                 }
                 vec![rows(x)]
             }
+            Op::Scale { scale } => {
+                let factor = self.scalar(scale)? as f32;
+                vec![rows(self.floats(id, 0)?.iter().map(|v| v * factor).collect())]
+            }
             Op::Linear(linear) => vec![self.linear(id, linear)?],
             Op::SplitHeads { heads, kv_heads, head_dim } => {
                 self.split(id, [*heads, *kv_heads, *kv_heads].map(|h| h * head_dim))?

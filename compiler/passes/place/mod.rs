@@ -16,6 +16,7 @@
 mod arcs;
 mod emit;
 mod search;
+mod what_if;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -28,6 +29,7 @@ use crate::ttnn::cost::Price;
 use crate::ttnn::{Context, Ways, ways};
 use arcs::Arc;
 use search::Search;
+pub use what_if::{Forced, WhatIf};
 
 /// A phase with all its choices made.
 #[derive(Debug, Clone)]
@@ -96,6 +98,20 @@ pub enum PlaceError {
 /// When a call has no legal way or none fits.
 pub fn place(cx: &Context<'_>, layers: u32, reserved: u64) -> Result<Placed, PlaceError> {
     let started = Instant::now();
+    let all = enumerate(cx)?;
+    let enumerating = started.elapsed();
+    let mut search = Search::new(cx, reserved);
+    let (choices, price) = search.solve(layers, &all)?;
+    let states = search.states;
+    let mut placed = emit::steps(cx, search.placements(), &choices, all);
+    placed.price = price;
+    placed.states = states;
+    placed.enumerating = enumerating;
+    Ok(placed)
+}
+
+/// The ways of every call, by section.
+fn enumerate(cx: &Context<'_>) -> Result<HashMap<Section, Vec<Ways>>, PlaceError> {
     let mut all = HashMap::new();
     for section in Section::ALL {
         let mut found = Vec::new();
@@ -108,15 +124,7 @@ pub fn place(cx: &Context<'_>, layers: u32, reserved: u64) -> Result<Placed, Pla
         }
         all.insert(section, found);
     }
-    let enumerating = started.elapsed();
-    let mut search = Search::new(cx, reserved);
-    let (choices, price) = search.solve(layers, &all)?;
-    let states = search.states;
-    let mut placed = emit::steps(cx, search.placements(), &choices, all);
-    placed.price = price;
-    placed.states = states;
-    placed.enumerating = enumerating;
-    Ok(placed)
+    Ok(all)
 }
 
 /// The refusal that a reader can do most with: the one with the fewest broken constraints.

@@ -23,6 +23,28 @@ impl Selector<'_> {
         Ok(())
     }
 
+    pub(super) fn scale(
+        &mut self,
+        node: NodeId,
+        section: Section,
+        scale: &crate::graph::Scalar,
+    ) -> Result<(), SelectError> {
+        let crate::schedule::Operand::Value(input) = self.operand(node, 0)? else {
+            return Err(self.unsupported(
+                node,
+                "a multiplication of no value",
+                "feed it from an operation that makes one",
+            ));
+        };
+        let shape = self.schedule.values[input].shape.clone();
+        let dtype = self.schedule.values[input].dtype;
+        let out = self.schedule.value(self.graph.node(node).name.clone(), shape, dtype);
+        self.keep_padding(node, self.padding.get(&self.input(node, 0)).copied());
+        let kind = Kind::Scale { scale: scalar(scale) };
+        self.call(node, section, kind, vec![crate::schedule::Operand::Value(input)], vec![out]);
+        Ok(())
+    }
+
     pub(super) fn add(
         &mut self,
         node: NodeId,

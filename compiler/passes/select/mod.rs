@@ -105,6 +105,7 @@ impl Selector<'_> {
             Op::RmsNorm { gamma, eps } => self.norm(node, section, gamma.as_ref(), eps),
             Op::Quantize { floor } => self.quantize(node, section, floor),
             Op::Dequantize { scale, power } => self.dequantize(node, section, scale, *power),
+            Op::Scale { scale } => self.scale(node, section, scale),
             Op::Linear(linear) => self.linear(node, section, linear),
             Op::SplitHeads { heads, kv_heads, head_dim } => {
                 self.split_heads(node, section, *heads, *kv_heads, *head_dim)
@@ -328,7 +329,11 @@ impl Selector<'_> {
         };
         if let Some(part) = linear.parts.iter().find(|p| !p.scale.is_one()) {
             let what = format!("the scale {} of {} is applied to the product alone", part.scale, part.weight.name);
-            return Err(self.unsupported(node, what, "let the scale-folding pass move it"));
+            return Err(self.unsupported(
+                node,
+                what,
+                "scales are applied before they are selected: a function fused into the projection is in the way",
+            ));
         }
         let precision = decision.used;
         if self.graph.node(node).role == Role::LmHead {
@@ -430,7 +435,7 @@ impl Selector<'_> {
                 Op::SplitHeads { heads, kv_heads, head_dim } => {
                     return Some((heads as u32, kv_heads as u32, head_dim as u32));
                 }
-                Op::Dequantize { .. } if user.input == 0 => at = user.node,
+                Op::Dequantize { .. } | Op::Scale { .. } if user.input == 0 => at = user.node,
                 _ => return None,
             }
         }

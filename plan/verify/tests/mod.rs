@@ -98,19 +98,12 @@ fn names_and_phases_are_unique_and_in_order() {
     broken(Invariant::Names, |p| p.phases.push(p.phases[0].clone()));
     broken(Invariant::Names, |p| p.phases[0].kind = PhaseKind::Prefill { tokens: 48 });
     broken(Invariant::Names, |p| p.phases[0].kind = PhaseKind::Decode { batch: 16 });
-    only(Invariant::Names, |p| p.phases.clear().then_used(p));
-}
-
-/// A plan without phases uses no weight: leaves only what is asked for.
-trait ThenUsed {
-    fn then_used(self, plan: &mut Plan);
-}
-
-impl ThenUsed for () {
-    fn then_used(self, plan: &mut Plan) {
-        plan.weights.clear();
-        plan.buffers.clear();
-    }
+    // A plan without phases uses no weight and no buffer, so that only the missing phases are left to tell.
+    only(Invariant::Names, |p| {
+        p.phases.clear();
+        p.weights.clear();
+        p.buffers.clear();
+    });
 }
 
 #[test]

@@ -1,0 +1,253 @@
+//! Why a step is as it is: what else could have run in its place, and what that would have cost.
+//!
+//! An alternative's cost is not a guess: the search is asked again with that choice fixed ([`WhatIf`]), so reshards before and after it
+//! and changes of its neighbours are in the answer. What TT-NN refuses is told in TT-NN's words, each constraint once.
+
+use std::collections::BTreeMap;
+
+use bitnetc_plan::{MemoryConfig, PhaseKind};
+
+use crate::graph::Section;
+use crate::passes::precision::Decision;
+use crate::passes::{Fold, Forced, PlaceError, Record, WhatIf};
+use crate::schedule::Call;
+use crate::target::Target;
+use crate::ttnn::cost::Price;
+use crate::ttnn::{Candidate, Context, Ways, ways};
+use crate::{Compiled, Options, PhaseRecord};
+
+/// The answer for one step.
+#[derive(Debug, Clone)]
+pub struct Explanation {
+    /// The call the step belongs to.
+    pub call: Call,
+    /// When it runs.
+    pub section: Section,
+    /// How often it runs.
+    pub times: u32,
+    /// How it is run.
+    pub chosen: Candidate,
+    /// Each value it reads.
+    pub operands: Vec<Reading>,
+    /// Ways that TT-NN accepts, the chosen one not among them: those asked of the search, cheapest phase first.
+    pub alternatives: Vec<Alternative>,
+    /// Legal ways in all, the chosen one included.
+    pub legal: usize,
+    /// Constraints that rule ways out, by how many ways break them.
+    pub refusals: Vec<Refusal>,
+    /// Ways that TT-NN refuses.
+    pub refused: usize,
+    /// Precision asked and used, where the call has one.
+    pub precision: Option<Decision>,
+    /// Weight scales that left this call or went into it.
+    pub folds: Vec<Fold>,
+    /// Predicted time of the phase.
+    pub phase: Price,
+    /// Its reshards: prologue, one layer, epilogue.
+    pub phase_reshards: usize,
+}
+
+/// Where the call finds a value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reading {
+    /// The value.
+    pub value: String,
+    /// Where the chosen way wants it.
+    pub wants: MemoryConfig,
+    /// Whether it had to be moved there.
+    pub resharded: bool,
+    /// Placements other legal ways want it in.
+    pub elsewhere: usize,
+}
+
+/// A legal way that was not chosen.
+#[derive(Debug, Clone)]
+pub struct Alternative {
+    /// The way.
+    pub candidate: Candidate,
+    /// Ways with the same placements that are no better than this one.
+    pub dominates: usize,
+    /// The cheapest phase with it, or why there is none.
+    pub verdict: Result<Forced, PlaceError>,
+}
+
+impl Alternative {
+    /// Nanoseconds by which a run of the phase would be longer.
+    pub fn regret(&self, phase: Price) -> Option<u64> {
+        self.verdict.as_ref().ok().map(|forced| forced.price.ns.saturating_sub(phase.ns))
+    }
+}
+
+/// A constraint in TT-NN's words.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Refusal {
+    /// The constraint, with the numbers of its first breach.
+    pub what: String,
+    /// What would be right.
+    pub hint: String,
+    /// The first way that breaks it.
+    pub example: String,
+    /// Ways that break it.
+    pub ways: usize,
+}
+
+/// Why nothing can be explained.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// The plan has no such phase.
+    #[error("the plan has no phase `{0}`")]
+    NoPhase(PhaseKind),
+    /// The phase has no such step.
+    #[error("{phase} has no step `{step}`; there are {}", .steps.join(", "))]
+    NoStep {
+        /// The phase.
+        phase: PhaseKind,
+        /// What was asked for.
+        step: String,
+        /// What there is.
+        steps: Vec<String>,
+    },
+    /// Enumerating again failed where it succeeded before: a defect of bitnetc.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+}
+
+/// Most groups of placements the search is asked about.
+const ASKED: usize = 24;
+
+/// Explains `step` of a phase just compiled with these `options` for this `target`.
+///
+/// # Errors
+/// When there is no such phase or step.
+pub fn explain(
+    compiled: &Compiled,
+    target: &Target,
+    options: &Options,
+    kind: PhaseKind,
+    step: &str,
+) -> Result<Explanation, ExplainError> {
+    let record = compiled.record.iter().find(|r| r.kind == kind).ok_or(ExplainError::NoPhase(kind))?;
+    let (at, chosen) = find(record, step).ok_or_else(|| no_step(record, step))?;
+    let position = options.position.min(options.context - 1);
+    let cx = Context { target, schedule: &record.schedule, phase: record.phase(), position, everything: false };
+    let layers = compiled.plan.model.layers;
+    let mut search = WhatIf::new(&cx, layers, record.reserved)?;
+    let all = ways(&chosen.call, &Context { everything: true, ..cx });
+    let way = &chosen.ways.candidates[chosen.chosen];
+    let base = search.with(chosen.section, at, way.clone())?;
+    let mut alternatives: Vec<Alternative> = leaders(&all, way)
+        .into_iter()
+        .map(|(candidate, dominates)| {
+            let verdict = search.with(chosen.section, at, candidate.clone());
+            Alternative { candidate: candidate.clone(), dominates, verdict }
+        })
+        .collect();
+    alternatives.sort_by_key(|a| a.verdict.as_ref().map_or(Price { ns: u64::MAX, work: u64::MAX }, |f| f.price));
+    let name = &chosen.call.name;
+    Ok(Explanation {
+        call: chosen.call.clone(),
+        section: chosen.section,
+        times: if chosen.section == Section::Layer { layers } else { 1 },
+        chosen: way.clone(),
+        operands: readings(record, chosen, &all),
+        alternatives,
+        legal: all.candidates.len(),
+        refusals: refusals(&all),
+        refused: all.rejections.len(),
+        precision: record.precision.iter().find(|(node, _)| node == name).map(|(_, d)| d.clone()),
+        folds: record.folds.iter().filter(|f| source(&f.from) == name || f.into.contains(name)).cloned().collect(),
+        phase: base.price,
+        phase_reshards: base.reshard_count,
+    })
+}
+
+/// `qkv` of `qkv[2]`.
+fn source(from: &str) -> &str {
+    from.split('[').next().unwrap_or(from)
+}
+
+/// The call that a step belongs to, and its place in its section.
+fn find<'a>(record: &'a PhaseRecord, step: &str) -> Option<(usize, &'a Record)> {
+    let found = record.placed.record.iter().position(|r| belongs(r, step))?;
+    let chosen = &record.placed.record[found];
+    let before = record.placed.record[..found].iter().filter(|r| r.section == chosen.section).count();
+    Some((before, chosen))
+}
+
+fn belongs(record: &Record, step: &str) -> bool {
+    let call = &record.call.name;
+    let reshard = step.strip_prefix(call.as_str()).and_then(|rest| rest.strip_prefix(".in"));
+    let moved = !record.reshards.is_empty() && reshard.is_some_and(|n| n.chars().all(|c| c.is_ascii_digit()));
+    call == step || moved || record.ways.candidates[record.chosen].drafts.iter().any(|d| d.name == step)
+}
+
+fn no_step(record: &PhaseRecord, step: &str) -> ExplainError {
+    let steps = record.placed.record.iter().map(|r| r.call.name.clone()).collect();
+    ExplainError::NoStep { phase: record.kind, step: step.to_string(), steps }
+}
+
+/// The cheapest way of each pair of placements, the chosen way left out, and how many others each stands for; those with the least price
+/// of their own. Of the chosen way's own placements the second best is taken.
+fn leaders<'a>(all: &'a Ways, chosen: &Candidate) -> Vec<(&'a Candidate, usize)> {
+    let mut groups: Vec<(&Candidate, usize)> = Vec::new();
+    for candidate in all.candidates.iter().filter(|c| !same(c, chosen)) {
+        let places = |c: &Candidate| c.requires == candidate.requires && c.produces == candidate.produces;
+        match groups.iter_mut().find(|(leader, _)| places(leader)) {
+            Some((leader, count)) => {
+                *count += 1;
+                if candidate.price < leader.price {
+                    *leader = candidate;
+                }
+            }
+            None => groups.push((candidate, 0)),
+        }
+    }
+    groups.sort_by_key(|(c, _)| c.price);
+    groups.truncate(ASKED);
+    groups
+}
+
+/// The same calls.
+fn same(a: &Candidate, b: &Candidate) -> bool {
+    a.requires == b.requires && a.drafts.iter().map(|d| &d.op).eq(b.drafts.iter().map(|d| &d.op))
+}
+
+fn readings(record: &PhaseRecord, chosen: &Record, all: &Ways) -> Vec<Reading> {
+    let way = &chosen.ways.candidates[chosen.chosen];
+    let read = chosen.call.values().zip(&way.requires).enumerate();
+    read.map(|(at, (value, wants))| {
+        let mut elsewhere: Vec<_> =
+            all.candidates.iter().filter_map(|c| c.requires.get(at)).filter(|m| *m != wants).collect();
+        elsewhere.sort_by_cached_key(ToString::to_string);
+        elsewhere.dedup();
+        let to = wants.to_string();
+        let value = record.schedule.values[value].name.clone();
+        // The operand may have been moved before: its step then has the name of the call it was moved for.
+        let resharded = chosen.reshards.iter().any(|(_, moved)| *moved == to);
+        Reading { value, wants: wants.clone(), resharded, elsewhere: elsewhere.len() }
+    })
+    .collect()
+}
+
+fn refusals(all: &Ways) -> Vec<Refusal> {
+    let mut found: BTreeMap<String, Refusal> = BTreeMap::new();
+    for rejection in &all.rejections {
+        for violation in &rejection.violations {
+            let entry = found.entry(without_numbers(&violation.what)).or_insert_with(|| Refusal {
+                what: violation.what.clone(),
+                hint: violation.hint.clone(),
+                example: rejection.what.clone(),
+                ways: 0,
+            });
+            entry.ways += 1;
+        }
+    }
+    let mut refusals: Vec<_> = found.into_values().collect();
+    refusals.sort_by(|a, b| b.ways.cmp(&a.ways).then_with(|| a.what.cmp(&b.what)));
+    refusals
+}
+
+/// What makes two breaches the same constraint.
+fn without_numbers(text: &str) -> String {
+    text.chars().filter(|c| !c.is_ascii_digit()).collect()
+}

@@ -1,0 +1,81 @@
+//! Without folding: every weight scale multiplies its own product, before anything else is made of it.
+//!
+//! | the product is read by | and is multiplied |
+//! |---|---|
+//! | a dequantisation | by its constant |
+//! | the second operand of a residual addition | as that operand is read (`MUL_UNARY_SFPU`) |
+//! | a gate product | as its operand is read |
+//! | a head split, with a scale for each of q, k and v | by a call of its own on each |
+//! | anything else | by a call of its own |
+//!
+//! The same function as [`super::fold_scales`] leaves, with other roundings: for comparing the two, not for speed. A projection with a
+//! function fused into it that does not commute with a positive factor keeps its scale, and `select` refuses it.
+
+use super::fold_scales::{homogeneous, split_of};
+use crate::graph::{Graph, NodeId, Op, Role, Scalar, Section, TypeError, Value};
+
+/// Applies every scale where it arises.
+///
+/// # Errors
+/// A [`TypeError`] would be a defect of the graph before.
+pub fn apply_scales(graph: &mut Graph) -> Result<(), TypeError> {
+    for section in Section::ALL {
+        for id in graph.order(section) {
+            projection(graph, id)?;
+        }
+    }
+    Ok(())
+}
+
+fn projection(graph: &mut Graph, id: NodeId) -> Result<(), TypeError> {
+    let Op::Linear(linear) = &graph.node(id).op else { return Ok(()) };
+    // `f(s * x) = s * f(x)` holds for degree 1 alone.
+    if linear.unary.is_some_and(|unary| homogeneous(unary) != Some(1)) {
+        return Ok(());
+    }
+    let scales: Vec<Scalar> = linear.parts.iter().map(|p| p.scale.clone()).collect();
+    let uniform = scales.windows(2).all(|pair| pair[0] == pair[1]);
+    match split_of(graph, id) {
+        Some(split) => {
+            for (output, scale) in scales.iter().enumerate() {
+                multiply(graph, Value { node: split, output }, scale)?;
+            }
+        }
+        None if uniform => match scales.first() {
+            Some(scale) if absorb(graph, id.into(), scale) => {}
+            Some(scale) => multiply(graph, id.into(), scale)?,
+            None => {}
+        },
+        None => return Ok(()),
+    }
+    if let Op::Linear(linear) = &mut graph.node_mut(id).op {
+        linear.parts.iter_mut().for_each(|part| part.scale = Scalar::ONE);
+    }
+    Ok(())
+}
+
+/// Lets the one reader multiply, if it multiplies anyway.
+fn absorb(graph: &mut Graph, value: Value, scale: &Scalar) -> bool {
+    let Some(user) = graph.only_user(value) else { return false };
+    let own = match &mut graph.node_mut(user.node).op {
+        Op::Dequantize { scale, .. } if user.input == 0 => scale,
+        Op::Add { b_scale } if user.input == 1 => b_scale,
+        Op::Mul { a, .. } if user.input == 0 => &mut a.scale,
+        Op::Mul { b, .. } => &mut b.scale,
+        _ => return false,
+    };
+    *own = own.times(scale);
+    true
+}
+
+/// A multiplication right after a value.
+fn multiply(graph: &mut Graph, value: Value, scale: &Scalar) -> Result<(), TypeError> {
+    if scale.is_one() {
+        return Ok(());
+    }
+    let name = format!("{}.scaled", graph.value_name(value));
+    let section = graph.node(value.node).section;
+    let node = graph.add(&name, section, Role::Quant, Op::Scale { scale: scale.clone() }, &[value])?;
+    graph.replace(value, node.into());
+    Ok(())
+}
