@@ -20,7 +20,9 @@ pub struct Args {
 pub fn run(args: Args) -> miette::Result<()> {
     let imported = import::directory(&args.directory).into_diagnostic()?;
     match args.output {
-        Some(path) => crate::output::write(&path, imported.ron.as_bytes()).into_diagnostic().wrap_err_with(|| format!("cannot write {}", path.display())),
+        Some(path) => crate::output::write(&path, imported.ron.as_bytes())
+            .into_diagnostic()
+            .wrap_err_with(|| format!("cannot write {}", path.display())),
         None => crate::render::print(&imported.ron).map_err(crate::input::cannot_print),
     }
 }

@@ -50,8 +50,8 @@ struct Line {
     model: String,
     target: String,
     what: String,
-    /// Set when there is no plan: the card is too small.
-    too_large: Option<String>,
+    /// Why there is no plan: the card is too small, or TT-NN has no legal way.
+    no_plan: Option<String>,
     phases: Vec<Outcome>,
 }
 
@@ -66,16 +66,23 @@ struct Outcome {
 
 impl From<&PhaseReport> for Outcome {
     fn from(report: &PhaseReport) -> Self {
-        let first = report.differences.first().map(|d| {
-            format!("{}, step `{}`: {} planned {}, TT-NN {}", d.phase, d.step, d.what, d.planned, d.found)
-        });
-        Outcome { calls: report.accepted.equal, addresses: report.addresses.equal, agrees: report.agrees(), difference: first }
+        let first = report
+            .differences
+            .first()
+            .map(|d| format!("{}, step `{}`: {} planned {}, TT-NN {}", d.phase, d.step, d.what, d.planned, d.found));
+        Outcome {
+            calls: report.accepted.equal,
+            addresses: report.addresses.equal,
+            agrees: report.agrees(),
+            difference: first,
+        }
     }
 }
 
 /// Checks and prints the table.
 pub fn run(args: Args) -> miette::Result<()> {
-    let targets: Vec<String> = if args.target.is_empty() { NAMES.map(String::from).to_vec() } else { args.target.clone() };
+    let targets: Vec<String> =
+        if args.target.is_empty() { NAMES.map(String::from).to_vec() } else { args.target.clone() };
     if args.lines {
         return targets.iter().try_for_each(|target| one_target(&args, target));
     }
@@ -124,7 +131,8 @@ fn one_target(args: &Args, target: &str) -> miette::Result<()> {
         }
         for options in all {
             let line = one_plan(&device, shipped.name, &model, &card, &options)?;
-            render::print(&format!("{}\n", serde_json::to_string(&line).into_diagnostic()?)).map_err(input::cannot_print)?;
+            render::print(&format!("{}\n", serde_json::to_string(&line).into_diagnostic()?))
+                .map_err(input::cannot_print)?;
         }
     }
     device.close().into_diagnostic()
@@ -149,10 +157,12 @@ fn combinations(model: &Model) -> Vec<Options> {
 
 fn one_plan(device: &Device, name: &str, model: &Model, target: &Target, options: &Options) -> miette::Result<Line> {
     let what = format!("{} batch {} context {}", options.policy, options.batch, options.context);
-    let mut line = Line { model: name.into(), target: target.card.name.clone(), what, too_large: None, phases: vec![] };
+    let mut line = Line { model: name.into(), target: target.card.name.clone(), what, no_plan: None, phases: vec![] };
     match compile(model, target, options) {
-        Ok(compiled) => line.phases = replay(device, &compiled.plan).into_diagnostic()?.iter().map(Outcome::from).collect(),
-        Err(CompileError::Dram { what }) => line.too_large = Some(what),
+        Ok(compiled) => {
+            line.phases = replay(device, &compiled.plan).into_diagnostic()?.iter().map(Outcome::from).collect()
+        }
+        Err(error @ (CompileError::Dram { .. } | CompileError::Place { .. })) => line.no_plan = Some(error.to_string()),
         Err(error) => return Err(error).into_diagnostic(),
     }
     Ok(line)
@@ -160,7 +170,10 @@ fn one_plan(device: &Device, name: &str, model: &Model, target: &Target, options
 
 fn table(lines: &[Line], targets: &[String]) -> String {
     let mut columns = vec![Column::new("model", Align::Left)];
-    columns.extend(["target", "plans", "too large", "phases agree", "calls accepted", "addresses equal"].map(|t| Column::new(t, Align::Right)));
+    columns.extend(
+        ["target", "plans", "refused", "phases agree", "calls accepted", "addresses equal"]
+            .map(|t| Column::new(t, Align::Right)),
+    );
     let mut table = Table::new(columns);
     let mut names: Vec<&str> = lines.iter().map(|l| l.model.as_str()).collect();
     names.dedup();
@@ -173,8 +186,8 @@ fn table(lines: &[Line], targets: &[String]) -> String {
             table.row(vec![
                 name.to_string(),
                 target.clone(),
-                of.iter().filter(|l| l.too_large.is_none()).count().to_string(),
-                of.iter().filter(|l| l.too_large.is_some()).count().to_string(),
+                of.iter().filter(|l| l.no_plan.is_none()).count().to_string(),
+                of.iter().filter(|l| l.no_plan.is_some()).count().to_string(),
                 format!("{agree} of {}", phases.len()),
                 thousands(phases.iter().map(|p| p.calls).sum()),
                 thousands(phases.iter().map(|p| p.addresses).sum()),

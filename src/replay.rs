@@ -38,7 +38,11 @@ pub fn against_ttnn(plan: &Plan, python: Option<&Path>) -> miette::Result<()> {
 }
 
 fn tally(tally: Tally) -> String {
-    if tally.complete() { thousands(tally.of) } else { format!("{} of {}", thousands(tally.equal), thousands(tally.of)) }
+    if tally.complete() {
+        thousands(tally.of)
+    } else {
+        format!("{} of {}", thousands(tally.equal), thousands(tally.of))
+    }
 }
 
 /// The agreement of each phase, then every difference kept.

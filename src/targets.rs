@@ -7,7 +7,9 @@ use crate::render::{self, Align, Column, Table, units};
 
 /// List the cards that can be compiled for.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "A card of your own is a RON file of the same form: copy one of targets/*.ron and pass its path to --target.")]
+#[command(
+    after_help = "A card of your own is a RON file of the same form: copy one of targets/*.ron and pass its path to --target."
+)]
 pub struct Args {}
 
 /// Prints a table of the shipped targets.

@@ -18,9 +18,14 @@ fn stdout(args: &[&str]) -> String {
     String::from_utf8(out.stdout).unwrap()
 }
 
-/// The plan's summary: everything before the steps.
+/// The plan's summary, everything before the steps; or why TT-NN has no way to run the model on this card.
 fn summary(model: &str, target: &str, batch: &str) -> String {
-    let text = stdout(&["plan", model, "--target", target, "--batch", batch]);
+    let args = ["plan", model, "--target", target, "--batch", batch];
+    let out = bitnetc(&args);
+    if out.status.code() == Some(1) {
+        return String::from_utf8(out.stderr).unwrap();
+    }
+    let text = stdout(&args);
     let end = text.find("\ndecode of ").unwrap();
     text[..end].to_string()
 }

@@ -203,7 +203,8 @@ fn mock_directories() -> Result<Vec<(&'static str, String)>, TtnnError> {
         .into_iter()
         .map(|(variable, name)| {
             let directory = cache.join(name);
-            std::fs::create_dir_all(&directory).map_err(|source| TtnnError::File { path: directory.clone(), source })?;
+            std::fs::create_dir_all(&directory)
+                .map_err(|source| TtnnError::File { path: directory.clone(), source })?;
             Ok((variable, format!("{}/", directory.display())))
         })
         .collect()

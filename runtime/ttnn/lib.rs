@@ -48,6 +48,6 @@ pub use environment::{Defect, EnvironmentError, PythonEnv};
 pub use error::{PythonError, Refusal, TtnnError};
 pub use graph::{Graph, Node, RunMode, Usage};
 pub use info::{Info, info};
-pub use replay::{Difference, PhaseReport, Tally, replay};
 pub use python::{Interpreter, Object, Value, live_objects};
+pub use replay::{Difference, PhaseReport, Tally, replay};
 pub use setup::{Setup, SetupError};

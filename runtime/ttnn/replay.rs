@@ -358,7 +358,9 @@ fn busiest_core(graph: &Graph) -> u64 {
     let mut most = 0;
     for node in &graph.nodes {
         match node {
-            Node::CircularBuffer(buffer) | Node::DataflowBuffer(buffer) | Node::Scratchpad(buffer) if !buffer.borrowed => {
+            Node::CircularBuffer(buffer) | Node::DataflowBuffer(buffer) | Node::Scratchpad(buffer)
+                if !buffer.borrowed =>
+            {
                 add(buffer, &mut cores, &mut everywhere);
                 most = most.max(everywhere + cores.values().copied().max().unwrap_or(0));
             }

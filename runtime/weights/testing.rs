@@ -72,7 +72,16 @@ pub fn plan_of(weights: Vec<Weight>, layers: u32) -> Plan {
     Plan {
         format: bitnetc_plan::FORMAT_VERSION,
         model: ModelInfo { name: "test".into(), digest: "0".repeat(64), layers, vocab: 64 },
-        options: Options { policy: "balanced".into(), overrides: vec![], batch: 1, context: 64, block: 32 },
+        options: Options {
+            policy: "balanced".into(),
+            overrides: vec![],
+            batch: 1,
+            context: 64,
+            block: 32,
+            priced_at: 63,
+            proofs: true,
+            folding: true,
+        },
         card: Card {
             name: "n150".into(),
             arch: Arch::Wormhole,

@@ -1,4 +1,4 @@
-//! Emit: a plan as a standalone Python program of exactly the calls that [`crate::replay`] executes.
+//! Emit: a plan as a standalone Python program of exactly the calls that [`crate::replay()`] executes.
 //!
 //! The program needs ttnn and numpy. It takes weights from a packed file or makes them up, runs one prefill, then decode steps, which it
 //! captures as a trace on a real card. Its calls are printed from [`crate::lower`]; around them stand a fixed prelude (loading, printing)
@@ -23,14 +23,19 @@ pub fn python(plan: &Plan) -> String {
     );
     text.push_str(PRELUDE);
     let _ = write!(text, "\n\nDIGEST = \"{}\"\nLAYERS = {}\n", plan.model.digest, plan.model.layers);
-    let _ = writeln!(text, "BATCH = {}\nCONTEXT = {}\nBLOCK = {}", plan.options.batch, plan.options.context, plan.options.block);
+    let _ = writeln!(
+        text,
+        "BATCH = {}\nCONTEXT = {}\nBLOCK = {}",
+        plan.options.batch, plan.options.context, plan.options.block
+    );
     weights(plan, &mut text);
     buffers(plan, &mut text);
     scalars(plan, &mut text);
     for phase in &plan.phases {
         function(plan, phase, &mut text);
     }
-    let buckets: Vec<String> = plan.phases.iter().filter_map(|p| bucket(p.kind)).map(|t| format!("{t}: prefill_{t}")).collect();
+    let buckets: Vec<String> =
+        plan.phases.iter().filter_map(|p| bucket(p.kind)).map(|t| format!("{t}: prefill_{t}")).collect();
     let _ = write!(text, "\n\nPREFILL = {{{}}}\n\n\n", buckets.join(", "));
     text.push_str(MAIN);
     text
@@ -118,7 +123,8 @@ impl Open for Named {
     }
 
     fn last_tile(&self, columns: u32) -> (Expr, Expr) {
-        let corner = |row: &str, column: u32| Expr::List(vec![Expr::Int(0), Expr::Int(0), Expr::name(row), column.into()]);
+        let corner =
+            |row: &str, column: u32| Expr::List(vec![Expr::Int(0), Expr::Int(0), Expr::name(row), column.into()]);
         let end = Expr::List(vec![Expr::Int(1), Expr::Int(1), Expr::name("tile_end"), columns.into()]);
         (corner("tile_start", 0), end)
     }
@@ -156,7 +162,13 @@ fn section(plan: &Plan, phase: &str, steps: &[Step], indent: usize, layer: &str,
         text.push('\n');
         let made: Vec<_> = step.outputs.iter().map(|v| value_name(&v.name)).collect();
         if !matches!(step.op, Op::Deallocate(_)) && !made.is_empty() {
-            let _ = writeln!(text, "{pad}show(\"{phase}\", {layer}, \"{}\", \"{}\", [{}])", step.name, step.op.call(), made.join(", "));
+            let _ = writeln!(
+                text,
+                "{pad}show(\"{phase}\", {layer}, \"{}\", \"{}\", [{}])",
+                step.name,
+                step.op.call(),
+                made.join(", ")
+            );
         }
     }
 }

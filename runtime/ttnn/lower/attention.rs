@@ -59,9 +59,9 @@ pub fn call(path: &str, op: &Op, scalar: &dyn Fn(usize, &Scalar) -> Expr, open: 
             .kwarg("program_config", config::sdpa(&args.program))
             .kwarg("compute_kernel_config", config::compute(args.compute))
             .kwarg("memory_config", memory_config(&args.memory)),
-        Op::ConcatHeadsDecode(args) => on(path, &args.input)
-            .kwarg("num_heads", args.heads)
-            .kwarg("sub_core_grids", core_range_set(&args.cores)),
+        Op::ConcatHeadsDecode(args) => {
+            on(path, &args.input).kwarg("num_heads", args.heads).kwarg("sub_core_grids", core_range_set(&args.cores))
+        }
         Op::ConcatHeads(args) => on(path, &args.input).kwarg("memory_config", memory_config(&args.memory)),
         other => Call::ttnn(other.call()),
     }

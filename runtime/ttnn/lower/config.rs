@@ -65,19 +65,24 @@ pub fn matmul(program: &MatmulProgram) -> Expr {
                 .maybe("num_workers_per_dram_bank", (*readers > 1).then_some(*readers))
                 .into()
         }
-        MatmulProgram::Multicast1D { grid, in0_block_w, out_subblock, per_core_m, per_core_n, activation: function } => {
-            Call::ttnn("MatmulMultiCoreReuseMultiCast1DProgramConfig")
-                .kwarg("compute_with_storage_grid_size", core_coord(*grid))
-                .kwarg("in0_block_w", *in0_block_w)
-                .kwarg("out_subblock_h", out_subblock.0)
-                .kwarg("out_subblock_w", out_subblock.1)
-                .kwarg("per_core_M", *per_core_m)
-                .kwarg("per_core_N", *per_core_n)
-                .kwarg("fuse_batch", true)
-                .kwarg("fused_activation", activation(*function))
-                .kwarg("mcast_in0", true)
-                .into()
-        }
+        MatmulProgram::Multicast1D {
+            grid,
+            in0_block_w,
+            out_subblock,
+            per_core_m,
+            per_core_n,
+            activation: function,
+        } => Call::ttnn("MatmulMultiCoreReuseMultiCast1DProgramConfig")
+            .kwarg("compute_with_storage_grid_size", core_coord(*grid))
+            .kwarg("in0_block_w", *in0_block_w)
+            .kwarg("out_subblock_h", out_subblock.0)
+            .kwarg("out_subblock_w", out_subblock.1)
+            .kwarg("per_core_M", *per_core_m)
+            .kwarg("per_core_N", *per_core_n)
+            .kwarg("fuse_batch", true)
+            .kwarg("fused_activation", activation(*function))
+            .kwarg("mcast_in0", true)
+            .into(),
         MatmulProgram::Multicast2D {
             grid,
             in0_block_w,

@@ -1,6 +1,6 @@
 //! Lowering: a plan's step as the one TT-NN call it stands for.
 //!
-//! The same lowering is executed through the shim ([`crate::replay`]) and printed as Python ([`crate::emit`]). Values, weights and buffers
+//! The same lowering is executed through the shim ([`crate::replay()`]) and printed as Python ([`crate::emit`]). Values, weights and buffers
 //! become names ([`value_name`], [`weight_name`], [`buffer_name`]); what a plan leaves open until the call is made (numbers that depend
 //! on weight scales, the user and the last token of a prefill) is [`Open`]'s to fill in.
 
@@ -120,10 +120,9 @@ fn call(step: &Step, open: &dyn Open) -> Call {
             on(path, &args.input).arg(dtype(args.dtype)).kwarg("memory_config", memory_config(&args.memory))
         }
         Op::View(args) => view(path, args),
-        Op::Transpose(args) => on(path, &args.input)
-            .arg(args.dims.0)
-            .arg(args.dims.1)
-            .kwarg("memory_config", memory_config(&args.memory)),
+        Op::Transpose(args) => {
+            on(path, &args.input).arg(args.dims.0).arg(args.dims.1).kwarg("memory_config", memory_config(&args.memory))
+        }
         Op::Slice(args) => slice(path, step, args, open),
         Op::Concat(args) => Call::ttnn(path)
             .arg(Expr::List(args.inputs.iter().map(operand).collect()))
