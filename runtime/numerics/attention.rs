@@ -7,6 +7,7 @@
 //! and on no other query, block order or batch, so prefill, decode and permuted page tables agree bit for bit.
 
 mod kernel;
+mod vectors;
 
 use half::bf16;
 use rayon::prelude::*;

@@ -2,21 +2,23 @@
 
 /// e^x: relative error below 2e-7 where the result is normal, 0 below -87.3, infinity above 88.3.
 ///
-/// 2^n times a polynomial in the rest; n is found by adding and subtracting 1.5 * 2^23, which rounds without a
-/// call, and ln 2 is subtracted in two parts.
+/// 2^n times a polynomial in the rest. Adding 1.5 * 2^23 rounds to n and leaves it in the low bits; ln 2 is
+/// subtracted in two parts.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
-    let n = (x.clamp(-126.0, 126.0) * std::f32::consts::LOG2_E + ROUND) - ROUND;
-    let n = n.clamp(-126.0, 127.0);
-    let r = x.clamp(-88.0, 89.0) - n * LN2_HIGH - n * LN2_LOW;
+    let bounded = if x < -87.3 { -87.3 } else { x };
+    let bounded = if bounded > 88.3 { 88.3 } else { bounded };
+    let shifted = bounded * std::f32::consts::LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = bounded - n * LN2_HIGH - n * LN2_LOW;
     let mut p = 1.0 / 5040.0;
     for c in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
         p = p * r + c;
     }
-    let scale = f32::from_bits(((n as i32 + 127) as u32) << 23);
+    let scale = f32::from_bits(shifted.to_bits().wrapping_sub(ROUND.to_bits()).wrapping_add(127) << 23);
     let value = p * scale;
     let value = if x < -87.3 { 0.0 } else { value };
     if x > 88.3 { f32::INFINITY } else { value }

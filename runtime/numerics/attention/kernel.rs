@@ -3,13 +3,13 @@
 //! Positions are taken one chunk at a time: scores of the chunk, then the running maximum and the rescaling of
 //! what has been summed, then the chunk's values. A chunk starts at a multiple of [`CHUNK`] for every query,
 //! so a query's arithmetic does not depend on which others share the pass.
-//!
-//! The loops are plain ones on purpose: a closure handed to a library function is compiled without the
-//! instruction set of the function around it unless it happens to be inlined.
 
 use half::bf16;
 
 use super::MAX_HEAD_DIM;
+#[cfg(target_arch = "x86_64")]
+use super::vectors::{Avx2, Avx512};
+use super::vectors::{LANES, Portable, Vectors};
 use crate::exp::exp;
 use crate::norm::pairwise;
 use crate::rounding::widen;
@@ -18,8 +18,6 @@ use crate::rounding::widen;
 pub(super) const QUERIES: usize = 8;
 /// Positions of a chunk.
 const CHUNK: usize = 2 * LANES;
-/// Partial sums of a dot product; divides [`MAX_HEAD_DIM`].
-const LANES: usize = 16;
 
 /// Where keys and values come from. `out` has head_dim elements.
 pub(super) trait Rows {
@@ -109,60 +107,56 @@ pub(super) fn attend(dim: usize, queries: &mut [Query], rows: &impl Rows) {
             return unsafe { attend_avx2(dim, queries, rows) };
         }
     }
-    attend_portable(dim, queries, rows);
+    // SAFETY: portable.
+    unsafe { attend_with::<Portable>(dim, queries, rows) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn attend_avx512(dim: usize, queries: &mut [Query], rows: &impl Rows) {
-    attend_portable(dim, queries, rows);
+    // SAFETY: this function has the features.
+    unsafe { attend_with::<Avx512>(dim, queries, rows) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn attend_avx2(dim: usize, queries: &mut [Query], rows: &impl Rows) {
-    attend_portable(dim, queries, rows);
+    // SAFETY: this function has the feature.
+    unsafe { attend_with::<Avx2>(dim, queries, rows) }
 }
 
+/// # Safety
+/// The machine has the instruction set V.
 #[inline(always)]
-fn attend_portable(dim: usize, queries: &mut [Query], rows: &impl Rows) {
+unsafe fn attend_with<V: Vectors>(dim: usize, queries: &mut [Query], rows: &impl Rows) {
     let end = queries.iter().map(|q| q.limit).max().unwrap_or(0);
-    // Dot products run over whole vectors: what lies beyond dim is 0 in queries and rows.
+    // Whole vectors are taken: what lies beyond dim is 0 in queries and rows.
     let whole = dim.next_multiple_of(LANES);
     let mut row = [0f32; MAX_HEAD_DIM];
     for first in (0..end).step_by(CHUNK) {
         let last = end.min(first + CHUNK);
         for position in first..last {
             rows.key(position, &mut row[..dim]);
-            for q in queries.iter_mut().filter(|q| position < q.limit) {
-                q.weights[position - first] = dot(&q.q[..whole], &row[..whole]);
+            for q in &mut *queries {
+                if position < q.limit {
+                    // SAFETY: the caller's; both slices are `whole` long.
+                    q.weights[position - first] = unsafe { V::dot(&q.q[..whole], &row[..whole]) };
+                }
             }
         }
-        for q in queries.iter_mut().filter(|q| first < q.limit) {
-            q.weigh(dim, CHUNK.min(q.limit - first));
+        for q in &mut *queries {
+            if first < q.limit {
+                q.weigh(dim, CHUNK.min(q.limit - first));
+            }
         }
         for position in first..last {
             rows.value(position, &mut row[..dim]);
-            for q in queries.iter_mut().filter(|q| position < q.limit) {
-                let weight = q.weights[position - first];
-                let sums = q.sum[..whole].as_chunks_mut::<LANES>().0;
-                for (s, v) in sums.iter_mut().zip(row[..whole].as_chunks::<LANES>().0) {
-                    for i in 0..LANES {
-                        s[i] += weight * v[i];
-                    }
+            for q in &mut *queries {
+                if position < q.limit {
+                    // SAFETY: the caller's; both slices are `whole` long.
+                    unsafe { V::add(&mut q.sum[..whole], q.weights[position - first], &row[..whole]) }
                 }
             }
         }
     }
-}
-
-#[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut lanes = [0f32; LANES];
-    for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
-        for i in 0..LANES {
-            lanes[i] += a[i] * b[i];
-        }
-    }
-    pairwise(lanes)
 }
