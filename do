@@ -12,7 +12,7 @@ as_root() {
 
 need_tools() {
     if ! command -v cargo >/dev/null 2>&1; then
-        echo "cargo is missing: install Rust 1.88 or newer with rustup, then run this again" >&2
+        echo "cargo is missing: install Rust 1.89 or newer with rustup, then run this again" >&2
         exit 1
     fi
     if ! command -v c++ >/dev/null 2>&1; then

@@ -34,7 +34,7 @@ pub struct Options {
     pub prefill: Vec<u32>,
     /// Position at which attention is priced.
     pub position: u32,
-    /// Lower precision where proved bit-identical.
+    /// Lower precision where proved to lose nothing.
     pub proofs: bool,
     /// Fold weight scales into constants that are there anyway.
     pub folding: bool,

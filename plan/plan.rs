@@ -58,7 +58,7 @@ pub struct Options {
     pub block: u32,
     /// Position at which attention was priced.
     pub priced_at: u32,
-    /// Whether precision was lowered where that is proved bit-identical.
+    /// Whether precision was lowered where that is proved to lose nothing.
     pub proofs: bool,
     /// Whether weight scales were folded into constants; otherwise each is multiplied where it belongs.
     pub folding: bool,

@@ -54,7 +54,7 @@ pub struct Choices {
     /// Precision of one role: role=dtype/fidelity[/fp32], for one phase as decode:role=...; may be repeated.
     #[arg(long = "set", value_name = "ROLE=DTYPE/FIDELITY")]
     pub overrides: Vec<Override>,
-    /// Keep the precision asked for, even where less is proved bit-identical.
+    /// Keep the precision asked for, even where less is proved to lose nothing.
     #[arg(long)]
     pub no_proofs: bool,
     /// Multiply every weight scale where it arises, instead of folding it into a constant.

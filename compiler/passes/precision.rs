@@ -1,9 +1,12 @@
-//! Precision: what each matrix product is asked to be, lowered as far as that is proved to change no bit.
+//! Precision: what each matrix product is asked to be, lowered as far as nothing is lost.
 //!
 //! The matrix unit multiplies in phases, each taking other bits of its operands (Tensix ISA, MVMUL): of the weight the top 5
 //! significant bits (phases 0, 2) or the next 5 (phases 1, 3), of the activation the top 7 (phases 0, 1) or the last 4 (phases 2, 3).
-//! A phase whose bits are all zero adds +0, and adding +0 leaves the destination register as it is, in fp32 and (already rounded to
-//! bf16) in bf16. From that follow the theorems of [`Theorem`]; the host device's emulation tests each of them.
+//! A phase whose bits are all zero is idle: its products are zero. It may still change the sum. A zero product keeps the exponent of
+//! its operands, and the destination is aligned to it, which rounds away low bits of a destination that has cancelled to something
+//! small. So leaving idle phases out keeps every product and rounds the sum less often, and it keeps every bit where the destination
+//! has none that an alignment could drop: for integers. [`Theorem::keeps_every_bit`] tells the two kinds apart, and
+//! `compiler/tests/theorems.rs` holds both against the host's emulation, with a case in which the bits do differ.
 //!
 //! Values are followed through the graph as [`Content`]: how many significant bits an activation can have and whether it is an
 //! integer of known range.
@@ -31,28 +34,35 @@ impl Content {
     pub const INT8: Content = Content { significant_bits: 7, integer_max: Some(127) };
 }
 
-/// A lowering that changes no bit of the result.
+/// Why a lowering loses nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Theorem {
-    /// -1, 0 and 1 are exact in bfp4 (shared exponent 127, magnitudes 0 and 4), so bfp8 and bf16 hold nothing more.
+    /// -1, 0 and 1 are exact in bfp4 (shared exponent 127, magnitudes 0 and 4) and unpack to what bfp8 and bf16 unpack to: the same bits.
     TernaryIsExactInBfp4,
-    /// A ternary weight has one significant bit: phases 1 and 3 take its lower bits, which are zero. HiFi2 equals LoFi, HiFi4 equals
-    /// HiFi3, for any activation and either destination.
+    /// A ternary weight has one significant bit: phases 1 and 3 take its lower bits, which are zero, and are idle. LoFi has the products of
+    /// HiFi2, HiFi3 those of HiFi4, for any activation and either destination; the sum is rounded less often.
     TernaryHasNoLowBits,
-    /// An activation of at most 7 significant bits has zeros where phases 2 and 3 look: with a ternary weight LoFi equals HiFi4.
-    ActivationFitsPhaseZero,
+    /// Integers of at most 127 have at most 7 significant bits, so with a ternary weight phases 1, 2 and 3 are idle; and an idle phase
+    /// aligns the destination to no more than 2^(1-10), below the unit of every sum of integers: LoFi has the bits of HiFi4, with either
+    /// destination.
+    IntegersFitPhaseZero,
     /// Integers of at most 127 times -1, 0, 1 summed in fp32: every partial sum is below 2^23, so LoFi is the exact integer.
     /// Needs fp32 destination and K at most 65,535; spills between K-blocks are fp32 then (TT-NN 0.81).
     IntegerSumsAreExact,
 }
 
 impl Theorem {
+    /// Whether the result has the same bits; otherwise it has the same products and fewer roundings.
+    pub const fn keeps_every_bit(self) -> bool {
+        !matches!(self, Theorem::TernaryHasNoLowBits)
+    }
+
     /// In a few words, for a step's note.
     pub const fn statement(self) -> &'static str {
         match self {
             Theorem::TernaryIsExactInBfp4 => "bfp4 holds ternary weights exactly",
-            Theorem::TernaryHasNoLowBits => "a ternary weight has no low bits, so phases 1 and 3 add nothing",
-            Theorem::ActivationFitsPhaseZero => "7-bit activations have no low bits, so phase 2 adds nothing",
+            Theorem::TernaryHasNoLowBits => "a ternary weight has no low bits, so phases 1 and 3 multiply zeros",
+            Theorem::IntegersFitPhaseZero => "int8 x ternary fits phase 0, so the others multiply zeros",
             Theorem::IntegerSumsAreExact => "int8 x ternary with fp32 sums is exact in LoFi",
         }
     }
@@ -72,7 +82,7 @@ pub struct Decision {
 }
 
 impl Decision {
-    /// `HiFi2 bfp8 asked; LoFi bfp4 is bit-identical: ...`, or empty where nothing was proved.
+    /// `HiFi2 bfp8 asked, LoFi bfp4 has the same products: ...`, or empty where nothing was proved.
     pub fn note(&self) -> String {
         if self.theorems.is_empty() {
             return String::new();
@@ -82,11 +92,16 @@ impl Decision {
             return why.join("; ");
         }
         format!(
-            "{} {} asked, {} {} is bit-identical: {}",
+            "{} {} asked, {} {} {}: {}",
             self.asked.fidelity,
             self.asked.weight,
             self.used.fidelity,
             self.used.weight,
+            if self.theorems.iter().all(|t| t.keeps_every_bit()) {
+                "is bit-identical"
+            } else {
+                "has the same products"
+            },
             why.join("; ")
         )
     }
@@ -124,7 +139,7 @@ pub fn contents(graph: &Graph) -> HashMap<Value, Content> {
     contents
 }
 
-/// The cheapest precision bit-identical to `asked` for a ternary weight of `inner` rows and such an activation.
+/// The cheapest precision that loses nothing of `asked` for a ternary weight of `inner` rows and such an activation.
 pub fn lower(asked: Precision, activation: Content, inner: usize) -> (Precision, Vec<Theorem>) {
     let mut used = asked;
     let mut theorems = Vec::new();
@@ -132,9 +147,10 @@ pub fn lower(asked: Precision, activation: Content, inner: usize) -> (Precision,
         used.weight = DType::Bfp4;
         theorems.push(Theorem::TernaryIsExactInBfp4);
     }
-    if activation.significant_bits <= 7 && asked.fidelity != Fidelity::LoFi {
+    let small_integers = activation.integer_max.is_some_and(|max| max <= 127);
+    if small_integers && asked.fidelity != Fidelity::LoFi {
         used.fidelity = Fidelity::LoFi;
-        theorems.extend([Theorem::TernaryHasNoLowBits, Theorem::ActivationFitsPhaseZero]);
+        theorems.push(Theorem::IntegersFitPhaseZero);
     } else if let Some(lower) = match asked.fidelity {
         Fidelity::HiFi2 => Some(Fidelity::LoFi),
         Fidelity::HiFi4 => Some(Fidelity::HiFi3),
