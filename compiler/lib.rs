@@ -7,14 +7,17 @@
 //! - [`schedule`]: a phase as TT-NN calls without placements.
 //! - [`ttnn`]: the legal ways of each call on a card and what they cost.
 //! - [`explain`]: why a step is as it is.
+//! - [`pricer`], [`calibration`]: single calls by the cost model, and published measurements beside it.
 //! - [`target`]: cards and the constants of the cost model.
 
+pub mod calibration;
 mod compile;
 pub mod explain;
 pub mod graph;
 pub mod model;
 pub mod passes;
 pub mod policy;
+pub mod pricer;
 pub mod schedule;
 pub mod target;
 pub mod ttnn;

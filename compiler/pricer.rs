@@ -1,0 +1,95 @@
+//! Prices of single calls outside any plan: the same rules and the same cost functions, on operands written by hand.
+
+use bitnetc_plan::op::Matmul;
+use bitnetc_plan::ttnn::{Outcome, Violation, check};
+use bitnetc_plan::{ComputeKernel, Cores, Cost, DType, MatmulProgram, MemoryConfig, Op, Ref, TILE, TensorSpec};
+
+use crate::graph::Phase;
+use crate::passes::select::weights::dram_sharded;
+use crate::schedule::Schedule;
+use crate::target::Target;
+use crate::ttnn::{Context, cost};
+
+/// Prices calls for a card.
+pub struct Pricer<'a> {
+    target: &'a Target,
+    schedule: Schedule,
+    position: u32,
+}
+
+/// A projection of one tile of rows: `[32, 32 * inner] x [32 * inner, 32 * columns]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Projection {
+    /// Tiles of K.
+    pub inner: u32,
+    /// Tiles of N.
+    pub columns: u32,
+    /// Data type of the weight.
+    pub weight: DType,
+    /// Fidelity and sums.
+    pub compute: ComputeKernel,
+}
+
+impl<'a> Pricer<'a> {
+    /// Attention is priced at `position`.
+    pub fn new(target: &'a Target, position: u32) -> Self {
+        Pricer { target, schedule: Schedule::default(), position }
+    }
+
+    /// The card.
+    pub fn target(&self) -> &'a Target {
+        self.target
+    }
+
+    fn context(&self) -> Context<'_> {
+        let phase = Phase::Decode { batch: 1 };
+        Context { target: self.target, schedule: &self.schedule, phase, position: self.position, everything: false }
+    }
+
+    /// A call that TT-NN accepts.
+    ///
+    /// # Errors
+    /// What it breaks.
+    pub fn legal(&self, op: impl Into<Op>, operands: &[&TensorSpec]) -> Result<Cost, Vec<Violation>> {
+        let op = op.into();
+        let outcome = check(&op, operands, &self.target.card)?;
+        Ok(cost::cost(&op, operands, &outcome, &self.context()))
+    }
+
+    /// A call of one program that is only priced: its legality is somebody else's.
+    pub fn priced(&self, op: impl Into<Op>, operands: &[&TensorSpec], output: TensorSpec) -> Cost {
+        let outcome = Outcome { outputs: vec![output], programs: 1, ..Outcome::default() };
+        cost::cost(&op.into(), operands, &outcome, &self.context())
+    }
+
+    /// A DRAM-sharded matmul from `cores` cores with a K-block of `in0_block_w` tiles and one reader per bank.
+    ///
+    /// # Errors
+    /// What it breaks.
+    pub fn dram_sharded(&self, p: Projection, cores: u32, in0_block_w: u32) -> Result<Cost, Vec<Violation>> {
+        let card = &self.target.card;
+        let per_core_n = p.columns.div_ceil(cores);
+        let a = MemoryConfig::width(Cores::row_major(cores, card.grid), [TILE, p.inner / cores.max(1) * TILE]);
+        let out = Cores::row_major(p.columns.div_ceil(per_core_n), card.grid);
+        let program =
+            MatmulProgram::DramSharded { in0_block_w, per_core_m: 1, per_core_n, activation: None, readers: 1 };
+        let weight = dram_sharded([p.inner * TILE, p.columns * TILE], p.weight, card.dram.banks);
+        let op = matmul(program, p.compute, MemoryConfig::width(out, [TILE, per_core_n * TILE]));
+        self.legal(op, &[&row(p.inner, a), &weight])
+    }
+}
+
+/// `[1, 1, 32, 32 * tiles]` bf16.
+pub fn row(tiles: u32, memory: MemoryConfig) -> TensorSpec {
+    TensorSpec::tile(vec![1, 1, TILE, tiles * TILE], DType::Bf16, memory)
+}
+
+/// An operand whose spec is given beside the call.
+pub fn operand() -> Ref {
+    Ref::Value(String::new())
+}
+
+/// A matmul of two operands given beside it.
+pub fn matmul(program: MatmulProgram, compute: ComputeKernel, memory: MemoryConfig) -> Matmul {
+    Matmul { a: operand(), b: operand(), program, compute, dtype: DType::Bf16, memory }
+}
