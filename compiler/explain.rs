@@ -112,8 +112,8 @@ pub enum ExplainError {
     Place(#[from] PlaceError),
 }
 
-/// Most groups of placements the search is asked about.
-const ASKED: usize = 24;
+/// Most groups of placements the search is asked about: at least half of them keep the chosen way's input or output where it is.
+const ASKED: usize = 16;
 
 /// Explains `step` of a phase just compiled with these `options` for this `target`.
 ///
@@ -186,8 +186,8 @@ fn no_step(record: &PhaseRecord, step: &str) -> ExplainError {
     ExplainError::NoStep { phase: record.kind, step: step.to_string(), steps }
 }
 
-/// The cheapest way of each pair of placements, the chosen way left out, and how many others each stands for; those with the least price
-/// of their own. Of the chosen way's own placements the second best is taken.
+/// The cheapest way of each pair of placements, the chosen way left out, and how many others each stands for: those with the least price
+/// of their own, and those that leave a neighbour of the chosen way as it is. Of the chosen way's own placements the second best is taken.
 fn leaders<'a>(all: &'a Ways, chosen: &Candidate) -> Vec<(&'a Candidate, usize)> {
     let mut groups: Vec<(&Candidate, usize)> = Vec::new();
     for candidate in all.candidates.iter().filter(|c| !same(c, chosen)) {
@@ -203,8 +203,12 @@ fn leaders<'a>(all: &'a Ways, chosen: &Candidate) -> Vec<(&'a Candidate, usize)>
         }
     }
     groups.sort_by_key(|(c, _)| c.price);
-    groups.truncate(ASKED);
-    groups
+    let near = |c: &Candidate| c.requires == chosen.requires || c.produces == chosen.produces;
+    let (mut asked, mut others): (Vec<_>, Vec<_>) = groups.into_iter().partition(|(c, _)| near(c));
+    asked.truncate(ASKED.saturating_sub(others.len()).max(ASKED / 2));
+    others.truncate(ASKED - asked.len());
+    asked.extend(others);
+    asked
 }
 
 /// The same calls.

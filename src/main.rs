@@ -8,6 +8,7 @@ mod compare;
 mod completions;
 mod emit;
 mod eval;
+mod explain;
 mod import;
 mod input;
 mod inspect;
@@ -16,12 +17,14 @@ mod matrix;
 mod output;
 mod pack;
 mod plan;
+mod recompile;
 mod render;
 mod replay;
 mod run;
 mod synth;
 mod targets;
 mod text;
+mod trace_search;
 mod ttnn;
 
 use std::process::ExitCode;
@@ -48,6 +51,8 @@ enum Command {
     Plan(plan::Args),
     /// Print a plan: its phases, the steps of one, where everything is in L1.
     Inspect(inspect::Args),
+    /// Explain a step: what else there was, what bounds it, what was proved.
+    Explain(explain::Args),
     /// Verify a plan.
     Check(check::Args),
     /// Generate text with a plan, on the host.
@@ -81,6 +86,7 @@ fn main() -> ExitCode {
     let done = match cli.command {
         Command::Plan(args) => plan::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Explain(args) => explain::run(args),
         Command::Check(args) => check::run(args),
         Command::Run(args) => run::run(args),
         Command::Eval(args) => eval::run(args),

@@ -7,9 +7,9 @@ use bitnetc_compiler::policy::{Override, Policy};
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{Compiled, Options, compile};
 use bitnetc_plan::format;
-use miette::IntoDiagnostic;
+use miette::{IntoDiagnostic, miette};
 
-use crate::{input, inspect, render};
+use crate::{input, inspect, output, render, trace_search};
 
 /// Compile a model into a plan.
 #[derive(Debug, clap::Args)]
@@ -25,6 +25,9 @@ pub struct Args {
     /// Where the plan goes: RON, or binary when the name ends in `.plan`. Without it the plan is only described.
     #[arg(short, long)]
     output: Option<PathBuf>,
+    /// Write everything the search considered, as JSON.
+    #[arg(long, value_name = "FILE")]
+    trace_search: Option<PathBuf>,
     /// Print how long each pass took.
     #[arg(long)]
     timings: bool,
@@ -71,6 +74,11 @@ impl Choices {
     /// # Errors
     /// When model or target cannot be had, or there is no plan.
     pub fn compile(&self, model: &str) -> miette::Result<Compiled> {
+        self.compile_recording(model, false)
+    }
+
+    /// The same, with `everything` in the record: also ways that are known to lose.
+    fn compile_recording(&self, model: &str, everything: bool) -> miette::Result<Compiled> {
         let model = input::model(model)?;
         let target = Target::find(&self.target).into_diagnostic()?;
         let mut options = Options::for_model(&model);
@@ -88,6 +96,7 @@ impl Choices {
         options.proofs = !self.no_proofs;
         options.folding = !self.no_folding;
         options.position = self.at_position;
+        options.everything = everything;
         compile(&model, &target, &options).into_diagnostic()
     }
 }
@@ -103,7 +112,7 @@ fn buckets(text: &str) -> Result<std::sync::Arc<[u32]>, String> {
 /// Compiles, then writes or describes.
 pub fn run(args: Args) -> miette::Result<()> {
     let started = Instant::now();
-    let compiled = args.choices.compile(&args.model)?;
+    let compiled = args.choices.compile_recording(&args.model, args.trace_search.is_some())?;
     let spent = started.elapsed();
     match &args.output {
         Some(path) => {
@@ -111,6 +120,10 @@ pub fn run(args: Args) -> miette::Result<()> {
             eprintln!("{}: planned in {:.1} ms", path.display(), spent.as_secs_f64() * 1000.0);
         }
         None => render::print(&inspect::overview(&compiled.plan)).map_err(input::cannot_print)?,
+    }
+    if let Some(path) = &args.trace_search {
+        let text = serde_json::to_vec(&trace_search::document(&compiled)).into_diagnostic()?;
+        output::write(path, &text).map_err(|e| miette!("cannot write {}: {e}", path.display()))?;
     }
     if args.timings {
         for (pass, time) in &compiled.timings {

@@ -1,0 +1,68 @@
+//! The record behind a plan: no alternative beats what was chosen, and the whole record does not change the plan.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+use bitnetc_compiler::explain::{ExplainError, explain};
+use bitnetc_compiler::policy::Policy;
+use bitnetc_compiler::target::Target;
+use bitnetc_compiler::{Compiled, Options, compile, model};
+use bitnetc_plan::PhaseKind;
+
+fn compiled(target: &str, policy: Policy, everything: bool) -> (Compiled, Target, Options) {
+    let model = model::find("tiny-shakespeare").unwrap().model().unwrap();
+    let target = Target::find(target).unwrap();
+    let options = Options { policy, batch: 8, prefill: vec![64], everything, ..Options::for_model(&model) };
+    (compile(&model, &target, &options).unwrap(), target, options)
+}
+
+#[test]
+fn no_alternative_makes_the_phase_shorter() {
+    for (target, policy) in [("n150", Policy::Balanced), ("p150", Policy::Exact)] {
+        let (compiled, target, options) = compiled(target, policy, false);
+        for record in &compiled.record {
+            for call in ["qkv", "attended", "ffn_norm", "o", "down"] {
+                let Ok(found) = explain(&compiled, &target, &options, record.kind, call) else {
+                    assert!(record.placed.record.iter().all(|r| r.call.name != call));
+                    continue;
+                };
+                assert_eq!(found.phase, record.placed.price, "{call}: the chosen way fixed is the plan");
+                for alternative in &found.alternatives {
+                    if let Ok(forced) = &alternative.verdict {
+                        assert!(forced.price >= found.phase, "{} {call}: {}", record.kind, alternative.candidate.what);
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn the_whole_record_belongs_to_the_same_plan() {
+    for target in ["n150", "p150"] {
+        let (short, ..) = compiled(target, Policy::Balanced, false);
+        let (whole, ..) = compiled(target, Policy::Balanced, true);
+        assert_eq!(short.plan, whole.plan);
+        let ways = |c: &Compiled| c.record[0].placed.record.iter().map(|r| r.ways.candidates.len()).sum::<usize>();
+        assert!(ways(&whole) > ways(&short));
+    }
+}
+
+#[test]
+fn steps_are_found_by_their_own_names_and_what_is_not_there_is_said() {
+    let (compiled, target, options) = compiled("n150", Policy::Balanced, false);
+    let decode = PhaseKind::Decode { batch: 8 };
+    for (phase, step, call) in [
+        (decode, "logits.0.tiles", "logits"),
+        (decode, "rotary.cos.rows.lookup", "rotary.cos.rows"),
+        (PhaseKind::Prefill { tokens: 64 }, "gate", "gate"),
+    ] {
+        let record = compiled.record.iter().find(|r| r.kind == phase).unwrap();
+        let known = compiled.plan.phase(phase).unwrap().steps().any(|s| s.name == step);
+        assert!(known, "{step}: {:?}", record.placed.record.iter().map(|r| &r.call.name).collect::<Vec<_>>());
+        assert_eq!(explain(&compiled, &target, &options, phase, step).unwrap().call.name, call);
+    }
+    let error = explain(&compiled, &target, &options, decode, "downs").unwrap_err();
+    assert!(error.to_string().contains("decode has no step `downs`; there are "), "{error}");
+    let other = PhaseKind::Prefill { tokens: 96 };
+    assert!(matches!(explain(&compiled, &target, &options, other, "o"), Err(ExplainError::NoPhase(_))));
+}

@@ -1,0 +1,264 @@
+//! `bitnetc explain`: why a step is as it is.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use bitnetc_compiler::explain::{Alternative, Explanation, explain};
+use bitnetc_compiler::graph::Section;
+use bitnetc_compiler::passes::PlaceError;
+use bitnetc_compiler::policy::Precision;
+use bitnetc_compiler::target::Calibration;
+use bitnetc_plan::{Bound, Op, Plan, Step};
+use miette::{IntoDiagnostic, miette};
+use owo_colors::OwoColorize as _;
+
+use crate::input;
+use crate::inspect::Selection;
+use crate::recompile::{Recompiled, recompile};
+use crate::render::units::{bytes, thousands, time};
+use crate::render::{self, Align, Column, Table};
+
+/// Explain a step of a plan: what was chosen, what else there was, what bounds it, what was proved.
+///
+/// The plan is compiled again from its own options to ask the search. Times are predictions of the cost model, never measurements.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  bitnetc explain plan.ron down
+  bitnetc explain plan.ron o --phase prefill-128 --alternatives 20
+  bitnetc explain plan.ron gate --model my-model.ron")]
+pub struct Args {
+    /// The plan, RON or binary
+    plan: PathBuf,
+    /// The step, as `bitnetc inspect` names it
+    step: String,
+    /// The phase it belongs to: `decode` or `prefill-TOKENS` [default: the plan's first]
+    #[arg(long, value_name = "PHASE")]
+    phase: Option<Selection>,
+    /// The model the plan was made of [default: the shipped one with the plan's digest]
+    #[arg(long)]
+    model: Option<String>,
+    /// The target the plan was made for, when it is no shipped one
+    #[arg(long)]
+    target: Option<String>,
+    /// Alternatives shown
+    #[arg(long, default_value_t = 8)]
+    alternatives: usize,
+}
+
+/// Compiles the plan again, asks, prints.
+///
+/// # Errors
+/// When there is no such step, or the plan cannot be compiled again.
+pub fn run(args: Args) -> miette::Result<()> {
+    let plan = input::plan(&args.plan)?;
+    let phase = match args.phase {
+        Some(selection) => selection.phases(&plan)?.first().copied(),
+        None => Some(0),
+    };
+    let phase = phase.and_then(|at| plan.phases.get(at)).ok_or_else(|| miette!("the plan has no phase"))?;
+    if let Some(text) = freed(phase, &args.step) {
+        return render::print(&text).map_err(input::cannot_print);
+    }
+    let again = recompile(&plan, args.model.as_deref(), args.target.as_deref())?;
+    let found = explain(&again.compiled, &again.target, &again.options, phase.kind, &args.step).into_diagnostic()?;
+    let text = document(&plan, &again, &found, &args);
+    render::print(&text).map_err(input::cannot_print)
+}
+
+/// A deallocation has no alternatives.
+fn freed(phase: &bitnetc_plan::Phase, name: &str) -> Option<String> {
+    let steps: Vec<&Step> = phase.steps().collect();
+    let at = steps.iter().position(|s| s.name == name && matches!(s.op, Op::Deallocate(_)))?;
+    let value = steps[at].op.operands().first().map_or("", |r| r.name());
+    let reader = steps[..at].iter().rev().find(|s| !matches!(s.op, Op::Deallocate(_)));
+    let after =
+        reader.map_or("where the section begins".to_string(), |s| format!("right after `{}`, its last reader", s.name));
+    Some(format!("`{name}` frees `{value}` {after}.\n"))
+}
+
+fn document(plan: &Plan, again: &Recompiled, found: &Explanation, args: &Args) -> String {
+    let cost = &again.target.cost;
+    let mut text = String::new();
+    if !again.differs.is_empty() {
+        let _ = writeln!(
+            text,
+            "{} compiled again, the plan comes out otherwise ({}): it was made by another version, or changed by hand. What \
+             follows explains the plan compiled again.\n",
+            "note:".bold(),
+            again.differs.join("; ")
+        );
+    }
+    heading(&mut text, plan, found, &args.step);
+    operands(&mut text, found);
+    bounds(&mut text, found, cost);
+    precision(&mut text, found);
+    alternatives(&mut text, found, args.alternatives);
+    refusals(&mut text, found, args.alternatives);
+    let _ = writeln!(text, "\nTimes are predicted, not measured.");
+    text
+}
+
+fn heading(text: &mut String, plan: &Plan, found: &Explanation, step: &str) {
+    let part = if step == found.call.name { String::new() } else { format!(", part of {}", found.call.name) };
+    let when = match found.section {
+        Section::Layer => format!("in each of {} layers", found.times),
+        Section::Prologue => "once, before the layers".into(),
+        Section::Epilogue => "once, after the layers".into(),
+    };
+    let _ = writeln!(text, "{}{part}: {when} of {} on {}", step.bold(), plan.model.name, plan.card.name);
+    let _ = writeln!(text, "chosen: {}", found.chosen.what);
+    let share = found.chosen.price.times(u64::from(found.times)).us() / found.phase.us().max(f64::MIN_POSITIVE);
+    let _ = writeln!(
+        text,
+        "predicted {} of the phase's {} ({:.1} %); {} of L1 per core at its worst",
+        time(found.chosen.price.times(u64::from(found.times)).us()),
+        time(found.phase.us()),
+        100.0 * share,
+        bytes(found.chosen.peak)
+    );
+}
+
+fn operands(text: &mut String, found: &Explanation) {
+    for reading in &found.operands {
+        let how = match (reading.resharded, reading.elsewhere) {
+            (true, _) => "resharded for it".to_string(),
+            (false, 0) => "where it lies; no legal way wants it elsewhere".to_string(),
+            (false, others) => format!("where it lies, no reshard; {others} other placements would have been legal"),
+        };
+        let _ = writeln!(text, "reads {} in {}: {how}", reading.value.bold(), reading.wants);
+    }
+    if let Some(out) = found.chosen.produces.first() {
+        let _ = writeln!(text, "leaves its result in {}", out.memory);
+    }
+    for fold in &found.folds {
+        let _ = writeln!(text, "folded: the scale {} of {} went into {}", fold.scale, fold.from, fold.into.join(", "));
+    }
+}
+
+fn bounds(text: &mut String, found: &Explanation, cost: &Calibration) {
+    let _ = writeln!(text, "\n{}", "what bounds it, beside the roofline".bold());
+    let mut table = Table::new(vec![
+        Column::new("step", Align::Left),
+        Column::new("predicted", Align::Right),
+        Column::new("DRAM", Align::Right),
+        Column::new("at peak", Align::Right),
+        Column::new("FPU cycles", Align::Right),
+        Column::new("at clock", Align::Right),
+        Column::new("bound", Align::Left),
+    ]);
+    for draft in found.chosen.drafts.iter().filter(|d| !matches!(d.op, Op::View(_))) {
+        let c = draft.cost;
+        table.row(vec![
+            draft.name.clone(),
+            time(c.us),
+            bytes(c.dram_bytes),
+            time(c.dram_bytes as f64 / (cost.dram_gb_per_s * 1000.0)),
+            thousands(c.fpu_cycles),
+            time(c.fpu_cycles as f64 / (cost.clock_ghz * 1000.0)),
+            words(c.bound).to_owned(),
+        ]);
+    }
+    text.push_str(&table.render(render::width()));
+}
+
+fn words(bound: Bound) -> &'static str {
+    match bound {
+        Bound::Launch => "launching",
+        Bound::Dram => "DRAM",
+        Bound::Compute => "matrix unit",
+        Bound::Movement => "moving data",
+    }
+}
+
+fn precision(text: &mut String, found: &Explanation) {
+    let Some(decision) = &found.precision else { return };
+    let show =
+        |p: Precision| format!("{} {}, {} sums", p.weight, p.fidelity, if p.fp32_dest_acc { "fp32" } else { "bf16" });
+    let _ = writeln!(text, "\n{}", "precision".bold());
+    let _ = writeln!(text, "asked {}; used {}", show(decision.asked), show(decision.used));
+    let content = decision.activation;
+    let integers = content.integer_max.map_or(String::new(), |max| format!(", integers up to {max}"));
+    let _ = writeln!(text, "activations: {} significant bits{integers}", content.significant_bits);
+    for theorem in &decision.theorems {
+        let _ = writeln!(text, "proved: {}", theorem.statement());
+    }
+}
+
+fn alternatives(text: &mut String, found: &Explanation, limit: usize) {
+    let _ = writeln!(
+        text,
+        "\n{}: {} legal ways in all; the best, each with the cheapest phase around it",
+        "alternatives".bold(),
+        found.legal
+    );
+    let mut table = Table::new(vec![
+        Column::new("itself", Align::Right),
+        Column::new("phase", Align::Right),
+        Column::new("reshards", Align::Right),
+        Column::new("what", Align::Left).wrapped(30),
+        Column::new("why not", Align::Left).wrapped(20),
+    ]);
+    for alternative in found.alternatives.iter().take(limit) {
+        table.row(alternative_row(found, alternative));
+    }
+    if found.alternatives.is_empty() {
+        let _ = writeln!(text, "none: TT-NN accepts this one way");
+    } else {
+        text.push_str(&table.render(render::width()));
+    }
+}
+
+fn alternative_row(found: &Explanation, alternative: &Alternative) -> Vec<String> {
+    let (phase, reshards, why) = match &alternative.verdict {
+        Ok(forced) => {
+            let more = forced.reshard_count as i64 - found.phase_reshards as i64;
+            let phase = (forced.price.ns as f64 - found.phase.ns as f64) / 1000.0;
+            (format!("+{}", time(phase)), format!("{more:+}"), why_not(found, alternative, more))
+        }
+        Err(PlaceError::DoesNotFit { call, needed, available }) => {
+            let what =
+                format!("L1: `{call}` would need {} B per core of {}", thousands(*needed), thousands(*available));
+            (String::new(), String::new(), what)
+        }
+        Err(other) => (String::new(), String::new(), other.to_string()),
+    };
+    let others =
+        if alternative.dominates == 0 { String::new() } else { format!(" (best of {})", alternative.dominates + 1) };
+    vec![
+        time(alternative.candidate.price.us()),
+        phase,
+        reshards,
+        format!("{}{others}", alternative.candidate.what),
+        why,
+    ]
+}
+
+fn why_not(found: &Explanation, alternative: &Alternative, more: i64) -> String {
+    let own = alternative.candidate.price;
+    match alternative.regret(found.phase) {
+        Some(0) if alternative.verdict.as_ref().is_ok_and(|f| f.price.work > found.phase.work) => {
+            "price: as long, but more work".into()
+        }
+        Some(0) => "equal; the first is taken".into(),
+        _ if more > 0 && own <= found.chosen.price => format!("price: {more} more reshards around it"),
+        _ if own > found.chosen.price => "price: itself slower".into(),
+        _ => "price: its neighbours get slower".into(),
+    }
+}
+
+fn refusals(text: &mut String, found: &Explanation, limit: usize) {
+    if found.refusals.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n{}: {} ways, for breaking", "refused by TT-NN's rules".bold(), found.refused);
+    let mut table = Table::new(vec![
+        Column::new("ways", Align::Right),
+        Column::new("constraint", Align::Left).wrapped(30),
+        Column::new("first by", Align::Left).wrapped(20).expendable(1),
+    ]);
+    for refusal in found.refusals.iter().take(limit) {
+        let hint = if refusal.hint.is_empty() { String::new() } else { format!(" ({})", refusal.hint) };
+        table.row(vec![thousands(refusal.ways as u64), format!("{}{hint}", refusal.what), refusal.example.clone()]);
+    }
+    text.push_str(&table.render(render::width()));
+}

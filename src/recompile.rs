@@ -1,0 +1,115 @@
+//! A plan's record: the plan holds what was chosen, not what was considered, so it is compiled again from its own options.
+
+use bitnetc_compiler::model;
+use bitnetc_compiler::model::Model;
+use bitnetc_compiler::policy::Policy;
+use bitnetc_compiler::target::Target;
+use bitnetc_compiler::{Compiled, Options, compile};
+use bitnetc_plan::{PhaseKind, Plan};
+use miette::{IntoDiagnostic, miette};
+
+use crate::input;
+
+/// A plan compiled again.
+pub struct Recompiled {
+    /// The plan and its record.
+    pub compiled: Compiled,
+    /// For this card.
+    pub target: Target,
+    /// With these options.
+    pub options: Options,
+    /// What differs from the plan given; nothing when they are equal.
+    pub differs: Vec<String>,
+}
+
+/// Compiles `plan` again: the model named, or the shipped one with the plan's digest; the target named, or the shipped one of the plan's
+/// card.
+///
+/// # Errors
+/// When model or target cannot be had, the model is another one, or the options do not compile.
+pub fn recompile(plan: &Plan, model: Option<&str>, target: Option<&str>) -> miette::Result<Recompiled> {
+    let model = find_model(plan, model)?;
+    let target = Target::find(target.unwrap_or(&plan.card.name)).map_err(|e| {
+        miette!(help = "give the target's RON file with --target", "the plan is for the card `{}`: {e}", plan.card.name)
+    })?;
+    let options = options(plan, &model)?;
+    let compiled = compile(&model, &target, &options).into_diagnostic()?;
+    let differs = differences(plan, &compiled.plan);
+    Ok(Recompiled { compiled, target, options, differs })
+}
+
+fn find_model(plan: &Plan, named: Option<&str>) -> miette::Result<Model> {
+    let digest = &plan.model.digest;
+    if let Some(name) = named {
+        let model = input::model(name)?;
+        if model.digest != *digest {
+            return Err(miette!(
+                help = "the digest covers what the model computes: give the file the plan was made of",
+                "`{name}` is not the plan's model: its digest is {}, the plan's {digest}",
+                model.digest
+            ));
+        }
+        return Ok(model);
+    }
+    for shipped in model::shipped() {
+        let model = shipped.model()?;
+        if model.digest == *digest {
+            return Ok(model);
+        }
+    }
+    Err(miette!(
+        help = "give its file with --model",
+        "the plan's model `{}` is no shipped one, or another version of it",
+        plan.model.name
+    ))
+}
+
+/// The options a plan was compiled with.
+fn options(plan: &Plan, model: &Model) -> miette::Result<Options> {
+    let given = &plan.options;
+    let policy: Policy = given.policy.parse().into_diagnostic()?;
+    // The plan lists the model's own overrides first; compiling adds them again.
+    let own = model.precision.len();
+    let overrides = given.overrides.iter().skip(own).map(|o| o.parse().into_diagnostic()).collect::<Result<_, _>>()?;
+    let prefill = plan.phases.iter().filter_map(|p| match p.kind {
+        PhaseKind::Prefill { tokens } => Some(tokens),
+        PhaseKind::Decode { .. } => None,
+    });
+    Ok(Options {
+        policy,
+        overrides,
+        batch: given.batch,
+        context: given.context,
+        block: given.block,
+        prefill: prefill.collect(),
+        position: given.priced_at,
+        proofs: given.proofs,
+        folding: given.folding,
+        everything: false,
+    })
+}
+
+/// What a reader should know of two plans that ought to be one.
+fn differences(given: &Plan, again: &Plan) -> Vec<String> {
+    let mut differs = Vec::new();
+    if given.card != again.card {
+        differs.push(format!("the card: the plan's `{}` has other figures than the target", given.card.name));
+    }
+    for phase in &given.phases {
+        match again.phase(phase.kind) {
+            Some(other) if other == phase => {}
+            Some(other) => {
+                let same = |a: &bitnetc_plan::Step, b: &bitnetc_plan::Step| a.op == b.op && a.outputs == b.outputs;
+                let calls = phase.steps().count() == other.steps().count()
+                    && phase.steps().zip(other.steps()).all(|(a, b)| same(a, b));
+                let what = if calls { "predicted costs or notes" } else { "calls" };
+                differs.push(format!("{}: {what}", phase.kind));
+            }
+            None => differs.push(format!("{}: not there", phase.kind)),
+        }
+    }
+    if differs.is_empty() && given != again {
+        differs.push("weights or buffers".into());
+    }
+    differs
+}
