@@ -3,6 +3,7 @@
 //! This file knows the subcommands and how they end: 0 done, 1 refused with one error on stderr, 2 misused. Each subcommand is a file.
 
 mod bench;
+mod calibrate;
 mod check;
 mod compare;
 mod completions;
@@ -53,6 +54,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Explain a step: what else there was, what bounds it, what was proved.
     Explain(explain::Args),
+    /// Compare the cost model with published measurements.
+    Calibrate(calibrate::Args),
     /// Verify a plan.
     Check(check::Args),
     /// Generate text with a plan, on the host.
@@ -87,6 +90,7 @@ fn main() -> ExitCode {
         Command::Plan(args) => plan::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Calibrate(args) => calibrate::run(args),
         Command::Check(args) => check::run(args),
         Command::Run(args) => run::run(args),
         Command::Eval(args) => eval::run(args),
