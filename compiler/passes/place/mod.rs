@@ -14,6 +14,8 @@
 //! The sum over live tensors does not see fragmentation; the walk over the allocator model in `lifetime` does, and has the last word.
 
 mod arcs;
+#[cfg(test)]
+mod brute_force;
 mod emit;
 mod search;
 mod what_if;
