@@ -299,8 +299,13 @@ impl Reference<'_> {
         let memory = MemoryConfig::height(Cores::row_major(1, (8, 8)), [TILE, s.head_dim]);
         let head = |count: u32| TensorSpec::tile(vec![1, 1, count, s.head_dim], DType::Bf16, memory.clone());
         let fused = row((s.heads + 2 * s.kv_heads) * s.head_dim / TILE, MemoryConfig::L1);
-        let split =
-            CreateHeadsDecode { input: operand(), heads: s.heads, kv_heads: s.kv_heads, memory: memory.clone() };
+        let split = CreateHeadsDecode {
+            input: operand(),
+            heads: s.heads,
+            kv_heads: s.kv_heads,
+            overlap: false,
+            memory: memory.clone(),
+        };
         let cost = self.pricer.priced(split, &[&fused], head(s.heads));
         self.add("create heads", s.layers, cost);
         let rotary = Rotary {

@@ -13,7 +13,7 @@ use crate::model::{Model, PhaseError};
 use crate::passes::precision::Decision;
 use crate::passes::{self, Fold, PlaceError, Placed, SelectError, Setting};
 use crate::policy::{Override, Policy, PolicyError};
-use crate::schedule::{Kind, Schedule};
+use crate::schedule::{HeadCores, Kind, Schedule};
 use crate::target::Target;
 use crate::ttnn::Context;
 
@@ -298,16 +298,44 @@ impl<'a> Compiler<'a> {
         graph.check().map_err(|errors| CompileError::Graph { phase: kind, errors })?;
         let decisions =
             self.timed("precision", |c| passes::precision(&graph, c.options.policy, &c.overrides, c.options.proofs));
-        let schedule = self
-            .timed("select", |c| c.select(&graph, &decisions))
-            .map_err(|error| CompileError::Select { phase: kind, error })?;
-        let (placed, reserved) = self.place_until_it_fits(&schedule, phase, kind)?;
+        let (constants, buffers) = (self.plan.weights.len(), self.plan.buffers.len());
+        let mut attempt = self.attempt(&graph, &decisions, HeadCores::Disjoint, phase, kind);
+        if matches!(phase, Phase::Decode { .. })
+            && matches!(&attempt, Err(CompileError::Place { error: PlaceError::NoWay { .. }, .. }))
+        {
+            // What the first attempt declared, the second declares otherwise.
+            self.plan.weights.truncate(constants);
+            self.plan.buffers.truncate(buffers);
+            attempt = self.attempt(&graph, &decisions, HeadCores::Shared, phase, kind);
+        }
+        let (schedule, placed, reserved) = attempt?;
         let precision = named(&graph, &decisions);
         self.record.push(PhaseRecord { kind, precision, folds, schedule, reserved, placed });
         Ok(())
     }
 
-    fn select(&self, graph: &Graph, decisions: &HashMap<NodeId, Decision>) -> Result<Schedule, SelectError> {
+    /// Selects and places a phase with q and k of decode on such cores.
+    fn attempt(
+        &mut self,
+        graph: &Graph,
+        decisions: &HashMap<NodeId, Decision>,
+        heads: HeadCores,
+        phase: Phase,
+        kind: PhaseKind,
+    ) -> Result<(Schedule, Placed, u64), CompileError> {
+        let schedule = self
+            .timed("select", |c| c.select(graph, decisions, heads))
+            .map_err(|error| CompileError::Select { phase: kind, error })?;
+        let (placed, reserved) = self.place_until_it_fits(&schedule, phase, kind)?;
+        Ok((schedule, placed, reserved))
+    }
+
+    fn select(
+        &self,
+        graph: &Graph,
+        decisions: &HashMap<NodeId, Decision>,
+        heads: HeadCores,
+    ) -> Result<Schedule, SelectError> {
         let setting = Setting {
             precision: decisions,
             cache: self.cache_dtype(graph, decisions),
@@ -315,6 +343,7 @@ impl<'a> Compiler<'a> {
             block: self.options.block,
             card: &self.target.card,
             lm_head_chunks: self.lm_head_chunks,
+            heads,
         };
         passes::select(graph, &setting)
     }

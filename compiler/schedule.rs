@@ -37,6 +37,15 @@ pub enum Operand {
     Buffer(String),
 }
 
+/// Where decode keeps q and k of a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeadCores {
+    /// On two cores: both are rotated, and k and v cached, in one call each. Asks for a core per head or less.
+    Disjoint,
+    /// On one core: a call for each, from a projection in any shards.
+    Shared,
+}
+
 /// What a call computes. Operands are listed as `inputs -> outputs`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
@@ -71,15 +80,19 @@ pub enum Kind {
         kv_heads: u32,
         /// Elements per head, padded.
         head_dim: u32,
+        /// Decode: where k goes.
+        cores: HeadCores,
     },
     /// `positions buffer, table -> rows` on the cores of q and k (decode).
     RotaryRows,
     /// `q, k, cos, sin, transform -> q, k` (decode).
     RotaryFused,
-    /// `x, cos, sin, transform -> y` (prefill).
+    /// `x, cos, sin, transform -> y`, q or k alone.
     Rotary,
     /// `k cache, k, v cache, v, positions, page table ->` (decode).
     CacheUpdate,
+    /// `cache, rows, positions, page table ->`, keys or values alone (decode).
+    CacheUpdateOne,
     /// `cache, rows, page table ->` (prefill).
     CacheFill,
     /// `q, k cache, v cache, positions, page table -> heads` (decode) or `q, k, v -> heads` (prefill).

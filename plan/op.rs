@@ -81,8 +81,7 @@ pub struct Matmul {
     pub memory: MemoryConfig,
 }
 
-/// `ttnn.experimental.nlp_create_qkv_heads_decode` with `overlap_qk_coregrid=False`:
-/// `[1,1,B,(H+2*Hkv)*D]` -> q `[1,B,H,D]`, k and v `[1,B,Hkv,D]`, one user per core.
+/// `ttnn.experimental.nlp_create_qkv_heads_decode`: `[1,1,B,(H+2*Hkv)*D]` -> q `[1,B,H,D]`, k and v `[1,B,Hkv,D]`, one user per core.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CreateHeadsDecode {
     /// Fused projection: all q heads, all k heads, all v heads.
@@ -91,6 +90,8 @@ pub struct CreateHeadsDecode {
     pub heads: u32,
     /// Key and value heads.
     pub kv_heads: u32,
+    /// `overlap_qk_coregrid`: k on the cores of q and v; otherwise on the next ones.
+    pub overlap: bool,
     /// The height-sharded config passed to TT-NN: it fixes the shard, `[32, D]`, and the grid from which TT-NN takes cores.
     pub memory: MemoryConfig,
 }
@@ -142,6 +143,21 @@ pub struct Rotary {
     pub memory: MemoryConfig,
 }
 
+/// `ttnn.experimental.rotary_embedding_llama` with `is_decode_mode=True`: q or k alone, where it is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RotaryDecode {
+    /// `[1,B,H,D]`, one user per core.
+    pub input: Ref,
+    /// Cosines `[1,B,32,D]` on the cores of the input.
+    pub cos: Ref,
+    /// Sines, likewise.
+    pub sin: Ref,
+    /// The pair-swapping matrix, once per core of the input.
+    pub trans: Ref,
+    /// Compute kernel config.
+    pub compute: ComputeKernel,
+}
+
 /// `ttnn.experimental.paged_fused_update_cache`: writes one row per user into both caches, in place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CacheUpdate {
@@ -153,6 +169,19 @@ pub struct CacheUpdate {
     pub v_cache: Ref,
     /// Values, on cores disjoint from those of `k`.
     pub v: Ref,
+    /// `[B]` i32: the row of each user.
+    pub positions: Ref,
+    /// `[B, blocks per user]` i32.
+    pub page_table: Ref,
+}
+
+/// `ttnn.experimental.paged_update_cache`: writes one row per user into one cache, in place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct CacheUpdateOne {
+    /// Key or value cache `[blocks, Hkv, block, D]`.
+    pub cache: Ref,
+    /// Keys or values, one user per core.
+    pub input: Ref,
     /// `[B]` i32: the row of each user.
     pub positions: Ref,
     /// `[B, blocks per user]` i32.
@@ -476,10 +505,14 @@ ops! {
     CreateHeads(CreateHeads) "experimental.nlp_create_qkv_heads" [input];
     /// Decode: rotary embedding of q and k at once.
     RotaryFused(RotaryFused) "experimental.rotary_embedding_llama_fused_qk" [q, k, cos, sin, trans];
+    /// Decode: rotary embedding of q or of k.
+    RotaryDecode(RotaryDecode) "experimental.rotary_embedding_llama" [input, cos, sin, trans];
     /// Prefill: rotary embedding.
     Rotary(Rotary) "experimental.rotary_embedding_llama" [input, cos, sin, trans];
     /// Decode: one row per user into the KV cache.
     CacheUpdate(CacheUpdate) "experimental.paged_fused_update_cache" [k_cache, k, v_cache, v, positions, page_table];
+    /// Decode: one row per user into one of the KV caches.
+    CacheUpdateOne(CacheUpdateOne) "experimental.paged_update_cache" [cache, input, positions, page_table];
     /// Prefill: a prompt into the KV cache.
     CacheFill(CacheFill) "experimental.paged_fill_cache" [cache, input, page_table];
     /// Decode: attention over the paged KV cache.
@@ -523,6 +556,7 @@ impl Op {
     pub fn written(&self) -> Vec<&Ref> {
         match self {
             Op::CacheUpdate(args) => vec![&args.k_cache, &args.v_cache],
+            Op::CacheUpdateOne(args) => vec![&args.cache],
             Op::CacheFill(args) => vec![&args.cache],
             Op::Binary(Binary { a, into: Destination::InPlace, .. }) => vec![a],
             Op::ArgMax(args) => vec![&args.output],

@@ -85,7 +85,7 @@ pub enum BufferRole {
     Tokens,
     /// `[B]` i32: the position of that token.
     Positions,
-    /// `[1,2B]` u32: the same positions twice, for q's and k's rotary rows.
+    /// `[1,2B]` u32: the same positions twice, for the rotary rows of q and of k on cores of their own; `[1,B]` where they share cores.
     RotaryPositions,
     /// `[B, blocks per user]` i32: the cache blocks of each user.
     PageTable,

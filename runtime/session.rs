@@ -43,6 +43,8 @@ pub struct Session<D> {
     /// The phase whose results are on the device.
     results: Option<usize>,
     scratch: Vec<u32>,
+    /// How often the buffer of rotary positions holds those of all users.
+    rotary_copies: usize,
 }
 
 /// Slots of the buffers that the host writes or reads.
@@ -105,7 +107,19 @@ impl<D: Device> Session<D> {
         let decode = program.phases.iter().position(|p| matches!(p.kind, PhaseKind::Decode { .. }));
         let traced = options.trace && decode.is_some_and(|d| program.phases[d].trace.is_some());
         let trace = if traced { Traced::NotYet } else { Traced::Never };
-        let mut session = Session { plan, program, device, inputs, decode, trace, results: None, scratch: Vec::new() };
+        let copies =
+            plan.buffer_for(BufferRole::RotaryPositions).map_or(0, |b| b.spec.columns() / plan.options.batch.max(1));
+        let mut session = Session {
+            plan,
+            program,
+            rotary_copies: copies as usize,
+            device,
+            inputs,
+            decode,
+            trace,
+            results: None,
+            scratch: Vec::new(),
+        };
         session.write("page table", inputs.pages, &pages)?;
         Ok(session)
     }
@@ -191,12 +205,14 @@ impl<D: Device> Session<D> {
         self.set_tokens(tokens)?;
         self.write("positions", self.inputs.positions, positions)?;
         if let Some(rotary) = self.inputs.rotary {
-            let mut twice = std::mem::take(&mut self.scratch);
-            twice.clear();
-            twice.extend_from_slice(positions);
-            twice.extend_from_slice(positions);
-            let written = self.write("rotary positions", rotary, &twice);
-            self.scratch = twice;
+            let mut rows = std::mem::take(&mut self.scratch);
+            rows.clear();
+            // Once per user, or twice when q and k have rows of their own.
+            for _ in 0..self.rotary_copies {
+                rows.extend_from_slice(positions);
+            }
+            let written = self.write("rotary positions", rotary, &rows);
+            self.scratch = rows;
             written?;
         }
         Ok(())

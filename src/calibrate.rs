@@ -7,8 +7,8 @@ use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{Options, compile};
 use miette::IntoDiagnostic as _;
 
-use crate::render::{self, Align, Column, Table, units};
 use crate::input;
+use crate::render::{self, Align, Column, Table, units};
 
 /// Compare the cost model with published decode speeds.
 ///
@@ -94,7 +94,8 @@ fn plan(model: &Model, row: &Row, target: &Target) -> Result<f64, String> {
     options.prefill = Vec::new();
     if row.setting == Setting::Accuracy {
         let set = |text: &str| text.parse::<Override>().map_err(|e| e.to_string());
-        options.overrides = vec![set("gate=bfp8")?, set("decode:gate=/HiFi2")?, set("up=bfp8")?, set("decode:up=/HiFi2")?];
+        options.overrides =
+            vec![set("gate=bfp8")?, set("decode:gate=/HiFi2")?, set("up=bfp8")?, set("decode:up=/HiFi2")?];
     }
     let compiled = compile(model, target, &options).map_err(|e| e.to_string())?;
     let decode = compiled.plan.decode().ok_or("the plan has no decode phase")?;

@@ -1,7 +1,8 @@
 //! Rotary embedding, KV cache and attention.
 
 use bitnetc_plan::op::{
-    CacheFill, CacheUpdate, Embedding, Rotary, RotaryFused, Sdpa, SdpaDecode, ToMemoryConfig, Transpose, View,
+    CacheFill, CacheUpdate, CacheUpdateOne, Embedding, Rotary, RotaryDecode, RotaryFused, Sdpa, SdpaDecode,
+    ToMemoryConfig, Transpose, View,
 };
 use bitnetc_plan::program::SdpaProgram;
 use bitnetc_plan::{ComputeKernel, Cores, Fidelity, Layout, MemoryConfig, Ref, Scalar, TILE};
@@ -84,10 +85,26 @@ pub fn rotary_fused(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
     );
 }
 
-/// Prefill: q or k.
+/// q or k alone.
 pub fn rotary(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
     let Some(input) = call.values().next() else { return };
-    let compute = rotary_compute(cx.schedule.values[input].shape[3]);
+    let shape = &cx.schedule.values[input].shape;
+    let compute = rotary_compute(shape[3]);
+    if cx.decode() {
+        let (users, heads, head_dim) = (shape[1], shape[2], shape[3]);
+        let rows = heads::users_on(cx, 0, users, TILE, head_dim);
+        ways.consider(
+            cx,
+            call,
+            vec![heads::users_on(cx, 0, users, heads, head_dim), rows.clone(), rows],
+            || "one user per core".into(),
+            |d| {
+                let (input, cos, sin, trans) = (d.input(0), d.input(1), d.input(2), d.input(3));
+                d.step(RotaryDecode { input, cos, sin, trans, compute })
+            },
+        );
+        return;
+    }
     ways.consider(
         cx,
         call,
@@ -115,6 +132,22 @@ pub fn cache_update(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
         |d| {
             let (k_cache, k, v_cache, v) = (d.input(0), d.input(1), d.input(2), d.input(3));
             d.step(CacheUpdate { k_cache, k, v_cache, v, positions: d.input(4), page_table: d.input(5) })
+        },
+    );
+}
+
+/// Decode: one row per user into one cache.
+pub fn cache_update_one(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
+    let Some(rows) = call.values().next() else { return };
+    let shape = &cx.schedule.values[rows].shape;
+    ways.consider(
+        cx,
+        call,
+        vec![heads::users_on(cx, 0, shape[1], shape[2], shape[3])],
+        || "one user per core".into(),
+        |d| {
+            let (cache, input, positions, page_table) = (d.input(0), d.input(1), d.input(2), d.input(3));
+            d.step(CacheUpdateOne { cache, input, positions, page_table })
         },
     );
 }

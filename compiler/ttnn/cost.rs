@@ -103,8 +103,8 @@ fn kernel(op: &Op, operands: &[&TensorSpec], cx: &Context<'_>, bytes: u64) -> Ke
         },
         Op::Sdpa(args) => sdpa(args, operands, c, streamed),
         Op::CreateHeadsDecode(_) | Op::CreateHeads(_) => Kernel::moves(m.create_heads_us.max(streamed)),
-        Op::RotaryFused(_) | Op::Rotary(_) => Kernel::moves(m.rotary_us.max(streamed)),
-        Op::CacheUpdate(_) => Kernel::moves(m.cache_update_us),
+        Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => Kernel::moves(m.rotary_us.max(streamed)),
+        Op::CacheUpdate(_) | Op::CacheUpdateOne(_) => Kernel::moves(m.cache_update_us),
         Op::CacheFill(_) => Kernel::moves(m.cache_update_us.max(streamed)),
         Op::ConcatHeadsDecode(_) | Op::ConcatHeads(_) => Kernel::moves(m.concat_heads_us.max(streamed)),
         Op::ToMemoryConfig(args) => Kernel::moves(reshard(operands[0], args, c).max(streamed)),
@@ -242,7 +242,9 @@ fn dram_traffic(op: &Op, operands: &[&TensorSpec], outcome: &Outcome, position: 
     let read: u64 = match op {
         // Only the rows looked up.
         Op::Embedding(_) => outcome.outputs.iter().map(data_bytes).sum(),
-        Op::CacheUpdate(_) => operands[1..].iter().filter(in_dram).take(1).map(|s| data_bytes(s)).sum(),
+        Op::CacheUpdate(_) | Op::CacheUpdateOne(_) => {
+            operands[1..].iter().filter(in_dram).take(1).map(|s| data_bytes(s)).sum()
+        }
         Op::CacheFill(_) => 2 * data_bytes(operands[1]),
         Op::SdpaDecode(args) => {
             let chunk = args.program.k_chunk.max(TILE);

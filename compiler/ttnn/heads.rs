@@ -4,7 +4,7 @@ use bitnetc_plan::op::{ConcatHeads, ConcatHeadsDecode, CreateHeads, CreateHeadsD
 use bitnetc_plan::{Cores, MemoryConfig, Ref, TILE};
 
 use super::{Context, Ways, placements};
-use crate::schedule::Call;
+use crate::schedule::{Call, HeadCores};
 
 /// Where decode keeps heads: users on consecutive cores, all heads of a user in one shard.
 pub fn users_on(cx: &Context<'_>, skip: u32, users: u32, heads: u32, head_dim: u32) -> MemoryConfig {
@@ -12,8 +12,9 @@ pub fn users_on(cx: &Context<'_>, skip: u32, users: u32, heads: u32, head_dim: u
     MemoryConfig::height(cores, [heads.next_multiple_of(TILE), head_dim])
 }
 
-/// Fused projection to q, k and v.
-pub fn create(call: &Call, cx: &Context<'_>, heads: u32, kv_heads: u32, head_dim: u32, ways: &mut Ways) {
+/// Fused projection to q, k and v; `counts` are heads, KV heads and elements per head.
+pub fn create(call: &Call, cx: &Context<'_>, counts: [u32; 3], cores: HeadCores, ways: &mut Ways) {
+    let [heads, kv_heads, head_dim] = counts;
     let Some(input) = call.values().next() else { return };
     if !cx.decode() {
         ways.consider(
@@ -31,13 +32,18 @@ pub fn create(call: &Call, cx: &Context<'_>, heads: u32, kv_heads: u32, head_dim
         Cores::rectangle(0, 0, card.grid.0, card.grid.1),
         [heads.next_multiple_of(TILE), head_dim],
     );
-    for placement in placements::width_shards(spec.columns(), card) {
+    let overlap = cores == HeadCores::Shared;
+    let mut placements = placements::width_shards(spec.columns(), card);
+    if overlap {
+        placements.extend([MemoryConfig::L1, MemoryConfig::DRAM]);
+    }
+    for placement in placements {
         ways.consider(
             cx,
             call,
             vec![placement.clone()],
             || format!("from {placement}"),
-            |d| d.step(CreateHeadsDecode { input: d.input(0), heads, kv_heads, memory: memory.clone() }),
+            |d| d.step(CreateHeadsDecode { input: d.input(0), heads, kv_heads, overlap, memory: memory.clone() }),
         );
     }
 }

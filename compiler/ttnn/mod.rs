@@ -134,14 +134,15 @@ pub fn ways(call: &Call, cx: &Context<'_>) -> Ways {
         Kind::RmsNorm { epsilon } => norm::ways(call, cx, epsilon, &mut ways),
         Kind::Matmul { activation, precision } => matmul::ways(call, cx, *activation, *precision, &mut ways),
         Kind::LmHead { matrix, precision, chunks } => lm_head::ways(call, cx, matrix, *precision, *chunks, &mut ways),
-        Kind::CreateHeads { heads, kv_heads, head_dim } => {
-            heads::create(call, cx, *heads, *kv_heads, *head_dim, &mut ways)
+        Kind::CreateHeads { heads, kv_heads, head_dim, cores } => {
+            heads::create(call, cx, [*heads, *kv_heads, *head_dim], *cores, &mut ways)
         }
         Kind::ConcatHeads { heads } => heads::concat(call, cx, *heads, &mut ways),
         Kind::RotaryRows => attention::rotary_rows(call, cx, &mut ways),
         Kind::RotaryFused => attention::rotary_fused(call, cx, &mut ways),
         Kind::Rotary => attention::rotary(call, cx, &mut ways),
         Kind::CacheUpdate => attention::cache_update(call, cx, &mut ways),
+        Kind::CacheUpdateOne => attention::cache_update_one(call, cx, &mut ways),
         Kind::CacheFill => attention::cache_fill(call, cx, &mut ways),
         Kind::Attention { scale, precision, context, block } => {
             let ask = attention::Ask { scale, precision: *precision, context: *context, block: *block };
@@ -236,6 +237,7 @@ impl<'a> Drafting<'a> {
                 return Err(vec![Violation {
                     what: format!("`{operand}` is not known to {name}"),
                     hint: String::new(),
+                    narrower: true,
                 }]);
             };
             specs.push(spec);
@@ -243,7 +245,7 @@ impl<'a> Drafting<'a> {
         let outcome = check(&op, &specs, &self.cx.target.card)?;
         if outcome.outputs.len() != outputs.len() {
             let what = format!("ttnn.{} returns {} tensors, not {}", op.call(), outcome.outputs.len(), outputs.len());
-            return Err(vec![Violation { what, hint: String::new() }]);
+            return Err(vec![Violation { what, hint: String::new(), narrower: true }]);
         }
         let cost = cost::cost(&op, &specs, &outcome, self.cx);
         let temporaries: u64 = outcome.temporaries.iter().map(|t| self.cx.l1_bytes(&t.spec)).sum();

@@ -77,10 +77,13 @@ fn every_op(number: f64, single: f32) -> Vec<Op> {
             .into(),
         RmsNorm { program: None, ..norm.clone() }.into(),
         norm.into(),
-        CreateHeadsDecode { input: a.clone(), heads: 20, kv_heads: 5, memory: memory.clone() }.into(),
+        CreateHeadsDecode { input: a.clone(), heads: 20, kv_heads: 5, overlap: false, memory: memory.clone() }.into(),
         CreateHeads { input: a.clone(), heads: 20, kv_heads: 5, memory: MemoryConfig::DRAM }.into(),
         RotaryFused { q: a.clone(), k: a.clone(), cos: b.clone(), sin: b.clone(), trans: b.clone(), compute }.into(),
         Rotary { input, cos: b.clone(), sin: b.clone(), trans: b.clone(), compute, memory }.into(),
+        RotaryDecode { input: a.clone(), cos: b.clone(), sin: b.clone(), trans: b.clone(), compute }.into(),
+        CacheUpdateOne { cache: cache.clone(), input: a.clone(), positions: table.clone(), page_table: table.clone() }
+            .into(),
         CacheUpdate {
             k_cache: cache.clone(),
             k: a.clone(),

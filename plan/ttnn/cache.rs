@@ -1,8 +1,9 @@
-//! The paged KV cache `[blocks, kv_heads, block, head_dim]`: `paged_fused_update_cache` (decode) and `paged_fill_cache` (prefill).
+//! The paged KV cache `[blocks, kv_heads, block, head_dim]`: `paged_fused_update_cache` and `paged_update_cache` (decode), `paged_fill_cache`
+//! (prefill).
 
 use super::heads::whole_tiles;
 use super::{Answer, Checks, Outcome, operands};
-use crate::op::{CacheFill, CacheUpdate};
+use crate::op::{CacheFill, CacheUpdate, CacheUpdateOne};
 use crate::{Card, Cores, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
 
 /// Users of a decode batch, and heads of one user.
@@ -23,23 +24,8 @@ pub fn check_cache_update(_args: &CacheUpdate, given: &[&TensorSpec], card: &Car
         format_args!("key cache {k_cache} and value cache {v_cache} differ"),
         format_args!("two equal caches"),
     );
-    for input in [k, v] {
-        checks.require(
-            matches!(input.dtype, DType::F32 | DType::Bf16),
-            format_args!("Data type of input tensor for paged_fused_update_cache must be FLOAT32 or BFLOAT16"),
-            format_args!("bf16 instead of {}", input.dtype),
-        );
-        checks.require(
-            input.layout == Layout::Tile,
-            format_args!("input_tensor1 and input_tensor2 must be either both tiled or both row-major"),
-            format_args!("TILE layout"),
-        );
-        checks.require(
-            matches!(*input.shape.as_slice(), [1, 1..=MOST, 1..=MOST, 1..=u32::MAX]),
-            format_args!("Dim 0 of input tensor must be 1: {:?}", input.shape),
-            format_args!("[1, B, kv_heads, head_dim], up to 32 users and heads"),
-        );
-    }
+    require_rows(k, &mut checks);
+    require_rows(v, &mut checks);
     checks.settle()?;
     let users = k.shape[1];
     checks.require(
@@ -47,27 +33,7 @@ pub fn check_cache_update(_args: &CacheUpdate, given: &[&TensorSpec], card: &Car
         format_args!("k {:?} and v {:?} differ", k.shape, v.shape),
         format_args!("v like k"),
     );
-    checks.require(
-        k.columns() == k_cache.columns(),
-        format_args!("Last dim of input tensor must match last dim of cache tensor"),
-        format_args!("{} columns", k_cache.columns()),
-    );
-    checks.require(
-        k.shape[2] == k_cache.shape[1],
-        format_args!("input has {} heads, the cache {}", k.shape[2], k_cache.shape[1]),
-        format_args!("as many heads as the cache"),
-    );
-    require_positions(positions, users, &mut checks);
-    require_page_table(page_table, Some(users), &mut checks);
-    checks.require(
-        page_table.columns() <= k_cache.shape[0],
-        format_args!(
-            "max_num_blocks_per_seq must be less than max_num_blocks: max_num_blocks_per_seq={}, max_num_blocks={}",
-            page_table.columns(),
-            k_cache.shape[0]
-        ),
-        format_args!("a page table of at most {} columns", k_cache.shape[0]),
-    );
+    require_match(k_cache, k, positions, page_table, &mut checks);
     let (k_cores, v_cores) = (user_cores(k, &mut checks), user_cores(v, &mut checks));
     if let (Some(k_cores), Some(v_cores)) = (k_cores, v_cores) {
         checks.require(
@@ -76,17 +42,93 @@ pub fn check_cache_update(_args: &CacheUpdate, given: &[&TensorSpec], card: &Car
             format_args!("k and v on different cores"),
         );
     }
-    checks.finish(|| {
-        // Per column of tiles: the rows of all users and two tiles of the cache, as stored; four tiles of bf16 that are edited.
-        let column = u64::from(users + 2) * k_cache.dtype.tile_bytes() + 4 * DType::Bf16.tile_bytes();
-        Outcome {
-            circular_buffers: k_cache.tile_columns() * column
-                + stick(positions.columns(), card)
-                + stick(page_table.columns(), card),
-            programs: 1,
-            ..Outcome::default()
-        }
+    checks.finish(|| Outcome {
+        circular_buffers: edited_rows(k_cache, users)
+            + stick(positions.columns(), card)
+            + stick(page_table.columns(), card),
+        programs: 1,
+        ..Outcome::default()
     })
+}
+
+/// `paged_update_cache` with `update_idxs_tensor` and `page_table`.
+///
+/// Stricter than TT-NN: the cache is in DRAM and has the heads of the input and blocks of whole tiles; each user has a core of its own.
+///
+/// # Errors
+/// Every broken constraint of `paged_update_cache_device_operation.cpp`.
+pub fn check_cache_update_one(_args: &CacheUpdateOne, given: &[&TensorSpec], _card: &Card) -> Answer {
+    let [cache, input, positions, page_table] = operands(given)?;
+    let mut checks = Checks::new();
+    require_cache(cache, &mut checks);
+    require_rows(input, &mut checks);
+    checks.settle()?;
+    require_match(cache, input, positions, page_table, &mut checks);
+    user_cores(input, &mut checks);
+    checks.finish(|| Outcome {
+        // Positions take a tile of integers, whatever their number, and the user's row of the page table its bare length.
+        circular_buffers: edited_rows(cache, input.shape[1])
+            + DType::I32.tile_bytes()
+            + 4 * u64::from(page_table.columns()),
+        programs: 1,
+        ..Outcome::default()
+    })
+}
+
+/// Per column of tiles: the rows of all users and two tiles of the cache, as stored; four tiles of bf16 that are edited.
+fn edited_rows(cache: &TensorSpec, users: u32) -> u64 {
+    cache.tile_columns() * (u64::from(users + 2) * cache.dtype.tile_bytes() + 4 * DType::Bf16.tile_bytes())
+}
+
+/// Keys or values of one token per user: `[1, B, kv_heads, head_dim]`.
+fn require_rows(input: &TensorSpec, checks: &mut Checks) {
+    checks.require(
+        matches!(input.dtype, DType::F32 | DType::Bf16),
+        format_args!("Data type of input tensor for update cache must be FLOAT32 or BFLOAT16"),
+        format_args!("bf16 instead of {}", input.dtype),
+    );
+    checks.require(
+        input.layout == Layout::Tile,
+        format_args!("Input tensor in update_cache must be tilized"),
+        format_args!("TILE layout"),
+    );
+    checks.require(
+        matches!(*input.shape.as_slice(), [1, 1..=MOST, 1..=MOST, 1..=u32::MAX]),
+        format_args!("Dim 0 of input tensor must be 1: {:?}", input.shape),
+        format_args!("[1, B, kv_heads, head_dim], up to 32 users and heads"),
+    );
+}
+
+/// The rows of the users fit the cache, and positions and page table the users.
+fn require_match(
+    cache: &TensorSpec,
+    rows: &TensorSpec,
+    positions: &TensorSpec,
+    page_table: &TensorSpec,
+    checks: &mut Checks,
+) {
+    let users = rows.shape[1];
+    checks.require(
+        rows.columns() == cache.columns(),
+        format_args!("Last dim of input tensor must match last dim of cache tensor"),
+        format_args!("{} columns", cache.columns()),
+    );
+    checks.require(
+        rows.shape[2] == cache.shape[1],
+        format_args!("input has {} heads, the cache {}", rows.shape[2], cache.shape[1]),
+        format_args!("as many heads as the cache"),
+    );
+    require_positions(positions, users, checks);
+    require_page_table(page_table, Some(users), checks);
+    checks.require(
+        page_table.columns() <= cache.shape[0],
+        format_args!(
+            "max_num_blocks_per_seq must be less than max_num_blocks: max_num_blocks_per_seq={}, max_num_blocks={}",
+            page_table.columns(),
+            cache.shape[0]
+        ),
+        format_args!("a page table of at most {} columns", cache.shape[0]),
+    );
 }
 
 /// `paged_fill_cache`; the user is an argument of the call, a row of the page table.

@@ -17,10 +17,19 @@ impl Checks {
         Checks { broken: Vec::new() }
     }
 
-    /// Notes a violation unless `ok`; returns `ok`. The texts are only rendered when needed.
+    /// Notes a violation of TT-NN's constraint unless `ok`; returns `ok`. The texts are only rendered when needed.
     pub fn require(&mut self, ok: bool, what: Arguments<'_>, hint: Arguments<'_>) -> bool {
+        self.note(ok, what, hint, false)
+    }
+
+    /// As [`Checks::require`], for a limit of the rule's own: TT-NN may take the call.
+    pub fn narrow(&mut self, ok: bool, what: Arguments<'_>, hint: Arguments<'_>) -> bool {
+        self.note(ok, what, hint, true)
+    }
+
+    fn note(&mut self, ok: bool, what: Arguments<'_>, hint: Arguments<'_>, narrower: bool) -> bool {
         if !ok {
-            self.broken.push(Violation { what: what.to_string(), hint: hint.to_string() });
+            self.broken.push(Violation { what: what.to_string(), hint: hint.to_string(), narrower });
         }
         ok
     }
@@ -53,6 +62,7 @@ impl Checks {
 /// One violation that tells the counts.
 pub fn operands<'a, const N: usize>(given: &[&'a TensorSpec]) -> Result<[&'a TensorSpec; N], Vec<Violation>> {
     <[&TensorSpec; N]>::try_from(given).map_err(|_| {
-        vec![Violation { what: format!("{} operands given", given.len()), hint: format!("this call takes {N}") }]
+        let (what, hint) = (format!("{} operands given", given.len()), format!("this call takes {N}"));
+        vec![Violation { what, hint, narrower: false }]
     })
 }

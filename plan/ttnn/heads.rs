@@ -1,6 +1,7 @@
 //! Heads out of the fused projection and back: `nlp_create_qkv_heads(_decode)`, `nlp_concat_heads(_decode)`.
 //!
-//! In decode each user sits on a core of its own: q and v of user `i` on core `i` of the grid passed, its k on core `B + i`.
+//! In decode each user sits on a core of its own: q and v of user `i` on core `i` of the grid passed, its k on core `B + i`, or on core
+//! `i` too when q and k overlap.
 //! `head_dim` may be any multiple of 32; a model's other head sizes (100) are padded when weights are packed.
 
 use super::assign::{position, take};
@@ -16,10 +17,11 @@ pub(super) const fn whole_tiles(side: u32) -> bool {
     side > 0 && side.is_multiple_of(TILE)
 }
 
-/// `nlp_create_qkv_heads_decode` with `overlap_qk_coregrid=False`.
+/// `nlp_create_qkv_heads_decode`.
 ///
-/// Stricter than TT-NN: the input has to be sharded (TT-NN silently puts k on q's cores otherwise); the memory config has to be
-/// height-sharded with shards `[32, head_dim]` (TT-NN reads only its grid); at most 32 heads (some larger counts pass, with two tiles of
+/// Stricter than TT-NN: without overlap the input has to be sharded (TT-NN silently puts k on q's cores otherwise); with it, width shards
+/// have to be whole tiles of equal number that fill all cores (TT-NN divides the tiles by the cores and reads from there), and the grid
+/// starts at the first core (TT-NN counts users from there); the memory config has to be height-sharded with shards `[32, head_dim]` (TT-NN reads only its grid); at most 32 heads (some larger counts pass, with two tiles of
 /// rows per user, which no later decode op takes).
 ///
 /// # Errors
@@ -66,7 +68,11 @@ pub fn check_create_heads_decode(args: &CreateHeadsDecode, given: &[&TensorSpec]
         format_args!("Physical shard shape (32, {head_dim}) must be tile {{32, 32}} sized!"),
         format_args!("heads padded to a multiple of 32 columns"),
     );
-    require_fused_projection(input, head_dim, &mut checks);
+    if args.overlap {
+        require_overlapping_projection(input, &mut checks);
+    } else {
+        require_fused_projection(input, head_dim, &mut checks);
+    }
     let MemoryConfig::Sharded { memory: Memory::L1, strategy: Strategy::Height, cores, shard: given_shard } =
         &args.memory
     else {
@@ -83,11 +89,25 @@ pub fn check_create_heads_decode(args: &CreateHeadsDecode, given: &[&TensorSpec]
         format_args!("output grid {cores} is not within the {}x{} cores of {}", card.grid.0, card.grid.1, card.name),
         format_args!("a grid of existing cores"),
     );
+    checks.require(
+        !args.overlap || cores.iter().next() == Some((0, 0)),
+        format_args!(
+            "output grid {cores} does not start at core (0, 0), but the kernels are given their users from there"
+        ),
+        format_args!("a grid from core (0, 0)"),
+    );
     checks.settle()?;
-    let (q_cores, k_cores) = (take(cores, 0, users), take(cores, users, users));
+    let (q_cores, k_cores) = (take(cores, 0, users), take(cores, if args.overlap { 0 } else { users }, users));
     let (Some(q_cores), Some(k_cores)) = (q_cores, k_cores) else {
+        if args.overlap {
+            checks.require(
+                false,
+                format_args!("Target number of cores {users} is greater than total available cores {}", cores.len()),
+                format_args!("at least {users} cores"),
+            );
+        }
         checks.require(
-            false,
+            args.overlap,
             format_args!(
                 "Input coregrid size is {}. Need cores atleast double of num_users for decode when q and k heads are \
                  not overlapping coregrid",
@@ -132,6 +152,22 @@ fn require_fused_projection(input: &TensorSpec, head_dim: u32, checks: &mut Chec
         columns > 0 && head_dim.is_multiple_of(columns),
         format_args!("We don't support partial heads in shards when q and k heads are not overlapping coregrid"),
         format_args!("shards whose width divides head_dim {head_dim}"),
+    );
+}
+
+/// What `overlap_qk_coregrid=True` takes: anything interleaved, and width shards of any width.
+fn require_overlapping_projection(input: &TensorSpec, checks: &mut Checks) {
+    let MemoryConfig::Sharded { memory, strategy, cores, shard: [rows, columns] } = &input.memory else { return };
+    checks.require(
+        *strategy == Strategy::Width && *memory == Memory::L1,
+        format_args!("Current input memory layout is {}. It must be width sharded", input.memory),
+        format_args!("an interleaved or width-sharded input"),
+    );
+    checks.require(*rows == TILE, format_args!("Shard shape must be correct"), format_args!("shards of 32 rows"));
+    checks.require(
+        whole_tiles(*columns) && u64::from(*columns) * u64::from(cores.len()) == u64::from(input.columns()),
+        format_args!("{} columns in shards of {columns} on {} cores", input.columns(), cores.len()),
+        format_args!("as many tiles on every core"),
     );
 }
 

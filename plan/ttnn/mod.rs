@@ -3,7 +3,8 @@
 //! [`check`] answers for one call what TT-NN would: the outputs it returns and the L1 it takes, or why it refuses. The compiler asks it
 //! of every candidate, [`crate::verify()`] of every step of a plan; the oracle test asks the real library the same questions.
 //!
-//! A rule never calls legal what TT-NN refuses. Where it is stricter than TT-NN, its docstring says so. Rules answer in microseconds:
+//! A rule never calls legal what TT-NN refuses. Where it is stricter than TT-NN, its docstring and [`Violation::narrower`] say so; the
+//! oracle holds everything else against the library (`bitnetc ttnn oracle`). Rules answer in microseconds:
 //! strings are only made of constraints that are broken.
 
 use thiserror::Error;
@@ -29,7 +30,7 @@ mod rotary;
 mod sdpa;
 mod sdpa_decode;
 
-pub use cache::{check_cache_fill, check_cache_update};
+pub use cache::{check_cache_fill, check_cache_update, check_cache_update_one};
 pub use checks::{Checks, operands};
 pub use convert::{check_to_layout, check_typecast};
 pub use eltwise::{check_abs, check_binary};
@@ -41,7 +42,7 @@ pub use norm::check_rms_norm;
 pub use pieces::{check_concat, check_slice};
 pub use placement::require_placement;
 pub use reduce::{check_argmax, check_row_max};
-pub use rotary::{check_rotary, check_rotary_fused};
+pub use rotary::{check_rotary, check_rotary_decode, check_rotary_fused};
 pub use sdpa::check_sdpa;
 pub use sdpa_decode::{Split, check_sdpa_decode};
 
@@ -77,6 +78,8 @@ pub struct Violation {
     pub what: String,
     /// What would be right.
     pub hint: String,
+    /// A limit of the rule's own: TT-NN may take the call, and nothing is said of what it does then.
+    pub narrower: bool,
 }
 
 /// What a rule answers.
@@ -96,6 +99,7 @@ pub fn check(op: &Op, operands: &[&TensorSpec], card: &Card) -> Answer {
                 card.l1.end
             ),
             hint: "smaller blocks, more cores, or narrower data types".into(),
+            narrower: false,
         }]);
     }
     Ok(outcome)
@@ -121,8 +125,10 @@ fn dispatch(op: &Op, operands: &[&TensorSpec], card: &Card) -> Answer {
         Op::CreateHeadsDecode(args) => check_create_heads_decode(args, operands, card),
         Op::CreateHeads(args) => check_create_heads(args, operands, card),
         Op::RotaryFused(args) => check_rotary_fused(args, operands, card),
+        Op::RotaryDecode(args) => check_rotary_decode(args, operands, card),
         Op::Rotary(args) => check_rotary(args, operands, card),
         Op::CacheUpdate(args) => check_cache_update(args, operands, card),
+        Op::CacheUpdateOne(args) => check_cache_update_one(args, operands, card),
         Op::CacheFill(args) => check_cache_fill(args, operands, card),
         Op::SdpaDecode(args) => check_sdpa_decode(args, operands, card),
         Op::Sdpa(args) => check_sdpa(args, operands, card),

@@ -1,10 +1,10 @@
-//! Rotary embedding of adjacent pairs: `rotary_embedding_llama_fused_qk` (decode) and `rotary_embedding_llama` (prefill).
+//! Rotary embedding of adjacent pairs: `rotary_embedding_llama_fused_qk` (decode) and `rotary_embedding_llama` (either phase).
 //!
 //! `y = x * cos + (x @ trans) * sin`; `trans` is one 32x32 tile that swaps the columns of each pair and negates one.
 
 use super::assign::same_order;
 use super::{Answer, Checks, Outcome, operands, require_placement};
-use crate::op::{Rotary, RotaryFused};
+use crate::op::{Rotary, RotaryDecode, RotaryFused};
 use crate::program::ComputeKernel;
 use crate::{Card, Cores, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
 
@@ -54,6 +54,33 @@ pub fn check_rotary_fused(args: &RotaryFused, given: &[&TensorSpec], _card: &Car
     require_trans_shards(trans, both, &mut checks);
     checks.finish(|| Outcome {
         outputs: vec![q.clone(), k.clone()],
+        circular_buffers: decode_bytes(head_dim),
+        programs: 1,
+        ..Outcome::default()
+    })
+}
+
+/// `rotary_embedding_llama` with `is_decode_mode=True`: q or k alone.
+///
+/// Stricter than TT-NN as [`check_rotary_fused`] is, and for the same reason.
+///
+/// # Errors
+/// Every broken constraint of `rotary_embedding_llama_device_operation.cpp`.
+pub fn check_rotary_decode(args: &RotaryDecode, given: &[&TensorSpec], _card: &Card) -> Answer {
+    let [input, cos, sin, trans] = operands(given)?;
+    let mut checks = Checks::new();
+    for (name, tensor) in [("Input", input), ("Cos", cos), ("Sin", sin), ("Trans mat", trans)] {
+        require_bf16_tiles(name, tensor, &mut checks);
+    }
+    require_users(input, &mut checks);
+    checks.settle()?;
+    let (users, head_dim) = (input.shape[1], input.columns());
+    require_head_dim(head_dim, args.compute, &mut checks);
+    let Some(cores) = user_cores("Input", input, &mut checks) else { return checks.finish(Outcome::default) };
+    require_angles(cos, sin, users, head_dim, || cores.iter(), &mut checks);
+    require_trans_shards(trans, || cores.iter(), &mut checks);
+    checks.finish(|| Outcome {
+        outputs: vec![input.clone()],
         circular_buffers: decode_bytes(head_dim),
         programs: 1,
         ..Outcome::default()

@@ -158,7 +158,8 @@ fn memories(op: &Op) -> Option<&MemoryConfig> {
         Op::Abs(a) => Some(&a.memory),
         Op::RowMax(a) => Some(&a.memory),
         Op::Binary(Binary { into: Destination::New(memory), .. }) => Some(memory),
-        Op::Binary(_) | Op::RotaryFused(_) | Op::CacheUpdate(_) | Op::CacheFill(_) | Op::ConcatHeadsDecode(_) => None,
+        Op::Binary(_) | Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::ConcatHeadsDecode(_) => None,
+        Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => None,
         Op::View(_) | Op::ArgMax(_) | Op::PlusOne(_) | Op::Deallocate(_) => None,
     }
 }

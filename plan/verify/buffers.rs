@@ -42,6 +42,8 @@ fn role_problem(plan: &Plan, buffer: &Buffer) -> Option<String> {
     let expected = match buffer.role {
         BufferRole::Tokens => list(&[1, 1, batch], DType::U32),
         BufferRole::Positions => list(&[batch], DType::I32),
+        // Once per user for q and k on the same cores, twice for disjoint ones.
+        BufferRole::RotaryPositions if *buffer.spec.shape == [1, batch] => list(&[1, batch], DType::U32),
         BufferRole::RotaryPositions => list(&[1, 2 * batch], DType::U32),
         BufferRole::PageTable => list(&[batch, blocks], DType::I32),
         BufferRole::Prompt(tokens) => list(&[1, 1, tokens], DType::U32),

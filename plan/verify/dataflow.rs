@@ -53,6 +53,11 @@ fn expected_roles(op: &Op, kind: PhaseKind) -> Vec<(&Ref, Vec<BufferRole>)> {
             (&a.positions, vec![Positions]),
             (&a.page_table, vec![PageTable]),
         ],
+        Op::CacheUpdateOne(a) => vec![
+            (&a.cache, vec![KeyCache, ValueCache]),
+            (&a.positions, vec![Positions]),
+            (&a.page_table, vec![PageTable]),
+        ],
         Op::CacheFill(a) => vec![(&a.cache, vec![KeyCache, ValueCache]), (&a.page_table, vec![PageTable])],
         Op::SdpaDecode(a) => vec![
             (&a.k_cache, vec![KeyCache]),

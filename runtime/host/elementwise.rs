@@ -222,6 +222,17 @@ pub fn rotary_users(
     rotate(input, 2, (cos, sin), (first + users) * table_rows, |row| (first + row / heads) * table_rows, out)
 }
 
+/// Decode's of q or k alone: `[1, B, heads, D]` by tables `[1, B, rows, D]`.
+pub fn rotary_one(
+    input: &HostTensor,
+    cos: &HostTensor,
+    sin: &HostTensor,
+    out: &mut HostTensor,
+) -> Result<(), DeviceError> {
+    let (users, heads, table_rows) = (input.dim(1), input.dim(2), cos.dim(2));
+    rotate(input, 1, (cos, sin), users * table_rows, |row| row / heads * table_rows, out)
+}
+
 fn rotate(
     input: &HostTensor,
     tables: usize,

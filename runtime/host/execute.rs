@@ -15,7 +15,8 @@ impl HostDevice {
         match &call.op {
             Op::Deallocate(_) => self.hold(call.operands[0], Held::Empty),
             Op::View(_) => self.view(call),
-            Op::CacheUpdate(_) => self.cache_update(call),
+            Op::CacheUpdate(_) => self.cache_update(call, &[(0, 1), (2, 3)]),
+            Op::CacheUpdateOne(_) => self.cache_update(call, &[(0, 1)]),
             Op::CacheFill(_) => self.cache_fill(call, arguments.user as usize),
             Op::ArgMax(_) => self.in_place(call.operands[1], 1, |device, out| {
                 elementwise::argmax(device.tensor(0, call.operands[0])?, out)
@@ -77,6 +78,10 @@ impl HostDevice {
                 };
                 self.matmul = scratch;
                 done
+            }
+            Op::RotaryDecode(_) => {
+                let (cos, sin) = (self.tensor(1, slots[1])?, self.tensor(2, slots[2])?);
+                elementwise::rotary_one(self.tensor(0, slots[0])?, cos, sin, out)
             }
             Op::Rotary(_) => {
                 let (cos, sin) = (self.tensor(1, slots[1])?, self.tensor(2, slots[2])?);
@@ -193,12 +198,15 @@ impl HostDevice {
         }
     }
 
-    fn cache_update(&mut self, call: &Call) -> Result<(), DeviceError> {
+    /// Pairs of a cache and its rows are the first operands of the call; positions and page table follow.
+    fn cache_update(&mut self, call: &Call, pairs: &[(usize, usize)]) -> Result<(), DeviceError> {
         let slots = &call.operands;
-        for (cache, rows) in [(0, 1), (2, 3)] {
+        let (at, table) = (2 * pairs.len(), 2 * pairs.len() + 1);
+        for &(cache, rows) in pairs {
             self.in_place(slots[cache], cache, |device, tensor| {
-                let positions = device.tensor(4, slots[4])?.integers(4)?;
-                cache::update(tensor, device.tensor(rows, slots[rows])?, rows, positions, device.tensor(5, slots[5])?)
+                let positions = device.tensor(at, slots[at])?.integers(at)?;
+                let pages = device.tensor(table, slots[table])?;
+                cache::update(tensor, device.tensor(rows, slots[rows])?, rows, positions, pages)
             })?;
         }
         Ok(())

@@ -69,15 +69,15 @@ pub fn heading(view: &View, phase: &Phase, walk: Option<&Walk>) -> String {
 fn table(plan: &Plan, steps: &[Step]) -> Table {
     let mut table = Table::new(vec![
         Column::new("step", Align::Left),
-        Column::new("ttnn call", Align::Left).wrapped(12).expendable(3),
-        Column::new("output", Align::Left).wrapped(18),
+        Column::new("ttnn call", Align::Left).wrapped(26).expendable(3),
+        Column::new("output", Align::Left).wrapped(24),
         Column::new("math", Align::Left).wrapped(6).expendable(2),
         Column::new("CB bytes", Align::Right).expendable(4),
         Column::new("high-water", Align::Right),
         Column::new("us", Align::Right),
         Column::new("bound", Align::Left).expendable(1),
         Column::new("frees", Align::Left).wrapped(8).expendable(6),
-        Column::new("note", Align::Left).wrapped(16).expendable(5),
+        Column::new("note", Align::Left).wrapped(40).expendable(7),
     ]);
     let mut steps = steps.iter().peekable();
     while let Some(step) = steps.next() {
@@ -147,6 +147,7 @@ fn compute(op: &Op) -> Option<ComputeKernel> {
         Op::RmsNorm(a) => Some(a.compute),
         Op::Matmul(a) => Some(a.compute),
         Op::RotaryFused(a) => Some(a.compute),
+        Op::RotaryDecode(a) => Some(a.compute),
         Op::Rotary(a) => Some(a.compute),
         Op::SdpaDecode(a) => Some(a.compute),
         Op::Sdpa(a) => Some(a.compute),

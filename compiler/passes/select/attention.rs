@@ -6,7 +6,7 @@ use bitnetc_plan::{BufferRole, Cores, DType, MemoryConfig, TILE, TensorSpec};
 use super::weights;
 use super::{SelectError, Selector};
 use crate::graph::{NodeId, Rope, Scalar, Section, Value};
-use crate::schedule::{Kind, Operand, ValueId};
+use crate::schedule::{HeadCores, Kind, Operand, ValueId};
 
 impl Selector<'_> {
     pub(super) fn split_heads(
@@ -32,7 +32,13 @@ impl Selector<'_> {
             .zip([heads, kv_heads, kv_heads])
             .map(|(name, count)| self.heads_value(node, name, count, head_dim))
             .collect();
-        self.call(node, section, Kind::CreateHeads { heads, kv_heads, head_dim }, vec![input], outputs);
+        self.call(
+            node,
+            section,
+            Kind::CreateHeads { heads, kv_heads, head_dim, cores: self.setting.heads },
+            vec![input],
+            outputs,
+        );
         Ok(())
     }
 
@@ -64,7 +70,7 @@ impl Selector<'_> {
             let shape = self.schedule.values[*before].shape.clone();
             outputs.push(self.schedule.value(format!("{}.{suffix}", self.graph.node(node).name), shape, DType::Bf16));
         }
-        if self.decode() {
+        if self.decode() && self.setting.heads == HeadCores::Disjoint {
             self.call(node, section, Kind::RotaryFused, vec![q, k, cos, sin, transform], outputs);
             return Ok(());
         }
@@ -95,7 +101,7 @@ impl Selector<'_> {
                     head_dim,
                     None,
                 ));
-                let shape = vec![1, 2 * rows, 1, head_dim];
+                let shape = vec![1, self.rotary_copies() * rows, 1, head_dim];
                 let out = self.schedule.value(format!("rotary.{name}.rows"), shape, DType::Bf16);
                 self.helper(
                     &format!("rotary.{name}.rows"),
@@ -118,7 +124,7 @@ impl Selector<'_> {
                 ))
             })
         };
-        let cores = self.decode().then(|| Cores::row_major(2 * rows, self.setting.card.grid));
+        let cores = self.decode().then(|| Cores::row_major(self.rotary_copies() * rows, self.setting.card.grid));
         let transform = self.weight(weights::rotary_transform(cores));
         let rotary = [cos, sin, transform];
         self.rotary = Some(rotary.clone());
@@ -149,7 +155,16 @@ impl Selector<'_> {
         let page_table = self.page_table();
         if self.decode() {
             let positions = self.positions();
-            self.call(node, section, Kind::CacheUpdate, vec![k_cache, k, v_cache, v, positions, page_table], vec![]);
+            if self.setting.heads == HeadCores::Disjoint {
+                let inputs = vec![k_cache, k, v_cache, v, positions, page_table];
+                self.call(node, section, Kind::CacheUpdate, inputs, vec![]);
+                return Ok(());
+            }
+            for (cache, input, name) in [(k_cache, k, "k"), (v_cache, v, "v")] {
+                let name = format!("{}.{name}", self.graph.node(node).name);
+                let inputs = vec![cache, input, positions.clone(), page_table.clone()];
+                self.helper(&name, section, Kind::CacheUpdateOne, inputs, vec![]);
+            }
             return Ok(());
         }
         for (output, (cache, input, name)) in [(k_cache, k, "k"), (v_cache, v, "v")].into_iter().enumerate() {

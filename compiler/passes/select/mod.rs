@@ -3,8 +3,8 @@
 //! | logical operation | decode | prefill |
 //! |---|---|---|
 //! | tokens, embedding | `embedding` of the token buffer | `embedding` of the prompt buffer |
-//! | rope | rows of the tables looked up once per step, fused q and k | whole tables, q and k apart |
-//! | cache update | one row per user into k and v at once | typecast to the cache's type, then k and v filled apart |
+//! | rope | rows of the tables looked up once per step, q and k at once (apart on shared cores) | whole tables, q and k apart |
+//! | cache update | one row per user into k and v at once (apart on shared cores) | typecast to the cache's type, then k and v filled apart |
 //! | attention | paged decode attention | causal attention over the prompt |
 //! | last token | nothing: every row is a last token | slice of the tile of rows that holds it |
 //! | argmax | into the token buffer, then positions count up | into the first-token buffer |
@@ -25,7 +25,7 @@ use bitnetc_plan::{Buffer, BufferRole, Card, DType, MemoryConfig, TILE, TensorSp
 use crate::graph::{Graph, Linear, NodeId, Op, Phase, Role, Section, Unary, Value};
 use crate::passes::precision::Decision;
 use crate::policy::Precision;
-use crate::schedule::{Call, Kind, Operand, Schedule, ValueId};
+use crate::schedule::{Call, HeadCores, Kind, Operand, Schedule, ValueId};
 
 /// What selection needs to know besides the graph.
 #[derive(Debug, Clone)]
@@ -42,6 +42,8 @@ pub struct Setting<'a> {
     pub card: &'a Card,
     /// Chunks of the LM head, once decode has decided.
     pub lm_head_chunks: Option<u32>,
+    /// Where decode keeps q and k.
+    pub heads: HeadCores,
 }
 
 /// Why a graph has no schedule.
@@ -220,8 +222,17 @@ impl Selector<'_> {
         self.buffer("positions", false, spec, BufferRole::Positions)
     }
 
+    /// Rows of a rotary table that a user of decode needs: one on every core that holds its q or k.
+    fn rotary_copies(&self) -> u32 {
+        match self.setting.heads {
+            HeadCores::Disjoint => 2,
+            HeadCores::Shared => 1,
+        }
+    }
+
     fn rotary_positions(&mut self) -> Operand {
-        let spec = TensorSpec::row_major(vec![1, 2 * self.setting.batch], DType::U32, MemoryConfig::DRAM);
+        let spec =
+            TensorSpec::row_major(vec![1, self.rotary_copies() * self.setting.batch], DType::U32, MemoryConfig::DRAM);
         self.buffer("rotary_positions", false, spec, BufferRole::RotaryPositions)
     }
 

@@ -99,6 +99,46 @@ fn update_refuses_what_would_write_beside() {
     assert!(refusal(update(&card, &half)).contains("cache shape [32, 5, 16, 128]"));
 }
 
+fn update_one(card: &Card, given: [&TensorSpec; 4]) -> Answer {
+    let args = CacheUpdateOne { cache: name(), input: name(), positions: name(), page_table: name() };
+    check_cache_update_one(&args, &given, card)
+}
+
+#[test]
+fn updates_of_one_cache_are_the_mocks() {
+    use DType::{Bf16, Bfp4, Bfp8};
+    for (card, batch, heads, block, head_dim, dtype, per, bytes) in [
+        (n150(), 1, 4, 128, 256, Bfp4, 1, 83_460),
+        (n150(), 8, 8, 32, 128, Bf16, 2, 118_792),
+        (n150(), 1, 5, 32, 128, Bfp8, 64, 50_176),
+        (n150(), 32, 32, 128, 128, Bfp8, 16, 184_896),
+        (n150(), 27, 4, 128, 256, Bfp8, 33, 322_180),
+        (n150(), 24, 32, 64, 96, Bfp4, 16, 73_664),
+        (p150(), 8, 8, 32, 128, Bf16, 2, 118_792),
+        (p150(), 32, 5, 64, 32, Bf16, 2, 81_928),
+    ] {
+        let cache = cache(batch * per, heads, block, head_dim, dtype);
+        let rows = users(&card, 5, batch, heads, head_dim);
+        let (positions, table) = (integers([batch]), integers([batch, per]));
+        let outcome = update_one(&card, [&cache, &rows, &positions, &table]).unwrap();
+        assert_eq!(outcome.circular_buffers, bytes, "{} B{batch} {head_dim} {dtype} {per}", card.name);
+        assert_eq!((outcome.outputs.len(), outcome.programs), (0, 1));
+    }
+}
+
+#[test]
+fn updates_of_one_cache_are_refused_as_tt_nn_does() {
+    let card = n150();
+    let (cache, rows) = (cache(16, 8, 64, 128, DType::Bfp8), users(&card, 0, 8, 8, 128));
+    let given = |positions: TensorSpec, table: TensorSpec| update_one(&card, [&cache, &rows, &positions, &table]);
+    assert!(given(integers([8]), integers([8, 2])).is_ok());
+    assert!(refusal(given(integers([9]), integers([8, 2]))).contains("should match batch size (8)"));
+    assert!(refusal(given(integers([8]), integers([8, 17]))).contains("max_num_blocks=16"));
+    let loose = TensorSpec { memory: MemoryConfig::L1, ..rows.clone() };
+    let answer = update_one(&card, [&cache, &loose, &integers([8]), &integers([8, 2])]);
+    assert!(refusal(answer).contains("Expect input_tensor to be sharded"));
+}
+
 fn fill(card: &Card, cache: &TensorSpec, input: &TensorSpec, table: &TensorSpec) -> Answer {
     let args = CacheFill { cache: name(), input: name(), page_table: name() };
     check_cache_fill(&args, &[cache, input, table], card)

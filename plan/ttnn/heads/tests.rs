@@ -17,7 +17,7 @@ fn projection(card: &Card, users: u32, columns: u32, width: u32) -> TensorSpec {
 
 fn decode(card: &Card, heads: (u32, u32), head_dim: u32, input: &TensorSpec, out: Cores) -> Answer {
     let memory = MemoryConfig::height(out, [32, head_dim]);
-    let args = CreateHeadsDecode { input: name(), heads: heads.0, kv_heads: heads.1, memory };
+    let args = CreateHeadsDecode { input: name(), heads: heads.0, kv_heads: heads.1, overlap: false, memory };
     check_create_heads_decode(&args, &[input], card)
 }
 
@@ -100,6 +100,47 @@ fn decode_refusals_are_tt_nns() {
     let mut block = input(16, 3840, 128);
     block.dtype = DType::Bfp8;
     assert!(refusal(decode(&card, (20, 5), 128, &block, whole(&card))).contains("Unsupported data format"));
+}
+
+fn overlapping(card: &Card, heads: (u32, u32), head_dim: u32, input: &TensorSpec, out: Cores) -> Answer {
+    let memory = MemoryConfig::height(out, [32, head_dim]);
+    let args = CreateHeadsDecode { input: name(), heads: heads.0, kv_heads: heads.1, overlap: true, memory };
+    check_create_heads_decode(&args, &[input], card)
+}
+
+#[test]
+fn overlapping_heads_share_the_cores_tt_nn_takes() {
+    for (card, batch, heads, head_dim, width, grid, on) in [
+        (n150(), 32, (32, 32), 128, 384, (8, 8), "8x4"),
+        (n150(), 30, (20, 5), 128, 96, (8, 8), "(0,0)-(7,2)+(0,3)-(5,3)"),
+        (n150(), 9, (32, 8), 64, 64, (8, 8), "(0,0)-(7,0)+(0,1)-(0,1)"),
+        (n150(), 8, (32, 32), 96, 9216, (8, 4), "8x1"),
+        (n150(), 1, (32, 32), 96, 192, (8, 8), "1x1"),
+        (p150(), 32, (32, 32), 128, 128, (11, 10), "(0,0)-(10,1)+(0,2)-(9,2)"),
+    ] {
+        let sharded = projection(&card, batch, (heads.0 + 2 * heads.1) * head_dim, width);
+        for memory in [sharded.memory.clone(), MemoryConfig::L1, MemoryConfig::DRAM] {
+            let input = TensorSpec { memory, ..sharded.clone() };
+            let outcome = overlapping(&card, heads, head_dim, &input, Cores::rectangle(0, 0, grid.0, grid.1)).unwrap();
+            let shapes: Vec<_> = outcome.outputs.iter().map(|o| o.shape[2]).collect();
+            assert_eq!(shapes, [heads.0, heads.1, heads.1]);
+            for output in &outcome.outputs {
+                assert_eq!(output.memory.l1_cores().unwrap().to_string(), on);
+                assert_eq!(output.memory.shard(), Some([32, head_dim]));
+            }
+            assert_eq!((outcome.circular_buffers, outcome.programs), (0, 1));
+        }
+    }
+}
+
+#[test]
+fn overlapping_refusals() {
+    let card = n150();
+    let said = |heads, width, out| refusal(overlapping(&card, heads, 128, &projection(&card, 28, 3840, width), out));
+    assert!(said((20, 5), 384, Cores::rectangle(0, 0, 2, 2)).contains("greater than total available cores 4"));
+    assert!(said((20, 5), 384, Cores::rectangle(1, 1, 7, 7)).contains("does not start at core (0, 0)"));
+    // TT-NN takes it, divides the tiles by the cores and reads beside.
+    assert!(said((20, 5), 512, whole(&card)).contains("3840 columns in shards of 512 on 8 cores"));
 }
 
 fn concat(card: &Card, input: &TensorSpec, heads: u32, cores: Cores) -> Answer {

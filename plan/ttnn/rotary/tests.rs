@@ -94,6 +94,39 @@ fn one_transformation_matrix_serves_every_batch() {
     }
 }
 
+fn alone(card: &Card, first: u32, batch: u32, head_dim: u32, angles: u32, trans: u32, fp32: bool) -> Answer {
+    let [input, cos, sin, matrix] = ["x", "cos", "sin", "trans"].map(|n| Ref::Value(n.into()));
+    let args = RotaryDecode { input, cos, sin, trans: matrix, compute: compute(fp32) };
+    let angle = users(card, first, angles, 32, head_dim);
+    let trans = TensorSpec::tile(
+        [1, 1, 32 * trans, 32],
+        DType::Bf16,
+        MemoryConfig::height(Cores::row_major(trans, card.grid), [32, 32]),
+    );
+    check_rotary_decode(&args, &[&users(card, first, batch, 20, head_dim), &angle, &angle, &trans], card)
+}
+
+#[test]
+fn decode_alone_is_the_mocks() {
+    for (card, first, batch, head_dim, fp32, bytes) in [
+        (n150(), 0, 8, 32, true, 6_144),
+        (n150(), 0, 1, 128, true, 24_576),
+        (n150(), 0, 32, 96, true, 18_432),
+        (n150(), 32, 32, 128, true, 24_576),
+        (p150(), 0, 32, 128, true, 24_576),
+        (p150(), 7, 5, 256, false, 49_152),
+    ] {
+        let outcome = alone(&card, first, batch, head_dim, batch, 64, fp32).unwrap();
+        assert_eq!(outcome.circular_buffers, bytes);
+        assert_eq!(outcome.outputs, [users(&card, first, batch, 20, head_dim)]);
+    }
+    let card = n150();
+    assert!(refusal(alone(&card, 0, 8, 128, 16, 64, true)).contains("must have the same batch size as the input"));
+    assert!(refusal(alone(&card, 0, 8, 256, 8, 64, true)).contains("fp32_dest_acc_en must be False"));
+    // TT-NN takes it, and the last user's core has no matrix.
+    assert!(refusal(alone(&card, 0, 8, 128, 8, 7, true)).contains("must be sharded over core grid"));
+}
+
 fn prefill(heads: u32, head_dim: u32, rows: u32, angles: [u32; 2], fp32: bool) -> Answer {
     let tensor = |shape: [u32; 4]| TensorSpec::tile(shape, DType::Bf16, MemoryConfig::DRAM);
     let [input, cos, sin, trans] = ["x", "cos", "sin", "trans"].map(|n| Ref::Value(n.into()));

@@ -261,7 +261,7 @@ impl Maker {
 
     fn attention(&mut self) -> Vec<Step> {
         let grid = MemoryConfig::height(Cores::rectangle(0, 0, 8, 8), [32, 128]);
-        let split = CreateHeadsDecode { input: value("qkv.out"), heads: 20, kv_heads: 5, memory: grid };
+        let split = CreateHeadsDecode { input: value("qkv.out"), heads: 20, kv_heads: 5, overlap: false, memory: grid };
         let rotary = RotaryFused {
             q: value("q"),
             k: value("k"),

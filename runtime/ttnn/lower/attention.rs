@@ -12,7 +12,7 @@ pub fn call(path: &str, op: &Op, scalar: &dyn Fn(usize, &Scalar) -> Expr, open: 
         Op::CreateHeadsDecode(args) => on(path, &args.input)
             .kwarg("num_heads", args.heads)
             .kwarg("num_kv_heads", args.kv_heads)
-            .kwarg("overlap_qk_coregrid", false)
+            .kwarg("overlap_qk_coregrid", args.overlap)
             .kwarg("memory_config", memory_config(&args.memory)),
         Op::CreateHeads(args) => on(path, &args.input)
             .kwarg("num_heads", args.heads)
@@ -25,6 +25,12 @@ pub fn call(path: &str, op: &Op, scalar: &dyn Fn(usize, &Scalar) -> Expr, open: 
             .arg(operand(&args.sin))
             .arg(operand(&args.trans))
             .kwarg("compute_kernel_config", config::compute(args.compute)),
+        Op::RotaryDecode(args) => on(path, &args.input)
+            .arg(operand(&args.cos))
+            .arg(operand(&args.sin))
+            .arg(operand(&args.trans))
+            .kwarg("is_decode_mode", true)
+            .kwarg("compute_kernel_config", config::compute(args.compute)),
         Op::Rotary(args) => on(path, &args.input)
             .arg(operand(&args.cos))
             .arg(operand(&args.sin))
@@ -36,6 +42,10 @@ pub fn call(path: &str, op: &Op, scalar: &dyn Fn(usize, &Scalar) -> Expr, open: 
             .arg(operand(&args.k))
             .arg(operand(&args.v_cache))
             .arg(operand(&args.v))
+            .kwarg("update_idxs_tensor", operand(&args.positions))
+            .kwarg("page_table", operand(&args.page_table)),
+        Op::CacheUpdateOne(args) => on(path, &args.cache)
+            .arg(operand(&args.input))
             .kwarg("update_idxs_tensor", operand(&args.positions))
             .kwarg("page_table", operand(&args.page_table)),
         Op::CacheFill(args) => on(path, &args.cache)
