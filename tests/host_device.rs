@@ -87,24 +87,20 @@ fn correlation(a: &[f32], b: &[f32]) -> f64 {
 #[test]
 fn the_exact_policy_computes_what_hugging_face_does() {
     let mut session = load(&plan(Policy::Exact, 1, &[64]), Numerics::Exact, &LoadOptions::default());
-    let (mut rows, mut agree, mut clear) = (0, 0, 0);
+    let (mut rows, mut agree) = (0, 0);
     for (tokens, expected) in golden() {
         let logits = all_logits(&mut session, &tokens);
         let pcc = correlation(&logits, &expected);
         assert!(pcc > 0.9995, "{pcc}");
         let vocab = logits.len() / tokens.len();
-        for (ours, theirs) in logits.chunks(vocab).zip(expected.chunks(vocab)) {
-            let (best, chosen) = (argmax(theirs), argmax(ours));
-            // Logits leave the card as bf16: what lies closer than its last bit cannot be told apart.
-            let unit = theirs[best].abs().log2().floor().exp2() / 128.0;
-            let told_apart = chosen == best || theirs[best] - theirs[chosen] < unit;
-            rows += 1;
-            agree += usize::from(chosen == best);
-            clear += usize::from(told_apart);
-        }
+        rows += tokens.len();
+        agree += logits
+            .chunks(vocab)
+            .zip(expected.chunks(vocab))
+            .filter(|(ours, theirs)| argmax(ours) == argmax(theirs))
+            .count();
     }
-    assert_eq!(clear, rows);
-    assert!(agree * 100 >= rows * 97, "{agree} of {rows}");
+    assert!(agree * 100 >= rows * 98, "{agree} of {rows}");
 }
 
 #[test]

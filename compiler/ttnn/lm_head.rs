@@ -1,6 +1,7 @@
 //! The LM head: DRAM-sharded matmuls over chunks of the vocabulary, each untilised to DRAM, then joined for argmax.
 //!
-//! The fewer chunks the fewer launches, until a chunk's circular buffers no longer fit; chunks end at whole tiles.
+//! The fewer chunks the fewer launches, until a chunk's circular buffers no longer fit; chunks end at whole tiles. Sums in fp32 stay f32
+//! up to argmax: rounded to bf16, logits that lie close would tie.
 
 use bitnetc_plan::op::{Concat, Matmul, ToLayout};
 use bitnetc_plan::ttnn::{Violation, check};
@@ -34,6 +35,11 @@ pub fn ways(
             ways.consider(cx, call, vec![memory.clone()], what, |d| draft(d, cx, call, &cut, &program));
         }
     }
+}
+
+/// Data type of the logits.
+pub const fn dtype(precision: Precision) -> DType {
+    if precision.fp32_dest_acc { DType::F32 } else { DType::Bf16 }
 }
 
 /// How the vocabulary is cut.
@@ -80,7 +86,14 @@ fn out_placement(columns: u32, per_core_n: u32, cx: &Context<'_>) -> MemoryConfi
 fn matmul(a: Ref, b: Ref, cut: &Cut<'_>, columns: u32, program: &MatmulProgram, cx: &Context<'_>) -> Matmul {
     let per_core_n = if let MatmulProgram::DramSharded { per_core_n, .. } = program { *per_core_n } else { 1 };
     let memory = out_placement(columns, per_core_n, cx);
-    Matmul { a, b, program: program.clone(), compute: matmul::compute(cut.precision), dtype: DType::Bf16, memory }
+    Matmul {
+        a,
+        b,
+        program: program.clone(),
+        compute: matmul::compute(cut.precision),
+        dtype: dtype(cut.precision),
+        memory,
+    }
 }
 
 /// The cheapest legal program for a chunk that leaves L1 room, found on the first chunk.
@@ -100,7 +113,7 @@ fn best_program(call: &Call, cx: &Context<'_>, cut: &Cut<'_>, memory: &MemoryCon
             let op: Op =
                 matmul(Ref::Value(String::new()), Ref::Weight(String::new()), cut, columns, &program, cx).into();
             let Ok(outcome) = check(&op, &[&input, &weight.spec], card) else { continue };
-            let shard = u64::from(per_core_n) * DType::Bf16.tile_bytes();
+            let shard = u64::from(per_core_n) * dtype(cut.precision).tile_bytes();
             let inputs = u64::from(width / TILE) * DType::Bf16.tile_bytes();
             // The residual stream is alive beside the normed input.
             if outcome.circular_buffers + shard + 2 * inputs > card.l1_bytes() {

@@ -26,6 +26,7 @@ use crate::graph::{Graph, Linear, NodeId, Op, Phase, Role, Section, Unary, Value
 use crate::passes::precision::Decision;
 use crate::policy::Precision;
 use crate::schedule::{Call, HeadCores, Kind, Operand, Schedule, ValueId};
+use crate::ttnn::lm_head;
 
 /// What selection needs to know besides the graph.
 #[derive(Debug, Clone)]
@@ -396,7 +397,8 @@ impl Selector<'_> {
         };
         let matrix = weights::matrix(&part.weight);
         let rows = if self.decode() { self.rows() } else { TILE };
-        let out = self.schedule.value("logits", vec![1, 1, rows, part.weight.shape[0] as u32], DType::Bf16);
+        let shape = vec![1, 1, rows, part.weight.shape[0] as u32];
+        let out = self.schedule.value("logits", shape, lm_head::dtype(precision));
         self.schedule.values[out].layout = bitnetc_plan::Layout::RowMajor;
         self.schedule.results.push(out);
         let kind = Kind::LmHead { matrix, precision, chunks: self.setting.lm_head_chunks };
