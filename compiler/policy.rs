@@ -3,7 +3,7 @@
 //! | policy | decode | prefill | activations |
 //! |---|---|---|---|
 //! | `balanced` | QKV, O, down and LM head bfp8 HiFi2; gate and up bfp4 LoFi | HiFi4 | bf16 |
-//! | `exact` | ternary bfp4 LoFi with fp32 sums, LM head bf16 HiFi4 | the same | int8 per token |
+//! | `exact` | ternary bfp4 LoFi with fp32 sums, LM head bf16 HiFi4 with f32 logits | the same | int8 per token |
 //! | `fast` | ternary bfp4 LoFi, LM head bfp8 HiFi2 | the same | bf16 |
 //!
 //! Weights have one data type in both phases, since both read the same tensors. The KV cache is bf16 under `exact`, else bfp8.
