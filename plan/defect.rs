@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::PhaseKind;
 
-/// The invariants of a plan; [`crate::verify`] says each in full.
+/// The invariants of a plan; [`mod@crate::verify`] says each in full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Invariant {
     /// The plan is of this format version.

@@ -11,9 +11,9 @@
 //! | [`ttnn`] | the op rules: what TT-NN accepts, returns and takes of L1 |
 //! | [`l1`] | the L1 allocator model: addresses |
 //! | [`walk`] | a phase replayed on it: what is where in L1 at each step |
-//! | [`verify`] | every invariant of a plan, checked without the compiler |
+//! | [`mod@verify`] | every invariant of a plan, checked without the compiler |
 //! | [`defect`] | what is wrong with a plan, and where |
-//! | [`format`] | RON and binary files |
+//! | [`mod@format`] | RON and binary files |
 
 pub mod card;
 pub mod cores;
