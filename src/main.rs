@@ -15,6 +15,7 @@ mod input;
 mod inspect;
 mod load;
 mod matrix;
+mod oracle;
 mod output;
 mod pack;
 mod plan;

@@ -23,6 +23,7 @@ enum Command {
     Info(InfoArgs),
     /// Run a Python program, such as one that `bitnetc emit` wrote, on a mock card.
     Python(PythonArgs),
+    Oracle(crate::oracle::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -85,6 +86,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         Command::Setup(args) => setup(&args),
         Command::Info(args) => show(&args),
         Command::Python(args) => python(&args),
+        Command::Oracle(args) => crate::oracle::run(&args),
     }
 }
 

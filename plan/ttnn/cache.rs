@@ -19,7 +19,7 @@ pub fn check_cache_update(_args: &CacheUpdate, given: &[&TensorSpec], card: &Car
     let [k_cache, k, v_cache, v, positions, page_table] = operands(given)?;
     let mut checks = Checks::new();
     require_cache(k_cache, &mut checks);
-    checks.require(
+    checks.narrow(
         k_cache == v_cache,
         format_args!("key cache {k_cache} and value cache {v_cache} differ"),
         format_args!("two equal caches"),
@@ -93,8 +93,13 @@ fn require_rows(input: &TensorSpec, checks: &mut Checks) {
         format_args!("TILE layout"),
     );
     checks.require(
-        matches!(*input.shape.as_slice(), [1, 1..=MOST, 1..=MOST, 1..=u32::MAX]),
+        matches!(*input.shape.as_slice(), [1, _, _, _]),
         format_args!("Dim 0 of input tensor must be 1: {:?}", input.shape),
+        format_args!("[1, B, kv_heads, head_dim]"),
+    );
+    checks.narrow(
+        matches!(*input.shape.as_slice(), [_, 1..=MOST, 1..=MOST, 1..=u32::MAX]),
+        format_args!("rows {:?} of a cache", input.shape),
         format_args!("[1, B, kv_heads, head_dim], up to 32 users and heads"),
     );
 }
@@ -186,17 +191,22 @@ pub(super) fn require_cache(cache: &TensorSpec, checks: &mut Checks) {
         ),
         format_args!("bf16, bfp8 or bfp4: attention takes no other"),
     );
-    checks.require(
+    checks.narrow(
         cache.layout == Layout::Tile,
         format_args!("Cache tensor in update_cache must be tilized"),
         format_args!("TILE layout"),
     );
     checks.require(
-        cache.memory == MemoryConfig::DRAM,
+        !cache.memory.is_sharded(),
         format_args!("Only interleaved cache is supported: {}", cache.memory),
         format_args!("DRAM interleaved"),
     );
-    checks.require(
+    checks.narrow(
+        cache.memory.memory() == Memory::Dram,
+        format_args!("a cache in {}", cache.memory),
+        format_args!("DRAM interleaved"),
+    );
+    checks.narrow(
         matches!(*cache.shape.as_slice(), [1..=u32::MAX, 1..=u32::MAX, block, d] if whole_tiles(block) && whole_tiles(d)),
         format_args!("cache shape {:?}", cache.shape),
         format_args!("[blocks, kv_heads, block, head_dim], the last two multiples of 32"),
@@ -239,9 +249,15 @@ pub(super) fn require_page_table(table: &TensorSpec, users: Option<u32>, checks:
         format_args!("Expect page table to have memory layout in ROW MAJOR"),
         format_args!("row-major layout"),
     );
+    // Filling a cache, TT-NN does not ask.
     checks.require(
-        table.memory == MemoryConfig::DRAM,
+        table.memory == MemoryConfig::DRAM || users.is_none(),
         format_args!("Expect page_table_tensor to have memory layout INTERLEAVED, in DRAM"),
+        format_args!("DRAM interleaved"),
+    );
+    checks.narrow(
+        table.memory == MemoryConfig::DRAM,
+        format_args!("a page table in {}", table.memory),
         format_args!("DRAM interleaved"),
     );
     checks.require(

@@ -13,26 +13,26 @@ use crate::{Card, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpe
 pub fn check_to_layout(args: &ToLayout, given: &[&TensorSpec], card: &Card) -> Answer {
     let [x] = operands(given)?;
     let mut checks = Checks::new();
-    checks.require(
+    checks.narrow(
         args.layout == Layout::RowMajor && x.layout == Layout::Tile,
         format_args!("to_layout from {:?} to {:?}", x.layout, args.layout),
         format_args!("a tiled tensor made row-major"),
     );
-    checks.require(
+    checks.narrow(
         !args.memory.is_sharded(),
         format_args!("untilize into {}", args.memory),
         format_args!("an interleaved result"),
     );
-    checks.require(
+    checks.narrow(
         matches!(x.dtype, DType::Bf16 | DType::Bfp8 | DType::F32),
         format_args!("untilize of {}", x.dtype),
         format_args!("bf16, bfp8 or f32"),
     );
     let MemoryConfig::Sharded { memory: Memory::L1, strategy: Strategy::Width, shard, .. } = &x.memory else {
-        checks.require(false, format_args!("untilize of {}", x.memory), format_args!("a width-sharded tensor in L1"));
+        checks.narrow(false, format_args!("untilize of {}", x.memory), format_args!("a width-sharded tensor in L1"));
         return checks.finish(Outcome::default);
     };
-    checks.require(
+    checks.narrow(
         x.tile_rows() == 1,
         format_args!("untilize of {} rows of tiles", x.tile_rows()),
         format_args!("at most 32 rows"),
@@ -59,24 +59,28 @@ pub fn check_typecast(args: &Typecast, given: &[&TensorSpec], card: &Card) -> An
     let [x] = operands(given)?;
     let mut checks = Checks::new();
     let float = |d| matches!(d, DType::Bf16 | DType::Bfp8 | DType::Bfp4 | DType::F32);
-    checks.require(
+    checks.narrow(
         x.layout == Layout::Tile && float(x.dtype) && float(args.dtype),
         format_args!("typecast of {x} to {}", args.dtype),
         format_args!("a tiled tensor and float types"),
     );
-    checks.require(
+    checks.narrow(
         x.dtype != args.dtype,
         format_args!("typecast from {} to {}", x.dtype, args.dtype),
         format_args!("another type, or no call"),
     );
-    let same = if x.memory.is_sharded() { x.memory == args.memory } else { !args.memory.is_sharded() };
     checks.require(
-        same,
+        x.memory.strategy() == args.memory.strategy(),
         format_args!(
             "Typecast operation requires Input and Output memory layout to match. Input layout: {}, Output layout: {}",
             x.memory, args.memory
         ),
         format_args!("the input's sharding, or both interleaved"),
+    );
+    checks.narrow(
+        !x.memory.is_sharded() || x.memory == args.memory,
+        format_args!("typecast from {} to {}", x.memory, args.memory),
+        format_args!("the input's shards"),
     );
     let output = TensorSpec::tile(x.shape.clone(), args.dtype, args.memory.clone());
     require_placement(&output, card, &mut checks);

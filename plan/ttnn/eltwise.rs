@@ -27,14 +27,14 @@ pub fn check_binary(args: &Binary, given: &[&TensorSpec], card: &Card) -> Answer
         format_args!("Broadcasting rule violation, a: {:?}, b: {:?}", a.shape, b.shape),
         format_args!("equal shapes, or b with one column"),
     );
-    checks.require(
+    checks.narrow(
         matches!(args.dtype, DType::Bf16 | DType::Bfp8 | DType::F32),
         format_args!("result in {}", args.dtype),
         format_args!("bf16, bfp8 or f32"),
     );
     let (memory, outputs) = match &args.into {
         Destination::InPlace => {
-            checks.require(
+            checks.narrow(
                 args.dtype == a.dtype,
                 format_args!("a result of {} over a tensor of {}", args.dtype, a.dtype),
                 format_args!("dtype {}", a.dtype),
@@ -52,12 +52,12 @@ pub fn check_binary(args: &Binary, given: &[&TensorSpec], card: &Card) -> Answer
 }
 
 fn require_tiled_float(name: &str, spec: &TensorSpec, checks: &mut Checks) {
-    checks.require(
+    checks.narrow(
         spec.layout == Layout::Tile,
         format_args!("operand {name} is in {:?} layout", spec.layout),
         format_args!("a tiled operand"),
     );
-    checks.require(
+    checks.narrow(
         matches!(spec.dtype, DType::Bf16 | DType::Bfp8 | DType::F32),
         format_args!("operand {name} is {}", spec.dtype),
         format_args!("bf16, bfp8 or f32"),

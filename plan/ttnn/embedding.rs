@@ -3,7 +3,7 @@
 use super::movement::alignment;
 use super::{Answer, Checks, Outcome, Temporary, operands, require_placement};
 use crate::op::{Embedding, PlusOne};
-use crate::{Card, DType, Layout, Memory, MemoryConfig, TILE, TensorSpec};
+use crate::{Card, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
 
 /// Rows of a row-major bf16 table `[1,1,V,D]` at u32 indices `[..,N]` -> tiled `[1,N,D]`.
 ///
@@ -31,7 +31,7 @@ pub fn check_embedding(args: &Embedding, given: &[&TensorSpec], card: &Card) -> 
         format_args!("Weights tensor must have BFLOAT16 dtype: {table}"),
         format_args!("a bf16 table"),
     );
-    checks.require(
+    checks.narrow(
         table.layout == Layout::RowMajor
             && table.outer() == 1
             && table.columns() % TILE == 0
@@ -39,7 +39,7 @@ pub fn check_embedding(args: &Embedding, given: &[&TensorSpec], card: &Card) -> 
         format_args!("table {table}"),
         format_args!("a row-major interleaved table [1, 1, V, D], D a multiple of 32"),
     );
-    checks.require(
+    checks.narrow(
         args.layout == Layout::Tile,
         format_args!("embedding into {:?} layout", args.layout),
         format_args!("a tiled result"),
@@ -65,14 +65,19 @@ pub fn check_embedding(args: &Embedding, given: &[&TensorSpec], card: &Card) -> 
         });
     }
     checks.require(
-        !args.memory.is_sharded(),
+        args.memory.strategy() != Some(Strategy::Width),
         format_args!(
             "Shard height {} must match physical height {count} of the row-major rows",
             count.next_multiple_of(TILE)
         ),
         format_args!("an interleaved result, or a multiple of 32 indices"),
     );
-    checks.require(
+    checks.narrow(
+        args.memory.strategy() != Some(Strategy::Height),
+        format_args!("{count} rows into {}", args.memory),
+        format_args!("an interleaved result, or a multiple of 32 indices"),
+    );
+    checks.narrow(
         table.columns() <= 32 * TILE || count <= TILE,
         format_args!("embedding of {count} rows of {}", table.columns()),
         format_args!("a multiple of 32 indices, or at most 32"),
@@ -128,7 +133,7 @@ pub fn check_plus_one(_args: &PlusOne, given: &[&TensorSpec], card: &Card) -> An
         format_args!("Only ROW_MAJOR layout is supported for inputs!"),
         format_args!("a row-major buffer"),
     );
-    checks.require(
+    checks.narrow(
         x.matrix_rows() == 1 && !x.memory.is_sharded(),
         format_args!("plus_one of {x}"),
         format_args!("one row, interleaved"),

@@ -19,10 +19,11 @@ pub(super) const fn whole_tiles(side: u32) -> bool {
 
 /// `nlp_create_qkv_heads_decode`.
 ///
-/// Stricter than TT-NN: without overlap the input has to be sharded (TT-NN silently puts k on q's cores otherwise); with it, width shards
-/// have to be whole tiles of equal number that fill all cores (TT-NN divides the tiles by the cores and reads from there), and the grid
-/// starts at the first core (TT-NN counts users from there); the memory config has to be height-sharded with shards `[32, head_dim]` (TT-NN reads only its grid); at most 32 heads (some larger counts pass, with two tiles of
-/// rows per user, which no later decode op takes).
+/// Stricter than TT-NN: the input has to be in L1, without overlap sharded (TT-NN silently puts k on q's cores otherwise); with it, width
+/// shards have to be whole tiles of equal number that fill all cores (TT-NN divides the tiles by the cores and reads from there); the
+/// grid starts at the first core (TT-NN counts users from there, on cores that may lie outside); the memory config has to be height-sharded with shards `[32, head_dim]`
+/// (TT-NN reads only its grid); at most 32 heads (some larger counts pass, with two tiles of rows per user, which no later decode op
+/// takes).
 ///
 /// # Errors
 /// Every broken constraint of `nlp_create_qkv_heads_decode.cpp` and its `device_operation.cpp`.
@@ -79,7 +80,7 @@ pub fn check_create_heads_decode(args: &CreateHeadsDecode, given: &[&TensorSpec]
         checks.require(false, format_args!("Output tensor must be height sharded"), format_args!("L1 HS{shard:?}"));
         return checks.finish(Outcome::default);
     };
-    checks.require(
+    checks.narrow(
         *given_shard == shard,
         format_args!("output shard {given_shard:?} is not the one TT-NN gives, {shard:?}"),
         format_args!("shards {shard:?}"),
@@ -89,8 +90,8 @@ pub fn check_create_heads_decode(args: &CreateHeadsDecode, given: &[&TensorSpec]
         format_args!("output grid {cores} is not within the {}x{} cores of {}", card.grid.0, card.grid.1, card.name),
         format_args!("a grid of existing cores"),
     );
-    checks.require(
-        !args.overlap || cores.iter().next() == Some((0, 0)),
+    checks.narrow(
+        cores.iter().next() == Some((0, 0)),
         format_args!(
             "output grid {cores} does not start at core (0, 0), but the kernels are given their users from there"
         ),
@@ -135,9 +136,9 @@ pub fn check_create_heads_decode(args: &CreateHeadsDecode, given: &[&TensorSpec]
 
 fn require_fused_projection(input: &TensorSpec, head_dim: u32, checks: &mut Checks) {
     let MemoryConfig::Sharded { memory: Memory::L1, strategy, shard: [rows, columns], .. } = input.memory else {
-        checks.require(
+        checks.narrow(
             false,
-            format_args!("Overlap_qk_coregrid must be true for non-sharded input"),
+            format_args!("heads split over disjoint cores from {}", input.memory),
             format_args!("a width-sharded input in L1"),
         );
         return;
@@ -155,16 +156,24 @@ fn require_fused_projection(input: &TensorSpec, head_dim: u32, checks: &mut Chec
     );
 }
 
-/// What `overlap_qk_coregrid=True` takes: anything interleaved, and width shards of any width.
+/// What `overlap_qk_coregrid=True` takes: interleaved in L1, and width shards of any width.
 fn require_overlapping_projection(input: &TensorSpec, checks: &mut Checks) {
-    let MemoryConfig::Sharded { memory, strategy, cores, shard: [rows, columns] } = &input.memory else { return };
+    let MemoryConfig::Sharded { memory, strategy, cores, shard: [rows, columns] } = &input.memory else {
+        // Blackhole gathers rows from DRAM through a buffer of a size that was not studied.
+        checks.narrow(
+            input.memory.memory() == Memory::L1,
+            format_args!("heads split from {}", input.memory),
+            format_args!("an input in L1"),
+        );
+        return;
+    };
     checks.require(
         *strategy == Strategy::Width && *memory == Memory::L1,
         format_args!("Current input memory layout is {}. It must be width sharded", input.memory),
         format_args!("an interleaved or width-sharded input"),
     );
     checks.require(*rows == TILE, format_args!("Shard shape must be correct"), format_args!("shards of 32 rows"));
-    checks.require(
+    checks.narrow(
         whole_tiles(*columns) && u64::from(*columns) * u64::from(cores.len()) == u64::from(input.columns()),
         format_args!("{} columns in shards of {columns} on {} cores", input.columns(), cores.len()),
         format_args!("as many tiles on every core"),

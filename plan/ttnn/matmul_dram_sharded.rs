@@ -59,7 +59,7 @@ pub(super) fn dram_sharded(p: &Problem<'_>, mut checks: Checks) -> Answer {
         format_args!("per_core_N at least {}", p.n.div_ceil(p.card.cores())),
     );
     let per_reader = tiles_per_bank / readers;
-    checks.require(
+    checks.narrow(
         !has_idle_reader(p.n, tiles_per_bank, per_reader) || per_core_n <= per_reader,
         format_args!(
             "Worker has no storage area assigned: a reader of the last bank with data has only padding, and per_core_N is {per_core_n}"
@@ -116,9 +116,15 @@ fn require_activations(p: &Problem<'_>, per_core_m: u32, checks: &mut Checks) ->
 fn require_weight(p: &Problem<'_>, checks: &mut Checks) -> u32 {
     let banks = p.card.dram.banks;
     let tiles = p.n.div_ceil(banks);
+    let sharded = matches!(p.b.memory, MemoryConfig::Sharded { memory: Memory::Dram, strategy: Strategy::Width, .. });
     checks.require(
-        p.weight_over_all_banks(),
+        sharded,
         format_args!("Input B memory layout must be WIDTH_SHARDED, got: {}", p.b.memory),
+        format_args!("a weight width-sharded over the {banks} DRAM banks in shards [{}, {}]", p.k * TILE, tiles * TILE),
+    );
+    checks.narrow(
+        !sharded || p.weight_over_all_banks(),
+        format_args!("a weight in {}", p.b.memory),
         format_args!("a weight width-sharded over the {banks} DRAM banks in shards [{}, {}]", p.k * TILE, tiles * TILE),
     );
     tiles

@@ -29,9 +29,9 @@ pub(super) fn multicast_1d(p: &Problem<'_>, mut checks: Checks) -> Answer {
     let per_core = (per_core_m, per_core_n);
     let cut = Cut { grid, in0_block_w, subblock: out_subblock, block: per_core, per_core };
     require_cut(p, &cut, &mut checks)?;
-    checks.require(
+    checks.narrow(
         p.m == 1 && per_core_m == 1,
-        format_args!("MatmulMultiCoreReuseMultiCast1DProgramConfig: M ({}) must equal per_core_M ({per_core_m})", p.m),
+        format_args!("{} rows of tiles in blocks of {per_core_m}", p.m),
         format_args!("at most 32 rows and per_core_M = 1"),
     );
     let cores = p.n.div_ceil(per_core_n);
@@ -75,12 +75,12 @@ fn require_sharded_rows(p: &Problem<'_>, cut: &Cut, checks: &mut Checks) {
         ),
         format_args!("a divisor of {}", shard[1] / TILE),
     );
-    checks.require(
+    checks.narrow(
         p.k.is_multiple_of((shard[1] / TILE).max(1)),
         format_args!("{} column tiles in shards of {}", p.k, shard[1] / TILE),
         format_args!("shards of equal width"),
     );
-    checks.require(
+    checks.narrow(
         cores.fits(cut.grid),
         format_args!("Tensor shard spec grid {cores} must be within config grid {:?}", cut.grid),
         format_args!("compute_with_storage_grid_size {:?}", cores.extent()),

@@ -18,12 +18,12 @@ pub fn check_to_memory_config(args: &ToMemoryConfig, given: &[&TensorSpec], card
 
 /// `x` copied to `memory`.
 pub(super) fn moved(x: &TensorSpec, memory: &MemoryConfig, card: &Card, mut checks: Checks) -> Answer {
-    checks.require(
+    checks.narrow(
         x.memory != *memory,
         format_args!("the tensor already is in {memory}: no copy is made"),
         format_args!("leave the call out"),
     );
-    checks.require(
+    checks.narrow(
         x.layout == Layout::Tile || (!x.memory.is_sharded() && !memory.is_sharded()),
         format_args!("row-major tensor from {} to {memory}", x.memory),
         format_args!("a tiled tensor, or interleaved placements"),
@@ -86,17 +86,17 @@ pub fn check_view(args: &View, given: &[&TensorSpec], card: &Card) -> Answer {
 pub fn check_transpose(args: &Transpose, given: &[&TensorSpec], card: &Card) -> Answer {
     let [x] = operands(given)?;
     let mut checks = Checks::new();
-    checks.require(
+    checks.narrow(
         matches!(args.dims, (1, 2) | (2, 1)) && x.shape.len() == 4,
         format_args!("transpose of dimensions {:?} of {:?}", args.dims, x.shape),
         format_args!("dimensions 1 and 2 of four"),
     );
-    checks.require(
+    checks.narrow(
         x.layout == Layout::Tile && !x.memory.is_sharded(),
         format_args!("transpose of {x}"),
         format_args!("a tiled, interleaved tensor"),
     );
-    checks.require(
+    checks.narrow(
         matches!(x.dtype, DType::Bf16 | DType::F32),
         format_args!("transpose of {}", x.dtype),
         format_args!("bf16 or f32"),

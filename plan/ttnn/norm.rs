@@ -40,7 +40,7 @@ pub fn check_rms_norm(args: &RmsNorm, given: &[&TensorSpec], card: &Card) -> Ans
 
 fn require_gamma(x: &TensorSpec, gamma: &TensorSpec, checks: &mut Checks) {
     let k = x.tile_columns();
-    checks.require(
+    checks.narrow(
         !gamma.memory.is_sharded(),
         format_args!("gamma is sharded: {}", gamma.memory),
         format_args!("gamma interleaved in DRAM"),
@@ -93,7 +93,7 @@ fn sharded(
         );
         return 0;
     };
-    checks.require(
+    checks.narrow(
         args.memory == x.memory,
         format_args!("output {} is sharded otherwise than the input {}", args.memory, x.memory),
         format_args!("the input's memory config; move the result afterwards"),
@@ -101,14 +101,24 @@ fn sharded(
     let count = cores.len().max(1);
     let k = x.columns().div_ceil(TILE);
     checks.require(
-        k.is_multiple_of(count) && k / count == program.block_w && program.block_w * TILE == shard[1],
+        k.div_ceil(count) == program.block_w && program.block_w * TILE == shard[1],
         format_args!("block_w ({}) must equal to K (in tiles) / num_cores ({})", program.block_w, k.div_ceil(count)),
-        format_args!("{k} column tiles spread evenly over the cores"),
+        format_args!("block_w = {}", k.div_ceil(count)),
+    );
+    checks.narrow(
+        k.is_multiple_of(count),
+        format_args!("{k} column tiles on {count} cores"),
+        format_args!("tiles spread evenly over the cores"),
     );
     checks.require(
-        program.block_h == 1 && x.tile_rows() == 1,
+        u64::from(program.block_h) == x.tile_rows(),
         format_args!("block_h ({}) must equal to M (in tiles) ({})", program.block_h, x.tile_rows()),
-        format_args!("one row of tiles and block_h = 1"),
+        format_args!("block_h = {}", x.tile_rows()),
+    );
+    checks.narrow(
+        x.tile_rows() == 1,
+        format_args!("{} rows of tiles under a sharded program", x.tile_rows()),
+        format_args!("one row of tiles"),
     );
     checks.require(
         program.subblock_w > 0 && program.block_w.is_multiple_of(program.subblock_w.max(1)),

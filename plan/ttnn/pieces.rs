@@ -24,17 +24,17 @@ pub fn check_slice(args: &Slice, given: &[&TensorSpec], card: &Card) -> Answer {
         format_args!("Ends {end} must be less than or equal to the shape of the tensor {}", x.rows()),
         format_args!("rows within 0..{}", x.rows()),
     );
-    checks.require(
+    checks.narrow(
         start % TILE == 0,
         format_args!("slice of tiles from row {start}"),
         format_args!("a first row that is a multiple of 32"),
     );
-    checks.require(
+    checks.narrow(
         x.layout == Layout::Tile && x.outer() == 1 && x.shape.len() >= 2,
         format_args!("slice of {x}"),
         format_args!("a tiled tensor [1, 1, rows, columns]"),
     );
-    checks.require(
+    checks.narrow(
         !matches!(args.rows, Rows::LastTokenTile) || x.rows() % TILE == 0,
         format_args!("the last token's tile of {} rows", x.rows()),
         format_args!("rows in multiples of 32"),
@@ -65,12 +65,12 @@ const MOST_AT_ONCE: usize = 47;
 /// The above and what no tensor may break.
 pub fn check_concat(args: &Concat, given: &[&TensorSpec], card: &Card) -> Answer {
     let mut checks = Checks::new();
-    checks.require(
+    checks.narrow(
         (2..=MOST_AT_ONCE).contains(&given.len()),
         format_args!("concat of {} tensors", given.len()),
         format_args!("2 to {MOST_AT_ONCE}"),
     );
-    checks.require(
+    checks.narrow(
         !args.memory.is_sharded(),
         format_args!("concat into {}", args.memory),
         format_args!("an interleaved result"),
@@ -80,7 +80,7 @@ pub fn check_concat(args: &Concat, given: &[&TensorSpec], card: &Card) -> Answer
     let leading = first.shape.len().saturating_sub(1);
     for (i, x) in given.iter().enumerate() {
         let bytes = u64::from(x.columns()) * x.dtype.element_bytes().unwrap_or(0);
-        checks.require(
+        checks.narrow(
             x.layout == Layout::RowMajor && !x.memory.is_sharded() && matches!(x.dtype, DType::Bf16 | DType::F32),
             format_args!("concat of {x} (tensor {i})"),
             format_args!("row-major bf16 or f32 tensors, interleaved"),
@@ -90,7 +90,7 @@ pub fn check_concat(args: &Concat, given: &[&TensorSpec], card: &Card) -> Answer
             format_args!("All input tensors must have the same dimensions except at the concat dimension: tensor {i} is {x}, the first {first}"),
             format_args!("equal types and shapes but for the columns"),
         );
-        checks.require(
+        checks.narrow(
             bytes % card.dram.alignment == 0,
             format_args!("rows of tensor {i} are {bytes} B, not a multiple of {} B", card.dram.alignment),
             format_args!("columns in multiples of {}", card.dram.alignment / x.dtype.element_bytes().unwrap_or(1)),

@@ -67,8 +67,13 @@ fn require_shards(
         }
         Strategy::Height => {
             checks.require(
-                width == u64::from(columns),
+                width == u64::from(columns) || (whole == 1 && width < u64::from(columns)),
                 format_args!("Shard width {columns} must match physical width {width} for height sharded"),
+                format_args!("shard [{rows}, {width}]"),
+            );
+            checks.narrow(
+                width >= u64::from(columns),
+                format_args!("rows of {width} in shards of {columns}"),
                 format_args!("shard [{rows}, {width}]"),
             );
             height.div_ceil(u64::from(rows))
@@ -76,8 +81,13 @@ fn require_shards(
     };
     let cores = u64::from(cores);
     checks.require(
-        shards <= cores && (memory == Memory::Dram || shards == cores),
+        shards <= cores,
         format_args!("Number of shards {shards} must not exceed number of cores {cores}"),
+        format_args!("{shards} cores, one for each shard"),
+    );
+    checks.narrow(
+        shards >= cores || memory == Memory::Dram,
+        format_args!("{shards} shards on {cores} cores"),
         format_args!("{shards} cores, one for each shard"),
     );
 }

@@ -15,12 +15,12 @@ pub fn check_row_max(args: &RowMax, given: &[&TensorSpec], card: &Card) -> Answe
     let [x] = operands(given)?;
     let mut checks = Checks::new();
     let full = x.rows() % TILE == 0;
-    checks.require(
+    checks.narrow(
         x.layout == Layout::Tile && x.columns() % TILE == 0 && x.columns() >= 4 * TILE,
         format_args!("max over the rows of {x}"),
         format_args!("a tiled tensor with at least 128 columns, a multiple of 32"),
     );
-    checks.require(
+    checks.narrow(
         matches!(x.dtype, DType::Bf16 | DType::F32) || (x.dtype == DType::Bfp8 && full),
         format_args!("max over {} rows of {}", x.rows(), x.dtype),
         format_args!("bf16 or f32"),
@@ -30,7 +30,7 @@ pub fn check_row_max(args: &RowMax, given: &[&TensorSpec], card: &Card) -> Answe
         format_args!("FillPadL1ShardedProgramFactory: N_slices > 1 not yet supported (got {})", x.outer()),
         format_args!("rows in multiples of 32, or an interleaved tensor"),
     );
-    checks.require(
+    checks.narrow(
         !args.memory.is_sharded(),
         format_args!("max into {}", args.memory),
         format_args!("an interleaved result"),
@@ -57,12 +57,12 @@ pub fn check_row_max(args: &RowMax, given: &[&TensorSpec], card: &Card) -> Answe
 pub fn check_argmax(_args: &ArgMax, given: &[&TensorSpec], card: &Card) -> Answer {
     let [x, out] = operands(given)?;
     let mut checks = Checks::new();
-    checks.require(
+    checks.narrow(
         x.layout == Layout::RowMajor && x.memory == MemoryConfig::DRAM && x.shape.len() == 4 && x.outer() == 1,
         format_args!("argmax of {x}"),
         format_args!("a row-major tensor [1, 1, B, V], interleaved in DRAM"),
     );
-    checks.require(
+    checks.narrow(
         matches!(x.dtype, DType::Bf16 | DType::F32),
         format_args!("argmax of {}", x.dtype),
         format_args!("bf16 or f32"),
@@ -72,7 +72,7 @@ pub fn check_argmax(_args: &ArgMax, given: &[&TensorSpec], card: &Card) -> Answe
         format_args!("argmax into {out}"),
         format_args!("a row-major u32 tensor, interleaved in DRAM"),
     );
-    checks.require(
+    checks.narrow(
         out.shape.last() == Some(&x.rows())
             && out.shape.iter().map(|&d| u64::from(d)).product::<u64>() == u64::from(x.rows()),
         format_args!("argmax of {} rows into {:?}", x.rows(), out.shape),

@@ -110,7 +110,7 @@ pub fn check_rotary(args: &Rotary, given: &[&TensorSpec], card: &Card) -> Answer
         format_args!("Input tensor and output tensor must have same memory layout"),
         format_args!("L1 or DRAM interleaved"),
     );
-    checks.require(
+    checks.narrow(
         matches!(*input.shape.as_slice(), [1, 1..=u32::MAX, 1..=u32::MAX, 1..=u32::MAX]),
         format_args!("input shape {:?}", input.shape),
         format_args!("[1, H, S, head_dim]"),
@@ -124,11 +124,13 @@ pub fn check_rotary(args: &Rotary, given: &[&TensorSpec], card: &Card) -> Answer
         format_args!("sin of shape {:?}", cos.shape),
     );
     checks.require(
-        matches!(*cos.shape.as_slice(), [1, 1, length, columns] if length >= rows && columns == head_dim),
-        format_args!(
-            "Cos dims must match input dims: cos.shape = {:?}, head_dim = {head_dim}, rows = {rows}",
-            cos.shape
-        ),
+        matches!(*cos.shape.as_slice(), [1, _, _, columns] if columns == head_dim),
+        format_args!("Cos dims must match input dims: cos.shape = {:?}, head_dim = {head_dim}", cos.shape),
+        format_args!("[1, 1, {rows} or more, {head_dim}]"),
+    );
+    checks.narrow(
+        matches!(*cos.shape.as_slice(), [_, 1, length, _] if length >= rows),
+        format_args!("{rows} rows turned by the angles of {:?}", cos.shape),
         format_args!("[1, 1, {rows} or more, {head_dim}]"),
     );
     checks.require(
@@ -167,9 +169,14 @@ fn require_bf16_tiles(name: &str, tensor: &TensorSpec, checks: &mut Checks) {
 
 fn require_users(tensor: &TensorSpec, checks: &mut Checks) {
     checks.require(
-        matches!(*tensor.shape.as_slice(), [1, 1..=MOST, 1..=MOST, 1..=u32::MAX]),
-        format_args!("shape {:?}: decode takes one token of at most 32 users and 32 heads", tensor.shape),
+        matches!(*tensor.shape.as_slice(), [1, _, _, _]),
+        format_args!("shape {:?}: decode takes one token", tensor.shape),
         format_args!("[1, B, H, head_dim]"),
+    );
+    checks.narrow(
+        matches!(*tensor.shape.as_slice(), [_, 1..=MOST, 1..=MOST, 1..=u32::MAX]),
+        format_args!("shape {:?}: more than 32 users or 32 heads", tensor.shape),
+        format_args!("[1, B, H, head_dim], up to 32 users and heads"),
     );
 }
 
@@ -235,7 +242,7 @@ fn require_angles<I: Iterator<Item = (u32, u32)>>(
             ),
             format_args!("[1, {users}, 1 to 32, {head_dim}]"),
         );
-        checks.require(
+        checks.narrow(
             height_shards(tensor, [TILE, head_dim]).is_some_and(|cores| same_order(cores.iter(), on())),
             format_args!("{name} on {} does not lie on the cores it is read from", tensor.memory),
             format_args!("L1 HS[32,{head_dim}] on the cores of the rotated tensors, in their order"),
@@ -256,7 +263,7 @@ fn require_trans_shards<I: Iterator<Item = (u32, u32)>>(trans: &TensorSpec, on: 
         format_args!("Transformation matrix {:?} must have 1st & 2nd dim equal to 1 and a tile per core", trans.shape),
         format_args!("[1, 1, {}, 32]", cores.len().saturating_mul(TILE)),
     );
-    checks.require(
+    checks.narrow(
         on().all(|core| cores.0.iter().any(|r| holds(r, core))),
         format_args!("Transformation matrix is repeated for Q and K must be sharded over core grid of Q and K"),
         format_args!("the matrix on every core of the rotated tensors"),

@@ -114,7 +114,7 @@ fn require_chunk(chunk: u32, context: u64, checks: &mut Checks) {
         format_args!("User provided k_chunk_size must be power of 2, got: {chunk}"),
         format_args!("a power of 2 from 32 on, or 0"),
     );
-    checks.require(
+    checks.narrow(
         chunk == 0 || context.is_multiple_of(u64::from(chunk)),
         format_args!("K sequence length must be multiple of chunk size, got: {context} and {chunk}"),
         format_args!("a smaller chunk or a longer page table"),
@@ -138,7 +138,7 @@ fn require_grid(grid: (u32, u32), users: u32, kv_heads: u32, card: &Card, checks
         format_args!("at least {users} cores"),
     );
     let split = split?;
-    checks.require(
+    checks.narrow(
         kv_heads.is_multiple_of(split.heads_per_core),
         format_args!("{cores} cores for {users} users make {} of {kv_heads} kv heads per core", split.heads_per_core),
         format_args!("{users} cores, or {} or more", users.saturating_mul(kv_heads)),

@@ -6,6 +6,8 @@
 //! - [`RunMode::NoDispatch`] allocates nothing (every address is 0, memory never runs out) and reports the sizes of circular buffers,
 //!   dataflow buffers and scratchpads.
 
+use std::collections::HashMap;
+
 use bitnetc_plan::Cores;
 use serde::Deserialize;
 use serde_json::Value as Json;
@@ -168,6 +170,32 @@ impl Graph {
             _ => None,
         });
         own.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
+    }
+
+    /// Bytes of circular, dataflow and scratchpad buffers on the core that has most, over the programs of a call: they share no memory
+    /// with tensors, and a program's end frees them.
+    pub fn busiest_core(&self) -> u64 {
+        let mut cores: HashMap<(u32, u32), u64> = HashMap::new();
+        let (mut everywhere, mut most) = (0, 0);
+        for node in &self.nodes {
+            match node {
+                Node::CircularBuffer(buffer) | Node::DataflowBuffer(buffer) | Node::Scratchpad(buffer)
+                    if !buffer.borrowed =>
+                {
+                    match &buffer.cores {
+                        Some(set) => set.iter().for_each(|core| *cores.entry(core).or_default() += buffer.size),
+                        None => everywhere += buffer.size,
+                    }
+                    most = most.max(everywhere + cores.values().copied().max().unwrap_or(0));
+                }
+                Node::Other(name) if name == "circular_buffer_deallocate_all" => {
+                    cores.clear();
+                    everywhere = 0;
+                }
+                _ => {}
+            }
+        }
+        most
     }
 }
 

@@ -31,6 +31,7 @@ pub mod error;
 pub mod graph;
 pub mod info;
 pub mod lower;
+pub mod oracle;
 pub mod print;
 pub mod python;
 pub mod replay;

@@ -11,7 +11,7 @@ use bitnetc_plan::{Memory, Op, Phase, PhaseKind, Plan, Ref, Step, TensorSpec};
 use crate::call::Scope;
 use crate::device::Device;
 use crate::error::TtnnError;
-use crate::graph::{BufferKind, Graph, Node, ProgramBuffer, RunMode};
+use crate::graph::{BufferKind, Graph, Node, RunMode};
 use crate::lower::{self, Fixed, buffer_name, value_name, weight_name};
 use crate::spec;
 
@@ -267,7 +267,7 @@ impl Run<'_> {
         let real = self.device.capture(RunMode::Normal, || statement.execute(interpreter, scope))?;
         let accepted = self.outcome(step, layer, real.result)?;
         if accepted && sized.result.is_ok() {
-            self.memory(step, layer, busiest_core(&sized.graph), &real.graph);
+            self.memory(step, layer, sized.graph.busiest_core(), &real.graph);
         }
         Ok(accepted)
     }
@@ -348,35 +348,5 @@ impl Run<'_> {
             }
         }
         Ok(())
-    }
-}
-
-/// Bytes of circular, dataflow and scratchpad buffers on the core that has most, over the programs of a call.
-fn busiest_core(graph: &Graph) -> u64 {
-    let mut cores: HashMap<(u32, u32), u64> = HashMap::new();
-    let mut everywhere = 0;
-    let mut most = 0;
-    for node in &graph.nodes {
-        match node {
-            Node::CircularBuffer(buffer) | Node::DataflowBuffer(buffer) | Node::Scratchpad(buffer)
-                if !buffer.borrowed =>
-            {
-                add(buffer, &mut cores, &mut everywhere);
-                most = most.max(everywhere + cores.values().copied().max().unwrap_or(0));
-            }
-            Node::Other(name) if name == "circular_buffer_deallocate_all" => {
-                cores.clear();
-                everywhere = 0;
-            }
-            _ => {}
-        }
-    }
-    most
-}
-
-fn add(buffer: &ProgramBuffer, cores: &mut HashMap<(u32, u32), u64>, everywhere: &mut u64) {
-    match &buffer.cores {
-        Some(set) => set.iter().for_each(|core| *cores.entry(core).or_default() += buffer.size),
-        None => *everywhere += buffer.size,
     }
 }

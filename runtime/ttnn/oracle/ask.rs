@@ -1,0 +1,90 @@
+//! What TT-NN says to a question: asked without dispatch for sizes, then for real.
+
+use bitnetc_plan::{Cost, Footprint, Op, Step, TILE, TensorSpec, Value};
+
+use super::{Facts, Question};
+use crate::call::Scope;
+use crate::device::Device;
+use crate::error::TtnnError;
+use crate::graph::{BufferKind, Node, RunMode};
+use crate::lower::{self, Fixed, value_name};
+use crate::python::Object;
+use crate::spec;
+
+/// TT-NN's answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Reply {
+    /// Accepted, with this effect.
+    Accepted(Facts),
+    /// Refused, in these words.
+    Refused(String),
+}
+
+/// The answer.
+pub(super) fn ask(device: &Device, question: &Question) -> Result<Reply, TtnnError> {
+    match question {
+        Question::Place(spec) => {
+            let allocated = device.capture(RunMode::Normal, || device.allocate(spec))?;
+            reply(allocated.result.map(|tensor| vec![tensor]), 0, &allocated.graph.nodes)
+        }
+        Question::Call { op, operands } => call(device, op, operands),
+    }
+}
+
+fn call(device: &Device, op: &Op, operands: &[TensorSpec]) -> Result<Reply, TtnnError> {
+    let mut scope = Scope::default();
+    for (reference, spec) in op.operands().into_iter().zip(operands) {
+        scope.set(value_name(reference.name()), device.allocate(spec)?);
+    }
+    let statement = lower::lower(&step(op, operands), &open(operands));
+    let (call, interpreter) = (&statement.call, device.interpreter());
+    let sized = device.capture(RunMode::NoDispatch, || call.execute(interpreter, &scope).map(drop))?;
+    let real = device.capture(RunMode::Normal, || call.execute(interpreter, &scope))?;
+    // A program kept from an earlier question would leave checks out of a later one.
+    device.object().call_method("clear_program_cache", &[], &[])?;
+    let outputs = match real.result {
+        Ok(_) if !op.written().is_empty() => Ok(Vec::new()),
+        Ok(result) if result.is_sequence()? => Ok(result.items()?),
+        Ok(result) => Ok(vec![result]),
+        Err(error) => Err(error),
+    };
+    reply(outputs, sized.graph.busiest_core(), &real.graph.nodes)
+}
+
+/// A call as a step; of its outputs only a slice's columns are looked at, which are its operand's.
+fn step(op: &Op, operands: &[TensorSpec]) -> Step {
+    let outputs = operands.first().map(|spec| Value { name: "result".into(), spec: spec.clone(), address: None });
+    Step {
+        name: "asked".into(),
+        op: op.clone(),
+        outputs: outputs.into_iter().collect(),
+        l1: Footprint::default(),
+        cost: Cost::default(),
+        note: String::new(),
+    }
+}
+
+fn open(operands: &[TensorSpec]) -> Fixed {
+    let rows = operands.first().map_or(TILE, TensorSpec::rows);
+    Fixed { last_row: rows.saturating_sub(1) / TILE * TILE }
+}
+
+fn reply(result: Result<Vec<Object>, TtnnError>, circular_buffers: u64, nodes: &[Node]) -> Result<Reply, TtnnError> {
+    let outputs = match result {
+        Ok(outputs) => outputs,
+        Err(TtnnError::Python(error)) => return Ok(Reply::Refused(error.to_string())),
+        Err(error) => return Err(error),
+    };
+    let outputs = outputs.iter().map(spec::of_tensor).collect::<Result<_, _>>()?;
+    let addresses = nodes.iter().filter_map(|node| match node {
+        Node::BufferAllocate(buffer) if buffer.kind == BufferKind::L1 => Some(buffer.address),
+        _ => None,
+    });
+    let programs = nodes.iter().filter(|node| matches!(node, Node::ProgramExecution)).count();
+    Ok(Reply::Accepted(Facts {
+        outputs,
+        addresses: addresses.collect(),
+        circular_buffers,
+        programs: u32::try_from(programs).unwrap_or(u32::MAX),
+    }))
+}

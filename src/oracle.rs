@@ -1,0 +1,134 @@
+//! `bitnetc ttnn oracle`: the op rules against the real TT-NN on random questions.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use bitnetc_compiler::target::Target;
+use bitnetc_ttnn::oracle::{self, Inquiry, RuleReport};
+use miette::{IntoDiagnostic as _, miette};
+
+use crate::render::{self, Align, Column, Table};
+use crate::replay::open;
+
+/// Hold the op rules against TT-NN on random calls, legal and illegal.
+///
+/// Rule and library must agree whether a call is legal and, if it is, on its result, the L1 addresses, the bytes of circular buffers and
+/// the number of programs. Where a rule leaves out calls on purpose it claims nothing, and such draws are counted apart.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  bitnetc ttnn oracle
+  bitnetc ttnn oracle --target p150 --draws 500 --seed 7 --rule linear
+
+Ends with exit code 1 when TT-NN refuses a call that a rule calls legal, or fewer than 99 % of the draws agree.")]
+pub struct Args {
+    /// The mock card: n150, n300, p100 or p150
+    #[arg(long, value_name = "CARD", default_value = "n150")]
+    target: String,
+    /// Draws over all rules
+    #[arg(long, default_value_t = 2000)]
+    draws: u32,
+    /// Seed of the draws
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Only rules whose name contains this
+    #[arg(long)]
+    rule: Option<String>,
+    /// The Python that has TT-NN
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// One line of JSON per rule
+    #[arg(long)]
+    json: bool,
+}
+
+/// Disagreements shown.
+const SHOWN: usize = 12;
+
+/// Asks and prints.
+///
+/// # Errors
+/// No TT-NN, no such target or rule, and too little agreement.
+pub fn run(args: &Args) -> miette::Result<()> {
+    let target = Target::find(&args.target).into_diagnostic()?;
+    if let Some(part) = &args.rule
+        && !oracle::rules().iter().any(|name| name.contains(part.as_str()))
+    {
+        return Err(miette!("no rule's name contains `{part}`: there are {}", oracle::rules().join("; ")));
+    }
+    let device = open(&args.target, args.python.as_deref())?;
+    let inquiry = Inquiry { draws: args.draws, seed: args.seed, rule: args.rule.clone() };
+    let reports = oracle::run(&device, &target.card, &inquiry, &mut |r| eprintln!("{}: {} draws", r.rule, r.draws))
+        .into_diagnostic()?;
+    device.close().into_diagnostic()?;
+    let text = if args.json { lines(&reports)? } else { table(&reports) };
+    render::print(&text).map_err(crate::input::cannot_print)?;
+    judge(&reports)
+}
+
+fn judge(reports: &[RuleReport]) -> miette::Result<()> {
+    let wrong: usize = reports.iter().map(RuleReport::wrongly_legal).sum();
+    if wrong > 0 {
+        return Err(miette!("TT-NN refuses {wrong} calls that the rules call legal"));
+    }
+    let (agreed, claims) = totals(reports);
+    if u64::from(agreed) * 100 < u64::from(claims) * 99 {
+        return Err(miette!("{agreed} of {claims} draws agree, fewer than 99 %"));
+    }
+    Ok(())
+}
+
+/// Claims that hold, and all of them.
+fn totals(reports: &[RuleReport]) -> (u32, u32) {
+    (reports.iter().map(RuleReport::agreed).sum(), reports.iter().map(RuleReport::claims).sum())
+}
+
+fn lines(reports: &[RuleReport]) -> miette::Result<String> {
+    let mut text = String::new();
+    for report in reports {
+        let line = serde_json::to_string(report).into_diagnostic()?;
+        let _ = writeln!(text, "{line}");
+    }
+    Ok(text)
+}
+
+fn percent(part: u32, of: u32) -> String {
+    if of == 0 { "-".into() } else { format!("{:.1} %", 100.0 * f64::from(part) / f64::from(of)) }
+}
+
+/// A row per rule, the sum, then the disagreements.
+fn table(reports: &[RuleReport]) -> String {
+    let mut table = Table::new(vec![
+        Column::new("rule", Align::Left),
+        Column::new("draws", Align::Right),
+        Column::new("both accept", Align::Right),
+        Column::new("both refuse", Align::Right),
+        Column::new("disagree", Align::Right),
+        Column::new("agree", Align::Right),
+        Column::new("left out", Align::Right),
+    ]);
+    let mut row = |name: &str, of: &[RuleReport]| {
+        let sum = |count: fn(&RuleReport) -> u32| of.iter().map(count).sum::<u32>();
+        let (agreed, claims) = totals(of);
+        table.row(vec![
+            name.to_string(),
+            claims.to_string(),
+            sum(|r| r.both_accept).to_string(),
+            sum(|r| r.both_refuse).to_string(),
+            (claims - agreed).to_string(),
+            percent(agreed, claims),
+            sum(|r| r.unclaimed).to_string(),
+        ]);
+    };
+    reports.iter().for_each(|report| row(&report.rule, std::slice::from_ref(report)));
+    row("all", reports);
+    let mut text = table.render(render::width());
+    let all: Vec<_> = reports.iter().flat_map(|r| r.disagreements.iter().map(move |d| (r, d))).collect();
+    for (report, d) in all.iter().take(SHOWN) {
+        let _ = writeln!(text, "\n{}, draw {}: {}\n  {}", report.rule, d.draw, d.kind, d.question);
+        let _ = writeln!(text, "  predicted: {}\n  TT-NN: {}", d.predicted, d.found);
+    }
+    if all.len() > SHOWN {
+        let _ = writeln!(text, "\nand {} more disagreements; --json has them all", all.len() - SHOWN);
+    }
+    text
+}

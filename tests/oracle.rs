@@ -1,0 +1,55 @@
+//! The op rules against the real TT-NN: a part of `bitnetc ttnn oracle`. `bitnetc ttnn setup` makes what these tests need.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+use std::process::{Command, Output};
+
+use serde_json::Value as Json;
+
+fn oracle(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bitnetc"))
+        .args(["ttnn", "oracle"])
+        .args(args)
+        .env("NO_COLOR", "1")
+        .output()
+        .unwrap()
+}
+
+/// The reports of a run, which ends with an error when a rule calls legal what TT-NN refuses, or when too few draws agree.
+fn reports(args: &[&str]) -> Vec<Json> {
+    let out = oracle(args);
+    let (text, error) = (String::from_utf8(out.stdout).unwrap(), String::from_utf8(out.stderr).unwrap());
+    assert!(out.status.success(), "{text}{error}");
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn sum(reports: &[Json], field: &str) -> u64 {
+    reports.iter().map(|r| r[field].as_u64().unwrap()).sum()
+}
+
+#[test]
+fn rules_and_ttnn_agree() {
+    for (target, seed) in [("n150", "11"), ("p150", "12")] {
+        let reports = reports(&["--target", target, "--draws", "400", "--seed", seed, "--json"]);
+        assert!(reports.len() > 25, "{} rules", reports.len());
+        let (accepted, refused) = (sum(&reports, "both_accept"), sum(&reports, "both_refuse"));
+        // Both answers are asked for often enough to mean something.
+        assert!(accepted > 200 && refused > 50, "{target}: {accepted} accepted, {refused} refused");
+        for report in &reports {
+            assert!(report["both_accept"].as_u64().unwrap() > 0, "{} was never legal", report["rule"]);
+        }
+    }
+}
+
+#[test]
+fn the_same_seed_asks_the_same() {
+    let args = ["--rule", "rms_norm", "--draws", "40", "--seed", "5", "--json"];
+    assert_eq!(oracle(&args).stdout, oracle(&args).stdout);
+}
+
+#[test]
+fn a_rule_that_does_not_exist_is_told() {
+    let out = oracle(&["--rule", "conv2d"]);
+    assert_eq!(out.status.code(), Some(1));
+    let error = String::from_utf8(out.stderr).unwrap();
+    assert!(error.contains("conv2d") && error.contains("embedding"), "{error}");
+}
