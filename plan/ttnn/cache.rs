@@ -29,6 +29,11 @@ pub fn check_cache_update(_args: &CacheUpdate, given: &[&TensorSpec], card: &Car
     checks.settle()?;
     let users = k.shape[1];
     checks.require(
+        k.dtype == v.dtype,
+        format_args!("Fused update requires matching input tensor dtypes, got {} and {}", k.dtype, v.dtype),
+        format_args!("v in {}", k.dtype),
+    );
+    checks.require(
         k.shape == v.shape,
         format_args!("k {:?} and v {:?} differ", k.shape, v.shape),
         format_args!("v like k"),
@@ -225,7 +230,7 @@ pub(super) fn require_positions(positions: &TensorSpec, users: u32, checks: &mut
         format_args!("Expected update_idxs to have memory layout in ROW MAJOR"),
         format_args!("row-major layout"),
     );
-    checks.require(
+    checks.narrow(
         positions.memory == MemoryConfig::DRAM,
         format_args!("Expect update_idxs to be DRAM INTERLEAVED"),
         format_args!("DRAM interleaved"),

@@ -22,9 +22,15 @@ pub fn check_binary(args: &Binary, given: &[&TensorSpec], card: &Card) -> Answer
     }
     let column = b.columns() == 1 && a.columns() > 1;
     let leading = a.shape.len().saturating_sub(1);
+    let mut sides = a.shape.iter().rev().zip(b.shape.iter().rev());
     checks.require(
-        a.shape == b.shape || (column && b.shape.len() == a.shape.len() && a.shape[..leading] == b.shape[..leading]),
+        sides.all(|(a, b)| a == b || *a == 1 || *b == 1),
         format_args!("Broadcasting rule violation, a: {:?}, b: {:?}", a.shape, b.shape),
+        format_args!("equal shapes, or b with one column"),
+    );
+    checks.narrow(
+        a.shape == b.shape || (column && b.shape.len() == a.shape.len() && a.shape[..leading] == b.shape[..leading]),
+        format_args!("{:?} with {:?}", a.shape, b.shape),
         format_args!("equal shapes, or b with one column"),
     );
     checks.narrow(

@@ -17,8 +17,13 @@ pub fn check_embedding(args: &Embedding, given: &[&TensorSpec], card: &Card) -> 
     let [indices, table] = operands(given)?;
     let mut checks = Checks::new();
     checks.require(
-        indices.dtype == DType::U32 && indices.layout == Layout::RowMajor && !indices.memory.is_sharded(),
+        matches!(indices.dtype, DType::U32 | DType::Bf16),
         format_args!("Input must be UINT32 or BFLOAT16: {indices}"),
+        format_args!("u32 indices"),
+    );
+    checks.narrow(
+        indices.dtype == DType::U32 && indices.layout == Layout::RowMajor && !indices.memory.is_sharded(),
+        format_args!("indices {indices}"),
         format_args!("row-major u32 indices, interleaved"),
     );
     checks.require(

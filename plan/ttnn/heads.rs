@@ -51,7 +51,7 @@ pub fn check_create_heads_decode(args: &CreateHeadsDecode, given: &[&TensorSpec]
         format_args!("num_q_heads={} must be greater than or equal to num_kv_heads={}", args.heads, args.kv_heads),
         format_args!("at least one and at most {} kv heads", args.heads),
     );
-    checks.require(
+    checks.narrow(
         args.heads <= MOST,
         format_args!("There are {} q heads only 32 are supported", args.heads),
         format_args!("at most 32 heads"),
@@ -85,7 +85,7 @@ pub fn check_create_heads_decode(args: &CreateHeadsDecode, given: &[&TensorSpec]
         format_args!("output shard {given_shard:?} is not the one TT-NN gives, {shard:?}"),
         format_args!("shards {shard:?}"),
     );
-    checks.require(
+    checks.narrow(
         cores.fits(card.grid),
         format_args!("output grid {cores} is not within the {}x{} cores of {}", card.grid.0, card.grid.1, card.name),
         format_args!("a grid of existing cores"),
@@ -192,7 +192,7 @@ pub fn check_create_heads(args: &CreateHeads, given: &[&TensorSpec], card: &Card
     let mut checks = Checks::new();
     require_movable(input, &mut checks);
     let all = args.heads.saturating_add(args.kv_heads.saturating_mul(2));
-    checks.require(
+    checks.narrow(
         matches!(*input.shape.as_slice(), [1, 1, 1..=u32::MAX, 1..=u32::MAX]) && args.heads > 0 && args.kv_heads > 0,
         format_args!("Unsupported input shape {:?}", input.shape),
         format_args!("[1, 1, S, (heads + 2 * kv_heads) * head_dim]"),
@@ -249,7 +249,7 @@ pub fn check_concat_heads_decode(args: &ConcatHeadsDecode, given: &[&TensorSpec]
         format_args!("Input tensor layout must be TILE but got {:?}", input.layout),
         format_args!("a tiled input"),
     );
-    checks.require(
+    checks.narrow(
         matches!(*input.shape.as_slice(), [1, 1..=MOST, 1..=MOST, n] if whole_tiles(n)) && input.shape[2] == args.heads,
         format_args!("shape {:?}: currently only support less than 32 users and 32 padded heads", input.shape),
         format_args!("[1, B, {}, head_dim] with a head_dim that is a multiple of 32", args.heads),
@@ -322,7 +322,7 @@ pub fn check_concat_heads(args: &ConcatHeads, given: &[&TensorSpec], card: &Card
     let mut checks = Checks::new();
     require_movable(input, &mut checks);
     require_interleaved(&args.memory, &mut checks);
-    checks.require(
+    checks.narrow(
         matches!(*input.shape.as_slice(), [1, 1..=u32::MAX, 1..=u32::MAX, n] if whole_tiles(n)),
         format_args!("Unsupported input shape {:?}", input.shape),
         format_args!("[1, H, S, head_dim] with a head_dim that is a multiple of 32"),

@@ -104,7 +104,7 @@ fn require_activations(p: &Problem<'_>, per_core_m: u32, checks: &mut Checks) ->
         ),
         format_args!("{} column tiles spread evenly over the cores", p.k),
     );
-    checks.require(
+    checks.narrow(
         p.a.dtype != DType::Bfp4,
         format_args!("Unsupported data format bfloat4_b of the activations"),
         format_args!("bf16, bfp8 or f32"),

@@ -52,6 +52,7 @@ pub(super) const fn alignment(memory: Memory, card: &Card) -> u64 {
 /// `ttnn.reshape(x, shape, padded_shape)`: another logical shape over the same buffer.
 ///
 /// Accepted when the columns and the number of padded rows stay what they are; rows that were padding may become logical and the reverse.
+/// Stricter than TT-NN, which takes fewer rows too, and row-major tensors.
 ///
 /// # Errors
 /// A shape of other columns or padded rows.
@@ -64,8 +65,14 @@ pub fn check_view(args: &View, given: &[&TensorSpec], card: &Card) -> Answer {
         format_args!("shape {:?}", args.shape),
         format_args!("one to four dimensions, none of them 0"),
     );
+    checks.narrow(x.layout == Layout::Tile, format_args!("reshape of {x}"), format_args!("a tiled tensor"));
+    checks.narrow(
+        !valid || output.matrix_rows() >= x.matrix_rows(),
+        format_args!("reshape of {} padded rows to {}", x.matrix_rows(), output.matrix_rows()),
+        format_args!("{} padded rows", x.matrix_rows()),
+    );
     checks.require(
-        !valid || (output.columns() == x.columns() && output.matrix_rows() == x.matrix_rows()),
+        !valid || (output.columns() == x.columns() && output.matrix_rows() <= x.matrix_rows()),
         format_args!(
             "Attempting to reshape between two shapes with different volumes: {:?} to {:?}",
             x.shape, args.shape

@@ -67,7 +67,7 @@ pub fn check_argmax(_args: &ArgMax, given: &[&TensorSpec], card: &Card) -> Answe
         format_args!("argmax of {}", x.dtype),
         format_args!("bf16 or f32"),
     );
-    checks.require(
+    checks.narrow(
         out.layout == Layout::RowMajor && out.dtype == DType::U32 && out.memory == MemoryConfig::DRAM,
         format_args!("argmax into {out}"),
         format_args!("a row-major u32 tensor, interleaved in DRAM"),

@@ -59,7 +59,7 @@ pub fn check_sdpa_decode(args: &SdpaDecode, given: &[&TensorSpec], card: &Card) 
         format_args!("GQA expects BFLOAT16 input tensor, but got {}", q.dtype),
         format_args!("bf16 queries"),
     );
-    checks.require(
+    checks.narrow(
         q.layout == Layout::Tile
             && matches!(*q.shape.as_slice(), [1, 1..=u32::MAX, 1..=TILE, d @ 1..=MOST_COLUMNS] if whole_tiles(d)),
         format_args!("Q {q}"),
