@@ -11,9 +11,9 @@
 //! - three reshards a layer keep their cost. The library asks for more; those whose placements agree cost nothing. Which do is not
 //!   published, the count is the fit's;
 //! - the LM head is cut into chunks of at most 668 columns per core, each brought to interleaved memory, then joined;
-//! - the step ends in a host loop that samples: `host_us`.
+//! - the step ends in a host loop that samples: `host_sampling_us`.
 //!
-//! All six rows were used for the fit: they decide `period_us`, `host_us` and the K-block constants of `dram_sharded`, which no
+//! All six rows were used for the fit: they decide `period_us`, `host_sampling_us` and the K-block constants of `dram_sharded`, which no
 //! other published figure separates. Their error is that of a fit, not of a prediction.
 
 use bitnetc_plan::op::{
@@ -197,7 +197,7 @@ pub fn reference(shape: &Shape, setting: Setting, target: &Target) -> Result<Ste
     schedule.attention()?;
     schedule.mlp(setting)?;
     schedule.rest()?;
-    Ok(Step { calls: schedule.calls, host_us: target.cost.host_us })
+    Ok(Step { calls: schedule.calls, host_us: target.cost.host_sampling_us })
 }
 
 /// Most columns per core of an LM head chunk.

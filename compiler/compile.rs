@@ -429,7 +429,14 @@ impl<'a> Compiler<'a> {
     fn plan_phase(&self, kind: PhaseKind, placed: &Placed, results: Vec<String>) -> PlanPhase {
         let layers = u64::from(self.plan.model.layers);
         let bytes = |steps: &[bitnetc_plan::Step]| steps.iter().map(|s| s.cost.dram_bytes).sum::<u64>();
-        let decode = matches!(kind, PhaseKind::Decode { .. });
+        let host = &self.target.cost;
+        let host_us = match kind {
+            PhaseKind::Prefill { .. } => 0.0,
+            PhaseKind::Decode { .. } if placed.epilogue.iter().any(|s| matches!(s.op, bitnetc_plan::Op::ArgMax(_))) => {
+                host.host_us
+            }
+            PhaseKind::Decode { .. } => host.host_sampling_us,
+        };
         PlanPhase {
             kind,
             prologue: placed.prologue.clone(),
@@ -439,7 +446,7 @@ impl<'a> Compiler<'a> {
             trace: passes::trace(kind, &self.plan.buffers),
             cost: PhaseCost {
                 device_us: placed.price.us(),
-                host_us: if decode { self.target.cost.host_us } else { 0.0 },
+                host_us,
                 dram_bytes: bytes(&placed.prologue) + layers * bytes(&placed.layer) + bytes(&placed.epilogue),
             },
         }

@@ -7,13 +7,15 @@
 //! - [`schedule`]: a phase as TT-NN calls without placements.
 //! - [`ttnn`]: the legal ways of each call on a card and what they cost.
 //! - [`explain`]: why a step is as it is.
-//! - [`pricer`], [`calibration`]: single calls by the cost model, and published measurements beside it.
+//! - [`pricer`], [`calibration`], [`levers`]: single calls by the cost model, published measurements beside it, and what each known lever
+//!   is worth.
 //! - [`target`]: cards and the constants of the cost model.
 
 pub mod calibration;
 mod compile;
 pub mod explain;
 pub mod graph;
+pub mod levers;
 pub mod model;
 pub mod passes;
 pub mod policy;

@@ -87,7 +87,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     render::print(&text).map_err(input::cannot_print)
 }
 
-/// Predicted tokens per second of our own plan of a row, or why there is none.
+/// Predicted tokens per second of our own plan of a row, whose host samples, or why there is none.
 fn plan(model: &Model, row: &Row, target: &Target) -> Result<f64, String> {
     let mut options = Options::for_model(model);
     options.position = calibration::POSITION;
@@ -99,7 +99,7 @@ fn plan(model: &Model, row: &Row, target: &Target) -> Result<f64, String> {
     }
     let compiled = compile(model, target, &options).map_err(|e| e.to_string())?;
     let decode = compiled.plan.decode().ok_or("the plan has no decode phase")?;
-    Ok(1e6 / (decode.cost.device_us + decode.cost.host_us))
+    Ok(1e6 / (decode.cost.device_us + target.cost.host_sampling_us))
 }
 
 fn calls(row: &Row, step: &Step) -> String {

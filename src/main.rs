@@ -13,6 +13,7 @@ mod explain;
 mod import;
 mod input;
 mod inspect;
+mod levers;
 mod load;
 mod matrix;
 mod oracle;
@@ -57,6 +58,8 @@ enum Command {
     Explain(explain::Args),
     /// Compare the cost model with published measurements.
     Calibrate(calibrate::Args),
+    /// Show what each known lever of decode is predicted to be worth.
+    Levers(levers::Args),
     /// Verify a plan.
     Check(check::Args),
     /// Generate text with a plan, on the host.
@@ -92,6 +95,7 @@ fn main() -> ExitCode {
         Command::Inspect(args) => inspect::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Calibrate(args) => calibrate::run(args),
+        Command::Levers(args) => levers::run(args),
         Command::Check(args) => check::run(args),
         Command::Run(args) => run::run(args),
         Command::Eval(args) => eval::run(args),

@@ -85,3 +85,19 @@ fn the_record_of_the_search_is_json_and_changes_nothing() {
     assert!(down["candidates"][chosen]["predicted_us"].as_f64().unwrap() > 0.0);
     assert!(down["rejections"].as_array().unwrap().iter().all(|r| !r["breaks"].as_array().unwrap().is_empty()));
 }
+
+#[test]
+fn levers_stand_beside_the_hand_written_port() {
+    let text = stdout(&["levers", "bitnet-2b-4t", "--target", "p150", "--batch", "32", "--top", "3"]);
+    for part in [
+        "all projections",
+        "precision by proof",
+        "argmax on the card",
+        "above DRAM",
+        "measured at 8.5 tokens/s per user",
+    ] {
+        assert!(text.contains(part), "{part}:\n{text}");
+    }
+    let other = stdout(&["levers", "tiny-shakespeare", "--batch", "32"]);
+    assert!(!other.contains("hand-written"), "{other}");
+}

@@ -39,8 +39,10 @@ pub struct Calibration {
     pub sdpa_decode: SdpaDecode,
     /// Everything that moves data or works elementwise.
     pub movement: Movement,
-    /// Host work per decode step, outside the trace, when the host samples.
+    /// Host work per decode step, outside the trace, when the card picks the token: starting the trace and reading the token.
     pub host_us: f64,
+    /// The same when the host reads the logits and samples.
+    pub host_sampling_us: f64,
 }
 
 /// `start + blocks * max(block_floor, block + in0_block_w * max(read, compute))`.

@@ -254,12 +254,6 @@ pub(super) fn require_page_table(table: &TensorSpec, users: Option<u32>, checks:
         format_args!("Expect page table to have memory layout in ROW MAJOR"),
         format_args!("row-major layout"),
     );
-    // Filling a cache, TT-NN does not ask.
-    checks.require(
-        table.memory == MemoryConfig::DRAM || users.is_none(),
-        format_args!("Expect page_table_tensor to have memory layout INTERLEAVED, in DRAM"),
-        format_args!("DRAM interleaved"),
-    );
     checks.narrow(
         table.memory == MemoryConfig::DRAM,
         format_args!("a page table in {}", table.memory),

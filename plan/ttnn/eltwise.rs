@@ -34,6 +34,11 @@ pub fn check_binary(args: &Binary, given: &[&TensorSpec], card: &Card) -> Answer
         format_args!("equal shapes, or b with one column"),
     );
     checks.narrow(
+        !column || a.memory.strategy() != Some(Strategy::Height),
+        format_args!("a column broadcast over {}", a.memory),
+        format_args!("an operand a that is interleaved or width-sharded"),
+    );
+    checks.narrow(
         matches!(args.dtype, DType::Bf16 | DType::Bfp8 | DType::F32),
         format_args!("result in {}", args.dtype),
         format_args!("bf16, bfp8 or f32"),
@@ -74,7 +79,7 @@ fn binary_bytes(args: &Binary, a: &TensorSpec, b: &TensorSpec, out: &MemoryConfi
     let (a_tile, b_tile, out_tile) = (a.dtype.tile_bytes(), b.dtype.tile_bytes(), args.dtype.tile_bytes());
     let a_extra = u64::from(!args.a_activations.is_empty()) * a_tile;
     let b_extra = u64::from(!args.b_activations.is_empty()) * b_tile;
-    if !column && a.memory == b.memory && a.memory == *out && even_in_l1(a.columns(), a.matrix_rows(), out) {
+    if !column && a.memory == b.memory && a.memory == *out && in_shards(out) {
         return tiles_at_once(args, a.dtype, b.dtype) * (a_extra + b_extra);
     }
     // From interleaved L1 tensors the result is packed straight into its shards.
@@ -84,6 +89,11 @@ fn binary_bytes(args: &Binary, a: &TensorSpec, b: &TensorSpec, out: &MemoryConfi
         && even_in_l1(a.columns(), a.matrix_rows(), out);
     let out_buffer = if direct { 0 } else { 2 * out_tile };
     2 * (a_tile + b_tile) + out_buffer + a_extra + b_extra + if column { 2 * b_tile } else { 0 }
+}
+
+/// True for shards in L1.
+fn in_shards(memory: &MemoryConfig) -> bool {
+    memory.is_sharded() && memory.memory() == Memory::L1
 }
 
 /// True for a sharding in L1 whose last shard is as full as the others.

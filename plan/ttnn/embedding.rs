@@ -27,7 +27,7 @@ pub fn check_embedding(args: &Embedding, given: &[&TensorSpec], card: &Card) -> 
         format_args!("row-major u32 indices, interleaved"),
     );
     checks.require(
-        indices.matrix_rows() == 1,
+        indices.layout == Layout::Tile || indices.matrix_rows() == 1,
         format_args!("indices {:?}", indices.shape),
         format_args!("[1, N] or [1, 1, N]"),
     );

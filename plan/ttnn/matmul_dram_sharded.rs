@@ -147,8 +147,9 @@ fn require_readers(p: &Problem<'_>, readers: u32, tiles_per_bank: u32, a_cores: 
     if !in_range || readers == 1 {
         return;
     }
+    // Of a weight elsewhere nobody knows what a bank holds; that it is elsewhere has been told.
     checks.require(
-        tiles_per_bank.is_multiple_of(readers),
+        !p.weight_over_all_banks() || tiles_per_bank.is_multiple_of(readers),
         format_args!(
             "DRAM-sharded matmul weight shard width {tiles_per_bank} tiles per bank must be divisible by workers_per_bank {readers}"
         ),

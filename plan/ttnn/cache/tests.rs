@@ -75,7 +75,7 @@ fn update_refusals_are_tt_nns() {
     assert!(change(5, with(integers([8, 4]), unsigned)).contains("Expect page table to have datatype INT32"));
     let l1 = |s: &mut TensorSpec| s.memory = MemoryConfig::L1;
     assert!(change(4, with(integers([8]), l1)).contains("update_idxs to be DRAM"));
-    assert!(change(5, with(integers([8, 4]), l1)).contains("page_table_tensor"));
+    assert!(change(5, with(integers([8, 4]), l1)).contains("a page table in"));
     let block = |s: &mut TensorSpec| s.dtype = DType::Bfp8;
     assert!(change(1, with(users(&card, 8, 8, 5, 128), block)).contains("must be FLOAT32 or BFLOAT16"));
     assert!(change(3, with(users(&card, 0, 8, 5, 128), l1)).contains("Expect input_tensor to be sharded"));
