@@ -44,6 +44,8 @@ pub struct Arguments {
     pub user: u32,
     /// The row at which [`bitnetc_plan::op::Rows::LastTokenTile`] starts, a multiple of 32.
     pub tile_row: u32,
+    /// The only row of that tile whose results will be read; a device may leave the others zeros.
+    pub live_row: Option<u32>,
 }
 
 /// A weight to be placed.
@@ -94,11 +96,11 @@ pub trait Device {
     /// Not allowed while a trace is captured; a slot that holds no integers, or fewer.
     fn write(&mut self, slot: Slot, data: &[u32]) -> Result<(), DeviceError>;
 
-    /// Executes a call; while a trace is captured, records it.
+    /// Executes calls in order; while a trace is captured, records them.
     ///
     /// # Errors
-    /// Whatever the device refuses.
-    fn execute(&mut self, call: &Arc<Call>, arguments: Arguments) -> Result<(), DeviceError>;
+    /// Which call, and whatever the device refuses of it; those after it are not executed.
+    fn execute(&mut self, calls: &[Arc<Call>], arguments: Arguments) -> Result<(), (usize, DeviceError)>;
 
     /// Ends a tensor; an empty slot is no error.
     ///

@@ -185,9 +185,8 @@ impl<D: Device> Session<D> {
         let capture = || RuntimeError::device("capturing the decode phase");
         self.device.begin_trace().map_err(capture())?;
         let phase = &self.program.phases[decode];
-        for call in phase.body.iter().chain(&phase.epilogue) {
-            execute(&mut self.device, phase, call, Arguments::default())?;
-        }
+        execute(&mut self.device, phase, &phase.body, Arguments::default())?;
+        execute(&mut self.device, phase, &phase.epilogue, Arguments::default())?;
         self.trace = Traced::Captured(self.device.end_trace().map_err(capture())?);
         Ok(())
     }
@@ -250,18 +249,19 @@ impl<D: Device> Session<D> {
     }
 
     /// Runs the smallest prefill phase that holds `tokens`, for `user` from position 0. The logits of the last token are then row
-    /// `(tokens.len() - 1) % 32` of [`Session::logits`].
+    /// `(tokens.len() - 1) % 32` of [`Session::logits`]; the other rows are of no meaning.
     ///
     /// # Errors
     /// No tokens, a token outside of the vocabulary, more tokens than the largest phase holds; whatever a step refuses.
     pub fn prefill(&mut self, user: usize, tokens: &[u32]) -> Result<(), RuntimeError> {
         self.prepare_decode()?;
         let phase = self.start_prefill(user, tokens)?;
-        let tile_row = (tokens.len() - 1) / TILE_ROWS * TILE_ROWS;
-        self.run(phase, Arguments { user: user as u32, tile_row: tile_row as u32 })
+        let (tile, row) = ((tokens.len() - 1) / TILE_ROWS, (tokens.len() - 1) % TILE_ROWS);
+        let tile_row = (tile * TILE_ROWS) as u32;
+        self.run(phase, Arguments { user: user as u32, tile_row, live_row: Some(row as u32) })
     }
 
-    /// The token that the prefill just run chose for its last token, and for every other row of its tile.
+    /// The token that the prefill just run chose for its last token, in that token's row of its tile.
     ///
     /// # Errors
     /// A plan whose prefill chooses none; a device that refuses.
@@ -283,11 +283,9 @@ impl<D: Device> Session<D> {
     ) -> Result<(), RuntimeError> {
         let index = self.start_prefill(user, tokens)?;
         self.free_results()?;
-        let mut arguments = Arguments { user: user as u32, tile_row: 0 };
+        let mut arguments = Arguments { user: user as u32, ..Arguments::default() };
         let phase = &self.program.phases[index];
-        for call in &phase.body {
-            execute(&mut self.device, phase, call, arguments)?;
-        }
+        execute(&mut self.device, phase, &phase.body, arguments)?;
         let vocab = self.plan.model.vocab as usize;
         let tiles = tokens.len().div_ceil(TILE_ROWS);
         let mut logits = Vec::new();
@@ -299,7 +297,7 @@ impl<D: Device> Session<D> {
                 let ends_body =
                     matches!(call.op, Op::Deallocate(_)) && !phase.epilogue_slots.contains(&call.operands[0]);
                 if tile + 1 == tiles || !ends_body {
-                    execute(&mut self.device, phase, call, arguments)?;
+                    execute(&mut self.device, phase, std::slice::from_ref(call), arguments)?;
                 }
             }
             self.results = Some(index);
@@ -381,9 +379,8 @@ impl<D: Device> Session<D> {
     fn run(&mut self, index: usize, arguments: Arguments) -> Result<(), RuntimeError> {
         self.free_results()?;
         let phase = &self.program.phases[index];
-        for call in phase.body.iter().chain(&phase.epilogue) {
-            execute(&mut self.device, phase, call, arguments)?;
-        }
+        execute(&mut self.device, phase, &phase.body, arguments)?;
+        execute(&mut self.device, phase, &phase.epilogue, arguments)?;
         self.results = Some(index);
         Ok(())
     }
@@ -413,12 +410,12 @@ impl<D: Device> Session<D> {
 fn execute<D: Device>(
     device: &mut D,
     phase: &PhaseProgram,
-    call: &Arc<Call>,
+    calls: &[Arc<Call>],
     arguments: Arguments,
 ) -> Result<(), RuntimeError> {
-    device.execute(call, arguments).map_err(|source: DeviceError| RuntimeError::Step {
+    device.execute(calls, arguments).map_err(|(at, source): (usize, DeviceError)| RuntimeError::Step {
         phase: phase.kind.to_string(),
-        step: call.name.clone(),
+        step: calls[at].name.clone(),
         source: Box::new(source),
     })
 }

@@ -69,7 +69,7 @@ mod tests {
 
     fn tensor(shape: &[u32], dtype: DType, seed: usize) -> HostTensor {
         let spec = Arc::new(TensorSpec::tile(shape, dtype, MemoryConfig::DRAM));
-        let mut tensor = Pool::default().take(&spec).unwrap();
+        let mut tensor = Pool::default().zeros(&spec).unwrap();
         let number = |i: usize| ((i * 37 + seed * 101) % 97) as f32 / 48.0 - 1.0;
         tensor.write_at(0, &mut (0..elements(&spec)).map(number).collect::<Vec<_>>());
         tensor

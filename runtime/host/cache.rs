@@ -79,7 +79,7 @@ mod tests {
     use std::sync::Arc;
 
     fn tensor(shape: &[u32], dtype: DType) -> HostTensor {
-        Pool::default().take(&Arc::new(TensorSpec::tile(shape, dtype, MemoryConfig::DRAM))).unwrap()
+        Pool::default().zeros(&Arc::new(TensorSpec::tile(shape, dtype, MemoryConfig::DRAM))).unwrap()
     }
 
     #[test]

@@ -272,7 +272,7 @@ mod tests {
 
     fn tensor(shape: &[u32], dtype: DType, values: &[f32]) -> HostTensor {
         let spec = Arc::new(TensorSpec::tile(shape, dtype, MemoryConfig::L1));
-        let mut tensor = Pool::default().take(&spec).unwrap();
+        let mut tensor = Pool::default().zeros(&spec).unwrap();
         tensor.write_at(0, &mut values.to_vec());
         tensor
     }

@@ -7,13 +7,13 @@
 //! | fast | [`Numerics::Fast`] | sums in fp32 of the exact products, rounded once: closer to the real numbers than the card's |
 //!
 //! The fast way by a ternary weight turns a row of activations into 16-bit fixed point, relative to its largest element, and runs the
-//! integer kernel on the two bytes: an error of at most 2^-15 of the row's largest activation times the number of nonzero weights' root,
+//! integer kernel on the two bytes: an error below 2^-15 of the row's largest activation times the number of nonzero weights' root,
 //! below bf16's own. A fused activation is applied to the sum before it is rounded; only for an output in a block format from a bf16
 //! destination register with reloaded spills does the emulation put bf16 in the place of that format between K-blocks.
 
 use bitnetc_numerics::{
     Arch, DenseWeights, Fidelity, Format, MatmulConfig, Spill, SrcB, TernaryScratch, TernaryWeights, Tiled,
-    int8_from_bf16, matmul_into,
+    int8_from_bf16, join_fixed_point, matmul_into, split_fixed_point, sums_to_f32,
 };
 use bitnetc_plan::op::Matmul;
 use bitnetc_plan::program::FusedActivation;
@@ -57,6 +57,8 @@ pub struct MatmulScratch {
     scales: Vec<f32>,
     bf16: Vec<bf16>,
     f32: Vec<f32>,
+    live: Vec<bool>,
+    rows: Vec<bf16>,
     tiles: Vec<Tiled>,
 }
 
@@ -104,15 +106,21 @@ pub fn matmul(
 /// Writes rows of sums, the activation applied.
 fn finish(op: &Matmul, out: &mut HostTensor, sums: impl Fn(usize, &mut [f32]) + Sync) {
     let (columns, activation) = (out.columns(), op.program.activation());
-    each_row(out, |row, buffers, out| {
-        buffers.a.resize(columns, 0.0);
-        sums(row, &mut buffers.a);
+    let fill = |row: usize, values: &mut [f32]| {
+        sums(row, values);
         match activation {
-            Some(FusedActivation::Relu) => buffers.a.iter_mut().for_each(|v| *v = v.max(0.0)),
-            Some(FusedActivation::Silu) => buffers.a.iter_mut().for_each(|v| *v /= 1.0 + (-*v).exp()),
+            Some(FusedActivation::Relu) => values.iter_mut().for_each(|v| *v = v.max(0.0)),
+            Some(FusedActivation::Silu) => values.iter_mut().for_each(|v| *v /= 1.0 + (-*v).exp()),
             None => {}
         }
-        out.write(&mut buffers.a);
+    };
+    each_row(out, |row, buffers, out| match out.floats() {
+        Some(values) => fill(row, values),
+        None => {
+            buffers.a.resize(columns, 0.0);
+            fill(row, &mut buffers.a);
+            out.write(&mut buffers.a);
+        }
     });
 }
 
@@ -141,17 +149,15 @@ fn by_integers(
     let x = bf16_of(a, bf16)?;
     bytes.resize(m * k, 0);
     int8_from_bf16(x, k, bytes)?;
+    if let (Data::F32(out), None) = (&mut out.data, op.program.activation()) {
+        return Ok(w.matmul(m, bytes, out, ternary)?);
+    }
     sums.resize(m * n, 0);
     w.matmul(m, bytes, sums, ternary)?;
     let unit = w.unit();
-    finish(op, out, |row, values| {
-        values.iter_mut().zip(&sums[row * n..]).for_each(|(v, &s)| *v = s as f32 * unit);
-    });
+    finish(op, out, |row, values| sums_to_f32(&sums[row * n..], unit, values));
     Ok(())
 }
-
-/// Largest magnitude of a fixed-point activation: its high byte then fits after rounding.
-const FIXED: f32 = 32_512.0;
 
 fn by_fixed_point(
     w: &TernaryWeights,
@@ -168,15 +174,8 @@ fn by_fixed_point(
     let split = |row: usize, bytes: &mut [i8], scale: &mut f32, x: &mut Vec<f32>| {
         x.resize(k, 0.0);
         a.read_row(row, x);
-        let largest = x.iter().fold(0f32, |l, v| l.max(v.abs()));
-        let factor = if largest > 0.0 { FIXED / largest } else { 0.0 };
-        *scale = if largest > 0.0 { largest / FIXED } else { 0.0 };
         let (high, low) = bytes.split_at_mut(k);
-        for ((h, l), v) in high.iter_mut().zip(low).zip(x.iter()) {
-            let fixed = (v * factor).round_ties_even() as i32;
-            let top = (fixed + 128) >> 8;
-            (*h, *l) = (top as i8, (fixed - (top << 8)) as i8);
-        }
+        *scale = split_fixed_point(x, high, low);
     };
     if m == 1 {
         split(0, bytes, &mut scales[0], &mut scratch.f32);
@@ -189,10 +188,7 @@ fn by_fixed_point(
     let unit = f64::from(w.unit());
     finish(op, out, |row, values| {
         let (high, low) = sums[2 * row * n..2 * (row + 1) * n].split_at(n);
-        let scale = f64::from(scales[row]) * unit;
-        for ((v, &h), &l) in values.iter_mut().zip(high).zip(low) {
-            *v = (f64::from(h) * 256.0 + f64::from(l)).mul_add(scale, 0.0) as f32;
-        }
+        join_fixed_point(high, low, f64::from(scales[row]) * unit, values);
     });
     Ok(())
 }
@@ -204,12 +200,21 @@ fn dense(
     out: &mut HostTensor,
     scratch: &mut MatmulScratch,
 ) -> Result<(), DeviceError> {
-    let (m, n) = (a.rows(), w.n());
-    let MatmulScratch { bf16, f32: sums, .. } = scratch;
+    let (k, n) = (w.k(), w.n());
+    let MatmulScratch { bf16, f32: sums, live, rows, .. } = scratch;
     let x = bf16_of(a, bf16)?;
-    sums.resize(m * n, 0.0);
-    w.matmul(m, x, sums)?;
-    finish(op, out, |row, values| values.copy_from_slice(&sums[row * n..(row + 1) * n]));
+    // A row of zeros comes out as one: rows that a prefill does not need are such.
+    live.clear();
+    live.extend(x.chunks_exact(k).map(|row| row.iter().any(|v| v.to_bits() << 1 != 0)));
+    rows.clear();
+    rows.extend(x.chunks_exact(k).zip(&*live).filter(|(_, live)| **live).flat_map(|(row, _)| row));
+    sums.resize(rows.len() / k * n, 0.0);
+    w.matmul(rows.len() / k, rows, sums)?;
+    let at = |row: usize| live[..row].iter().filter(|live| **live).count();
+    finish(op, out, |row, values| match live[row] {
+        true => values.copy_from_slice(&sums[at(row) * n..][..n]),
+        false => values.fill(0.0),
+    });
     Ok(())
 }
 
@@ -316,7 +321,7 @@ mod tests {
     }
 
     fn tensor(rows: u32, columns: u32, dtype: DType) -> HostTensor {
-        Pool::default().take(&Arc::new(TensorSpec::tile([1, 1, rows, columns], dtype, MemoryConfig::L1))).unwrap()
+        Pool::default().zeros(&Arc::new(TensorSpec::tile([1, 1, rows, columns], dtype, MemoryConfig::L1))).unwrap()
     }
 
     fn values(tensor: &HostTensor) -> Vec<f32> {

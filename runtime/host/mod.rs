@@ -206,7 +206,7 @@ impl Device for HostDevice {
 
     fn allocate(&mut self, slot: Slot, spec: &Arc<TensorSpec>) -> Result<(), DeviceError> {
         self.not_while_capturing("a tensor is allocated")?;
-        let tensor = self.pool.take(spec)?;
+        let tensor = self.pool.zeros(spec)?;
         self.hold(slot, Held::Tensor(tensor))
     }
 
@@ -223,12 +223,15 @@ impl Device for HostDevice {
         Ok(())
     }
 
-    fn execute(&mut self, call: &Arc<Call>, arguments: Arguments) -> Result<(), DeviceError> {
+    fn execute(&mut self, calls: &[Arc<Call>], arguments: Arguments) -> Result<(), (usize, DeviceError)> {
         if let Some(recording) = &mut self.capture {
-            recording.push((Arc::clone(call), arguments));
+            recording.extend(calls.iter().map(|call| (Arc::clone(call), arguments)));
             return Ok(());
         }
-        self.timed(call, arguments)
+        // Inside of the thread pool, or each kernel would wait to be let in.
+        rayon::scope(|_| {
+            calls.iter().enumerate().try_for_each(|(i, call)| self.timed(call, arguments).map_err(|error| (i, error)))
+        })
     }
 
     fn free(&mut self, slot: Slot) -> Result<(), DeviceError> {
@@ -274,7 +277,7 @@ impl Device for HostDevice {
             self.hold(*slot, Held::Empty)?;
         }
         self.pool.sealed = true;
-        // Inside of the thread pool, or each kernel would wait to be let in.
+        // Inside of the thread pool, as in `execute`.
         let done = rayon::scope(|_| {
             recording.iter().try_for_each(|(call, arguments)| {
                 self.timed(call, *arguments).map_err(|e| DeviceError::Trace(format!("step `{}`: {e}", call.name)))

@@ -2,10 +2,15 @@
 
 use bitnetc_numerics::NumericsError;
 use bitnetc_plan::op::Rows as Kept;
+use rayon::prelude::*;
 
 use super::tensor::{Data, HostTensor};
 use crate::DeviceError;
+use crate::device::Arguments;
 use crate::weights::Rows;
+
+/// More elements than this are copied by all cores.
+const LONG: usize = 1 << 17;
 
 /// Copies runs of `len` elements: `(from, to)` pairs of first elements.
 ///
@@ -18,9 +23,14 @@ fn copy_runs(
     len: usize,
     runs: impl Iterator<Item = (usize, usize)>,
 ) -> Result<(), DeviceError> {
-    fn copy<T: Copy>(from: &[T], to: &mut [T], len: usize, runs: impl Iterator<Item = (usize, usize)>) {
+    fn copy<T: Copy + Send + Sync>(from: &[T], to: &mut [T], len: usize, runs: impl Iterator<Item = (usize, usize)>) {
         for (source, target) in runs {
-            to[target..target + len].copy_from_slice(&from[source..source + len]);
+            let (from, to) = (&from[source..source + len], &mut to[target..target + len]);
+            if len <= LONG {
+                to.copy_from_slice(from);
+            } else {
+                to.par_chunks_mut(LONG).zip(from.par_chunks(LONG)).for_each(|(to, from)| to.copy_from_slice(from));
+            }
         }
     }
     match (&from.data, &mut to.data) {
@@ -110,18 +120,25 @@ pub fn transpose(input: &HostTensor, dims: (u32, u32), out: &mut HostTensor) -> 
     copy_runs(0, input, out, len, runs)
 }
 
-/// Keeps some rows; `tile_row` is where the last token's tile starts.
-pub fn slice(input: &HostTensor, kept: Kept, tile_row: u32, out: &mut HostTensor) -> Result<(), DeviceError> {
+/// Keeps some rows, or of the last token's tile the one that is needed.
+pub fn slice(input: &HostTensor, kept: Kept, arguments: Arguments, out: &mut HostTensor) -> Result<(), DeviceError> {
+    let taken = out.dim(2);
     let (first, end) = match kept {
         Kept::Range(first, end) => (first as usize, end as usize),
-        Kept::LastTokenTile => (tile_row as usize, tile_row as usize + out.dim(2)),
+        Kept::LastTokenTile => (arguments.tile_row as usize, arguments.tile_row as usize + taken),
     };
     let (outer, rows, columns) = (input.dim(0) * input.dim(1), input.dim(2), input.dim(3));
-    let taken = out.dim(2);
     let fits = end <= rows && end.checked_sub(first) == Some(taken) && out.dim(0) * out.dim(1) == outer;
     expect(0, input, fits && out.columns() == columns, || format!("one that has rows {first}..{end}"))?;
-    let runs = (0..outer).map(|o| ((o * rows + first) * columns, o * taken * columns));
-    copy_runs(0, input, out, taken * columns, runs)
+    let kept = match (kept, arguments.live_row) {
+        (Kept::LastTokenTile, Some(row)) if (row as usize) < taken => row as usize..row as usize + 1,
+        _ => 0..taken,
+    };
+    if kept.len() < taken {
+        out.clear();
+    }
+    let runs = (0..outer).map(|o| ((o * rows + first + kept.start) * columns, (o * taken + kept.start) * columns));
+    copy_runs(0, input, out, kept.len() * columns, runs)
 }
 
 /// Sets tensor number `operand` into the columns from `first` on; returns the next free column.
@@ -234,9 +251,12 @@ mod tests {
     fn slices_and_concatenations() {
         let input = tensor(&[1, 1, 64, 2]);
         let mut tile = tensor(&[1, 1, 32, 2]);
-        slice(&input, Kept::LastTokenTile, 32, &mut tile).unwrap();
+        let at = |tile_row, live_row| Arguments { user: 0, tile_row, live_row };
+        slice(&input, Kept::LastTokenTile, at(32, None), &mut tile).unwrap();
         assert_eq!(values(&tile)[..3], [64., 65., 66.]);
-        assert!(slice(&input, Kept::LastTokenTile, 64, &mut tile).is_err());
+        slice(&input, Kept::LastTokenTile, at(32, Some(1)), &mut tile).unwrap();
+        assert_eq!(values(&tile)[..5], [0., 0., 66., 67., 0.]);
+        assert!(slice(&input, Kept::LastTokenTile, at(64, None), &mut tile).is_err());
         let mut wide = tensor(&[1, 1, 2, 5]);
         let next = concat(0, &tensor(&[1, 1, 2, 3]), 0, &mut wide).unwrap();
         concat(1, &tensor(&[1, 1, 2, 2]), next, &mut wide).unwrap();

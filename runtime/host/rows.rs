@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use bitnetc_numerics::{Format, bf16_packed, through_packer, widen_slice};
+use bitnetc_numerics::{Format, pack_slice, through_packer, widen_slice};
 use half::bf16;
 use rayon::prelude::*;
 
@@ -37,6 +37,14 @@ enum RowData<'a> {
 }
 
 impl RowOut<'_> {
+    /// The row itself where it is f32: what is put there is not rounded.
+    pub fn floats(&mut self) -> Option<&mut [f32]> {
+        match &mut self.data {
+            RowData::F32(out) => Some(out),
+            RowData::Bf16(_) => None,
+        }
+    }
+
     /// Rounds `values` as the packer rounds an fp32 destination register and writes them to the row's beginning.
     pub fn write(&mut self, values: &mut [f32]) {
         match (&mut self.data, self.format) {
@@ -45,7 +53,7 @@ impl RowOut<'_> {
                 through_packer(format, values);
                 out.iter_mut().zip(values).for_each(|(o, v)| *o = bf16::from_bits((v.to_bits() >> 16) as u16));
             }
-            (RowData::Bf16(out), _) => out.iter_mut().zip(values).for_each(|(o, v)| *o = bf16_packed(v.to_bits())),
+            (RowData::Bf16(out), _) => pack_slice(values, out),
         }
     }
 }

@@ -57,6 +57,16 @@ impl Pool {
     ///
     /// # Errors
     /// Sealed, and nothing in store is large enough.
+    pub fn zeros(&mut self, spec: &Arc<TensorSpec>) -> Result<HostTensor, DeviceError> {
+        let mut tensor = self.take(spec)?;
+        tensor.clear();
+        Ok(tensor)
+    }
+
+    /// A tensor to be written whole: it holds what the storage held before.
+    ///
+    /// # Errors
+    /// Sealed, and nothing in store is large enough.
     pub fn take(&mut self, spec: &Arc<TensorSpec>) -> Result<HostTensor, DeviceError> {
         let len = elements(spec);
         let data = match spec.dtype {
@@ -77,16 +87,35 @@ impl Pool {
     }
 }
 
-fn take<T: Clone + Default>(shelves: &mut Shelves<T>, len: usize, sealed: bool) -> Result<Vec<T>, DeviceError> {
+fn take<T: Clone + Unwritten>(shelves: &mut Shelves<T>, len: usize, sealed: bool) -> Result<Vec<T>, DeviceError> {
     let size = len.next_power_of_two();
     let mut data = match shelves.get_mut(size.ilog2() as usize).and_then(Vec::pop) {
         Some(data) => data,
         None if sealed => return Err(DeviceError::Trace(format!("a replay would allocate {len} elements"))),
         None => Vec::with_capacity(size),
     };
-    data.clear();
-    data.resize(len, T::default());
+    if cfg!(debug_assertions) {
+        data.clear();
+    }
+    data.resize(len, T::UNWRITTEN);
     Ok(data)
+}
+
+/// What elements hold that nothing was ever written to; with debug assertions all that were not written since they were taken.
+trait Unwritten {
+    const UNWRITTEN: Self;
+}
+
+impl Unwritten for bf16 {
+    const UNWRITTEN: bf16 = bf16::NAN;
+}
+
+impl Unwritten for f32 {
+    const UNWRITTEN: f32 = f32::NAN;
+}
+
+impl Unwritten for u32 {
+    const UNWRITTEN: u32 = u32::MAX;
 }
 
 fn give<T>(shelves: &mut Shelves<T>, data: Vec<T>) {
@@ -114,6 +143,15 @@ impl HostTensor {
     pub fn dim(&self, axis: usize) -> usize {
         let shape = &self.spec.shape;
         axis.checked_sub(4 - shape.len().min(4)).map_or(1, |at| shape[at] as usize)
+    }
+
+    /// Makes all elements zero.
+    pub fn clear(&mut self) {
+        match &mut self.data {
+            Data::Bf16(v) => v.fill(bf16::ZERO),
+            Data::F32(v) => v.fill(0.0),
+            Data::Integer(v) => v.fill(0),
+        }
     }
 
     /// Its integers.
@@ -161,9 +199,11 @@ mod tests {
         pool.sealed = true;
         assert!(matches!(pool.take(&spec(32)), Err(DeviceError::Trace(_))));
         let again = pool.take(&spec(33)).unwrap();
-        assert_eq!(again.bf16(0).unwrap(), [bf16::ZERO; 33]);
         assert!(matches!(pool.take(&spec(64)), Err(DeviceError::Trace(_))));
         pool.give(again);
+        let zeros = pool.zeros(&spec(40)).unwrap();
+        assert_eq!(zeros.bf16(0).unwrap(), [bf16::ZERO; 40]);
+        pool.give(zeros);
         assert!(pool.take(&spec(64)).is_ok());
     }
 }

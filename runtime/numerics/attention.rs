@@ -116,14 +116,14 @@ pub fn prefill_attention<O: Element>(
     check_dim("output elements", out.len(), q.len())?;
     let plane = seq * head_dim;
     let group = q.len() / k.len();
-    for (head, (out, q)) in out.chunks_mut(plane).zip(q.chunks(plane)).enumerate() {
+    out.par_chunks_mut(plane).zip(q.par_chunks(plane)).enumerate().for_each(|(head, (out, q))| {
         let kv = head / group * plane;
         let rows = Flat { keys: &k[kv..kv + plane], values: &v[kv..kv + plane], dim: head_dim };
         let chunk = QUERIES * head_dim;
         out.par_chunks_mut(chunk).zip(q.par_chunks(chunk)).enumerate().for_each(|(i, (out, q))| {
             attend_all(head_dim, q, |j| i * QUERIES + j + 1, scale, &rows, out);
         });
-    }
+    });
     Ok(())
 }
 

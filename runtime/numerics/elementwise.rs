@@ -12,6 +12,7 @@ use rayon::prelude::*;
 use crate::element::Element;
 use crate::error::{NumericsError, check_dim, check_multiple};
 use crate::exp::exp;
+use crate::simd::{Loop, vectorised};
 
 /// A function of one element, as it may stand in a chain of activations.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -123,6 +124,7 @@ fn store<O: Element>(values: &[f32], out: &mut [O]) {
     out.iter_mut().zip(values).for_each(|(o, &v)| *o = O::put(v));
 }
 
+#[inline(always)]
 fn apply_chain(functions: &[Unary], values: &mut [f32]) {
     functions.iter().for_each(|f| f.apply_all(values));
 }
@@ -133,21 +135,34 @@ fn apply_chain(functions: &[Unary], values: &mut [f32]) {
 /// [`NumericsError::Dimension`] if the slices differ in length.
 pub fn unary<I: Element, O: Element>(functions: &[Unary], x: &[I], out: &mut [O]) -> Result<(), NumericsError> {
     check_dim("output elements", out.len(), x.len())?;
-    let part = |out: &mut [O], x: &[I]| {
-        let mut buffer = [0f32; BLOCK];
-        for (out, x) in out.chunks_mut(BLOCK).zip(x.chunks(BLOCK)) {
-            let values = &mut buffer[..x.len()];
-            load(x, values);
-            apply_chain(functions, values);
-            store(values, out);
-        }
-    };
+    let part = |(out, x)| vectorised(UnaryPart { functions, x, out });
     if out.len() <= CHUNK {
-        part(out, x);
+        part((out, x));
     } else {
-        out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(|(out, x)| part(out, x));
+        out.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK)).for_each(part);
     }
     Ok(())
+}
+
+struct UnaryPart<'a, I, O> {
+    functions: &'a [Unary],
+    x: &'a [I],
+    out: &'a mut [O],
+}
+
+impl<I: Element, O: Element> Loop for UnaryPart<'_, I, O> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let mut buffer = [0f32; BLOCK];
+        for (out, x) in self.out.chunks_mut(BLOCK).zip(self.x.chunks(BLOCK)) {
+            let values = &mut buffer[..x.len()];
+            load(x, values);
+            apply_chain(self.functions, values);
+            store(values, out);
+        }
+    }
 }
 
 /// out = chain(op(chain(a), chain(b))), elementwise over a's shape [rows, cols].
@@ -172,14 +187,12 @@ pub fn binary<A: Element, B: Element, O: Element>(
     check_dim("elements of the second operand", b.len(), want)?;
     let rows_per_task = (CHUNK / cols).max(1);
     let rows = |first: usize, out: &mut [O], a: &[A]| {
-        for (i, (out, a)) in out.chunks_mut(cols).zip(a.chunks(cols)).enumerate() {
-            let b = match broadcast {
-                Broadcast::None => &b[(first + i) * cols..(first + i + 1) * cols],
-                Broadcast::Column => &b[first + i..first + i + 1],
-                Broadcast::Row => b,
-            };
-            binary_row(op, a, b, chains, out);
-        }
+        let b = match broadcast {
+            Broadcast::None => &b[first * cols..first * cols + a.len()],
+            Broadcast::Column => &b[first..first + a.len() / cols],
+            Broadcast::Row => b,
+        };
+        vectorised(BinaryPart { op, a, b, broadcast, cols, chains, out });
     };
     if out.len() <= CHUNK {
         rows(0, out, a);
@@ -191,30 +204,51 @@ pub fn binary<A: Element, B: Element, O: Element>(
     Ok(())
 }
 
-/// One row; b is as long as a, or one element for all of it.
-fn binary_row<A: Element, B: Element, O: Element>(op: Binary, a: &[A], b: &[B], chains: Chains<'_>, out: &mut [O]) {
-    let (mut left, mut right) = ([0f32; BLOCK], [0f32; BLOCK]);
-    let whole = b.len() == a.len();
-    if !whole {
-        let mut one = [b[0].get()];
-        apply_chain(chains.b, &mut one);
-        right = [one[0]; BLOCK];
-    }
-    for (block, (out, a)) in out.chunks_mut(BLOCK).zip(a.chunks(BLOCK)).enumerate() {
-        let (x, y) = (&mut left[..a.len()], &mut right[..a.len()]);
-        load(a, x);
-        apply_chain(chains.a, x);
-        if whole {
-            load(&b[block * BLOCK..], y);
-            apply_chain(chains.b, y);
+/// Some rows of a binary operation.
+struct BinaryPart<'a, A, B, O> {
+    op: Binary,
+    a: &'a [A],
+    b: &'a [B],
+    broadcast: Broadcast,
+    cols: usize,
+    chains: Chains<'a>,
+    out: &'a mut [O],
+}
+
+impl<A: Element, B: Element, O: Element> Loop for BinaryPart<'_, A, B, O> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let cols = self.cols;
+        let (mut left, mut right) = ([0f32; BLOCK], [0f32; BLOCK]);
+        for (row, (out, a)) in self.out.chunks_mut(cols).zip(self.a.chunks(cols)).enumerate() {
+            let b = match self.broadcast {
+                Broadcast::None => &self.b[row * cols..(row + 1) * cols],
+                Broadcast::Column => {
+                    right = [self.b[row].get(); BLOCK];
+                    apply_chain(self.chains.b, &mut right);
+                    &[]
+                }
+                Broadcast::Row => self.b,
+            };
+            for (block, (out, a)) in out.chunks_mut(BLOCK).zip(a.chunks(BLOCK)).enumerate() {
+                let (x, y) = (&mut left[..a.len()], &mut right[..a.len()]);
+                load(a, x);
+                apply_chain(self.chains.a, x);
+                if self.broadcast != Broadcast::Column {
+                    load(&b[block * BLOCK..], y);
+                    apply_chain(self.chains.b, y);
+                }
+                match self.op {
+                    Binary::Add => x.iter_mut().zip(y).for_each(|(x, y)| *x += *y),
+                    Binary::Sub => x.iter_mut().zip(y).for_each(|(x, y)| *x -= *y),
+                    Binary::Mul => x.iter_mut().zip(y).for_each(|(x, y)| *x *= *y),
+                }
+                apply_chain(self.chains.out, x);
+                store(x, out);
+            }
         }
-        match op {
-            Binary::Add => x.iter_mut().zip(y).for_each(|(x, y)| *x += *y),
-            Binary::Sub => x.iter_mut().zip(y).for_each(|(x, y)| *x -= *y),
-            Binary::Mul => x.iter_mut().zip(y).for_each(|(x, y)| *x *= *y),
-        }
-        apply_chain(chains.out, x);
-        store(x, out);
     }
 }
 

@@ -27,6 +27,7 @@ mod element;
 mod elementwise;
 mod error;
 mod exp;
+mod fixed_point;
 mod format;
 mod host_pack;
 mod lanes;
@@ -37,6 +38,7 @@ mod operands;
 mod reduce;
 mod rotary;
 mod rounding;
+mod simd;
 mod spill;
 mod ternary;
 mod tiled;
@@ -49,6 +51,7 @@ pub use device_pack::through_packer;
 pub use element::Element;
 pub use elementwise::{Binary, Broadcast, Chains, Unary, binary, unary};
 pub use error::NumericsError;
+pub use fixed_point::{join_fixed_point, split_fixed_point};
 pub use format::{EXPONENTS, Format, GROUP, TILE, TILE_ELEMS, element_index, face_row};
 pub use matmul::{MatmulConfig, matmul, matmul_into};
 pub use mvmul::{Arch, Fidelity, Src, mvmul};
@@ -57,10 +60,10 @@ pub use operands::SrcB;
 pub use reduce::{abs_max_rows, argmax_rows, max_rows};
 pub use rotary::{Pairing, rotary};
 pub use rounding::{
-    bf16_cleaned, bf16_host, bf16_packed, bf16_truncated, narrow_slice, through_bf16, widen, widen_slice,
+    bf16_cleaned, bf16_host, bf16_packed, bf16_truncated, narrow_slice, pack_slice, through_bf16, widen, widen_slice,
 };
 pub use spill::Spill;
-pub use ternary::{MAX_K, TernaryScratch, TernaryWeights, int8_from_bf16, sums_to_bf16, sums_to_f32};
+pub use ternary::{MAX_K, Sum, TernaryScratch, TernaryWeights, int8_from_bf16, sums_to_bf16, sums_to_f32};
 pub use tiled::{Tiled, TiledView, tiled_bytes};
 pub use typecast::cast_through;
 pub use unpack::block_value;

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use crate::element::Element;
 use crate::error::{NumericsError, check_dim, check_multiple};
+use crate::simd::{Loop, vectorised};
 
 /// Normalises each row of x, shape [rows, weight.len()].
 ///
@@ -23,15 +24,30 @@ pub fn rms_norm<I: Element, W: Element, O: Element>(
     let dim = weight.len();
     check_multiple("elements to normalise", x.len(), dim)?;
     check_dim("output elements", out.len(), x.len())?;
-    out.par_chunks_mut(dim).zip(x.par_chunks(dim)).for_each(|(out, x)| {
-        let scale = 1.0 / (sum_of_squares(x) / dim as f32 + eps).sqrt();
-        for ((o, x), w) in out.iter_mut().zip(x).zip(weight) {
-            *o = O::put(x.get() * scale * w.get());
-        }
-    });
+    out.par_chunks_mut(dim).zip(x.par_chunks(dim)).for_each(|(out, x)| vectorised(Row { x, weight, eps, out }));
     Ok(())
 }
 
+struct Row<'a, I, W, O> {
+    x: &'a [I],
+    weight: &'a [W],
+    eps: f32,
+    out: &'a mut [O],
+}
+
+impl<I: Element, W: Element, O: Element> Loop for Row<'_, I, W, O> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let scale = 1.0 / (sum_of_squares(self.x) / self.weight.len() as f32 + self.eps).sqrt();
+        for ((o, x), w) in self.out.iter_mut().zip(self.x).zip(self.weight) {
+            *o = O::put(x.get() * scale * w.get());
+        }
+    }
+}
+
+#[inline(always)]
 fn sum_of_squares<I: Element>(x: &[I]) -> f32 {
     let (whole, rest) = x.as_chunks::<16>();
     let mut lanes = [0f32; 16];

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use crate::element::Element;
 use crate::error::{NumericsError, check_dim, check_multiple};
+use crate::simd::{Loop, vectorised};
 
 /// The maximum of each row; x is [rows, cols].
 ///
@@ -11,7 +12,7 @@ use crate::error::{NumericsError, check_dim, check_multiple};
 /// [`NumericsError::Multiple`] if `cols` does not divide x, [`NumericsError::Dimension`] if out has not one
 /// element per row.
 pub fn max_rows<I: Element, O: Element>(x: &[I], cols: usize, out: &mut [O]) -> Result<(), NumericsError> {
-    fold_rows(x, cols, out, |v| v)
+    fold_rows::<_, _, false>(x, cols, out)
 }
 
 /// The largest magnitude of each row; x is [rows, cols].
@@ -19,21 +20,42 @@ pub fn max_rows<I: Element, O: Element>(x: &[I], cols: usize, out: &mut [O]) -> 
 /// # Errors
 /// As [`max_rows`].
 pub fn abs_max_rows<I: Element, O: Element>(x: &[I], cols: usize, out: &mut [O]) -> Result<(), NumericsError> {
-    fold_rows(x, cols, out, f32::abs)
+    fold_rows::<_, _, true>(x, cols, out)
 }
 
-fn fold_rows<I: Element, O: Element>(
+fn fold_rows<I: Element, O: Element, const MAGNITUDE: bool>(
     x: &[I],
     cols: usize,
     out: &mut [O],
-    value: impl Fn(f32) -> f32 + Sync,
 ) -> Result<(), NumericsError> {
     check_multiple("elements to reduce", x.len(), cols)?;
     check_dim("reduced elements", out.len(), x.len() / cols)?;
     out.par_iter_mut().with_min_len((4096 / cols).max(1)).zip(x.par_chunks(cols)).for_each(|(o, row)| {
-        *o = O::put(row.iter().fold(f32::NEG_INFINITY, |m, v| m.max(value(v.get()))));
+        *o = O::put(vectorised(Largest::<'_, I, MAGNITUDE>(row)));
     });
     Ok(())
+}
+
+/// The largest number of a row, or the largest magnitude; a NaN is never it.
+struct Largest<'a, I, const MAGNITUDE: bool>(&'a [I]);
+
+impl<I: Element, const MAGNITUDE: bool> Loop for Largest<'_, I, MAGNITUDE> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn run(self) -> f32 {
+        let value = |v: &I| if MAGNITUDE { v.get().abs() } else { v.get() };
+        let larger = |m: f32, v: f32| if v > m { v } else { m };
+        let (whole, rest) = self.0.as_chunks::<32>();
+        let mut lanes = [f32::NEG_INFINITY; 32];
+        for part in whole {
+            for (l, v) in lanes.iter_mut().zip(part) {
+                *l = larger(*l, value(v));
+            }
+        }
+        let most = lanes.into_iter().fold(f32::NEG_INFINITY, larger);
+        rest.iter().map(value).fold(most, larger)
+    }
 }
 
 /// The first column that holds its row's maximum; x is [rows, cols]. A NaN is never it.
@@ -44,13 +66,9 @@ pub fn argmax_rows<I: Element>(x: &[I], cols: usize, out: &mut [u32]) -> Result<
     check_multiple("elements to reduce", x.len(), cols)?;
     check_dim("indices", out.len(), x.len() / cols)?;
     out.par_iter_mut().zip(x.par_chunks(cols)).for_each(|(o, row)| {
-        let mut best = (0, f32::NEG_INFINITY);
-        for (c, v) in row.iter().enumerate() {
-            if v.get() > best.1 {
-                best = (c, v.get());
-            }
-        }
-        *o = best.0 as u32;
+        let most = vectorised(Largest::<'_, I, false>(row));
+        // A row without a number above minus infinity has its maximum in the first column.
+        *o = row.iter().position(|v| most > f32::NEG_INFINITY && v.get() == most).unwrap_or(0) as u32;
     });
     Ok(())
 }

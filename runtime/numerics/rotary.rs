@@ -7,6 +7,7 @@
 
 use crate::element::Element;
 use crate::error::{NumericsError, check_dim, check_multiple};
+use crate::simd::{Loop, vectorised};
 
 /// Which elements turn together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,18 +35,50 @@ pub fn rotary<I: Element, C: Element, O: Element>(
     check_multiple("elements to rotate", x.len(), dim)?;
     check_dim("sines", sin.len(), dim)?;
     check_dim("output elements", out.len(), x.len())?;
-    for (x, out) in x.chunks_exact(dim).zip(out.chunks_exact_mut(dim)) {
-        for i in 0..dim / 2 {
-            let (a, b) = match pairing {
-                Pairing::Adjacent => (2 * i, 2 * i + 1),
-                Pairing::Halves => (i, i + dim / 2),
-            };
-            let (xa, xb) = (x[a].get(), x[b].get());
-            out[a] = O::put(xa * cos[a].get() - xb * sin[a].get());
-            out[b] = O::put(xb * cos[b].get() + xa * sin[b].get());
+    vectorised(Heads { pairing, x, cos, sin, out });
+    Ok(())
+}
+
+struct Heads<'a, I, C, O> {
+    pairing: Pairing,
+    x: &'a [I],
+    cos: &'a [C],
+    sin: &'a [C],
+    out: &'a mut [O],
+}
+
+impl<I: Element, C: Element, O: Element> Loop for Heads<'_, I, C, O> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let dim = self.cos.len();
+        for (x, out) in self.x.chunks_exact(dim).zip(self.out.chunks_exact_mut(dim)) {
+            match self.pairing {
+                Pairing::Adjacent => adjacent(x, self.cos, self.sin, out),
+                Pairing::Halves => halves(x, self.cos, self.sin, out),
+            }
         }
     }
-    Ok(())
+}
+
+#[inline(always)]
+fn adjacent<I: Element, C: Element, O: Element>(x: &[I], cos: &[C], sin: &[C], out: &mut [O]) {
+    let tables = cos.as_chunks::<2>().0.iter().zip(sin.as_chunks::<2>().0);
+    for ((o, x), (c, s)) in out.as_chunks_mut::<2>().0.iter_mut().zip(x.as_chunks::<2>().0).zip(tables) {
+        let (a, b) = (x[0].get(), x[1].get());
+        *o = [O::put(a * c[0].get() - b * s[0].get()), O::put(b * c[1].get() + a * s[1].get())];
+    }
+}
+
+#[inline(always)]
+fn halves<I: Element, C: Element, O: Element>(x: &[I], cos: &[C], sin: &[C], out: &mut [O]) {
+    let half = x.len() / 2;
+    for i in 0..half {
+        let (a, b) = (x[i].get(), x[i + half].get());
+        out[i] = O::put(a * cos[i].get() - b * sin[i].get());
+        out[i + half] = O::put(b * cos[i + half].get() + a * sin[i + half].get());
+    }
 }
 
 #[cfg(test)]

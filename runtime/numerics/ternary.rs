@@ -21,6 +21,7 @@ use rayon::prelude::*;
 use crate::error::{NumericsError, check_dim, check_len, check_multiple};
 use crate::format::TILE;
 use crate::rounding::{bf16_packed, widen};
+use crate::simd::{Loop, vectorised};
 use crate::tiled::TiledView;
 use kernels::{Kernel, LINES, Line, STEP};
 
@@ -40,6 +41,7 @@ pub struct TernaryWeights {
 #[derive(Debug, Clone, Default)]
 pub struct TernaryScratch {
     row_sums: Vec<i32>,
+    packed: Vec<i8>,
 }
 
 impl TernaryWeights {
@@ -169,36 +171,43 @@ impl TernaryWeights {
         (self.lines[line].0[byte] >> shift & 3) as i8 - 1
     }
 
-    /// out[r, c] = sum over k of x[r, k] * w[k, c], in units: x is [m, k], out [m, n], both row-major.
+    /// out[r, c] = sum over k of x[r, k] * w[k, c]: x is [m, k], out [m, n], both row-major. i32 results count in units; f32 results
+    /// are what the packer writes from an fp32 Dst.
     ///
     /// Runs on the calling thread's rayon pool, over columns. Allocates nothing once `scratch` has grown to m.
     ///
     /// # Errors
     /// [`NumericsError::Length`] if a buffer has another shape.
-    pub fn matmul(
+    pub fn matmul<O: Sum>(
         &self,
         m: usize,
         x: &[i8],
-        out: &mut [i32],
+        out: &mut [O],
         scratch: &mut TernaryScratch,
     ) -> Result<(), NumericsError> {
         self.matmul_on(Kernel::best(), m, x, out, scratch)
     }
 
-    fn matmul_on(
+    fn matmul_on<O: Sum>(
         &self,
         kernel: Kernel,
         m: usize,
         x: &[i8],
-        out: &mut [i32],
+        out: &mut [O],
         scratch: &mut TernaryScratch,
     ) -> Result<(), NumericsError> {
         check_len("int8 activation", x.len(), m * self.k)?;
-        check_len("int32 output", out.len(), m * self.n)?;
+        check_len("output of integer sums", out.len(), m * self.n)?;
         scratch.row_sums.clear();
         scratch.row_sums.extend(x.chunks_exact(self.k).map(row_sum));
+        let x = if m > 1 {
+            kernels::pack(kernel, m, self.k, x, &mut scratch.packed);
+            &scratch.packed
+        } else {
+            x
+        };
         let sums = &scratch.row_sums;
-        let target = Columns { out: out.as_mut_ptr(), n: self.n };
+        let target = Columns { out: out.as_mut_ptr(), n: self.n, unit: self.unit };
         // A task of about 64 KB of weights is long beside the cost of handing it out.
         let per_panel = self.k / STEP * LINES;
         let min_panels = if m < 8 { 1024usize.div_ceil(per_panel) } else { 1 };
@@ -228,22 +237,44 @@ fn row_sum(row: &[i8]) -> i32 {
     row.iter().map(|&v| i32::from(v)).sum()
 }
 
+/// What an integer sum may be written as.
+pub trait Sum: Copy + Send {
+    /// `sum` units.
+    fn of(sum: i32, unit: f32) -> Self;
+}
+
+impl Sum for i32 {
+    #[inline(always)]
+    fn of(sum: i32, _unit: f32) -> i32 {
+        sum
+    }
+}
+
+impl Sum for f32 {
+    #[inline(always)]
+    fn of(sum: i32, unit: f32) -> f32 {
+        sum as f32 * unit
+    }
+}
+
 /// The output, written by panels: tasks share it and touch disjoint columns.
-struct Columns {
-    out: *mut i32,
+struct Columns<O> {
+    out: *mut O,
     n: usize,
+    unit: f32,
 }
 
 // SAFETY: tasks write disjoint columns, and the borrow of the output outlives them.
-unsafe impl Sync for Columns {}
+unsafe impl<O: Send> Sync for Columns<O> {}
 
-impl Columns {
+impl<O: Sum> Columns<O> {
     /// Writes columns `first ..` of row r, those below n.
     ///
     /// # Safety
     /// Row r exists, and no one else touches these columns.
     unsafe fn write(&self, r: usize, first: usize, sums: &[i32; TILE]) {
         let count = TILE.min(self.n - first);
+        let sums = sums.map(|sum| O::of(sum, self.unit));
         // SAFETY: r * n + first + count <= m * n by the above.
         unsafe { self.out.add(r * self.n + first).copy_from_nonoverlapping(sums.as_ptr(), count) }
     }
@@ -256,14 +287,44 @@ impl Columns {
 /// apart); [`NumericsError::Dimension`] if the slices differ in length.
 pub fn int8_from_bf16(x: &[bf16], cols: usize, out: &mut [i8]) -> Result<(), NumericsError> {
     check_dim("int8 activations", out.len(), x.len())?;
-    for (i, (o, &h)) in out.iter_mut().zip(x).enumerate() {
-        let v = widen(h);
-        *o = v as i8;
-        if f32::from(*o) != v {
-            return Err(NumericsError::NotInt8 { row: i / cols.max(1), k: i % cols.max(1), value: v.to_string() });
-        }
+    let cols = cols.max(1);
+    let part = |(row, (x, out)): (usize, (&[bf16], &mut [i8]))| {
+        vectorised(ToInt8 { x, out }).map_err(|(k, value)| NumericsError::NotInt8 { row, k, value: value.to_string() })
+    };
+    if x.len() <= SHORT {
+        x.chunks(cols).zip(out.chunks_mut(cols)).enumerate().try_for_each(part)
+    } else {
+        x.par_chunks(cols).zip(out.par_chunks_mut(cols)).enumerate().try_for_each(part)
     }
-    Ok(())
+}
+
+/// So few elements are not worth another core.
+const SHORT: usize = 1 << 14;
+
+/// Fails with the position and value of the first element that is no int8.
+struct ToInt8<'a> {
+    x: &'a [bf16],
+    out: &'a mut [i8],
+}
+
+impl Loop for ToInt8<'_> {
+    type Output = Result<(), (usize, f32)>;
+
+    #[inline(always)]
+    fn run(self) -> Self::Output {
+        let mut exact = true;
+        for (o, &h) in self.out.iter_mut().zip(self.x) {
+            let v = widen(h);
+            let bounded = if v > -129.0 && v < 128.0 { v as i32 } else { 0 };
+            *o = bounded as i8;
+            exact &= f32::from(*o) == v;
+        }
+        if exact {
+            return Ok(());
+        }
+        let wrong = self.x.iter().zip(&*self.out).position(|(x, o)| f32::from(*o) != widen(*x)).unwrap_or(0);
+        Err((wrong, widen(self.x[wrong])))
+    }
 }
 
 /// Integer sums as the packer writes them from an fp32 Dst to bf16. `unit` is [`TernaryWeights::unit`].
@@ -275,8 +336,23 @@ pub fn sums_to_bf16(sums: &[i32], unit: f32, out: &mut [bf16]) {
 
 /// Integer sums as the packer writes them from an fp32 Dst to f32. `unit` is [`TernaryWeights::unit`].
 pub fn sums_to_f32(sums: &[i32], unit: f32, out: &mut [f32]) {
-    for (o, &s) in out.iter_mut().zip(sums) {
-        *o = s as f32 * unit;
+    vectorised(Scaled { sums, unit, out });
+}
+
+struct Scaled<'a> {
+    sums: &'a [i32],
+    unit: f32,
+    out: &'a mut [f32],
+}
+
+impl Loop for Scaled<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        for (o, &s) in self.out.iter_mut().zip(self.sums) {
+            *o = s as f32 * self.unit;
+        }
     }
 }
 

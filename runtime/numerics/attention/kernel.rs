@@ -132,31 +132,28 @@ unsafe fn attend_with<V: Vectors>(dim: usize, queries: &mut [Query], rows: &impl
     let end = queries.iter().map(|q| q.limit).max().unwrap_or(0);
     // Whole vectors are taken: what lies beyond dim is 0 in queries and rows.
     let whole = dim.next_multiple_of(LANES);
-    let mut row = [0f32; MAX_HEAD_DIM];
+    let mut rows_of_chunk = [0f32; CHUNK * MAX_HEAD_DIM];
+    let chunk = &mut rows_of_chunk[..CHUNK * whole];
     for first in (0..end).step_by(CHUNK) {
         let last = end.min(first + CHUNK);
-        for position in first..last {
+        for (row, position) in chunk.chunks_exact_mut(whole).zip(first..last) {
             rows.key(position, &mut row[..dim]);
-            for q in &mut *queries {
-                if position < q.limit {
-                    // SAFETY: the caller's; both slices are `whole` long.
-                    q.weights[position - first] = unsafe { V::dot(&q.q[..whole], &row[..whole]) };
-                }
-            }
         }
         for q in &mut *queries {
-            if first < q.limit {
-                q.weigh(dim, CHUNK.min(q.limit - first));
+            let count = CHUNK.min(q.limit.saturating_sub(first));
+            if count > 0 {
+                // SAFETY: the caller's; the chunk has `count` rows and more.
+                unsafe { V::dots(&q.q[..whole], chunk, &mut q.weights[..count]) };
+                q.weigh(dim, count);
             }
         }
-        for position in first..last {
+        for (row, position) in chunk.chunks_exact_mut(whole).zip(first..last) {
             rows.value(position, &mut row[..dim]);
-            for q in &mut *queries {
-                if position < q.limit {
-                    // SAFETY: the caller's; both slices are `whole` long.
-                    unsafe { V::add(&mut q.sum[..whole], q.weights[position - first], &row[..whole]) }
-                }
-            }
+        }
+        for q in &mut *queries {
+            let count = CHUNK.min(q.limit.saturating_sub(first));
+            // SAFETY: as above.
+            unsafe { V::add(&mut q.sum[..whole], &q.weights[..count], chunk) }
         }
     }
 }

@@ -1,26 +1,26 @@
 //! The two inner loops of attention, for each instruction set, with the same bits on all.
 //!
 //! A dot product has 16 interleaved partial sums, added as a balanced tree. Products are rounded before they
-//! are added: no fused multiply-add.
+//! are added: no fused multiply-add. A weighted sum takes its rows in order.
 
 use crate::norm::pairwise;
 
-/// Partial sums of a dot product. Slices given to [`Vectors`] are as long as each other and a multiple of this.
+/// Partial sums of a dot product. Rows given to [`Vectors`] are a multiple of this long.
 pub(super) const LANES: usize = 16;
 
-/// An instruction set.
+/// An instruction set. `rows` are as long as the other vector, one after another.
 pub(super) trait Vectors {
-    /// sum a * b.
+    /// `out[i] = sum a * rows[i]`.
     ///
     /// # Safety
-    /// The machine has the instruction set; the slices are equally long.
-    unsafe fn dot(a: &[f32], b: &[f32]) -> f32;
+    /// The machine has the instruction set; `rows` has `out.len()` rows.
+    unsafe fn dots(a: &[f32], rows: &[f32], out: &mut [f32]);
 
-    /// sums += weight * row.
+    /// `sums += weights[0] * rows[0]`, then `weights[1] * rows[1]`, and so on.
     ///
     /// # Safety
-    /// The machine has the instruction set; the slices are equally long.
-    unsafe fn add(sums: &mut [f32], weight: f32, row: &[f32]);
+    /// The machine has the instruction set; `rows` has `weights.len()` rows.
+    unsafe fn add(sums: &mut [f32], weights: &[f32], rows: &[f32]);
 }
 
 /// Any machine.
@@ -28,20 +28,24 @@ pub(super) struct Portable;
 
 impl Vectors for Portable {
     #[inline(always)]
-    unsafe fn dot(a: &[f32], b: &[f32]) -> f32 {
-        let mut lanes = [0f32; LANES];
-        for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
-            for i in 0..LANES {
-                lanes[i] += a[i] * b[i];
+    unsafe fn dots(a: &[f32], rows: &[f32], out: &mut [f32]) {
+        for (out, row) in out.iter_mut().zip(rows.chunks_exact(a.len())) {
+            let mut lanes = [0f32; LANES];
+            for (a, b) in a.as_chunks::<LANES>().0.iter().zip(row.as_chunks::<LANES>().0) {
+                for i in 0..LANES {
+                    lanes[i] += a[i] * b[i];
+                }
             }
+            *out = pairwise(lanes);
         }
-        pairwise(lanes)
     }
 
     #[inline(always)]
-    unsafe fn add(sums: &mut [f32], weight: f32, row: &[f32]) {
-        for (s, v) in sums.iter_mut().zip(row) {
-            *s += weight * v;
+    unsafe fn add(sums: &mut [f32], weights: &[f32], rows: &[f32]) {
+        for (weight, row) in weights.iter().zip(rows.chunks_exact(sums.len())) {
+            for (s, v) in sums.iter_mut().zip(row) {
+                *s += weight * v;
+            }
         }
     }
 }
@@ -58,78 +62,144 @@ mod x86 {
     /// AVX-512 F, BW and VL.
     pub struct Avx512;
 
-    /// AVX2.
+    /// AVX2: the portable loops, compiled for it.
     pub struct Avx2;
-
-    impl Vectors for Avx512 {
-        #[inline]
-        #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-        unsafe fn dot(a: &[f32], b: &[f32]) -> f32 {
-            let mut acc = _mm512_setzero_ps();
-            for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
-                // SAFETY: 16 numbers each; the loads need no alignment.
-                let (a, b) = unsafe { (_mm512_loadu_ps(a.as_ptr()), _mm512_loadu_ps(b.as_ptr())) };
-                acc = _mm512_add_ps(acc, _mm512_mul_ps(a, b));
-            }
-            let high = _mm512_castpd_ps(_mm512_castsi512_pd(_mm512_shuffle_i64x2::<0b1110>(
-                _mm512_castps_si512(acc),
-                _mm512_castps_si512(acc),
-            )));
-            tree(_mm256_add_ps(_mm512_castps512_ps256(acc), _mm512_castps512_ps256(high)))
-        }
-
-        #[inline]
-        #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-        unsafe fn add(sums: &mut [f32], weight: f32, row: &[f32]) {
-            let weight = _mm512_set1_ps(weight);
-            for (s, v) in sums.as_chunks_mut::<LANES>().0.iter_mut().zip(row.as_chunks::<LANES>().0) {
-                // SAFETY: 16 numbers each; the accesses need no alignment.
-                unsafe {
-                    let product = _mm512_mul_ps(weight, _mm512_loadu_ps(v.as_ptr()));
-                    _mm512_storeu_ps(s.as_mut_ptr(), _mm512_add_ps(_mm512_loadu_ps(s.as_ptr()), product));
-                }
-            }
-        }
-    }
 
     impl Vectors for Avx2 {
         #[inline]
         #[target_feature(enable = "avx2")]
-        unsafe fn dot(a: &[f32], b: &[f32]) -> f32 {
-            let mut acc = [_mm256_setzero_ps(); 2];
-            for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
-                for half in 0..2 {
-                    // SAFETY: 16 numbers each; the loads need no alignment.
-                    let (a, b) = unsafe {
-                        (_mm256_loadu_ps(a.as_ptr().add(8 * half)), _mm256_loadu_ps(b.as_ptr().add(8 * half)))
-                    };
-                    acc[half] = _mm256_add_ps(acc[half], _mm256_mul_ps(a, b));
-                }
-            }
-            tree(_mm256_add_ps(acc[0], acc[1]))
+        unsafe fn dots(a: &[f32], rows: &[f32], out: &mut [f32]) {
+            // SAFETY: the caller's.
+            unsafe { Portable::dots(a, rows, out) }
         }
 
         #[inline]
         #[target_feature(enable = "avx2")]
-        unsafe fn add(sums: &mut [f32], weight: f32, row: &[f32]) {
-            let weight = _mm256_set1_ps(weight);
-            for (s, v) in sums.as_chunks_mut::<8>().0.iter_mut().zip(row.as_chunks::<8>().0) {
-                // SAFETY: 8 numbers each; the accesses need no alignment.
-                unsafe {
-                    let product = _mm256_mul_ps(weight, _mm256_loadu_ps(v.as_ptr()));
-                    _mm256_storeu_ps(s.as_mut_ptr(), _mm256_add_ps(_mm256_loadu_ps(s.as_ptr()), product));
-                }
+        unsafe fn add(sums: &mut [f32], weights: &[f32], rows: &[f32]) {
+            // SAFETY: the caller's.
+            unsafe { Portable::add(sums, weights, rows) }
+        }
+    }
+
+    impl Vectors for Avx512 {
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+        unsafe fn dots(a: &[f32], rows: &[f32], out: &mut [f32]) {
+            let (whole, rest) = out.as_chunks_mut::<LANES>();
+            let (first, last) = rows.split_at(whole.len() * LANES * a.len());
+            for (out, rows) in whole.iter_mut().zip(first.chunks_exact(LANES * a.len())) {
+                // SAFETY: 16 rows of a's length; 16 numbers are written.
+                unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sixteen(a, rows)) };
+            }
+            for (out, row) in rest.iter_mut().zip(last.chunks_exact(a.len())) {
+                *out = one(a, row);
+            }
+        }
+
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+        unsafe fn add(sums: &mut [f32], weights: &[f32], rows: &[f32]) {
+            let (len, mut at) = (sums.len(), 0);
+            while at < len {
+                let vectors = (len - at) / LANES;
+                // SAFETY: as many vectors from `at` on are in the sums, and in each row.
+                at += LANES
+                    * unsafe {
+                        match vectors {
+                            8.. => add_tile::<8>(sums, weights, rows, at),
+                            4.. => add_tile::<4>(sums, weights, rows, at),
+                            2.. => add_tile::<2>(sums, weights, rows, at),
+                            _ => add_tile::<1>(sums, weights, rows, at),
+                        }
+                    };
             }
         }
     }
 
-    /// The rest of [`pairwise`] from eight sums on.
+    /// 16 numbers.
+    ///
+    /// # Safety
+    /// They are there.
     #[inline]
-    #[target_feature(enable = "avx")]
-    fn tree(eight: __m256) -> f32 {
-        let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
-        let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-        _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps::<1>(two, two)))
+    #[target_feature(enable = "avx512f")]
+    unsafe fn load(x: &[f32], at: usize) -> __m512 {
+        // SAFETY: the caller's; the load needs no alignment.
+        unsafe { _mm512_loadu_ps(x.as_ptr().add(at)) }
+    }
+
+    /// Adds to N vectors of the sums from `at` on, which stay in registers; returns N.
+    ///
+    /// # Safety
+    /// The sums, and each of as many rows as there are weights, have them.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn add_tile<const N: usize>(sums: &mut [f32], weights: &[f32], rows: &[f32], at: usize) -> usize {
+        // SAFETY: the caller's.
+        let mut acc: [__m512; N] = std::array::from_fn(|i| unsafe { load(sums, at + LANES * i) });
+        for (p, weight) in weights.iter().enumerate() {
+            let weight = _mm512_set1_ps(*weight);
+            for (i, acc) in acc.iter_mut().enumerate() {
+                // SAFETY: the caller's.
+                let row = unsafe { load(rows, p * sums.len() + at + LANES * i) };
+                *acc = _mm512_add_ps(*acc, _mm512_mul_ps(weight, row));
+            }
+        }
+        for (i, acc) in acc.into_iter().enumerate() {
+            // SAFETY: the caller's; the store needs no alignment.
+            unsafe { _mm512_storeu_ps(sums.as_mut_ptr().add(at + LANES * i), acc) };
+        }
+        N
+    }
+
+    /// The dot products of 16 rows.
+    ///
+    /// # Safety
+    /// There are 16 rows of a's length.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn sixteen(a: &[f32], rows: &[f32]) -> __m512 {
+        let mut acc = [_mm512_setzero_ps(); LANES];
+        for at in (0..a.len()).step_by(LANES) {
+            // SAFETY: `at` + 16 <= a.len(), and the rows are there.
+            let x = unsafe { load(a, at) };
+            for (r, acc) in acc.iter_mut().enumerate() {
+                // SAFETY: as above.
+                let row = unsafe { load(rows, r * a.len() + at) };
+                *acc = _mm512_add_ps(*acc, _mm512_mul_ps(x, row));
+            }
+        }
+        // Each level adds the upper half of a sum's lanes to the lower, of two sums at a time.
+        let eights: [__m512; 8] = std::array::from_fn(|i| {
+            let (a, b) = (acc[2 * i], acc[2 * i + 1]);
+            _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b))
+        });
+        let fours: [__m512; 4] = std::array::from_fn(|i| {
+            let (a, b) = (eights[2 * i], eights[2 * i + 1]);
+            _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0xdd>(a, b))
+        });
+        let twos: [__m512; 2] = std::array::from_fn(|i| {
+            let (a, b) = (fours[2 * i], fours[2 * i + 1]);
+            _mm512_add_ps(_mm512_shuffle_ps::<0x44>(a, b), _mm512_shuffle_ps::<0xee>(a, b))
+        });
+        let sums =
+            _mm512_add_ps(_mm512_shuffle_ps::<0x88>(twos[0], twos[1]), _mm512_shuffle_ps::<0xdd>(twos[0], twos[1]));
+        // Lane 4 b + j holds the sum of row 4 j + b.
+        _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), sums)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    fn one(a: &[f32], b: &[f32]) -> f32 {
+        let mut acc = _mm512_setzero_ps();
+        for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
+            // SAFETY: 16 numbers each.
+            let (a, b) = unsafe { (load(a, 0), load(b, 0)) };
+            acc = _mm512_add_ps(acc, _mm512_mul_ps(a, b));
+        }
+        let mut lanes = [0f32; LANES];
+        // SAFETY: 16 numbers; the store needs no alignment.
+        unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), acc) };
+        pairwise(lanes)
     }
 }
 
@@ -139,24 +209,29 @@ mod tests {
 
     #[test]
     fn every_instruction_set_gives_the_same_bits() {
-        let a: Vec<f32> = (0..144).map(|i| (i as f32 * 0.77).sin() * 1.7f32.powi(i % 11)).collect();
-        let b: Vec<f32> = (0..144).map(|i| (i as f32 * 1.31).cos()).collect();
-        // SAFETY: the slices are equally long, and instruction sets are used where they are detected.
-        let run = |dot: unsafe fn(&[f32], &[f32]) -> f32, add: unsafe fn(&mut [f32], f32, &[f32])| unsafe {
-            let mut sums = b.clone();
-            add(&mut sums, 0.3, &a);
-            (dot(&a, &b), sums)
-        };
-        let want = run(Portable::dot, Portable::add);
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx2") {
-                assert_eq!(run(Avx2::dot, Avx2::add), want);
+        for (len, rows) in [(16, 1), (112, 19), (144, 37), (256, 32)] {
+            let number = |i: usize| (i as f32 * 0.77).sin() * 1.7f32.powi(i as i32 % 11);
+            let a: Vec<f32> = (0..len).map(number).collect();
+            let b: Vec<f32> = (0..len * rows).map(|i| (i as f32 * 1.31).cos()).collect();
+            let weights: Vec<f32> = (0..rows).map(|i| 1.0 / (i + 1) as f32).collect();
+            // SAFETY: there are as many rows as results and weights; instruction sets are used where they are detected.
+            let run = |dots: unsafe fn(&[f32], &[f32], &mut [f32]), add: unsafe fn(&mut [f32], &[f32], &[f32])| unsafe {
+                let (mut products, mut sums) = (vec![0f32; rows], a.clone());
+                dots(&a, &b, &mut products);
+                add(&mut sums, &weights, &b);
+                (products, sums)
+            };
+            let want = run(Portable::dots, Portable::add);
+            #[cfg(target_arch = "x86_64")]
+            {
+                if is_x86_feature_detected!("avx2") {
+                    assert_eq!(run(Avx2::dots, Avx2::add), want, "{len} {rows}");
+                }
+                if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
+                    assert_eq!(run(Avx512::dots, Avx512::add), want, "{len} {rows}");
+                }
             }
-            if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vl") {
-                assert_eq!(run(Avx512::dot, Avx512::add), want);
-            }
+            assert!(want.0.iter().all(|v| v.is_finite()));
         }
-        assert!(want.0.is_finite());
     }
 }

@@ -1,5 +1,7 @@
 //! The integer kernels: one panel of 32 columns by all rows.
 
+use rayon::prelude::*;
+
 use crate::format::TILE;
 
 /// k of one step of a panel.
@@ -52,8 +54,20 @@ impl Kernel {
         *BEST
     }
 
-    /// Multiplies every row of x ([row_sums.len(), k], row-major) by one panel and hands each row's 32 sums to
-    /// `emit(row, sums)`. `row_sums[r]` is the sum of row r of x.
+    /// How many of `left` rows it takes at a time.
+    pub fn block(self, left: usize) -> usize {
+        let sizes: &[usize] = match self {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512Vnni => &[12, 8, 4, 2],
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2 => &[2],
+            Kernel::Portable => &[],
+        };
+        sizes.iter().copied().find(|size| *size <= left).unwrap_or(1)
+    }
+
+    /// Multiplies all rows of x by one panel and hands each row's 32 sums to `emit(row, sums)`. x has been packed by [`pack`] for this
+    /// kernel; `row_sums[r]` is the sum of its row r.
     ///
     /// # Panics
     /// If `lines` is not k / [`STEP`] * [`LINES`] long or x not as long as its shape says.
@@ -69,39 +83,61 @@ impl Kernel {
         assert_eq!(x.len(), k * row_sums.len());
         let mut r = 0;
         while r < row_sums.len() {
-            let left = row_sums.len() - r;
-            let (x, sums) = (&x[r * k..], &row_sums[r..]);
+            let rows = self.block(row_sums.len() - r);
+            let (x, sums) = (&x[r * k..][..rows * k], &row_sums[r..][..rows]);
             let mut take = |rows: &[[i32; TILE]]| {
                 for (i, sums) in rows.iter().enumerate() {
                     emit(r + i, sums);
                 }
-                rows.len()
             };
-            r += match self {
+            match self {
                 // SAFETY: the variant exists only where `available` detected its features; the
-                // assertions above and `left` make x and the sums long enough.
+                // assertions above make x and the sums long enough.
                 #[cfg(target_arch = "x86_64")]
                 Kernel::Avx512Vnni => unsafe {
-                    match left {
-                        12.. => take(&avx512::rows::<12>(lines, x, k, sums)),
-                        8.. => take(&avx512::rows::<8>(lines, x, k, sums)),
-                        4.. => take(&avx512::rows::<4>(lines, x, k, sums)),
-                        2.. => take(&avx512::rows::<2>(lines, x, k, sums)),
-                        _ => take(&[avx512::row(lines, x, k, sums[0])]),
+                    match rows {
+                        12 => take(&avx512::rows::<12>(lines, x, sums)),
+                        8 => take(&avx512::rows::<8>(lines, x, sums)),
+                        4 => take(&avx512::rows::<4>(lines, x, sums)),
+                        2 => take(&avx512::rows::<2>(lines, x, sums)),
+                        _ => take(&[avx512::row(lines, x, sums[0])]),
                     }
                 },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 Kernel::Avx2 => unsafe {
-                    match left {
-                        2.. => take(&avx2::rows::<2>(lines, x, k, sums)),
-                        _ => take(&avx2::rows::<1>(lines, x, k, sums)),
+                    match rows {
+                        2 => take(&avx2::rows::<2>(lines, x, sums)),
+                        _ => take(&avx2::rows::<1>(lines, x, sums)),
                     }
                 },
-                Kernel::Portable => take(&[portable(lines, &x[..k], sums[0])]),
-            };
+                Kernel::Portable => take(&[portable(lines, x, sums[0])]),
+            }
+            r += rows;
         }
     }
+}
+
+/// Rearranges the rows of x, [m, k], for `kernel`: each block of rows that it takes at a time becomes [k / 4, rows, 4], so that a step
+/// reads what it needs in one piece. A row alone stays as it is.
+pub(super) fn pack(kernel: Kernel, m: usize, k: usize, x: &[i8], out: &mut Vec<i8>) {
+    out.resize(m * k, 0);
+    let (mut r, mut rest) = (0, out.as_mut_slice());
+    let mut blocks = Vec::new();
+    while r < m {
+        let rows = kernel.block(m - r);
+        let (block, tail) = rest.split_at_mut(rows * k);
+        blocks.push((&x[r * k..][..rows * k], block, rows));
+        (r, rest) = (r + rows, tail);
+    }
+    blocks.into_par_iter().for_each(|(x, block, rows)| {
+        let x = x.as_chunks::<4>().0;
+        for (i, step) in block.as_chunks_mut::<4>().0.chunks_exact_mut(rows).enumerate() {
+            for (r, four) in step.iter_mut().enumerate() {
+                *four = x[r * (k / 4) + i];
+            }
+        }
+    });
 }
 
 fn portable(lines: &[Line], x: &[i8], row_sum: i32) -> [i32; TILE] {
@@ -163,7 +199,7 @@ mod avx512 {
     /// # Safety
     /// x has as many values as `lines` has k.
     #[target_feature(enable = "avx512f,avx512vnni")]
-    pub(super) unsafe fn row(lines: &[Line], x: &[i8], _k: usize, row_sum: i32) -> [i32; TILE] {
+    pub(super) unsafe fn row(lines: &[Line], x: &[i8], row_sum: i32) -> [i32; TILE] {
         let mut acc = [[_mm512_setzero_si512(); 4]; LINES];
         let masks = [3, 12, 48, 192].map(|m: u8| _mm512_set1_epi8(m as i8));
         for (step, pair) in lines.as_chunks::<LINES>().0.iter().enumerate() {
@@ -188,14 +224,9 @@ mod avx512 {
     /// R rows: a line is unpacked once for all of them.
     ///
     /// # Safety
-    /// x has R rows of k values, `row_sums` R values, and `lines` k of them.
+    /// x has R packed rows of as many values as `lines` has k.
     #[target_feature(enable = "avx512f,avx512vnni")]
-    pub(super) unsafe fn rows<const R: usize>(
-        lines: &[Line],
-        x: &[i8],
-        k: usize,
-        row_sums: &[i32],
-    ) -> [[i32; TILE]; R] {
+    pub(super) unsafe fn rows<const R: usize>(lines: &[Line], x: &[i8], row_sums: &[i32]) -> [[i32; TILE]; R] {
         let mut acc = [[_mm512_setzero_si512(); LINES]; R];
         for (a, &s) in acc.iter_mut().zip(row_sums) {
             *a = [_mm512_set1_epi32(-s); LINES];
@@ -207,7 +238,7 @@ mod avx512 {
                 let c = codes.map(|c| _mm512_and_si512(c, mask));
                 for (r, a) in acc.iter_mut().enumerate() {
                     // SAFETY: r < R and step * 16 + 4 i + 4 <= k.
-                    let b = unsafe { spread(x, r * k + step * STEP + 4 * i) };
+                    let b = unsafe { spread(x, (step * STEP + 4 * i) * R + 4 * r) };
                     a[0] = _mm512_dpbusd_epi32(a[0], c[0], b);
                     a[1] = _mm512_dpbusd_epi32(a[1], c[1], b);
                 }
@@ -230,14 +261,9 @@ mod avx2 {
     /// R rows. Pairs of products stay within 16 bits: 4 fields of 2 products of at most 2 * 128 are 2048.
     ///
     /// # Safety
-    /// x has R rows of k values, `row_sums` R values, and `lines` k of them.
+    /// x has R packed rows of as many values as `lines` has k.
     #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn rows<const R: usize>(
-        lines: &[Line],
-        x: &[i8],
-        k: usize,
-        row_sums: &[i32],
-    ) -> [[i32; TILE]; R] {
+    pub(super) unsafe fn rows<const R: usize>(lines: &[Line], x: &[i8], row_sums: &[i32]) -> [[i32; TILE]; R] {
         let mut acc = [[_mm256_setzero_si256(); PARTS]; R];
         for (a, &s) in acc.iter_mut().zip(row_sums) {
             *a = [_mm256_set1_epi32(-s); PARTS];
@@ -251,7 +277,7 @@ mod avx2 {
                 for i in 0..4 {
                     let c = _mm256_and_si256(codes, mask);
                     for (r, s) in sums.iter_mut().enumerate() {
-                        let at = r * k + step * STEP + 4 * i;
+                        let at = (step * STEP + 4 * i) * R + 4 * r;
                         // SAFETY: r < R and step * 16 + 4 i + 4 <= k.
                         let four = unsafe { x.as_ptr().add(at).cast::<i32>().read_unaligned() };
                         let pairs = _mm256_maddubs_epi16(c, _mm256_set1_epi32(four));
