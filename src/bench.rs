@@ -6,15 +6,18 @@ use bitnetc_runtime::host::CallTime;
 use bitnetc_runtime::{HostDevice, LoadOptions, Session};
 use miette::{IntoDiagnostic, miette};
 
+use crate::beside::{Beside, Reached, memory_of};
+use crate::input;
 use crate::load::{self, NumericsChoice, Source};
-use crate::render::units::thousands;
-use crate::{input, render};
+use crate::render::units::{self, thousands};
+use crate::render::{self, Align, Column, Table};
 
 /// Measure the host device: tokens per second of decode and prefill, and the bandwidth of the weights.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bitnetc bench
-  bitnetc synth bitnet-2b-4t -o random && bitnetc bench bitnet-2b-4t --policy exact --weights random")]
+  bitnetc synth bitnet-2b-4t -o random && bitnetc bench bitnet-2b-4t --policy exact --weights random
+  bitnetc bench bitnet-2b-4t --policy exact --weights random --beside path/to/llama-bench --gguf model.gguf")]
 pub struct Args {
     #[command(flatten)]
     source: Source,
@@ -33,6 +36,8 @@ pub struct Args {
     /// Show where the time goes, by TT-NN call
     #[arg(long)]
     by_call: bool,
+    #[command(flatten)]
+    beside: Beside,
 }
 
 /// Loads and measures.
@@ -47,20 +52,18 @@ pub fn run(args: Args) -> miette::Result<()> {
     let loaded = started.elapsed().as_secs_f64();
     let bytes = session.device().weight_bytes() as u64;
     let mut text = format!("{}\nloaded in {loaded:.2} s, {} bytes of matrices\n", describe(&session), thousands(bytes));
+    if args.beside.is_there() {
+        text += &in_turns(&mut session, &args)?;
+        return render::print(&text).map_err(input::cannot_print);
+    }
     if session.largest_bucket() > 0 {
-        session.prepare_decode().into_diagnostic()?;
-        if args.by_call {
-            session.device_mut().count_times();
-        }
-        let tokens = args.prompt.unwrap_or_else(|| session.smallest_bucket());
+        count_times(&mut session, &args)?;
+        let tokens = args.tokens(&session);
         let seconds = prefill(&mut session, tokens, args.runs)?;
         text += &format!("prefill {tokens}: {:.1} tokens/s ({:.1} ms)\n", tokens as f64 / seconds, 1000.0 * seconds);
         text += &by_call(&session, args.runs);
     }
-    session.prepare_decode().into_diagnostic()?;
-    if args.by_call {
-        session.device_mut().count_times();
-    }
+    count_times(&mut session, &args)?;
     let seconds = decode(&mut session, args.steps, args.runs)?;
     let batch = session.batch();
     text += &format!(
@@ -72,6 +75,56 @@ pub fn run(args: Args) -> miette::Result<()> {
     );
     text += &by_call(&session, args.runs * args.steps);
     render::print(&text).map_err(input::cannot_print)
+}
+
+impl Args {
+    /// Tokens of the prompt.
+    fn tokens(&self, session: &Session<HostDevice>) -> usize {
+        self.prompt.unwrap_or_else(|| session.smallest_bucket())
+    }
+}
+
+fn count_times(session: &mut Session<HostDevice>, args: &Args) -> miette::Result<()> {
+    session.prepare_decode().into_diagnostic()?;
+    if args.by_call {
+        session.device_mut().count_times();
+    }
+    Ok(())
+}
+
+/// Ours and the other program in turns, the best run of each.
+fn in_turns(session: &mut Session<HostDevice>, args: &Args) -> miette::Result<String> {
+    let (tokens, batch) = (args.tokens(session), session.batch());
+    if session.largest_bucket() == 0 || batch != 1 {
+        return Err(miette!(
+            "llama-bench has one user and a prompt; the plan has {batch} users and prefill up to {}",
+            session.largest_bucket()
+        ));
+    }
+    let (mut ours, mut theirs) = (Reached::default(), Reached::default());
+    for _ in 0..args.runs.max(1) {
+        let run = Reached {
+            prefill: tokens as f64 / prefill(session, tokens, 1)?,
+            decode: 1.0 / decode(session, args.steps, 1)?,
+            memory: memory_of("self"),
+        };
+        ours = ours.best(run);
+        theirs = theirs.best(args.beside.run(threads(), tokens, args.steps)?.unwrap_or_default());
+    }
+    let mut table = Table::new(vec![
+        Column::new("", Align::Left),
+        Column::new("bitnetc", Align::Right),
+        Column::new("llama-bench", Align::Right),
+        Column::new("ratio", Align::Right),
+    ]);
+    let mut row = |what: String, show: &dyn Fn(f64) -> String, ours: f64, theirs: f64| {
+        table.row(vec![what, show(ours), show(theirs), format!("{:.2}", ours / theirs)]);
+    };
+    let rate = |v: f64| format!("{v:.1} tokens/s");
+    row(format!("prefill {tokens}"), &rate, ours.prefill, theirs.prefill);
+    row("decode".into(), &rate, ours.decode, theirs.decode);
+    row("memory".into(), &|v| units::bytes(v as u64), ours.memory as f64, theirs.memory as f64);
+    Ok(format!("best of {} runs in turns\n{}", args.runs.max(1), table.render(render::width())))
 }
 
 /// Milliseconds of one of `runs` by call; nothing when times were not counted.
@@ -86,8 +139,12 @@ fn by_call(session: &Session<HostDevice>, runs: usize) -> String {
 fn describe(session: &Session<HostDevice>) -> String {
     use bitnetc_runtime::Device as _;
     let options = &session.plan().options;
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = threads();
     format!("{} {} on the {}, {threads} threads", session.plan().model.name, options.policy, session.device().name())
+}
+
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Tokens that differ, so that lookups do.

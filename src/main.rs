@@ -3,6 +3,7 @@
 //! This file knows the subcommands and how they end: 0 done, 1 refused with one error on stderr, 2 misused. Each subcommand is a file.
 
 mod bench;
+mod beside;
 mod calibrate;
 mod check;
 mod compare;

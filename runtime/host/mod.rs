@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bitnetc_numerics::{DenseWeights, TernaryWeights, narrow_slice};
-use bitnetc_plan::{Arch, Source, TensorSpec};
+use bitnetc_plan::{Arch, DType, Source, TensorSpec};
 
 use crate::DeviceError;
 use crate::device::{Arguments, Call, Device, Slot, TraceId, Upload};
@@ -118,6 +118,9 @@ impl HostDevice {
                 Tensor::Matrix(m) => TernaryWeights::from_columns(m.k(), m.n(), &m.ternary_columns())?,
                 other => TernaryWeights::from_tiled(other.tiled(upload.weight)?.view())?,
             }));
+        }
+        if let (Tensor::Matrix(m), DType::Bf16, true) = (tensor, upload.weight.spec.dtype, fast) {
+            return Ok(WeightMatrix::Dense(DenseWeights::bf16_from_fn(m.k(), m.n(), |k, n| m.value(k, n))));
         }
         let tiles = tensor.tiled(upload.weight)?;
         Ok(if fast { WeightMatrix::Dense(DenseWeights::from_tiled(tiles.view())) } else { WeightMatrix::Tiles(tiles) })

@@ -15,6 +15,7 @@ use rayon::prelude::*;
 
 use crate::error::{NumericsError, check_len};
 use crate::format::{Format, TILE, face_row};
+use crate::rounding::bf16_host;
 use crate::tiled::TiledView;
 use crate::unpack::{group_codes, unpack_row};
 use kernels::{BlockRow, Isa, ROWS};
@@ -57,6 +58,21 @@ impl DenseWeights {
             Panels::Bf16((0..padded_k * across).into_par_iter().map(row).collect())
         };
         DenseWeights { k: tiles.rows(), n: tiles.cols(), panels }
+    }
+
+    /// Takes the bf16 matrix whose element [k, n] is `value(k, n)`, rounded as the host rounds.
+    pub fn bf16_from_fn(k: usize, n: usize, value: impl Fn(usize, usize) -> f32 + Sync) -> Self {
+        let padded_k = k.next_multiple_of(TILE);
+        let row = |i: usize| {
+            let (panel, k_of_row) = (i / padded_k, i % padded_k);
+            std::array::from_fn(|c| {
+                let column = panel * TILE + c;
+                let inside = k_of_row < k && column < n;
+                if inside { bf16_host(value(k_of_row, column)).to_bits() } else { 0 }
+            })
+        };
+        let panels = (0..padded_k * n.div_ceil(TILE)).into_par_iter().map(row).collect();
+        DenseWeights { k, n, panels: Panels::Bf16(panels) }
     }
 
     /// Rows (input features).
@@ -152,7 +168,7 @@ mod tests {
     use crate::matmul::{MatmulConfig, matmul};
     use crate::mvmul::{Arch, Fidelity};
     use crate::operands::SrcB;
-    use crate::rounding::{bf16_host, widen};
+    use crate::rounding::widen;
     use crate::spill::Spill;
     use crate::tiled::Tiled;
 
@@ -161,6 +177,16 @@ mod tests {
         let x = (0..m * k).map(|_| bf16_host(rng.random_range(-2f32..2.0))).collect();
         let w = (0..k * n).map(|_| rng.random_range(-0.1f32..0.1)).collect();
         (x, w)
+    }
+
+    #[test]
+    fn bf16_weights_come_the_same_with_and_without_tiles() {
+        let (k, n) = (40, 75);
+        let value = |k: usize, n: usize| if k == n { 1e-39 } else { ((k * 37 + n * 11) % 101) as f32 * 0.173 - 7.0 };
+        let tiles = Tiled::pack_with(Format::Bf16, k, n, value);
+        let (tiled, direct) = (DenseWeights::from_tiled(tiles.view()), DenseWeights::bf16_from_fn(k, n, value));
+        let (Panels::Bf16(a), Panels::Bf16(b)) = (&tiled.panels, &direct.panels) else { panic!() };
+        assert!((tiled.k, tiled.n) == (direct.k, direct.n) && a == b);
     }
 
     #[test]
