@@ -4,74 +4,19 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bitnetc_plan::{
-    Defect, FORMAT_VERSION, Invariant, Memory, ModelInfo, Options as PlanOptions, Phase as PlanPhase, PhaseCost,
-    PhaseKind, Plan, Weight, l1, verify, walk,
+    FORMAT_VERSION, Invariant, Memory, ModelInfo, Options as PlanOptions, Phase as PlanPhase, PhaseCost, PhaseKind,
+    Plan, Weight, l1, verify, walk,
 };
 
-use crate::graph::{Graph, GraphError, NodeId, Op, Phase, TypeError};
-use crate::model::{Model, PhaseError};
+use crate::graph::{Graph, NodeId, Op, Phase};
+use crate::model::Model;
 use crate::passes::precision::Decision;
 use crate::passes::{self, Fold, PlaceError, Placed, SelectError, Setting};
-use crate::policy::{Override, Policy, PolicyError};
+use crate::policy::Override;
 use crate::schedule::{HeadCores, Kind, Schedule};
 use crate::target::Target;
 use crate::ttnn::Context;
-
-/// What a person chooses.
-#[derive(Debug, Clone)]
-pub struct Options {
-    /// Precision policy.
-    pub policy: Policy,
-    /// Precision overrides, the later ones winning; the model's own come first.
-    pub overrides: Vec<Override>,
-    /// Users of the decode phase, 1 to 32.
-    pub batch: u32,
-    /// Tokens a user's KV cache holds; a multiple of `block`.
-    pub context: u32,
-    /// Tokens of a KV cache block: 32, 64 or 128.
-    pub block: u32,
-    /// Prefill buckets, multiples of 32 up to the context.
-    pub prefill: Vec<u32>,
-    /// Position at which attention is priced.
-    pub position: u32,
-    /// Lower precision where proved to lose nothing.
-    pub proofs: bool,
-    /// Fold weight scales into constants that are there anyway.
-    pub folding: bool,
-    /// Enumerate also candidates known to lose, for a record to be read by people. The plan is the same.
-    pub everything: bool,
-}
-
-impl Options {
-    /// The context used when none is asked for, and the most buckets offered then.
-    pub const DEFAULT_CONTEXT: u32 = 4096;
-    /// Default prefill buckets, those that fit the context.
-    pub const DEFAULT_PREFILL: [u32; 3] = [128, 512, 2048];
-
-    /// Defaults for a model: balanced, one user, the model's context up to 4096, buckets of 128, 512 and 2048.
-    pub fn for_model(model: &Model) -> Self {
-        let block = 64.min(model.context as u32);
-        let context = (model.context as u32).min(Self::DEFAULT_CONTEXT) / block * block;
-        Options {
-            policy: Policy::Balanced,
-            overrides: Vec::new(),
-            batch: 1,
-            context,
-            block,
-            prefill: Self::default_prefill(context),
-            position: 256,
-            proofs: true,
-            folding: true,
-            everything: false,
-        }
-    }
-
-    /// The default buckets that fit `context`; the context itself when none does.
-    pub fn default_prefill(context: u32) -> Vec<u32> {
-        let fit: Vec<_> = Self::DEFAULT_PREFILL.into_iter().filter(|b| *b <= context).collect();
-        if fit.is_empty() { vec![context] } else { fit }
-    }
-}
+use crate::{CompileError, Options};
 
 /// A plan and how it came about.
 #[derive(Debug, Clone)]
@@ -111,82 +56,12 @@ impl PhaseRecord {
     }
 }
 
-/// Why there is no plan.
-#[derive(Debug, thiserror::Error)]
-pub enum CompileError {
-    /// An option that no plan can have.
-    #[error("{option} is {found}; expected {expected}")]
-    Option {
-        /// The option.
-        option: &'static str,
-        /// Its value.
-        found: String,
-        /// What would be right.
-        expected: String,
-    },
-    /// A precision override in the model.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
-    /// The model has no such phase.
-    #[error(transparent)]
-    Phase(#[from] PhaseError),
-    /// A pass broke the graph: a defect of bitnetc.
-    #[error("{phase}: a pass left a broken graph: {}", list(.errors))]
-    Graph {
-        /// The phase.
-        phase: PhaseKind,
-        /// What is broken.
-        errors: Vec<GraphError>,
-    },
-    /// A pass met an operation that does not fit its inputs: a defect of bitnetc.
-    #[error("{phase}: {error}")]
-    Fuse {
-        /// The phase.
-        phase: PhaseKind,
-        /// What does not fit.
-        error: TypeError,
-    },
-    /// TT-NN has no call for an operation.
-    #[error("{phase}: {error}")]
-    Select {
-        /// The phase.
-        phase: PhaseKind,
-        /// Which and why.
-        error: SelectError,
-    },
-    /// No placement is legal or fits.
-    #[error("{phase} on {card}: {error}")]
-    Place {
-        /// The phase.
-        phase: PhaseKind,
-        /// The card.
-        card: String,
-        /// Which call and why.
-        error: PlaceError,
-    },
-    /// Weights, caches and activations need more DRAM than the card has.
-    #[error("{what}; a smaller batch or context would fit, or a card with more DRAM")]
-    Dram {
-        /// What is needed and what there is.
-        what: String,
-    },
-    /// The plan does not verify: a defect of bitnetc.
-    #[error("the plan does not hold: {}", list(.0))]
-    Plan(Vec<Defect>),
-}
-
-fn list<T: std::fmt::Display>(items: &[T]) -> String {
-    let shown: Vec<_> = items.iter().take(3).map(ToString::to_string).collect();
-    let more = if items.len() > 3 { format!(" and {} more", items.len() - 3) } else { String::new() };
-    format!("{}{more}", shown.join("; "))
-}
-
 /// Compiles `model` for `target`.
 ///
 /// # Errors
 /// When an option is out of range, the model has no counterpart in TT-NN, or the card cannot hold it.
 pub fn compile(model: &Model, target: &Target, options: &Options) -> Result<Compiled, CompileError> {
-    validate(model, options)?;
+    options.validate(model)?;
     let mut compiler = Compiler::new(model, target, options)?;
     compiler.phase(PhaseKind::Decode { batch: options.batch })?;
     let mut buckets = options.prefill.clone();
@@ -196,23 +71,6 @@ pub fn compile(model: &Model, target: &Target, options: &Options) -> Result<Comp
         compiler.phase(PhaseKind::Prefill { tokens })?;
     }
     compiler.finish()
-}
-
-fn validate(model: &Model, options: &Options) -> Result<(), CompileError> {
-    let check = |ok: bool, option, found: String, expected: String| {
-        if ok { Ok(()) } else { Err(CompileError::Option { option, found, expected }) }
-    };
-    check((1..=32).contains(&options.batch), "batch", options.batch.to_string(), "1 to 32 users".into())?;
-    check([32, 64, 128].contains(&options.block), "block", options.block.to_string(), "32, 64 or 128 tokens".into())?;
-    let context = options.context;
-    let fits = context > 0 && context.is_multiple_of(options.block) && context as usize <= model.context;
-    let expected = format!("a multiple of {} up to the model's {}", options.block, model.context);
-    check(fits, "context", context.to_string(), expected)?;
-    for bucket in &options.prefill {
-        let fits = *bucket > 0 && bucket.is_multiple_of(32) && *bucket <= context;
-        check(fits, "prefill", bucket.to_string(), format!("multiples of 32 up to the context of {context}"))?;
-    }
-    Ok(())
 }
 
 /// State of a compilation.

@@ -13,10 +13,12 @@
 
 pub mod calibration;
 mod compile;
+mod error;
 pub mod explain;
 pub mod graph;
 pub mod levers;
 pub mod model;
+mod options;
 pub mod passes;
 pub mod policy;
 pub mod pricer;
@@ -24,4 +26,6 @@ pub mod schedule;
 pub mod target;
 pub mod ttnn;
 
-pub use compile::{CompileError, Compiled, Options, PhaseRecord, compile};
+pub use compile::{Compiled, PhaseRecord, compile};
+pub use error::CompileError;
+pub use options::Options;

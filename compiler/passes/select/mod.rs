@@ -14,53 +14,21 @@
 
 mod attention;
 mod mlp;
+mod setting;
 pub mod weights;
 
 use std::collections::HashMap;
 
 use bitnetc_plan::program::FusedActivation;
 use bitnetc_plan::weight::HeadPadding;
-use bitnetc_plan::{Buffer, BufferRole, Card, DType, MemoryConfig, TILE, TensorSpec, Weight};
+use bitnetc_plan::{Buffer, BufferRole, DType, MemoryConfig, TILE, TensorSpec, Weight};
 
 use crate::graph::{Graph, Linear, NodeId, Op, Phase, Role, Section, Unary, Value};
 use crate::passes::precision::Decision;
 use crate::policy::Precision;
 use crate::schedule::{Call, HeadCores, Kind, Operand, Schedule, ValueId};
 use crate::ttnn::lm_head;
-
-/// What selection needs to know besides the graph.
-#[derive(Debug, Clone)]
-pub struct Setting<'a> {
-    /// Precision of each node.
-    pub precision: &'a HashMap<NodeId, Decision>,
-    /// Data type of the KV cache.
-    pub cache: DType,
-    /// Users of the decode phase: the rows of the page table in both phases.
-    pub batch: u32,
-    /// Tokens of a KV cache block.
-    pub block: u32,
-    /// The card: its DRAM banks hold the matmul weights, its cores the rotary matrix.
-    pub card: &'a Card,
-    /// Chunks of the LM head, once decode has decided.
-    pub lm_head_chunks: Option<u32>,
-    /// Where decode keeps q and k.
-    pub heads: HeadCores,
-}
-
-/// Why a graph has no schedule.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum SelectError {
-    /// TT-NN has no call for it.
-    #[error("{node}: {what}; {hint}")]
-    Unsupported {
-        /// The operation.
-        node: String,
-        /// What cannot be had.
-        what: String,
-        /// What would be right.
-        hint: String,
-    },
-}
+pub use setting::{SelectError, Setting};
 
 /// The TT-NN calls of `graph`.
 ///

@@ -1,0 +1,79 @@
+//! What a person chooses.
+
+use crate::CompileError;
+use crate::model::Model;
+use crate::policy::{Override, Policy};
+
+/// What a person chooses.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Precision policy.
+    pub policy: Policy,
+    /// Precision overrides, the later ones winning; the model's own come first.
+    pub overrides: Vec<Override>,
+    /// Users of the decode phase, 1 to 32.
+    pub batch: u32,
+    /// Tokens a user's KV cache holds; a multiple of `block`.
+    pub context: u32,
+    /// Tokens of a KV cache block: 32, 64 or 128.
+    pub block: u32,
+    /// Prefill buckets, multiples of 32 up to the context.
+    pub prefill: Vec<u32>,
+    /// Position at which attention is priced.
+    pub position: u32,
+    /// Lower precision where proved to lose nothing.
+    pub proofs: bool,
+    /// Fold weight scales into constants that are there anyway.
+    pub folding: bool,
+    /// Enumerate also candidates known to lose, for a record to be read by people. The plan is the same.
+    pub everything: bool,
+}
+
+impl Options {
+    /// The context used when none is asked for, and the most buckets offered then.
+    pub const DEFAULT_CONTEXT: u32 = 4096;
+    /// Default prefill buckets, those that fit the context.
+    pub const DEFAULT_PREFILL: [u32; 3] = [128, 512, 2048];
+
+    /// Defaults for a model: balanced, one user, the model's context up to 4096, buckets of 128, 512 and 2048.
+    pub fn for_model(model: &Model) -> Self {
+        let block = 64.min(model.context as u32);
+        let context = (model.context as u32).min(Self::DEFAULT_CONTEXT) / block * block;
+        Options {
+            policy: Policy::Balanced,
+            overrides: Vec::new(),
+            batch: 1,
+            context,
+            block,
+            prefill: Self::default_prefill(context),
+            position: 256,
+            proofs: true,
+            folding: true,
+            everything: false,
+        }
+    }
+
+    /// The default buckets that fit `context`; the context itself when none does.
+    pub fn default_prefill(context: u32) -> Vec<u32> {
+        let fit: Vec<_> = Self::DEFAULT_PREFILL.into_iter().filter(|b| *b <= context).collect();
+        if fit.is_empty() { vec![context] } else { fit }
+    }
+
+    /// Whether a plan of `model` can have them.
+    pub(crate) fn validate(&self, model: &Model) -> Result<(), CompileError> {
+        let check = |ok: bool, option, found: String, expected: String| {
+            if ok { Ok(()) } else { Err(CompileError::Option { option, found, expected }) }
+        };
+        check((1..=32).contains(&self.batch), "batch", self.batch.to_string(), "1 to 32 users".into())?;
+        check([32, 64, 128].contains(&self.block), "block", self.block.to_string(), "32, 64 or 128 tokens".into())?;
+        let context = self.context;
+        let fits = context > 0 && context.is_multiple_of(self.block) && context as usize <= model.context;
+        let expected = format!("a multiple of {} up to the model's {}", self.block, model.context);
+        check(fits, "context", context.to_string(), expected)?;
+        for bucket in &self.prefill {
+            let fits = *bucket > 0 && bucket.is_multiple_of(32) && *bucket <= context;
+            check(fits, "prefill", bucket.to_string(), format!("multiples of 32 up to the context of {context}"))?;
+        }
+        Ok(())
+    }
+}
