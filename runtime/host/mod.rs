@@ -24,10 +24,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bitnetc_numerics::{DenseWeights, TernaryWeights, narrow_slice};
-use bitnetc_plan::{Arch, DType, Source, TensorSpec};
+use bitnetc_plan::{Arch, Source, TensorSpec};
 
 use crate::DeviceError;
 use crate::device::{Arguments, Call, Device, Slot, TraceId, Upload};
+use crate::weights::bytes::format_of;
 use crate::weights::{Rows, Tensor};
 pub use matmul::Numerics;
 use matmul::{MatmulScratch, WeightMatrix};
@@ -119,8 +120,10 @@ impl HostDevice {
                 other => TernaryWeights::from_tiled(other.tiled(upload.weight)?.view())?,
             }));
         }
-        if let (Tensor::Matrix(m), DType::Bf16, true) = (tensor, upload.weight.spec.dtype, fast) {
-            return Ok(WeightMatrix::Dense(DenseWeights::bf16_from_fn(m.k(), m.n(), |k, n| m.value(k, n))));
+        if let (Tensor::Matrix(m), Some(format), true) = (tensor, format_of(upload.weight.spec.dtype), fast) {
+            let release = || upload.weights.release();
+            let dense = DenseWeights::from_fn(format, m.k(), m.n(), |k, n| m.value(k, n), release);
+            return Ok(WeightMatrix::Dense(dense));
         }
         let tiles = tensor.tiled(upload.weight)?;
         Ok(if fast { WeightMatrix::Dense(DenseWeights::from_tiled(tiles.view())) } else { WeightMatrix::Tiles(tiles) })

@@ -14,10 +14,11 @@ use half::bf16;
 use rayon::prelude::*;
 
 use crate::error::{NumericsError, check_len};
-use crate::format::{Format, TILE, face_row};
+use crate::format::{Format, GROUP, TILE, face_row};
+use crate::host_pack::pack_group;
 use crate::rounding::bf16_host;
 use crate::tiled::TiledView;
-use crate::unpack::{group_codes, unpack_row};
+use crate::unpack::{group_codes, unpack_row, widen_code};
 use kernels::{BlockRow, Isa, ROWS};
 
 /// A dense matrix [k, n], laid out in panels of 32 columns for streaming.
@@ -29,7 +30,7 @@ pub struct DenseWeights {
 }
 
 /// Panels of 32 columns, each k after k.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 enum Panels {
     /// bf16 bits.
     Bf16(Vec<[u16; TILE]>),
@@ -60,19 +61,29 @@ impl DenseWeights {
         DenseWeights { k: tiles.rows(), n: tiles.cols(), panels }
     }
 
-    /// Takes the bf16 matrix whose element [k, n] is `value(k, n)`, rounded as the host rounds.
-    pub fn bf16_from_fn(k: usize, n: usize, value: impl Fn(usize, usize) -> f32 + Sync) -> Self {
+    /// Takes the matrix whose element [k, n] is `value(k, n)`, as its tiles of `format` would hold it (f32 as bf16). Calls `part_done`
+    /// from time to time, so that what was read can be let go.
+    pub fn from_fn(
+        format: Format,
+        k: usize,
+        n: usize,
+        value: impl Fn(usize, usize) -> f32 + Sync,
+        part_done: impl Fn(),
+    ) -> Self {
         let padded_k = k.next_multiple_of(TILE);
-        let row = |i: usize| {
+        let row = |i: usize| -> [f32; TILE] {
             let (panel, k_of_row) = (i / padded_k, i % padded_k);
             std::array::from_fn(|c| {
                 let column = panel * TILE + c;
-                let inside = k_of_row < k && column < n;
-                if inside { bf16_host(value(k_of_row, column)).to_bits() } else { 0 }
+                if k_of_row < k && column < n { value(k_of_row, column) } else { 0.0 }
             })
         };
-        let panels = (0..padded_k * n.div_ceil(TILE)).into_par_iter().map(row).collect();
-        DenseWeights { k, n, panels: Panels::Bf16(panels) }
+        let (rows, part) = (padded_k * n.div_ceil(TILE), padded_k * PART);
+        let panels = match format.code_bits() {
+            Some(_) => Panels::Block(in_parts(rows, part, |i| packed_row(format, &row(i)), part_done)),
+            None => Panels::Bf16(in_parts(rows, part, |i| row(i).map(|v| bf16_host(v).to_bits()), part_done)),
+        };
+        DenseWeights { k, n, panels }
     }
 
     /// Rows (input features).
@@ -125,15 +136,35 @@ impl DenseWeights {
     }
 }
 
+/// Panels between two calls of `part_done`.
+const PART: usize = 64;
+
+fn in_parts<T: Send>(len: usize, part: usize, row: impl Fn(usize) -> T + Sync, part_done: impl Fn()) -> Vec<T> {
+    let mut all = Vec::with_capacity(len);
+    for first in (0..len).step_by(part.max(1)) {
+        all.par_extend((first..len.min(first + part)).into_par_iter().map(&row));
+        part_done();
+    }
+    all
+}
+
+/// A row of 32 numbers in a block format.
+fn packed_row(format: Format, row: &[f32; TILE]) -> BlockRow {
+    let mut out = BlockRow::default();
+    for (half, group) in row.as_chunks::<GROUP>().0.iter().enumerate() {
+        let bits = if format == Format::Bfp8 { 8 } else { 4 };
+        let (exponent, codes) = pack_group(group, bits);
+        let wide = |code| if format == Format::Bfp4 { widen_code(code) } else { code };
+        out.set(half, exponent, codes.map(wide));
+    }
+    out
+}
+
 fn block_row(format: Format, row: usize, tile: &[u8]) -> BlockRow {
     let mut out = BlockRow::default();
     for half in 0..2 {
         let group = face_row(row, half);
-        out.exponents[half] = tile[group];
-        for (o, code) in out.codes[half].iter_mut().zip(group_codes(format, group, tile)) {
-            let magnitude = (code & 127) as i8;
-            *o = if code > 127 { -magnitude } else { magnitude };
-        }
+        out.set(half, tile[group], group_codes(format, group, tile));
     }
     out
 }
@@ -180,13 +211,16 @@ mod tests {
     }
 
     #[test]
-    fn bf16_weights_come_the_same_with_and_without_tiles() {
+    fn weights_come_the_same_with_and_without_tiles() {
         let (k, n) = (40, 75);
         let value = |k: usize, n: usize| if k == n { 1e-39 } else { ((k * 37 + n * 11) % 101) as f32 * 0.173 - 7.0 };
-        let tiles = Tiled::pack_with(Format::Bf16, k, n, value);
-        let (tiled, direct) = (DenseWeights::from_tiled(tiles.view()), DenseWeights::bf16_from_fn(k, n, value));
-        let (Panels::Bf16(a), Panels::Bf16(b)) = (&tiled.panels, &direct.panels) else { panic!() };
-        assert!((tiled.k, tiled.n) == (direct.k, direct.n) && a == b);
+        for format in [Format::Bf16, Format::Bfp8, Format::Bfp4] {
+            let tiles = Tiled::pack_with(format, k, n, value);
+            let (tiled, direct) =
+                (DenseWeights::from_tiled(tiles.view()), DenseWeights::from_fn(format, k, n, value, || {}));
+            assert_eq!((tiled.k, tiled.n), (direct.k, direct.n));
+            assert!(tiled.panels == direct.panels, "{format:?}");
+        }
     }
 
     #[test]

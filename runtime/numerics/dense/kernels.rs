@@ -9,7 +9,7 @@ use crate::rounding::widen;
 pub(super) const ROWS: usize = 8;
 
 /// 32 weights of one k in a block format: two's-complement codes and the exponents of their two groups.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[repr(C)]
 pub(super) struct BlockRow {
     pub codes: [[i8; GROUP]; 2],
@@ -17,6 +17,15 @@ pub(super) struct BlockRow {
 }
 
 impl BlockRow {
+    /// Sets a group from its sign-magnitude codes of 8 bits.
+    pub fn set(&mut self, half: usize, exponent: u8, codes: [u8; GROUP]) {
+        self.exponents[half] = exponent;
+        self.codes[half] = codes.map(|code| {
+            let magnitude = (code & 127) as i8;
+            if code > 127 { -magnitude } else { magnitude }
+        });
+    }
+
     /// What a code of group `half` counts: 2^(exponent - 133). Where that underflows the group is zero.
     #[inline(always)]
     fn unit(&self, half: usize) -> f32 {
