@@ -13,7 +13,7 @@
 //! | norm, rotary, elementwise | `norm`, `rotary`, `elementwise` | the formula in f32, rounded once |
 //! | maximum, argmax | `reduce` | exact |
 //!
-//! Kernels choose their instruction set at run time (AVX-512, AVX2, portable) and give the same bits on each.
+//! Kernels choose their instruction set at run time (AMX, AVX-512, AVX2, portable) and give the same bits on each.
 //! They run on the rayon pool of the calling thread; what a step needs every time is passed in or lives on the
 //! stack, so steady-state decode allocates nothing (rayon's own queues aside: call from within its pool).
 

@@ -13,6 +13,8 @@
 //! of the dot-product instructions. Columns beyond n are zeros. Since sum x w = sum x (w + 1) - sum x, codes
 //! serve as unsigned operands, and the sums of activations start the accumulators.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod kernels;
 
 use half::bf16;
@@ -185,7 +187,7 @@ impl TernaryWeights {
         out: &mut [O],
         scratch: &mut TernaryScratch,
     ) -> Result<(), NumericsError> {
-        self.matmul_on(Kernel::best(), m, x, out, scratch)
+        self.matmul_on(Kernel::best(m), m, x, out, scratch)
     }
 
     fn matmul_on<O: Sum>(
@@ -198,24 +200,25 @@ impl TernaryWeights {
     ) -> Result<(), NumericsError> {
         check_len("int8 activation", x.len(), m * self.k)?;
         check_len("output of integer sums", out.len(), m * self.n)?;
-        scratch.row_sums.clear();
-        scratch.row_sums.extend(x.chunks_exact(self.k).map(row_sum));
-        let x = if m > 1 {
-            kernels::pack(kernel, m, self.k, x, &mut scratch.packed);
-            &scratch.packed
-        } else {
-            x
-        };
+        x.par_chunks_exact(self.k).with_min_len(8).map(row_sum).collect_into_vec(&mut scratch.row_sums);
+        let x = kernels::pack(kernel, m, self.k, x, &mut scratch.packed);
         let sums = &scratch.row_sums;
         let target = Columns { out: out.as_mut_ptr(), n: self.n, unit: self.unit };
         // A task of about 64 KB of weights is long beside the cost of handing it out.
         let per_panel = self.k / STEP * LINES;
         let min_panels = if m < 8 { 1024usize.div_ceil(per_panel) } else { 1 };
         self.lines.par_chunks_exact(per_panel).with_min_len(min_panels).enumerate().for_each(|(panel, lines)| {
-            kernel.panel(lines, x, self.k, sums, |r, sums| {
-                // SAFETY: r < m as `sums` has m rows, and no other task has this panel.
-                unsafe { target.write(r, panel * TILE, sums) }
-            });
+            kernel.panel(
+                lines,
+                x,
+                self.k,
+                sums,
+                #[inline(always)]
+                |r, sums| {
+                    // SAFETY: r < m as `sums` has m rows, and no other task has this panel.
+                    unsafe { target.write(r, panel * TILE, sums) }
+                },
+            );
         });
         Ok(())
     }
@@ -234,7 +237,18 @@ fn position(k: usize, col: usize) -> (usize, usize, usize) {
 }
 
 fn row_sum(row: &[i8]) -> i32 {
-    row.iter().map(|&v| i32::from(v)).sum()
+    vectorised(RowSum(row))
+}
+
+struct RowSum<'a>(&'a [i8]);
+
+impl Loop for RowSum<'_> {
+    type Output = i32;
+
+    #[inline(always)]
+    fn run(self) -> i32 {
+        self.0.iter().map(|&v| i32::from(v)).sum()
+    }
 }
 
 /// What an integer sum may be written as.
@@ -272,11 +286,18 @@ impl<O: Sum> Columns<O> {
     ///
     /// # Safety
     /// Row r exists, and no one else touches these columns.
+    #[inline(always)]
     unsafe fn write(&self, r: usize, first: usize, sums: &[i32; TILE]) {
-        let count = TILE.min(self.n - first);
         let sums = sums.map(|sum| O::of(sum, self.unit));
-        // SAFETY: r * n + first + count <= m * n by the above.
-        unsafe { self.out.add(r * self.n + first).copy_from_nonoverlapping(sums.as_ptr(), count) }
+        // SAFETY: row r has columns first .. n, at most m * n elements in all.
+        unsafe {
+            let out = self.out.add(r * self.n + first);
+            if self.n - first >= TILE {
+                out.cast::<[O; TILE]>().write_unaligned(sums);
+            } else {
+                out.copy_from_nonoverlapping(sums.as_ptr(), self.n - first);
+            }
+        }
     }
 }
 

@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+#[cfg(target_arch = "x86_64")]
+use super::amx;
 use crate::format::TILE;
 
 /// k of one step of a panel.
@@ -24,6 +26,8 @@ impl Default for Line {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kernel {
     #[cfg(target_arch = "x86_64")]
+    Amx,
+    #[cfg(target_arch = "x86_64")]
     Avx512Vnni,
     #[cfg(target_arch = "x86_64")]
     Avx2,
@@ -36,6 +40,9 @@ impl Kernel {
         let mut all = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
+            if amx::available() {
+                all.push(Kernel::Amx);
+            }
             if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni") {
                 all.push(Kernel::Avx512Vnni);
             }
@@ -47,16 +54,26 @@ impl Kernel {
         all
     }
 
-    /// The best of [`Self::available`].
-    pub fn best() -> Kernel {
-        static BEST: std::sync::LazyLock<Kernel> =
-            std::sync::LazyLock::new(|| Kernel::available().first().copied().unwrap_or(Kernel::Portable));
-        *BEST
+    /// The best of [`Self::available`] for `m` rows.
+    pub fn best(m: usize) -> Kernel {
+        static AVAILABLE: std::sync::LazyLock<Vec<Kernel>> = std::sync::LazyLock::new(Kernel::available);
+        AVAILABLE.iter().copied().find(|kernel| kernel.is_worth_it(m)).unwrap_or(Kernel::Portable)
+    }
+
+    /// False where `m` rows are too few for what it does once for all of them.
+    fn is_worth_it(self, m: usize) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Amx => m > 2,
+            _ => m > 0,
+        }
     }
 
     /// How many of `left` rows it takes at a time.
-    pub fn block(self, left: usize) -> usize {
+    fn block(self, left: usize) -> usize {
         let sizes: &[usize] = match self {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Amx => &[],
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512Vnni => &[12, 8, 4, 2],
             #[cfg(target_arch = "x86_64")]
@@ -79,6 +96,10 @@ impl Kernel {
         row_sums: &[i32],
         mut emit: impl FnMut(usize, &[i32; TILE]),
     ) {
+        #[cfg(target_arch = "x86_64")]
+        if self == Kernel::Amx {
+            return amx::panel(lines, x, k, row_sums, emit);
+        }
         assert_eq!(lines.len() * STEP, k * LINES);
         assert_eq!(x.len(), k * row_sums.len());
         let mut r = 0;
@@ -111,7 +132,7 @@ impl Kernel {
                         _ => take(&avx2::rows::<1>(lines, x, sums)),
                     }
                 },
-                Kernel::Portable => take(&[portable(lines, x, sums[0])]),
+                _ => take(&[portable(lines, x, sums[0])]),
             }
             r += rows;
         }
@@ -120,7 +141,15 @@ impl Kernel {
 
 /// Rearranges the rows of x, [m, k], for `kernel`: each block of rows that it takes at a time becomes [k / 4, rows, 4], so that a step
 /// reads what it needs in one piece. A row alone stays as it is.
-pub(super) fn pack(kernel: Kernel, m: usize, k: usize, x: &[i8], out: &mut Vec<i8>) {
+pub(super) fn pack<'a>(kernel: Kernel, m: usize, k: usize, x: &'a [i8], out: &'a mut Vec<i8>) -> &'a [i8] {
+    #[cfg(target_arch = "x86_64")]
+    if kernel == Kernel::Amx {
+        amx::pack(m, k, x, out);
+        return out;
+    }
+    if m == 1 {
+        return x;
+    }
     out.resize(m * k, 0);
     let (mut r, mut rest) = (0, out.as_mut_slice());
     let mut blocks = Vec::new();
@@ -138,6 +167,7 @@ pub(super) fn pack(kernel: Kernel, m: usize, k: usize, x: &[i8], out: &mut Vec<i
             }
         }
     });
+    out
 }
 
 fn portable(lines: &[Line], x: &[i8], row_sum: i32) -> [i32; TILE] {
