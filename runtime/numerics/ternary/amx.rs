@@ -55,9 +55,13 @@ pub(super) fn packed_len(m: usize, k: usize) -> usize {
     m.next_multiple_of(ROWS) * k.next_multiple_of(DEPTH)
 }
 
-/// Rearranges x, [m, k], into tiles: those of 16 rows one after the other, zeros beyond the last row and the last k.
-pub(super) fn pack(m: usize, k: usize, x: &[i8], out: &mut Vec<i8>) {
-    out.resize(packed_len(m, k), 0);
+/// Rearranges x, [m, k], into tiles: those of 16 rows one after the other, zeros beyond the last row and the last k. Rows of tiles are
+/// lines of the cache.
+pub(super) fn pack<'a>(m: usize, k: usize, x: &[i8], out: &'a mut Vec<i8>) -> &'a [i8] {
+    let len = packed_len(m, k);
+    out.resize(len + DEPTH - 1, 0);
+    let start = out.as_ptr().align_offset(DEPTH);
+    let out = &mut out[start..start + len];
     let of_block = ROWS * k.next_multiple_of(DEPTH);
     out.par_chunks_exact_mut(of_block).zip(x.par_chunks(ROWS * k)).for_each(|(tiles, rows)| {
         for (i, tile) in tiles.as_chunks_mut::<BYTES>().0.iter_mut().enumerate() {
@@ -69,6 +73,7 @@ pub(super) fn pack(m: usize, k: usize, x: &[i8], out: &mut Vec<i8>) {
             }
         }
     });
+    out
 }
 
 /// Multiplies all rows of x, packed by [`pack`], by one panel and hands each row's 32 sums to `emit(row, sums)`.

@@ -144,8 +144,7 @@ impl Kernel {
 pub(super) fn pack<'a>(kernel: Kernel, m: usize, k: usize, x: &'a [i8], out: &'a mut Vec<i8>) -> &'a [i8] {
     #[cfg(target_arch = "x86_64")]
     if kernel == Kernel::Amx {
-        amx::pack(m, k, x, out);
-        return out;
+        return amx::pack(m, k, x, out);
     }
     if m == 1 {
         return x;
