@@ -9,7 +9,7 @@ use bitnetc_compiler::model::{Model, shipped};
 use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::{NAMES, Target};
 use bitnetc_compiler::{CompileError, Options, compile};
-use bitnetc_ttnn::{Device, PhaseReport, replay};
+use bitnetc_ttnn::{OpenCard, PhaseReport, replay};
 use miette::{IntoDiagnostic, miette};
 use serde::{Deserialize, Serialize};
 
@@ -155,7 +155,7 @@ fn combinations(model: &Model) -> Vec<Options> {
     all
 }
 
-fn one_plan(device: &Device, name: &str, model: &Model, target: &Target, options: &Options) -> miette::Result<Line> {
+fn one_plan(device: &OpenCard, name: &str, model: &Model, target: &Target, options: &Options) -> miette::Result<Line> {
     let what = format!("{} batch {} context {}", options.policy, options.batch, options.context);
     let mut line = Line { model: name.into(), target: target.card.name.clone(), what, no_plan: None, phases: vec![] };
     match compile(model, target, options) {

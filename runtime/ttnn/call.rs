@@ -59,7 +59,7 @@ pub enum Expr {
     /// An attribute of a module: `ttnn.bfloat16`.
     Path(Root, String),
     /// A nested call.
-    Call(Box<Call>),
+    Call(Box<PyCall>),
 }
 
 impl Expr {
@@ -79,8 +79,8 @@ impl Expr {
     }
 }
 
-impl From<Call> for Expr {
-    fn from(call: Call) -> Self {
+impl From<PyCall> for Expr {
+    fn from(call: PyCall) -> Self {
         Expr::Call(Box::new(call))
     }
 }
@@ -114,7 +114,7 @@ pub enum Callee {
 
 /// One call.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Call {
+pub struct PyCall {
     /// What is called.
     pub callee: Callee,
     /// Positional arguments.
@@ -123,43 +123,43 @@ pub struct Call {
     pub kwargs: Vec<(String, Expr)>,
 }
 
-impl Call {
-    fn new(callee: Callee) -> Call {
-        Call { callee, args: Vec::new(), kwargs: Vec::new() }
+impl PyCall {
+    fn new(callee: Callee) -> PyCall {
+        PyCall { callee, args: Vec::new(), kwargs: Vec::new() }
     }
 
     /// `ttnn.<path>()`.
-    pub fn ttnn(path: impl Into<String>) -> Call {
-        Call::new(Callee::Function(Root::Ttnn, path.into()))
+    pub fn ttnn(path: impl Into<String>) -> PyCall {
+        PyCall::new(Callee::Function(Root::Ttnn, path.into()))
     }
 
     /// `np.<path>()`.
-    pub fn numpy(path: impl Into<String>) -> Call {
-        Call::new(Callee::Function(Root::Numpy, path.into()))
+    pub fn numpy(path: impl Into<String>) -> PyCall {
+        PyCall::new(Callee::Function(Root::Numpy, path.into()))
     }
 
     /// `<name>.<method>()`.
-    pub fn method(name: impl Into<String>, method: impl Into<String>) -> Call {
-        Call::new(Callee::Method(name.into(), method.into()))
+    pub fn method(name: impl Into<String>, method: impl Into<String>) -> PyCall {
+        PyCall::new(Callee::Method(name.into(), method.into()))
     }
 
     /// Adds a positional argument.
     #[must_use]
-    pub fn arg(mut self, value: impl Into<Expr>) -> Call {
+    pub fn arg(mut self, value: impl Into<Expr>) -> PyCall {
         self.args.push(value.into());
         self
     }
 
     /// Adds a keyword argument.
     #[must_use]
-    pub fn kwarg(mut self, name: impl Into<String>, value: impl Into<Expr>) -> Call {
+    pub fn kwarg(mut self, name: impl Into<String>, value: impl Into<Expr>) -> PyCall {
         self.kwargs.push((name.into(), value.into()));
         self
     }
 
     /// Adds a keyword argument when there is a value.
     #[must_use]
-    pub fn maybe(self, name: impl Into<String>, value: Option<impl Into<Expr>>) -> Call {
+    pub fn maybe(self, name: impl Into<String>, value: Option<impl Into<Expr>>) -> PyCall {
         match value {
             Some(value) => self.kwarg(name, value),
             None => self,
@@ -248,19 +248,19 @@ pub struct Statement {
     /// Names for the results.
     pub targets: Vec<String>,
     /// The call.
-    pub call: Call,
+    pub call: PyCall,
 }
 
 impl Statement {
     /// A statement with targets.
-    pub fn new<T: Into<String>>(targets: impl IntoIterator<Item = T>, call: Call) -> Statement {
+    pub fn new<T: Into<String>>(targets: impl IntoIterator<Item = T>, call: PyCall) -> Statement {
         Statement { targets: targets.into_iter().map(Into::into).collect(), call }
     }
 
     /// Executes the call and defines its targets.
     ///
     /// # Errors
-    /// As [`Call::execute`]; a number of results other than the number of targets.
+    /// As [`PyCall::execute`]; a number of results other than the number of targets.
     pub fn execute(&self, interpreter: &Interpreter, scope: &mut Scope) -> Result<(), TtnnError> {
         let result = self.call.execute(interpreter, scope)?;
         match self.targets.as_slice() {

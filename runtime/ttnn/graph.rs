@@ -47,7 +47,7 @@ pub enum BufferKind {
 
 /// One allocation or release of a tensor's memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Buffer {
+pub struct Allocation {
     /// Where.
     pub kind: BufferKind,
     /// Same on every core or bank; 0 without dispatch.
@@ -108,9 +108,9 @@ pub enum Node {
         address: u64,
     },
     /// Memory is taken.
-    BufferAllocate(Buffer),
+    BufferAllocate(Allocation),
     /// Memory is given back.
-    BufferDeallocate(Buffer),
+    BufferDeallocate(Allocation),
     /// A legacy circular buffer.
     CircularBuffer(ProgramBuffer),
     /// A dataflow buffer. Reported without dispatch only.
@@ -258,13 +258,13 @@ impl RawNode {
         }
     }
 
-    fn buffer(&self) -> Buffer {
+    fn allocation(&self) -> Allocation {
         let kind = match self.text("type").as_str() {
             "L1" => BufferKind::L1,
             "DRAM" => BufferKind::Dram,
             _ => BufferKind::Other,
         };
-        Buffer {
+        Allocation {
             kind,
             address: self.number("address"),
             size: self.number("size"),
@@ -298,8 +298,8 @@ impl RawNode {
                 memory_config: self.text("memory_config"),
                 address: self.number("address"),
             },
-            "buffer_allocate" => Node::BufferAllocate(self.buffer()),
-            "buffer_deallocate" => Node::BufferDeallocate(self.buffer()),
+            "buffer_allocate" => Node::BufferAllocate(self.allocation()),
+            "buffer_deallocate" => Node::BufferDeallocate(self.allocation()),
             "circular_buffer_allocate" => Node::CircularBuffer(self.program_buffer("globally_allocated")),
             "dataflow_buffer_allocate" => Node::DataflowBuffer(self.program_buffer("borrows_memory")),
             "scratchpad_allocate" => Node::Scratchpad(self.program_buffer("borrows_memory")),

@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use bitnetc_plan::{Memory, Op, Phase, PhaseKind, Plan, Ref, Step, TensorSpec};
 
 use crate::call::Scope;
-use crate::device::Device;
 use crate::error::TtnnError;
 use crate::graph::{BufferKind, Graph, Node, RunMode};
 use crate::lower::{self, Fixed, buffer_name, value_name, weight_name};
+use crate::open_card::OpenCard;
 use crate::spec;
 
 /// A difference between plan and TT-NN.
@@ -92,7 +92,7 @@ const MAX_DIFFERENCES: usize = 20;
 /// # Errors
 /// TT-NN cannot allocate the plan's weights or buffers, or answers with something a plan cannot say. A call that TT-NN refuses is no
 /// error but a difference; the phase ends there.
-pub fn replay(device: &Device, plan: &Plan) -> Result<Vec<PhaseReport>, TtnnError> {
+pub fn replay(device: &OpenCard, plan: &Plan) -> Result<Vec<PhaseReport>, TtnnError> {
     let mut world = World::new(device, plan)?;
     let mut reports = Vec::new();
     for phase in &plan.phases {
@@ -103,7 +103,7 @@ pub fn replay(device: &Device, plan: &Plan) -> Result<Vec<PhaseReport>, TtnnErro
 
 /// The plan's tensors on the card.
 struct World<'a> {
-    device: &'a Device,
+    device: &'a OpenCard,
     plan: &'a Plan,
     /// Scope names with one object per layer, or one for all.
     constants: Vec<(String, Vec<crate::python::Object>)>,
@@ -114,7 +114,7 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(device: &'a Device, plan: &'a Plan) -> Result<Self, TtnnError> {
+    fn new(device: &'a OpenCard, plan: &'a Plan) -> Result<Self, TtnnError> {
         let mut world = World {
             device,
             plan,
@@ -209,7 +209,7 @@ fn address_text(address: Option<u64>) -> String {
 
 /// One phase under way.
 struct Run<'a> {
-    device: &'a Device,
+    device: &'a OpenCard,
     open: Fixed,
     scope: Scope,
     /// L1 address, or `None` in DRAM, of every live value.

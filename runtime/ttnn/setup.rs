@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::base::{BaseDefect, Places};
-use crate::environment::{Defect, PythonEnv, TTNN_VERSION, VENV, path_directories, project_venv};
+use crate::environment::{EnvironmentDefect, PythonEnv, TTNN_VERSION, VENV, path_directories, project_venv};
 
 /// Name under which TT-NN looks for its kernel compiler.
 pub(crate) const COMPILER: &str = "riscv-tt-elf-g++";
@@ -71,7 +71,7 @@ pub enum SetupError {
         /// The environment.
         directory: PathBuf,
         /// What it lacks.
-        defect: Defect,
+        defect: EnvironmentDefect,
     },
     /// A file could not be written.
     #[error("{}: {source}", .path.display())]
@@ -159,7 +159,7 @@ impl Setup {
         let state = PythonEnv::inspect(&python);
         match &state {
             Ok(env) if env.ttnn == TTNN_VERSION => return Ok(env.clone()),
-            Ok(_) | Err(Defect::NoTtnn) => {}
+            Ok(_) | Err(EnvironmentDefect::NoTtnn) => {}
             Err(_) => self.make_venv(progress, done)?,
         }
         progress(&format!("installing ttnn {TTNN_VERSION}"));

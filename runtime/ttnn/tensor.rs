@@ -5,9 +5,9 @@
 
 use bitnetc_plan::{DType, Layout, Memory, MemoryConfig, Strategy, TensorSpec};
 
-use crate::call::{Call, Expr, Scope};
-use crate::device::Device;
+use crate::call::{Expr, PyCall, Scope};
 use crate::error::TtnnError;
+use crate::open_card::OpenCard;
 use crate::python::{Interpreter, Object, Value};
 
 /// Element types that host arrays may have.
@@ -62,10 +62,10 @@ pub const fn layout_path(layout: Layout) -> &'static str {
 
 /// `ttnn.CoreRangeSet([...])`.
 pub fn core_range_set(cores: &bitnetc_plan::Cores) -> Expr {
-    let core = |(x, y): (u32, u32)| Call::ttnn("CoreCoord").arg(x).arg(y);
+    let core = |(x, y): (u32, u32)| PyCall::ttnn("CoreCoord").arg(x).arg(y);
     let range =
-        |range: &bitnetc_plan::CoreRange| Call::ttnn("CoreRange").arg(core(range.start)).arg(core(range.end)).into();
-    Call::ttnn("CoreRangeSet").arg(Expr::List(cores.0.iter().map(range).collect())).into()
+        |range: &bitnetc_plan::CoreRange| PyCall::ttnn("CoreRange").arg(core(range.start)).arg(core(range.end)).into();
+    PyCall::ttnn("CoreRangeSet").arg(Expr::List(cores.0.iter().map(range).collect())).into()
 }
 
 /// `ttnn.MemoryConfig(...)`, or TT-NN's constant for an interleaved one.
@@ -77,11 +77,11 @@ pub fn memory_config(config: &MemoryConfig) -> Expr {
     };
     let layout = if *strategy == Strategy::Width { "WIDTH_SHARDED" } else { "HEIGHT_SHARDED" };
     let buffer = if *memory == Memory::L1 { "L1" } else { "DRAM" };
-    let spec = Call::ttnn("ShardSpec")
+    let spec = PyCall::ttnn("ShardSpec")
         .arg(core_range_set(cores))
         .arg(Expr::ints(*shard))
         .arg(Expr::ttnn("ShardOrientation.ROW_MAJOR"));
-    Call::ttnn("MemoryConfig")
+    PyCall::ttnn("MemoryConfig")
         .arg(Expr::ttnn(format!("TensorMemoryLayout.{layout}")))
         .arg(Expr::ttnn(format!("BufferType.{buffer}")))
         .arg(spec)
@@ -89,16 +89,16 @@ pub fn memory_config(config: &MemoryConfig) -> Expr {
 }
 
 /// The call that allocates a tensor of `spec` on the device named `device`, without filling it.
-pub fn allocate(spec: &TensorSpec, device: &str) -> Call {
-    Call::ttnn("allocate_tensor_on_device")
-        .arg(Call::ttnn("Shape").arg(Expr::ints(spec.shape.iter().copied())))
+pub fn allocate(spec: &TensorSpec, device: &str) -> PyCall {
+    PyCall::ttnn("allocate_tensor_on_device")
+        .arg(PyCall::ttnn("Shape").arg(Expr::ints(spec.shape.iter().copied())))
         .arg(Expr::ttnn(dtype_path(spec.dtype)))
         .arg(Expr::ttnn(layout_path(spec.layout)))
         .arg(Expr::name(device))
         .arg(memory_config(&spec.memory))
 }
 
-impl Device {
+impl OpenCard {
     /// Allocates a tensor without filling it: what checking needs of weights and caches.
     ///
     /// # Errors
@@ -119,7 +119,7 @@ impl Device {
         let mut scope = Scope::default();
         scope.set("tensor", host);
         scope.set("device", self.object().clone());
-        let to_device = Call::ttnn("to_device").arg(Expr::name("tensor")).arg(Expr::name("device"));
+        let to_device = PyCall::ttnn("to_device").arg(Expr::name("tensor")).arg(Expr::name("device"));
         to_device.kwarg("memory_config", memory_config(&spec.memory)).execute(interpreter, &scope)
     }
 }
@@ -143,7 +143,7 @@ pub fn array(interpreter: &Interpreter, data: &[u8], host: HostType, shape: &[u3
 pub fn host_tensor(interpreter: &Interpreter, data: &[u8], spec: &TensorSpec) -> Result<Object, TtnnError> {
     let mut scope = Scope::default();
     scope.set("array", array(interpreter, data, HostType::of(spec.dtype), &spec.shape)?);
-    let tensor = Call::ttnn("Tensor").arg(Expr::name("array"));
+    let tensor = PyCall::ttnn("Tensor").arg(Expr::name("array"));
     let tensor = tensor.kwarg("data_type", Expr::ttnn(dtype_path(spec.dtype)));
     tensor.kwarg("layout", Expr::ttnn(layout_path(spec.layout))).execute(interpreter, &scope)
 }

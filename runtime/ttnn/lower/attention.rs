@@ -3,11 +3,11 @@
 use bitnetc_plan::{Op, Scalar};
 
 use super::{Open, config, on, operand};
-use crate::call::{Call, Expr};
+use crate::call::{Expr, PyCall};
 use crate::tensor::{core_range_set, memory_config};
 
 /// The call of an operation of the attention block; of any other only its name.
-pub fn call(path: &str, op: &Op, scalar: &dyn Fn(usize, &Scalar) -> Expr, open: &dyn Open) -> Call {
+pub fn call(path: &str, op: &Op, scalar: &dyn Fn(usize, &Scalar) -> Expr, open: &dyn Open) -> PyCall {
     match op {
         Op::CreateHeadsDecode(args) => on(path, &args.input)
             .kwarg("num_heads", args.heads)
@@ -73,6 +73,6 @@ pub fn call(path: &str, op: &Op, scalar: &dyn Fn(usize, &Scalar) -> Expr, open: 
             on(path, &args.input).kwarg("num_heads", args.heads).kwarg("sub_core_grids", core_range_set(&args.cores))
         }
         Op::ConcatHeads(args) => on(path, &args.input).kwarg("memory_config", memory_config(&args.memory)),
-        other => Call::ttnn(other.call()),
+        other => PyCall::ttnn(other.call()),
     }
 }

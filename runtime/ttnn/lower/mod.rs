@@ -11,7 +11,7 @@ mod elementwise;
 use bitnetc_plan::op::{self, Rows};
 use bitnetc_plan::{DType, Layout, MemoryConfig, Op, Ref, Scalar, Step, TILE};
 
-use crate::call::{Call, Expr, Statement};
+use crate::call::{Expr, PyCall, Statement};
 use crate::tensor::{dtype_path, layout_path, memory_config};
 
 /// Fills in what a plan leaves open.
@@ -87,8 +87,8 @@ fn integers(values: impl IntoIterator<Item = u32>) -> Expr {
 }
 
 /// One call on its first operand with a memory config: the shape of most.
-fn on(path: &str, input: &Ref) -> Call {
-    Call::ttnn(path).arg(operand(input))
+fn on(path: &str, input: &Ref) -> PyCall {
+    PyCall::ttnn(path).arg(operand(input))
 }
 
 /// The statement of a step: its results assigned, or none for a call that writes in place.
@@ -96,11 +96,11 @@ pub fn lower(step: &Step, open: &dyn Open) -> Statement {
     Statement::new(step.outputs.iter().map(|v| value_name(&v.name)), call(step, open))
 }
 
-fn call(step: &Step, open: &dyn Open) -> Call {
+fn call(step: &Step, open: &dyn Open) -> PyCall {
     let scalar = |at: usize, s: &Scalar| open.scalar(step, at, s);
     let path = step.op.call();
     match &step.op {
-        Op::Embedding(args) => Call::ttnn(path)
+        Op::Embedding(args) => PyCall::ttnn(path)
             .arg(operand(&args.indices))
             .arg(operand(&args.table))
             .kwarg("layout", layout(args.layout))
@@ -124,7 +124,7 @@ fn call(step: &Step, open: &dyn Open) -> Call {
             on(path, &args.input).arg(args.dims.0).arg(args.dims.1).kwarg("memory_config", memory_config(&args.memory))
         }
         Op::Slice(args) => slice(path, step, args, open),
-        Op::Concat(args) => Call::ttnn(path)
+        Op::Concat(args) => PyCall::ttnn(path)
             .arg(Expr::List(args.inputs.iter().map(operand).collect()))
             .kwarg("dim", Expr::Int(-1))
             .kwarg("memory_config", memory_config(&args.memory)),
@@ -144,13 +144,13 @@ fn call(step: &Step, open: &dyn Open) -> Call {
     }
 }
 
-fn matmul(path: &str, args: &op::Matmul) -> Call {
+fn matmul(path: &str, args: &op::Matmul) -> PyCall {
     // TT-NN derives the shards of a sharded result from the program config and ignores a shard spec.
     let memory = match &args.memory {
         MemoryConfig::Sharded { .. } => Expr::ttnn("L1_WIDTH_SHARDED_MEMORY_CONFIG"),
         interleaved => memory_config(interleaved),
     };
-    Call::ttnn(path)
+    PyCall::ttnn(path)
         .arg(operand(&args.a))
         .arg(operand(&args.b))
         .kwarg("program_config", config::matmul(&args.program))
@@ -160,7 +160,7 @@ fn matmul(path: &str, args: &op::Matmul) -> Call {
 }
 
 /// With its padded shape, since TT-NN refuses to change the logical volume without.
-fn view(path: &str, args: &op::View) -> Call {
+fn view(path: &str, args: &op::View) -> PyCall {
     let mut padded = args.shape.clone();
     let sides = padded.len();
     for side in padded.iter_mut().skip(sides.saturating_sub(2)) {
@@ -169,7 +169,7 @@ fn view(path: &str, args: &op::View) -> Call {
     on(path, &args.input).arg(integers(args.shape.iter().copied())).arg(integers(padded))
 }
 
-fn slice(path: &str, step: &Step, args: &op::Slice, open: &dyn Open) -> Call {
+fn slice(path: &str, step: &Step, args: &op::Slice, open: &dyn Open) -> PyCall {
     let columns = step.outputs.first().map_or(0, |v| v.spec.columns());
     let (start, end) = match args.rows {
         Rows::Range(start, end) => (Expr::ints([0, 0, start, 0]), Expr::ints([1, 1, end, columns])),
