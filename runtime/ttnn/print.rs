@@ -87,7 +87,7 @@ impl fmt::Display for Expr {
                 f.write_str(if items.len() == 1 { ",)" } else { ")" })
             }
             Expr::Name(name) => f.write_str(name),
-            Expr::Path(root, path) => write!(f, "{}.{path}", root.printed()),
+            Expr::Path(path) => write!(f, "ttnn.{path}"),
             Expr::Call(call) => call.fmt(f),
         }
     }
@@ -153,8 +153,6 @@ mod tests {
         assert_eq!(Statement::new(["q", "k"], call).to_python(0), "q, k = ttnn.experimental.split(x, [1, 2], dim=3)");
         let free = Statement::new([""; 0], PyCall::ttnn("deallocate").arg(Expr::name("x")));
         assert_eq!(free.to_python(2), "  ttnn.deallocate(x)");
-        let method = Statement::new(["a"], PyCall::method("x", "to_numpy"));
-        assert_eq!(method.to_python(0), "a = x.to_numpy()");
     }
 
     #[test]
