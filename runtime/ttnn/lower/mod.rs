@@ -1,8 +1,8 @@
 //! Lowering: a plan's step as the one TT-NN call it stands for.
 //!
 //! The same lowering is executed through the shim ([`crate::replay()`]) and printed as Python ([`crate::emit`]). Values, weights and buffers
-//! become names ([`value_name`], [`weight_name`], [`buffer_name`]); what a plan leaves open until the call is made (numbers that depend
-//! on weight scales, the user and the last token of a prefill) is [`Open`]'s to fill in.
+//! are named by [`key`]; what a plan leaves open until the call is made (numbers that depend on weight scales, the user and the last token
+//! of a prefill) is [`Open`]'s to fill in.
 
 mod attention;
 mod config;
@@ -45,33 +45,24 @@ impl Open for Fixed {
     }
 }
 
-fn identifier(prefix: &str, name: &str) -> String {
-    let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    format!("{prefix}{plain}")
+/// What a program calls an operand: of a weight or a buffer with one per layer, the one of the current layer. Different operands have
+/// different keys; [`crate::emit`] makes Python identifiers of them.
+pub fn key(operand: &Ref) -> String {
+    match operand {
+        Ref::Value(name) => value_key(name),
+        Ref::Weight(name) => format!("weight {name}"),
+        Ref::Buffer(name) => format!("buffer {name}"),
+    }
 }
 
-/// Name of a value in a program.
-pub fn value_name(name: &str) -> String {
-    identifier("", name)
-}
-
-/// Name of a weight in a program: that of the current layer, if it has one per layer.
-pub fn weight_name(name: &str) -> String {
-    identifier("w_", name)
-}
-
-/// Name of a persistent buffer in a program.
-pub fn buffer_name(name: &str) -> String {
-    identifier("b_", name)
+/// The key of a value.
+pub fn value_key(name: &str) -> String {
+    format!("value {name}")
 }
 
 /// An operand as an expression.
 pub(crate) fn operand(reference: &Ref) -> Expr {
-    Expr::Name(match reference {
-        Ref::Value(name) => value_name(name),
-        Ref::Weight(name) => weight_name(name),
-        Ref::Buffer(name) => buffer_name(name),
-    })
+    Expr::Name(key(reference))
 }
 
 pub(crate) fn dtype(dtype: DType) -> Expr {
@@ -93,7 +84,7 @@ fn on(path: &str, input: &Ref) -> PyCall {
 
 /// The statement of a step: its results assigned, or none for a call that writes in place.
 pub fn lower(step: &Step, open: &dyn Open) -> Statement {
-    Statement::new(step.outputs.iter().map(|v| value_name(&v.name)), call(step, open))
+    Statement::new(step.outputs.iter().map(|v| value_key(&v.name)), call(step, open))
 }
 
 fn call(step: &Step, open: &dyn Open) -> PyCall {
@@ -140,7 +131,18 @@ fn call(step: &Step, open: &dyn Open) -> PyCall {
             .kwarg("output_tensor", operand(&args.output)),
         Op::PlusOne(args) => on(path, &args.buffer),
         Op::Deallocate(args) => on(path, &args.input),
-        attention => attention::call(path, attention, &scalar, open),
+        Op::CreateHeadsDecode(args) => attention::create_heads_decode(path, args),
+        Op::CreateHeads(args) => attention::create_heads(path, args),
+        Op::RotaryFused(args) => attention::rotary_fused(path, args),
+        Op::RotaryDecode(args) => attention::rotary_decode(path, args),
+        Op::Rotary(args) => attention::rotary(path, args),
+        Op::CacheUpdate(args) => attention::cache_update(path, args),
+        Op::CacheUpdateOne(args) => attention::cache_update_one(path, args),
+        Op::CacheFill(args) => attention::cache_fill(path, args, open.user()),
+        Op::SdpaDecode(args) => attention::sdpa_decode(path, args, scalar(0, &args.scale)),
+        Op::Sdpa(args) => attention::sdpa(path, args, scalar(0, &args.scale)),
+        Op::ConcatHeadsDecode(args) => attention::concat_heads_decode(path, args),
+        Op::ConcatHeads(args) => attention::concat_heads(path, args),
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Facts, Question};
 use crate::call::Scope;
 use crate::error::TtnnError;
 use crate::graph::{BufferKind, Node, RunMode};
-use crate::lower::{self, Fixed, value_name};
+use crate::lower::{self, Fixed};
 use crate::open_card::OpenCard;
 use crate::python::Object;
 use crate::spec;
@@ -34,7 +34,7 @@ pub(super) fn ask(device: &OpenCard, question: &Question) -> Result<Reply, TtnnE
 fn call(device: &OpenCard, op: &Op, operands: &[TensorSpec]) -> Result<Reply, TtnnError> {
     let mut scope = Scope::default();
     for (reference, spec) in op.operands().into_iter().zip(operands) {
-        scope.set(value_name(reference.name()), device.allocate(spec)?);
+        scope.set(lower::key(reference), device.allocate(spec)?);
     }
     let statement = lower::lower(&step(op, operands), &open(operands));
     let (call, interpreter) = (&statement.call, device.interpreter());
