@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::environment::PythonEnv;
 use crate::error::TtnnError;
-use crate::python::{set_variable, unset_variable};
+use crate::python::{QUIET, set_variable, unset_variable};
 use crate::setup;
 
 /// A card to open.
@@ -190,7 +190,10 @@ impl MockCard {
             command.env(variable, directory);
         }
         let file = write_descriptor(self).map_err(|source| TtnnError::File { path: std::env::temp_dir(), source })?;
-        command.env(DESCRIPTOR, file.path()).env("TT_LOGGER_LEVEL", "error").env("OMPI_MCA_btl", "self");
+        for (variable, value) in QUIET.into_iter().filter(|(variable, _)| std::env::var_os(variable).is_none()) {
+            command.env(variable, value);
+        }
+        command.env(DESCRIPTOR, file.path());
         Ok(MockPython { command, _descriptor: Descriptor(file) })
     }
 }

@@ -248,7 +248,7 @@ static RUNNING: OnceLock<Interpreter> = OnceLock::new();
 static STARTING: Mutex<()> = Mutex::new(());
 
 /// What TT-NN's start would print or leave behind otherwise. A variable the user has set stays as it is.
-const QUIET: [(&str, &str); 4] = [
+pub(crate) const QUIET: [(&str, &str); 4] = [
     // Errors reach us as exceptions; the log would repeat them on stdout.
     ("TT_LOGGER_LEVEL", "off"),
     ("LOGURU_LEVEL", "ERROR"),
