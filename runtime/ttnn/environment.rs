@@ -1,7 +1,7 @@
 //! Which Python runs TT-NN, and what it lacks.
 //!
-//! An interpreter is usable when it exists, is a version TT-NN has a wheel for, has a shared libpython that can be loaded, and has `ttnn`
-//! installed. The choice, first match wins:
+//! An interpreter is usable when it exists, is a version TT-NN has a wheel for, has a shared libpython that can be loaded, and has the
+//! release of `ttnn` that plans are checked against. The choice, first match wins:
 //! 1. `--python PATH`, 2. `BITNETC_PYTHON`: taken at their word, an unusable one is an error;
 //! 3. `.bitnetc/venv` in the current directory or one above it: likewise, it exists for this purpose;
 //! 4. `VIRTUAL_ENV`, 5. `python3` and `python` on `PATH`: the first that is usable.
@@ -84,6 +84,8 @@ pub enum EnvironmentDefect {
     },
     /// `ttnn` is not installed in it.
     NoTtnn,
+    /// Another release of `ttnn` is installed in it: what it accepts and where it puts tensors is not what plans are checked against.
+    OtherTtnn(String),
 }
 
 impl fmt::Display for EnvironmentDefect {
@@ -105,6 +107,11 @@ impl fmt::Display for EnvironmentDefect {
             EnvironmentDefect::NoTtnn => {
                 write!(f, "has no ttnn: run `bitnetc ttnn setup`, or `pip install ttnn=={TTNN_VERSION}` in it")
             }
+            EnvironmentDefect::OtherTtnn(version) => write!(
+                f,
+                "has ttnn {version}, but plans are checked against {TTNN_VERSION}: run `bitnetc ttnn setup`, or \
+                 `pip install ttnn=={TTNN_VERSION}` in it"
+            ),
         }
     }
 }
@@ -193,14 +200,13 @@ impl PythonEnv {
     pub fn inspect(executable: &Path) -> Result<PythonEnv, EnvironmentDefect> {
         let facts = Facts::of(executable)?;
         facts.check_version()?;
-        let ttnn = facts.ttnn.clone().ok_or(EnvironmentDefect::NoTtnn)?;
-        Ok(PythonEnv {
-            executable: executable.to_owned(),
-            version: facts.version,
-            libpython: facts.libpython()?,
-            site_packages: facts.site_packages,
-            ttnn,
-        })
+        let libpython = facts.libpython()?;
+        let ttnn = facts.ttnn.ok_or(EnvironmentDefect::NoTtnn)?;
+        if ttnn != TTNN_VERSION {
+            return Err(EnvironmentDefect::OtherTtnn(ttnn));
+        }
+        let (executable, version, site_packages) = (executable.to_owned(), facts.version, facts.site_packages);
+        Ok(PythonEnv { executable, version, libpython, site_packages, ttnn })
     }
 
     /// Chooses an interpreter for this process: see the module's header for the order. `python` is the `--python` argument.
@@ -326,6 +332,7 @@ mod tests {
             ("old", (3, 9), Some("0.81.1"), true),
             ("static", (3, 10), Some("0.81.1"), false),
             ("bare", (3, 12), None, true),
+            ("other", (3, 10), Some("0.70.1"), true),
         ];
         let mut path: Vec<PathBuf> = Vec::new();
         for (name, version, ttnn, shared) in cases {
@@ -333,7 +340,13 @@ mod tests {
             path.push(dir.path().join(name));
         }
         let error = Search { path: path.clone(), ..nowhere(dir.path()) }.run().unwrap_err().to_string();
-        for part in ["is Python 3.9", "has no shared libpython3.10.so", "has no ttnn", "bitnetc ttnn setup"] {
+        for part in [
+            "is Python 3.9",
+            "has no shared libpython3.10.so",
+            "has no ttnn",
+            "has ttnn 0.70.1, but",
+            "bitnetc ttnn setup",
+        ] {
             assert!(error.contains(part), "{part} is missing in: {error}");
         }
         let good = fake(&dir.path().join("good"), (3, 10), Some("0.81.1"), true);
