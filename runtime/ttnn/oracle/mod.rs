@@ -17,7 +17,7 @@ mod report;
 
 use bitnetc_plan::{Card, Op, TensorSpec};
 
-pub use report::{Disagreement, Kind, RuleReport};
+pub use report::{Disagreement, Kind, LeftOut, RuleReport};
 
 use crate::error::TtnnError;
 use crate::open_card::OpenCard;
