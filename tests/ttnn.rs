@@ -29,6 +29,18 @@ fn ttnn_accepts_the_shipped_models_and_agrees_to_the_byte() {
     done(&["matrix", "--quick"]);
 }
 
+/// A target given by its file is a row like any other.
+#[test]
+fn the_matrix_takes_the_file_of_a_target() {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("targets/p150.ron");
+    let target = target.to_str().unwrap();
+    let table = done(&["matrix", "--quick", "--model", "tiny-shakespeare", "--target", target, "--target", "n150"]);
+    let rows: Vec<Vec<&str>> = table.lines().skip(1).map(|l| l.split_whitespace().collect()).collect();
+    let row = |of: &str| rows.iter().find(|r| r[1] == of).unwrap_or_else(|| panic!("no {of} in {table}"));
+    assert_eq!(row(target)[2..4], ["1", "0"]);
+    assert_eq!(row("n150")[2..4], ["1", "0"]);
+}
+
 #[test]
 fn every_policy_of_2b_4t_holds_at_full_batch() {
     let folder = tempfile::tempdir().unwrap();
