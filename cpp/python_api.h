@@ -41,7 +41,6 @@ struct PyThreadState;
     X(PyFloat_AsDouble, double, (PyObject*))                               \
     X(PyUnicode_FromStringAndSize, PyObject*, (const char*, std::ptrdiff_t)) \
     X(PyUnicode_AsUTF8String, PyObject*, (PyObject*))                      \
-    X(PyByteArray_FromStringAndSize, PyObject*, (const char*, std::ptrdiff_t)) \
     X(PyBytes_AsStringAndSize, int, (PyObject*, char**, std::ptrdiff_t*))  \
     X(PySequence_Size, std::ptrdiff_t, (PyObject*))                        \
     X(PySequence_GetItem, PyObject*, (PyObject*, std::ptrdiff_t))          \
@@ -58,7 +57,6 @@ struct PyThreadState;
     X(PyLong_Type)                \
     X(PyFloat_Type)               \
     X(PyUnicode_Type)             \
-    X(PyBytes_Type)               \
     X(PyList_Type)                \
     X(PyTuple_Type)
 

@@ -1,13 +1,11 @@
 #include "shim.h"
 
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 #include <string>
-#include <string_view>
 
 #include "bitnetc-ttnn/bridge.rs.h"
 
@@ -88,16 +86,6 @@ bool is_a(PyObject* object, PyObject* type) {
         fail_with_python_error();
     }
     return answer == 1;
-}
-
-// The contents of a bytes object, valid while the object lives.
-std::string_view view(PyObject* bytes) {
-    char* data = nullptr;
-    std::ptrdiff_t size = 0;
-    if (api.PyBytes_AsStringAndSize(bytes, &data, &size) != 0) {
-        fail_with_python_error();
-    }
-    return std::string_view(data, static_cast<std::size_t>(size));
 }
 
 PyObject* text_object(rust::Str text) {
@@ -198,12 +186,6 @@ std::unique_ptr<Handle> make_str(rust::Str value) {
     return take(text_object(value));
 }
 
-std::unique_ptr<Handle> make_bytearray(rust::Slice<const std::uint8_t> value) {
-    Gil gil;
-    return take(api.PyByteArray_FromStringAndSize(
-        reinterpret_cast<const char*>(value.data()), static_cast<std::ptrdiff_t>(value.size())));
-}
-
 std::unique_ptr<Handle> make_list() {
     Gil gil;
     return take(api.PyList_New(0));
@@ -253,9 +235,6 @@ Kind kind(const Handle& object) {
     if (is_a(raw, api.PyUnicode_Type)) {
         return Kind::Str;
     }
-    if (is_a(raw, api.PyBytes_Type)) {
-        return Kind::Bytes;
-    }
     if (is_a(raw, api.PyList_Type)) {
         return Kind::List;
     }
@@ -299,20 +278,6 @@ rust::String as_str(const Handle& object) {
         fail_with_python_error();
     }
     return rust::String::lossy(utf8(text.get()));
-}
-
-std::size_t bytes_length(const Handle& object) {
-    Gil gil;
-    return view(object.get()).size();
-}
-
-void copy_bytes(const Handle& object, rust::Slice<std::uint8_t> out) {
-    Gil gil;
-    const std::string_view bytes = view(object.get());
-    if (bytes.size() != out.size()) {
-        fail("", "the buffer is not as long as the bytes object");
-    }
-    std::copy(bytes.begin(), bytes.end(), out.begin());
 }
 
 std::size_t length(const Handle& object) {

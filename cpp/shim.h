@@ -51,8 +51,6 @@ std::unique_ptr<Handle> make_bool(bool value);
 std::unique_ptr<Handle> make_int(std::int64_t value);
 std::unique_ptr<Handle> make_float(double value);
 std::unique_ptr<Handle> make_str(rust::Str value);
-// A bytearray: TT-NN takes arrays over writable memory only.
-std::unique_ptr<Handle> make_bytearray(rust::Slice<const std::uint8_t> value);
 std::unique_ptr<Handle> make_list();
 std::unique_ptr<Handle> make_dict();
 void list_append(const Handle& list, const Handle& item);
@@ -65,9 +63,6 @@ std::int64_t as_int(const Handle& object);
 double as_float(const Handle& object);
 // str(object)
 rust::String as_str(const Handle& object);
-std::size_t bytes_length(const Handle& object);
-// `out` must be exactly as long as the bytes object.
-void copy_bytes(const Handle& object, rust::Slice<std::uint8_t> out);
 std::size_t length(const Handle& object);
 std::unique_ptr<Handle> item(const Handle& object, std::size_t index);
 

@@ -2,9 +2,20 @@
 
 use std::path::Path;
 
-use bitnetc_compiler::model::{self, Model};
+use bitnetc_compiler::model::{self, Model, Shipped};
 use bitnetc_plan::{Plan, format};
 use miette::{IntoDiagnostic, Report, WrapErr, miette};
+
+/// A shipped model.
+///
+/// # Errors
+/// When there is none of this name: the names there are.
+pub fn shipped(name: &str) -> miette::Result<&'static Shipped> {
+    model::find(name).ok_or_else(|| {
+        let names: Vec<_> = model::shipped().iter().map(|s| s.name).collect();
+        miette!(help = format!("shipped models: {}", names.join(", ")), "no shipped model `{name}`")
+    })
+}
 
 /// A shipped model by name, or a model file by path.
 ///

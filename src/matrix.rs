@@ -2,14 +2,16 @@
 //!
 //! A process opens one card, so each target is checked in a process of its own, and two of them run at a time.
 
+use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 
-use bitnetc_compiler::model::{Model, shipped};
+use bitnetc_compiler::model::{Model, Shipped, shipped};
 use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::{NAMES, Target};
 use bitnetc_compiler::{CompileError, Options, compile};
-use bitnetc_ttnn::{Device, PhaseReport, replay};
+use bitnetc_ttnn::{OpenCard, PhaseReport, replay};
 use miette::{IntoDiagnostic, miette};
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +50,7 @@ const CONTEXTS: [u32; 2] = [2048, 4096];
 #[derive(Debug, Serialize, Deserialize)]
 struct Line {
     model: String,
+    /// As it was given: a name, or the path of a file.
     target: String,
     what: String,
     /// Why there is no plan: the card is too small, or TT-NN has no legal way.
@@ -79,32 +82,65 @@ impl From<&PhaseReport> for Outcome {
     }
 }
 
+/// Processes at a time.
+const AT_ONCE: usize = 2;
+
 /// Checks and prints the table.
+///
+/// # Errors
+/// No such model or target, no TT-NN, and any disagreement.
 pub fn run(args: Args) -> miette::Result<()> {
-    let targets: Vec<String> =
-        if args.target.is_empty() { NAMES.map(String::from).to_vec() } else { args.target.clone() };
-    if args.lines {
-        return targets.iter().try_for_each(|target| one_target(&args, target));
-    }
-    let mut lines = Vec::new();
-    for pair in targets.chunks(2) {
-        let children = pair.iter().map(|target| child(&args, target)).collect::<miette::Result<Vec<_>>>()?;
-        for child in children {
-            let out = child.wait_with_output().into_diagnostic()?;
-            if !out.status.success() {
-                return Err(miette!("the check of a target ended with {}", out.status));
-            }
-            for line in String::from_utf8_lossy(&out.stdout).lines() {
-                lines.push(serde_json::from_str::<Line>(line).into_diagnostic()?);
-            }
+    let models = models(&args)?;
+    let mut targets: Vec<String> = Vec::new();
+    for target in if args.target.is_empty() { NAMES.map(String::from).to_vec() } else { args.target.clone() } {
+        Target::find(&target).into_diagnostic()?;
+        if !targets.contains(&target) {
+            targets.push(target);
         }
     }
+    if args.lines {
+        return targets.iter().try_for_each(|target| one_target(&args, &models, target));
+    }
+    let lines = all_targets(&args, &targets)?;
     render::print(&table(&lines, &targets)).map_err(input::cannot_print)?;
     let wrong = lines.iter().filter(|l| l.phases.iter().any(|p| !p.agrees)).count();
     if wrong > 0 { Err(miette!("TT-NN disagrees with {wrong} plans")) } else { Ok(()) }
 }
 
-fn child(args: &Args, target: &str) -> miette::Result<std::process::Child> {
+/// The models asked for, all shipped ones when none is named.
+fn models(args: &Args) -> miette::Result<Vec<&'static Shipped>> {
+    if args.model.is_empty() {
+        return Ok(shipped().iter().collect());
+    }
+    args.model.iter().map(|name| input::shipped(name)).collect()
+}
+
+/// The lines of every target, in the order of the targets. A worker waits for one process at a time and reads all it says meanwhile; after
+/// an error no further process is started.
+fn all_targets(args: &Args, targets: &[String]) -> miette::Result<Vec<Line>> {
+    let waiting: Mutex<VecDeque<usize>> = Mutex::new((0..targets.len()).collect());
+    let found: Mutex<Vec<Option<miette::Result<Vec<Line>>>>> = Mutex::new(targets.iter().map(|_| None).collect());
+    let work = || {
+        while let Some(next) = lock(&waiting).pop_front() {
+            let lines = child(args, &targets[next]);
+            if lines.is_err() {
+                lock(&waiting).clear();
+            }
+            lock(&found)[next] = Some(lines);
+        }
+    };
+    std::thread::scope(|scope| (0..AT_ONCE).for_each(|_| drop(scope.spawn(work))));
+    let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let lines: Vec<Vec<Line>> = found.into_iter().flatten().collect::<miette::Result<_>>()?;
+    Ok(lines.into_iter().flatten().collect())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The lines of one target, from a process of its own.
+fn child(args: &Args, target: &str) -> miette::Result<Vec<Line>> {
     let mut command = Command::new(std::env::current_exe().into_diagnostic()?);
     command.args(["matrix", "--lines", "--target", target]);
     command.args(args.model.iter().flat_map(|m| ["--model", m.as_str()]));
@@ -114,15 +150,20 @@ fn child(args: &Args, target: &str) -> miette::Result<std::process::Child> {
     if let Some(python) = &args.python {
         command.arg("--python").arg(python);
     }
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().into_diagnostic()
+    let out = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().into_diagnostic()?;
+    if !out.status.success() {
+        return Err(miette!("the check on {target} ended with {}", out.status));
+    }
+    let lines = String::from_utf8_lossy(&out.stdout);
+    lines.lines().map(|line| serde_json::from_str(line).into_diagnostic()).collect()
 }
 
 /// All plans for one target, a JSON line each.
-fn one_target(args: &Args, target: &str) -> miette::Result<()> {
-    let device = open(target, args.python.as_deref())?;
+fn one_target(args: &Args, models: &[&Shipped], target: &str) -> miette::Result<()> {
     let card = Target::find(target).into_diagnostic()?;
+    let device = open(&card.card.name, args.python.as_deref())?;
     let mut turn = NAMES.iter().position(|n| *n == target).unwrap_or(0);
-    for shipped in shipped().iter().filter(|s| args.model.is_empty() || args.model.iter().any(|m| m == s.name)) {
+    for shipped in models {
         let model = shipped.model()?;
         let mut all: Vec<Options> = combinations(&model);
         if args.quick {
@@ -130,7 +171,8 @@ fn one_target(args: &Args, target: &str) -> miette::Result<()> {
             turn += 1;
         }
         for options in all {
-            let line = one_plan(&device, shipped.name, &model, &card, &options)?;
+            let mut line = one_plan(&device, shipped.name, &model, &card, &options)?;
+            line.target = target.into();
             render::print(&format!("{}\n", serde_json::to_string(&line).into_diagnostic()?))
                 .map_err(input::cannot_print)?;
         }
@@ -155,7 +197,7 @@ fn combinations(model: &Model) -> Vec<Options> {
     all
 }
 
-fn one_plan(device: &Device, name: &str, model: &Model, target: &Target, options: &Options) -> miette::Result<Line> {
+fn one_plan(device: &OpenCard, name: &str, model: &Model, target: &Target, options: &Options) -> miette::Result<Line> {
     let what = format!("{} batch {} context {}", options.policy, options.batch, options.context);
     let mut line = Line { model: name.into(), target: target.card.name.clone(), what, no_plan: None, phases: vec![] };
     match compile(model, target, options) {

@@ -13,7 +13,8 @@ use crate::replay::open;
 /// Hold the op rules against TT-NN on random calls, legal and illegal.
 ///
 /// Rule and library must agree whether a call is legal and, if it is, on its result, the L1 addresses, the bytes of circular buffers and
-/// the number of programs. Where a rule leaves out calls on purpose it claims nothing, and such draws are counted apart.
+/// the number of programs. Where a rule leaves out calls on purpose it claims nothing, and such draws are counted apart, by what the rule
+/// takes instead.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bitnetc ttnn oracle
@@ -55,7 +56,7 @@ pub fn run(args: &Args) -> miette::Result<()> {
     {
         return Err(miette!("no rule's name contains `{part}`: there are {}", oracle::rules().join("; ")));
     }
-    let device = open(&args.target, args.python.as_deref())?;
+    let device = open(&target.card.name, args.python.as_deref())?;
     let inquiry = Inquiry { draws: args.draws, seed: args.seed, rule: args.rule.clone() };
     let reports = oracle::run(&device, &target.card, &inquiry, &mut |r| eprintln!("{}: {} draws", r.rule, r.draws))
         .into_diagnostic()?;
@@ -95,7 +96,24 @@ fn percent(part: u32, of: u32) -> String {
     if of == 0 { "-".into() } else { format!("{:.1} %", 100.0 * f64::from(part) / f64::from(of)) }
 }
 
-/// A row per rule, the sum, then the disagreements.
+/// What rules leave out: a row per reason.
+fn left_out(reports: &[RuleReport]) -> String {
+    let mut table = Table::new(vec![
+        Column::new("rule", Align::Left),
+        Column::new("draws", Align::Right),
+        Column::new("TT-NN accepts", Align::Right),
+        Column::new("the rule takes only", Align::Left),
+    ]);
+    for report in reports {
+        for (at, left) in report.left_out.iter().enumerate() {
+            let rule = if at == 0 { report.rule.clone() } else { String::new() };
+            table.row(vec![rule, left.draws.to_string(), left.accepted.to_string(), left.only.clone()]);
+        }
+    }
+    table.render(render::width())
+}
+
+/// A row per rule, the sum, what is left out, then the disagreements.
 fn table(reports: &[RuleReport]) -> String {
     let mut table = Table::new(vec![
         Column::new("rule", Align::Left),
@@ -122,6 +140,9 @@ fn table(reports: &[RuleReport]) -> String {
     reports.iter().for_each(|report| row(&report.rule, std::slice::from_ref(report)));
     row("all", reports);
     let mut text = table.render(render::width());
+    if reports.iter().any(|report| !report.left_out.is_empty()) {
+        let _ = write!(text, "\nleft out on purpose\n{}", left_out(reports));
+    }
     let all: Vec<_> = reports.iter().flat_map(|r| r.disagreements.iter().map(move |d| (r, d))).collect();
     for (report, d) in all.iter().take(SHOWN) {
         let _ = writeln!(text, "\n{}, draw {}: {}\n  {}", report.rule, d.draw, d.kind, d.question);

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use bitnetc_plan::Plan;
-use bitnetc_ttnn::{Card, Device, DeviceOptions, Mock, PhaseReport, PythonEnv, Tally, replay};
+use bitnetc_ttnn::{CardKind, CardOptions, MockCard, OpenCard, PhaseReport, PythonEnv, Tally, replay};
 use miette::{IntoDiagnostic, miette};
 
 use crate::render::units::thousands;
@@ -14,10 +14,10 @@ use crate::render::{self, Align, Column, Table};
 ///
 /// # Errors
 /// No interpreter with TT-NN, or no mock of that name.
-pub fn open(target: &str, python: Option<&Path>) -> miette::Result<Device> {
+pub fn open(target: &str, python: Option<&Path>) -> miette::Result<OpenCard> {
     let env = PythonEnv::find(python).into_diagnostic()?;
-    let mock = Mock::named(target).into_diagnostic()?;
-    let device = Device::open(&env, Card::Mock(mock), DeviceOptions::default()).into_diagnostic()?;
+    let mock = MockCard::named(target).into_diagnostic()?;
+    let device = OpenCard::open(&env, CardKind::Mock(mock), CardOptions::default()).into_diagnostic()?;
     Ok(device)
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bitnetc_ttnn::setup::default_directory;
-use bitnetc_ttnn::{Card, Mock, PythonEnv, Setup, info};
+use bitnetc_ttnn::{CardKind, MockCard, PythonEnv, Setup, info};
 use miette::{IntoDiagnostic as _, WrapErr as _};
 
 use crate::render;
@@ -109,7 +109,8 @@ fn setup(args: &SetupArgs) -> miette::Result<()> {
 }
 
 fn show(args: &InfoArgs) -> miette::Result<()> {
-    let card = if args.real { Card::Real } else { Card::Mock(Mock::named(&args.target).into_diagnostic()?) };
+    let card =
+        if args.real { CardKind::Real } else { CardKind::Mock(MockCard::named(&args.target).into_diagnostic()?) };
     let env = PythonEnv::find(args.python.as_deref()).into_diagnostic()?;
     let info = info(&env, card).into_diagnostic()?;
     let text = if args.json { serde_json::to_string(&info).into_diagnostic()? } else { info.to_string() };
@@ -118,7 +119,7 @@ fn show(args: &InfoArgs) -> miette::Result<()> {
 
 fn python(args: &PythonArgs) -> miette::Result<()> {
     let env = PythonEnv::find(args.python.as_deref()).into_diagnostic()?;
-    let mut process = Mock::named(&args.target).into_diagnostic()?.python(&env).into_diagnostic()?;
+    let mut process = MockCard::named(&args.target).into_diagnostic()?.python(&env).into_diagnostic()?;
     let status = process.command.args(&args.program).status().into_diagnostic().wrap_err("cannot start Python")?;
     if status.success() { Ok(()) } else { Err(miette::miette!("the program ended with {status}")) }
 }

@@ -85,3 +85,11 @@ fn damaged_plans() {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
     refused(&["inspect", here.to_str().unwrap()], 1);
 }
+
+#[test]
+fn the_matrix_knows_its_models_and_targets() {
+    let error = refused(&["matrix", "--quick", "--model", "bitnet-2b"], 1);
+    assert!(error.contains("no shipped model `bitnet-2b`") && error.contains("bitnet-2b-4t,"), "{error}");
+    let error = refused(&["matrix", "--quick", "--target", "n151"], 1);
+    assert!(error.contains("no target `n151`"), "{error}");
+}

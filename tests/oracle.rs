@@ -42,8 +42,20 @@ fn rules_and_ttnn_agree() {
 
 #[test]
 fn the_same_seed_asks_the_same() {
-    let args = ["--rule", "rms_norm", "--draws", "40", "--seed", "5", "--json"];
-    assert_eq!(oracle(&args).stdout, oracle(&args).stdout);
+    let drawn = |seed| reports(&["--rule", "rms_norm", "--draws", "40", "--seed", seed, "--json"]);
+    let first = drawn("5");
+    assert_eq!(first.len(), 2);
+    assert_eq!(first, drawn("5"));
+    assert_ne!(first, drawn("6"));
+}
+
+#[test]
+fn what_a_rule_leaves_out_is_listed_with_what_it_takes() {
+    let out = oracle(&["--rule", "transpose", "--draws", "20", "--seed", "5"]);
+    let text = String::from_utf8(out.stdout).unwrap();
+    assert!(out.status.success(), "{text}");
+    let (_, reasons) = text.split_once("left out on purpose").unwrap();
+    assert!(reasons.contains("dimensions 1 and 2 of four"), "{text}");
 }
 
 #[test]

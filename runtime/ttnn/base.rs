@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use crate::environment::{Defect, Facts, PYTHON_VERSIONS, path_directories};
+use crate::environment::{EnvironmentDefect, Facts, PYTHON_VERSIONS, path_directories};
 
 /// A place where interpreters are kept, as found on this machine.
 #[derive(Debug, Clone, Default)]
@@ -93,7 +93,7 @@ impl Places {
 pub enum BaseDefect {
     /// It could not be embedded either.
     #[error("{0}")]
-    Unusable(Defect),
+    Unusable(EnvironmentDefect),
     /// `venv` or `ensurepip` is missing, as on Debian without `python3-venv`.
     #[error("cannot make virtual environments: install its venv module (on Debian python{0}.{1}-venv)")]
     NoVenv(u32, u32),
@@ -187,6 +187,9 @@ mod tests {
         python(dir.path().join("a/python3.10"), (3, 10), true, true);
         let named = python(dir.path().join("b/python3"), (3, 13), true, true);
         let places = Places { named: Some(named.clone()), path: vec![dir.path().join("a")], ..Places::default() };
-        assert_eq!(places.choose().unwrap_err(), vec![(named, BaseDefect::Unusable(Defect::Version(3, 13)))]);
+        assert_eq!(
+            places.choose().unwrap_err(),
+            vec![(named, BaseDefect::Unusable(EnvironmentDefect::Version(3, 13)))]
+        );
     }
 }

@@ -12,7 +12,6 @@ pub(crate) mod ffi {
         Int,
         Float,
         Str,
-        Bytes,
         List,
         Tuple,
         Other,
@@ -38,7 +37,6 @@ pub(crate) mod ffi {
         fn make_int(value: i64) -> Result<UniquePtr<Handle>>;
         fn make_float(value: f64) -> Result<UniquePtr<Handle>>;
         fn make_str(value: &str) -> Result<UniquePtr<Handle>>;
-        fn make_bytearray(value: &[u8]) -> Result<UniquePtr<Handle>>;
         fn make_list() -> Result<UniquePtr<Handle>>;
         fn make_dict() -> Result<UniquePtr<Handle>>;
         fn list_append(list: &Handle, item: &Handle) -> Result<()>;
@@ -50,8 +48,6 @@ pub(crate) mod ffi {
         fn as_int(object: &Handle) -> Result<i64>;
         fn as_float(object: &Handle) -> Result<f64>;
         fn as_str(object: &Handle) -> Result<String>;
-        fn bytes_length(object: &Handle) -> Result<usize>;
-        fn copy_bytes(object: &Handle, out: &mut [u8]) -> Result<()>;
         fn length(object: &Handle) -> Result<usize>;
         fn item(object: &Handle, index: usize) -> Result<UniquePtr<Handle>>;
 

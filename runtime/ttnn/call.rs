@@ -12,31 +12,6 @@ use std::collections::HashMap;
 use crate::error::TtnnError;
 use crate::python::{Interpreter, Object, Value};
 
-/// The module a dotted path starts from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Root {
-    /// `ttnn`.
-    Ttnn,
-    /// `numpy`, printed as `np`.
-    Numpy,
-}
-
-impl Root {
-    pub(crate) const fn printed(self) -> &'static str {
-        match self {
-            Root::Ttnn => "ttnn",
-            Root::Numpy => "np",
-        }
-    }
-
-    fn module(self, interpreter: &Interpreter) -> &Object {
-        match self {
-            Root::Ttnn => interpreter.ttnn(),
-            Root::Numpy => interpreter.numpy(),
-        }
-    }
-}
-
 /// An argument.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expr {
@@ -56,10 +31,10 @@ pub enum Expr {
     Tuple(Vec<Expr>),
     /// A result of an earlier statement, or an input of the scope.
     Name(String),
-    /// An attribute of a module: `ttnn.bfloat16`.
-    Path(Root, String),
+    /// An attribute below `ttnn`: `bfloat16`.
+    Path(String),
     /// A nested call.
-    Call(Box<Call>),
+    Call(Box<PyCall>),
 }
 
 impl Expr {
@@ -70,7 +45,7 @@ impl Expr {
 
     /// `ttnn.<path>`.
     pub fn ttnn(path: impl Into<String>) -> Expr {
-        Expr::Path(Root::Ttnn, path.into())
+        Expr::Path(path.into())
     }
 
     /// A list of integers.
@@ -79,8 +54,8 @@ impl Expr {
     }
 }
 
-impl From<Call> for Expr {
-    fn from(call: Call) -> Self {
+impl From<PyCall> for Expr {
+    fn from(call: PyCall) -> Self {
         Expr::Call(Box::new(call))
     }
 }
@@ -103,63 +78,40 @@ impl From<f64> for Expr {
     }
 }
 
-/// What is called.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Callee {
-    /// A function or class of a module: `ttnn.experimental.paged_update_cache`.
-    Function(Root, String),
-    /// A method of a named value: `tensor.to_numpy`.
-    Method(String, String),
-}
-
-/// One call.
+/// One call of a function or class of TT-NN.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Call {
-    /// What is called.
-    pub callee: Callee,
+pub struct PyCall {
+    /// What is called, below `ttnn`: `experimental.paged_update_cache`.
+    pub path: String,
     /// Positional arguments.
     pub args: Vec<Expr>,
     /// Keyword arguments, printed in this order.
     pub kwargs: Vec<(String, Expr)>,
 }
 
-impl Call {
-    fn new(callee: Callee) -> Call {
-        Call { callee, args: Vec::new(), kwargs: Vec::new() }
-    }
-
+impl PyCall {
     /// `ttnn.<path>()`.
-    pub fn ttnn(path: impl Into<String>) -> Call {
-        Call::new(Callee::Function(Root::Ttnn, path.into()))
-    }
-
-    /// `np.<path>()`.
-    pub fn numpy(path: impl Into<String>) -> Call {
-        Call::new(Callee::Function(Root::Numpy, path.into()))
-    }
-
-    /// `<name>.<method>()`.
-    pub fn method(name: impl Into<String>, method: impl Into<String>) -> Call {
-        Call::new(Callee::Method(name.into(), method.into()))
+    pub fn ttnn(path: impl Into<String>) -> PyCall {
+        PyCall { path: path.into(), args: Vec::new(), kwargs: Vec::new() }
     }
 
     /// Adds a positional argument.
     #[must_use]
-    pub fn arg(mut self, value: impl Into<Expr>) -> Call {
+    pub fn arg(mut self, value: impl Into<Expr>) -> PyCall {
         self.args.push(value.into());
         self
     }
 
     /// Adds a keyword argument.
     #[must_use]
-    pub fn kwarg(mut self, name: impl Into<String>, value: impl Into<Expr>) -> Call {
+    pub fn kwarg(mut self, name: impl Into<String>, value: impl Into<Expr>) -> PyCall {
         self.kwargs.push((name.into(), value.into()));
         self
     }
 
     /// Adds a keyword argument when there is a value.
     #[must_use]
-    pub fn maybe(self, name: impl Into<String>, value: Option<impl Into<Expr>>) -> Call {
+    pub fn maybe(self, name: impl Into<String>, value: Option<impl Into<Expr>>) -> PyCall {
         match value {
             Some(value) => self.kwarg(name, value),
             None => self,
@@ -168,10 +120,7 @@ impl Call {
 
     /// The callee as printed: `ttnn.linear`.
     pub fn name(&self) -> String {
-        match &self.callee {
-            Callee::Function(root, path) => format!("{}.{path}", root.printed()),
-            Callee::Method(name, method) => format!("{name}.{method}"),
-        }
+        format!("ttnn.{}", self.path)
     }
 
     /// Executes the call.
@@ -180,10 +129,7 @@ impl Call {
     /// An undefined name, or what Python or TT-NN raises.
     pub fn execute(&self, interpreter: &Interpreter, scope: &Scope) -> Result<Object, TtnnError> {
         let name = self.name();
-        let callee = match &self.callee {
-            Callee::Function(root, path) => root.module(interpreter).attribute(path)?,
-            Callee::Method(object, method) => scope.get(&name, object)?.attribute(method)?,
-        };
+        let callee = interpreter.ttnn().attribute(&self.path)?;
         let value = |expr: &Expr| expr.evaluate(interpreter, scope, &name);
         let args = self.args.iter().map(value).collect::<Result<Vec<_>, _>>()?;
         let kwargs = self
@@ -210,7 +156,7 @@ impl Expr {
             Expr::List(items) => Value::List(all(items)?),
             Expr::Tuple(items) => Value::Tuple(all(items)?),
             Expr::Name(name) => scope.get(call, name)?.into(),
-            Expr::Path(root, path) => root.module(interpreter).attribute(path)?.into(),
+            Expr::Path(path) => interpreter.ttnn().attribute(path)?.into(),
             Expr::Call(nested) => nested.execute(interpreter, scope)?.into(),
         })
     }
@@ -248,19 +194,19 @@ pub struct Statement {
     /// Names for the results.
     pub targets: Vec<String>,
     /// The call.
-    pub call: Call,
+    pub call: PyCall,
 }
 
 impl Statement {
     /// A statement with targets.
-    pub fn new<T: Into<String>>(targets: impl IntoIterator<Item = T>, call: Call) -> Statement {
+    pub fn new<T: Into<String>>(targets: impl IntoIterator<Item = T>, call: PyCall) -> Statement {
         Statement { targets: targets.into_iter().map(Into::into).collect(), call }
     }
 
     /// Executes the call and defines its targets.
     ///
     /// # Errors
-    /// As [`Call::execute`]; a number of results other than the number of targets.
+    /// As [`PyCall::execute`]; a number of results other than the number of targets.
     pub fn execute(&self, interpreter: &Interpreter, scope: &mut Scope) -> Result<(), TtnnError> {
         let result = self.call.execute(interpreter, scope)?;
         match self.targets.as_slice() {

@@ -11,21 +11,21 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::environment::PythonEnv;
 use crate::error::TtnnError;
-use crate::python::{set_variable, unset_variable};
+use crate::python::{QUIET, set_variable, unset_variable};
 use crate::setup;
 
 /// A card to open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Card {
+pub enum CardKind {
     /// A simulated board: allocates, checks and compiles for real, runs no kernel.
-    Mock(Mock),
+    Mock(MockCard),
     /// The board in this machine, device 0.
     Real,
 }
 
 /// A mock board of this project.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Mock {
+pub enum MockCard {
     /// Wormhole, one chip: 8x8 cores, 12 DRAM banks.
     N150,
     /// Wormhole, two chips of which the first is used: 8x8 cores, 12 DRAM banks.
@@ -36,17 +36,17 @@ pub enum Mock {
     P150,
 }
 
-impl Mock {
+impl MockCard {
     /// Every mock board.
-    pub const ALL: [Mock; 4] = [Mock::N150, Mock::N300, Mock::P100, Mock::P150];
+    pub const ALL: [MockCard; 4] = [MockCard::N150, MockCard::N300, MockCard::P100, MockCard::P150];
 
     /// `n150`, ...: the name of the target it stands for.
     pub const fn name(self) -> &'static str {
         match self {
-            Mock::N150 => "n150",
-            Mock::N300 => "n300",
-            Mock::P100 => "p100",
-            Mock::P150 => "p150",
+            MockCard::N150 => "n150",
+            MockCard::N300 => "n300",
+            MockCard::P100 => "p100",
+            MockCard::P150 => "p150",
         }
     }
 
@@ -54,8 +54,8 @@ impl Mock {
     ///
     /// # Errors
     /// [`TtnnError::UnknownMock`] lists the names there are.
-    pub fn named(name: &str) -> Result<Mock, TtnnError> {
-        Mock::ALL
+    pub fn named(name: &str) -> Result<MockCard, TtnnError> {
+        MockCard::ALL
             .into_iter()
             .find(|mock| mock.name() == name)
             .ok_or_else(|| TtnnError::UnknownMock { name: name.into() })
@@ -64,29 +64,29 @@ impl Mock {
     /// The cluster descriptor TT-NN reads.
     pub const fn descriptor(self) -> &'static str {
         match self {
-            Mock::N150 => include_str!("../../targets/mock/n150.yaml"),
-            Mock::N300 => include_str!("../../targets/mock/n300.yaml"),
-            Mock::P100 => include_str!("../../targets/mock/p100.yaml"),
-            Mock::P150 => include_str!("../../targets/mock/p150.yaml"),
+            MockCard::N150 => include_str!("../../targets/mock/n150.yaml"),
+            MockCard::N300 => include_str!("../../targets/mock/n300.yaml"),
+            MockCard::P100 => include_str!("../../targets/mock/p100.yaml"),
+            MockCard::P150 => include_str!("../../targets/mock/p150.yaml"),
         }
     }
 
     /// On the n300, fast dispatch on a mock takes a row of cores that a real board keeps free for it.
     const fn slow_dispatch(self) -> bool {
-        matches!(self, Mock::N300)
+        matches!(self, MockCard::N300)
     }
 }
 
 /// The mock boards' names, for messages.
 pub(crate) fn names() -> String {
-    Mock::ALL.map(Mock::name).join(", ")
+    MockCard::ALL.map(MockCard::name).join(", ")
 }
 
-impl fmt::Display for Card {
+impl fmt::Display for CardKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Card::Mock(mock) => write!(f, "the mock {}", mock.name()),
-            Card::Real => f.write_str("the real card"),
+            CardKind::Mock(mock) => write!(f, "the mock {}", mock.name()),
+            CardKind::Real => f.write_str("the real card"),
         }
     }
 }
@@ -111,7 +111,7 @@ const FOREIGN_TO_MOCK: [&str; 8] = [
 ];
 
 /// The card this process has opened first.
-static OPENED: Mutex<Option<Card>> = Mutex::new(None);
+static OPENED: Mutex<Option<CardKind>> = Mutex::new(None);
 
 /// The descriptor file of a mock card; removed when dropped.
 #[derive(Debug)]
@@ -121,17 +121,17 @@ pub(crate) struct Descriptor(#[allow(dead_code, reason = "kept for its Drop")] t
 ///
 /// # Errors
 /// Another card was opened before; a mock variable or the stand-in compiler stands in the way of a real card; files cannot be written.
-pub(crate) fn prepare(card: Card, env: &PythonEnv) -> Result<Option<Descriptor>, TtnnError> {
+pub(crate) fn prepare(card: CardKind, env: &PythonEnv) -> Result<Option<Descriptor>, TtnnError> {
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(first) = opened.filter(|first| *first != card) {
         return Err(TtnnError::CardChanged { opened: first.to_string(), wanted: card.to_string() });
     }
     let descriptor = match card {
-        Card::Real => {
+        CardKind::Real => {
             refuse_mock_leftovers(env)?;
             None
         }
-        Card::Mock(mock) => Some(prepare_mock(mock)?),
+        CardKind::Mock(mock) => Some(prepare_mock(mock)?),
     };
     *opened = Some(card);
     Ok(descriptor)
@@ -150,7 +150,7 @@ fn refuse_mock_leftovers(env: &PythonEnv) -> Result<(), TtnnError> {
     Ok(())
 }
 
-fn prepare_mock(mock: Mock) -> Result<Descriptor, TtnnError> {
+fn prepare_mock(mock: MockCard) -> Result<Descriptor, TtnnError> {
     for variable in FOREIGN_TO_MOCK {
         unset_variable(variable)?;
     }
@@ -173,7 +173,7 @@ pub struct MockPython {
     _descriptor: Descriptor,
 }
 
-impl Mock {
+impl MockCard {
     /// A process of its own on this mock card, for programs that bitnetc emits.
     ///
     /// # Errors
@@ -190,7 +190,10 @@ impl Mock {
             command.env(variable, directory);
         }
         let file = write_descriptor(self).map_err(|source| TtnnError::File { path: std::env::temp_dir(), source })?;
-        command.env(DESCRIPTOR, file.path()).env("TT_LOGGER_LEVEL", "error").env("OMPI_MCA_btl", "self");
+        for (variable, value) in QUIET.into_iter().filter(|(variable, _)| std::env::var_os(variable).is_none()) {
+            command.env(variable, value);
+        }
+        command.env(DESCRIPTOR, file.path());
         Ok(MockPython { command, _descriptor: Descriptor(file) })
     }
 }
@@ -210,7 +213,7 @@ fn mock_directories() -> Result<Vec<(&'static str, String)>, TtnnError> {
         .collect()
 }
 
-fn write_descriptor(mock: Mock) -> std::io::Result<tempfile::NamedTempFile> {
+fn write_descriptor(mock: MockCard) -> std::io::Result<tempfile::NamedTempFile> {
     let mut file = tempfile::Builder::new().prefix("bitnetc-mock-").suffix(".yaml").tempfile()?;
     file.write_all(mock.descriptor().as_bytes())?;
     file.flush()?;
@@ -232,15 +235,15 @@ mod tests {
 
     #[test]
     fn every_mock_is_found_by_its_name_and_describes_its_board() {
-        for mock in Mock::ALL {
-            assert_eq!(Mock::named(mock.name()).unwrap(), mock);
+        for mock in MockCard::ALL {
+            assert_eq!(MockCard::named(mock.name()).unwrap(), mock);
             assert!(mock.descriptor().contains(&format!("board_type: {}", mock.name())));
         }
     }
 
     #[test]
     fn an_unknown_mock_lists_the_known_ones() {
-        let error = Mock::named("n200").unwrap_err().to_string();
+        let error = MockCard::named("n200").unwrap_err().to_string();
         assert!(error.contains("\"n200\"") && error.contains("n150, n300, p100, p150"), "{error}");
     }
 }

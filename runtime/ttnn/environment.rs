@@ -1,7 +1,7 @@
 //! Which Python runs TT-NN, and what it lacks.
 //!
-//! An interpreter is usable when it exists, is a version TT-NN has a wheel for, has a shared libpython that can be loaded, and has `ttnn`
-//! installed. The choice, first match wins:
+//! An interpreter is usable when it exists, is a version TT-NN has a wheel for, has a shared libpython that can be loaded, and has the
+//! release of `ttnn` that plans are checked against. The choice, first match wins:
 //! 1. `--python PATH`, 2. `BITNETC_PYTHON`: taken at their word, an unusable one is an error;
 //! 3. `.bitnetc/venv` in the current directory or one above it: likewise, it exists for this purpose;
 //! 4. `VIRTUAL_ENV`, 5. `python3` and `python` on `PATH`: the first that is usable.
@@ -48,7 +48,7 @@ pub enum EnvironmentError {
         /// The interpreter.
         executable: PathBuf,
         /// What is wrong with it.
-        defect: Defect,
+        defect: EnvironmentDefect,
     },
     /// Nothing usable was found anywhere.
     #[error(
@@ -58,17 +58,17 @@ pub enum EnvironmentError {
     )]
     NotFound {
         /// Every interpreter looked at, and why it was passed over.
-        tried: Vec<(PathBuf, Defect)>,
+        tried: Vec<(PathBuf, EnvironmentDefect)>,
     },
 }
 
-fn list(tried: &[(PathBuf, Defect)]) -> String {
+fn list(tried: &[(PathBuf, EnvironmentDefect)]) -> String {
     tried.iter().map(|(path, defect)| format!("\n  {}: {defect}", path.display())).collect()
 }
 
 /// What makes an interpreter unusable.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Defect {
+pub enum EnvironmentDefect {
     /// There is no such file.
     Missing,
     /// It does not start, or does not answer like Python 3.
@@ -84,17 +84,19 @@ pub enum Defect {
     },
     /// `ttnn` is not installed in it.
     NoTtnn,
+    /// Another release of `ttnn` is installed in it: what it accepts and where it puts tensors is not what plans are checked against.
+    OtherTtnn(String),
 }
 
-impl fmt::Display for Defect {
+impl fmt::Display for EnvironmentDefect {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Defect::Missing => f.write_str("no such interpreter"),
-            Defect::DoesNotRun(why) => write!(f, "does not run as Python 3: {why}"),
-            Defect::Version(major, minor) => {
+            EnvironmentDefect::Missing => f.write_str("no such interpreter"),
+            EnvironmentDefect::DoesNotRun(why) => write!(f, "does not run as Python 3: {why}"),
+            EnvironmentDefect::Version(major, minor) => {
                 write!(f, "is Python {major}.{minor}, but TT-NN {TTNN_VERSION} is made for Python 3.10 and 3.12")
             }
-            Defect::NoSharedLibrary { version: (major, minor), looked } => {
+            EnvironmentDefect::NoSharedLibrary { version: (major, minor), looked } => {
                 let looked = looked.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ");
                 write!(
                     f,
@@ -102,9 +104,14 @@ impl fmt::Display for Defect {
                      libpython{major}.{minor}; with pyenv build with --enable-shared) or use another interpreter"
                 )
             }
-            Defect::NoTtnn => {
+            EnvironmentDefect::NoTtnn => {
                 write!(f, "has no ttnn: run `bitnetc ttnn setup`, or `pip install ttnn=={TTNN_VERSION}` in it")
             }
+            EnvironmentDefect::OtherTtnn(version) => write!(
+                f,
+                "has ttnn {version}, but plans are checked against {TTNN_VERSION}: run `bitnetc ttnn setup`, or \
+                 `pip install ttnn=={TTNN_VERSION}` in it"
+            ),
         }
     }
 }
@@ -146,40 +153,41 @@ print(json.dumps({
 
 impl Facts {
     /// Asks `executable`.
-    pub(crate) fn of(executable: &Path) -> Result<Facts, Defect> {
+    pub(crate) fn of(executable: &Path) -> Result<Facts, EnvironmentDefect> {
         if !executable.is_file() {
-            return Err(Defect::Missing);
+            return Err(EnvironmentDefect::Missing);
         }
         let output = Command::new(executable)
             .args(["-c", QUESTION])
             .output()
-            .map_err(|error| Defect::DoesNotRun(error.to_string()))?;
+            .map_err(|error| EnvironmentDefect::DoesNotRun(error.to_string()))?;
         let answer = String::from_utf8_lossy(&output.stdout);
         if let (true, Some(line)) = (output.status.success(), answer.lines().last()) {
-            return serde_json::from_str(line).map_err(|error| Defect::DoesNotRun(format!("{error} in {line:?}")));
+            return serde_json::from_str(line)
+                .map_err(|error| EnvironmentDefect::DoesNotRun(format!("{error} in {line:?}")));
         }
         let complaint = String::from_utf8_lossy(&output.stderr);
         let last = complaint.lines().rfind(|line| !line.trim().is_empty());
-        Err(Defect::DoesNotRun(last.map_or_else(|| output.status.to_string(), str::to_owned)))
+        Err(EnvironmentDefect::DoesNotRun(last.map_or_else(|| output.status.to_string(), str::to_owned)))
     }
 
     /// The shared libpython, from the names and directories the interpreter was built with.
-    pub(crate) fn libpython(&self) -> Result<PathBuf, Defect> {
+    pub(crate) fn libpython(&self) -> Result<PathBuf, EnvironmentDefect> {
         let candidates =
             self.library_directories.iter().flat_map(|dir| self.library_names.iter().map(move |name| dir.join(name)));
         let looked: Vec<PathBuf> = candidates.collect();
         match looked.iter().find(|path| path.is_file()) {
             Some(found) => Ok(found.clone()),
-            None => Err(Defect::NoSharedLibrary { version: self.version, looked }),
+            None => Err(EnvironmentDefect::NoSharedLibrary { version: self.version, looked }),
         }
     }
 
     /// Refuses versions without a wheel.
-    pub(crate) fn check_version(&self) -> Result<(), Defect> {
+    pub(crate) fn check_version(&self) -> Result<(), EnvironmentDefect> {
         if PYTHON_VERSIONS.contains(&self.version) {
             Ok(())
         } else {
-            Err(Defect::Version(self.version.0, self.version.1))
+            Err(EnvironmentDefect::Version(self.version.0, self.version.1))
         }
     }
 }
@@ -188,18 +196,17 @@ impl PythonEnv {
     /// Inspects one interpreter.
     ///
     /// # Errors
-    /// The first [`Defect`] found.
-    pub fn inspect(executable: &Path) -> Result<PythonEnv, Defect> {
+    /// The first [`EnvironmentDefect`] found.
+    pub fn inspect(executable: &Path) -> Result<PythonEnv, EnvironmentDefect> {
         let facts = Facts::of(executable)?;
         facts.check_version()?;
-        let ttnn = facts.ttnn.clone().ok_or(Defect::NoTtnn)?;
-        Ok(PythonEnv {
-            executable: executable.to_owned(),
-            version: facts.version,
-            libpython: facts.libpython()?,
-            site_packages: facts.site_packages,
-            ttnn,
-        })
+        let libpython = facts.libpython()?;
+        let ttnn = facts.ttnn.ok_or(EnvironmentDefect::NoTtnn)?;
+        if ttnn != TTNN_VERSION {
+            return Err(EnvironmentDefect::OtherTtnn(ttnn));
+        }
+        let (executable, version, site_packages) = (executable.to_owned(), facts.version, facts.site_packages);
+        Ok(PythonEnv { executable, version, libpython, site_packages, ttnn })
     }
 
     /// Chooses an interpreter for this process: see the module's header for the order. `python` is the `--python` argument.
@@ -325,6 +332,7 @@ mod tests {
             ("old", (3, 9), Some("0.81.1"), true),
             ("static", (3, 10), Some("0.81.1"), false),
             ("bare", (3, 12), None, true),
+            ("other", (3, 10), Some("0.70.1"), true),
         ];
         let mut path: Vec<PathBuf> = Vec::new();
         for (name, version, ttnn, shared) in cases {
@@ -332,7 +340,13 @@ mod tests {
             path.push(dir.path().join(name));
         }
         let error = Search { path: path.clone(), ..nowhere(dir.path()) }.run().unwrap_err().to_string();
-        for part in ["is Python 3.9", "has no shared libpython3.10.so", "has no ttnn", "bitnetc ttnn setup"] {
+        for part in [
+            "is Python 3.9",
+            "has no shared libpython3.10.so",
+            "has no ttnn",
+            "has ttnn 0.70.1, but",
+            "bitnetc ttnn setup",
+        ] {
             assert!(error.contains(part), "{part} is missing in: {error}");
         }
         let good = fake(&dir.path().join("good"), (3, 10), Some("0.81.1"), true);
@@ -345,7 +359,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("python3");
         script(&path, "echo 'pyenv: python3: command not found' >&2; exit 127");
-        assert_eq!(PythonEnv::inspect(&path), Err(Defect::DoesNotRun("pyenv: python3: command not found".into())));
-        assert_eq!(PythonEnv::inspect(&dir.path().join("none")), Err(Defect::Missing));
+        assert_eq!(
+            PythonEnv::inspect(&path),
+            Err(EnvironmentDefect::DoesNotRun("pyenv: python3: command not found".into()))
+        );
+        assert_eq!(PythonEnv::inspect(&dir.path().join("none")), Err(EnvironmentDefect::Missing));
     }
 }

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde_json::Value as Json;
 
 use crate::error::TtnnError;
-use crate::python::{Interpreter, Object};
+use crate::python::Interpreter;
 use crate::spec;
 
 /// How a captured call is treated.
@@ -45,19 +45,15 @@ pub enum BufferKind {
     Other,
 }
 
-/// One allocation or release of a tensor's memory.
+/// One allocation of a tensor's memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Buffer {
+pub struct Allocation {
     /// Where.
     pub kind: BufferKind,
     /// Same on every core or bank; 0 without dispatch.
     pub address: u64,
-    /// Bytes in all.
-    pub size: u64,
     /// Bytes on the fullest core or bank: what the lock-step allocator takes from every one.
     pub bytes_per_bank: u64,
-    /// Bytes of one page.
-    pub page_size: u64,
 }
 
 /// One circular or dataflow buffer, or scratchpad, of a device program.
@@ -82,35 +78,9 @@ pub enum Node {
         name: String,
         /// For a device operation the chosen factory: `ttnn::prim::LayerNormShardedProgramFactory`.
         factory: Option<String>,
-        /// For a device operation, whether its program was in the cache.
-        cache_hit: Option<bool>,
-        /// TT-NN's text of each argument.
-        arguments: Vec<String>,
-    },
-    /// It ends.
-    FunctionEnd {
-        /// As in its start.
-        name: String,
-        /// Host time.
-        duration_ns: u64,
-    },
-    /// A tensor goes in or comes out.
-    Tensor {
-        /// TT-NN's number of it.
-        id: u64,
-        /// `[1, 1, 32, 2560]`.
-        shape: Vec<u32>,
-        /// TT-NN's text, `DataType::BFLOAT16`.
-        dtype: String,
-        /// TT-NN's text of the memory config; see [`spec::memory_config`].
-        memory_config: String,
-        /// Of its buffer; 0 without dispatch or on the host.
-        address: u64,
     },
     /// Memory is taken.
-    BufferAllocate(Buffer),
-    /// Memory is given back.
-    BufferDeallocate(Buffer),
+    BufferAllocate(Allocation),
     /// A legacy circular buffer.
     CircularBuffer(ProgramBuffer),
     /// A dataflow buffer. Reported without dispatch only.
@@ -123,35 +93,11 @@ pub enum Node {
     Other(String),
 }
 
-/// Peak bytes per core of a capture, as TT-NN's own `extract_resource_usage_per_core` adds them up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
-pub struct Usage {
-    /// Legacy circular buffers.
-    pub circular: u64,
-    /// Dataflow buffers.
-    pub dataflow: u64,
-    /// Scratchpads.
-    pub scratchpad: u64,
-    /// Tensors allocated during the capture.
-    pub tensors: u64,
-    /// The most at one time.
-    pub total: u64,
-}
-
-impl Usage {
-    /// Bytes per core that a device program takes beside tensors.
-    pub const fn program(&self) -> u64 {
-        self.circular + self.dataflow + self.scratchpad
-    }
-}
-
 /// The record of a capture.
 #[derive(Debug, Clone)]
 pub struct Graph {
     /// Events in order.
     pub nodes: Vec<Node>,
-    /// Peaks.
-    pub usage: Usage,
 }
 
 impl Graph {
@@ -161,15 +107,6 @@ impl Graph {
             Node::FunctionStart { name, factory: Some(_), .. } => Some(name.as_str()),
             _ => None,
         })
-    }
-
-    /// Lowest address and highest end of the legacy circular buffers that take memory of their own.
-    pub fn circular_range(&self) -> Option<(u64, u64)> {
-        let own = self.nodes.iter().filter_map(|node| match node {
-            Node::CircularBuffer(buffer) if !buffer.borrowed => Some((buffer.address, buffer.address + buffer.size)),
-            _ => None,
-        });
-        own.reduce(|a, b| (a.0.min(b.0), a.1.max(b.1)))
     }
 
     /// Bytes of circular, dataflow and scratchpad buffers on the core that has most, over the programs of a call: they share no memory
@@ -211,22 +148,7 @@ pub(crate) fn begin(interpreter: &Interpreter, mode: RunMode) -> Result<(), Ttnn
 pub(crate) fn end(interpreter: &Interpreter) -> Result<Graph, TtnnError> {
     let module = interpreter.ttnn().attribute("graph")?;
     let record = module.call_method("end_graph_capture", &[], &[])?;
-    let usage = read_usage(&module.call_method("extract_resource_usage_per_core", &[(&record).into()], &[])?)?;
-    Ok(Graph { nodes: parse(&interpreter.to_json(&record)?)?, usage })
-}
-
-fn read_usage(peak: &Object) -> Result<Usage, TtnnError> {
-    let bytes = |name: &str| -> Result<u64, TtnnError> {
-        let value = peak.attribute(name)?.to_int()?;
-        u64::try_from(value).map_err(|_| TtnnError::Unexpected { what: name.to_owned(), answer: value.to_string() })
-    };
-    Ok(Usage {
-        circular: bytes("peak_cb")?,
-        dataflow: bytes("peak_dataflow_buffer")?,
-        scratchpad: bytes("peak_scratchpad")?,
-        tensors: bytes("peak_l1")?,
-        total: bytes("peak_total")?,
-    })
+    Ok(Graph { nodes: parse(&interpreter.to_json(&record)?)? })
 }
 
 #[derive(Deserialize)]
@@ -234,10 +156,6 @@ struct RawNode {
     node_type: String,
     #[serde(default)]
     params: Option<serde_json::Map<String, Json>>,
-    #[serde(default)]
-    arguments: Vec<String>,
-    #[serde(default)]
-    duration_ns: u64,
 }
 
 impl RawNode {
@@ -258,19 +176,13 @@ impl RawNode {
         }
     }
 
-    fn buffer(&self) -> Buffer {
+    fn allocation(&self) -> Allocation {
         let kind = match self.text("type").as_str() {
             "L1" => BufferKind::L1,
             "DRAM" => BufferKind::Dram,
             _ => BufferKind::Other,
         };
-        Buffer {
-            kind,
-            address: self.number("address"),
-            size: self.number("size"),
-            bytes_per_bank: self.number("max_size_per_bank"),
-            page_size: self.number("page_size"),
-        }
+        Allocation { kind, address: self.number("address"), bytes_per_bank: self.number("max_size_per_bank") }
     }
 
     fn program_buffer(&self, borrowed: &str) -> ProgramBuffer {
@@ -287,19 +199,8 @@ impl RawNode {
             "function_start" => Node::FunctionStart {
                 name: self.text("name"),
                 factory: self.param("program_factory_type").and_then(Json::as_str).map(str::to_owned),
-                cache_hit: self.param("program_cache_hit").and_then(Json::as_bool),
-                arguments: self.arguments,
             },
-            "function_end" => Node::FunctionEnd { name: self.text("name"), duration_ns: self.duration_ns },
-            "tensor" => Node::Tensor {
-                id: self.number("tensor_id"),
-                shape: spec::shape(&self.text("shape")),
-                dtype: self.text("dtype"),
-                memory_config: self.text("memory_config"),
-                address: self.number("address"),
-            },
-            "buffer_allocate" => Node::BufferAllocate(self.buffer()),
-            "buffer_deallocate" => Node::BufferDeallocate(self.buffer()),
+            "buffer_allocate" => Node::BufferAllocate(self.allocation()),
             "circular_buffer_allocate" => Node::CircularBuffer(self.program_buffer("globally_allocated")),
             "dataflow_buffer_allocate" => Node::DataflowBuffer(self.program_buffer("borrows_memory")),
             "scratchpad_allocate" => Node::Scratchpad(self.program_buffer("borrows_memory")),
@@ -330,16 +231,17 @@ mod tests {
           {"node_type":"dataflow_buffer_allocate","params":{"address":0,"core_range_set":"{[0-0 - 1-7]}","borrows_memory":"1","size":"20480"}},
           {"node_type":"function_end","params":{"name":"AddDeviceOperation"},"duration_ns":7}
         ]"#;
-        let graph = Graph { nodes: parse(json).unwrap(), usage: Usage::default() };
+        let graph = Graph { nodes: parse(json).unwrap() };
         assert_eq!(graph.device_operations().collect::<Vec<_>>(), ["AddDeviceOperation"]);
-        assert_eq!(graph.circular_range(), Some((105_824, 114_016)));
+        // The second lies in a tensor, the third in another one.
+        assert_eq!(graph.busiest_core(), 8192);
         assert_eq!(graph.nodes[0], Node::Other("capture_start".into()));
         let Node::BufferAllocate(buffer) = &graph.nodes[2] else { panic!("{:?}", graph.nodes[2]) };
         assert_eq!((buffer.kind, buffer.address, buffer.bytes_per_bank), (BufferKind::L1, 1_458_176, 20_480));
         let Node::DataflowBuffer(buffer) = &graph.nodes[5] else { panic!("{:?}", graph.nodes[5]) };
         assert_eq!((buffer.size, buffer.borrowed), (20_480, true));
         assert_eq!(buffer.cores, Some(Cores::rectangle(0, 0, 2, 8)));
-        assert_eq!(graph.nodes[6], Node::FunctionEnd { name: "AddDeviceOperation".into(), duration_ns: 7 });
+        assert_eq!(graph.nodes[6], Node::Other("function_end".into()));
     }
 
     #[test]

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use bitnetc_plan::Memory;
 use serde::Serialize;
 
-use crate::card::Card;
-use crate::device::{Device, DeviceOptions, MemoryView};
+use crate::card::CardKind;
 use crate::environment::PythonEnv;
 use crate::error::TtnnError;
+use crate::open_card::{CardOptions, MemoryView, OpenCard};
 
 /// The interpreter and one card.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -43,9 +43,9 @@ pub struct Info {
 /// Opens `card`, asks and closes.
 ///
 /// # Errors
-/// The card does not open; see [`Device::open`].
-pub fn info(env: &PythonEnv, card: Card) -> Result<Info, TtnnError> {
-    let device = Device::open(env, card, DeviceOptions::default())?;
+/// The card does not open; see [`OpenCard::open`].
+pub fn info(env: &PythonEnv, card: CardKind) -> Result<Info, TtnnError> {
+    let device = OpenCard::open(env, card, CardOptions::default())?;
     let (l1_base, l1_end) = device.l1_range();
     let info = Info {
         python: env.executable.clone(),

@@ -10,10 +10,10 @@
 //!       |
 //!  python       Interpreter, Object, Value            error        exceptions without their backtraces
 //!       |
-//!  call, print  a call as data: executed or printed   tensor, spec tensors and their descriptions, both ways
+//!  call, print  a call as data: executed or printed   tensor, spec descriptions of tensors, both ways
 //!       |
 //!  card         real or mock, the process environment
-//!  device       an open card; graph: what it records  info         `bitnetc ttnn info`
+//!  open_card    an open card; graph: what it records  info         `bitnetc ttnn info`
 //! ```
 //!
 //! One process embeds one interpreter and opens one card; work on several cards takes several processes.
@@ -24,13 +24,13 @@ mod base;
 mod bridge;
 pub mod call;
 pub mod card;
-pub mod device;
 pub mod emit;
 pub mod environment;
 pub mod error;
 pub mod graph;
 pub mod info;
 pub mod lower;
+pub mod open_card;
 pub mod oracle;
 pub mod print;
 pub mod python;
@@ -42,13 +42,13 @@ pub mod tensor;
 mod test_script;
 
 pub use base::BaseDefect;
-pub use call::{Call, Callee, Expr, Root, Scope, Statement};
-pub use card::{Card, Mock};
-pub use device::{Captured, Device, DeviceOptions, MemoryView};
-pub use environment::{Defect, EnvironmentError, PythonEnv};
+pub use call::{Expr, PyCall, Scope, Statement};
+pub use card::{CardKind, MockCard};
+pub use environment::{EnvironmentDefect, EnvironmentError, PythonEnv};
 pub use error::{PythonError, Refusal, TtnnError};
-pub use graph::{Graph, Node, RunMode, Usage};
+pub use graph::{Graph, Node, RunMode};
 pub use info::{Info, info};
+pub use open_card::{Captured, CardOptions, MemoryView, OpenCard};
 pub use python::{Interpreter, Object, Value, live_objects};
 pub use replay::{Difference, PhaseReport, Tally, replay};
 pub use setup::{Setup, SetupError};

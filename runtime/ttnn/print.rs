@@ -5,7 +5,7 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::call::{Call, Expr, Statement};
+use crate::call::{Expr, PyCall, Statement};
 
 /// Columns of printed source.
 const WIDTH: usize = 100;
@@ -26,7 +26,7 @@ impl Statement {
     }
 }
 
-impl Call {
+impl PyCall {
     /// One argument a line; an argument that is still too long is broken in turn.
     fn write_broken(&self, out: &mut String, indent: usize) {
         let inner = indent + STEP;
@@ -51,7 +51,7 @@ impl Call {
     }
 }
 
-impl fmt::Display for Call {
+impl fmt::Display for PyCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}(", self.name())?;
         let mut separator = "";
@@ -87,7 +87,7 @@ impl fmt::Display for Expr {
                 f.write_str(if items.len() == 1 { ",)" } else { ")" })
             }
             Expr::Name(name) => f.write_str(name),
-            Expr::Path(root, path) => write!(f, "{}.{path}", root.printed()),
+            Expr::Path(path) => write!(f, "ttnn.{path}"),
             Expr::Call(call) => call.fmt(f),
         }
     }
@@ -126,12 +126,12 @@ mod tests {
     use super::*;
 
     fn linear() -> Statement {
-        let program = Call::ttnn("MatmulMultiCoreReuseMultiCastDRAMShardedProgramConfig")
+        let program = PyCall::ttnn("MatmulMultiCoreReuseMultiCastDRAMShardedProgramConfig")
             .kwarg("in0_block_w", 10)
             .kwarg("per_core_M", 1)
             .kwarg("per_core_N", 4)
             .kwarg("fused_activation", Expr::None);
-        let call = Call::ttnn("linear")
+        let call = PyCall::ttnn("linear")
             .arg(Expr::name("h"))
             .arg(Expr::name("w"))
             .kwarg("program_config", program)
@@ -149,12 +149,10 @@ mod tests {
 
     #[test]
     fn short_statements_stay_on_a_line() {
-        let call = Call::ttnn("experimental.split").arg(Expr::name("x")).arg(Expr::ints([1, 2])).kwarg("dim", 3);
+        let call = PyCall::ttnn("experimental.split").arg(Expr::name("x")).arg(Expr::ints([1, 2])).kwarg("dim", 3);
         assert_eq!(Statement::new(["q", "k"], call).to_python(0), "q, k = ttnn.experimental.split(x, [1, 2], dim=3)");
-        let free = Statement::new([""; 0], Call::ttnn("deallocate").arg(Expr::name("x")));
+        let free = Statement::new([""; 0], PyCall::ttnn("deallocate").arg(Expr::name("x")));
         assert_eq!(free.to_python(2), "  ttnn.deallocate(x)");
-        let method = Statement::new(["a"], Call::method("x", "to_numpy"));
-        assert_eq!(method.to_python(0), "a = x.to_numpy()");
     }
 
     #[test]

@@ -115,14 +115,6 @@ impl Object {
         Ok(list)
     }
 
-    /// A `bytearray` holding a copy of `data`; writable, because TT-NN takes no array over read-only memory.
-    ///
-    /// # Errors
-    /// Only when Python is out of memory.
-    pub fn bytearray(data: &[u8]) -> Result<Object, PythonError> {
-        own("bytearray", ffi::make_bytearray(data))
-    }
-
     /// The object as a value: plain data converted, lists and tuples item by item, everything else kept as an object.
     ///
     /// # Errors
@@ -202,16 +194,6 @@ impl Object {
         done("str", ffi::as_str(&self.handle))
     }
 
-    /// The contents of a `bytes` object.
-    ///
-    /// # Errors
-    /// `TypeError` when it is none.
-    pub fn to_bytes(&self) -> Result<Vec<u8>, PythonError> {
-        let mut bytes = vec![0; done("bytes", ffi::bytes_length(&self.handle))?];
-        done("bytes", ffi::copy_bytes(&self.handle, &mut bytes))?;
-        Ok(bytes)
-    }
-
     /// Another reference to the same object.
     ///
     /// # Errors
@@ -259,7 +241,6 @@ pub fn live_objects() -> usize {
 pub struct Interpreter {
     executable: PathBuf,
     ttnn: Object,
-    numpy: Object,
     json: Object,
 }
 
@@ -267,7 +248,7 @@ static RUNNING: OnceLock<Interpreter> = OnceLock::new();
 static STARTING: Mutex<()> = Mutex::new(());
 
 /// What TT-NN's start would print or leave behind otherwise. A variable the user has set stays as it is.
-const QUIET: [(&str, &str); 4] = [
+pub(crate) const QUIET: [(&str, &str); 4] = [
     // Errors reach us as exceptions; the log would repeat them on stdout.
     ("TT_LOGGER_LEVEL", "off"),
     ("LOGURU_LEVEL", "ERROR"),
@@ -312,20 +293,14 @@ impl Interpreter {
             &[],
         )?;
         let ttnn = own("import ttnn", ffi::import_module("ttnn"))?;
-        let numpy = own("import numpy", ffi::import_module("numpy"))?;
         let json = own("import json", ffi::import_module("json"))?;
         stand_in_for_torch()?;
-        Ok(Interpreter { executable: env.executable.clone(), ttnn, numpy, json })
+        Ok(Interpreter { executable: env.executable.clone(), ttnn, json })
     }
 
     /// The `ttnn` module.
     pub fn ttnn(&self) -> &Object {
         &self.ttnn
-    }
-
-    /// The `numpy` module.
-    pub fn numpy(&self) -> &Object {
-        &self.numpy
     }
 
     /// `json.dumps(object)`: one conversion for deep structures of plain data.

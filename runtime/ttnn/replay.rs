@@ -9,10 +9,10 @@ use std::collections::HashMap;
 use bitnetc_plan::{Memory, Op, Phase, PhaseKind, Plan, Ref, Step, TensorSpec};
 
 use crate::call::Scope;
-use crate::device::Device;
 use crate::error::TtnnError;
 use crate::graph::{BufferKind, Graph, Node, RunMode};
-use crate::lower::{self, Fixed, buffer_name, value_name, weight_name};
+use crate::lower::{self, Fixed, value_key};
+use crate::open_card::OpenCard;
 use crate::spec;
 
 /// A difference between plan and TT-NN.
@@ -92,7 +92,7 @@ const MAX_DIFFERENCES: usize = 20;
 /// # Errors
 /// TT-NN cannot allocate the plan's weights or buffers, or answers with something a plan cannot say. A call that TT-NN refuses is no
 /// error but a difference; the phase ends there.
-pub fn replay(device: &Device, plan: &Plan) -> Result<Vec<PhaseReport>, TtnnError> {
+pub fn replay(device: &OpenCard, plan: &Plan) -> Result<Vec<PhaseReport>, TtnnError> {
     let mut world = World::new(device, plan)?;
     let mut reports = Vec::new();
     for phase in &plan.phases {
@@ -103,7 +103,7 @@ pub fn replay(device: &Device, plan: &Plan) -> Result<Vec<PhaseReport>, TtnnErro
 
 /// The plan's tensors on the card.
 struct World<'a> {
-    device: &'a Device,
+    device: &'a OpenCard,
     plan: &'a Plan,
     /// Scope names with one object per layer, or one for all.
     constants: Vec<(String, Vec<crate::python::Object>)>,
@@ -114,7 +114,7 @@ struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    fn new(device: &'a Device, plan: &'a Plan) -> Result<Self, TtnnError> {
+    fn new(device: &'a OpenCard, plan: &'a Plan) -> Result<Self, TtnnError> {
         let mut world = World {
             device,
             plan,
@@ -140,11 +140,11 @@ impl<'a> World<'a> {
                     });
                 }
             }
-            world.constants.push((weight_name(&weight.name), objects));
+            world.constants.push((lower::key(&Ref::Weight(weight.name.clone())), objects));
         }
         for buffer in &plan.buffers {
             let objects = world.allocate(&buffer.spec, buffer.per_layer)?;
-            world.constants.push((buffer_name(&buffer.name), objects));
+            world.constants.push((lower::key(&Ref::Buffer(buffer.name.clone())), objects));
         }
         Ok(world)
     }
@@ -209,7 +209,7 @@ fn address_text(address: Option<u64>) -> String {
 
 /// One phase under way.
 struct Run<'a> {
-    device: &'a Device,
+    device: &'a OpenCard,
     open: Fixed,
     scope: Scope,
     /// L1 address, or `None` in DRAM, of every live value.
@@ -282,17 +282,17 @@ impl Run<'_> {
         }
         match &step.op {
             Op::Deallocate(args) => {
-                self.scope.remove(&value_name(args.input.name()));
+                self.scope.remove(&value_key(args.input.name()));
                 self.live.remove(args.input.name());
             }
             Op::View(args) => {
-                self.scope.remove(&value_name(args.input.name()));
+                self.scope.remove(&value_key(args.input.name()));
                 self.live.remove(args.input.name());
             }
             _ => {}
         }
         for value in &step.outputs {
-            let object = self.scope.get(&step.name, &value_name(&value.name))?;
+            let object = self.scope.get(&step.name, &value_key(&value.name))?;
             let (found, in_l1) = (spec::of_tensor(object)?, value.spec.memory.memory() == Memory::L1);
             let address = if in_l1 { Some(spec::address(object)?) } else { None };
             self.live.insert(value.name.clone(), address);
@@ -343,7 +343,7 @@ impl Run<'_> {
     /// Frees what the phase left: its results, or whatever was alive when TT-NN refused a step.
     fn release(&mut self) -> Result<(), TtnnError> {
         for name in self.live.keys() {
-            if let Some(object) = self.scope.remove(&value_name(name)) {
+            if let Some(object) = self.scope.remove(&value_key(name)) {
                 self.device.interpreter().ttnn().call_method("deallocate", &[object.into()], &[])?;
             }
         }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::base::{BaseDefect, Places};
-use crate::environment::{Defect, PythonEnv, TTNN_VERSION, VENV, path_directories, project_venv};
+use crate::environment::{EnvironmentDefect, PythonEnv, TTNN_VERSION, VENV, path_directories, project_venv};
 
 /// Name under which TT-NN looks for its kernel compiler.
 pub(crate) const COMPILER: &str = "riscv-tt-elf-g++";
@@ -46,6 +46,17 @@ pub enum SetupError {
         /// The directory.
         directory: PathBuf,
     },
+    /// The directory is a virtual environment of an interpreter that will not do.
+    #[error(
+        "the virtual environment in {} {defect}; choose another directory with --dir, or remove this one",
+        .directory.display()
+    )]
+    OtherVenv {
+        /// The directory.
+        directory: PathBuf,
+        /// Why its interpreter will not do.
+        defect: EnvironmentDefect,
+    },
     /// A program could not do its part.
     #[error("{what} failed: `{command}` said: {said}")]
     Command {
@@ -71,7 +82,7 @@ pub enum SetupError {
         /// The environment.
         directory: PathBuf,
         /// What it lacks.
-        defect: Defect,
+        defect: EnvironmentDefect,
     },
     /// A file could not be written.
     #[error("{}: {source}", .path.display())]
@@ -157,10 +168,19 @@ impl Setup {
     fn environment(&self, progress: &mut dyn FnMut(&str), done: &mut Vec<String>) -> Result<PythonEnv, SetupError> {
         let python = self.directory.join("bin/python");
         let state = PythonEnv::inspect(&python);
-        match &state {
-            Ok(env) if env.ttnn == TTNN_VERSION => return Ok(env.clone()),
-            Ok(_) | Err(Defect::NoTtnn) => {}
-            Err(_) => self.make_venv(progress, done)?,
+        match state {
+            Ok(env) => return Ok(env),
+            Err(EnvironmentDefect::NoTtnn | EnvironmentDefect::OtherTtnn(_)) => {}
+            Err(EnvironmentDefect::Missing | EnvironmentDefect::DoesNotRun(_)) => self.make_venv(progress, done)?,
+            // It works, for somebody else: not ours to clear.
+            Err(defect @ (EnvironmentDefect::Version(..) | EnvironmentDefect::NoSharedLibrary { .. })) => {
+                return Err(SetupError::OtherVenv { directory: self.directory.clone(), defect });
+            }
+        }
+        // A run that was interrupted leaves none, and some tools make environments without.
+        if !has_pip(&python) {
+            run("installing pip", Command::new(&python).args(["-m", "ensurepip"]))?;
+            done.push("installed pip".into());
         }
         progress(&format!("installing ttnn {TTNN_VERSION}"));
         let wheel = format!("ttnn=={TTNN_VERSION}");
@@ -258,6 +278,10 @@ fn write(path: &Path, text: &str, mode: u32) -> Result<(), SetupError> {
         Ok(())
     };
     beside().map_err(|source| SetupError::File { path: path.to_owned(), source })
+}
+
+fn has_pip(python: &Path) -> bool {
+    Command::new(python).args(["-m", "pip", "--version"]).output().is_ok_and(|output| output.status.success())
 }
 
 fn run(what: &'static str, command: &mut Command) -> Result<(), SetupError> {

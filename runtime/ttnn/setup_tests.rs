@@ -32,7 +32,8 @@ impl Machine {
                 r#"echo "$@" >> {root}/log
 case "$1 $2" in
 "-m venv") mkdir -p "$4/bin"; cp "$0" "$4/bin/python"; echo > "$4/pyvenv.cfg"; exit;;
-"-m pip") for last; do :; done; test -e {root}/offline && {{ echo "no network" >&2; exit 1; }}; echo "\"${{last#ttnn==}}\"" > {root}/ttnn; exit;;
+"-m ensurepip") rm {root}/nopip; exit;;
+"-m pip") test -e {root}/nopip && {{ echo "No module named pip" >&2; exit 1; }}; test "$3" = --version && exit; for last; do :; done; test -e {root}/offline && {{ echo "no network" >&2; exit 1; }}; echo "\"${{last#ttnn==}}\"" > {root}/ttnn; exit;;
 esac
 echo '{{"version":[3,12],"site_packages":"{root}/site","ttnn":'$(cat {root}/ttnn 2>/dev/null || echo null)',"has_venv":true,"library_directories":["{bin}"],"library_names":["libpython.so"]}}'"#
             ),
@@ -164,6 +165,33 @@ fn pips_last_words_are_in_the_error_and_the_next_run_goes_on() {
     std::fs::remove_file(machine.path("offline")).unwrap();
     let outcome = machine.run().unwrap();
     assert!(outcome.done[0].starts_with("installed ttnn"), "{:?}", outcome.done);
+}
+
+#[test]
+fn an_environment_without_pip_gets_it() {
+    let machine = Machine::new();
+    machine.python();
+    machine.binutils();
+    machine.run().unwrap();
+    // As an interrupted run leaves it: the interpreter is there, pip is not yet.
+    std::fs::remove_file(machine.path("ttnn")).unwrap();
+    std::fs::write(machine.path("nopip"), "").unwrap();
+    let outcome = machine.run().unwrap();
+    assert_eq!(outcome.done, ["installed pip".to_string(), format!("installed ttnn {TTNN_VERSION}")]);
+}
+
+#[test]
+fn an_environment_of_another_python_is_never_cleared() {
+    let machine = Machine::new();
+    machine.python();
+    script(
+        &machine.path("env/bin/python"),
+        r#"echo '{"version":[3,11],"site_packages":"/","ttnn":null,"has_venv":true,"library_directories":[],"library_names":[]}'"#,
+    );
+    std::fs::write(machine.path("env/pyvenv.cfg"), "").unwrap();
+    let error = machine.run().unwrap_err().to_string();
+    assert!(error.contains("is Python 3.11") && error.contains("--dir"), "{error}");
+    assert!(machine.path("env/pyvenv.cfg").exists() && machine.log().is_empty());
 }
 
 #[test]

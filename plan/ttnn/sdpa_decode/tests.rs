@@ -162,6 +162,11 @@ fn silent_mistakes_are_refused() {
     let mut tensors = case.tensors();
     tensors[0].memory = MemoryConfig::height(Cores::row_major(8, (8, 8)), [32, 128]);
     assert!(refusal(case.check_with(&tensors)).contains("user i is read from core i of the 4x4 grid"));
+    // Several users to a shard, which TT-NN takes too.
+    tensors[0].memory = MemoryConfig::height(Cores::row_major(2, (4, 4)), [128, 128]);
+    let broken = case.check_with(&tensors).unwrap_err();
+    assert!(broken.iter().all(|v| v.narrower), "{broken:?}");
+    assert!(broken.iter().any(|v| v.what.contains("shards of 128x128")), "{broken:?}");
     let beyond = Case { per: 1, ..bitnet(n150(), 8) };
     assert!(refusal(beyond.check()).contains("must be multiple of chunk size, got: 64 and 128"));
 }

@@ -45,58 +45,93 @@ def read(tensor):
     return np.array(ttnn.from_device(tensor).to_list()).reshape(-1).astype(np.int64)
 
 
-def main():
+def free(results):
+    """Gives back what a phase left alive."""
+    for tensor in results:
+        ttnn.deallocate(tensor)
+
+
+def prefill(prompt, weights, buffers, scalars, show):
+    """Fills each user's cache with the prompt; the first token of each user."""
+    bucket = min(size for size in PREFILL if size >= len(prompt))
+    padded = np.zeros(bucket)
+    padded[: len(prompt)] = prompt
+    write(buffers, PROMPTS[bucket], padded)
+    tile_start = (len(prompt) - 1) // 32 * 32
+    tokens = np.zeros(BATCH, dtype=np.int64)
+    for user in range(BATCH):
+        free(PREFILL[bucket](weights, buffers, scalars, show if user == 0 else Show(False), user, tile_start))
+        tokens[user] = read(buffers[FIRST_TOKENS][0])[(len(prompt) - 1) % 32]
+    return tokens
+
+
+def set_position(buffers, tokens, position):
+    """What the next decode step reads; from there on the card carries both along."""
+    write(buffers, TOKENS, tokens)
+    write(buffers, POSITIONS, np.full(BATCH, position))
+    rows = next(row for row in BUFFERS if row[0] == ROTARY_POSITIONS)[4]
+    write(buffers, ROTARY_POSITIONS, np.full(rows, position))
+
+
+def generate(device, steps, weights, buffers, scalars, show):
+    """The tokens of each decode step. The first runs call by call, on a real card the others from a trace."""
+    generated = []
+    if steps > 0:
+        free(DECODE(weights, buffers, scalars, show))
+        generated.append(read(buffers[TOKENS][0])[:BATCH])
+    if MOCK:
+        # A mock card takes no operation inside a trace.
+        for _ in range(steps - 1):
+            free(DECODE(weights, buffers, scalars, Show(False)))
+            generated.append(read(buffers[TOKENS][0])[:BATCH])
+    elif steps > 1:
+        trace = ttnn.begin_trace_capture(device, cq_id=0)
+        DECODE(weights, buffers, scalars, Show(False))
+        ttnn.end_trace_capture(device, trace, cq_id=0)
+        for _ in range(steps - 1):
+            ttnn.execute_trace(device, trace, cq_id=0, blocking=False)
+            generated.append(read(buffers[TOKENS][0])[:BATCH])
+        ttnn.release_trace(device, trace)
+    return generated
+
+
+def token_ids(text):
+    return [int(token) for token in text.split(",")]
+
+
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     weights_from = parser.add_mutually_exclusive_group(required=True)
     weights_from.add_argument("--packed", help="weights written by `bitnetc pack`")
     weights_from.add_argument("--random-weights", action="store_true", help="weights made up")
-    parser.add_argument("--prompt", default="1,2,3", help="token ids of the prompt, the same for every user")
+    parser.add_argument("--prompt", type=token_ids, default="1,2,3", help="token ids of the prompt, the same for every user")
     parser.add_argument("--steps", type=int, default=8, help="decode steps")
     parser.add_argument("--json", action="store_true", help="a line for each step of one prefill and one decode step")
     args = parser.parse_args()
+    if not all(0 <= token < VOCAB for token in args.prompt):
+        parser.error(f"token ids are 0 to {VOCAB - 1}")
+    if PREFILL and len(args.prompt) > max(PREFILL):
+        parser.error(f"a prompt of {len(args.prompt)} tokens is longer than the largest prefill bucket, {max(PREFILL)}")
+    if not PREFILL and len(args.prompt) > 1:
+        parser.error("the plan has no prefill: a prompt is one token")
+    if len(args.prompt) + args.steps > CONTEXT:
+        parser.error(f"{len(args.prompt)} tokens and {args.steps} steps are more than the context, {CONTEXT}")
+    return args
 
-    prompt = [int(token) for token in args.prompt.split(",")]
-    bucket = min((size for size in PREFILL if size >= len(prompt)), default=None)
-    if PREFILL and bucket is None:
-        sys.exit(f"a prompt of {len(prompt)} tokens is longer than the largest prefill bucket, {max(PREFILL)}")
+
+def main():
+    args = arguments()
     source = Random() if args.random_weights else Packed(args.packed)
     device = ttnn.open_device(device_id=0, trace_region_size=0 if MOCK else 50 * 1024 * 1024)
     weights, buffers, scalars, show = load(device, source), make_buffers(device), evaluate(source), Show(args.json)
-    quiet = Show(False)
 
-    tokens = np.full(BATCH, prompt[-1])
-    for user in range(BATCH if PREFILL else 0):
-        padded = np.zeros(bucket)
-        padded[: len(prompt)] = prompt
-        write(buffers, f"prompt.{bucket}", padded)
-        start = (len(prompt) - 1) // 32 * 32
-        logits = PREFILL[bucket](weights, buffers, scalars, show if user == 0 else quiet, user, start)
-        ttnn.deallocate(logits)
-        tokens[user] = read(buffers[FIRST_TOKENS][0])[(len(prompt) - 1) % 32]
-    position = len(prompt) if PREFILL else 0
-    write(buffers, TOKENS, tokens)
-    write(buffers, POSITIONS, np.full(BATCH, position))
-    if ROTARY_POSITIONS:
-        rows = next(row for row in BUFFERS if row[0] == ROTARY_POSITIONS)[4]
-        write(buffers, ROTARY_POSITIONS, np.full(rows, position))
-
+    tokens = np.full(BATCH, args.prompt[-1])
+    if PREFILL:
+        tokens = prefill(args.prompt, weights, buffers, scalars, show)
     generated = [tokens]
-    logits = decode(weights, buffers, scalars, show)
-    generated.append(read(buffers[TOKENS][0])[:BATCH])
-    if MOCK:
-        # A mock card takes no operation inside a trace.
-        for _ in range(args.steps - 1):
-            ttnn.deallocate(logits)
-            logits = decode(weights, buffers, scalars, quiet)
-    else:
-        ttnn.deallocate(logits)
-        trace = ttnn.begin_trace_capture(device, cq_id=0)
-        logits = decode(weights, buffers, scalars, quiet)
-        ttnn.end_trace_capture(device, trace, cq_id=0)
-        for _ in range(args.steps - 1):
-            ttnn.execute_trace(device, trace, cq_id=0, blocking=False)
-            generated.append(read(buffers[TOKENS][0])[:BATCH])
-        ttnn.release_trace(device, trace)
+    if DECODE:
+        set_position(buffers, tokens, len(args.prompt) if PREFILL else 0)
+        generated += generate(device, args.steps, weights, buffers, scalars, show)
     if not args.json:
         for user, ids in enumerate(np.stack(generated, axis=1)):
             print(f"user {user}: {ids.tolist()}")

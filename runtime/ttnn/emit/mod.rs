@@ -3,31 +3,37 @@
 //! The program needs ttnn and numpy. It takes weights from a packed file or makes them up, runs one prefill, then decode steps, which it
 //! captures as a trace on a real card. Its calls are printed from [`crate::lower`]; around them stand a fixed prelude (loading, printing)
 //! and the loops over layers.
+//!
+//! Names and notes of a plan are any text: they are printed as Python string literals or as comments of one line, and become identifiers
+//! only through [`names`].
 
+mod names;
+
+use std::collections::HashSet;
 use std::fmt::Write as _;
 
-use bitnetc_plan::{Buffer, BufferRole, Layout, Op, Phase, PhaseKind, Plan, Ref, Scalar, Step, TensorSpec, Weight};
+use bitnetc_plan::{Buffer, BufferRole, Layout, Phase, PhaseKind, Plan, Ref, Scalar, Step, TensorSpec, Weight};
 
 use crate::call::Expr;
-use crate::lower::{self, Open, buffer_name, value_name, weight_name};
+use crate::lower::{self, Open};
 use crate::tensor::{layout_path, memory_config};
+use names::{Names, scalar_key};
 
 const PRELUDE: &str = include_str!("prelude.py");
 const MAIN: &str = include_str!("main.py");
 
 /// The program of a plan.
 pub fn python(plan: &Plan) -> String {
-    let mut text = format!(
-        "\"\"\"{} for {}, {} policy, batch {}, context {}: emitted by bitnetc.\"\"\"\n\n",
-        plan.model.name, plan.card.name, plan.options.policy, plan.options.batch, plan.options.context
-    );
-    text.push_str(PRELUDE);
-    let _ = write!(text, "\n\nDIGEST = \"{}\"\nLAYERS = {}\n", plan.model.digest, plan.model.layers);
-    let _ = writeln!(
-        text,
-        "BATCH = {}\nCONTEXT = {}\nBLOCK = {}",
-        plan.options.batch, plan.options.context, plan.options.block
-    );
+    let options = &plan.options;
+    let title = literal(&format!(
+        "{} for {}, {} policy, batch {}, context {}: emitted by bitnetc.",
+        plan.model.name, plan.card.name, options.policy, options.batch, options.context
+    ));
+    // A literal's own quotes, tripled.
+    let mut text = format!("\"\"{title}\"\"\n\n{PRELUDE}");
+    let _ = write!(text, "\n\nDIGEST = {}\nLAYERS = {}\n", literal(&plan.model.digest), plan.model.layers);
+    let _ = writeln!(text, "VOCAB = {}", plan.model.vocab);
+    let _ = writeln!(text, "BATCH = {}\nCONTEXT = {}\nBLOCK = {}", options.batch, options.context, options.block);
     weights(plan, &mut text);
     buffers(plan, &mut text);
     scalars(plan, &mut text);
@@ -36,9 +42,20 @@ pub fn python(plan: &Plan) -> String {
     }
     let buckets: Vec<String> =
         plan.phases.iter().filter_map(|p| bucket(p.kind)).map(|t| format!("{t}: prefill_{t}")).collect();
-    let _ = write!(text, "\n\nPREFILL = {{{}}}\n\n\n", buckets.join(", "));
+    let decode = if plan.decode().is_some() { "decode" } else { "None" };
+    let _ = write!(text, "\n\nDECODE = {decode}\nPREFILL = {{{}}}\n\n\n", buckets.join(", "));
     text.push_str(MAIN);
     text
+}
+
+/// Text as a Python string literal.
+fn literal(text: &str) -> String {
+    Expr::Str(text.to_owned()).to_string()
+}
+
+/// Text as what may follow `#`: one line.
+fn comment(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 const fn bucket(kind: PhaseKind) -> Option<u32> {
@@ -58,7 +75,8 @@ fn tensor_row(name: &str, per_layer: bool, spec: &TensorSpec) -> String {
     let layout = layout_path(spec.layout);
     let per_layer = if per_layer { "True" } else { "False" };
     let memory = memory_config(&spec.memory);
-    format!("    (\"{name}\", {per_layer}, \"{}\", {tiled}, {:?}, ttnn.{layout}, {memory}),\n", spec.dtype, spec.shape)
+    let name = literal(name);
+    format!("    ({name}, {per_layer}, \"{}\", {tiled}, {:?}, ttnn.{layout}, {memory}),\n", spec.dtype, spec.shape)
 }
 
 fn weights(plan: &Plan, text: &mut String) {
@@ -82,28 +100,31 @@ fn buffers(plan: &Plan, text: &mut String) {
         ("PAGE_TABLE", BufferRole::PageTable),
         ("FIRST_TOKENS", BufferRole::FirstTokens),
     ] {
-        let name = plan.buffer_for(role).map_or_else(|| "None".to_string(), |b| format!("\"{}\"", b.name));
+        let name = plan.buffer_for(role).map_or_else(|| "None".to_string(), |b| literal(&b.name));
         let _ = writeln!(text, "{constant} = {name}");
     }
+    let prompts = plan.buffers.iter().filter_map(|b| match b.role {
+        BufferRole::Prompt(tokens) => Some(format!("{tokens}: {}", literal(&b.name))),
+        _ => None,
+    });
+    let _ = writeln!(text, "PROMPTS = {{{}}}", prompts.collect::<Vec<_>>().join(", "));
 }
 
-fn scalar_name(step: &Step, at: usize) -> String {
-    format!("s_{}_{at}", value_name(&step.name))
+/// The key of a scalar in the program: phase, step, and which of the step's.
+fn scalar_index(phase: &str, step: &Step, at: usize) -> String {
+    format!("\"{phase}\", {}, {at}", literal(&step.name))
 }
 
-/// Numbers that depend on weight scales: `name: (value, [(tensor, power), ...])`.
+/// Numbers that depend on weight scales: `(phase, step, which): (value, [(tensor, power), ...])`.
 fn scalars(plan: &Plan, text: &mut String) {
     text.push_str("\n# numbers of a layer: a constant times powers of weight scales\nSCALARS = {\n");
-    let mut seen = Vec::new();
     for phase in &plan.phases {
+        let function = function_name(phase.kind);
         for step in phase.steps() {
             for (at, scalar) in step.op.scalars().into_iter().enumerate().filter(|(_, s)| !s.is_constant()) {
-                let name = scalar_name(step, at);
-                if !seen.contains(&name) {
-                    let powers: Vec<_> = scalar.scales.iter().map(|(t, p)| format!("(\"{t}\", {p})")).collect();
-                    let _ = writeln!(text, "    \"{name}\": ({:?}, [{}]),", scalar.value, powers.join(", "));
-                    seen.push(name);
-                }
+                let powers: Vec<_> = scalar.scales.iter().map(|(t, p)| format!("({}, {p})", literal(t))).collect();
+                let index = scalar_index(&function, step, at);
+                let _ = writeln!(text, "    ({index}): ({:?}, [{}]),", scalar.value, powers.join(", "));
             }
         }
     }
@@ -115,7 +136,7 @@ struct Named;
 
 impl Open for Named {
     fn scalar(&self, step: &Step, at: usize, scalar: &Scalar) -> Expr {
-        if scalar.is_constant() { Expr::Float(scalar.value) } else { Expr::Name(scalar_name(step, at)) }
+        if scalar.is_constant() { Expr::Float(scalar.value) } else { Expr::Name(scalar_key(step, at)) }
     }
 
     fn user(&self) -> Expr {
@@ -137,68 +158,79 @@ fn function(plan: &Plan, phase: &Phase, text: &mut String) {
     if bucket(phase.kind).is_some() {
         text.push_str("    tile_end = tile_start + 32\n");
     }
-    section(plan, &name, &phase.prologue, 4, "None", text);
+    let names = Names::of(phase);
+    let writer = Writer { plan, phase: &name, names: &names };
+    writer.section(&phase.prologue, None, text);
     text.push_str("    for layer in range(LAYERS):\n");
-    section(plan, &name, &phase.layer, 8, "layer", text);
-    section(plan, &name, &phase.epilogue, 4, "None", text);
-    let results: Vec<_> = phase.results.iter().map(|r| value_name(r)).collect();
-    let _ = writeln!(text, "    return {}", if results.is_empty() { "None".to_string() } else { results.join(", ") });
+    writer.section(&phase.layer, Some("layer"), text);
+    if phase.layer.is_empty() {
+        text.push_str("        pass\n");
+    }
+    writer.section(&phase.epilogue, None, text);
+    let results: Vec<_> = phase.results.iter().map(|r| names.get(&lower::value_key(r)).to_owned()).collect();
+    let _ = writeln!(text, "    return [{}]", results.join(", "));
 }
 
-fn section(plan: &Plan, phase: &str, steps: &[Step], indent: usize, layer: &str, text: &mut String) {
-    let pad = " ".repeat(indent);
-    let mut bound = Vec::new();
-    for step in steps {
-        for line in bindings(plan, step, layer) {
-            if !bound.contains(&line) {
-                let _ = writeln!(text, "{pad}{line}");
-                bound.push(line);
-            }
-        }
-        if !step.note.is_empty() {
-            let _ = writeln!(text, "{pad}# {}", step.note);
-        }
-        text.push_str(&lower::lower(step, &Named).to_python(indent));
-        text.push('\n');
-        let made: Vec<_> = step.outputs.iter().map(|v| value_name(&v.name)).collect();
-        if !matches!(step.op, Op::Deallocate(_)) && !made.is_empty() {
-            let _ = writeln!(
-                text,
-                "{pad}show(\"{phase}\", {layer}, \"{}\", \"{}\", [{}])",
-                step.name,
-                step.op.call(),
-                made.join(", ")
-            );
-        }
-    }
+/// Writes the steps of one phase.
+struct Writer<'a> {
+    plan: &'a Plan,
+    phase: &'a str,
+    names: &'a Names,
 }
 
-/// The lines that give a step's weights, buffers and scalars their names.
-fn bindings(plan: &Plan, step: &Step, layer: &str) -> Vec<String> {
-    let at = |per_layer: bool| if per_layer { format!("[{layer}]") } else { "[0]".to_string() };
-    let mut lines: Vec<String> = step
-        .op
-        .operands()
-        .into_iter()
-        .filter_map(|operand| match operand {
-            Ref::Value(_) => None,
-            Ref::Weight(name) => {
-                let per_layer = plan.weight(name).is_some_and(|w| w.per_layer);
-                Some(format!("{} = weights[\"{name}\"]{}", weight_name(name), at(per_layer)))
+impl Writer<'_> {
+    /// Steps outside of the layers, or those of the layer that `layer` numbers.
+    fn section(&self, steps: &[Step], layer: Option<&str>, text: &mut String) {
+        let indent = if layer.is_some() { 8 } else { 4 };
+        let pad = " ".repeat(indent);
+        let mut bound = HashSet::new();
+        for step in steps {
+            for line in self.bindings(step, layer) {
+                if !bound.contains(&line) {
+                    let _ = writeln!(text, "{pad}{line}");
+                    bound.insert(line);
+                }
             }
-            Ref::Buffer(name) => {
-                let per_layer = plan.buffer(name).is_some_and(|b| b.per_layer);
-                Some(format!("{} = buffers[\"{name}\"]{}", buffer_name(name), at(per_layer)))
+            if !step.note.is_empty() {
+                let _ = writeln!(text, "{pad}# {}", comment(&step.note));
             }
-        })
-        .collect();
-    for (number, scalar) in step.op.scalars().into_iter().enumerate() {
-        if !scalar.is_constant() {
-            let name = scalar_name(step, number);
-            lines.push(format!("{name} = scalars[\"{name}\"][{layer}]"));
+            text.push_str(&self.names.rename(&lower::lower(step, &Named)).to_python(indent));
+            text.push('\n');
+            if !step.outputs.is_empty() {
+                let _ = writeln!(text, "{pad}{}", self.show(step, layer));
+            }
         }
     }
-    lines
+
+    /// The line that shows a step's results.
+    fn show(&self, step: &Step, layer: Option<&str>) -> String {
+        let output = |name: &str| format!("{}: {}", literal(name), self.names.get(&lower::value_key(name)));
+        let outputs: Vec<_> = step.outputs.iter().map(|v| output(&v.name)).collect();
+        let (layer, name, call) = (layer.unwrap_or("None"), literal(&step.name), step.op.call());
+        format!("show(\"{}\", {layer}, {name}, \"{call}\", {{{}}})", self.phase, outputs.join(", "))
+    }
+
+    /// The lines that give a step's weights, buffers and scalars their names.
+    fn bindings(&self, step: &Step, layer: Option<&str>) -> Vec<String> {
+        let at = |per_layer: bool| if per_layer { layer.unwrap_or("0") } else { "0" };
+        let mut lines = Vec::new();
+        for operand in step.op.operands() {
+            let (table, per_layer) = match operand {
+                Ref::Value(_) => continue,
+                Ref::Weight(name) => ("weights", self.plan.weight(name).is_some_and(|w| w.per_layer)),
+                Ref::Buffer(name) => ("buffers", self.plan.buffer(name).is_some_and(|b| b.per_layer)),
+            };
+            let name = self.names.get(&lower::key(operand)).to_owned();
+            lines.push(format!("{name} = {table}[{}][{}]", literal(operand.name()), at(per_layer)));
+        }
+        for (number, _) in step.op.scalars().into_iter().enumerate().filter(|(_, s)| !s.is_constant()) {
+            let key = scalar_key(step, number);
+            let index = scalar_index(self.phase, step, number);
+            // Outside of the layers a number is the same for all of them.
+            lines.push(format!("{} = scalars[{index}][{}]", self.names.get(&key), layer.unwrap_or("0")));
+        }
+        lines
+    }
 }
 
 #[cfg(test)]
@@ -218,9 +250,15 @@ mod tests {
             note: String::new(),
         };
         let folded = Scalar { value: 1e-5, scales: vec![("w".into(), -2)] };
-        assert_eq!(Named.scalar(&step, 0, &folded), Expr::name("s_attn_norm_0"));
+        assert_eq!(Named.scalar(&step, 0, &folded), Expr::name("scalar attn.norm 0"));
         assert_eq!(Named.scalar(&step, 0, &Scalar::constant(0.5)), Expr::Float(0.5));
         let (start, end) = Named.last_tile(64);
         assert_eq!(format!("{start} {end}"), "[0, 0, tile_start, 0] [1, 1, tile_end, 64]");
+    }
+
+    #[test]
+    fn text_stays_text() {
+        assert_eq!(comment("a\nb\r\u{c}\0c"), "a b   c");
+        assert_eq!(literal("t\"\"\"\nprint(1)"), r#""t\"\"\"\nprint(1)""#);
     }
 }

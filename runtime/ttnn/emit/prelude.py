@@ -53,24 +53,35 @@ class Packed:
     """Weights from a file that `bitnetc pack` wrote."""
 
     def __init__(self, path):
-        self.data = np.memmap(path, dtype=np.uint8, mode="r")
+        self.path = path
+        try:
+            self.data = np.memmap(path, dtype=np.uint8, mode="r")
+        except (OSError, ValueError) as error:
+            sys.exit(f"{path}: {error}")
         if bytes(self.data[:8]) != b"\x89BNWTS\r\n":
             sys.exit(f"{path}: not a packed file; `bitnetc pack` writes one")
-        start, length = np.frombuffer(self.data[16:32].tobytes(), dtype="<u8")
-        index = json.loads(self.data[int(start) : int(start) + int(length)].tobytes())
+        start, length = (int(number) for number in np.frombuffer(self.data[16:32].tobytes(), dtype="<u8"))
+        text = self.data[start : start + length].tobytes()
+        if len(text) != length or zlib.crc32(text) != int.from_bytes(self.data[12:16].tobytes(), "little"):
+            sys.exit(f"{path}: cut short or damaged; pack the weights again")
+        index = json.loads(text)
         if index["digest"] != DIGEST:
             sys.exit(f"{path}: made for another model, {index['model']}")
         self.scales = index["scales"]
         self.tensors = {(t["name"], t["layer"]): t for t in index["tensors"]}
 
     def values(self, name, layer, dtype, tiled, shape):
-        entry = self.tensors[name, layer]
+        entry = self.tensors.get((name, layer))
+        here = {"shape": shape, "dtype": dtype, "layout": "Tile" if tiled else "RowMajor"}
+        if entry is None or any(entry["spec"][key] != value for key, value in here.items()):
+            sys.exit(f"{self.path}: made for another plan, its weight {name} of layer {layer} is not this one's")
         raw = np.frombuffer(self.data[entry["offset"] : entry["offset"] + entry["bytes"]].tobytes(), dtype=np.uint8)
         if zlib.crc32(raw) != entry["crc"]:
-            sys.exit(f"weight {name} of layer {layer} is damaged")
+            sys.exit(f"{self.path}: weight {name} of layer {layer} is damaged")
         if tiled:
             return untile(raw, dtype, shape)
-        return (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(shape)
+        values = raw.view(np.float32) if dtype == "f32" else (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+        return values.reshape(shape)
 
     def scale(self, tensor, layer):
         return self.scales[tensor.replace("{layer}", str(layer))]
@@ -95,10 +106,10 @@ class Show:
     def __init__(self, on):
         self.on = on
 
-    def __call__(self, phase, layer, step, call, tensors):
+    def __call__(self, phase, layer, step, call, outputs):
         if not self.on:
             return
-        for tensor in tensors:
-            line = {"phase": phase, "layer": layer, "step": step, "op": call, "shape": list(tensor.shape)}
+        for name, tensor in outputs.items():
+            line = {"phase": phase, "layer": layer, "step": step, "op": call, "output": name, "shape": list(tensor.shape)}
             line |= {"dtype": str(tensor.dtype), "memory_config": str(tensor.memory_config())}
             print(json.dumps(line | {"address": tensor.buffer_address()}))

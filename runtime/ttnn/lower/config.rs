@@ -3,11 +3,11 @@
 use bitnetc_plan::program::{FusedActivation, NormProgram, SdpaProgram};
 use bitnetc_plan::{ComputeKernel, MatmulProgram};
 
-use crate::call::{Call, Expr};
+use crate::call::{Expr, PyCall};
 
 /// The config both chip families take.
 pub fn compute(kernel: ComputeKernel) -> Expr {
-    Call::ttnn("WormholeComputeKernelConfig")
+    PyCall::ttnn("WormholeComputeKernelConfig")
         .kwarg("math_fidelity", Expr::ttnn(format!("MathFidelity.{}", kernel.fidelity)))
         .kwarg("math_approx_mode", false)
         .kwarg("fp32_dest_acc_en", kernel.fp32_dest_acc)
@@ -16,7 +16,7 @@ pub fn compute(kernel: ComputeKernel) -> Expr {
 }
 
 fn core_coord((x, y): (u32, u32)) -> Expr {
-    Call::ttnn("CoreCoord").arg(x).arg(y).into()
+    PyCall::ttnn("CoreCoord").arg(x).arg(y).into()
 }
 
 fn pair((x, y): (u32, u32)) -> Expr {
@@ -25,7 +25,7 @@ fn pair((x, y): (u32, u32)) -> Expr {
 
 /// `ttnn.LayerNormShardedMultiCoreProgramConfig`.
 pub fn norm(program: &NormProgram) -> Expr {
-    Call::ttnn("LayerNormShardedMultiCoreProgramConfig")
+    PyCall::ttnn("LayerNormShardedMultiCoreProgramConfig")
         .kwarg("compute_with_storage_grid_size", pair(program.grid))
         .kwarg("subblock_w", program.subblock_w)
         .kwarg("block_h", program.block_h)
@@ -36,7 +36,7 @@ pub fn norm(program: &NormProgram) -> Expr {
 
 /// `ttnn.SDPAProgramConfig`.
 pub fn sdpa(program: &SdpaProgram) -> Expr {
-    Call::ttnn("SDPAProgramConfig")
+    PyCall::ttnn("SDPAProgramConfig")
         .kwarg("compute_with_storage_grid_size", pair(program.grid))
         .kwarg("q_chunk_size", program.q_chunk)
         .kwarg("k_chunk_size", program.k_chunk)
@@ -47,8 +47,8 @@ pub fn sdpa(program: &SdpaProgram) -> Expr {
 fn activation(activation: Option<FusedActivation>) -> Expr {
     match activation {
         None => Expr::None,
-        Some(FusedActivation::Relu) => Call::ttnn("UnaryWithParam").arg(Expr::ttnn("UnaryOpType.RELU")).into(),
-        Some(FusedActivation::Silu) => Call::ttnn("UnaryWithParam").arg(Expr::ttnn("UnaryOpType.SILU")).into(),
+        Some(FusedActivation::Relu) => PyCall::ttnn("UnaryWithParam").arg(Expr::ttnn("UnaryOpType.RELU")).into(),
+        Some(FusedActivation::Silu) => PyCall::ttnn("UnaryWithParam").arg(Expr::ttnn("UnaryOpType.SILU")).into(),
     }
 }
 
@@ -56,7 +56,7 @@ fn activation(activation: Option<FusedActivation>) -> Expr {
 pub fn matmul(program: &MatmulProgram) -> Expr {
     match program {
         MatmulProgram::DramSharded { in0_block_w, per_core_m, per_core_n, activation: function, readers } => {
-            Call::ttnn("MatmulMultiCoreReuseMultiCastDRAMShardedProgramConfig")
+            PyCall::ttnn("MatmulMultiCoreReuseMultiCastDRAMShardedProgramConfig")
                 .kwarg("in0_block_w", *in0_block_w)
                 .kwarg("per_core_M", *per_core_m)
                 .kwarg("per_core_N", *per_core_n)
@@ -72,7 +72,7 @@ pub fn matmul(program: &MatmulProgram) -> Expr {
             per_core_m,
             per_core_n,
             activation: function,
-        } => Call::ttnn("MatmulMultiCoreReuseMultiCast1DProgramConfig")
+        } => PyCall::ttnn("MatmulMultiCoreReuseMultiCast1DProgramConfig")
             .kwarg("compute_with_storage_grid_size", core_coord(*grid))
             .kwarg("in0_block_w", *in0_block_w)
             .kwarg("out_subblock_h", out_subblock.0)
@@ -91,7 +91,7 @@ pub fn matmul(program: &MatmulProgram) -> Expr {
             per_core_m,
             per_core_n,
             activation: function,
-        } => Call::ttnn("MatmulMultiCoreReuseMultiCastProgramConfig")
+        } => PyCall::ttnn("MatmulMultiCoreReuseMultiCastProgramConfig")
             .kwarg("compute_with_storage_grid_size", core_coord(*grid))
             .kwarg("in0_block_w", *in0_block_w)
             .kwarg("out_subblock_h", out_subblock.0)

@@ -4,18 +4,18 @@ use bitnetc_plan::op::{Binary, BinaryKind, Destination};
 use bitnetc_plan::{Scalar, Unary};
 
 use super::{dtype, operand};
-use crate::call::{Call, Expr};
+use crate::call::{Expr, PyCall};
 use crate::tensor::memory_config;
 
 /// `ttnn.add` or `ttnn.mul`. Scalars are counted over the operands' functions, then the result's, as [`bitnetc_plan::Op::scalars`] does.
-pub fn binary(args: &Binary, scalar: &dyn Fn(usize, &Scalar) -> Expr) -> Call {
+pub fn binary(args: &Binary, scalar: &dyn Fn(usize, &Scalar) -> Expr) -> PyCall {
     let mut count = 0;
     let mut functions = |list: &[Unary]| {
         let items = list.iter().map(|unary| function(unary, &mut count, scalar)).collect();
         (!list.is_empty()).then_some(Expr::List(items))
     };
     let (a, b, result) = (functions(&args.a_activations), functions(&args.b_activations), functions(&args.activations));
-    let call = Call::ttnn(match args.kind {
+    let call = PyCall::ttnn(match args.kind {
         BinaryKind::Add => "add",
         BinaryKind::Mul => "mul",
     });
@@ -33,7 +33,7 @@ pub fn binary(args: &Binary, scalar: &dyn Fn(usize, &Scalar) -> Expr) -> Call {
 }
 
 fn function(unary: &Unary, count: &mut usize, scalar: &dyn Fn(usize, &Scalar) -> Expr) -> Expr {
-    let of = |name: &str| Call::ttnn("UnaryWithParam").arg(Expr::ttnn(format!("UnaryOpType.{name}")));
+    let of = |name: &str| PyCall::ttnn("UnaryWithParam").arg(Expr::ttnn(format!("UnaryOpType.{name}")));
     let mut numbered = |s: &Scalar| {
         let value = scalar(*count, s);
         *count += 1;

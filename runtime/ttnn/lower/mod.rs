@@ -1,8 +1,8 @@
 //! Lowering: a plan's step as the one TT-NN call it stands for.
 //!
 //! The same lowering is executed through the shim ([`crate::replay()`]) and printed as Python ([`crate::emit`]). Values, weights and buffers
-//! become names ([`value_name`], [`weight_name`], [`buffer_name`]); what a plan leaves open until the call is made (numbers that depend
-//! on weight scales, the user and the last token of a prefill) is [`Open`]'s to fill in.
+//! are named by [`key`]; what a plan leaves open until the call is made (numbers that depend on weight scales, the user and the last token
+//! of a prefill) is [`Open`]'s to fill in.
 
 mod attention;
 mod config;
@@ -11,7 +11,7 @@ mod elementwise;
 use bitnetc_plan::op::{self, Rows};
 use bitnetc_plan::{DType, Layout, MemoryConfig, Op, Ref, Scalar, Step, TILE};
 
-use crate::call::{Call, Expr, Statement};
+use crate::call::{Expr, PyCall, Statement};
 use crate::tensor::{dtype_path, layout_path, memory_config};
 
 /// Fills in what a plan leaves open.
@@ -45,33 +45,24 @@ impl Open for Fixed {
     }
 }
 
-fn identifier(prefix: &str, name: &str) -> String {
-    let plain: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
-    format!("{prefix}{plain}")
+/// What a program calls an operand: of a weight or a buffer with one per layer, the one of the current layer. Different operands have
+/// different keys; [`crate::emit`] makes Python identifiers of them.
+pub fn key(operand: &Ref) -> String {
+    match operand {
+        Ref::Value(name) => value_key(name),
+        Ref::Weight(name) => format!("weight {name}"),
+        Ref::Buffer(name) => format!("buffer {name}"),
+    }
 }
 
-/// Name of a value in a program.
-pub fn value_name(name: &str) -> String {
-    identifier("", name)
-}
-
-/// Name of a weight in a program: that of the current layer, if it has one per layer.
-pub fn weight_name(name: &str) -> String {
-    identifier("w_", name)
-}
-
-/// Name of a persistent buffer in a program.
-pub fn buffer_name(name: &str) -> String {
-    identifier("b_", name)
+/// The key of a value.
+pub fn value_key(name: &str) -> String {
+    format!("value {name}")
 }
 
 /// An operand as an expression.
 pub(crate) fn operand(reference: &Ref) -> Expr {
-    Expr::Name(match reference {
-        Ref::Value(name) => value_name(name),
-        Ref::Weight(name) => weight_name(name),
-        Ref::Buffer(name) => buffer_name(name),
-    })
+    Expr::Name(key(reference))
 }
 
 pub(crate) fn dtype(dtype: DType) -> Expr {
@@ -87,20 +78,20 @@ fn integers(values: impl IntoIterator<Item = u32>) -> Expr {
 }
 
 /// One call on its first operand with a memory config: the shape of most.
-fn on(path: &str, input: &Ref) -> Call {
-    Call::ttnn(path).arg(operand(input))
+fn on(path: &str, input: &Ref) -> PyCall {
+    PyCall::ttnn(path).arg(operand(input))
 }
 
 /// The statement of a step: its results assigned, or none for a call that writes in place.
 pub fn lower(step: &Step, open: &dyn Open) -> Statement {
-    Statement::new(step.outputs.iter().map(|v| value_name(&v.name)), call(step, open))
+    Statement::new(step.outputs.iter().map(|v| value_key(&v.name)), call(step, open))
 }
 
-fn call(step: &Step, open: &dyn Open) -> Call {
+fn call(step: &Step, open: &dyn Open) -> PyCall {
     let scalar = |at: usize, s: &Scalar| open.scalar(step, at, s);
     let path = step.op.call();
     match &step.op {
-        Op::Embedding(args) => Call::ttnn(path)
+        Op::Embedding(args) => PyCall::ttnn(path)
             .arg(operand(&args.indices))
             .arg(operand(&args.table))
             .kwarg("layout", layout(args.layout))
@@ -124,7 +115,7 @@ fn call(step: &Step, open: &dyn Open) -> Call {
             on(path, &args.input).arg(args.dims.0).arg(args.dims.1).kwarg("memory_config", memory_config(&args.memory))
         }
         Op::Slice(args) => slice(path, step, args, open),
-        Op::Concat(args) => Call::ttnn(path)
+        Op::Concat(args) => PyCall::ttnn(path)
             .arg(Expr::List(args.inputs.iter().map(operand).collect()))
             .kwarg("dim", Expr::Int(-1))
             .kwarg("memory_config", memory_config(&args.memory)),
@@ -140,17 +131,28 @@ fn call(step: &Step, open: &dyn Open) -> Call {
             .kwarg("output_tensor", operand(&args.output)),
         Op::PlusOne(args) => on(path, &args.buffer),
         Op::Deallocate(args) => on(path, &args.input),
-        attention => attention::call(path, attention, &scalar, open),
+        Op::CreateHeadsDecode(args) => attention::create_heads_decode(path, args),
+        Op::CreateHeads(args) => attention::create_heads(path, args),
+        Op::RotaryFused(args) => attention::rotary_fused(path, args),
+        Op::RotaryDecode(args) => attention::rotary_decode(path, args),
+        Op::Rotary(args) => attention::rotary(path, args),
+        Op::CacheUpdate(args) => attention::cache_update(path, args),
+        Op::CacheUpdateOne(args) => attention::cache_update_one(path, args),
+        Op::CacheFill(args) => attention::cache_fill(path, args, open.user()),
+        Op::SdpaDecode(args) => attention::sdpa_decode(path, args, scalar(0, &args.scale)),
+        Op::Sdpa(args) => attention::sdpa(path, args, scalar(0, &args.scale)),
+        Op::ConcatHeadsDecode(args) => attention::concat_heads_decode(path, args),
+        Op::ConcatHeads(args) => attention::concat_heads(path, args),
     }
 }
 
-fn matmul(path: &str, args: &op::Matmul) -> Call {
+fn matmul(path: &str, args: &op::Matmul) -> PyCall {
     // TT-NN derives the shards of a sharded result from the program config and ignores a shard spec.
     let memory = match &args.memory {
         MemoryConfig::Sharded { .. } => Expr::ttnn("L1_WIDTH_SHARDED_MEMORY_CONFIG"),
         interleaved => memory_config(interleaved),
     };
-    Call::ttnn(path)
+    PyCall::ttnn(path)
         .arg(operand(&args.a))
         .arg(operand(&args.b))
         .kwarg("program_config", config::matmul(&args.program))
@@ -160,7 +162,7 @@ fn matmul(path: &str, args: &op::Matmul) -> Call {
 }
 
 /// With its padded shape, since TT-NN refuses to change the logical volume without.
-fn view(path: &str, args: &op::View) -> Call {
+fn view(path: &str, args: &op::View) -> PyCall {
     let mut padded = args.shape.clone();
     let sides = padded.len();
     for side in padded.iter_mut().skip(sides.saturating_sub(2)) {
@@ -169,7 +171,7 @@ fn view(path: &str, args: &op::View) -> Call {
     on(path, &args.input).arg(integers(args.shape.iter().copied())).arg(integers(padded))
 }
 
-fn slice(path: &str, step: &Step, args: &op::Slice, open: &dyn Open) -> Call {
+fn slice(path: &str, step: &Step, args: &op::Slice, open: &dyn Open) -> PyCall {
     let columns = step.outputs.first().map_or(0, |v| v.spec.columns());
     let (start, end) = match args.rows {
         Rows::Range(start, end) => (Expr::ints([0, 0, start, 0]), Expr::ints([1, 1, end, columns])),

@@ -4,10 +4,10 @@ use bitnetc_plan::{Cost, Footprint, Op, Step, TILE, TensorSpec, Value};
 
 use super::{Facts, Question};
 use crate::call::Scope;
-use crate::device::Device;
 use crate::error::TtnnError;
 use crate::graph::{BufferKind, Node, RunMode};
-use crate::lower::{self, Fixed, value_name};
+use crate::lower::{self, Fixed};
+use crate::open_card::OpenCard;
 use crate::python::Object;
 use crate::spec;
 
@@ -21,7 +21,7 @@ pub(super) enum Reply {
 }
 
 /// The answer.
-pub(super) fn ask(device: &Device, question: &Question) -> Result<Reply, TtnnError> {
+pub(super) fn ask(device: &OpenCard, question: &Question) -> Result<Reply, TtnnError> {
     match question {
         Question::Place(spec) => {
             let allocated = device.capture(RunMode::Normal, || device.allocate(spec))?;
@@ -31,10 +31,10 @@ pub(super) fn ask(device: &Device, question: &Question) -> Result<Reply, TtnnErr
     }
 }
 
-fn call(device: &Device, op: &Op, operands: &[TensorSpec]) -> Result<Reply, TtnnError> {
+fn call(device: &OpenCard, op: &Op, operands: &[TensorSpec]) -> Result<Reply, TtnnError> {
     let mut scope = Scope::default();
     for (reference, spec) in op.operands().into_iter().zip(operands) {
-        scope.set(value_name(reference.name()), device.allocate(spec)?);
+        scope.set(lower::key(reference), device.allocate(spec)?);
     }
     let statement = lower::lower(&step(op, operands), &open(operands));
     let (call, interpreter) = (&statement.call, device.interpreter());

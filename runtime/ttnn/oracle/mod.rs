@@ -17,10 +17,10 @@ mod report;
 
 use bitnetc_plan::{Card, Op, TensorSpec};
 
-pub use report::{Disagreement, Kind, RuleReport};
+pub use report::{Disagreement, Kind, LeftOut, RuleReport};
 
-use crate::device::Device;
 use crate::error::TtnnError;
+use crate::open_card::OpenCard;
 
 /// What is asked of rule and library alike.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,7 +68,7 @@ pub fn rules() -> Vec<&'static str> {
 /// # Errors
 /// TT-NN fails at anything but the calls in question.
 pub fn run(
-    device: &Device,
+    device: &OpenCard,
     card: &Card,
     inquiry: &Inquiry,
     heard: &mut dyn FnMut(&RuleReport),

@@ -13,7 +13,7 @@ pub(super) enum Prediction {
     Accepted(Facts),
     /// Refused, for this reason.
     Refused(String),
-    /// The rule leaves such calls out, for this reason.
+    /// The rule leaves such calls out, and says which it takes.
     Unclaimed(String),
 }
 
@@ -51,7 +51,7 @@ pub(super) fn predict(question: &Question, card: &Card) -> Prediction {
 fn refusal(broken: &[Violation]) -> Prediction {
     match broken.iter().find(|v| !v.narrower) {
         Some(violation) => Prediction::Refused(violation.what.clone()),
-        None => Prediction::Unclaimed(broken.first().map(|v| v.what.clone()).unwrap_or_default()),
+        None => Prediction::Unclaimed(broken.first().map(|v| v.hint.clone()).unwrap_or_default()),
     }
 }
 

@@ -51,6 +51,17 @@ pub struct Disagreement {
     pub found: String,
 }
 
+/// Draws that a rule leaves out on purpose, for one reason.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct LeftOut {
+    /// What the rule takes only, with the numbers of the first such draw.
+    pub only: String,
+    /// Draws.
+    pub draws: u32,
+    /// Of these, accepted by TT-NN.
+    pub accepted: u32,
+}
+
 /// What came of one rule.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct RuleReport {
@@ -66,6 +77,8 @@ pub struct RuleReport {
     pub unclaimed: u32,
     /// Of these, accepted by TT-NN.
     pub unclaimed_accepted: u32,
+    /// These draws by their reasons, in the order they came up.
+    pub left_out: Vec<LeftOut>,
     /// Claims that failed.
     pub disagreements: Vec<Disagreement>,
 }
@@ -79,6 +92,7 @@ impl RuleReport {
             both_refuse: 0,
             unclaimed: 0,
             unclaimed_accepted: 0,
+            left_out: Vec::new(),
             disagreements: Vec::new(),
         }
     }
@@ -98,11 +112,22 @@ impl RuleReport {
         self.disagreements.iter().filter(|d| d.kind == Kind::Refused).count()
     }
 
+    fn leave_out(&mut self, only: String, accepted: bool) {
+        self.unclaimed += 1;
+        self.unclaimed_accepted += u32::from(accepted);
+        let known = self.left_out.iter().position(|known| outline(&known.only) == outline(&only));
+        let at = known.unwrap_or_else(|| {
+            self.left_out.push(LeftOut { only, draws: 0, accepted: 0 });
+            self.left_out.len() - 1
+        });
+        self.left_out[at].draws += 1;
+        self.left_out[at].accepted += u32::from(accepted);
+    }
+
     pub(super) fn count(&mut self, question: &Question, prediction: Prediction, reply: Reply) {
         let (kind, predicted, found) = match (prediction, reply) {
-            (Prediction::Unclaimed(_), reply) => {
-                self.unclaimed += 1;
-                self.unclaimed_accepted += u32::from(matches!(reply, Reply::Accepted(_)));
+            (Prediction::Unclaimed(only), reply) => {
+                self.leave_out(only, matches!(reply, Reply::Accepted(_)));
                 return;
             }
             (Prediction::Refused(_), Reply::Refused(_)) => {
@@ -127,6 +152,11 @@ impl RuleReport {
             found,
         });
     }
+}
+
+/// A reason without its numbers.
+fn outline(reason: &str) -> String {
+    reason.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 /// The first fact that differs.
@@ -203,10 +233,13 @@ mod tests {
     #[test]
     fn what_a_rule_leaves_out_is_no_claim() {
         let report = counted([
-            (Prediction::Unclaimed("narrow".into()), Reply::Accepted(facts(0))),
-            (Prediction::Unclaimed("narrow".into()), Reply::Refused("no".into())),
+            (Prediction::Unclaimed("shards of 32".into()), Reply::Accepted(facts(0))),
+            (Prediction::Unclaimed("bf16 or f32".into()), Reply::Accepted(facts(0))),
+            (Prediction::Unclaimed("shards of 64".into()), Reply::Refused("no".into())),
         ]);
-        assert_eq!((report.claims(), report.unclaimed, report.unclaimed_accepted), (0, 2, 1));
+        assert_eq!((report.claims(), report.unclaimed, report.unclaimed_accepted), (0, 3, 2));
+        let reasons: Vec<_> = report.left_out.iter().map(|l| (l.only.as_str(), l.draws, l.accepted)).collect();
+        assert_eq!(reasons, [("shards of 32", 2, 1), ("bf16 or f32", 1, 1)]);
         assert!(report.disagreements.is_empty());
     }
 }

@@ -35,9 +35,8 @@ fn values_survive_the_way_to_python_and_back() {
 fn keyword_arguments_and_dotted_paths() {
     let python = interpreter();
     let decoder = python.import("json").unwrap();
-    let parsed = decoder
-        .call_method("loads", &[text("[1.5]")], &[("parse_float", python.numpy().attribute("float32").unwrap().into())])
-        .unwrap();
+    let float32 = python.import("numpy").unwrap().attribute("float32").unwrap();
+    let parsed = decoder.call_method("loads", &[text("[1.5]")], &[("parse_float", float32.into())]).unwrap();
     assert_eq!(parsed.items().unwrap()[0].attribute("dtype.name").unwrap().to_text().unwrap(), "float32");
 }
 

@@ -32,7 +32,7 @@ fn many_calls_leave_no_reference_behind() {
         assert!(builtins.call_method("len", &[(&sentinel).into()], &[]).is_err());
         assert!(sentinel.attribute("missing").is_err());
         assert!(sentinel.to_int().is_err());
-        drop(Object::bytearray(&[0; 64]).unwrap().clone());
+        drop(Object::from_value(&Value::Str("text".repeat(64))).unwrap().clone());
     }
 
     assert_eq!(live_objects(), live_before);

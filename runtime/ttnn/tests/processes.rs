@@ -7,7 +7,7 @@ mod common;
 use std::process::Command;
 
 use bitnetc_plan::Memory;
-use bitnetc_ttnn::{Card, Device, DeviceOptions, Info, Interpreter, Mock, info};
+use bitnetc_ttnn::{CardKind, CardOptions, Info, Interpreter, MockCard, OpenCard, info};
 
 const CHOICE: &str = "BITNETC_TEST_CARD";
 
@@ -28,7 +28,7 @@ fn in_its_own_process(test: &str, choice: &str, variables: &[(&str, &str)]) -> S
 #[ignore = "run by the other tests of this file, in a process of its own"]
 fn report_one_card() {
     let name = std::env::var(CHOICE).unwrap();
-    let info: Info = info(common::environment(), Card::Mock(Mock::named(&name).unwrap())).unwrap();
+    let info: Info = info(common::environment(), CardKind::Mock(MockCard::named(&name).unwrap())).unwrap();
     println!(
         "\nfigures: {} {}x{} {} {} {} {} {}",
         info.arch, info.grid.0, info.grid.1, info.dram_banks, info.l1.free, info.l1.size, info.l1_base, info.l1_end
@@ -57,7 +57,7 @@ fn every_mock_card_reports_the_figures_of_its_board() {
 #[test]
 #[ignore = "run by the other tests of this file, in a process of its own"]
 fn open_the_real_card() {
-    let error = Device::open(common::environment(), Card::Real, DeviceOptions::default()).unwrap_err();
+    let error = OpenCard::open(common::environment(), CardKind::Real, CardOptions::default()).unwrap_err();
     println!("\nrefused: {error}");
 }
 
@@ -106,8 +106,8 @@ fn a_trace_region_and_two_queues_can_be_asked_for() {
 #[test]
 #[ignore = "run by the other tests of this file, in a process of its own"]
 fn open_with_options() {
-    let options = DeviceOptions { l1_small_size: 8192, trace_region_size: 1 << 20, command_queues: 2 };
-    let device = Device::open(common::environment(), Card::Mock(Mock::N150), options).unwrap();
+    let options = CardOptions { l1_small_size: 8192, trace_region_size: 1 << 20, command_queues: 2 };
+    let device = OpenCard::open(common::environment(), CardKind::Mock(MockCard::N150), options).unwrap();
     // The small region is taken from the top of L1, below which tensors begin.
     assert_eq!(device.l1_range().1, 1_499_136 - 8192);
     assert_eq!(device.memory_view(Memory::L1).unwrap().size, 1_393_312 - 8192);

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bitnetc_ttnn::setup::default_directory;
-use bitnetc_ttnn::{Card, Device, DeviceOptions, EnvironmentError, Mock, PythonEnv, Setup};
+use bitnetc_ttnn::{CardKind, CardOptions, EnvironmentError, MockCard, OpenCard, PythonEnv, Setup};
 
 /// The environment that `bitnetc` itself would choose.
 pub fn environment() -> &'static PythonEnv {
@@ -22,14 +22,14 @@ pub fn environment() -> &'static PythonEnv {
 /// An open mock card, with every other test of this process kept out.
 #[allow(dead_code, reason = "not every test file opens a card")]
 pub struct Turn {
-    pub device: Device,
+    pub device: OpenCard,
     _turn: MutexGuard<'static, ()>,
 }
 
 #[allow(dead_code, reason = "not every test file opens a card")]
-pub fn open(mock: Mock) -> Turn {
+pub fn open(mock: MockCard) -> Turn {
     static TURN: Mutex<()> = Mutex::new(());
     let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let device = Device::open(environment(), Card::Mock(mock), DeviceOptions::default()).unwrap();
+    let device = OpenCard::open(environment(), CardKind::Mock(mock), CardOptions::default()).unwrap();
     Turn { device, _turn: turn }
 }

@@ -1,28 +1,13 @@
-//! Host packing against TT-NN's own, byte for byte.
-//!
-//! Needs a Python with the ttnn wheel: `BITNETC_PYTHON`, or `.bitnetc/venv/bin/python` in the repository. Without
-//! one the tests fail and say so: an oracle that is not asked proves nothing. TT-NN wants a chip to be present
-//! even to pack, so a mock cluster is described to it.
+//! Packing on the host against TT-NN's own, byte for byte.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+mod common;
 
 use bitnetc_numerics::{Format, TILE, Tiled};
+use bitnetc_ttnn::MockCard;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-
-const CLUSTER: &str = "\
-arch: {0: wormhole_b0}
-chips: {0: [0, 0, 0, 0]}
-ethernet_connections: []
-chips_with_mmio: [0: 0]
-io_device_type: PCIe
-harvesting: {0: {noc_translation: true, harvest_mask: 64}}
-chip_to_boardtype: {0: n150}
-boards: [[{board_id: 72059269368820857}, {board_type: n150}, {chips: [0]}]]
-";
 
 /// Reads in.f32 (row-major f32, whole tiles of 1024 after each other), writes the packed words and what
 /// TT-NN reads back from them.
@@ -38,33 +23,14 @@ for bits in ('8', '4'):
     np.asarray(back, dtype=np.float32).tofile(d + '/unpacked' + bits)
 ";
 
-fn python() -> PathBuf {
-    let venv = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.bitnetc/venv/bin/python");
-    match std::env::var_os("BITNETC_PYTHON") {
-        Some(path) => path.into(),
-        None if venv.exists() => venv,
-        None => panic!(
-            "no Python with ttnn: set BITNETC_PYTHON to an interpreter whose site-packages hold ttnn \
-             0.81.1, or make the venv {}",
-            venv.display()
-        ),
-    }
-}
-
 /// Packs `tiles` (32x32 row-major each) with TT-NN and here, and compares.
 fn compare(tiles: &[f32]) {
     let dir = tempfile::tempdir().unwrap();
     let bytes: Vec<u8> = tiles.iter().flat_map(|v| v.to_le_bytes()).collect();
     std::fs::write(dir.path().join("in.f32"), bytes).unwrap();
-    std::fs::write(dir.path().join("cluster.yaml"), CLUSTER).unwrap();
-    let run = Command::new(python())
-        .args(["-c", SCRIPT])
-        .arg(dir.path())
-        .env("TT_METAL_MOCK_CLUSTER_DESC_PATH", dir.path().join("cluster.yaml"))
-        .env("TT_LOGGER_LEVEL", "error")
-        .current_dir(dir.path())
-        .output()
-        .unwrap();
+    // TT-NN wants a card to be present even to pack.
+    let mut python = MockCard::N150.python(common::environment()).unwrap();
+    let run = python.command.args(["-c", SCRIPT]).arg(dir.path()).current_dir(dir.path()).output().unwrap();
     assert!(run.status.success(), "TT-NN failed: {}", String::from_utf8_lossy(&run.stderr));
 
     for (bits, format) in [("8", Format::Bfp8), ("4", Format::Bfp4)] {

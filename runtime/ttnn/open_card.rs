@@ -5,7 +5,7 @@
 
 use bitnetc_plan::Memory;
 
-use crate::card::{self, Card, Descriptor};
+use crate::card::{self, CardKind, Descriptor};
 use crate::environment::PythonEnv;
 use crate::error::TtnnError;
 use crate::graph::{self, Graph, RunMode};
@@ -14,7 +14,7 @@ use crate::spec;
 
 /// How a card is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeviceOptions {
+pub struct CardOptions {
     /// Bytes per core set apart for convolutions and semaphores; plans need none.
     pub l1_small_size: u32,
     /// Bytes per DRAM bank for captured traces.
@@ -23,9 +23,9 @@ pub struct DeviceOptions {
     pub command_queues: u32,
 }
 
-impl Default for DeviceOptions {
+impl Default for CardOptions {
     fn default() -> Self {
-        DeviceOptions { l1_small_size: 0, trace_region_size: 0, command_queues: 1 }
+        CardOptions { l1_small_size: 0, trace_region_size: 0, command_queues: 1 }
     }
 }
 
@@ -44,10 +44,10 @@ pub struct MemoryView {
 
 /// A card, closed when dropped.
 #[derive(Debug)]
-pub struct Device {
+pub struct OpenCard {
     interpreter: &'static Interpreter,
     object: Object,
-    card: Card,
+    card: CardKind,
     grid: (u32, u32),
     dram_banks: u32,
     l1_range: (u64, u64),
@@ -64,12 +64,12 @@ pub struct Captured<T> {
     pub graph: Graph,
 }
 
-impl Device {
+impl OpenCard {
     /// Starts the interpreter, readies the environment for `card` and opens it.
     ///
     /// # Errors
     /// The interpreter does not start; another card was opened before; a mock stands in the way of a real card; TT-NN's own words.
-    pub fn open(env: &PythonEnv, card: Card, options: DeviceOptions) -> Result<Device, TtnnError> {
+    pub fn open(env: &PythonEnv, card: CardKind, options: CardOptions) -> Result<OpenCard, TtnnError> {
         let descriptor = card::prepare(card, env)?;
         let interpreter = Interpreter::start(env)?;
         let number = |value: u32| Value::Int(i64::from(value));
@@ -83,7 +83,7 @@ impl Device {
                 ("num_command_queues", number(options.command_queues)),
             ],
         )?;
-        let mut device = Device {
+        let mut device = OpenCard {
             interpreter,
             object,
             card,
@@ -119,7 +119,7 @@ impl Device {
     }
 
     /// What was opened.
-    pub fn card(&self) -> Card {
+    pub fn card(&self) -> CardKind {
         self.card
     }
 
@@ -216,7 +216,7 @@ impl Device {
     }
 }
 
-impl Drop for Device {
+impl Drop for OpenCard {
     fn drop(&mut self) {
         // Nobody is left to hear of an error; `close` reports it to those who ask.
         let _ = self.close_once();
