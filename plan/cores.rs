@@ -5,6 +5,7 @@ use std::fmt;
 
 /// A rectangle of cores, both corners included; `(x, y)`, x to the right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CoreRange {
     /// Upper left core.
     pub start: (u32, u32),

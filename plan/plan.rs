@@ -101,6 +101,7 @@ pub enum BufferRole {
 
 /// What a phase computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum PhaseKind {
     /// One token of each of `batch` users.
     Decode {
