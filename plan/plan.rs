@@ -212,7 +212,7 @@ impl Footprint {
 
     /// Bytes that must fit between the base and the end of L1.
     pub fn high_water(&self) -> u64 {
-        self.circular_buffers + self.tensors
+        self.circular_buffers.saturating_add(self.tensors)
     }
 }
 

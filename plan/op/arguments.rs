@@ -344,6 +344,16 @@ pub enum BinaryKind {
     Mul,
 }
 
+impl BinaryKind {
+    /// The call's name.
+    pub const fn call(self) -> &'static str {
+        match self {
+            BinaryKind::Add => "add",
+            BinaryKind::Mul => "mul",
+        }
+    }
+}
+
 /// `ttnn.add` or `ttnn.mul`, with elementwise functions on operands and result. A `[..,1]` operand is broadcast along columns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
