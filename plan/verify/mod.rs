@@ -10,7 +10,7 @@
 //! | [`Format`](Invariant::Format) | the format version is [`FORMAT_VERSION`] |
 //! | [`Card`](Invariant::Card) | the grid has cores, `base < end` in L1, alignments are powers of two from 16, there are banks and readers |
 //! | [`Options`](Invariant::Options) | batch 1 to 32; cache blocks of 32, 64 or 128 tokens; a context of at least one block; layers and vocabulary not empty; a SHA-256 in hex |
-//! | [`Bounds`](Invariant::Bounds) | shapes have 1 to 4 dimensions; dimensions, shards, core coordinates and program parameters are not 0 and far below overflow |
+//! | [`Bounds`](Invariant::Bounds) | shapes have 1 to 4 dimensions; dimensions, shards, lengths of sources, core coordinates and program parameters are not 0 and far below overflow; clamps and maxima are of numbers |
 //!
 //! Of the tensors that live as long as the plan:
 //!
@@ -238,11 +238,11 @@ fn check_weight_addresses(plan: &Plan, walk: Option<&Walk>, defects: &mut Defect
 fn dram_use(plan: &Plan, walks: &[Walk]) -> DramUse {
     let layers = |per_layer: bool| if per_layer { u64::from(plan.model.layers) } else { 1 };
     let bytes = |spec, per_layer| dram_bytes_per_bank(spec, &plan.card).saturating_mul(layers(per_layer));
-    let results: u64 = walks.iter().map(|w| w.dram_results).sum();
+    let results = walks.iter().map(|w| w.dram_results).fold(0, u64::saturating_add);
     DramUse {
         weights: plan.weights.iter().map(|w| bytes(&w.spec, w.per_layer)).fold(0, u64::saturating_add),
         buffers: plan.buffers.iter().map(|b| bytes(&b.spec, b.per_layer)).fold(0, u64::saturating_add),
-        values: walks.iter().map(|w| results - w.dram_results + w.dram_peak).max().unwrap_or(0),
+        values: walks.iter().map(|w| (results - w.dram_results).saturating_add(w.dram_peak)).max().unwrap_or(0),
     }
 }
 

@@ -104,8 +104,8 @@ fn columns(weight: &Weight, matrices: &[Matrix], problems: &mut Vec<String>) {
     }
     let (rows, columns) = (u64::from(weight.spec.rows()), u64::from(weight.spec.columns()));
     // Less than a tile of zeros completes the last tile; more would be a mistake, as TT-NN itself pads to whole banks.
-    let whole = |n: u64| n.next_multiple_of(u64::from(TILE));
-    if rows != height && rows != whole(height) || columns != width && columns != whole(width) {
+    let is = |side: u64, made: u64| side == made || made.checked_next_multiple_of(u64::from(TILE)) == Some(side);
+    if !is(rows, height) || !is(columns, width) {
         problems.push(format!("shape [{rows}, {columns}], its matrices make [{height}, {width}]"));
     }
 }

@@ -125,3 +125,6 @@ fn tables(view: &View, width: Option<usize>) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

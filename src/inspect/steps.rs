@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use bitnetc_plan::op::{Binary, BinaryKind};
 use bitnetc_plan::walk::Walk;
 use bitnetc_plan::{ComputeKernel, Op, Phase, Plan, Ref, Step};
 use owo_colors::OwoColorize as _;
@@ -115,8 +114,6 @@ fn freed(step: &Step) -> Option<&str> {
 /// The call without its module.
 pub fn call(op: &Op) -> &'static str {
     match op {
-        Op::Binary(Binary { kind: BinaryKind::Add, .. }) => "add",
-        Op::Binary(Binary { kind: BinaryKind::Mul, .. }) => "mul",
         Op::Deallocate(_) => "",
         other => other.call().rsplit('.').next().unwrap_or_default(),
     }

@@ -1,6 +1,7 @@
 //! What TT-NN 0.81.1 answered on the mock n150.
 
 use super::*;
+use crate::{Cores, MemoryConfig};
 use crate::op::Ref;
 use crate::program::Fidelity;
 use crate::ttnn::mock::{n150, p150, refusal, users};

@@ -84,6 +84,12 @@ fn numbers_out_of_bounds_end_the_look() {
     only(Invariant::Bounds, |p| p.weights[0].spec.shape = vec![1; 5]);
     only(Invariant::Bounds, |p| p.buffers[4].spec.shape[0] = u32::MAX);
     only(Invariant::Bounds, |p| {
+        let Source::Columns(parts) = &mut p.weights.iter_mut().find(|w| w.name == "qkv").unwrap().source else {
+            unreachable!()
+        };
+        parts[0].heads.as_mut().unwrap().to = u32::MAX;
+    });
+    only(Invariant::Bounds, |p| {
         let Op::Matmul(args) = &mut step(p, "qkv").op else { unreachable!() };
         args.program =
             MatmulProgram::DramSharded { in0_block_w: 0, per_core_m: 1, per_core_n: 4, activation: None, readers: 1 };

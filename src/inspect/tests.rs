@@ -1,0 +1,81 @@
+//! A plan with any number in it is answered and can be printed: `inspect` shows plans that break invariants too.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use bitnetc_compiler::{Options, compile, model, target::Target};
+use bitnetc_plan::format::{read_bytes, to_ron};
+
+use super::*;
+
+/// Where whole numbers stand in a RON text: of each field of each struct or variant, the first few.
+fn integers(text: &str) -> Vec<Range<usize>> {
+    let bytes = text.as_bytes();
+    let is_word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
+    let (mut around, mut last): (Vec<(&str, usize)>, &str) = (Vec::new(), "");
+    let (mut seen, mut found) = (HashMap::new(), Vec::new());
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => at += 1 + bytes[at + 1..].iter().position(|&b| b == b'"').unwrap(),
+            b'(' | b'[' => around.push((last, 0)),
+            b')' | b']' => last = around.pop().map_or("", |(name, _)| name),
+            // The two numbers of a pair are two places.
+            b',' => around.iter_mut().last().into_iter().for_each(|(_, number)| *number += 1),
+            b if is_word(b) => {
+                let end = at + bytes[at..].iter().position(|&b| !is_word(b)).unwrap();
+                let word = &text[at..end];
+                if word.parse::<u64>().is_ok() {
+                    let (name, number) = around.last().copied().unwrap_or_default();
+                    let times: &mut u32 = seen.entry((name, last, number)).or_default();
+                    *times += 1;
+                    if *times <= 2 {
+                        found.push(at..end);
+                    }
+                } else if word.parse::<f64>().is_err() {
+                    last = word;
+                }
+                at = end;
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    found
+}
+
+/// All that `inspect` prints of a plan.
+fn print(plan: &Plan) {
+    let verified = verify(plan);
+    for (layer, memory) in [(None, false), (None, true), (Some(0), false), (Some(u32::MAX - 1), false)] {
+        let phases = if layer.is_none() && !memory { Vec::new() } else { (0..plan.phases.len()).collect() };
+        let view = View { plan, verified: verified.as_ref().ok(), phases, layer, memory };
+        assert!(!tables(&view, Some(100)).is_empty() || plan.phases.is_empty());
+        json::document(&view).unwrap();
+    }
+    overview(plan);
+}
+
+#[test]
+fn any_number_in_a_plan_is_answered_and_printed() {
+    let model = model::find("tiny-shakespeare").unwrap().model().unwrap();
+    let options = Options { prefill: vec![32], ..Options::for_model(&model) };
+    let plan = compile(&model, &Target::find("n150").unwrap(), &options).unwrap().plan;
+    let text = to_ron(&plan).unwrap();
+    let places = integers(&text);
+    assert!(places.len() > 100, "{}", places.len());
+    let mut read = 0;
+    for place in places {
+        for number in [0, 1, u64::from(u32::MAX), u64::MAX - 15, u64::MAX] {
+            let changed = format!("{}{number}{}", &text[..place.start], &text[place.end..]);
+            if let Ok(plan) = read_bytes(changed.as_bytes()) {
+                let printed = std::panic::catch_unwind(|| print(&plan));
+                let before = text[..place.start].rfind('\n').unwrap();
+                assert!(printed.is_ok(), "{number} after {}", &text[before..place.start]);
+                read += 1;
+            }
+        }
+    }
+    assert!(read > 300, "{read}");
+}
