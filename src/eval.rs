@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use bitnetc_compiler::graph::eval::{Evaluator, Row, State, Ternary, WeightError, WeightSource};
 use bitnetc_compiler::graph::{Encoding, Graph, Phase, ScaleConvention};
+use bitnetc_compiler::model::Model;
 use bitnetc_plan::Plan;
 use bitnetc_plan::weight::{Content, Matrix};
 use bitnetc_runtime::weights::Checkpoint;
@@ -37,6 +38,9 @@ pub struct Args {
     /// Compare every logit with another computation
     #[arg(long, value_enum)]
     against: Option<Against>,
+    /// The model a plan was made of [default: the shipped one with the plan's digest]
+    #[arg(long, value_name = "MODEL", requires = "against")]
+    model: Option<String>,
 }
 
 /// What is read.
@@ -163,7 +167,8 @@ pub fn run(args: Args) -> miette::Result<()> {
     let path = args.source.weights_path(&plan)?;
     let weights = args.source.weights(&plan)?;
     let reads = args.against.map(|Against::Reference| ReferenceWeights::new(&weights)).transpose()?;
-    let reference = reads.as_ref().map(|reads| Reference::new(&args.source, &plan, reads)).transpose()?;
+    let model = reads.as_ref().map(|_| args.source.model(&plan, args.model.as_deref())).transpose()?;
+    let reference = model.zip(reads.as_ref()).map(|(model, reads)| Reference::new(&model, &plan, reads)).transpose()?;
     let mut session = load::session(plan, &weights, args.numerics.into(), &LoadOptions::default())?;
     let windows = windows(&args.input, &session, &path)?;
     let mut kept = Vec::new();
@@ -369,13 +374,13 @@ pub struct Reference<'w> {
 }
 
 impl<'w> Reference<'w> {
-    /// For the model that `plan` was made of.
+    /// For `model`, which `plan` was made of: with the plan's context.
     ///
     /// # Errors
-    /// A model that cannot be told.
-    pub fn new(source: &Source, plan: &Plan, weights: &'w ReferenceWeights<'_>) -> miette::Result<Self> {
+    /// A model that makes no graph of that context.
+    pub fn new(model: &Model, plan: &Plan, weights: &'w ReferenceWeights<'_>) -> miette::Result<Self> {
         let context = plan.options.context as usize;
-        let graph = source.model(plan)?.to_graph(Phase::Prefill { seq: context }, context).into_diagnostic()?;
+        let graph = model.to_graph(Phase::Prefill { seq: context }, context).into_diagnostic()?;
         Ok(Reference { evaluator: Evaluator::new(weights), graph })
     }
 

@@ -13,7 +13,8 @@ use bitnetc_runtime::{HostDevice, LoadOptions, Session, Weights};
 use clap::ValueEnum;
 use miette::{IntoDiagnostic, miette};
 
-use crate::plan::Choices;
+use crate::plan::Chosen;
+use crate::recompile;
 
 /// The model that comes with bitnetc, weights included.
 pub const SMALL_MODEL: &str = "tiny-shakespeare";
@@ -27,7 +28,7 @@ pub struct Source {
     #[arg(long, value_name = "DIR|FILE")]
     pub weights: Option<PathBuf>,
     #[command(flatten)]
-    pub choices: Choices,
+    pub choices: Chosen,
 }
 
 /// How the host device computes matmuls that are not exact on integers.
@@ -49,41 +50,53 @@ impl From<NumericsChoice> for Numerics {
 }
 
 impl Source {
-    /// The plan: read, or compiled with the choices given.
+    /// The plan or model named.
+    pub fn name(&self) -> &str {
+        self.plan.as_deref().unwrap_or(SMALL_MODEL)
+    }
+
+    /// The plan in the file named; `None` where a model is named.
     ///
     /// # Errors
-    /// A file that is neither plan nor model, a model that cannot be planned.
-    pub fn plan(&self) -> miette::Result<Plan> {
-        let name = self.plan.as_deref().unwrap_or(SMALL_MODEL);
+    /// A file that is no model, and no plan of this format either.
+    pub fn planned(&self) -> miette::Result<Option<Plan>> {
+        let name = self.name();
         if model::find(name).is_some() {
-            return Ok(self.choices.compile(name)?.plan);
+            return Ok(None);
         }
         match format::read(Path::new(name)) {
-            Ok(plan) => Ok(plan),
+            Ok(plan) => Ok(Some(plan)),
             // A model's RON file is no plan.
-            Err(FormatError::NotAPlan { .. }) if name.ends_with(".ron") => Ok(self.choices.compile(name)?.plan),
+            Err(FormatError::NotAPlan { .. }) if name.ends_with(".ron") => Ok(None),
             Err(error) if Path::new(name).exists() => Err(error).into_diagnostic(),
-            Err(_) => Ok(self.choices.compile(name)?.plan),
+            Err(_) => Ok(None),
         }
     }
 
-    /// The model of a plan: the one named, or the shipped one the plan was made of.
+    /// The plan: read, or compiled with the choices given.
     ///
     /// # Errors
-    /// When it cannot be told.
-    pub fn model(&self, plan: &Plan) -> miette::Result<Model> {
-        let named = self.plan.as_deref().unwrap_or(SMALL_MODEL);
-        if format::read(Path::new(named)).is_err() {
-            return crate::input::model(named);
+    /// A file that is neither plan nor model, a model that cannot be planned; choices beside a plan, which has made its own.
+    pub fn plan(&self) -> miette::Result<Plan> {
+        let name = self.name();
+        match (self.planned()?, self.choices.given.as_slice()) {
+            (None, _) => Ok(self.choices.compile(name)?.plan),
+            (Some(plan), []) => Ok(plan),
+            (Some(_), given) => {
+                let (flags, help) =
+                    (given.join(", "), "leave them out, or give the model to have it planned with them");
+                Err(miette!(help = help, "`{name}` is a plan already: {flags} would change nothing"))
+            }
         }
-        let shipped = model::find(&plan.model.name).ok_or_else(|| {
-            miette!(
-                help = "give the model instead of its plan",
-                "the plan's model `{}` is not a shipped one",
-                plan.model.name
-            )
-        })?;
-        Ok(shipped.model()?)
+    }
+
+    /// The model of a plan: the one named beside it, the one it was just compiled of, or the shipped one with its digest.
+    ///
+    /// # Errors
+    /// A model that is not the plan's; none that is.
+    pub fn model(&self, plan: &Plan, named: Option<&str>) -> miette::Result<Model> {
+        let own = if self.planned()?.is_none() { Some(self.name()) } else { None };
+        recompile::find_model(plan, named.or(own))
     }
 
     /// Where the weights are.
