@@ -1,17 +1,18 @@
 //! What `run`, `eval`, `compare` and `bench` have in common: a plan, its weights, a device, a tokenizer.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::fs::File;
+use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use bitnetc_compiler::model::{self, Model};
 use bitnetc_plan::Plan;
-use bitnetc_plan::format::{self, FormatError};
+use bitnetc_plan::format;
 use bitnetc_runtime::host::Numerics;
 use bitnetc_runtime::{HostDevice, LoadOptions, Session, Weights};
 use clap::ValueEnum;
-use miette::{IntoDiagnostic, miette};
+use miette::{IntoDiagnostic, WrapErr, miette};
 
 use crate::plan::Chosen;
 use crate::recompile;
@@ -60,17 +61,13 @@ impl Source {
     /// # Errors
     /// A file that is no model, and no plan of this format either.
     pub fn planned(&self) -> miette::Result<Option<Plan>> {
-        let name = self.name();
-        if model::find(name).is_some() {
+        let (name, path) = (self.name(), Path::new(self.name()));
+        // What is not there is a model's name, misspelt.
+        if model::find(name).is_some() || !path.exists() || is_model(path) {
             return Ok(None);
         }
-        match format::read(Path::new(name)) {
-            Ok(plan) => Ok(Some(plan)),
-            // A model's RON file is no plan.
-            Err(FormatError::NotAPlan { .. }) if name.ends_with(".ron") => Ok(None),
-            Err(error) if Path::new(name).exists() => Err(error).into_diagnostic(),
-            Err(_) => Ok(None),
-        }
+        let plan = format::read(path).into_diagnostic();
+        plan.map(Some).wrap_err_with(|| format!("{name} is no model and cannot be used as a plan"))
     }
 
     /// The plan: read, or compiled with the choices given.
@@ -125,6 +122,27 @@ impl Source {
     /// When there are none, or they cannot be opened.
     pub fn weights(&self, plan: &Plan) -> miette::Result<Weights> {
         Weights::open(&self.weights_path(plan)?).into_diagnostic()
+    }
+}
+
+/// True for a model's file: RON text that begins with the word `Model`, comments and attributes apart. A plan begins otherwise.
+fn is_model(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(1 << 16).read_to_end(&mut start));
+    read.is_ok() && begins_with_model(&String::from_utf8_lossy(&start))
+}
+
+fn begins_with_model(text: &str) -> bool {
+    let mut text = text.trim_start();
+    loop {
+        let rest = if text.starts_with("//") || text.starts_with("#!") {
+            text.split_once('\n')
+        } else if text.starts_with("/*") {
+            text.split_once("*/")
+        } else {
+            break text.starts_with("Model");
+        };
+        text = rest.map_or("", |(_, rest)| rest.trim_start());
     }
 }
 
@@ -194,4 +212,19 @@ pub fn interrupted() -> miette::Result<Arc<AtomicBool>> {
     })
     .into_diagnostic()?;
     Ok(flag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_told_by_its_first_word() {
+        for model in ["Model(", "// Model\n\nModel (", "/* a\nb */ #![enable(implicit_some)]\nModel("] {
+            assert!(begins_with_model(model), "{model}");
+        }
+        for other in ["(\n  format: 1,", "// Model", "/* Model", "", "Plan(model: Model("] {
+            assert!(!begins_with_model(other), "{other}");
+        }
+    }
 }
