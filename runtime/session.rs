@@ -185,9 +185,17 @@ impl<D: Device> Session<D> {
         let capture = || RuntimeError::device("capturing the decode phase");
         self.device.begin_trace().map_err(capture())?;
         let phase = &self.program.phases[decode];
-        execute(&mut self.device, phase, &phase.body, Arguments::default())?;
-        execute(&mut self.device, phase, &phase.epilogue, Arguments::default())?;
-        self.trace = Traced::Captured(self.device.end_trace().map_err(capture())?);
+        let recorded = [&phase.body, &phase.epilogue]
+            .into_iter()
+            .try_for_each(|calls| execute(&mut self.device, phase, calls, Arguments::default()));
+        // The capture ends whatever came of it: until then the device would take nothing else.
+        let ended = self.device.end_trace().map_err(capture());
+        if let (Err(_), Ok(part)) = (&recorded, &ended) {
+            // The first error is the one to tell.
+            let _ = self.device.release_trace(*part);
+        }
+        recorded?;
+        self.trace = Traced::Captured(ended?);
         Ok(())
     }
 

@@ -117,6 +117,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         return Err(error);
     }
     if alone {
+        show(&stream.finish()?)?;
         show("\n")?;
     } else {
         for (prompt, generated) in prompts.iter().zip(&texts) {

@@ -1,7 +1,7 @@
 //! A Hugging Face checkpoint directory: memory-mapped safetensors, one file or several behind `model.safetensors.index.json`.
 //!
-//! Opening reads the headers alone and finds every truncated or malformed file. `lm_head.weight` falls back to the embedding table of the
-//! same prefix when it is not stored (tied embeddings).
+//! Opening reads the headers alone and finds every truncated or malformed file. A head tied to the embedding table is a matter of the
+//! model, which then names the table: nothing stands in for a tensor that is not stored.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -117,7 +117,7 @@ impl Checkpoint {
         &self.dir
     }
 
-    /// The tensor of a name, or what stands in for it.
+    /// The tensor of a name.
     ///
     /// # Errors
     /// [`WeightError::Missing`].
@@ -125,11 +125,9 @@ impl Checkpoint {
         self.find(name).ok_or_else(|| WeightError::Missing { tensor: name.into(), path: self.dir.clone() })
     }
 
-    /// The tensor of a name, or what stands in for it; `None` when there is neither.
+    /// The tensor of a name, if it is stored.
     pub fn find<'a>(&'a self, name: &str) -> Option<Stored<'a>> {
-        let tied =
-            || self.tensors.get_key_value(format!("model.embed_tokens{}", name.strip_prefix("lm_head")?).as_str());
-        let (name, entry) = self.tensors.get_key_value(name).or_else(tied)?;
+        let (name, entry) = self.tensors.get_key_value(name)?;
         let file = &self.files[entry.file];
         let data = &file.map[entry.start..entry.end];
         Some(Stored {
@@ -259,12 +257,12 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_is_not_stored_is_the_embedding_table() {
+    fn nothing_stands_in_for_a_head_that_is_not_stored() {
         let dir = write_checkpoint(&one());
         let checkpoint = Checkpoint::open(dir.path()).unwrap();
-        assert_eq!(checkpoint.tensor("lm_head.weight").unwrap().name, "model.embed_tokens.weight");
-        let error = checkpoint.tensor("model.norm.weight").unwrap_err();
-        assert!(error.to_string().contains("`model.norm.weight`"), "{error}");
+        assert_eq!(checkpoint.tensor("model.embed_tokens.weight").unwrap().shape, [4, 2]);
+        let error = checkpoint.tensor("lm_head.weight").unwrap_err();
+        assert!(error.to_string().contains("`lm_head.weight`"), "{error}");
     }
 
     #[test]

@@ -173,10 +173,13 @@ impl Packed {
             return Err(WeightError::Checksum { path: path.into(), tensor: "(index)".into(), got, want });
         }
         let index: Index = serde_json::from_slice(text).map_err(|e| malformed(e.to_string()))?;
+        if let Some((name, scale)) = index.scales.iter().find(|(_, s)| !(s.is_finite() && **s > 0.0)) {
+            return Err(malformed(format!("the scale of `{name}` is {scale}; it must be a positive number")));
+        }
         let mut at = HashMap::new();
         for (i, entry) in index.tensors.iter().enumerate() {
             let fits = entry.offset.checked_add(entry.bytes).is_some_and(|e| e <= start);
-            if !fits || entry.bytes != byte_len(&entry.spec) {
+            if !fits || byte_len(&entry.spec) != Some(entry.bytes) {
                 return Err(malformed(format!("the index places `{}` wrongly", entry.name)));
             }
             at.insert((entry.name.clone(), entry.layer), i);
@@ -323,6 +326,35 @@ mod tests {
         assert!(matches!(packed.check(&plan), Err(WeightError::OtherPlan { .. })));
         std::fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
         assert!(matches!(Weights::open(&path), Err(WeightError::Truncated { .. })));
+    }
+
+    /// The file with its index changed, and the checksum that goes with it.
+    fn with_index(bytes: &[u8], change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+        let start = u64::from_le_bytes(bytes[16..24].try_into().unwrap());
+        let mut index = serde_json::from_slice(&bytes[start as usize..]).unwrap();
+        change(&mut index);
+        let text = serde_json::to_vec(&index).unwrap();
+        let mut changed = header(crc32fast::hash(&text), start, text.len() as u64);
+        changed.extend(&bytes[changed.len()..start as usize]);
+        changed.extend(text);
+        changed
+    }
+
+    #[test]
+    fn an_index_that_cannot_be_is_refused() {
+        let (dir, plan) = sample();
+        let path = dir.path().join("packed.bin");
+        write(&plan, &Weights::open(dir.path()).unwrap(), &path, |_, _| {}).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let open = |change: fn(&mut serde_json::Value)| {
+            std::fs::write(&path, with_index(&bytes, change)).unwrap();
+            Packed::open(&path).map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(open(|_| {}), Ok(()));
+        let error = open(|index| index["tensors"][0]["spec"]["shape"] = vec![u32::MAX; 4].into()).unwrap_err();
+        assert!(error.contains("places `w` wrongly"), "{error}");
+        let error = open(|index| index["scales"]["l.0.w.weight"] = (-1.0).into()).unwrap_err();
+        assert!(error.contains("the scale of `l.0.w.weight` is -1"), "{error}");
     }
 
     #[test]
