@@ -1,5 +1,7 @@
 //! What a person chooses.
 
+use bitnetc_plan::Proofs;
+
 use crate::CompileError;
 use crate::model::Model;
 use crate::policy::{Override, Policy};
@@ -21,8 +23,8 @@ pub struct Options {
     pub prefill: Vec<u32>,
     /// Position at which attention is priced.
     pub position: u32,
-    /// Lower precision where proved to lose nothing.
-    pub proofs: bool,
+    /// What a proof must keep for precision to be lowered by it.
+    pub proofs: Proofs,
     /// Fold weight scales into constants that are there anyway.
     pub folding: bool,
     /// Enumerate also candidates known to lose, for a record to be read by people. The plan is the same.
@@ -47,7 +49,7 @@ impl Options {
             block,
             prefill: Self::default_prefill(context),
             position: 256,
-            proofs: true,
+            proofs: Proofs::Products,
             folding: true,
             everything: false,
         }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bitnetc_compiler::policy::{Override, Policy};
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{Compiled, Options, compile};
-use bitnetc_plan::format;
+use bitnetc_plan::{Proofs, format};
 use miette::{IntoDiagnostic, miette};
 
 use crate::{input, inspect, output, render, trace_search};
@@ -57,9 +57,9 @@ pub struct Choices {
     /// Precision of one role: role=dtype/fidelity[/fp32], for one phase as decode:role=...; may be repeated.
     #[arg(long = "set", value_name = "ROLE=DTYPE/FIDELITY")]
     pub overrides: Vec<Override>,
-    /// Keep the precision asked for, even where less is proved to lose nothing.
-    #[arg(long)]
-    pub no_proofs: bool,
+    /// What a proof must keep for precision to be lowered by it: bits, products, or none to keep what is asked.
+    #[arg(long, default_value_t = Proofs::Products)]
+    pub proofs: Proofs,
     /// Multiply every weight scale where it arises, instead of folding it into a constant.
     #[arg(long)]
     pub no_folding: bool,
@@ -93,7 +93,7 @@ impl Choices {
         if let Some(prefill) = &self.prefill {
             options.prefill = prefill.to_vec();
         }
-        options.proofs = !self.no_proofs;
+        options.proofs = self.proofs;
         options.folding = !self.no_folding;
         options.position = self.at_position;
         options.everything = everything;

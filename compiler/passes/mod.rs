@@ -3,7 +3,7 @@
 //! | pass | decides | leaves true |
 //! |---|---|---|
 //! | [`prepare`]: fuse, activations, fold scales (or apply them) | one QKV projection, functions fused into operands, weight scales folded | the same function |
-//! | [`precision()`] | data type, fidelity, accumulation of each product | whatever is below what was asked is proved to lose nothing |
+//! | [`precision()`] | data type, fidelity, accumulation of each product | whatever is below what was asked is proved to keep the bits, or the products, of it |
 //! | [`select()`] | the TT-NN calls of each operation | every call has a rule |
 //! | [`place`] | layout, memory config, shards, program config | every step is legal, the whole the cheapest |
 //! | [`lifetime`] | deallocations; addresses and footprints by [`bitnetc_plan::walk`] | freed once, after the last use |
@@ -20,6 +20,7 @@ pub mod precision;
 mod proofs;
 pub mod select;
 mod trace;
+pub mod values;
 
 pub use fold_scales::Fold;
 pub use lifetime::lifetime;

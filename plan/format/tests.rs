@@ -220,7 +220,7 @@ fn sample(number: f64, single: f32) -> Plan {
             context: 4096,
             block: 32,
             priced_at: 256,
-            proofs: true,
+            proofs: Proofs::Products,
             folding: false,
         },
         card: Card {

@@ -25,6 +25,7 @@ use bitnetc_plan::{Buffer, BufferRole, DType, MemoryConfig, TILE, TensorSpec, We
 
 use crate::graph::{Graph, Linear, NodeId, Op, Phase, Role, Section, Unary, Value};
 use crate::passes::precision::Decision;
+use crate::passes::values::product_dtype;
 use crate::policy::Precision;
 use crate::schedule::{Call, HeadCores, Kind, Operand, Schedule, ValueId};
 use crate::ttnn::lm_head;
@@ -345,9 +346,7 @@ impl Selector<'_> {
         );
         let width = weight.spec.columns();
         let weight = self.weight(weight);
-        // Integer sums are exact only as long as they are not rounded to bf16 before the row factor is applied.
-        let integers = decision.activation.integer_max.is_some();
-        let out = self.features(node, width, if integers { DType::F32 } else { DType::Bf16 });
+        let out = self.features(node, width, product_dtype(decision.activation));
         self.call(node, section, Kind::Matmul { activation, precision }, vec![input, weight], vec![out]);
         Ok(())
     }
