@@ -18,7 +18,7 @@
 //! ```
 //!
 //! - A dimension is a whole number or text: sums of products of numbers and named dimensions.
-//! - Values are named once in the whole file, defined before they are used, and used. In the repeated block `carry` is the residual
+//! - Values are named once in the whole file in letters, digits and `_`, defined before they are used, and used. In the repeated block `carry` is the residual
 //!   stream at the start of a layer (`from` in the first), `to` is its value at the end; only `to` is seen after the block.
 //! - `BitLinear` is a ternary projection stored and quantised as `quantization` says, `Linear` a dense one; both name their tensor, its
 //!   `[out, in]` shape and their role (Qkv, O, Gate, Up, Down, LmHead). `weight: Slice(name, start, end)` binds rows of a tensor.
@@ -167,6 +167,7 @@ impl Model {
                 (&statement.op, phase, &inputs[..], &statement.outputs[..])
             {
                 values.insert(output, *input);
+                graph.reserve(&statement.name);
                 continue;
             }
             let op = match &statement.op {

@@ -143,18 +143,10 @@ impl<'a> Building<'a> {
         for field in fields.all() {
             let name = field.name.clone();
             let value = self.reader.dim(field.value);
-            let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-                && !name.starts_with(|c: char| c.is_ascii_digit());
-            if name.is_empty() || !plain {
-                let expected = "letters, digits and _, no digit first";
-                self.reader.error(
-                    ErrorKind::BadValue,
-                    field.name_span.clone(),
-                    "not a name",
-                    format!("`{name}`"),
-                    expected,
-                );
-            } else if self.reader.dims.contains_key(&name) {
+            if !self.reader.name(&name, field.name_span.clone()) {
+                continue;
+            }
+            if self.reader.dims.contains_key(&name) {
                 self.reader.error(
                     ErrorKind::Duplicate,
                     field.name_span.clone(),

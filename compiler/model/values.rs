@@ -55,6 +55,7 @@ impl Building<'_> {
             );
             return;
         }
+        self.reader.name(name, span.clone());
         self.values.insert(name.to_string(), Defined { types, span, section: self.section, used: false });
     }
 
