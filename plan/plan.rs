@@ -293,8 +293,9 @@ impl Cost {
 pub struct PhaseCost {
     /// Predicted microseconds on the device, all layers.
     pub device_us: f64,
-    /// Predicted microseconds of host work per run, outside the trace.
-    pub host_us: f64,
+    /// Predicted microseconds of host work per run, outside the trace. None where it is not predicted: for a phase that is not captured
+    /// the host dispatches every call, of which there is no measurement.
+    pub host_us: Option<f64>,
     /// Bytes read from and written to DRAM.
     pub dram_bytes: u64,
 }

@@ -56,7 +56,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         let agreement = &measured.agreement;
         table.row(vec![
             policy.to_string(),
-            format!("{:.0}", (cost.device_us + cost.host_us) / users),
+            format!("{:.0}", (cost.device_us + cost.host_us.unwrap_or(0.0)) / users),
             thousands((cost.dram_bytes as f64 / users) as u64),
             bits,
             format!("{:.5}", agreement.pcc()),

@@ -127,7 +127,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     }
     if args.timings {
         for (pass, time) in &compiled.timings {
-            eprintln!("{pass:>10} {:8.2} ms", time.as_secs_f64() * 1000.0);
+            eprintln!("{pass:>11} {:8.2} ms", time.as_secs_f64() * 1000.0);
         }
     }
     Ok(())

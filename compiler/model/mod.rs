@@ -8,7 +8,7 @@
 //!     source: "where the numbers come from",
 //!     dims: { "hidden": 2560, "layers": 30, .. },
 //!     quantization: (weights: Packed(Multiplies), activations: Int8PerToken),
-//!     precision: { "gate": "bfp4/lofi" },                       // optional
+//!     precision: { "gate": "bfp4/LoFi", "decode:o": "/HiFi4/fp32" },   // optional, as `--set` takes them
 //!     graph: [
 //!         Once(name: "embed", ops: [ Tokens(to: "ids"), Embedding(from: "ids", to: "embedded", ..) ]),
 //!         Repeat(name: "decoder", times: "layers", from: "embedded", carry: "x", to: "y", ops: [ .. ]),
@@ -42,6 +42,7 @@ pub use error::{ErrorKind, ModelError, ModelErrors};
 pub use shipped::{Shipped, find, shipped};
 
 use crate::graph::{ActivationQuant, Encoding, Graph, Op, Phase, Role, Section, TypeError, Value};
+use crate::policy::Override;
 use indexmap::IndexMap;
 use std::collections::HashMap;
 
@@ -82,8 +83,8 @@ pub struct Model {
     pub dims: IndexMap<String, usize>,
     /// How ternary weights are stored.
     pub quantization: Quantization,
-    /// Precision overrides by role, `dtype/fidelity`, as the command line's `--set` takes them.
-    pub precision: Vec<(Role, String)>,
+    /// Precision overrides, as the command line's `--set` takes them.
+    pub precision: Vec<Override>,
     /// Layers of the repeated block.
     pub layers: usize,
     /// Positions the KV caches hold at most.

@@ -114,7 +114,10 @@ fn both_phases_read_one_fused_weight() {
 #[test]
 fn sizes_beyond_a_tensor_are_refused() {
     for edits in [
-        [("20,\n        \"kv_heads\": 5", "134217728,\n        \"kv_heads\": 4"), ("\"head_dim\": 32", "\"head_dim\": 2")],
+        [
+            ("20,\n        \"kv_heads\": 5", "134217728,\n        \"kv_heads\": 4"),
+            ("\"head_dim\": 32", "\"head_dim\": 2"),
+        ],
         [("\"heads\": 20", "\"heads\": 10"), ("\"head_dim\": 32", "\"head_dim\": 214748360")],
         [("\"hidden\": 640", "\"hidden\": 2147483648"), ("\"context\": 256", "\"context\": 2147483648")],
         [("\"ffn\": 1728", "\"ffn\": 2147483648"), ("\"vocab\": 1024", "\"vocab\": 2147483648")],

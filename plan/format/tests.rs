@@ -208,7 +208,7 @@ fn sample(number: f64, single: f32) -> Plan {
         epilogue: steps[..2].to_vec(),
         results: vec!["v".into()],
         trace,
-        cost: PhaseCost { device_us: number, host_us: 0.1, dram_bytes: 3 },
+        cost: PhaseCost { device_us: number, host_us: Some(0.1), dram_bytes: 3 },
     };
     Plan {
         format: FORMAT_VERSION,
