@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
-use bitnetc_compiler::model::{self, Model};
+use bitnetc_compiler::model::{self, ErrorKind, Model};
 use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{CompileError, Compiled, Options, compile};
@@ -101,6 +101,16 @@ fn values_may_have_any_name() {
             }
         }
     }
+}
+
+/// A dot is how passes make names from these.
+#[test]
+fn a_name_with_a_dot_is_a_mistake() {
+    let text = model::find("tiny-shakespeare").unwrap().text.replace("\"attn_out\"", "\"x.in\"");
+    let errors = Model::parse("model.ron", &text).unwrap_err();
+    let [error] = errors.errors.as_slice() else { panic!("{}", errors.listing()) };
+    assert_eq!((error.kind, &text[error.span.clone()]), (ErrorKind::BadValue, "\"x.in\""));
+    assert_eq!(error.expected, "letters, digits and _, no digit first");
 }
 
 /// Decode has no slice of the last token, so its fused projection could take that name; the weight would be there twice.
