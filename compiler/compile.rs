@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bitnetc_plan::{
-    FORMAT_VERSION, Invariant, Memory, ModelInfo, Options as PlanOptions, Phase as PlanPhase, PhaseCost, PhaseKind,
-    Plan, Weight, l1, verify, walk,
+    Buffer, FORMAT_VERSION, Invariant, Memory, ModelInfo, Options as PlanOptions, Phase as PlanPhase, PhaseCost,
+    PhaseKind, Plan, Weight, l1, verify, walk,
 };
 
 use crate::graph::{Graph, NodeId, Op, Phase};
@@ -49,11 +49,50 @@ pub struct PhaseRecord {
 impl PhaseRecord {
     /// The phase as graphs name it.
     pub fn phase(&self) -> Phase {
-        match self.kind {
-            PhaseKind::Decode { batch } => Phase::Decode { batch: batch as usize },
-            PhaseKind::Prefill { tokens } => Phase::Prefill { seq: tokens as usize },
-        }
+        phase(self.kind)
     }
+}
+
+/// A phase as graphs name it.
+fn phase(kind: PhaseKind) -> Phase {
+    match kind {
+        PhaseKind::Decode { batch } => Phase::Decode { batch: batch as usize },
+        PhaseKind::Prefill { tokens } => Phase::Prefill { seq: tokens as usize },
+    }
+}
+
+/// What selection and placement of a phase are told on top of the options.
+///
+/// The search sums live tensors and does not see fragmentation; the walk over the allocator model does. What a step overflows by is
+/// then reserved, and the search does without it. When a decode has no way at all, q and k give up cores of their own.
+#[derive(Debug, Clone, Copy)]
+struct Attempt {
+    /// Where decode keeps q and k.
+    heads: HeadCores,
+    /// L1 bytes per core that the search must leave alone besides the persistent tensors.
+    overflow: u64,
+}
+
+impl Attempt {
+    const FIRST: Attempt = Attempt { heads: HeadCores::Disjoint, overflow: 0 };
+}
+
+/// A placed phase and the constants of the plan with its own.
+struct Draft {
+    weights: Vec<Weight>,
+    buffers: Vec<Buffer>,
+    reserved: u64,
+    placed: Placed,
+}
+
+/// A phase with its deallocations, and the L1 bytes per core by which it does not fit.
+struct Made {
+    weights: Vec<Weight>,
+    buffers: Vec<Buffer>,
+    reserved: u64,
+    placed: Placed,
+    phase: PlanPhase,
+    overflow: u64,
 }
 
 /// Compiles `model` for `target`.
@@ -62,13 +101,13 @@ impl PhaseRecord {
 /// When an option is out of range, the model has no counterpart in TT-NN, or the card cannot hold it.
 pub fn compile(model: &Model, target: &Target, options: &Options) -> Result<Compiled, CompileError> {
     options.validate(model)?;
-    let mut compiler = Compiler::new(model, target, options)?;
-    compiler.phase(PhaseKind::Decode { batch: options.batch })?;
+    let mut compiler = Compiler::new(model, target, options);
+    compiler.run_passes(PhaseKind::Decode { batch: options.batch })?;
     let mut buckets = options.prefill.clone();
     buckets.sort_unstable();
     buckets.dedup();
     for tokens in buckets {
-        compiler.phase(PhaseKind::Prefill { tokens })?;
+        compiler.run_passes(PhaseKind::Prefill { tokens })?;
     }
     compiler.finish()
 }
@@ -86,11 +125,8 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(model: &'a Model, target: &'a Target, options: &'a Options) -> Result<Self, CompileError> {
-        let mut overrides = Vec::new();
-        for (role, text) in &model.precision {
-            overrides.push(Override::for_role(*role, text)?);
-        }
+    fn new(model: &'a Model, target: &'a Target, options: &'a Options) -> Self {
+        let mut overrides = model.precision.clone();
         overrides.extend(options.overrides.iter().cloned());
         let vocab = model.statements.iter().find_map(|s| match &s.op {
             Op::Embedding { weight } => weight.shape.first().copied(),
@@ -110,7 +146,7 @@ impl<'a> Compiler<'a> {
                 batch: options.batch,
                 context: options.context,
                 block: options.block,
-                priced_at: options.position,
+                priced_at: options.priced_at(),
                 proofs: options.proofs,
                 folding: options.folding,
             },
@@ -119,7 +155,7 @@ impl<'a> Compiler<'a> {
             buffers: Vec::new(),
             phases: Vec::new(),
         };
-        Ok(Compiler {
+        Compiler {
             model,
             target,
             options,
@@ -128,7 +164,7 @@ impl<'a> Compiler<'a> {
             record: Vec::new(),
             timings: Vec::new(),
             lm_head_chunks: None,
-        })
+        }
     }
 
     /// Times a pass.
@@ -143,57 +179,45 @@ impl<'a> Compiler<'a> {
         result
     }
 
-    /// All passes over one phase, in order.
-    fn phase(&mut self, kind: PhaseKind) -> Result<(), CompileError> {
-        let phase = match kind {
-            PhaseKind::Decode { batch } => Phase::Decode { batch: batch as usize },
-            PhaseKind::Prefill { tokens } => Phase::Prefill { seq: tokens as usize },
-        };
-        let mut graph = self.timed("graph", |c| c.model.to_graph(phase, c.options.context as usize))?;
-        let folds = self
-            .timed("fuse", |c| passes::prepare(&mut graph, c.options.policy, c.options.folding))
-            .map_err(|error| CompileError::Fuse { phase: kind, error })?;
+    /// All passes over one phase, in the order of [`crate::passes`].
+    ///
+    /// From selection on they run again when what they made does not fit: see [`Attempt`].
+    fn run_passes(&mut self, kind: PhaseKind) -> Result<(), CompileError> {
+        let broken = |error| CompileError::Fuse { phase: kind, error };
+        let mut graph = self.timed("graph", |c| c.model.to_graph(phase(kind), c.options.context as usize))?;
+        self.timed("fuse", |_| passes::fuse(&mut graph)).map_err(broken)?;
+        self.timed("activations", |c| passes::activations(&mut graph, c.options.policy)).map_err(broken)?;
+        let folds = self.timed("scales", |c| passes::scales(&mut graph, c.options.folding)).map_err(broken)?;
         graph.check().map_err(|errors| CompileError::Graph { phase: kind, errors })?;
         let decisions =
             self.timed("precision", |c| passes::precision(&graph, c.options.policy, &c.overrides, c.options.proofs));
-        let (constants, buffers) = (self.plan.weights.len(), self.plan.buffers.len());
-        let mut attempt = self.attempt(&graph, &decisions, HeadCores::Disjoint, phase, kind);
-        if matches!(phase, Phase::Decode { .. })
-            && matches!(&attempt, Err(CompileError::Place { error: PlaceError::NoWay { .. }, .. }))
-        {
-            // What the first attempt declared, the second declares otherwise.
-            self.plan.weights.truncate(constants);
-            self.plan.buffers.truncate(buffers);
-            attempt = self.attempt(&graph, &decisions, HeadCores::Shared, phase, kind);
-        }
-        let (schedule, placed, reserved) = attempt?;
+        let mut attempt = Attempt::FIRST;
+        let (schedule, mut made) = loop {
+            let schedule = self.timed("select", |c| c.select(&graph, &decisions, attempt, kind))?;
+            let placed = self.timed("place", |c| c.place(&schedule, attempt, kind));
+            let made = self.timed("lifetime", |c| placed.map(|placed| c.lifetime(&schedule, placed, kind)));
+            match self.again(attempt, &made) {
+                Some(next) => attempt = next,
+                None => break (schedule, made?),
+            }
+        };
+        made.phase.trace = self.timed("trace", |_| passes::trace(kind, &schedule.buffers));
         let precision = named(&graph, &decisions);
+        self.lm_head_chunks = self.lm_head_chunks.or(chunks_of(&made.placed));
+        (self.plan.weights, self.plan.buffers) = (made.weights, made.buffers);
+        self.plan.phases.push(made.phase);
+        let (reserved, placed) = (made.reserved, made.placed);
         self.record.push(PhaseRecord { kind, precision, folds, schedule, reserved, placed });
         Ok(())
-    }
-
-    /// Selects and places a phase with q and k of decode on such cores.
-    fn attempt(
-        &mut self,
-        graph: &Graph,
-        decisions: &HashMap<NodeId, Decision>,
-        heads: HeadCores,
-        phase: Phase,
-        kind: PhaseKind,
-    ) -> Result<(Schedule, Placed, u64), CompileError> {
-        let schedule = self
-            .timed("select", |c| c.select(graph, decisions, heads))
-            .map_err(|error| CompileError::Select { phase: kind, error })?;
-        let (placed, reserved) = self.place_until_it_fits(&schedule, phase, kind)?;
-        Ok((schedule, placed, reserved))
     }
 
     fn select(
         &self,
         graph: &Graph,
         decisions: &HashMap<NodeId, Decision>,
-        heads: HeadCores,
-    ) -> Result<Schedule, SelectError> {
+        attempt: Attempt,
+        kind: PhaseKind,
+    ) -> Result<Schedule, CompileError> {
         let setting = Setting {
             precision: decisions,
             cache: self.cache_dtype(graph, decisions),
@@ -201,9 +225,9 @@ impl<'a> Compiler<'a> {
             block: self.options.block,
             card: &self.target.card,
             lm_head_chunks: self.lm_head_chunks,
-            heads,
+            heads: attempt.heads,
         };
-        passes::select(graph, &setting)
+        passes::select(graph, &setting).map_err(|error| CompileError::Select { phase: kind, error })
     }
 
     /// The KV cache has the data type attention was given.
@@ -212,70 +236,54 @@ impl<'a> Compiler<'a> {
         attention.and_then(|n| decisions.get(&n)).map_or(self.options.policy.cache(), |d| d.used.weight)
     }
 
-    /// Places a schedule and adds the phase to the plan.
-    ///
-    /// The search sums live tensors and does not see fragmentation; the walk over the allocator model does. What a step overflows by
-    /// is then reserved, and the search does without it. Answers also how much is reserved in the end.
-    fn place_until_it_fits(
-        &mut self,
-        schedule: &Schedule,
-        phase: Phase,
-        kind: PhaseKind,
-    ) -> Result<(Placed, u64), CompileError> {
-        let results: Vec<String> = schedule.results.iter().map(|id| schedule.values[*id].name.clone()).collect();
-        self.add_constants(schedule);
-        let mut reserved = self.persistent_bytes();
-        loop {
-            let mut placed = self.timed("place", |c| c.place(schedule, phase, kind, reserved))?;
-            self.timed("lifetime", |_| passes::lifetime(&mut placed, &results));
-            let chunks = chunks_of(&placed);
-            let mut weights = self.plan.weights.clone();
-            weights.extend(placed.weights.iter().filter(|w| self.plan.weight(&w.name).is_none()).cloned());
-            let phase = self.plan_phase(kind, &placed, results.clone());
-            let overflow = self.timed("lifetime", |c| c.overflow(&phase, &weights));
-            if overflow == 0 || reserved > self.target.card.l1_bytes() {
-                self.lm_head_chunks = self.lm_head_chunks.or(chunks);
-                self.plan.weights = weights;
-                self.plan.phases.push(phase);
-                return Ok((placed, reserved));
-            }
-            reserved += overflow;
-        }
-    }
-
-    fn place(&self, schedule: &Schedule, phase: Phase, kind: PhaseKind, reserved: u64) -> Result<Placed, CompileError> {
-        let position = self.options.position.min(self.options.context - 1);
-        let cx = Context { target: self.target, schedule, phase, position, everything: self.options.everything };
-        passes::place(&cx, self.plan.model.layers, reserved).map_err(|error| CompileError::Place {
+    fn place(&self, schedule: &Schedule, attempt: Attempt, kind: PhaseKind) -> Result<Draft, CompileError> {
+        let clash = |name| CompileError::Select { phase: kind, error: SelectError::Clash { name } };
+        let weights = joined(&self.plan.weights, &schedule.weights, |w| &w.name).map_err(clash)?;
+        let buffers = joined(&self.plan.buffers, &schedule.buffers, |b| &b.name).map_err(clash)?;
+        let reserved = self.persistent_bytes(&weights) + attempt.overflow;
+        let position = self.options.priced_at();
+        let everything = self.options.everything;
+        let cx = Context { target: self.target, schedule, phase: phase(kind), position, everything };
+        let card = self.target.card.name.clone();
+        let placed = passes::place(&cx, self.plan.model.layers, reserved).map_err(|error| CompileError::Place {
             phase: kind,
-            card: self.target.card.name.clone(),
+            card,
             error,
-        })
+        })?;
+        let weights = joined(&weights, &placed.weights, |w| &w.name).map_err(clash)?;
+        Ok(Draft { weights, buffers, reserved, placed })
     }
 
-    /// The weights and buffers of a schedule that the plan does not have yet.
-    fn add_constants(&mut self, schedule: &Schedule) {
-        for weight in &schedule.weights {
-            if self.plan.weight(&weight.name).is_none() {
-                self.plan.weights.push(weight.clone());
+    fn lifetime(&self, schedule: &Schedule, draft: Draft, kind: PhaseKind) -> Made {
+        let Draft { weights, buffers, reserved, mut placed } = draft;
+        let results: Vec<String> = schedule.results.iter().map(|id| schedule.values[*id].name.clone()).collect();
+        passes::lifetime(&mut placed, &results);
+        let phase = self.plan_phase(kind, &placed, results);
+        let overflow = self.overflow(&phase, &weights, &buffers);
+        Made { weights, buffers, reserved, placed, phase, overflow }
+    }
+
+    /// What to try next: nothing when the phase fits, or when nothing is left to try.
+    fn again(&self, attempt: Attempt, made: &Result<Made, CompileError>) -> Option<Attempt> {
+        match made {
+            Ok(made) if made.overflow == 0 || made.reserved > self.target.card.l1_bytes() => None,
+            Ok(made) => Some(Attempt { overflow: attempt.overflow + made.overflow, ..attempt }),
+            Err(CompileError::Place { phase: PhaseKind::Decode { .. }, error: PlaceError::NoWay { .. }, .. }) => {
+                (attempt.heads == HeadCores::Disjoint).then_some(Attempt { heads: HeadCores::Shared, overflow: 0 })
             }
-        }
-        for buffer in &schedule.buffers {
-            if self.plan.buffer(&buffer.name).is_none() {
-                self.plan.buffers.push(buffer.clone());
-            }
+            Err(_) => None,
         }
     }
 
     /// L1 bytes per core of the constants that stay there.
-    fn persistent_bytes(&self) -> u64 {
-        let in_l1 = self.plan.weights.iter().filter(|w| w.spec.memory.memory() == Memory::L1);
+    fn persistent_bytes(&self, weights: &[Weight]) -> u64 {
+        let in_l1 = weights.iter().filter(|w| w.spec.memory.memory() == Memory::L1);
         in_l1.map(|w| l1::buffer_bytes(&w.spec, &self.target.card)).sum()
     }
 
     /// Bytes by which the worst step of a phase overflows L1, once fragmentation is seen.
-    fn overflow(&self, phase: &PlanPhase, weights: &[Weight]) -> u64 {
-        let context = walk::Context { card: &self.plan.card, weights, buffers: &self.plan.buffers };
+    fn overflow(&self, phase: &PlanPhase, weights: &[Weight], buffers: &[Buffer]) -> u64 {
+        let context = walk::Context { card: &self.plan.card, weights, buffers };
         let walk = walk::walk(context, phase);
         let capacity = self.target.card.l1_bytes();
         let worst = walk.steps.iter().map(|s| s.footprint.high_water()).max().unwrap_or(0).saturating_sub(capacity);
@@ -289,11 +297,11 @@ impl<'a> Compiler<'a> {
         let bytes = |steps: &[bitnetc_plan::Step]| steps.iter().map(|s| s.cost.dram_bytes).sum::<u64>();
         let host = &self.target.cost;
         let host_us = match kind {
-            PhaseKind::Prefill { .. } => 0.0,
+            PhaseKind::Prefill { .. } => None,
             PhaseKind::Decode { .. } if placed.epilogue.iter().any(|s| matches!(s.op, bitnetc_plan::Op::ArgMax(_))) => {
-                host.host_us
+                Some(host.host_us)
             }
-            PhaseKind::Decode { .. } => host.host_sampling_us,
+            PhaseKind::Decode { .. } => Some(host.host_sampling_us),
         };
         PlanPhase {
             kind,
@@ -301,7 +309,7 @@ impl<'a> Compiler<'a> {
             layer: placed.layer.clone(),
             epilogue: placed.epilogue.clone(),
             results,
-            trace: passes::trace(kind, &self.plan.buffers),
+            trace: None,
             cost: PhaseCost {
                 device_us: placed.price.us(),
                 host_us,
@@ -318,6 +326,19 @@ impl<'a> Compiler<'a> {
         })?;
         Ok(Compiled { plan: self.plan, record: self.record, timings: self.timings })
     }
+}
+
+/// All of `known` and those of `new` that it does not have; the name of one it has otherwise.
+fn joined<T: Clone + PartialEq>(known: &[T], new: &[T], name: impl Fn(&T) -> &String) -> Result<Vec<T>, String> {
+    let mut all = known.to_vec();
+    for item in new {
+        match all.iter().find(|other| name(other) == name(item)) {
+            Some(other) if other != item => return Err(name(item).clone()),
+            Some(_) => {}
+            None => all.push(item.clone()),
+        }
+    }
+    Ok(all)
 }
 
 fn named(graph: &Graph, decisions: &HashMap<NodeId, Decision>) -> Vec<(String, Decision)> {

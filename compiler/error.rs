@@ -5,7 +5,6 @@ use bitnetc_plan::{Defect, PhaseKind};
 use crate::graph::{GraphError, TypeError};
 use crate::model::PhaseError;
 use crate::passes::{PlaceError, SelectError};
-use crate::policy::PolicyError;
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -20,9 +19,6 @@ pub enum CompileError {
         /// What would be right.
         expected: String,
     },
-    /// A precision override in the model.
-    #[error(transparent)]
-    Policy(#[from] PolicyError),
     /// The model has no such phase.
     #[error(transparent)]
     Phase(#[from] PhaseError),

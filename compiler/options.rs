@@ -1,5 +1,7 @@
 //! What a person chooses.
 
+use bitnetc_plan::Proofs;
+
 use crate::CompileError;
 use crate::model::Model;
 use crate::policy::{Override, Policy};
@@ -21,8 +23,8 @@ pub struct Options {
     pub prefill: Vec<u32>,
     /// Position at which attention is priced.
     pub position: u32,
-    /// Lower precision where proved to lose nothing.
-    pub proofs: bool,
+    /// What a proof must keep for precision to be lowered by it.
+    pub proofs: Proofs,
     /// Fold weight scales into constants that are there anyway.
     pub folding: bool,
     /// Enumerate also candidates known to lose, for a record to be read by people. The plan is the same.
@@ -32,13 +34,17 @@ pub struct Options {
 impl Options {
     /// The context used when none is asked for, and the most buckets offered then.
     pub const DEFAULT_CONTEXT: u32 = 4096;
+    /// The shortest cache block: a tile of positions.
+    const LEAST_BLOCK: u32 = 32;
     /// Default prefill buckets, those that fit the context.
     pub const DEFAULT_PREFILL: [u32; 3] = [128, 512, 2048];
 
-    /// Defaults for a model: balanced, one user, the model's context up to 4096, buckets of 128, 512 and 2048.
+    /// Defaults for a model: balanced, one user, the model's context up to 4096 in blocks of 64 (32 for a shorter one), buckets of 128,
+    /// 512 and 2048.
     pub fn for_model(model: &Model) -> Self {
-        let block = 64.min(model.context as u32);
-        let context = (model.context as u32).min(Self::DEFAULT_CONTEXT) / block * block;
+        let most = u32::try_from(model.context).unwrap_or(u32::MAX).min(Self::DEFAULT_CONTEXT);
+        let block = if most < 64 { Self::LEAST_BLOCK } else { 64 };
+        let context = most / block * block;
         Options {
             policy: Policy::Balanced,
             overrides: Vec::new(),
@@ -47,10 +53,15 @@ impl Options {
             block,
             prefill: Self::default_prefill(context),
             position: 256,
-            proofs: true,
+            proofs: Proofs::Products,
             folding: true,
             everything: false,
         }
+    }
+
+    /// The position at which attention is priced: the last one at most.
+    pub fn priced_at(&self) -> u32 {
+        self.position.min(self.context.saturating_sub(1))
     }
 
     /// The default buckets that fit `context`; the context itself when none does.
@@ -66,6 +77,9 @@ impl Options {
         };
         check((1..=32).contains(&self.batch), "batch", self.batch.to_string(), "1 to 32 users".into())?;
         check([32, 64, 128].contains(&self.block), "block", self.block.to_string(), "32, 64 or 128 tokens".into())?;
+        let positions = format!("a model of at least {} positions, a cache block", Self::LEAST_BLOCK);
+        let long_enough = model.context >= Self::LEAST_BLOCK as usize;
+        check(long_enough, "the model's context", model.context.to_string(), positions)?;
         let context = self.context;
         let fits = context > 0 && context.is_multiple_of(self.block) && context as usize <= model.context;
         let expected = format!("a multiple of {} up to the model's {}", self.block, model.context);

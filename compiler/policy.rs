@@ -113,16 +113,64 @@ pub enum PolicyError {
     },
 }
 
+/// Which side of an override is wrong, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wrong {
+    /// The phase or the role.
+    Role(String),
+    /// Data type, fidelity or accumulation.
+    Precision(String),
+}
+
 impl Override {
-    /// The override a model file states for a role: `dtype/fidelity`.
+    /// The form of an override's right side.
+    pub const FORM: &str = "dtype/fidelity, as in bfp8/HiFi2 or /HiFi4/fp32";
+
+    /// An override of `role`, which may name a phase first, by `precision`: what stands left and right of `=`.
     ///
     /// # Errors
-    /// When the role has no precision or the text is not of the form.
-    pub fn for_role(role: Role, text: &str) -> Result<Self, PolicyError> {
-        let name = ROLES.iter().find(|(_, r)| *r == role).map(|(name, _)| *name);
-        let what = || format!("{role:?} has no precision");
-        let name = name.ok_or_else(|| PolicyError::Override { text: text.to_string(), what: what() })?;
-        format!("{name}={text}").parse()
+    /// The side that is wrong.
+    pub fn new(role: &str, precision: &str) -> Result<Self, Wrong> {
+        let text = format!("{role}={precision}");
+        let (phase, role) = role.split_once(':').map_or((None, role), |(p, r)| (Some(p), r));
+        let (decode, prefill) = match phase {
+            None => (true, true),
+            Some("decode") => (true, false),
+            Some("prefill") => (false, true),
+            Some(other) => return Err(Wrong::Role(format!("no phase `{other}`: decode or prefill"))),
+        };
+        let found = ROLES.iter().find(|(name, _)| *name == role).map(|(_, r)| *r);
+        let no_role = || Wrong::Role(format!("no role `{role}`: {}", ROLES.map(|(n, _)| n).join(", ")));
+        let role = found.ok_or_else(no_role)?;
+        let (weight, fidelity, fp32_dest_acc) = (None, None, None);
+        let mut parsed = Override { text, decode, prefill, role, weight, fidelity, fp32_dest_acc };
+        for (at, word) in precision.split('/').enumerate().filter(|(_, w)| !w.is_empty()) {
+            parsed.word(at, word).map_err(Wrong::Precision)?;
+        }
+        if parsed.weight.is_some() && !(decode && prefill) {
+            let what = "both phases read the same weights, so a data type cannot be set for one";
+            return Err(Wrong::Precision(what.into()));
+        }
+        Ok(parsed)
+    }
+
+    /// Takes the `at`th word of the right side.
+    fn word(&mut self, at: usize, word: &str) -> Result<(), String> {
+        match (at, word) {
+            (0, _) => {
+                let dtype = weight_dtype(word);
+                self.weight = Some(dtype.ok_or_else(|| format!("no weight type `{word}`: bf16, bfp8 or bfp4"))?);
+            }
+            (1, _) => {
+                let found = fidelity(word);
+                let none = || format!("no fidelity `{word}`: LoFi, HiFi2, HiFi3 or HiFi4");
+                self.fidelity = Some(found.ok_or_else(none)?);
+            }
+            (2, "fp32") => self.fp32_dest_acc = Some(true),
+            (2, "bf16") => self.fp32_dest_acc = Some(false),
+            _ => return Err(format!("`{word}` is one word too many, or no accumulation (fp32 or bf16)")),
+        }
+        Ok(())
     }
 }
 
@@ -131,51 +179,8 @@ impl FromStr for Override {
 
     fn from_str(text: &str) -> Result<Self, PolicyError> {
         let wrong = |what: String| PolicyError::Override { text: text.to_string(), what };
-        let (left, right) = text.split_once('=').ok_or_else(|| wrong("there is no `=`".into()))?;
-        let (phase, role) = left.split_once(':').map_or((None, left), |(p, r)| (Some(p), r));
-        let (decode, prefill) = match phase {
-            None => (true, true),
-            Some("decode") => (true, false),
-            Some("prefill") => (false, true),
-            Some(other) => return Err(wrong(format!("no phase `{other}`: decode or prefill"))),
-        };
-        let role = ROLES
-            .iter()
-            .find(|(name, _)| *name == role)
-            .map(|(_, r)| *r)
-            .ok_or_else(|| wrong(format!("no role `{role}`: {}", ROLES.map(|(n, _)| n).join(", "))))?;
-        let mut parsed = Override {
-            text: text.to_string(),
-            decode,
-            prefill,
-            role,
-            weight: None,
-            fidelity: None,
-            fp32_dest_acc: None,
-        };
-        for (at, word) in right.split('/').enumerate().filter(|(_, w)| !w.is_empty()) {
-            match (at, word) {
-                (0, _) => {
-                    parsed.weight = Some(
-                        weight_dtype(word)
-                            .ok_or_else(|| wrong(format!("no weight type `{word}`: bf16, bfp8 or bfp4")))?,
-                    )
-                }
-                (1, _) => {
-                    parsed.fidelity = Some(
-                        fidelity(word)
-                            .ok_or_else(|| wrong(format!("no fidelity `{word}`: LoFi, HiFi2, HiFi3 or HiFi4")))?,
-                    )
-                }
-                (2, "fp32") => parsed.fp32_dest_acc = Some(true),
-                (2, "bf16") => parsed.fp32_dest_acc = Some(false),
-                _ => return Err(wrong(format!("`{word}` is one word too many, or no accumulation (fp32 or bf16)"))),
-            }
-        }
-        if parsed.weight.is_some() && !(decode && prefill) {
-            return Err(wrong("both phases read the same weights, so a data type cannot be set for one".into()));
-        }
-        Ok(parsed)
+        let (role, precision) = text.split_once('=').ok_or_else(|| wrong("there is no `=`".into()))?;
+        Override::new(role, precision).map_err(|(Wrong::Role(what) | Wrong::Precision(what))| wrong(what))
     }
 }
 

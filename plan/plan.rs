@@ -6,7 +6,7 @@ use std::fmt;
 use crate::{Card, Op, TensorSpec, Weight};
 
 /// Version of the plan format; a plan of another version is refused.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// A compiled schedule of one model for one card.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -58,10 +58,47 @@ pub struct Options {
     pub block: u32,
     /// Position at which attention was priced.
     pub priced_at: u32,
-    /// Whether precision was lowered where that is proved to lose nothing.
-    pub proofs: bool,
+    /// What a proof must keep for precision to be lowered by it.
+    pub proofs: Proofs,
     /// Whether weight scales were folded into constants; otherwise each is multiplied where it belongs.
     pub folding: bool,
+}
+
+/// What a proof must keep for precision to be lowered by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Proofs {
+    /// Every bit of the result.
+    Bits,
+    /// Every product; their sum may be rounded less often.
+    #[default]
+    Products,
+    /// Nothing is lowered.
+    None,
+}
+
+impl Proofs {
+    /// All of them, the strictest lowering first.
+    pub const ALL: [Proofs; 3] = [Proofs::Bits, Proofs::Products, Proofs::None];
+}
+
+impl fmt::Display for Proofs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Proofs::Bits => "bits",
+            Proofs::Products => "products",
+            Proofs::None => "none",
+        })
+    }
+}
+
+impl std::str::FromStr for Proofs {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Proofs::ALL.into_iter().find(|proofs| proofs.to_string() == text);
+        found.ok_or_else(|| format!("no proofs `{text}`: there are bits, products and none"))
+    }
 }
 
 /// A tensor that lives as long as the plan runs.
@@ -257,8 +294,9 @@ impl Cost {
 pub struct PhaseCost {
     /// Predicted microseconds on the device, all layers.
     pub device_us: f64,
-    /// Predicted microseconds of host work per run, outside the trace.
-    pub host_us: f64,
+    /// Predicted microseconds of host work per run, outside the trace. None where it is not predicted: for a phase that is not captured
+    /// the host dispatches every call, of which there is no measurement.
+    pub host_us: Option<f64>,
     /// Bytes read from and written to DRAM.
     pub dram_bytes: u64,
 }

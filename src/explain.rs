@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use bitnetc_compiler::explain::{Alternative, Explanation, explain};
 use bitnetc_compiler::graph::Section;
 use bitnetc_compiler::passes::PlaceError;
+use bitnetc_compiler::passes::values::Grid;
 use bitnetc_compiler::policy::Precision;
 use bitnetc_compiler::target::Calibration;
 use bitnetc_plan::{Bound, Op, Plan, Step};
@@ -177,10 +178,14 @@ fn precision(text: &mut String, found: &Explanation) {
     let _ = writeln!(text, "\n{}", "precision".bold());
     let _ = writeln!(text, "asked {}; used {}", show(decision.asked), show(decision.used));
     let content = decision.activation;
-    let integers = content.integer_max.map_or(String::new(), |max| format!(", integers up to {max}"));
+    let grid = |g: Grid| match g.exponent {
+        0 => format!(", integers from {} to {}", g.min, g.max),
+        e => format!(", {} to {} times 2^{e}", g.min, g.max),
+    };
+    let integers = content.grid.map_or(String::new(), grid);
     let _ = writeln!(text, "activations: {} significant bits{integers}", content.significant_bits);
     for theorem in &decision.theorems {
-        let _ = writeln!(text, "proved: {}", theorem.statement());
+        let _ = writeln!(text, "proved, {}: {}", theorem.proof(), theorem.statement());
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Instant;
 use bitnetc_compiler::policy::{Override, Policy};
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{Compiled, Options, compile};
-use bitnetc_plan::format;
+use bitnetc_plan::{Proofs, format};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, FromArgMatches};
 use miette::IntoDiagnostic;
@@ -59,9 +59,9 @@ pub struct Choices {
     /// Precision of one role: role=dtype/fidelity[/fp32], for one phase as decode:role=...; may be repeated.
     #[arg(long = "set", value_name = "ROLE=DTYPE/FIDELITY")]
     pub overrides: Vec<Override>,
-    /// Keep the precision asked for, even where less is proved to lose nothing.
-    #[arg(long)]
-    pub no_proofs: bool,
+    /// What a proof must keep for precision to be lowered by it: bits, products, or none to keep what is asked.
+    #[arg(long, default_value_t = Proofs::Products)]
+    pub proofs: Proofs,
     /// Multiply every weight scale where it arises, instead of folding it into a constant.
     #[arg(long)]
     pub no_folding: bool,
@@ -136,7 +136,7 @@ impl Choices {
         if let Some(prefill) = &self.prefill {
             options.prefill = prefill.to_vec();
         }
-        options.proofs = !self.no_proofs;
+        options.proofs = self.proofs;
         options.folding = !self.no_folding;
         options.position = self.at_position;
         options.everything = everything;
@@ -174,7 +174,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     }
     if args.timings {
         for (pass, time) in &compiled.timings {
-            eprintln!("{pass:>10} {:8.2} ms", time.as_secs_f64() * 1000.0);
+            eprintln!("{pass:>11} {:8.2} ms", time.as_secs_f64() * 1000.0);
         }
     }
     Ok(())

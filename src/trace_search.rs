@@ -4,6 +4,8 @@
 //! was chosen, and every refused one with the constraints it breaks. All times are predictions.
 
 use bitnetc_compiler::passes::Record;
+use bitnetc_compiler::passes::precision::Theorem;
+use bitnetc_compiler::passes::values::Content;
 use bitnetc_compiler::policy::Precision;
 use bitnetc_compiler::ttnn::{Candidate, Rejection};
 use bitnetc_compiler::{Compiled, PhaseRecord};
@@ -32,8 +34,9 @@ fn phase(record: &PhaseRecord) -> Value {
             "node": node,
             "asked": asked(d.asked),
             "used": asked(d.used),
-            "proved": d.theorems.iter().map(|t| t.statement()).collect::<Vec<_>>(),
-            "activation": { "significant_bits": d.activation.significant_bits, "integer_max": d.activation.integer_max },
+            "proof": d.proof().map(|proof| proof.to_string()),
+            "proved": d.theorems.iter().map(theorem).collect::<Vec<_>>(),
+            "activation": content(d.activation),
         })
     });
     let folds = record.folds.iter().map(|f| json!({ "from": f.from, "scale": f.scale.to_string(), "into": f.into }));
@@ -46,6 +49,15 @@ fn phase(record: &PhaseRecord) -> Value {
         "folds": folds.collect::<Vec<_>>(),
         "calls": record.placed.record.iter().map(call).collect::<Vec<_>>(),
     })
+}
+
+fn theorem(theorem: &Theorem) -> Value {
+    json!({ "proof": theorem.proof().to_string(), "statement": theorem.statement() })
+}
+
+fn content(content: Content) -> Value {
+    let grid = content.grid.map(|g| json!({ "exponent": g.exponent, "min": g.min, "max": g.max }));
+    json!({ "significant_bits": content.significant_bits, "grid": grid })
 }
 
 fn asked(precision: Precision) -> Value {

@@ -23,7 +23,8 @@ fn a_step_is_explained_from_the_plan_alone() {
     for part in [
         "chosen: DRAM-sharded",
         "asked bfp8 HiFi2, bf16 sums; used bfp4 LoFi",
-        "proved: bfp4 holds",
+        "proved, bit-identical: bfp4 holds",
+        "proved, same products, fewer roundings: a ternary weight has no low bits",
         "legal ways in all",
     ] {
         assert!(text.contains(part), "{part}:\n{text}");
@@ -32,6 +33,19 @@ fn a_step_is_explained_from_the_plan_alone() {
     assert!(prefill.contains("2D on"), "{prefill}");
     let free = stdout(&["explain", &plan, "ffn_norm.free"]);
     assert!(free.contains("frees `ffn_norm` right after `up`, its last reader"), "{free}");
+}
+
+/// The plan remembers which proofs it was lowered by.
+#[test]
+fn bits_alone_keep_the_fidelity_that_was_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = name(folder.path(), "p.plan");
+    for (proofs, used, proved) in [("bits", "used bfp4 HiFi2", true), ("none", "used bfp8 HiFi2", false)] {
+        stdout(&["plan", "tiny-shakespeare", "-o", &plan, "--prefill", "none", "--proofs", proofs]);
+        let text = stdout(&["explain", &plan, "down"]);
+        assert!(text.contains(used) && !text.contains("note:"), "{text}");
+        assert!(text.contains("proved, bit-identical") == proved && !text.contains("same products"), "{text}");
+    }
 }
 
 #[test]

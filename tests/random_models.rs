@@ -8,6 +8,8 @@ use bitnetc_compiler::target::{NAMES, Target};
 use bitnetc_compiler::{CompileError, Options, compile};
 use bitnetc_plan::{format, verify};
 use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
 
 /// The dimensions of a model; some have no plan.
 #[derive(Debug, Clone)]
@@ -86,36 +88,79 @@ fn options(model: &Model, policy: usize, batch: u32, context: u32) -> Options {
     options
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 40, ..ProptestConfig::default() })]
+/// A model, and what it is compiled for.
+#[derive(Debug, Clone)]
+struct Case {
+    dims: Dims,
+    target: usize,
+    policy: usize,
+    batch: u32,
+    context: u32,
+}
 
-    #[test]
-    fn a_random_model_verifies_or_is_refused(
-        dims in dims(),
-        target in 0..NAMES.len(),
-        policy in 0_usize..3,
-        batch in prop::sample::select(vec![1_u32, 2, 7, 8, 16, 31, 32]),
-        context in prop::sample::select(vec![64_u32, 128, 512, 1024]),
-    ) {
-        let Some(model) = dims.model() else { return Ok(()) };
-        let target = Target::find(NAMES[target]).unwrap();
-        match compile(&model, &target, &options(&model, policy, batch, context)) {
+fn cases() -> impl Strategy<Value = Case> {
+    let batch = prop::sample::select(vec![1_u32, 2, 7, 8, 16, 31, 32]);
+    let context = prop::sample::select(vec![64_u32, 128, 512, 1024]);
+    (dims(), 0..NAMES.len(), 0_usize..3, batch, context).prop_map(|(dims, target, policy, batch, context)| Case {
+        dims,
+        target,
+        policy,
+        batch,
+        context,
+    })
+}
+
+impl Case {
+    /// Whether it becomes a plan; none when there is no such model. Fails when the plan does not hold, or is refused without a reason.
+    fn planned(&self) -> Result<Option<bool>, TestCaseError> {
+        let Some(model) = self.dims.model() else { return Ok(None) };
+        let target = Target::find(NAMES[self.target]).unwrap();
+        match compile(&model, &target, &options(&model, self.policy, self.batch, self.context)) {
             Ok(compiled) => {
                 prop_assert!(verify(&compiled.plan).is_ok());
                 let bytes = format::to_binary(&compiled.plan).unwrap();
                 prop_assert_eq!(&format::read_bytes(&bytes).unwrap(), &compiled.plan);
                 let text = format::to_ron(&compiled.plan).unwrap();
                 prop_assert_eq!(&format::read_bytes(text.as_bytes()).unwrap(), &compiled.plan);
+                Ok(Some(true))
             }
-            Err(error) => prop_assert!(
-                matches!(error, CompileError::Place { .. } | CompileError::Select { .. } | CompileError::Dram { .. }),
-                "{}", error
-            ),
+            Err(error) => {
+                let typed = matches!(
+                    error,
+                    CompileError::Place { .. } | CompileError::Select { .. } | CompileError::Dram { .. }
+                );
+                prop_assert!(typed, "{}", error);
+                Ok(Some(false))
+            }
         }
     }
 }
 
-/// The generator is worth something only if most of its models have plans.
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, max_shrink_iters: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_random_model_verifies_or_is_refused(case in cases()) {
+        case.planned()?;
+    }
+}
+
+/// The generator is worth something only if most of its models have plans, and some have none.
+#[test]
+fn most_random_models_have_plans() {
+    let mut runner = TestRunner::deterministic();
+    let (mut planned, mut refused) = (0, 0);
+    for _ in 0..48 {
+        match cases().new_tree(&mut runner).unwrap().current().planned().unwrap() {
+            Some(true) => planned += 1,
+            Some(false) => refused += 1,
+            None => {}
+        }
+    }
+    println!("{planned} planned, {refused} refused");
+    assert!(planned >= 24 && refused >= 1, "{planned} planned, {refused} refused");
+}
+
 #[test]
 fn models_of_ordinary_dimensions_have_plans() {
     let dims = Dims {

@@ -146,12 +146,15 @@ pub struct Graph {
     nodes: StableDiGraph<Node, Edge>,
     carried: Option<Value>,
     result: Option<Value>,
+    /// Names of the model's operations that this phase leaves out.
+    reserved: Vec<String>,
 }
 
 impl Graph {
     /// A graph without nodes.
     pub fn new(model: impl Into<String>, phase: Phase, layers: usize, context: usize) -> Self {
-        Graph { model: model.into(), phase, layers, context, nodes: StableDiGraph::new(), carried: None, result: None }
+        let (nodes, carried, result, reserved) = (StableDiGraph::new(), None, None, Vec::new());
+        Graph { model: model.into(), phase, layers, context, nodes, carried, result, reserved }
     }
 
     /// Adds a node fed by `inputs`; its output types follow from them.
@@ -227,6 +230,20 @@ impl Graph {
     /// The node of this name.
     pub fn find(&self, name: &str) -> Option<NodeId> {
         self.nodes.node_indices().find(|&n| self.nodes[n].name == name)
+    }
+
+    /// Keeps a name from being given to a node that a pass adds: another phase has a node of this name.
+    pub fn reserve(&mut self, name: &str) {
+        self.reserved.push(name.to_string());
+    }
+
+    /// `wanted`, or the next name after it that no node of any phase has.
+    pub fn fresh_name(&self, wanted: &str) -> String {
+        let mut name = wanted.to_string();
+        while self.find(&name).is_some() || self.reserved.contains(&name) {
+            name.push('_');
+        }
+        name
     }
 
     /// What feeds each input of a node, in input order.

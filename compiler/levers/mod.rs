@@ -163,7 +163,8 @@ impl Bench<'_> {
     fn distance(&self, policy: Policy) -> Distance {
         let variant = self.variant(|o| o.policy = policy);
         let weight_bytes = variant.as_ref().map_or(0, |c| weight_bytes(&c.plan));
-        let us = variant.map(|c| c.plan.decode().map_or((0.0, 0.0), |p| (p.cost.device_us, p.cost.host_us)));
+        let us =
+            variant.map(|c| c.plan.decode().map_or((0.0, 0.0), |p| (p.cost.device_us, p.cost.host_us.unwrap_or(0.0))));
         Distance { policy, us, weight_bytes, floor_us: weight_bytes as f64 / (self.target.cost.dram_gb_per_s * 1000.0) }
     }
 

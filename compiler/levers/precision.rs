@@ -3,6 +3,7 @@
 use super::{Bench, How, Lever, device_us};
 use crate::Options;
 use crate::policy::{Override, Policy, ROLES};
+use bitnetc_plan::Proofs;
 
 impl Bench<'_> {
     /// Two plans that differ in their options.
@@ -26,7 +27,7 @@ impl Bench<'_> {
     pub(super) fn precision(&self) -> Vec<Lever> {
         let all = |precision: &'static str, lm_head: &'static str| {
             move |o: &mut Options| {
-                o.proofs = false;
+                o.proofs = Proofs::None;
                 o.overrides.extend(uniform(precision, lm_head));
             }
         };
@@ -49,7 +50,12 @@ impl Bench<'_> {
                 all("bfp4/LoFi", "bf16/HiFi4"),
                 all("bfp4/LoFi", "bfp8/HiFi2"),
             ),
-            self.compare("precision by proof", ("as asked", "proved"), |o| o.proofs = false, |o| o.proofs = true),
+            self.compare(
+                "precision by proof",
+                ("as asked", "proved"),
+                |o| o.proofs = Proofs::None,
+                |o| o.proofs = Proofs::Products,
+            ),
             self.compare("weight scales", ("multiplied", "folded"), |o| o.folding = false, |o| o.folding = true),
             self.compare("policy", ("exact", "balanced"), policy(Policy::Exact), policy(Policy::Balanced)),
             self.compare("policy", ("balanced", "fast"), policy(Policy::Balanced), policy(Policy::Fast)),

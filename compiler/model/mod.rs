@@ -8,7 +8,7 @@
 //!     source: "where the numbers come from",
 //!     dims: { "hidden": 2560, "layers": 30, .. },
 //!     quantization: (weights: Packed(Multiplies), activations: Int8PerToken),
-//!     precision: { "gate": "bfp4/lofi" },                       // optional
+//!     precision: { "gate": "bfp4/LoFi", "decode:o": "/HiFi4/fp32" },   // optional, as `--set` takes them
 //!     graph: [
 //!         Once(name: "embed", ops: [ Tokens(to: "ids"), Embedding(from: "ids", to: "embedded", ..) ]),
 //!         Repeat(name: "decoder", times: "layers", from: "embedded", carry: "x", to: "y", ops: [ .. ]),
@@ -18,7 +18,7 @@
 //! ```
 //!
 //! - A dimension is a whole number or text: sums of products of numbers and named dimensions.
-//! - Values are named once in the whole file, defined before they are used, and used. In the repeated block `carry` is the residual
+//! - Values are named once in the whole file in letters, digits and `_`, defined before they are used, and used. In the repeated block `carry` is the residual
 //!   stream at the start of a layer (`from` in the first), `to` is its value at the end; only `to` is seen after the block.
 //! - `BitLinear` is a ternary projection stored and quantised as `quantization` says, `Linear` a dense one; both name their tensor, its
 //!   `[out, in]` shape and their role (Qkv, O, Gate, Up, Down, LmHead). `weight: Slice(name, start, end)` binds rows of a tensor.
@@ -42,6 +42,7 @@ pub use error::{ErrorKind, ModelError, ModelErrors};
 pub use shipped::{Shipped, find, shipped};
 
 use crate::graph::{ActivationQuant, Encoding, Graph, Op, Phase, Role, Section, TypeError, Value};
+use crate::policy::Override;
 use indexmap::IndexMap;
 use std::collections::HashMap;
 
@@ -82,8 +83,8 @@ pub struct Model {
     pub dims: IndexMap<String, usize>,
     /// How ternary weights are stored.
     pub quantization: Quantization,
-    /// Precision overrides by role, `dtype/fidelity`, as the command line's `--set` takes them.
-    pub precision: Vec<(Role, String)>,
+    /// Precision overrides, as the command line's `--set` takes them.
+    pub precision: Vec<Override>,
     /// Layers of the repeated block.
     pub layers: usize,
     /// Positions the KV caches hold at most.
@@ -167,6 +168,7 @@ impl Model {
                 (&statement.op, phase, &inputs[..], &statement.outputs[..])
             {
                 values.insert(output, *input);
+                graph.reserve(&statement.name);
                 continue;
             }
             let op = match &statement.op {

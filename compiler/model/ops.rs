@@ -23,26 +23,49 @@ pub(super) struct Parsed {
     pub default_scale: bool,
 }
 
+/// Operations a file can name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Tokens,
+    Embedding,
+    RmsNorm,
+    BitLinear,
+    Linear,
+    SplitHeads,
+    Rope,
+    CacheUpdate,
+    Attention,
+    MergeHeads,
+    Relu,
+    Relu2,
+    Silu,
+    Mul,
+    Add,
+    LastToken,
+    Argmax,
+    Square,
+}
+
 /// Operations by their name in the file, with the numbers of their inputs and outputs.
-const OPERATIONS: [(&str, usize, usize); 18] = [
-    ("Tokens", 0, 1),
-    ("Embedding", 1, 1),
-    ("RmsNorm", 1, 1),
-    ("BitLinear", 1, 1),
-    ("Linear", 1, 1),
-    ("SplitHeads", 3, 3),
-    ("Rope", 2, 2),
-    ("CacheUpdate", 2, 2),
-    ("Attention", 3, 1),
-    ("MergeHeads", 1, 1),
-    ("Relu", 1, 1),
-    ("Relu2", 1, 1),
-    ("Silu", 1, 1),
-    ("Mul", 2, 1),
-    ("Add", 2, 1),
-    ("LastToken", 1, 1),
-    ("Argmax", 1, 1),
-    ("Square", 1, 1),
+const OPERATIONS: [(&str, Kind, usize, usize); 18] = [
+    ("Tokens", Kind::Tokens, 0, 1),
+    ("Embedding", Kind::Embedding, 1, 1),
+    ("RmsNorm", Kind::RmsNorm, 1, 1),
+    ("BitLinear", Kind::BitLinear, 1, 1),
+    ("Linear", Kind::Linear, 1, 1),
+    ("SplitHeads", Kind::SplitHeads, 3, 3),
+    ("Rope", Kind::Rope, 2, 2),
+    ("CacheUpdate", Kind::CacheUpdate, 2, 2),
+    ("Attention", Kind::Attention, 3, 1),
+    ("MergeHeads", Kind::MergeHeads, 1, 1),
+    ("Relu", Kind::Relu, 1, 1),
+    ("Relu2", Kind::Relu2, 1, 1),
+    ("Silu", Kind::Silu, 1, 1),
+    ("Mul", Kind::Mul, 2, 1),
+    ("Add", Kind::Add, 2, 1),
+    ("LastToken", Kind::LastToken, 1, 1),
+    ("Argmax", Kind::Argmax, 1, 1),
+    ("Square", Kind::Square, 1, 1),
 ];
 
 /// Roles a projection can have.
@@ -97,7 +120,7 @@ fn operation_of<'a>(
     section: Section,
     quantization: Quantization,
 ) -> Option<Parsed> {
-    let Some(&(name, arity_in, arity_out)) = OPERATIONS.iter().find(|(name, ..)| *name == raw.name()) else {
+    let Some(&(name, kind, arity_in, arity_out)) = OPERATIONS.iter().find(|(name, ..)| *name == raw.name()) else {
         let names: Vec<_> = OPERATIONS.iter().map(|(name, ..)| *name).collect();
         let found = format!("`{}`", brief(raw.text()));
         let found = if raw.name().is_empty() { found } else { format!("`{}`", raw.name()) };
@@ -113,11 +136,9 @@ fn operation_of<'a>(
     let mut fields = reader.fields(raw, name)?;
     let from = if arity_in == 0 { Some(Vec::new()) } else { names(reader, &mut fields, "from", arity_in) };
     let to = names(reader, &mut fields, "to", arity_out);
-    let mut weight = None;
-    let mut default_scale = false;
-    let op = operation(reader, &mut fields, name, section, quantization, &mut weight, &mut default_scale);
+    let body = operation(reader, &mut fields, kind, section, quantization);
     fields.finish(reader);
-    let (from, to, (op, role)) = (from?, to?, op?);
+    let (from, to, Body { op, role, weight, default_scale }) = (from?, to?, body?);
     let (inputs, input_spans): (Vec<_>, Vec<_>) = from.into_iter().unzip();
     let (outputs, output_spans): (Vec<_>, Vec<_>) = to.into_iter().unzip();
     Some(Parsed {
@@ -154,31 +175,38 @@ fn names<'a>(
     items.into_iter().map(|item| Some((reader.text(item, &expected)?, item.span()))).collect()
 }
 
+/// What an operation's own fields say.
+struct Body {
+    op: Op,
+    role: Role,
+    weight: Option<Range<usize>>,
+    default_scale: bool,
+}
+
 fn operation<'a>(
     reader: &mut Reader<'a>,
     fields: &mut Fields<'a>,
-    name: &str,
+    kind: Kind,
     section: Section,
     quantization: Quantization,
-    weight_span: &mut Option<Range<usize>>,
-    default_scale: &mut bool,
-) -> Option<(Op, Role)> {
-    Some(match name {
-        "Tokens" => (Op::Tokens, Role::Data),
-        "Embedding" => {
+) -> Option<Body> {
+    let (weight_span, default_scale) = (&mut None, &mut false);
+    let (op, role) = match kind {
+        Kind::Tokens => (Op::Tokens, Role::Data),
+        Kind::Embedding => {
             let weight = weight(reader, fields, Encoding::Dense, section, 2, weight_span)?;
             (Op::Embedding { weight }, Role::Embedding)
         }
-        "RmsNorm" => {
+        Kind::RmsNorm => {
             let eps =
                 fields.required(reader, "eps").and_then(|raw| reader.positive(raw, "an epsilon above 0, such as 1e-5"));
             let gamma = weight(reader, fields, Encoding::Dense, section, 1, weight_span);
             (Op::RmsNorm { gamma: Some(gamma?), eps: Scalar::number(eps?) }, Role::Norm)
         }
-        "BitLinear" | "Linear" => {
+        Kind::BitLinear | Kind::Linear => {
             let role =
                 fields.required(reader, "role").and_then(|raw| reader.word(raw, "a projection's role", &PROJECTIONS));
-            if name == "BitLinear" && quantization.weights == Encoding::Dense {
+            if kind == Kind::BitLinear && quantization.weights == Encoding::Dense {
                 let expected = "quantization: (weights: .., activations: ..) in the model";
                 reader.error(
                     ErrorKind::MissingField,
@@ -189,21 +217,21 @@ fn operation<'a>(
                 );
                 return None;
             }
-            let (encoding, activations) = match name {
-                "BitLinear" => (quantization.weights, quantization.activations),
+            let (encoding, activations) = match kind {
+                Kind::BitLinear => (quantization.weights, quantization.activations),
                 _ => (Encoding::Dense, ActivationQuant::None),
             };
             let weight = weight(reader, fields, encoding, section, 2, weight_span)?;
             let scale = if encoding.is_ternary() { Scalar::weight(&weight.name) } else { Scalar::ONE };
             (Op::Linear(Linear { parts: vec![Part { weight, scale }], activations, unary: None }), role?)
         }
-        "SplitHeads" => split_heads(reader, fields)?,
-        "Rope" => (Op::Rope(rope(reader, fields)?), Role::Rope),
-        "CacheUpdate" => {
+        Kind::SplitHeads => split_heads(reader, fields)?,
+        Kind::Rope => (Op::Rope(rope(reader, fields)?), Role::Rope),
+        Kind::CacheUpdate => {
             let context = fields.required(reader, "context").and_then(|raw| reader.dim(raw))?;
             (Op::CacheUpdate { context }, Role::Cache)
         }
-        "Attention" => {
+        Kind::Attention => {
             let scale = fields.optional("scale");
             *default_scale = scale.is_none();
             let scale = match scale {
@@ -214,16 +242,17 @@ fn operation<'a>(
             };
             (Op::Attention { scale }, Role::Sdpa)
         }
-        "MergeHeads" => (Op::MergeHeads, Role::Data),
-        "Relu" => (Op::Unary(Unary::Relu), Role::Product),
-        "Relu2" => (Op::Unary(Unary::Relu2), Role::Product),
-        "Square" => (Op::Unary(Unary::Square), Role::Product),
-        "Silu" => (Op::Unary(Unary::Silu), Role::Product),
-        "Mul" => (Op::Mul { a: Operand::PLAIN, b: Operand::PLAIN }, Role::Product),
-        "Add" => (Op::Add { b_scale: Scalar::ONE }, Role::Residual),
-        "LastToken" => (Op::LastToken, Role::Data),
-        _ => (Op::Argmax, Role::Data),
-    })
+        Kind::MergeHeads => (Op::MergeHeads, Role::Data),
+        Kind::Relu => (Op::Unary(Unary::Relu), Role::Product),
+        Kind::Relu2 => (Op::Unary(Unary::Relu2), Role::Product),
+        Kind::Square => (Op::Unary(Unary::Square), Role::Product),
+        Kind::Silu => (Op::Unary(Unary::Silu), Role::Product),
+        Kind::Mul => (Op::Mul { a: Operand::PLAIN, b: Operand::PLAIN }, Role::Product),
+        Kind::Add => (Op::Add { b_scale: Scalar::ONE }, Role::Residual),
+        Kind::LastToken => (Op::LastToken, Role::Data),
+        Kind::Argmax => (Op::Argmax, Role::Data),
+    };
+    Some(Body { op, role, weight: weight_span.take(), default_scale: *default_scale })
 }
 
 fn split_heads<'a>(reader: &mut Reader<'a>, fields: &mut Fields<'a>) -> Option<(Op, Role)> {

@@ -7,26 +7,11 @@ use super::syntax::Raw;
 use super::values::Types;
 use super::{Model, Quantization, Statement};
 use crate::graph::{ActivationQuant, Encoding, Op, Role, ScaleConvention, Section};
+use crate::policy::{Override, Wrong};
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-
-const ROLES: [(&str, Role); 13] = [
-    ("embedding", Role::Embedding),
-    ("norm", Role::Norm),
-    ("qkv", Role::Qkv),
-    ("rope", Role::Rope),
-    ("cache", Role::Cache),
-    ("sdpa", Role::Sdpa),
-    ("o", Role::O),
-    ("gate", Role::Gate),
-    ("up", Role::Up),
-    ("down", Role::Down),
-    ("product", Role::Product),
-    ("residual", Role::Residual),
-    ("lm_head", Role::LmHead),
-];
 
 pub(super) struct Defined {
     pub types: Types,
@@ -143,18 +128,10 @@ impl<'a> Building<'a> {
         for field in fields.all() {
             let name = field.name.clone();
             let value = self.reader.dim(field.value);
-            let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-                && !name.starts_with(|c: char| c.is_ascii_digit());
-            if name.is_empty() || !plain {
-                let expected = "letters, digits and _, no digit first";
-                self.reader.error(
-                    ErrorKind::BadValue,
-                    field.name_span.clone(),
-                    "not a name",
-                    format!("`{name}`"),
-                    expected,
-                );
-            } else if self.reader.dims.contains_key(&name) {
+            if !self.reader.name(&name, field.name_span.clone()) {
+                continue;
+            }
+            if self.reader.dims.contains_key(&name) {
                 self.reader.error(
                     ErrorKind::Duplicate,
                     field.name_span.clone(),
@@ -193,38 +170,22 @@ impl<'a> Building<'a> {
         }
     }
 
-    fn precision(&mut self, raw: Raw<'a>) -> Option<Vec<(Role, String)>> {
+    /// Overrides, each by the rules of the command line's `--set`.
+    fn precision(&mut self, raw: Raw<'a>) -> Option<Vec<Override>> {
         let fields = self.map(raw, "precision")?;
         let mut read = Vec::new();
         for field in fields.all() {
-            let text = self.reader.text(field.value, "\"dtype/fidelity\", such as \"bfp8/hifi2\"")?;
-            let Some((_, role)) = ROLES.iter().find(|(name, _)| *name == field.name) else {
-                let names: Vec<_> = ROLES.iter().map(|(name, _)| *name).collect();
-                let expected = format!("roles are {}", names.join(", "));
-                self.reader.error(
-                    ErrorKind::UnknownName,
-                    field.name_span.clone(),
-                    "unknown role",
-                    format!("`{}`", field.name),
-                    expected,
-                );
-                continue;
-            };
-            let known = |part: &str, words: &[&str]| words.contains(&part);
-            let fits = text.split_once('/').is_some_and(|(dtype, fidelity)| {
-                known(dtype, &["bf16", "bfp8", "bfp4", "f32"]) && known(fidelity, &["lofi", "hifi2", "hifi3", "hifi4"])
-            });
-            if !fits {
-                let expected = "bf16, bfp8, bfp4 or f32, then / and lofi, hifi2, hifi3 or hifi4";
-                self.reader.error(
-                    ErrorKind::BadValue,
-                    field.value.span(),
-                    "not a precision",
-                    format!("`{text}`"),
-                    expected,
-                );
+            let text = self.reader.text(field.value, Override::FORM)?;
+            match Override::new(&field.name, &text) {
+                Ok(given) => read.push(given),
+                Err(Wrong::Role(what)) => {
+                    let (span, expected) = (field.name_span.clone(), "a role, or one of a phase, as in \"decode:o\"");
+                    self.reader.error(ErrorKind::UnknownName, span, "unknown role", what, expected);
+                }
+                Err(Wrong::Precision(what)) => {
+                    self.reader.error(ErrorKind::BadValue, field.value.span(), "not a precision", what, Override::FORM);
+                }
             }
-            read.push((*role, text));
         }
         Some(read)
     }

@@ -119,6 +119,17 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Whether a dimension or value can be named so. A dot is kept for the names that passes derive from these.
+    pub fn name(&mut self, name: &str, span: Range<usize>) -> bool {
+        let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+        let fits = plain && name.starts_with(|c: char| !c.is_ascii_digit());
+        if !fits {
+            let expected = "letters, digits and _, no digit first";
+            self.error(ErrorKind::BadValue, span, "not a name", format!("`{}`", brief(name)), expected);
+        }
+        fits
+    }
+
     /// A finite number above zero.
     pub fn positive(&mut self, raw: Raw<'a>, expected: &str) -> Option<f64> {
         match self.open(raw)? {

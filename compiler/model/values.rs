@@ -18,8 +18,6 @@ impl Building<'_> {
     /// Marks a value as used and answers its types.
     pub(super) fn used(&mut self, name: &str, span: Range<usize>) -> Types {
         let section = self.section;
-        let visible: Vec<String> =
-            self.values.iter().filter(|(_, v)| v.section == section).map(|(n, _)| n.clone()).collect();
         match self.values.get_mut(name) {
             Some(value) if value.section == section => {
                 value.used = true;
@@ -30,16 +28,19 @@ impl Building<'_> {
                     Some(_) => format!("`{name}` belongs to another block"),
                     None => format!("`{name}` is not defined before this"),
                 };
-                let last: Vec<_> = visible.iter().rev().take(8).rev().map(String::as_str).collect();
-                let expected = if last.is_empty() {
-                    "no value is defined yet".into()
-                } else {
-                    format!("values here: {}", last.join(", "))
-                };
+                let expected = self.visible();
                 self.reader.error(ErrorKind::Undefined, span, "undefined value", found, expected);
                 None
             }
         }
+    }
+
+    /// The values that can be used where reading stands, the last eight of them.
+    fn visible(&self) -> String {
+        let here = self.values.iter().rev().filter(|(_, v)| v.section == self.section).map(|(name, _)| name.as_str());
+        let mut last: Vec<_> = here.take(8).collect();
+        last.reverse();
+        if last.is_empty() { "no value is defined yet".into() } else { format!("values here: {}", last.join(", ")) }
     }
 
     pub(super) fn define(&mut self, name: &str, span: Range<usize>, types: Types) {
@@ -55,6 +56,7 @@ impl Building<'_> {
             );
             return;
         }
+        self.reader.name(name, span.clone());
         self.values.insert(name.to_string(), Defined { types, span, section: self.section, used: false });
     }
 

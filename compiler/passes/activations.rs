@@ -38,7 +38,7 @@ pub fn explicit(graph: &mut Graph) -> Result<(), TypeError> {
         let quantize = match shared.iter().find(|(value, _)| *value == input) {
             Some((_, quantize)) => *quantize,
             None => {
-                let name = format!("{}.int8", graph.value_name(input));
+                let name = graph.fresh_name(&format!("{}.int8", graph.value_name(input)));
                 let op = Op::Quantize { floor: Scalar::number(1e-5) };
                 let node = graph.add(&name, section, Role::Quant, op, &[input])?;
                 shared.push((input, node));
@@ -46,7 +46,7 @@ pub fn explicit(graph: &mut Graph) -> Result<(), TypeError> {
             }
         };
         clear(graph, linear);
-        let name = format!("{}.dequant", graph.node(linear).name);
+        let name = graph.fresh_name(&format!("{}.dequant", graph.node(linear).name));
         let op = Op::Dequantize { scale: Scalar::ONE, power: 1 };
         let factors = Value { node: quantize, output: 1 };
         let dequantize = graph.add(&name, section, Role::Quant, op, &[linear.into(), factors])?;

@@ -73,7 +73,7 @@ fn multiply(graph: &mut Graph, value: Value, scale: &Scalar) -> Result<(), TypeE
     if scale.is_one() {
         return Ok(());
     }
-    let name = format!("{}.scaled", graph.value_name(value));
+    let name = graph.fresh_name(&format!("{}.scaled", graph.value_name(value)));
     let section = graph.node(value.node).section;
     let node = graph.add(&name, section, Role::Quant, Op::Scale { scale: scale.clone() }, &[value])?;
     graph.replace(value, node.into());

@@ -62,7 +62,7 @@ fn qkv(graph: &mut Graph, split: NodeId) -> Result<(), TypeError> {
     let name = graph.node(split).name.clone();
     let op = graph.node(split).op.clone();
     let split_role = graph.node(split).role;
-    let fused = graph.add("qkv", section, role, fused, &input)?;
+    let fused = graph.add(&graph.fresh_name("qkv"), section, role, fused, &input)?;
     let joined = graph.add(&name, section, split_role, op, &[fused.into()])?;
     for output in 0..graph.node(split).outputs.len() {
         graph.replace(Value { node: split, output }, Value { node: joined, output });

@@ -1,4 +1,4 @@
-//! Lifetime: every intermediate freed right after its last use, L1 addresses and footprints from the allocator model.
+//! Lifetime: every intermediate freed right after its last use. What lies where in L1 then follows: [`bitnetc_plan::walk`] finds it.
 //!
 //! A value of the prologue lives on into the layers and is freed in the epilogue after its last use there, or at the epilogue's start;
 //! a layer frees all it makes; the phase's results are left alive. A view takes its input's buffer over, so the input is not freed.
@@ -36,7 +36,7 @@ fn made(steps: &[Step]) -> impl Iterator<Item = String> + '_ {
     steps.iter().flat_map(|s| s.outputs.iter().map(|v| v.name.clone()))
 }
 
-/// Values a step reads, those it takes over excepted.
+/// Values a step reads.
 fn read(step: &Step) -> Vec<&str> {
     step.op
         .operands()

@@ -2,12 +2,17 @@
 //!
 //! | pass | decides | leaves true |
 //! |---|---|---|
-//! | [`prepare`]: fuse, activations, fold scales (or apply them) | one QKV projection, functions fused into operands, weight scales folded | the same function |
-//! | [`precision()`] | data type, fidelity, accumulation of each product | whatever is below what was asked is proved to lose nothing |
+//! | [`fuse()`] | one QKV projection, functions fused into operands | the same function |
+//! | [`activations()`] | whether inputs of ternary projections are rounded to int8, by steps of their own | the same function, or the one without that rounding |
+//! | [`scales()`] | weight scales folded into constants, or multiplied where they arise | the same function |
+//! | [`precision()`] | data type, fidelity, accumulation of each product | whatever is below what was asked is proved to keep the bits, or the products, of it |
 //! | [`select()`] | the TT-NN calls of each operation | every call has a rule |
 //! | [`place`] | layout, memory config, shards, program config | every step is legal, the whole the cheapest |
 //! | [`lifetime`] | deallocations; addresses and footprints by [`bitnetc_plan::walk`] | freed once, after the last use |
 //! | [`trace`] | what is captured, what the host may write | no host write inside the captured region |
+//!
+//! Fusing comes first because it looks for projections next to the head split; scales come after activations because they are followed
+//! through explicit quantisations.
 
 pub mod activations;
 mod apply_scales;
@@ -20,8 +25,10 @@ pub mod precision;
 mod proofs;
 pub mod select;
 mod trace;
+pub mod values;
 
 pub use fold_scales::Fold;
+pub use fuse::fuse;
 pub use lifetime::lifetime;
 pub use place::{Forced, PlaceError, Placed, Record, WhatIf, place};
 pub use precision::precision;
@@ -31,23 +38,36 @@ pub use trace::trace;
 use crate::graph::{Graph, TypeError};
 use crate::policy::Policy;
 
-/// The passes that rewrite the graph; answers which scales were folded where, none without `folding`.
-///
-/// Fusing comes first because it looks for projections next to the head split; folding last because it follows scales through
-/// explicit quantisations.
+/// Keeps the rounding of activations to int8 as steps of its own where the policy wants it, else leaves it out.
 ///
 /// # Errors
 /// A [`TypeError`] is a defect of the graph before.
-pub fn prepare(graph: &mut Graph, policy: Policy, folding: bool) -> Result<Vec<Fold>, TypeError> {
-    fuse::fuse(graph)?;
+pub fn activations(graph: &mut Graph, policy: Policy) -> Result<(), TypeError> {
     if policy.int8_activations() {
-        activations::explicit(graph)?;
-    } else {
-        activations::drop_quantisation(graph);
+        return activations::explicit(graph);
     }
+    activations::drop_quantisation(graph);
+    Ok(())
+}
+
+/// Folds the weight scales, and answers which went where; without `folding` they are multiplied where they arise.
+///
+/// # Errors
+/// A [`TypeError`] is a defect of the graph before.
+pub fn scales(graph: &mut Graph, folding: bool) -> Result<Vec<Fold>, TypeError> {
     if folding {
         return Ok(fold_scales::fold_scales(graph));
     }
     apply_scales::apply_scales(graph)?;
     Ok(Vec::new())
+}
+
+/// The passes that rewrite the graph, in a row; answers which scales were folded where.
+///
+/// # Errors
+/// A [`TypeError`] is a defect of the graph before.
+pub fn prepare(graph: &mut Graph, policy: Policy, folding: bool) -> Result<Vec<Fold>, TypeError> {
+    fuse(graph)?;
+    activations(graph, policy)?;
+    scales(graph, folding)
 }

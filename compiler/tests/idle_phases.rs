@@ -1,10 +1,11 @@
 //! Phases that multiply zeros can still change a sum: what the precision pass may and may not claim of leaving them out.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
-use bitnetc_compiler::passes::precision::{Content, Theorem, lower};
+use bitnetc_compiler::passes::precision::{Proof, lower};
+use bitnetc_compiler::passes::values::{Content, Operands};
 use bitnetc_compiler::policy::Precision;
 use bitnetc_numerics::{Arch, Fidelity, Format, MatmulConfig, Spill, SrcB, Tiled, matmul};
-use bitnetc_plan::DType;
+use bitnetc_plan::{DType, Proofs};
 use half::bf16;
 
 /// The sum of `activations` (by place in K, the others 0), each times a ternary 1.
@@ -50,7 +51,10 @@ fn integers_that_cancel_keep_every_bit() {
 #[test]
 fn only_integers_are_called_bit_identical() {
     let asked = Precision { weight: DType::Bfp8, fidelity: bitnetc_plan::Fidelity::HiFi2, fp32_dest_acc: false };
-    let kept = |content| lower(asked, content, 2560).1.iter().all(|t: &Theorem| t.keeps_every_bit());
+    let kept = |activation| {
+        let operands = Operands { activation, weight: Content::TERNARY, inner: 2560 };
+        lower(asked, operands, Proofs::Products).1.iter().all(|t| t.proof() == Proof::BitIdentical)
+    };
     assert!(kept(Content::INT8));
     assert!(!kept(Content::BF16));
 }

@@ -4,7 +4,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
-use bitnetc_compiler::passes::precision::{Content, Theorem, lower};
+use bitnetc_compiler::passes::precision::{Theorem, lower};
+use bitnetc_compiler::passes::values::{Content, Operands};
 use bitnetc_compiler::policy::Precision;
 use bitnetc_numerics::{Arch, Fidelity, Format, MatmulConfig, Spill, Src, SrcB, Tiled, matmul, mvmul};
 use bitnetc_plan as plan;
@@ -53,7 +54,8 @@ impl Product<'_> {
 /// What the pass lowers to, in the emulation's words.
 fn lowered(fidelity: plan::Fidelity, activation: Content, fp32: bool) -> (Fidelity, Vec<Theorem>) {
     let asked = Precision { weight: plan::DType::Bfp4, fidelity, fp32_dest_acc: fp32 };
-    let (used, theorems) = lower(asked, activation, 2560);
+    let operands = Operands { activation, weight: Content::TERNARY, inner: 2560 };
+    let (used, theorems) = lower(asked, operands, plan::Proofs::Products);
     (emulated(used.fidelity), theorems)
 }
 
@@ -89,12 +91,75 @@ fn every_product_is_what_was_asked() {
 /// Every integer that int8 quantisation makes, in LoFi: the integer itself.
 #[test]
 fn every_integer_product_is_exact_in_lofi() {
-    for q in -127..=127_i16 {
+    for q in -128..=127_i16 {
         for (weight, arch) in TERNARY.iter().flat_map(|w| ARCHS.map(|a| (w, a))) {
             for fp32 in [false, true] {
                 let found = f32::from_bits(product(f32::from(q), *weight, Fidelity::LoFi, fp32, arch));
                 assert_eq!(found, f32::from(q) * weight, "{q} x {weight}");
             }
+        }
+    }
+}
+
+/// Every bfp8 number at some exponents times every ternary weight: LoFi has the product of HiFi4, and it is exact.
+#[test]
+fn every_bfp8_product_is_exact_in_lofi() {
+    for (magnitude, exponent) in (0..128_i16).flat_map(|m| [-40, -6, 0, 30].map(|e| (m, e))) {
+        let activation = f32::from(magnitude) * 2_f32.powi(exponent);
+        for (sign, weight, arch) in
+            [-1.0, 1.0].iter().flat_map(|s| TERNARY.map(|w| (s, w))).flat_map(|(s, w)| ARCHS.map(|a| (s, w, a)))
+        {
+            for fp32 in [false, true] {
+                let (used, _) = lowered(plan::Fidelity::HiFi4, Content::BFP8, fp32);
+                assert_eq!(used, Fidelity::LoFi);
+                let of = |fidelity| f32::from_bits(product(sign * activation, weight, fidelity, fp32, arch));
+                assert_eq!(of(used), of(Fidelity::HiFi4), "{activation} x {weight}");
+                assert_eq!(of(used), sign * activation * weight, "{activation} x {weight}");
+            }
+        }
+    }
+}
+
+/// Every bf16 number times every magnitude a dense bfp4 weight has, at two exponents: the odd phases add nothing.
+#[test]
+fn every_product_of_a_bfp4_weight_is_what_was_asked() {
+    let weights: Vec<f32> = (-7..=7_i16).flat_map(|m| [0.25, 8.0].map(|unit| f32::from(m) * unit)).collect();
+    let asked = |fidelity| Precision { weight: plan::DType::Bfp4, fidelity, fp32_dest_acc: true };
+    let weight = Content::F32.stored(plan::DType::Bfp4);
+    let operands = Operands { activation: Content::BF16, weight, inner: 2560 };
+    for bits in (0..=u16::MAX).step_by(3) {
+        let activation = bf16::from_bits(bits).to_f32();
+        for (weight, arch) in weights.iter().flat_map(|w| ARCHS.map(|a| (w, a))) {
+            for (from, to) in [(plan::Fidelity::HiFi2, Fidelity::LoFi), (plan::Fidelity::HiFi4, Fidelity::HiFi3)] {
+                let used = emulated(lower(asked(from), operands, plan::Proofs::Products).0.fidelity);
+                assert_eq!(used, to);
+                let of = |fidelity| product(activation, *weight, fidelity, true, arch);
+                assert_eq!(of(used), of(emulated(from)), "{activation} x {weight}");
+            }
+        }
+    }
+}
+
+/// What the value analysis says a format keeps, it keeps; -128 to 127 in bfp8 is where it does not.
+#[test]
+fn formats_keep_the_integers_that_the_analysis_says_they_keep() {
+    for (dtype, format) in
+        [(plan::DType::Bf16, Format::Bf16), (plan::DType::Bfp8, Format::Bfp8), (plan::DType::Bfp4, Format::Bfp4)]
+    {
+        for (content, numbers) in
+            [(Content::INT8, -128..=127_i16), (Content::whole(-127, 127), -127..=127), (Content::TERNARY, -1..=1)]
+        {
+            let count = numbers.clone().count();
+            // Steps of 37 mix small and large in every group of 16.
+            let values: Vec<f32> =
+                (0..32 * 32).map(|at| f32::from(numbers.clone().nth(at * 37 % count).unwrap_or(0))).collect();
+            let stored = Tiled::pack(format, 32, 32, &values).unwrap().to_f32();
+            assert_eq!(stored == values, content.fits(dtype), "{content:?} in {dtype}");
+            let range = content.stored(dtype).grid.unwrap();
+            assert!(
+                stored.iter().all(|v| v.fract() == 0.0 && (range.min..=range.max).contains(&(*v as i64))),
+                "{content:?} in {dtype}"
+            );
         }
     }
 }
@@ -117,7 +182,7 @@ fn ternary(count: usize) -> impl Strategy<Value = Vec<f32>> {
 }
 
 fn integers(count: usize) -> impl Strategy<Value = Vec<f32>> {
-    prop::collection::vec((-127..=127_i16).prop_map(f32::from), count)
+    prop::collection::vec((-128..=127_i16).prop_map(f32::from), count)
 }
 
 /// Numbers within `binades` powers of two, both signs.
@@ -134,7 +199,7 @@ const K: usize = 256;
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Integers below 2^7 times ternary weights: every fidelity gives the bits of LoFi, in fp32 the exact sum, however K is cut.
+    /// Integers from -128 to 127 times ternary weights: every fidelity gives the bits of LoFi, in fp32 the exact sum, however K is cut.
     #[test]
     fn integer_sums(activations in integers(2 * K), weights in ternary(K * 32), block in prop::sample::select(vec![1_usize, 2, 4, 8])) {
         let it = Product { rows: 2, k: K, n: 32, activations: &activations, weights: &weights };
@@ -152,6 +217,24 @@ proptest! {
                     prop_assert_eq!(lofi, exact.iter().map(|v| v.to_bits()).collect::<Vec<_>>());
                 }
             }
+        }
+    }
+
+    /// Other integers at the edge of the rule, 7 and 5 significant bits with magnitudes up to 2^6 and 2^4 - 1: the same.
+    #[test]
+    fn small_integer_sums(
+        activations in prop::collection::vec((-64..=64_i16).prop_map(f32::from), 2 * K),
+        weights in prop::collection::vec((-15..=15_i16).prop_map(f32::from), K * 32),
+        block in prop::sample::select(vec![1_usize, 4, 8]),
+    ) {
+        let on = |bound: i64| Content::whole(-bound, bound);
+        let operands = Operands { activation: on(64), weight: on(15), inner: K };
+        prop_assert!(operands.fit_phase_zero() && operands.exact_sum().is_some());
+        let it = Product { rows: 2, k: K, n: 32, activations: &activations, weights: &weights };
+        let exact = (0..2 * 32).map(|at| (0..K).map(|k| activations[at / 32 * K + k] * weights[k * 32 + at % 32]).sum::<f32>().to_bits());
+        let exact: Vec<u32> = exact.collect();
+        for (arch, fidelity) in ARCHS.iter().flat_map(|a| ALL.map(|f| (*a, f))) {
+            prop_assert_eq!(&it.bits(Format::Bf16, emulated(fidelity), true, block, arch), &exact, "{}", fidelity);
         }
     }
 

@@ -20,7 +20,7 @@ pub fn check(plan: &Plan, phase: &Phase, walk: &Walk, defects: &mut Defects) {
         }
     }
     let place = || Place::Phase(phase.kind);
-    for time in [phase.cost.device_us, phase.cost.host_us] {
+    for time in std::iter::once(phase.cost.device_us).chain(phase.cost.host_us) {
         if !time.is_finite() || time < 0.0 {
             defects.push(Invariant::Cost, place(), format!("a predicted time of {time} us"), "");
         }

@@ -183,7 +183,7 @@ fn settle_writes_what_the_walk_found() {
             context: 64,
             block: 32,
             priced_at: 63,
-            proofs: true,
+            proofs: Proofs::Products,
             folding: true,
         },
         card: card(),

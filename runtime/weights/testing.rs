@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use bitnetc_plan::card::{Dram, L1};
 use bitnetc_plan::weight::{Content, Matrix, Source};
-use bitnetc_plan::{Arch, Card, DType, MemoryConfig, ModelInfo, Options, Plan, TensorSpec, Weight};
+use bitnetc_plan::{Arch, Card, DType, MemoryConfig, ModelInfo, Options, Plan, Proofs, TensorSpec, Weight};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -79,7 +79,7 @@ pub fn plan_of(weights: Vec<Weight>, layers: u32) -> Plan {
             context: 64,
             block: 32,
             priced_at: 63,
-            proofs: true,
+            proofs: Proofs::Products,
             folding: true,
         },
         card: Card {

@@ -75,7 +75,7 @@ pub fn text(view: &View, width: Option<usize>) -> String {
             number(counts.layer_programs),
             number(counts.programs),
             time(phase.cost.device_us),
-            time(phase.cost.host_us),
+            phase.cost.host_us.map_or_else(|| "-".to_owned(), time),
             bytes(phase.cost.dram_bytes),
             format!("{} ({})", thousands(counts.high_water), percent(counts.high_water, room)),
             counts.highest,

@@ -142,25 +142,30 @@ impl<'w> Evaluator<'w> {
             return Ok(found.clone());
         }
         let (&[out, width], name) = (&weight.shape[..], &key.0) else { return Err(EvalError::Graph(key.0)) };
-        let stored = weight.rows.map_or(out, |(_, end)| end);
-        let cut = |start: usize| start * width..(start + out) * width;
-        let start = weight.rows.map_or(0, |(start, _)| start);
-        let sized = |len: usize| {
-            if len < stored * width || (weight.rows.is_none() && len != out * width) {
-                return Err(WeightError::Size { name: name.clone(), found: len, expected: stored * width });
+        let size = |found: usize, expected: usize| WeightError::Size { name: name.clone(), found, expected };
+        let matrix = match weight.rows {
+            // Packed rows interleave four quarters of a tensor, so a model file allows rows of dense tensors only.
+            None if weight.encoding.is_ternary() => {
+                let Ternary { values, scale } = self.weights.ternary(name, [out, width], weight.encoding)?;
+                if values.len() != out * width {
+                    return Err(size(values.len(), out * width).into());
+                }
+                (Arc::new(Matrix::Ternary { values, out, width }), scale)
             }
-            Ok(())
-        };
-        let matrix = if weight.encoding.is_ternary() {
-            let mut ternary = self.weights.ternary(name, [out, width], weight.encoding)?;
-            sized(ternary.values.len())?;
-            ternary.values = ternary.values[cut(start)].to_vec();
-            (Arc::new(Matrix::Ternary { values: ternary.values, out, width }), ternary.scale)
-        } else {
-            let values = self.weights.dense(name)?;
-            sized(values.len())?;
-            let values = if weight.rows.is_some() { values[cut(start)].to_vec() } else { values };
-            (Arc::new(Matrix::Dense { values, out, width }), 1.0)
+            None => {
+                let values = self.weights.dense(name)?;
+                if values.len() != out * width {
+                    return Err(size(values.len(), out * width).into());
+                }
+                (Arc::new(Matrix::Dense { values, out, width }), 1.0)
+            }
+            Some(_) if weight.encoding.is_ternary() => return Err(EvalError::Graph(key.0)),
+            Some((start, end)) => {
+                let values = self.weights.dense(name)?;
+                let rows = values.get(start * width..end * width).filter(|rows| rows.len() == out * width);
+                let values = rows.ok_or_else(|| size(values.len(), end * width))?.to_vec();
+                (Arc::new(Matrix::Dense { values, out, width }), 1.0)
+            }
         };
         lock(&self.matrices).insert(key, matrix.clone());
         Ok(matrix)

@@ -1,7 +1,7 @@
-//! The headers of safetensors files: names and types, no data.
+//! The headers of a checkpoint's safetensors files: names and types, no data.
 
 use super::ImportError;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
 
@@ -15,26 +15,25 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Reads the headers of every `*.safetensors` of a directory; none when there is no such file.
+    /// Reads the headers of a directory's checkpoint, the files the runtime would read: those that `model.safetensors.index.json` names,
+    /// else `model.safetensors`. None when there is neither.
     ///
     /// # Errors
-    /// When the directory or a file cannot be read, or a header is broken.
+    /// When a file cannot be read, or the index or a header is broken.
     pub fn read(directory: &Path) -> Result<Option<Checkpoint>, ImportError> {
-        let io = |error| ImportError::Io { path: directory.to_path_buf(), error };
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(directory).map_err(io)? {
-            let path = entry.map_err(io)?.path();
-            let golden = path.file_stem().is_some_and(|s| s == "golden");
-            if path.extension().is_some_and(|e| e == "safetensors") && !golden {
-                files.push(path);
-            }
-        }
-        files.sort();
+        let (index, single) = (directory.join("model.safetensors.index.json"), directory.join("model.safetensors"));
+        let files = if index.is_file() {
+            shards(&index)?.iter().map(|file| directory.join(file)).collect()
+        } else if single.is_file() {
+            vec![single]
+        } else {
+            return Ok(None);
+        };
         let mut checkpoint = Checkpoint::default();
         for file in &files {
             checkpoint.header(file)?;
         }
-        Ok(if files.is_empty() { None } else { Some(checkpoint) })
+        Ok(Some(checkpoint))
     }
 
     fn header(&mut self, path: &Path) -> Result<(), ImportError> {
@@ -42,15 +41,17 @@ impl Checkpoint {
         let broken = |what: String| ImportError::Header { path: path.to_path_buf(), what };
         let mut file = std::fs::File::open(path).map_err(io)?;
         let mut length = [0; 8];
-        file.read_exact(&mut length).map_err(|_| broken("shorter than 8 bytes".into()))?;
+        file.read_exact(&mut length).map_err(|_| broken("no safetensors file: shorter than 8 bytes".into()))?;
         let length = u64::from_le_bytes(length);
         if length > MAX_HEADER {
-            return Err(broken(format!("a header of {length} bytes, at most {MAX_HEADER} are allowed")));
+            return Err(broken(format!(
+                "no safetensors file: a header of {length} bytes, at most {MAX_HEADER} are allowed"
+            )));
         }
         let mut header = Vec::new();
         file.take(length).read_to_end(&mut header).map_err(io)?;
         if header.len() as u64 != length {
-            return Err(broken(format!("the header has {} of {length} bytes", header.len())));
+            return Err(broken(format!("no safetensors file: the header has {} of {length} bytes", header.len())));
         }
         let header: serde_json::Map<String, serde_json::Value> =
             serde_json::from_slice(&header).map_err(|error| ImportError::Json { path: path.to_path_buf(), error })?;
@@ -70,5 +71,21 @@ impl Checkpoint {
     /// The tensor's element type as safetensors calls it, such as `U8` or `BF16`.
     pub fn dtype(&self, name: &str) -> Option<&str> {
         self.types.get(name).map(String::as_str)
+    }
+}
+
+/// The files an index names, each once, all beside it.
+fn shards(index: &Path) -> Result<BTreeSet<String>, ImportError> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let path = index.to_path_buf();
+    let text = std::fs::read_to_string(index).map_err(|error| ImportError::Io { path: path.clone(), error })?;
+    let parsed: Index = serde_json::from_str(&text).map_err(|error| ImportError::Json { path: path.clone(), error })?;
+    let files: BTreeSet<String> = parsed.weight_map.into_values().collect();
+    match files.iter().find(|file| Path::new(file).components().count() != 1 || file.starts_with('.')) {
+        Some(file) => Err(ImportError::Header { path, what: format!("`{file}` is not the name of a file beside it") }),
+        None => Ok(files),
     }
 }

@@ -40,8 +40,8 @@ pub enum ImportError {
         /// What is wrong, with line and column.
         error: serde_json::Error,
     },
-    /// A safetensors file that is cut short or not one.
-    #[error("{path}: not a safetensors file: {what}")]
+    /// A safetensors file that is cut short or not one, or an index of files elsewhere.
+    #[error("{path}: {what}")]
     Header {
         /// The file.
         path: PathBuf,
@@ -78,7 +78,7 @@ pub struct Imported {
     pub model: Model,
 }
 
-/// Imports the model in a directory: `config.json`, and every `*.safetensors` beside it when there are any.
+/// Imports the model in a directory: `config.json`, and the headers of the checkpoint beside it when there is one.
 ///
 /// # Errors
 /// When a file cannot be read, or the config asks for what the compiler has no operation for.

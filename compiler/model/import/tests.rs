@@ -1,6 +1,6 @@
 //! Configs in, models out.
 
-use super::{Config, ImportError, directory, import};
+use super::{Checkpoint, Config, ImportError, directory, import};
 use crate::graph::{ActivationQuant, Encoding, ScaleConvention};
 use crate::model::{Quantization, find};
 use std::path::Path;
@@ -79,4 +79,32 @@ fn a_checkpoint_that_lacks_a_tensor_or_is_cut_short_is_refused() {
     assert!(matches!(directory(path), Err(ImportError::Header { .. })));
     std::fs::write(path.join("config.json"), "{").unwrap();
     assert!(matches!(directory(path), Err(ImportError::Json { .. })));
+}
+
+/// A safetensors file of empty tensors of these names and types.
+fn headers(tensors: &[(&str, &str)]) -> Vec<u8> {
+    let entry =
+        |(name, kind): &(&str, &str)| format!(r#""{name}":{{"dtype":"{kind}","shape":[0],"data_offsets":[0,0]}}"#);
+    let header = format!("{{{}}}", tensors.iter().map(entry).collect::<Vec<_>>().join(","));
+    [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat()
+}
+
+/// What else lies in the directory is no part of the checkpoint, as it is none for the runtime.
+#[test]
+fn the_checkpoint_is_what_the_runtime_reads() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
+    write("other.safetensors", &headers(&[("x", "U8")]));
+    assert!(Checkpoint::read(folder.path()).unwrap().is_none());
+    write("model.safetensors", &headers(&[("a", "BF16")]));
+    let single = Checkpoint::read(folder.path()).unwrap().unwrap();
+    assert!(single.has("a") && !single.has("x"));
+    write("golden.safetensors", &headers(&[("b", "BF16")]));
+    let index = r#"{"weight_map": {"b": "golden.safetensors", "x": "other.safetensors", "y": "other.safetensors"}}"#;
+    write("model.safetensors.index.json", index.as_bytes());
+    let sharded = Checkpoint::read(folder.path()).unwrap().unwrap();
+    assert!(sharded.has("b") && sharded.has("x") && !sharded.has("a"));
+    write("model.safetensors.index.json", br#"{"weight_map": {"b": "../b.safetensors"}}"#);
+    let error = Checkpoint::read(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("`../b.safetensors` is not the name of a file beside it"), "{error}");
 }

@@ -1,11 +1,12 @@
-//! Heads, rotary embedding, KV cache and attention.
+//! Heads, KV cache and attention.
 
-use bitnetc_plan::weight::{HeadPadding, RotaryFunction};
-use bitnetc_plan::{BufferRole, Cores, DType, MemoryConfig, TILE, TensorSpec};
+use bitnetc_plan::weight::HeadPadding;
+use bitnetc_plan::{BufferRole, DType, MemoryConfig, TILE, TensorSpec};
 
+use super::projection::TOO_WIDE;
 use super::weights;
 use super::{SelectError, Selector};
-use crate::graph::{NodeId, Rope, Scalar, Section, Value};
+use crate::graph::{NodeId, Scalar, Section, Value};
 use crate::schedule::{HeadCores, Kind, Operand, ValueId};
 
 impl Selector<'_> {
@@ -49,99 +50,17 @@ impl Selector<'_> {
         self.schedule.value(format!("{}.{suffix}", self.graph.node(node).name), shape, DType::Bf16)
     }
 
-    pub(super) fn rope(&mut self, node: NodeId, section: Section, rope: &Rope) -> Result<(), SelectError> {
-        let (q, k) = (self.operand(node, 0)?, self.operand(node, 1)?);
-        let head_dim = self.width(&q);
-        let logical = match self.graph.value_type(self.input(node, 0)).shape {
-            crate::graph::Shape::Heads { head_dim, .. } => head_dim,
-            _ => 0,
-        };
-        if rope.dim != logical {
-            let what = format!("{} of {logical} elements of a head are rotated", rope.dim);
-            return Err(self.unsupported(node, what, "rotary_embedding_llama rotates whole heads"));
-        }
-        let [cos, sin, transform] = match self.rotary.clone() {
-            Some(rotary) => rotary,
-            None => self.rotary_tables(rope, head_dim),
-        };
-        let mut outputs = Vec::new();
-        for (at, suffix) in ["q", "k"].iter().enumerate() {
-            let Operand::Value(before) = [&q, &k][at] else { continue };
-            let shape = self.schedule.values[*before].shape.clone();
-            outputs.push(self.schedule.value(format!("{}.{suffix}", self.graph.node(node).name), shape, DType::Bf16));
-        }
-        if self.decode() && self.setting.heads == HeadCores::Disjoint {
-            self.call(node, section, Kind::RotaryFused, vec![q, k, cos, sin, transform], outputs);
-            return Ok(());
-        }
-        for ((input, suffix), id) in [(q, "q"), (k, "k")].into_iter().zip(&outputs) {
-            let name = format!("{}.{suffix}", self.graph.node(node).name);
-            let inputs = vec![input, cos.clone(), sin.clone(), transform.clone()];
-            self.helper(&name, section, Kind::Rotary, inputs, vec![*id]);
-        }
-        for (output, id) in outputs.into_iter().enumerate() {
-            self.ids.insert(Value { node, output }, id);
-        }
-        Ok(())
-    }
-
-    /// Decode looks the users' rows up once per step; prefill reads whole tables.
-    fn rotary_tables(&mut self, rope: &Rope, head_dim: u32) -> [Operand; 3] {
-        let rows = self.rows();
-        let context = self.graph.context as u32;
-        let functions = [("cos", RotaryFunction::Cos), ("sin", RotaryFunction::Sin)];
-        let [cos, sin] = if self.decode() {
-            functions.map(|(name, function)| {
-                let positions = self.rotary_positions();
-                let table = self.weight(weights::rotary_table(
-                    &format!("rotary.{name}"),
-                    function,
-                    rope,
-                    context,
-                    head_dim,
-                    None,
-                ));
-                let shape = vec![1, self.rotary_copies() * rows, 1, head_dim];
-                let out = self.schedule.value(format!("rotary.{name}.rows"), shape, DType::Bf16);
-                self.helper(
-                    &format!("rotary.{name}.rows"),
-                    Section::Prologue,
-                    Kind::RotaryRows,
-                    vec![positions, table],
-                    vec![out],
-                );
-                Operand::Value(out)
-            })
-        } else {
-            functions.map(|(name, function)| {
-                self.weight(weights::rotary_table(
-                    &format!("rotary.{name}.{rows}"),
-                    function,
-                    rope,
-                    context,
-                    head_dim,
-                    Some(rows),
-                ))
-            })
-        };
-        let cores = self.decode().then(|| Cores::row_major(self.rotary_copies() * rows, self.setting.card.grid));
-        let transform = self.weight(weights::rotary_transform(cores));
-        let rotary = [cos, sin, transform];
-        self.rotary = Some(rotary.clone());
-        rotary
-    }
-
-    fn caches(&mut self, kv_heads: u32, head_dim: u32) -> [Operand; 2] {
+    fn caches(&mut self, kv_heads: u32, head_dim: u32) -> Result<[Operand; 2], SelectError> {
         let blocks = (self.graph.context as u32).div_ceil(self.setting.block) * self.setting.batch;
         let spec = TensorSpec::tile(
             vec![blocks, kv_heads, self.setting.block, head_dim],
             self.setting.cache,
             MemoryConfig::DRAM,
         );
-        [
-            self.buffer("k_cache", true, spec.clone(), BufferRole::KeyCache),
-            self.buffer("v_cache", true, spec, BufferRole::ValueCache),
-        ]
+        Ok([
+            self.buffer("k_cache", true, spec.clone(), BufferRole::KeyCache)?,
+            self.buffer("v_cache", true, spec, BufferRole::ValueCache)?,
+        ])
     }
 
     pub(super) fn cache_update(&mut self, node: NodeId, section: Section) -> Result<(), SelectError> {
@@ -151,10 +70,10 @@ impl Selector<'_> {
         };
         let shape = &self.schedule.values[rows].shape;
         let (kv_heads, head_dim) = (if self.decode() { shape[2] } else { shape[1] }, shape[3]);
-        let [k_cache, v_cache] = self.caches(kv_heads, head_dim);
-        let page_table = self.page_table();
+        let [k_cache, v_cache] = self.caches(kv_heads, head_dim)?;
+        let page_table = self.page_table()?;
         if self.decode() {
-            let positions = self.positions();
+            let positions = self.positions()?;
             if self.setting.heads == HeadCores::Disjoint {
                 let inputs = vec![k_cache, k, v_cache, v, positions, page_table];
                 self.call(node, section, Kind::CacheUpdate, inputs, vec![]);
@@ -168,7 +87,7 @@ impl Selector<'_> {
             return Ok(());
         }
         for (output, (cache, input, name)) in [(k_cache, k, "k"), (v_cache, v, "v")].into_iter().enumerate() {
-            let stored = self.as_cached(node, section, input, name);
+            let stored = self.as_cached(node, section, input, name)?;
             let name = format!("{}.{name}", self.graph.node(node).name);
             self.helper(
                 &name,
@@ -183,16 +102,24 @@ impl Selector<'_> {
     }
 
     /// Keys or values of a prompt in the cache's data type: what decode will read, prefill's attention reads too.
-    fn as_cached(&mut self, node: NodeId, section: Section, input: Operand, suffix: &str) -> ValueId {
-        let Operand::Value(id) = input else { return 0 };
+    fn as_cached(
+        &mut self,
+        node: NodeId,
+        section: Section,
+        input: Operand,
+        suffix: &str,
+    ) -> Result<ValueId, SelectError> {
+        let Operand::Value(id) = input else {
+            return Err(self.unsupported(node, "a cache update of no value", "feed it keys and values"));
+        };
         if self.schedule.values[id].dtype == self.setting.cache {
-            return id;
+            return Ok(id);
         }
         let name = format!("{}.{suffix}.cast", self.graph.node(node).name);
         let shape = self.schedule.values[id].shape.clone();
         let out = self.schedule.value(name.clone(), shape, self.setting.cache);
         self.helper(&name, section, Kind::Typecast, vec![input], vec![out]);
-        out
+        Ok(out)
     }
 
     pub(super) fn attention(&mut self, node: NodeId, section: Section, scale: &Scalar) -> Result<(), SelectError> {
@@ -209,7 +136,7 @@ impl Selector<'_> {
         let inputs = if self.decode() {
             let caches = ["k_cache", "v_cache"].map(|name| Operand::Buffer(name.to_string()));
             let [k_cache, v_cache] = caches;
-            vec![q.clone(), k_cache, v_cache, self.positions(), self.page_table()]
+            vec![q.clone(), k_cache, v_cache, self.positions()?, self.page_table()?]
         } else {
             vec![q.clone(), self.operand(node, 1)?, self.operand(node, 2)?]
         };
@@ -234,7 +161,9 @@ impl Selector<'_> {
         {
             self.keep_padding(node, Some(HeadPadding { heads, from: head_dim as u32, to: padded }));
         }
-        let out = self.features(node, heads * padded, DType::Bf16);
+        let width = heads.checked_mul(padded).filter(|width| *width < 1 << 31);
+        let too_wide = || self.unsupported(node, format!("{heads} heads of {padded} side by side"), TOO_WIDE);
+        let out = self.features(node, width.ok_or_else(too_wide)?, DType::Bf16);
         self.call(node, section, Kind::ConcatHeads { heads }, vec![input], vec![out]);
         Ok(())
     }

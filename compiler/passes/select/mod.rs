@@ -13,21 +13,21 @@
 //! norm over padded heads makes up for the columns it counts too many (see [`weights`]).
 
 mod attention;
-mod mlp;
+mod eltwise;
+mod norm;
+mod projection;
+mod rotary;
 mod setting;
 pub mod weights;
 
 use std::collections::HashMap;
 
-use bitnetc_plan::program::FusedActivation;
 use bitnetc_plan::weight::HeadPadding;
 use bitnetc_plan::{Buffer, BufferRole, DType, MemoryConfig, TILE, TensorSpec, Weight};
 
-use crate::graph::{Graph, Linear, NodeId, Op, Phase, Role, Section, Unary, Value};
+use crate::graph::{Graph, NodeId, Op, Phase, Role, Rope, Section, Value, WeightRef};
 use crate::passes::precision::Decision;
-use crate::policy::Precision;
 use crate::schedule::{Call, HeadCores, Kind, Operand, Schedule, ValueId};
-use crate::ttnn::lm_head;
 pub use setting::{SelectError, Setting};
 
 /// The TT-NN calls of `graph`.
@@ -41,7 +41,7 @@ pub fn select(graph: &Graph, setting: &Setting<'_>) -> Result<Schedule, SelectEr
         schedule: Schedule::default(),
         ids: HashMap::new(),
         padding: HashMap::new(),
-        rotary: None,
+        rotary: Vec::new(),
     };
     for section in Section::ALL {
         for node in graph.order(section) {
@@ -50,6 +50,10 @@ pub fn select(graph: &Graph, setting: &Setting<'_>) -> Result<Schedule, SelectEr
     }
     Ok(selector.schedule)
 }
+
+/// Buffers that are named before any node; all others have a dot in their name, which no node has.
+const BUFFERS: [&str; 7] =
+    ["tokens", "positions", "rotary_positions", "page_table", "k_cache", "v_cache", "first_tokens"];
 
 /// State of the selection.
 struct Selector<'a> {
@@ -60,18 +64,15 @@ struct Selector<'a> {
     ids: HashMap<Value, ValueId>,
     /// Features that are padded heads.
     padding: HashMap<Value, HeadPadding>,
-    /// The rotary rows and matrix, once a rope has needed them.
-    rotary: Option<[Operand; 3]>,
+    /// Rotary rows and matrix, for each rope and padded head width that has needed them.
+    rotary: Vec<(Rope, u32, [Operand; 3])>,
 }
 
 impl Selector<'_> {
     fn node(&mut self, node: NodeId, section: Section) -> Result<(), SelectError> {
         match &self.graph.node(node).op {
             Op::Tokens => Ok(()),
-            Op::Embedding { weight } => {
-                self.embedding(node, weight);
-                Ok(())
-            }
+            Op::Embedding { weight } => self.embedding(node, section, weight),
             Op::Carry => self.carry(node),
             Op::RmsNorm { gamma, eps } => self.norm(node, section, gamma.as_ref(), eps),
             Op::Quantize { floor } => self.quantize(node, section, floor),
@@ -158,24 +159,41 @@ impl Selector<'_> {
         }
     }
 
-    /// Registers a weight once; a second time under the same name it is the same weight.
-    fn weight(&mut self, weight: Weight) -> Operand {
+    /// The name of a projection's weight: the projection's own, unless a buffer has it.
+    fn weight_name(&self, node: NodeId) -> String {
+        let name = &self.graph.node(node).name;
+        if BUFFERS.contains(&name.as_str()) { format!("{name}.weight") } else { name.clone() }
+    }
+
+    /// Registers a weight once; a second time under the same name it must be the same weight.
+    fn weight(&mut self, weight: Weight) -> Result<Operand, SelectError> {
         let operand = Operand::Weight(weight.name.clone());
-        if self.schedule.weight(&weight.name).is_none() {
-            self.schedule.weights.push(weight);
+        match self.schedule.weight(&weight.name) {
+            Some(known) if *known != weight => return Err(SelectError::Clash { name: weight.name }),
+            Some(_) => {}
+            None => self.schedule.weights.push(weight),
         }
-        operand
+        Ok(operand)
     }
 
-    /// Registers a buffer once.
-    fn buffer(&mut self, name: &str, per_layer: bool, spec: TensorSpec, role: BufferRole) -> Operand {
-        if self.schedule.buffer(name).is_none() {
-            self.schedule.buffers.push(Buffer { name: name.to_string(), per_layer, spec, role });
+    /// Registers a buffer once; a second time under the same name it must be the same buffer.
+    fn buffer(
+        &mut self,
+        name: &str,
+        per_layer: bool,
+        spec: TensorSpec,
+        role: BufferRole,
+    ) -> Result<Operand, SelectError> {
+        let buffer = Buffer { name: name.to_string(), per_layer, spec, role };
+        match self.schedule.buffer(name) {
+            Some(known) if *known != buffer => return Err(SelectError::Clash { name: buffer.name }),
+            Some(_) => {}
+            None => self.schedule.buffers.push(buffer),
         }
-        Operand::Buffer(name.to_string())
+        Ok(Operand::Buffer(name.to_string()))
     }
 
-    fn tokens(&mut self) -> Operand {
+    fn tokens(&mut self) -> Result<Operand, SelectError> {
         let rows = self.rows();
         let spec = |shape: Vec<u32>| TensorSpec::row_major(shape, DType::U32, MemoryConfig::DRAM);
         match self.graph.phase {
@@ -186,7 +204,7 @@ impl Selector<'_> {
         }
     }
 
-    fn positions(&mut self) -> Operand {
+    fn positions(&mut self) -> Result<Operand, SelectError> {
         let spec = TensorSpec::row_major(vec![self.setting.batch], DType::I32, MemoryConfig::DRAM);
         self.buffer("positions", false, spec, BufferRole::Positions)
     }
@@ -199,24 +217,26 @@ impl Selector<'_> {
         }
     }
 
-    fn rotary_positions(&mut self) -> Operand {
+    fn rotary_positions(&mut self) -> Result<Operand, SelectError> {
         let spec =
             TensorSpec::row_major(vec![1, self.rotary_copies() * self.setting.batch], DType::U32, MemoryConfig::DRAM);
         self.buffer("rotary_positions", false, spec, BufferRole::RotaryPositions)
     }
 
-    fn page_table(&mut self) -> Operand {
+    fn page_table(&mut self) -> Result<Operand, SelectError> {
         let blocks = (self.graph.context as u32).div_ceil(self.setting.block);
         let spec = TensorSpec::row_major(vec![self.setting.batch, blocks], DType::I32, MemoryConfig::DRAM);
         self.buffer("page_table", false, spec, BufferRole::PageTable)
     }
 
-    fn embedding(&mut self, node: NodeId, table: &crate::graph::WeightRef) {
-        let tokens = self.tokens();
+    fn embedding(&mut self, node: NodeId, section: Section, table: &WeightRef) -> Result<(), SelectError> {
+        let tokens = self.tokens()?;
         let width = table.shape[1] as u32;
-        let table = self.weight(weights::table("embedding", table));
+        let name = format!("{}.table", self.graph.node(node).name);
+        let table = self.weight(weights::table(&name, table))?;
         let out = self.features(node, width, DType::Bf16);
-        self.call(node, Section::Prologue, Kind::Embedding, vec![tokens, table], vec![out]);
+        self.call(node, section, Kind::Embedding, vec![tokens, table], vec![out]);
+        Ok(())
     }
 
     /// The residual stream is one value from the embedding to the last layer.
@@ -229,149 +249,10 @@ impl Selector<'_> {
         Ok(())
     }
 
-    fn norm(
-        &mut self,
-        node: NodeId,
-        section: Section,
-        gamma: Option<&crate::graph::WeightRef>,
-        eps: &crate::graph::Scalar,
-    ) -> Result<(), SelectError> {
-        let input = self.operand(node, 0)?;
-        let padding = self.padding.get(&self.input(node, 0)).copied();
-        let width = self.width(&input);
-        let per_layer = section == Section::Layer;
-        let name = format!("{}.gamma", self.graph.node(node).name);
-        let gamma = self.weight(weights::gamma(name, per_layer, gamma, width, padding));
-        let epsilon = weights::scalar(&eps.times(&crate::graph::Scalar::number(weights::padded_share(padding))));
-        let out = self.features(node, width, DType::Bf16);
-        self.keep_padding(node, padding);
-        self.call(node, section, Kind::RmsNorm { epsilon }, vec![input, gamma], vec![out]);
-        Ok(())
-    }
-
     fn keep_padding(&mut self, node: NodeId, padding: Option<HeadPadding>) {
         if let Some(padding) = padding {
             self.padding.insert(node.into(), padding);
         }
-    }
-
-    fn quantize(&mut self, node: NodeId, section: Section, floor: &crate::graph::Scalar) -> Result<(), SelectError> {
-        let input = self.operand(node, 0)?;
-        self.keep_padding(node, self.padding.get(&self.input(node, 0)).copied());
-        let width = self.width(&input);
-        let integers = self.features(node, width, DType::Bf16);
-        let name = format!("{}.max", self.graph.node(node).name);
-        let shape = vec![1, 1, self.schedule.values[integers].shape[2], 1];
-        let maxima = self.schedule.value(name, shape, DType::Bf16);
-        self.call(node, section, Kind::Quantize { floor: weights::scalar(floor) }, vec![input], vec![integers, maxima]);
-        Ok(())
-    }
-
-    fn dequantize(
-        &mut self,
-        node: NodeId,
-        section: Section,
-        scale: &crate::graph::Scalar,
-        power: i32,
-    ) -> Result<(), SelectError> {
-        if power != 1 {
-            return Err(self.unsupported(
-                node,
-                format!("the row factor to the power {power}"),
-                "dequantise each factor apart",
-            ));
-        }
-        let Op::Quantize { floor } = self.graph.node(self.input(node, 1).node).op.clone() else {
-            return Err(self.unsupported(
-                node,
-                "a row factor that no quantisation made",
-                "feed it from a quantisation",
-            ));
-        };
-        let inputs = vec![self.operand(node, 0)?, self.operand(node, 1)?];
-        let width = self.width(&inputs[0]);
-        self.keep_padding(node, self.padding.get(&self.input(node, 0)).copied());
-        let out = self.features(node, width, DType::Bf16);
-        self.call(
-            node,
-            section,
-            Kind::Dequantize { scale: weights::scalar(scale), floor: weights::scalar(&floor) },
-            inputs,
-            vec![out],
-        );
-        Ok(())
-    }
-
-    fn linear(&mut self, node: NodeId, section: Section, linear: &Linear) -> Result<(), SelectError> {
-        let input = self.operand(node, 0)?;
-        let Some(decision) = self.setting.precision.get(&node) else {
-            return Err(self.unsupported(node, "a projection without a precision", "run the precision pass first"));
-        };
-        if let Some(part) = linear.parts.iter().find(|p| !p.scale.is_one()) {
-            let what = format!("the scale {} of {} is applied to the product alone", part.scale, part.weight.name);
-            return Err(self.unsupported(
-                node,
-                what,
-                "scales are applied before they are selected: a function fused into the projection is in the way",
-            ));
-        }
-        let precision = decision.used;
-        if self.graph.node(node).role == Role::LmHead {
-            return self.lm_head(node, section, linear, precision, input);
-        }
-        let activation = match linear.unary {
-            None => None,
-            Some(Unary::Relu) => Some(FusedActivation::Relu),
-            Some(Unary::Silu) => Some(FusedActivation::Silu),
-            Some(other) => {
-                return Err(self.unsupported(
-                    node,
-                    format!("{other:?} fused into a matmul"),
-                    "TT-NN fuses RELU and SILU; SQUARE is rejected",
-                ));
-            }
-        };
-        let split = self.split_after(node);
-        let padding = self.padding.get(&self.input(node, 0)).copied();
-        let name = self.graph.node(node).name.clone();
-        let weight = weights::projection(
-            &name,
-            section == Section::Layer,
-            linear,
-            precision.weight,
-            split,
-            padding,
-            self.setting.card.dram.banks,
-        );
-        let width = weight.spec.columns();
-        let weight = self.weight(weight);
-        // Integer sums are exact only as long as they are not rounded to bf16 before the row factor is applied.
-        let integers = decision.activation.integer_max.is_some();
-        let out = self.features(node, width, if integers { DType::F32 } else { DType::Bf16 });
-        self.call(node, section, Kind::Matmul { activation, precision }, vec![input, weight], vec![out]);
-        Ok(())
-    }
-
-    fn lm_head(
-        &mut self,
-        node: NodeId,
-        section: Section,
-        linear: &Linear,
-        precision: Precision,
-        input: Operand,
-    ) -> Result<(), SelectError> {
-        let [part] = linear.parts.as_slice() else {
-            return Err(self.unsupported(node, "an LM head of several matrices", "one matrix [vocab, hidden]"));
-        };
-        let matrix = weights::matrix(&part.weight);
-        let rows = if self.decode() { self.rows() } else { TILE };
-        let shape = vec![1, 1, rows, part.weight.shape[0] as u32];
-        let out = self.schedule.value("logits", shape, lm_head::dtype(precision));
-        self.schedule.values[out].layout = bitnetc_plan::Layout::RowMajor;
-        self.schedule.results.push(out);
-        let kind = Kind::LmHead { matrix, precision, chunks: self.setting.lm_head_chunks };
-        self.call(node, section, kind, vec![input], vec![out]);
-        Ok(())
     }
 
     fn last_token(&mut self, node: NodeId, section: Section) -> Result<(), SelectError> {
@@ -391,34 +272,19 @@ impl Selector<'_> {
     fn argmax(&mut self, node: NodeId, section: Section) -> Result<(), SelectError> {
         let logits = self.operand(node, 0)?;
         if self.decode() {
-            let tokens = self.tokens();
+            let tokens = self.tokens()?;
             self.call(node, section, Kind::ArgMax, vec![logits, tokens], vec![]);
-            let positions = self.positions();
+            let positions = self.positions()?;
             self.helper("positions.next", section, Kind::PlusOne, vec![positions], vec![]);
-            if self.rotary.is_some() {
-                let rotary = self.rotary_positions();
+            if !self.rotary.is_empty() {
+                let rotary = self.rotary_positions()?;
                 self.helper("rotary_positions.next", section, Kind::PlusOne, vec![rotary], vec![]);
             }
         } else {
             let spec = TensorSpec::row_major(vec![1, 1, TILE], DType::U32, MemoryConfig::DRAM);
-            let tokens = self.buffer("first_tokens", false, spec, BufferRole::FirstTokens);
+            let tokens = self.buffer("first_tokens", false, spec, BufferRole::FirstTokens)?;
             self.call(node, section, Kind::ArgMax, vec![logits, tokens], vec![]);
         }
         Ok(())
-    }
-
-    /// The heads into which a projection's output is split, if it is.
-    fn split_after(&self, node: NodeId) -> Option<(u32, u32, u32)> {
-        let mut at = node;
-        loop {
-            let user = self.graph.only_user(at.into())?;
-            match self.graph.node(user.node).op {
-                Op::SplitHeads { heads, kv_heads, head_dim } => {
-                    return Some((heads as u32, kv_heads as u32, head_dim as u32));
-                }
-                Op::Dequantize { .. } | Op::Scale { .. } if user.input == 0 => at = user.node,
-                _ => return None,
-            }
-        }
     }
 }

@@ -40,4 +40,10 @@ pub enum SelectError {
         /// What would be right.
         hint: String,
     },
+    /// Two tensors that live as long as the plan have one name: a defect of bitnetc.
+    #[error("two weights or buffers are named `{name}`")]
+    Clash {
+        /// The name.
+        name: String,
+    },
 }

@@ -71,7 +71,8 @@ pub fn gamma(
 
 /// A projection's weight `[K, N]`, width-sharded over the DRAM banks.
 ///
-/// `split` are the query heads, KV heads and head width of a fused QKV projection; `input` the padded heads it reads.
+/// `split` are the query heads, KV heads and head width of a fused QKV projection; `input` the padded heads it reads. None when a side
+/// is 2^31 or longer.
 pub fn projection(
     name: &str,
     per_layer: bool,
@@ -80,7 +81,7 @@ pub fn projection(
     split: Option<(u32, u32, u32)>,
     input: Option<HeadPadding>,
     banks: u32,
-) -> Weight {
+) -> Option<Weight> {
     let mut parts: Vec<Matrix> = linear.parts.iter().map(|p| matrix(&p.weight)).collect();
     for (at, part) in parts.iter_mut().enumerate() {
         part.input_heads = input;
@@ -90,15 +91,17 @@ pub fn projection(
             part.heads = Some(HeadPadding { heads: part.shape[0] / head_dim, from: head_dim, to });
         }
     }
-    let rows = input.map_or(linear.in_width() as u32, |p| p.heads * p.to);
-    let columns = parts.iter().map(|p| p.heads.map_or(p.shape[0], |h| h.heads * h.to)).sum();
-    Weight {
+    let padded = |heads: HeadPadding| u64::from(heads.heads) * u64::from(heads.to);
+    let rows = input.map_or(linear.in_width() as u64, padded);
+    let columns = parts.iter().map(|p| p.heads.map_or(u64::from(p.shape[0]), padded)).sum::<u64>();
+    let side = |length: u64| u32::try_from(length).ok().filter(|side| *side < 1 << 31);
+    Some(Weight {
         name: name.to_string(),
         per_layer,
-        spec: dram_sharded([rows, columns], dtype, banks),
+        spec: dram_sharded([side(rows)?, side(columns)?], dtype, banks),
         address: None,
         source: Source::Columns(parts),
-    }
+    })
 }
 
 /// `[1, 1, K, N]` with the columns in equal shards of whole tiles over the banks.

@@ -208,7 +208,7 @@ pub fn sample(number: f64, single: f32) -> Plan {
         epilogue: steps[..2].to_vec(),
         results: vec!["v".into()],
         trace,
-        cost: PhaseCost { device_us: number, host_us: 0.1, dram_bytes: 3 },
+        cost: PhaseCost { device_us: number, host_us: Some(0.1), dram_bytes: 3 },
     };
     Plan {
         format: FORMAT_VERSION,
@@ -220,7 +220,7 @@ pub fn sample(number: f64, single: f32) -> Plan {
             context: 4096,
             block: 32,
             priced_at: 256,
-            proofs: true,
+            proofs: Proofs::Products,
             folding: false,
         },
         card: Card {

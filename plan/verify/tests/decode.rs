@@ -387,7 +387,7 @@ pub fn plan() -> Plan {
             context: CONTEXT,
             block: BLOCK,
             priced_at: 63,
-            proofs: true,
+            proofs: Proofs::Products,
             folding: true,
         },
         card: card(),

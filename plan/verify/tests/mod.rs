@@ -264,7 +264,7 @@ fn results_and_uses_are_complete() {
         assert_eq!(args.into, Destination::InPlace);
     });
     only(Invariant::Cost, |p| step(p, "gate").cost.us = -1.0);
-    only(Invariant::Cost, |p| p.phases[0].cost.host_us = f64::INFINITY);
+    only(Invariant::Cost, |p| p.phases[0].cost.host_us = Some(f64::INFINITY));
 }
 
 #[test]

@@ -1,0 +1,77 @@
+//! Norms, quantisation by row and its undoing.
+
+use bitnetc_plan::DType;
+
+use super::weights;
+use super::{SelectError, Selector};
+use crate::graph::{NodeId, Op, Scalar, Section, WeightRef};
+use crate::schedule::Kind;
+
+impl Selector<'_> {
+    pub(super) fn norm(
+        &mut self,
+        node: NodeId,
+        section: Section,
+        gamma: Option<&WeightRef>,
+        eps: &Scalar,
+    ) -> Result<(), SelectError> {
+        let input = self.operand(node, 0)?;
+        let padding = self.padding.get(&self.input(node, 0)).copied();
+        let width = self.width(&input);
+        let per_layer = section == Section::Layer;
+        let name = format!("{}.gamma", self.graph.node(node).name);
+        let gamma = self.weight(weights::gamma(name, per_layer, gamma, width, padding))?;
+        let epsilon = weights::scalar(&eps.times(&Scalar::number(weights::padded_share(padding))));
+        let out = self.features(node, width, DType::Bf16);
+        self.keep_padding(node, padding);
+        self.call(node, section, Kind::RmsNorm { epsilon }, vec![input, gamma], vec![out]);
+        Ok(())
+    }
+
+    pub(super) fn quantize(&mut self, node: NodeId, section: Section, floor: &Scalar) -> Result<(), SelectError> {
+        let input = self.operand(node, 0)?;
+        self.keep_padding(node, self.padding.get(&self.input(node, 0)).copied());
+        let width = self.width(&input);
+        let integers = self.features(node, width, DType::Bf16);
+        let name = format!("{}.max", self.graph.node(node).name);
+        let shape = vec![1, 1, self.schedule.values[integers].shape[2], 1];
+        let maxima = self.schedule.value(name, shape, DType::Bf16);
+        self.call(node, section, Kind::Quantize { floor: weights::scalar(floor) }, vec![input], vec![integers, maxima]);
+        Ok(())
+    }
+
+    pub(super) fn dequantize(
+        &mut self,
+        node: NodeId,
+        section: Section,
+        scale: &Scalar,
+        power: i32,
+    ) -> Result<(), SelectError> {
+        if power != 1 {
+            return Err(self.unsupported(
+                node,
+                format!("the row factor to the power {power}"),
+                "dequantise each factor apart",
+            ));
+        }
+        let Op::Quantize { floor } = self.graph.node(self.input(node, 1).node).op.clone() else {
+            return Err(self.unsupported(
+                node,
+                "a row factor that no quantisation made",
+                "feed it from a quantisation",
+            ));
+        };
+        let inputs = vec![self.operand(node, 0)?, self.operand(node, 1)?];
+        let width = self.width(&inputs[0]);
+        self.keep_padding(node, self.padding.get(&self.input(node, 0)).copied());
+        let out = self.features(node, width, DType::Bf16);
+        self.call(
+            node,
+            section,
+            Kind::Dequantize { scale: weights::scalar(scale), floor: weights::scalar(&floor) },
+            inputs,
+            vec![out],
+        );
+        Ok(())
+    }
+}

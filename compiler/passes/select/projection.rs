@@ -1,0 +1,103 @@
+//! Projections and the LM head.
+
+use bitnetc_plan::program::FusedActivation;
+use bitnetc_plan::{Layout, TILE};
+
+use super::weights;
+use super::{SelectError, Selector};
+use crate::graph::{Linear, NodeId, Op, Role, Section, Unary};
+use crate::passes::values::product_dtype;
+use crate::policy::Precision;
+use crate::schedule::{Kind, Operand};
+use crate::ttnn::lm_head;
+
+pub(super) const TOO_WIDE: &str = "a tensor's sides are below 2^31";
+
+impl Selector<'_> {
+    pub(super) fn linear(&mut self, node: NodeId, section: Section, linear: &Linear) -> Result<(), SelectError> {
+        let input = self.operand(node, 0)?;
+        let Some(decision) = self.setting.precision.get(&node) else {
+            return Err(self.unsupported(node, "a projection without a precision", "run the precision pass first"));
+        };
+        if let Some(part) = linear.parts.iter().find(|p| !p.scale.is_one()) {
+            let what = format!("the scale {} of {} is applied to the product alone", part.scale, part.weight.name);
+            return Err(self.unsupported(
+                node,
+                what,
+                "scales are applied before they are selected: a function fused into the projection is in the way",
+            ));
+        }
+        let precision = decision.used;
+        if self.graph.node(node).role == Role::LmHead {
+            return self.lm_head(node, section, linear, precision, input);
+        }
+        let activation = match linear.unary {
+            None => None,
+            Some(Unary::Relu) => Some(FusedActivation::Relu),
+            Some(Unary::Silu) => Some(FusedActivation::Silu),
+            Some(other) => {
+                return Err(self.unsupported(
+                    node,
+                    format!("{other:?} fused into a matmul"),
+                    "TT-NN fuses RELU and SILU; SQUARE is rejected",
+                ));
+            }
+        };
+        let split = self.split_after(node);
+        let padding = self.padding.get(&self.input(node, 0)).copied();
+        let name = self.weight_name(node);
+        let weight = weights::projection(
+            &name,
+            section == Section::Layer,
+            linear,
+            precision.weight,
+            split,
+            padding,
+            self.setting.card.dram.banks,
+        );
+        let too_wide = || self.unsupported(node, "a matrix of 2^31 columns or rows, padding counted", TOO_WIDE);
+        let weight = weight.ok_or_else(too_wide)?;
+        let width = weight.spec.columns();
+        let weight = self.weight(weight)?;
+        let out = self.features(node, width, product_dtype(decision.activation));
+        self.call(node, section, Kind::Matmul { activation, precision }, vec![input, weight], vec![out]);
+        Ok(())
+    }
+
+    fn lm_head(
+        &mut self,
+        node: NodeId,
+        section: Section,
+        linear: &Linear,
+        precision: Precision,
+        input: Operand,
+    ) -> Result<(), SelectError> {
+        let [part] = linear.parts.as_slice() else {
+            return Err(self.unsupported(node, "an LM head of several matrices", "one matrix [vocab, hidden]"));
+        };
+        let matrix = weights::matrix(&part.weight);
+        let rows = if self.decode() { self.rows() } else { TILE };
+        let shape = vec![1, 1, rows, part.weight.shape[0] as u32];
+        let out = self.schedule.value(self.graph.node(node).name.clone(), shape, lm_head::dtype(precision));
+        self.schedule.values[out].layout = Layout::RowMajor;
+        self.schedule.results.push(out);
+        let kind = Kind::LmHead { matrix, precision, chunks: self.setting.lm_head_chunks };
+        self.call(node, section, kind, vec![input], vec![out]);
+        Ok(())
+    }
+
+    /// The heads into which a projection's output is split, if it is.
+    fn split_after(&self, node: NodeId) -> Option<(u32, u32, u32)> {
+        let mut at = node;
+        loop {
+            let user = self.graph.only_user(at.into())?;
+            match self.graph.node(user.node).op {
+                Op::SplitHeads { heads, kv_heads, head_dim } => {
+                    return Some((heads as u32, kv_heads as u32, head_dim as u32));
+                }
+                Op::Dequantize { .. } | Op::Scale { .. } if user.input == 0 => at = user.node,
+                _ => return None,
+            }
+        }
+    }
+}
