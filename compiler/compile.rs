@@ -87,10 +87,7 @@ struct Draft {
 
 /// A phase with its deallocations, and the L1 bytes per core by which it does not fit.
 struct Made {
-    weights: Vec<Weight>,
-    buffers: Vec<Buffer>,
-    reserved: u64,
-    placed: Placed,
+    draft: Draft,
     phase: PlanPhase,
     overflow: u64,
 }
@@ -128,17 +125,18 @@ impl<'a> Compiler<'a> {
     fn new(model: &'a Model, target: &'a Target, options: &'a Options) -> Self {
         let mut overrides = model.precision.clone();
         overrides.extend(options.overrides.iter().cloned());
-        let vocab = model.statements.iter().find_map(|s| match &s.op {
+        let rows = model.statements.iter().filter_map(|s| match &s.op {
             Op::Embedding { weight } => weight.shape.first().copied(),
             _ => None,
         });
+        let vocab = rows.min().unwrap_or(0);
         let plan = Plan {
             format: FORMAT_VERSION,
             model: ModelInfo {
                 name: model.name.clone(),
                 digest: model.digest.clone(),
                 layers: model.layers as u32,
-                vocab: vocab.unwrap_or(0) as u32,
+                vocab: vocab as u32,
             },
             options: PlanOptions {
                 policy: options.policy.to_string(),
@@ -203,10 +201,10 @@ impl<'a> Compiler<'a> {
         };
         made.phase.trace = self.timed("trace", |_| passes::trace(kind, &schedule.buffers));
         let precision = named(&graph, &decisions);
-        self.lm_head_chunks = self.lm_head_chunks.or(chunks_of(&made.placed));
-        (self.plan.weights, self.plan.buffers) = (made.weights, made.buffers);
+        let Draft { weights, buffers, reserved, placed } = made.draft;
+        self.lm_head_chunks = self.lm_head_chunks.or(chunks_of(&placed));
+        (self.plan.weights, self.plan.buffers) = (weights, buffers);
         self.plan.phases.push(made.phase);
-        let (reserved, placed) = (made.reserved, made.placed);
         self.record.push(PhaseRecord { kind, precision, folds, schedule, reserved, placed });
         Ok(())
     }
@@ -254,19 +252,18 @@ impl<'a> Compiler<'a> {
         Ok(Draft { weights, buffers, reserved, placed })
     }
 
-    fn lifetime(&self, schedule: &Schedule, draft: Draft, kind: PhaseKind) -> Made {
-        let Draft { weights, buffers, reserved, mut placed } = draft;
+    fn lifetime(&self, schedule: &Schedule, mut draft: Draft, kind: PhaseKind) -> Made {
         let results: Vec<String> = schedule.results.iter().map(|id| schedule.values[*id].name.clone()).collect();
-        passes::lifetime(&mut placed, &results);
-        let phase = self.plan_phase(kind, &placed, results);
-        let overflow = self.overflow(&phase, &weights, &buffers);
-        Made { weights, buffers, reserved, placed, phase, overflow }
+        passes::lifetime(&mut draft.placed, &results);
+        let phase = self.plan_phase(kind, &draft.placed, results);
+        let overflow = self.overflow(&phase, &draft.weights, &draft.buffers);
+        Made { draft, phase, overflow }
     }
 
     /// What to try next: nothing when the phase fits, or when nothing is left to try.
     fn again(&self, attempt: Attempt, made: &Result<Made, CompileError>) -> Option<Attempt> {
         match made {
-            Ok(made) if made.overflow == 0 || made.reserved > self.target.card.l1_bytes() => None,
+            Ok(made) if made.overflow == 0 || made.draft.reserved > self.target.card.l1_bytes() => None,
             Ok(made) => Some(Attempt { overflow: attempt.overflow + made.overflow, ..attempt }),
             Err(CompileError::Place { phase: PhaseKind::Decode { .. }, error: PlaceError::NoWay { .. }, .. }) => {
                 (attempt.heads == HeadCores::Disjoint).then_some(Attempt { heads: HeadCores::Shared, overflow: 0 })
