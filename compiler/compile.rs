@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bitnetc_plan::{
-    FORMAT_VERSION, Invariant, Memory, ModelInfo, Options as PlanOptions, Phase as PlanPhase, PhaseCost, PhaseKind,
-    Plan, Weight, l1, verify, walk,
+    Buffer, FORMAT_VERSION, Invariant, ModelInfo, Options as PlanOptions, Phase as PlanPhase, PhaseCost, PhaseKind,
+    Plan, Weight, verify, walk,
 };
 
 use crate::graph::{Graph, NodeId, Op, Phase};
 use crate::model::Model;
 use crate::passes::precision::Decision;
-use crate::passes::{self, Fold, PlaceError, Placed, SelectError, Setting};
+use crate::passes::{self, Fold, Placed, Reserve, Setting};
 use crate::policy::Override;
 use crate::schedule::{HeadCores, Kind, Schedule};
 use crate::target::Target;
@@ -71,6 +71,24 @@ pub fn compile(model: &Model, target: &Target, options: &Options) -> Result<Comp
         compiler.phase(PhaseKind::Prefill { tokens })?;
     }
     compiler.finish()
+}
+
+/// A phase before it is placed.
+struct Scene<'a> {
+    graph: &'a Graph,
+    decisions: &'a HashMap<NodeId, Decision>,
+    phase: Phase,
+    kind: PhaseKind,
+}
+
+/// A phase placed, with the weights and buffers of the plan it would make.
+struct Attempt {
+    schedule: Schedule,
+    placed: Placed,
+    reserved: u64,
+    phase: PlanPhase,
+    weights: Vec<Weight>,
+    buffers: Vec<Buffer>,
 }
 
 /// State of a compilation.
@@ -156,54 +174,56 @@ impl<'a> Compiler<'a> {
         graph.check().map_err(|errors| CompileError::Graph { phase: kind, errors })?;
         let decisions =
             self.timed("precision", |c| passes::precision(&graph, c.options.policy, &c.overrides, c.options.proofs));
-        let (constants, buffers) = (self.plan.weights.len(), self.plan.buffers.len());
-        let mut attempt = self.attempt(&graph, &decisions, HeadCores::Disjoint, phase, kind);
-        if matches!(phase, Phase::Decode { .. })
-            && matches!(&attempt, Err(CompileError::Place { error: PlaceError::NoWay { .. }, .. }))
-        {
-            // What the first attempt declared, the second declares otherwise.
-            self.plan.weights.truncate(constants);
-            self.plan.buffers.truncate(buffers);
-            attempt = self.attempt(&graph, &decisions, HeadCores::Shared, phase, kind);
-        }
-        let (schedule, placed, reserved) = attempt?;
+        let scene = Scene { graph: &graph, decisions: &decisions, phase, kind };
+        let found = match phase {
+            Phase::Decode { .. } => self.decode(&scene)?,
+            Phase::Prefill { .. } => self.attempt(&scene, HeadCores::Disjoint)?,
+        };
         let precision = named(&graph, &decisions);
+        let Attempt { schedule, placed, reserved, phase, weights, buffers } = found;
+        self.lm_head_chunks = self.lm_head_chunks.or_else(|| chunks_of(&placed));
+        (self.plan.weights, self.plan.buffers) = (weights, buffers);
+        self.plan.phases.push(phase);
         self.record.push(PhaseRecord { kind, precision, folds, schedule, reserved, placed });
         Ok(())
     }
 
-    /// Selects and places a phase with q and k of decode on such cores.
-    fn attempt(
-        &mut self,
-        graph: &Graph,
-        decisions: &HashMap<NodeId, Decision>,
-        heads: HeadCores,
-        phase: Phase,
-        kind: PhaseKind,
-    ) -> Result<(Schedule, Placed, u64), CompileError> {
-        let schedule = self
-            .timed("select", |c| c.select(graph, decisions, heads))
-            .map_err(|error| CompileError::Select { phase: kind, error })?;
-        let (placed, reserved) = self.place_until_it_fits(&schedule, phase, kind)?;
-        Ok((schedule, placed, reserved))
+    /// Decode with q and k on disjoint cores or on the same ones, whichever is faster, or whichever can be had.
+    fn decode(&mut self, scene: &Scene<'_>) -> Result<Attempt, CompileError> {
+        let disjoint = match self.attempt(scene, HeadCores::Disjoint) {
+            Err(CompileError::Place { .. }) => return self.attempt(scene, HeadCores::Shared),
+            other => other?,
+        };
+        let schedule = self.select(scene, HeadCores::Shared)?;
+        let cx = self.context(&schedule, scene.phase);
+        // Most often fused calls win by so much that no search is needed to see it.
+        let least = passes::least(&cx, self.plan.model.layers, &disjoint.placed.record);
+        if least.is_none_or(|least| least >= disjoint.placed.price) {
+            return Ok(disjoint);
+        }
+        match self.attempt(scene, HeadCores::Shared) {
+            Ok(shared) if shared.placed.price < disjoint.placed.price => Ok(shared),
+            _ => Ok(disjoint),
+        }
     }
 
-    fn select(
-        &self,
-        graph: &Graph,
-        decisions: &HashMap<NodeId, Decision>,
-        heads: HeadCores,
-    ) -> Result<Schedule, SelectError> {
+    /// Selects and places a phase with q and k of decode on such cores. The plan stays as it is.
+    fn attempt(&mut self, scene: &Scene<'_>, heads: HeadCores) -> Result<Attempt, CompileError> {
+        let schedule = self.timed("select", |c| c.select(scene, heads))?;
+        self.place_until_it_fits(scene, schedule)
+    }
+
+    fn select(&self, scene: &Scene<'_>, heads: HeadCores) -> Result<Schedule, CompileError> {
         let setting = Setting {
-            precision: decisions,
-            cache: self.cache_dtype(graph, decisions),
+            precision: scene.decisions,
+            cache: self.cache_dtype(scene.graph, scene.decisions),
             batch: self.options.batch,
             block: self.options.block,
             card: &self.target.card,
             lm_head_chunks: self.lm_head_chunks,
             heads,
         };
-        passes::select(graph, &setting)
+        passes::select(scene.graph, &setting).map_err(|error| CompileError::Select { phase: scene.kind, error })
     }
 
     /// The KV cache has the data type attention was given.
@@ -212,79 +232,48 @@ impl<'a> Compiler<'a> {
         attention.and_then(|n| decisions.get(&n)).map_or(self.options.policy.cache(), |d| d.used.weight)
     }
 
-    /// Places a schedule and adds the phase to the plan.
-    ///
-    /// The search sums live tensors and does not see fragmentation; the walk over the allocator model does. What a step overflows by
-    /// is then reserved, and the search does without it. Answers also how much is reserved in the end.
-    fn place_until_it_fits(
-        &mut self,
-        schedule: &Schedule,
-        phase: Phase,
-        kind: PhaseKind,
-    ) -> Result<(Placed, u64), CompileError> {
+    /// Places a schedule, giving way to fragmentation as [`passes::Reserve`] says.
+    fn place_until_it_fits(&mut self, scene: &Scene<'_>, schedule: Schedule) -> Result<Attempt, CompileError> {
         let results: Vec<String> = schedule.results.iter().map(|id| schedule.values[*id].name.clone()).collect();
-        self.add_constants(schedule);
-        let mut reserved = self.persistent_bytes();
+        let (constants, buffers) = self.with_constants(&schedule);
+        let card = &self.target.card;
+        let mut reserve = Reserve::new(&constants, card);
         loop {
-            let mut placed = self.timed("place", |c| c.place(schedule, phase, kind, reserved))?;
+            let mut placed = self.timed("place", |c| c.place(&schedule, scene, reserve.bytes()))?;
             self.timed("lifetime", |_| passes::lifetime(&mut placed, &results));
-            let chunks = chunks_of(&placed);
-            let mut weights = self.plan.weights.clone();
-            weights.extend(placed.weights.iter().filter(|w| self.plan.weight(&w.name).is_none()).cloned());
-            let phase = self.plan_phase(kind, &placed, results.clone());
-            let overflow = self.timed("lifetime", |c| c.overflow(&phase, &weights));
-            if overflow == 0 || reserved > self.target.card.l1_bytes() {
-                self.lm_head_chunks = self.lm_head_chunks.or(chunks);
-                self.plan.weights = weights;
-                self.plan.phases.push(phase);
-                return Ok((placed, reserved));
+            let mut weights = constants.clone();
+            weights.extend(placed.weights.iter().filter(|w| !constants.iter().any(|c| c.name == w.name)).cloned());
+            let phase = self.plan_phase(scene.kind, &placed, results.clone(), &buffers);
+            let context = walk::Context { card, weights: &weights, buffers: &buffers };
+            if self.timed("lifetime", |_| reserve.suffices(context, &phase)) {
+                return Ok(Attempt { schedule, placed, reserved: reserve.bytes(), phase, weights, buffers });
             }
-            reserved += overflow;
         }
     }
 
-    fn place(&self, schedule: &Schedule, phase: Phase, kind: PhaseKind, reserved: u64) -> Result<Placed, CompileError> {
+    fn context<'s>(&'s self, schedule: &'s Schedule, phase: Phase) -> Context<'s> {
         let position = self.options.position.min(self.options.context - 1);
-        let cx = Context { target: self.target, schedule, phase, position, everything: self.options.everything };
+        Context { target: self.target, schedule, phase, position, everything: self.options.everything }
+    }
+
+    fn place(&self, schedule: &Schedule, scene: &Scene<'_>, reserved: u64) -> Result<Placed, CompileError> {
+        let cx = self.context(schedule, scene.phase);
         passes::place(&cx, self.plan.model.layers, reserved).map_err(|error| CompileError::Place {
-            phase: kind,
+            phase: scene.kind,
             card: self.target.card.name.clone(),
             error,
         })
     }
 
-    /// The weights and buffers of a schedule that the plan does not have yet.
-    fn add_constants(&mut self, schedule: &Schedule) {
-        for weight in &schedule.weights {
-            if self.plan.weight(&weight.name).is_none() {
-                self.plan.weights.push(weight.clone());
-            }
-        }
-        for buffer in &schedule.buffers {
-            if self.plan.buffer(&buffer.name).is_none() {
-                self.plan.buffers.push(buffer.clone());
-            }
-        }
+    /// The plan's weights and buffers, and those of a schedule that it does not have yet.
+    fn with_constants(&self, schedule: &Schedule) -> (Vec<Weight>, Vec<Buffer>) {
+        let (mut weights, mut buffers) = (self.plan.weights.clone(), self.plan.buffers.clone());
+        weights.extend(schedule.weights.iter().filter(|w| self.plan.weight(&w.name).is_none()).cloned());
+        buffers.extend(schedule.buffers.iter().filter(|b| self.plan.buffer(&b.name).is_none()).cloned());
+        (weights, buffers)
     }
 
-    /// L1 bytes per core of the constants that stay there.
-    fn persistent_bytes(&self) -> u64 {
-        let in_l1 = self.plan.weights.iter().filter(|w| w.spec.memory.memory() == Memory::L1);
-        in_l1.map(|w| l1::buffer_bytes(&w.spec, &self.target.card)).sum()
-    }
-
-    /// Bytes by which the worst step of a phase overflows L1, once fragmentation is seen.
-    fn overflow(&self, phase: &PlanPhase, weights: &[Weight]) -> u64 {
-        let context = walk::Context { card: &self.plan.card, weights, buffers: &self.plan.buffers };
-        let walk = walk::walk(context, phase);
-        let capacity = self.target.card.l1_bytes();
-        let worst = walk.steps.iter().map(|s| s.footprint.high_water()).max().unwrap_or(0).saturating_sub(capacity);
-        let refused = walk.defects.iter().any(|d| d.invariant == Invariant::L1Capacity);
-        // A tensor without an address has no size in the footprint: give way by a little and look again.
-        if refused { worst.max(capacity / 64) } else { worst }
-    }
-
-    fn plan_phase(&self, kind: PhaseKind, placed: &Placed, results: Vec<String>) -> PlanPhase {
+    fn plan_phase(&self, kind: PhaseKind, placed: &Placed, results: Vec<String>, buffers: &[Buffer]) -> PlanPhase {
         let layers = u64::from(self.plan.model.layers);
         let bytes = |steps: &[bitnetc_plan::Step]| steps.iter().map(|s| s.cost.dram_bytes).sum::<u64>();
         let host = &self.target.cost;
@@ -301,7 +290,7 @@ impl<'a> Compiler<'a> {
             layer: placed.layer.clone(),
             epilogue: placed.epilogue.clone(),
             results,
-            trace: passes::trace(kind, &self.plan.buffers),
+            trace: passes::trace(kind, buffers),
             cost: PhaseCost {
                 device_us: placed.price.us(),
                 host_us,

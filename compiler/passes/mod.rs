@@ -23,7 +23,7 @@ mod trace;
 
 pub use fold_scales::Fold;
 pub use lifetime::lifetime;
-pub use place::{Forced, PlaceError, Placed, Record, WhatIf, place};
+pub use place::{Forced, PlaceError, Placed, Record, Reserve, WhatIf, least, place};
 pub use precision::precision;
 pub use select::{SelectError, Setting, select};
 pub use trace::trace;
