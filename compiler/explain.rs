@@ -142,7 +142,7 @@ pub fn explain(
             Alternative { candidate: candidate.clone(), dominates, verdict }
         })
         .collect();
-    alternatives.sort_by_key(|a| a.verdict.as_ref().map_or(Price { ns: u64::MAX, work: u64::MAX }, |f| f.price));
+    alternatives.sort_by_key(|a| a.verdict.as_ref().map_or((true, Price::default()), |f| (false, f.price)));
     let name = &chosen.call.name;
     Ok(Explanation {
         call: chosen.call.clone(),

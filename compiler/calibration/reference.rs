@@ -62,6 +62,9 @@ const LM_HEAD_COLUMNS: u32 = 668;
 /// The longest K-block.
 const MAX_BLOCK: u32 = 8;
 
+/// Chunk of keys that tt_transformers asks for on Wormhole.
+const SDPA_CHUNK: u32 = 256;
+
 /// Reshards of a layer that do move something.
 const RESHARDS: u32 = 3;
 
@@ -196,7 +199,7 @@ impl Reference<'_> {
             positions: operand(),
             page_table: operand(),
             scale: Scalar::from(1.0),
-            program: SdpaProgram { grid: (8, 8), q_chunk: 0, k_chunk: TILE },
+            program: SdpaProgram { grid: (8, 8), q_chunk: 0, k_chunk: SDPA_CHUNK },
             compute,
             memory: MemoryConfig::L1,
         };

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use bitnetc_plan::Card;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// A card and what things cost on it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -16,7 +17,7 @@ pub struct Target {
 }
 
 /// Constants of the cost model (see [`crate::ttnn::cost`]); times in microseconds, bandwidths in 1e9 bytes per second.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Calibration {
     /// Clock of the worker cores.
@@ -35,8 +36,8 @@ pub struct Calibration {
     pub fpu: Fpu,
     /// RMS norm, sharded.
     pub norm: Norm,
-    /// Attention in decode.
-    pub sdpa_decode: SdpaDecode,
+    /// Attention, decode and prefill.
+    pub attention: Attention,
     /// Everything that moves data or works elementwise.
     pub movement: Movement,
     /// Host work per decode step, outside the trace, when the card picks the token: starting the trace and reading the token.
@@ -46,7 +47,7 @@ pub struct Calibration {
 }
 
 /// `start + blocks * max(block_floor, block + in0_block_w * max(read, compute))`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DramSharded {
     /// Once per op.
@@ -57,20 +58,26 @@ pub struct DramSharded {
     pub block_us: f64,
     /// Least time of a K-block.
     pub block_floor_us: f64,
+    /// Tiles of the longest K-block of the fit: what its first and last take is in `start`.
+    pub fitted_block: u32,
 }
 
-/// `start + max(compute, read) + min(compute, read) / 4`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+/// `start + max(compute, read) + unhidden * min(compute, read)`.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Multicast {
     /// Once per op.
     pub start_us: f64,
     /// Of all operands together.
     pub gb_per_s: f64,
+    /// Part of the shorter of computing and reading that the longer does not hide, 0 to 1.
+    pub unhidden: f64,
+    /// Tiles of the K-blocks of the fit: shorter ones start more often.
+    pub fitted_block: u32,
 }
 
 /// Cycles of one 32x32x32 tile product: `tile_cycles + 16 * phases * phase_factor`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fpu {
     /// Without the multiplier's phases.
@@ -79,9 +86,9 @@ pub struct Fpu {
     pub phase_factor: f64,
 }
 
-/// Sharded: `start + per_1000 * width / 1000 + per_tile * tiles of a core beyond the four of the rows it was fitted on`.
+/// Sharded: `start + per_1000 * width / 1000 + per_tile * tiles of a core beyond the uncrowded ones`.
 /// Interleaved, where a core takes whole rows: `start + interleaved_tile * tiles of the rows of a core`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Norm {
     /// Once per op.
@@ -92,37 +99,62 @@ pub struct Norm {
     pub per_tile_us: f64,
     /// Per tile of a core, interleaved.
     pub interleaved_tile_us: f64,
+    /// Tiles of a core up to which sharded norms and elementwise work were measured: `per_tile` counts from there.
+    pub uncrowded_tiles: u32,
 }
 
-/// `start + bytes / bandwidth`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+/// Flash attention: `start + max(bytes / bandwidth, work of the busiest core) + combine * rounds`, where a core works through chunks of
+/// keys, each `chunk + tiles of scores * (score_tile + their products)`, and reads them at its own bandwidth.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct SdpaDecode {
+pub struct Attention {
     /// Once per op.
     pub start_us: f64,
-    /// Of the KV cache.
+    /// Of the KV cache in decode, all cores together.
     pub gb_per_s: f64,
+    /// Two cores' partial results made one, decode only.
+    pub combine_us: f64,
+    /// One core reading tiles.
+    pub core_gb_per_s: f64,
+    /// Per chunk of keys: every block operation starts anew.
+    pub chunk_us: f64,
+    /// Softmax of a tile of scores.
+    pub score_tile_us: f64,
 }
 
 /// Times of ops on one tile of rows, and bandwidths for larger ones.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-#[allow(missing_docs)]
 pub struct Movement {
+    /// From shards to interleaved.
     pub to_interleaved_us: f64,
+    /// From interleaved to shards.
     pub to_sharded_us: f64,
+    /// From shards to other shards; also views, transposes, slices and concatenations that move data.
     pub reshard_us: f64,
+    /// Splitting a fused QKV projection into heads.
     pub create_heads_us: f64,
+    /// Rotary embedding of q, of k, or of both at once.
     pub rotary_us: f64,
+    /// New rows into one KV cache or both.
     pub cache_update_us: f64,
+    /// Joining heads.
     pub concat_heads_us: f64,
+    /// Adding two tensors.
     pub add_us: f64,
+    /// Multiplying two tensors, and other elementwise work: `multiply + multiply_per_7000 * width / 7000`.
     pub multiply_us: f64,
+    /// Per 7000 columns of elementwise work.
     pub multiply_per_7000_us: f64,
+    /// Looking up rows of a table.
     pub embedding_us: f64,
+    /// From tiles to rows or back.
     pub untilize_us: f64,
+    /// Logits read by argmax.
     pub argmax_gb_per_s: f64,
+    /// Counting positions up.
     pub plus_one_us: f64,
+    /// Interleaved tensors in DRAM, read or written.
     pub interleaved_gb_per_s: f64,
 }
 
@@ -156,7 +188,7 @@ pub enum TargetError {
         /// As given.
         path: String,
         /// The field.
-        field: &'static str,
+        field: String,
         /// Its value.
         found: String,
         /// What would be right.
@@ -164,15 +196,16 @@ pub enum TargetError {
     },
 }
 
-/// Names of the shipped targets.
-pub const NAMES: [&str; 4] = ["n150", "n300", "p100", "p150"];
-
-const SHIPPED: [&str; 4] = [
-    include_str!("../../targets/n150.ron"),
-    include_str!("../../targets/n300.ron"),
-    include_str!("../../targets/p100.ron"),
-    include_str!("../../targets/p150.ron"),
+/// The shipped targets: name and file.
+const SHIPPED: [(&str, &str); 4] = [
+    ("n150", include_str!("../../targets/n150.ron")),
+    ("n300", include_str!("../../targets/n300.ron")),
+    ("p100", include_str!("../../targets/p100.ron")),
+    ("p150", include_str!("../../targets/p150.ron")),
 ];
+
+/// Names of the shipped targets.
+pub const NAMES: [&str; SHIPPED.len()] = [SHIPPED[0].0, SHIPPED[1].0, SHIPPED[2].0, SHIPPED[3].0];
 
 impl Target {
     /// A shipped target by name, or a target file by path (anything with a `/` or that ends in `.ron`).
@@ -180,8 +213,8 @@ impl Target {
     /// # Errors
     /// When there is no such target, or its file is unreadable, malformed or out of range.
     pub fn find(name: &str) -> Result<Target, TargetError> {
-        if let Some(at) = NAMES.iter().position(|n| *n == name) {
-            return Target::parse(SHIPPED[at], &format!("targets/{name}.ron"));
+        if let Some((_, text)) = SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
+            return Target::parse(text, &format!("targets/{name}.ron"));
         }
         if !name.contains('/') && !name.ends_with(".ron") {
             return Err(TargetError::Unknown(name.to_string()));
@@ -202,7 +235,8 @@ impl Target {
     }
 
     fn validate(&self, path: &str) -> Result<(), TargetError> {
-        let range = |ok: bool, field, found: String, expected| {
+        let range = |ok: bool, field: &str, found: String, expected| {
+            let field = field.to_string();
             if ok { Ok(()) } else { Err(TargetError::Range { path: path.to_string(), field, found, expected }) }
         };
         let card = &self.card;
@@ -235,19 +269,33 @@ impl Target {
                 "a power of two up to 4096",
             )?;
         }
-        let c = &self.cost;
-        for (field, value) in [
-            ("cost.clock_ghz", c.clock_ghz),
-            ("cost.dram_gb_per_s", c.dram_gb_per_s),
-            ("cost.dram_sharded.bank_gb_per_s", c.dram_sharded.bank_gb_per_s),
-            ("cost.multicast.gb_per_s", c.multicast.gb_per_s),
-            ("cost.sdpa_decode.gb_per_s", c.sdpa_decode.gb_per_s),
-            ("cost.movement.argmax_gb_per_s", c.movement.argmax_gb_per_s),
-            ("cost.movement.interleaved_gb_per_s", c.movement.interleaved_gb_per_s),
-        ] {
-            range(value.is_finite() && value > 0.0, field, value.to_string(), "a positive number")?;
+        for (field, value) in self.cost.figures() {
+            let divides = ["gb_per_s", "ghz", "fitted_block"].iter().any(|unit| field.ends_with(unit));
+            let expected = if divides { "a positive number up to 1e9" } else { "a number from 0 to 1e9" };
+            let ok = value.is_some_and(|v| v <= MOST && if divides { v > 0.0 } else { v >= 0.0 });
+            range(ok, &field, value.map_or_else(|| "no finite number".into(), |v| v.to_string()), expected)?;
         }
         Ok(())
+    }
+}
+
+/// Largest figure of the cost model: far beyond any card, and sums of such times in nanoseconds stay whole numbers.
+const MOST: f64 = 1e9;
+
+impl Calibration {
+    /// Every figure by the path of its field, `None` where it is not finite. Read off the serialised form, so that none is left out.
+    fn figures(&self) -> Vec<(String, Option<f64>)> {
+        let mut figures = Vec::new();
+        collect("cost", &serde_json::to_value(self).unwrap_or_default(), &mut figures);
+        figures
+    }
+}
+
+fn collect(path: &str, value: &Value, figures: &mut Vec<(String, Option<f64>)>) {
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(name, v)| collect(&format!("{path}.{name}"), v, figures)),
+        // JSON has no NaN and no infinity: they come out as null.
+        figure => figures.push((path.to_string(), figure.as_f64())),
     }
 }
 
@@ -266,9 +314,41 @@ mod tests {
     fn a_bad_target_is_one_clear_error() {
         assert!(Target::find("n151").unwrap_err().to_string().contains("shipped are n150, n300, p100, p150"));
         assert!(matches!(Target::find("no/such.ron"), Err(TargetError::Read { .. })));
-        let text = SHIPPED[0].replace("grid: (8, 8)", "grid: (0, 8)");
+        let n150 = SHIPPED[0].1;
+        let text = n150.replace("grid: (8, 8)", "grid: (0, 8)");
         assert!(Target::parse(&text, "t.ron").unwrap_err().to_string().contains("card.grid is (0, 8)"));
-        let text = SHIPPED[0].replace("grid:", "gird:");
+        let text = n150.replace("grid:", "gird:");
         assert!(Target::parse(&text, "t.ron").unwrap_err().to_string().starts_with("t.ron:7"));
+    }
+
+    #[test]
+    fn every_figure_of_the_cost_model_is_checked() {
+        let target = Target::find("n150").unwrap();
+        let figures = target.cost.figures();
+        assert_eq!(figures.len(), 43, "{figures:?}");
+        for (path, _) in &figures {
+            let field = path.rsplit('.').next().unwrap();
+            for bad in ["NaN", "inf", "-1.0"] {
+                let figure = if field.ends_with("_block") || field.ends_with("_tiles") { "0" } else { bad };
+                if figure == "0" && field == "uncrowded_tiles" {
+                    continue;
+                }
+                let text = with(SHIPPED[0].1, path, figure);
+                let error = Target::parse(&text, "t.ron").map(|_| ()).expect_err(path).to_string();
+                assert!(error.contains(path.as_str()), "{error}");
+            }
+        }
+        let text = with(SHIPPED[0].1, "cost.attention.core_gb_per_s", "0.0");
+        assert!(Target::parse(&text, "t.ron").unwrap_err().to_string().contains("expected a positive number"));
+    }
+
+    /// The file with another value of one field.
+    fn with(text: &str, path: &str, value: &str) -> String {
+        let mut at = 0;
+        for name in path.split('.').skip(1) {
+            at += text[at..].find(&format!("{name}: ")).unwrap() + name.len() + 2;
+        }
+        let end = at + text[at..].find([',', ')']).unwrap();
+        format!("{}{value}{}", &text[..at], &text[end..])
     }
 }

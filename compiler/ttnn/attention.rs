@@ -174,28 +174,23 @@ fn compute(precision: Precision) -> ComputeKernel {
     ComputeKernel { fidelity: precision.fidelity, fp32_dest_acc: precision.fp32_dest_acc, packer_l1_acc: false }
 }
 
-/// Grids of whole rows, and the 8-column ones on a wider card.
-fn grids(cx: &Context<'_>) -> Vec<(u32, u32)> {
+/// Chunks of queries or keys, longest first: of two that take as long the longer is taken.
+const CHUNKS: [u32; 5] = [512, 256, 128, 64, 32];
+
+/// Grids as wide as the one the users' cores are laid out on.
+fn grids(cx: &Context<'_>) -> impl Iterator<Item = (u32, u32)> {
     let (width, height) = cx.target.card.grid;
-    let mut grids: Vec<_> = (1..=height).map(|h| (width, h)).collect();
-    if width > 8 {
-        grids.extend((1..=height).map(|h| (8, h)));
-    }
-    grids
+    (1..=height).map(move |h| (width, h))
 }
 
 fn decode(call: &Call, cx: &Context<'_>, ask: &Ask<'_>, shape: &[u32], ways: &mut Ways) {
     let (users, heads, head_dim) = (shape[1], shape[2], shape[3]);
     let requires = vec![heads::users_on(cx, 0, users, heads, head_dim)];
-    let chunks = [32, 64, 128, 256, 512].into_iter().filter(|c| ask.context.is_multiple_of(*c));
-    for k_chunk in chunks {
+    for k_chunk in CHUNKS.into_iter().filter(|c| ask.context.is_multiple_of(*c)) {
         for grid in grids(cx) {
-            // More cores than users have KV heads only wait; fewer than users cannot serve them.
-            if grid.0 * grid.1 < users {
-                continue;
-            }
             let program = SdpaProgram { grid, q_chunk: 0, k_chunk };
-            for memory in [MemoryConfig::L1, MemoryConfig::DRAM] {
+            let shards = heads::users_on(cx, 0, users, heads, head_dim);
+            for memory in [MemoryConfig::L1, MemoryConfig::DRAM, shards] {
                 let what = || format!("{}x{} cores, chunks of {k_chunk}, result in {memory}", grid.0, grid.1);
                 ways.consider(cx, call, requires.clone(), what, |d| {
                     d.step(SdpaDecode {
@@ -217,13 +212,14 @@ fn decode(call: &Call, cx: &Context<'_>, ask: &Ask<'_>, shape: &[u32], ways: &mu
 
 fn prefill(call: &Call, cx: &Context<'_>, ask: &Ask<'_>, tokens: u32, ways: &mut Ways) {
     let grid = cx.target.card.grid;
-    for chunk in [32, 64, 128, 256, 512].into_iter().filter(|c| *c <= tokens && tokens.is_multiple_of(*c)) {
-        let program = SdpaProgram { grid, q_chunk: chunk, k_chunk: chunk };
+    let chunks = || CHUNKS.into_iter().filter(|c| tokens.is_multiple_of(*c));
+    for (q_chunk, k_chunk) in chunks().flat_map(|q| chunks().map(move |k| (q, k))) {
+        let program = SdpaProgram { grid, q_chunk, k_chunk };
         ways.consider(
             cx,
             call,
             vec![MemoryConfig::DRAM; 3],
-            || format!("chunks of {chunk}"),
+            || format!("chunks of {q_chunk} queries and {k_chunk} keys"),
             |d| {
                 d.step(Sdpa {
                     q: d.input(0),

@@ -1,22 +1,26 @@
 //! The LM head: DRAM-sharded matmuls over chunks of the vocabulary, each untilised to DRAM, then joined for argmax.
 //!
-//! The fewer chunks the fewer launches, until a chunk's circular buffers no longer fit; chunks end at whole tiles. Sums in fp32 stay f32
-//! up to argmax: rounded to bf16, logits that lie close would tie.
+//! The fewer chunks the fewer launches, until a chunk's circular buffers no longer fit beside what is alive: the search decides. Chunks end
+//! at whole tiles of every reader of every bank, but the last. Sums in fp32 stay f32 up to argmax: rounded to bf16, logits that lie close
+//! would tie.
 
 use bitnetc_plan::op::{Concat, Matmul, ToLayout};
 use bitnetc_plan::ttnn::{Violation, check};
 use bitnetc_plan::weight::Matrix;
-use bitnetc_plan::{Cores, DType, Layout, MatmulProgram, MemoryConfig, Op, Ref, Source, TILE, Weight};
+use bitnetc_plan::{
+    Card, Cores, DType, Layout, MatmulProgram, MemoryConfig, Op, Ref, Source, TILE, TensorSpec, Weight,
+};
 
+use super::front::Front;
 use super::{Context, Drafting, Ways, cost, matmul, placements};
 use crate::passes::select::weights::dram_sharded;
 use crate::policy::Precision;
 use crate::schedule::Call;
 
-/// Numbers of chunks considered.
-const CHUNKS: [u32; 10] = [1, 2, 3, 4, 5, 6, 8, 10, 12, 16];
+/// Most chunks considered. Every chunk is two launches more; a sixteenth of any vocabulary shipped leaves most of L1 free.
+const MOST_CHUNKS: u32 = 16;
 
-/// All ways: input placement by number of chunks, each with its best program.
+/// All ways: input placement by number of chunks, each with those programs that none beats in both time and circular buffers.
 pub fn ways(
     call: &Call,
     cx: &Context<'_>,
@@ -28,11 +32,21 @@ pub fn ways(
     let Some(input) = call.values().next() else { return };
     let spec = cx.spec(input, MemoryConfig::DRAM);
     for memory in placements::width_shards(spec.columns(), &cx.target.card) {
-        for count in CHUNKS.into_iter().filter(|c| chunks.is_none_or(|decided| decided == *c)) {
-            let cut = Cut { matrix, precision, columns: matrix.shape[0].div_ceil(TILE).div_ceil(count) * TILE, count };
-            let Some(program) = best_program(call, cx, &cut, &memory) else { continue };
-            let what = || format!("{count} chunks from {memory}, {program:?}");
-            ways.consider(cx, call, vec![memory.clone()], what, |d| draft(d, cx, call, &cut, &program));
+        for count in (1..=MOST_CHUNKS).filter(|c| chunks.is_none_or(|decided| decided == *c)) {
+            let Some(cut) = Cut::new(matrix, precision, count, &cx.target.card) else { continue };
+            for program in programs(cx, &cut, &cx.spec(input, memory.clone())) {
+                let what = || {
+                    let [cores, tiles] =
+                        [memory.l1_cores().map_or(0, Cores::len), memory.shard().map_or(0, |[_, w]| w / TILE)];
+                    let Program { in0_block_w, readers, .. } = program;
+                    format!(
+                        "{count} chunks of {} columns from {cores} cores ({tiles} tiles each), in0_block_w {in0_block_w}, \
+                         {readers} readers per bank",
+                        cut.columns
+                    )
+                };
+                ways.consider(cx, call, vec![memory.clone()], what, |d| draft(d, cx, call, &cut, program));
+            }
         }
     }
 }
@@ -51,8 +65,16 @@ struct Cut<'a> {
     count: u32,
 }
 
-impl Cut<'_> {
-    /// The chunks' rows of the matrix; fewer than `count` when whole tiles run out.
+impl<'a> Cut<'a> {
+    /// `count` chunks, all but the last whole tiles for every reader of every bank; `None` when so many are not needed.
+    fn new(matrix: &'a Matrix, precision: Precision, count: u32, card: &Card) -> Option<Self> {
+        let tiles = matrix.shape[0].div_ceil(TILE);
+        let even = card.dram.banks * common_multiple(card.dram.readers_per_bank);
+        let each = if count == 1 { tiles } else { tiles.div_ceil(count).next_multiple_of(even) };
+        (tiles.div_ceil(each.max(1)) == count).then_some(Cut { matrix, precision, columns: each * TILE, count })
+    }
+
+    /// The chunks' rows of the matrix.
     fn ranges(&self) -> impl Iterator<Item = (u32, u32)> + '_ {
         (0..self.count)
             .map(|i| (i * self.columns, ((i + 1) * self.columns).min(self.matrix.shape[0])))
@@ -78,55 +100,53 @@ impl Cut<'_> {
     }
 }
 
-fn out_placement(columns: u32, per_core_n: u32, cx: &Context<'_>) -> MemoryConfig {
-    let cores = Cores::row_major(columns.div_ceil(TILE).div_ceil(per_core_n), cx.target.card.grid);
-    MemoryConfig::width(cores, [TILE, per_core_n * TILE])
+/// The least number that 1 to `most` divide.
+fn common_multiple(most: u32) -> u32 {
+    let divided = |n: &u32| (1..=most).all(|d| n.is_multiple_of(d));
+    (1..).find(divided).unwrap_or(1)
 }
 
-fn matmul(a: Ref, b: Ref, cut: &Cut<'_>, columns: u32, program: &MatmulProgram, cx: &Context<'_>) -> Matmul {
-    let per_core_n = if let MatmulProgram::DramSharded { per_core_n, .. } = program { *per_core_n } else { 1 };
-    let memory = out_placement(columns, per_core_n, cx);
-    Matmul {
-        a,
-        b,
-        program: program.clone(),
-        compute: matmul::compute(cut.precision),
-        dtype: dtype(cut.precision),
-        memory,
-    }
+/// How each chunk is multiplied.
+#[derive(Debug, Clone, Copy)]
+struct Program {
+    in0_block_w: u32,
+    per_core_n: u32,
+    readers: u32,
 }
 
-/// The cheapest legal program for a chunk that leaves L1 room, found on the first chunk.
-fn best_program(call: &Call, cx: &Context<'_>, cut: &Cut<'_>, memory: &MemoryConfig) -> Option<MatmulProgram> {
-    let card = &cx.target.card;
-    let [_, width] = memory.shard()?;
-    let first = cut.ranges().next()?;
-    let weight = cut.weight(0, first, card.dram.banks);
-    let input = cx.spec(call.values().next()?, memory.clone());
-    let columns = first.1 - first.0;
-    let per_core_n = columns.div_ceil(TILE).div_ceil(card.cores());
-    let mut best: Option<(cost::Price, MatmulProgram)> = None;
-    for readers in 1..=card.dram.readers_per_bank {
-        for in0_block_w in matmul::divisors(width / TILE) {
-            let program =
-                MatmulProgram::DramSharded { in0_block_w, per_core_m: 1, per_core_n, activation: None, readers };
-            let op: Op =
-                matmul(Ref::Value(String::new()), Ref::Weight(String::new()), cut, columns, &program, cx).into();
-            let Ok(outcome) = check(&op, &[&input, &weight.spec], card) else { continue };
-            let shard = u64::from(per_core_n) * dtype(cut.precision).tile_bytes();
-            let inputs = u64::from(width / TILE) * DType::Bf16.tile_bytes();
-            // The residual stream is alive beside the normed input.
-            if outcome.circular_buffers + shard + 2 * inputs > card.l1_bytes() {
-                continue;
-            }
-            let price = cost::Price::of(&cost::cost(&op, &[&input, &weight.spec], &outcome, cx));
-            if best.as_ref().is_none_or(|(b, _)| price < *b) {
-                best = Some((price, program));
-            }
-            break;
+impl Program {
+    fn matmul(self, a: Ref, b: Ref, cut: &Cut<'_>, columns: u32, cx: &Context<'_>) -> Matmul {
+        let Program { in0_block_w, per_core_n, readers } = self;
+        let cores = Cores::row_major(columns.div_ceil(TILE).div_ceil(per_core_n), cx.target.card.grid);
+        Matmul {
+            a,
+            b,
+            program: MatmulProgram::DramSharded { in0_block_w, per_core_m: 1, per_core_n, activation: None, readers },
+            compute: matmul::compute(cut.precision),
+            dtype: dtype(cut.precision),
+            memory: MemoryConfig::width(cores, [TILE, per_core_n * TILE]),
         }
     }
-    best.map(|(_, program)| program)
+}
+
+/// The programs worth drafting, judged by the first chunk. The result is spread over as many cores as there are.
+fn programs(cx: &Context<'_>, cut: &Cut<'_>, input: &TensorSpec) -> Vec<Program> {
+    let card = &cx.target.card;
+    let Some(first) = cut.ranges().next() else { return Vec::new() };
+    let weight = cut.weight(0, first, card.dram.banks);
+    let columns = first.1 - first.0;
+    let per_core_n = columns.div_ceil(TILE).div_ceil(card.cores());
+    let mut front = Front::default();
+    for readers in 1..=card.dram.readers_per_bank {
+        for in0_block_w in matmul::divisors(input.tile_columns() as u32) {
+            let program = Program { in0_block_w, per_core_n, readers };
+            let op: Op = program.matmul(Ref::Value(String::new()), Ref::Weight(String::new()), cut, columns, cx).into();
+            let Ok(outcome) = check(&op, &[input, &weight.spec], card) else { continue };
+            let price = cost::Price::of(&cost::cost(&op, &[input, &weight.spec], &outcome, cx));
+            front.offer(price, outcome.circular_buffers, program);
+        }
+    }
+    front.into_choices().collect()
 }
 
 fn draft(
@@ -134,7 +154,7 @@ fn draft(
     cx: &Context<'_>,
     call: &Call,
     cut: &Cut<'_>,
-    program: &MatmulProgram,
+    program: Program,
 ) -> Result<(), Vec<Violation>> {
     d.cut_into(cut.count);
     let logits = d.output_name(0);
@@ -143,8 +163,17 @@ fn draft(
     for (at, range) in ranges.iter().enumerate() {
         let weight = d.weight(cut.weight(at, *range, cx.target.card.dram.banks));
         let tiled = format!("{}.{at}.tiles", call.name);
-        let op = matmul(d.input(0), weight, cut, range.1 - range.0, program, cx);
-        d.named_step(tiled.clone(), op, vec![tiled.clone()])?;
+        // The last chunk's tiles may not divide among as many readers.
+        let readers = (1..=program.readers).rev();
+        let mut tried = readers.map(|readers| {
+            let program = Program { readers, ..program };
+            let op = program.matmul(d.input(0), weight.clone(), cut, range.1 - range.0, cx);
+            d.named_step(tiled.clone(), op, vec![tiled.clone()])
+        });
+        let first = tried.next().unwrap_or(Ok(()));
+        if first.is_err() && !tried.any(|step| step.is_ok()) {
+            return first;
+        }
         let name = if ranges.len() == 1 { logits.clone() } else { format!("{logits}.{at}") };
         let untilize = ToLayout { input: Ref::Value(tiled), layout: Layout::RowMajor, memory: MemoryConfig::DRAM };
         d.named_step(format!("{}.{at}.rows", call.name), untilize, vec![name.clone()])?;

@@ -9,15 +9,10 @@ use bitnetc_plan::ttnn::check;
 use bitnetc_plan::{ComputeKernel, Cores, DType, MatmulProgram, MemoryConfig, Ref, TILE, TensorSpec};
 
 use super::cost::{self, Price};
+use super::front::Front;
 use super::{Context, Ways, placements};
 use crate::policy::Precision;
 use crate::schedule::Call;
-
-/// Output columns of a 2D matmul are cut over 8 cores on either chip: Blackhole's wider grids gain nothing for these widths.
-const GRID_COLUMNS: u32 = 8;
-
-/// Longest K-block of a 2D matmul, in tiles: beyond it blocks no longer hide their start and only take L1.
-const MAX_BLOCK_2D: u32 = 8;
 
 /// The compute config of a precision.
 pub fn compute(precision: Precision) -> ComputeKernel {
@@ -41,7 +36,7 @@ pub fn ways(call: &Call, cx: &Context<'_>, activation: Option<FusedActivation>, 
             dram_sharded(call, cx, &ask, &memory, columns, ways);
         }
     }
-    multicast_2d(call, cx, &ask, input_spec.tile_rows() as u32, input_spec.tile_columns() as u32, columns, ways);
+    multicast_2d(call, cx, &ask, &input_spec, columns, ways);
 }
 
 struct Ask {
@@ -101,58 +96,104 @@ fn promising(
     if cx.everything {
         return all.collect();
     }
-    let mut front: Vec<(Price, u64, (u32, u32))> = Vec::new();
+    let mut front = Front::default();
     for (in0_block_w, readers) in all {
         let op = op(in0_block_w, readers, Ref::Value(String::new()), Ref::Weight(String::new())).into();
         let Ok(outcome) = check(&op, &[input, weight], card) else { continue };
         let price = Price::of(&cost::cost(&op, &[input, weight], &outcome, cx));
-        let bytes = outcome.circular_buffers;
-        if front.iter().any(|(p, b, _)| *p <= price && *b <= bytes) {
-            continue;
-        }
-        front.retain(|(p, b, _)| !(price <= *p && bytes <= *b));
-        front.push((price, bytes, (in0_block_w, readers)));
+        front.offer(price, outcome.circular_buffers, (in0_block_w, readers));
     }
-    front.into_iter().map(|(_, _, choice)| choice).collect()
+    front.into_choices().collect()
 }
 
-fn multicast_2d(call: &Call, cx: &Context<'_>, ask: &Ask, rows: u32, inner: u32, columns: u32, ways: &mut Ways) {
-    let card = &cx.target.card;
-    let grid = (GRID_COLUMNS.min(card.grid.0), rows.min(card.grid.1).min(8));
-    let per_core_m = rows.div_ceil(grid.1);
-    let per_core_n = columns.div_ceil(grid.0);
-    let max_subblock = if ask.precision.fp32_dest_acc { 4 } else { 8 };
-    let Some(subblock) = (1..=max_subblock.min(per_core_n)).rev().find(|w| per_core_n.is_multiple_of(*w)) else {
-        return;
+/// Ways of a 2D matmul: of the legal ones those that none beats in both time and circular buffers.
+///
+/// The fewer rows and columns a core has, the less it multiplies and buffers. So grids are tried from the largest on, and one whose best is
+/// no faster than the leanest way of a larger grid has nothing to offer.
+fn multicast_2d(call: &Call, cx: &Context<'_>, ask: &Ask, input: &TensorSpec, columns: u32, ways: &mut Ways) {
+    let Some(weight) = call.inputs.get(1).and_then(|w| cx.schedule.fixed_spec(w)) else { return };
+    let (rows, inner) = (input.tile_rows() as u32, input.tile_columns() as u32);
+    let most = if ask.precision.fp32_dest_acc { 4 } else { 8 };
+    let (a, b) = (Ref::Value(String::new()), Ref::Weight(String::new()));
+    let op = |program, a, b| Matmul {
+        a,
+        b,
+        program,
+        compute: compute(ask.precision),
+        dtype: ask.dtype,
+        memory: MemoryConfig::DRAM,
     };
-    for in0_block_w in divisors(inner).filter(|b| *b <= MAX_BLOCK_2D) {
-        for out_block_h in divisors(per_core_m) {
-            let what = || {
-                format!(
-                    "2D on {}x{}, in0_block_w {in0_block_w}, output block of {out_block_h} tile rows",
-                    grid.0, grid.1
-                )
-            };
-            ways.consider(cx, call, vec![MemoryConfig::DRAM], what, |d| {
-                let program = MatmulProgram::Multicast2D {
-                    grid,
-                    in0_block_w,
-                    out_subblock: (1, subblock),
-                    out_block: (out_block_h, per_core_n),
-                    per_core_m,
-                    per_core_n,
-                    activation: ask.activation,
-                };
-                let (a, b) = (d.input(0), d.input(1));
-                d.step(Matmul {
-                    a,
-                    b,
-                    program,
-                    compute: compute(ask.precision),
-                    dtype: ask.dtype,
-                    memory: MemoryConfig::DRAM,
-                })
-            });
+    let mut front: Front<MatmulProgram> = Front::default();
+    for (grid, per_core) in grids(rows, columns, cx.target.card.grid) {
+        let whole = program_2d(grid, per_core, inner, per_core.0, most, ask.activation);
+        let least = Price::of(&cost::unchecked(&op(whole, a.clone(), b.clone()).into(), &[input, weight], cx));
+        if front.leanest().is_some_and(|leanest| leanest <= least) && !cx.everything {
+            continue;
+        }
+        for in0_block_w in divisors(inner) {
+            for out_block_h in divisors(per_core.0) {
+                let program = program_2d(grid, per_core, in0_block_w, out_block_h, most, ask.activation);
+                if cx.everything {
+                    front.keep(program);
+                    continue;
+                }
+                let op = op(program.clone(), a.clone(), b.clone()).into();
+                let Ok(outcome) = check(&op, &[input, weight], &cx.target.card) else { continue };
+                let price = Price::of(&cost::cost(&op, &[input, weight], &outcome, cx));
+                front.offer(price, outcome.circular_buffers, program);
+            }
         }
     }
+    for program in front.into_choices() {
+        let what = || match &program {
+            MatmulProgram::Multicast2D { grid: (x, y), in0_block_w, out_block, .. } => {
+                format!("2D on {x}x{y}, in0_block_w {in0_block_w}, output block of {} tile rows", out_block.0)
+            }
+            _ => String::new(),
+        };
+        ways.consider(cx, call, vec![MemoryConfig::DRAM], what, |d| {
+            let (a, b) = (d.input(0), d.input(1));
+            d.step(op(program.clone(), a, b))
+        });
+    }
+}
+
+/// Rows and columns of tiles over a card's cores: every cut that differs, most cores first, each with the cores that have work and the
+/// tiles of one.
+fn grids(rows: u32, columns: u32, card: (u32, u32)) -> Vec<((u32, u32), (u32, u32))> {
+    let cuts = |tiles: u32, most: u32| {
+        let mut each: Vec<u32> = (1..=most.min(tiles)).rev().map(|cores| tiles.div_ceil(cores)).collect();
+        each.dedup();
+        each.into_iter().map(move |each| (tiles.div_ceil(each), each))
+    };
+    let mut grids: Vec<_> =
+        cuts(rows, card.1).flat_map(|(y, m)| cuts(columns, card.0).map(move |(x, n)| ((x, y), (m, n)))).collect();
+    grids.sort_by_key(|(_, (m, n))| u64::from(*m) * u64::from(*n));
+    grids
+}
+
+fn program_2d(
+    grid: (u32, u32),
+    (per_core_m, per_core_n): (u32, u32),
+    in0_block_w: u32,
+    out_block_h: u32,
+    most: u32,
+    activation: Option<FusedActivation>,
+) -> MatmulProgram {
+    MatmulProgram::Multicast2D {
+        grid,
+        in0_block_w,
+        out_subblock: subblock(out_block_h, per_core_n, most),
+        out_block: (out_block_h, per_core_n),
+        per_core_m,
+        per_core_n,
+        activation,
+    }
+}
+
+/// The subblock that fills most of the `most` tiles of the destination register, the widest of several: the matrix unit reads an operand's
+/// tile once per subblock. The cost model knows no difference.
+fn subblock(rows: u32, columns: u32, most: u32) -> (u32, u32) {
+    let all = divisors(columns).flat_map(|w| divisors(rows).map(move |h| (h, w)));
+    all.filter(|(h, w)| h * w <= most).max_by_key(|(h, w)| (h * w, *w)).unwrap_or((1, 1))
 }

@@ -6,6 +6,7 @@
 pub mod attention;
 pub mod cost;
 pub mod eltwise;
+mod front;
 pub mod heads;
 pub mod lm_head;
 pub mod matmul;
@@ -171,6 +172,7 @@ pub struct Drafting<'a> {
     drafts: Vec<Draft>,
     /// L1 bytes of each draft's circular buffers and temporaries.
     workspace: Vec<u64>,
+    price: Price,
     chunks: u32,
 }
 
@@ -191,7 +193,16 @@ impl<'a> Drafting<'a> {
                 }
             }
         }
-        Drafting { cx, call, known, extra_weights: Vec::new(), drafts: Vec::new(), workspace: Vec::new(), chunks: 1 }
+        Drafting {
+            cx,
+            call,
+            known,
+            extra_weights: Vec::new(),
+            drafts: Vec::new(),
+            workspace: Vec::new(),
+            price: Price::default(),
+            chunks: 1,
+        }
     }
 
     /// The reference of the call's `at`th input.
@@ -248,6 +259,7 @@ impl<'a> Drafting<'a> {
             return Err(vec![Violation { what, hint: String::new(), narrower: true }]);
         }
         let cost = cost::cost(&op, &specs, &outcome, self.cx);
+        self.price = self.price + Price::of_call(&op, &specs, &cost, self.cx);
         let temporaries: u64 = outcome.temporaries.iter().map(|t| self.cx.l1_bytes(&t.spec)).sum();
         self.workspace.push(outcome.circular_buffers + temporaries);
         let outputs: Vec<_> = outputs.into_iter().zip(outcome.outputs).collect();
@@ -288,7 +300,7 @@ impl<'a> Drafting<'a> {
                 found.map_or_else(|| self.cx.spec(*id, MemoryConfig::DRAM), |(_, spec)| spec.clone())
             })
             .collect();
-        let price = self.drafts.iter().map(|d| Price::of(&d.cost)).sum();
+        let price = self.price;
         let peak = self.peak();
         Candidate {
             what,

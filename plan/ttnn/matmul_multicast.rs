@@ -89,7 +89,13 @@ fn require_sharded_rows(p: &Problem<'_>, cut: &Cut, checks: &mut Checks) {
 
 /// Rows over grid rows, columns over grid columns: everything interleaved, the weight also as a DRAM-sharded matmul takes it.
 ///
-/// Stricter than TT-NN: interleaved activations and results only.
+/// Stricter than TT-NN:
+/// - interleaved activations and results only;
+/// - a core's columns of a DRAM-sharded weight are at least those of a bank, and one block wide. TT-NN 0.81.1 takes less and computes
+///   something else: the walk over the banks (`matmul_multicore_reuse_mcast_2d_program_factory.cpp`) gives each core the rest of the bank
+///   it stands in, however few columns the core has, and the reader knows no second block of columns. Seen on a P150, where grids wider
+///   than its 8 banks return garbage;
+/// - no core has more rows than there are: it would write past the result.
 pub(super) fn multicast_2d(p: &Problem<'_>, mut checks: Checks) -> Answer {
     let MatmulProgram::Multicast2D { grid, in0_block_w, out_subblock, out_block, per_core_m, per_core_n, .. } =
         p.args.program
@@ -125,6 +131,22 @@ pub(super) fn multicast_2d(p: &Problem<'_>, mut checks: Checks) -> Answer {
         format_args!("a 2D matmul with a weight in {}", p.b.memory),
         format_args!("a weight interleaved, or width-sharded over all DRAM banks in the narrowest shards"),
     );
+    checks.narrow(
+        per_core_m <= p.m,
+        format_args!("per_core_M ({per_core_m}) exceeds the {} row tiles", p.m),
+        format_args!("per_core_M at most {}", p.m),
+    );
+    if p.b.memory.is_sharded() {
+        let bank = p.n.div_ceil(p.card.dram.banks);
+        checks.narrow(
+            per_core_n >= bank && out_block.1 == per_core_n,
+            format_args!(
+                "{per_core_n} columns per core, {} per block, of a weight with {bank} column tiles per bank",
+                out_block.1
+            ),
+            format_args!("per_core_N at least {bank}, in one block: a core reads whole banks' columns"),
+        );
+    }
     checks.settle()?;
     let block = u64::from(out_block.0) * u64::from(out_block.1);
     let bytes = operand_bytes(p, &cut) + p.output_bytes(block, p.k / in0_block_w);
@@ -299,5 +321,23 @@ mod tests {
         assert!(said(two(8, 8, (1, 5), (4, 5), (4, 5), plain)).contains("Num output blocks along x (16)"));
         let large = two(8, 80, (1, 5), (4, 10), (4, 10), plain);
         assert!(said(large).contains("beyond max L1 size of 1499136 B"));
+    }
+
+    /// On seven banks 8 columns of cores have 10 tiles of 80, a bank 12: TT-NN would hand each core a whole bank.
+    #[test]
+    fn a_core_takes_no_less_than_a_bank() {
+        let mut card = n150();
+        card.dram.banks = 7;
+        let x = dram(1024, 2560, DType::Bf16);
+        let w = TensorSpec::tile([1, 1, 2560, 2560], DType::Bfp8, MemoryConfig::dram_width(7, [2560, 384]));
+        let said = |block, columns| {
+            check(&two(8, 8, (1, 2), (4, block), (4, columns), compute(false, true)).into(), &[&x, &w], &card)
+        };
+        assert!(said(12, 12).is_ok());
+        assert!(refusal(said(10, 10)).contains("with 12 column tiles per bank"));
+        assert!(refusal(said(6, 12)).contains("12 columns per core, 6 per block"));
+        let interleaved = TensorSpec { memory: MemoryConfig::DRAM, ..w.clone() };
+        let args = two(8, 8, (1, 2), (4, 10), (4, 10), compute(false, true));
+        assert!(check(&args.into(), &[&x, &interleaved], &card).is_ok());
     }
 }

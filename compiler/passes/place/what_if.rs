@@ -71,7 +71,7 @@ impl<'a> WhatIf<'a> {
             let times = if *part == Section::Layer { u64::from(self.layers) } else { 1 };
             for (arc, ways) in arcs.iter().zip(&self.ways[part]) {
                 let own = ways.candidates[arc.candidate].price;
-                let moves = Price { ns: arc.price.ns - own.ns, work: arc.price.work - own.work };
+                let moves = arc.price.without(own);
                 reshards = reshards + moves.times(times);
                 reshard_count += arc.reshards.len();
             }
