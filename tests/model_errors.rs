@@ -168,6 +168,135 @@ fn places_are_right_whatever_stands_before_them() {
     assert!(line.chars().skip(error.column - 1).collect::<String>().starts_with("Gatte"));
 }
 
+/// Edits of the small model that keep every operation sound, and for each mistake the text it points at and what is said of it.
+#[test]
+fn what_no_plan_can_be_made_of_is_refused_in_its_place() {
+    type Case = (&'static [(&'static str, &'static str)], &'static [(&'static str, &'static str)]);
+    const TO_DECODED: &str = "Add(from: [\"attn_out\", \"down\"], to: \"decoded\"),";
+    let cases: [Case; 19] = [
+        (
+            &[("[\"attn_out\", \"down\"]", "[\"x\", \"down\"]")],
+            &[("Add", "expected the residual stream, here `attn_out`,")],
+        ),
+        (
+            &[(
+                TO_DECODED,
+                "Mul(from: [\"down\", \"x\"], to: \"e\"), Add(from: [\"attn_out\", \"e\"], to: \"decoded\"),",
+            )],
+            &[("\"x\"", "found `x`, which `attn_out` was added into")],
+        ),
+        (
+            &[
+                ("[\"x\", \"o\"]", "[\"x\", \"x\"]"),
+                ("Add(from: [\"attn_out\", \"down\"]", "Add(from: [\"attn_out\", \"e\"]"),
+                ("to: \"down\"", "to: \"d\""),
+                (", role: Down),", ", role: Down), Mul(from: [\"d\", \"o\"], to: \"e\"),"),
+            ],
+            &[("Add", "the residual stream added to itself")],
+        ),
+        (
+            &[(
+                TO_DECODED,
+                "Add(from: [\"attn_out\", \"down\"], to: \"y\"), Mul(from: [\"y\", \"down\"], to: \"decoded\"),",
+            )],
+            &[("\"decoded\"", "expected the residual stream, `y`")],
+        ),
+        (
+            &[(
+                "LastToken(from: \"decoded\", to: \"last\"),",
+                "LastToken(from: \"decoded\", to: \"l\"), Add(from: [\"l\", \"l\"], to: \"last\"),",
+            )],
+            &[("Add", "an addition outside the layer")],
+        ),
+        (
+            &[(
+                "Attention(from: [\"q_rotated\", \"k_cache\", \"v_cache\"]",
+                "Attention(from: [\"q_rotated\", \"v_cache\", \"k_cache\"]",
+            )],
+            &[("\"v_cache\"", "attention reads a cache of keys here")],
+        ),
+        (
+            &[("CacheUpdate(from: [\"k_rotated\", \"v_heads\"]", "CacheUpdate(from: [\"k_rotated\", \"k_heads\"]")],
+            &[("\"v_heads\"", "unused value"), ("\"k_heads\"", "values are needed")],
+        ),
+        (
+            &[("MergeHeads(from: \"attended\"", "MergeHeads(from: \"q_rotated\"")],
+            &[("\"attended\"", "unused value"), ("\"q_rotated\"", "attended heads are needed")],
+        ),
+        (
+            &[(
+                "\"lm_head.weight\", shape: [\"vocab\", \"hidden\"]",
+                "\"model.embed_tokens.weight\", shape: [\"hidden\", \"hidden\"]",
+            )],
+            &[
+                ("\"model.embed_tokens.weight\"", "one tensor with two shapes"),
+                ("\"logits\"", "expected 1024, the rows of the embedding"),
+            ],
+        ),
+        (&[("role: Up)", "role: Gate)")], &[("BitLinear", "a second Gate, after `gate`")]),
+        (&[("Once(name: \"head\"", "Once(name: \"embed\"")], &[("\"embed\"", "a second block `embed`")]),
+        (
+            &[
+                ("LastToken(from: \"decoded\", to: \"last\"),", ""),
+                ("RmsNorm(from: \"last\"", "RmsNorm(from: \"decoded\""),
+            ],
+            &[("Model", "no LastToken in this model")],
+        ),
+        (
+            &[
+                ("LastToken(from: \"decoded\", to: \"last\"),", ""),
+                ("RmsNorm(from: \"last\"", "RmsNorm(from: \"decoded\""),
+                ("Argmax(from: \"logits\"", "LastToken(from: \"logits\", to: \"last\"), Argmax(from: \"last\""),
+            ],
+            &[("\"normed\"", "the LM head reads one token"), ("\"last\"", "Argmax reads logits")],
+        ),
+        (
+            &[("theta: 500000.0, dim: \"head_dim\"", "theta: 500000.0, dim: 16")],
+            &[("Rope", "rotary_embedding_llama turns whole heads")],
+        ),
+        (
+            &[(
+                "Mul(from: [\"gate_act\", \"up\"], to: \"product\")",
+                "Mul(from: [\"gate_act\", \"gate_act\"], to: \"e\"), Mul(from: [\"e\", \"up\"], to: \"product\")",
+            )],
+            &[("Relu2", "one Mul that reads it")],
+        ),
+        (
+            &[("BitLinear(from: \"attn_norm\", to: \"v\"", "BitLinear(from: \"x\", to: \"v\"")],
+            &[("\"v\"", "three projections of one value")],
+        ),
+        (
+            &[("name: \"tiny-shakespeare\"", "name: \"tiny\\u{1b}[2J\"")],
+            &[("\"tiny\\u{1b}[2J\"", "control characters")],
+        ),
+        (&[("theta: 500000.0", "theta: 1e-30")], &[("1e-30", "from 1e0 to 1e12")]),
+        (
+            &[(
+                "model.norm.weight\", shape: [\"hidden\"], eps: 1e-5",
+                "model.norm.weight\", shape: [\"hidden\"], eps: 1e300",
+            )],
+            &[("1e300", "an epsilon such as 1e-5, from 1e-20 to 1e0")],
+        ),
+    ];
+    for (edits, mistakes) in cases {
+        let errors = broken(edits);
+        let text = edits.iter().fold(text(), |text, (from, to)| text.replace(from, to));
+        let found: Vec<_> = errors.errors.iter().map(|e| &text[e.span.clone()]).collect();
+        assert_eq!(found, mistakes.iter().map(|m| m.0).collect::<Vec<_>>(), "{}", errors.listing());
+        for ((_, said), line) in mistakes.iter().zip(errors.listing().lines()) {
+            assert!(line.contains(said), "{said}: {line}");
+        }
+    }
+}
+
+#[test]
+fn sums_may_name_the_residual_stream_second_and_read_it_side_by_side() {
+    let beside = text()
+        .replace("Add(from: [\"x\", \"o\"]", "Add(from: [\"o\", \"x\"]")
+        .replace("RmsNorm(from: \"attn_out\", to: \"ffn_norm\"", "RmsNorm(from: \"x\", to: \"ffn_norm\"");
+    Model::parse("m", &beside).unwrap();
+}
+
 /// Pieces that mutations put into a model.
 fn piece() -> impl Strategy<Value = String> {
     prop_oneof![

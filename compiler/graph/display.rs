@@ -1,6 +1,8 @@
 //! Graphs as text for people: one line per node.
 
-use super::{ActivationQuant, Graph, Linear, Op, Operand, Phase, Section, Shape, Unary, Value, ValueType, WeightRef};
+use super::{
+    ActivationQuant, Graph, Heads, Linear, Op, Operand, Phase, Section, Shape, Unary, Value, ValueType, WeightRef,
+};
 use std::fmt;
 
 impl fmt::Display for Phase {
@@ -17,11 +19,22 @@ impl fmt::Display for ValueType {
         match self.shape {
             Shape::Ids => write!(f, "ids[{}]", self.rows),
             Shape::Features(width) => write!(f, "[{}, {width}]", self.rows),
-            Shape::Heads { heads, head_dim } => write!(f, "[{}, {heads} x {head_dim}]", self.rows),
-            Shape::Cache { kv_heads, context, head_dim } => {
-                write!(f, "cache[{}, {kv_heads} x {context} x {head_dim}]", self.rows)
+            Shape::Heads { of, heads, head_dim } => write!(f, "[{}, {heads} x {head_dim}] {of}", self.rows),
+            Shape::Cache { of, kv_heads, context, head_dim } => {
+                write!(f, "cache[{}, {kv_heads} x {context} x {head_dim}] of {of}", self.rows)
             }
         }
+    }
+}
+
+impl fmt::Display for Heads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Heads::Queries => "queries",
+            Heads::Keys => "keys",
+            Heads::Values => "values",
+            Heads::Attended => "attended heads",
+        })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Output types of each operation, and what it refuses.
 
-use super::{Linear, Op, Phase, Shape, ValueType};
+use super::{Heads, Linear, Op, Phase, Shape, ValueType};
 
 /// Why an operation does not accept its inputs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,7 +17,12 @@ pub struct TypeError {
 }
 
 impl TypeError {
-    fn new(input: Option<usize>, what: impl Into<String>, found: impl ToString, expected: impl ToString) -> Self {
+    pub(super) fn new(
+        input: Option<usize>,
+        what: impl Into<String>,
+        found: impl ToString,
+        expected: impl ToString,
+    ) -> Self {
         TypeError { input, what: what.into(), found: found.to_string(), expected: expected.to_string() }
     }
 }
@@ -31,10 +36,26 @@ fn features(inputs: &[ValueType], at: usize) -> Result<(usize, usize)> {
     }
 }
 
-fn heads(inputs: &[ValueType], at: usize) -> Result<(usize, usize, usize)> {
+/// Heads of a kind; answers rows, heads, numbers per head.
+fn heads(inputs: &[ValueType], at: usize, kind: Heads) -> Result<(usize, usize, usize)> {
     match inputs[at].shape {
-        Shape::Heads { heads, head_dim } => Ok((inputs[at].rows, heads, head_dim)),
-        _ => Err(TypeError::new(Some(at), "heads are needed", inputs[at], "[rows, heads x head_dim]")),
+        Shape::Heads { of, heads, head_dim } if of == kind => Ok((inputs[at].rows, heads, head_dim)),
+        _ => {
+            let expected = format!("[rows, heads x head_dim] {kind}");
+            Err(TypeError::new(Some(at), format!("{kind} are needed"), inputs[at], expected))
+        }
+    }
+}
+
+/// The cache of a kind of heads; answers KV heads and numbers per head.
+fn cache(inputs: &[ValueType], at: usize, kind: Heads) -> Result<(usize, usize)> {
+    match inputs[at].shape {
+        Shape::Cache { of, kv_heads, head_dim, .. } if of == kind => Ok((kv_heads, head_dim)),
+        _ => {
+            let output = if kind == Heads::Keys { "first" } else { "second" };
+            let expected = format!("the {output} output of a cache update");
+            Err(TypeError::new(Some(at), format!("attention reads a cache of {kind} here"), inputs[at], expected))
+        }
     }
 }
 
@@ -112,8 +133,8 @@ impl Op {
             Op::Linear(linear) => infer_linear(linear, inputs),
             Op::SplitHeads { heads, kv_heads, head_dim } => infer_split(*heads, *kv_heads, *head_dim, inputs),
             Op::Rope(rope) => {
-                let (_, _, q_dim) = heads(inputs, 0)?;
-                let (_, _, k_dim) = heads(inputs, 1)?;
+                let (_, _, q_dim) = heads(inputs, 0, Heads::Queries)?;
+                let (_, _, k_dim) = heads(inputs, 1, Heads::Keys)?;
                 width_is(1, "queries and keys differ in head_dim", k_dim, q_dim)?;
                 if rope.dim == 0 || rope.dim % 2 != 0 || rope.dim > q_dim {
                     let expected = format!("an even number from 2 to head_dim = {q_dim}");
@@ -122,16 +143,21 @@ impl Op {
                 Ok(inputs.to_vec())
             }
             Op::CacheUpdate { context } => {
-                let (_, kv_heads, head_dim) = heads(inputs, 0)?;
-                heads(inputs, 1)?;
-                same(inputs)?;
-                let cache =
-                    ValueType { rows: phase.users(), shape: Shape::Cache { kv_heads, context: *context, head_dim } };
-                Ok(vec![cache, cache])
+                let (rows, kv_heads, head_dim) = heads(inputs, 0, Heads::Keys)?;
+                let (_, count, width) = heads(inputs, 1, Heads::Values)?;
+                if (inputs[1].rows, count, width) != (rows, kv_heads, head_dim) {
+                    let expected = format!("[{rows}, {kv_heads} x {head_dim}], as the keys");
+                    return Err(TypeError::new(Some(1), "keys and values differ in shape", inputs[1], expected));
+                }
+                let cache = |of| ValueType {
+                    rows: phase.users(),
+                    shape: Shape::Cache { of, kv_heads, context: *context, head_dim },
+                };
+                Ok(vec![cache(Heads::Keys), cache(Heads::Values)])
             }
             Op::Attention { .. } => infer_attention(inputs),
             Op::MergeHeads => {
-                let (rows, heads, head_dim) = heads(inputs, 0)?;
+                let (rows, heads, head_dim) = heads(inputs, 0, Heads::Attended)?;
                 one(rows, Shape::Features(heads * head_dim))
             }
             Op::Unary(_) | Op::Scale { .. } => Ok(inputs.to_vec()),
@@ -182,16 +208,14 @@ fn infer_split(heads: usize, kv_heads: usize, head_dim: usize, inputs: &[ValueTy
             width_is(at, "the projection does not split into its heads", its_width, count * head_dim)?;
         }
     }
-    let value = |heads| ValueType { rows, shape: Shape::Heads { heads, head_dim } };
-    Ok(vec![value(heads), value(kv_heads), value(kv_heads)])
+    let value = |of, heads| ValueType { rows, shape: Shape::Heads { of, heads, head_dim } };
+    Ok(vec![value(Heads::Queries, heads), value(Heads::Keys, kv_heads), value(Heads::Values, kv_heads)])
 }
 
 fn infer_attention(inputs: &[ValueType]) -> Result<Vec<ValueType>> {
-    let (_, heads, head_dim) = heads(inputs, 0)?;
-    for (at, input) in inputs.iter().enumerate().skip(1) {
-        let Shape::Cache { kv_heads, head_dim: cached, .. } = input.shape else {
-            return Err(TypeError::new(Some(at), "attention reads a cache", input, "the output of a cache update"));
-        };
+    let (rows, heads, head_dim) = heads(inputs, 0, Heads::Queries)?;
+    for (at, kind) in [(1, Heads::Keys), (2, Heads::Values)] {
+        let (kv_heads, cached) = cache(inputs, at, kind)?;
         width_is(at, "queries and cache differ in head_dim", cached, head_dim)?;
         if kv_heads == 0 || heads % kv_heads != 0 {
             return Err(TypeError::new(
@@ -202,5 +226,5 @@ fn infer_attention(inputs: &[ValueType]) -> Result<Vec<ValueType>> {
             ));
         }
     }
-    Ok(vec![inputs[0]])
+    Ok(vec![ValueType { rows, shape: Shape::Heads { of: Heads::Attended, heads, head_dim } }])
 }

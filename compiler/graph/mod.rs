@@ -12,6 +12,7 @@
 //! - every output is read by someone, or is `carried`, the result, or a cache.
 
 mod check;
+mod decoder;
 mod display;
 pub mod eval;
 mod infer;
@@ -20,10 +21,11 @@ mod rope;
 mod scalar;
 
 pub use check::GraphError;
+pub use decoder::{Misfit, Place};
 pub use infer::TypeError;
 pub use op::{
-    ActivationQuant, Encoding, Linear, Op, Operand, Part, Role, Rope, RopeScaling, ScaleConvention, Shape, Unary,
-    ValueType, WeightRef,
+    ActivationQuant, Encoding, Heads, Linear, Op, Operand, Part, Role, Rope, RopeScaling, ScaleConvention, Shape,
+    Unary, ValueType, WeightRef,
 };
 pub use scalar::{Factor, Scalar, resolve};
 
@@ -282,6 +284,11 @@ impl Graph {
     /// Nodes of a section so that each follows what it reads; among the ready ones the smallest identity comes first, so an
     /// imported graph keeps the order of the model's text.
     pub fn order(&self, section: Section) -> Vec<NodeId> {
+        self.order_after(section, &[])
+    }
+
+    /// [`Graph::order`] with the first of each pair before the second, though no value goes from the one to the other.
+    fn order_after(&self, section: Section, pairs: &[(NodeId, NodeId)]) -> Vec<NodeId> {
         let members: Vec<_> = self.nodes.node_indices().filter(|&n| self.nodes[n].section == section).collect();
         let mut waiting = std::collections::BTreeMap::new();
         let mut ready = std::collections::BTreeSet::new();
@@ -290,7 +297,8 @@ impl Graph {
                 .nodes
                 .edges_directed(node, Direction::Incoming)
                 .filter(|e| self.nodes[e.source()].section == section)
-                .count();
+                .count()
+                + pairs.iter().filter(|(_, second)| *second == node).count();
             waiting.insert(node, count);
             if count == 0 {
                 ready.insert(node);
@@ -299,11 +307,12 @@ impl Graph {
         let mut order = Vec::with_capacity(members.len());
         while let Some(node) = ready.pop_first() {
             order.push(node);
-            for edge in self.nodes.edges_directed(node, Direction::Outgoing) {
-                if let Some(count) = waiting.get_mut(&edge.target()) {
+            let edges = self.nodes.edges_directed(node, Direction::Outgoing).map(|e| e.target());
+            for next in edges.chain(pairs.iter().filter(|(first, _)| *first == node).map(|(_, second)| *second)) {
+                if let Some(count) = waiting.get_mut(&next) {
                     *count -= 1;
                     if *count == 0 {
-                        ready.insert(edge.target());
+                        ready.insert(next);
                     }
                 }
             }

@@ -24,6 +24,8 @@ pub enum Shape {
     Features(usize),
     /// `heads` vectors of `head_dim` numbers.
     Heads {
+        /// What they are to attention.
+        of: Heads,
         /// Heads in this value.
         heads: usize,
         /// Numbers per head.
@@ -31,6 +33,8 @@ pub enum Shape {
     },
     /// One user's key or value cache: `[kv_heads, context, head_dim]`.
     Cache {
+        /// Keys or values.
+        of: Heads,
         /// Key/value heads.
         kv_heads: usize,
         /// Positions the cache holds.
@@ -38,6 +42,20 @@ pub enum Shape {
         /// Numbers per head.
         head_dim: usize,
     },
+}
+
+/// What heads are to attention. A type of their own, since only queries and keys may be turned, and may be stored with the numbers of
+/// a head in another order: the rows of their projections are permuted for the card, those of values are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Heads {
+    /// Compared with keys.
+    Queries,
+    /// Compared with queries.
+    Keys,
+    /// Summed by attention.
+    Values,
+    /// Attention's result.
+    Attended,
 }
 
 /// How a weight tensor is stored, hence what its loader does and whether it has an output scale.

@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Division,
     /// Blocks in an order that makes no model.
     Structure,
+    /// Sound operations that make no decoder a plan can be made of.
+    Decoder,
 }
 
 /// One mistake in a model file: where, what was found, what would be right.

@@ -25,9 +25,12 @@
 //! - `weights` is `Packed(Multiplies)`, `Packed(Divides)` (by what `weight_scale` does to the product) or `Absmean` (ternarised when
 //!   loaded); `activations` is `Int8PerToken` or `None`. A model without `BitLinear` has no `quantization`.
 //! - The last block ends in the one `Argmax`; `LastToken` acts in prefill only.
+//! - What the operations must be as a whole to be scheduled, [`Graph::misfits`] lists: a residual stream that the layer's additions write
+//!   in place, projections that the head split alone reads, activation functions that are operands of a product.
 //!
 //! Every mistake is reported at once with its place: [`ModelErrors`]. A parsed [`Model`] gives the graph of any phase.
 
+mod decoder;
 mod error;
 pub mod import;
 mod ops;

@@ -68,6 +68,12 @@ const OPERATIONS: [(&str, Kind, usize, usize); 18] = [
     ("Square", Kind::Square, 1, 1),
 ];
 
+/// What a norm may add to a mean square: above it the norm is none, below it f32 has hardly anything.
+const EPSILONS: [f64; 2] = [1e-20, 1.0];
+
+/// Scores' factors and stretches of frequencies that f32 can take to any power that occurs.
+pub(super) const FACTORS: [f64; 2] = [1e-6, 1e6];
+
 /// Roles a projection can have.
 const PROJECTIONS: [(&str, Role); 6] = [
     ("Qkv", Role::Qkv),
@@ -199,7 +205,7 @@ fn operation<'a>(
         }
         Kind::RmsNorm => {
             let eps =
-                fields.required(reader, "eps").and_then(|raw| reader.positive(raw, "an epsilon above 0, such as 1e-5"));
+                fields.required(reader, "eps").and_then(|raw| reader.number(raw, EPSILONS, "an epsilon such as 1e-5"));
             let gamma = weight(reader, fields, Encoding::Dense, section, 1, weight_span);
             (Op::RmsNorm { gamma: Some(gamma?), eps: Scalar::number(eps?) }, Role::Norm)
         }
@@ -236,7 +242,7 @@ fn operation<'a>(
             *default_scale = scale.is_none();
             let scale = match scale {
                 Some(raw) => {
-                    Scalar::number(reader.positive(raw, "a factor above 0, or no field for 1/sqrt(head_dim)")?)
+                    Scalar::number(reader.number(raw, FACTORS, "a factor, or no field for 1/sqrt(head_dim)")?)
                 }
                 None => Scalar::ONE,
             };

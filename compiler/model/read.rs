@@ -1,12 +1,13 @@
 //! Reading a whole file: dimensions, quantisation, blocks, and the values that connect the operations.
 
+use super::decoder::Spot;
 use super::error::{ErrorKind, ModelError};
 use super::ops;
 use super::reader::{Dim, Fields, Reader};
 use super::syntax::Raw;
 use super::values::Types;
 use super::{Model, Quantization, Statement};
-use crate::graph::{ActivationQuant, Encoding, Op, Role, ScaleConvention, Section};
+use crate::graph::{ActivationQuant, Encoding, Op, Role, ScaleConvention, Section, WeightRef};
 use crate::policy::{Override, Wrong};
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
@@ -26,7 +27,11 @@ pub(super) struct Building<'a> {
     pub values: IndexMap<String, Defined>,
     pub statements: Vec<Statement>,
     pub names: HashSet<String>,
-    pub weights: HashMap<(String, Option<(usize, usize)>), Role>,
+    /// Where each statement stands, by its name.
+    pub spots: HashMap<String, Spot>,
+    /// What is bound of each tensor.
+    pub weights: HashMap<String, Vec<(WeightRef, Role)>>,
+    blocks: HashSet<String>,
     /// `(name inside, name outside)` of the residual stream at a layer's end.
     pub carried: Option<(String, Range<usize>)>,
     pub layers: Option<usize>,
@@ -34,6 +39,8 @@ pub(super) struct Building<'a> {
     pub quantization: Quantization,
     /// Where values read now must have been defined.
     pub section: Section,
+    /// Mistakes noted that leave the graph whole.
+    pub harmless: usize,
     /// Something was left unread: what seems unused may be used there.
     pub incomplete: bool,
     /// Whole blocks were left unread.
@@ -46,12 +53,15 @@ pub(super) fn model(text: &str) -> Result<Model, Vec<ModelError>> {
         values: IndexMap::new(),
         statements: Vec::new(),
         names: HashSet::new(),
+        spots: HashMap::new(),
         weights: HashMap::new(),
+        blocks: HashSet::new(),
         carried: None,
         layers: None,
         context: None,
         quantization: Quantization { weights: Encoding::Dense, activations: ActivationQuant::None },
         section: Section::Prologue,
+        harmless: 0,
         incomplete: false,
         incomplete_graph: false,
     };
@@ -93,9 +103,10 @@ impl<'a> Building<'a> {
         let all = fields.span.clone();
         fields.finish(&mut self.reader);
         self.graph(graph?);
-        self.ends(all, quantization);
+        self.ends(all.clone(), quantization);
         let dims = self.reader.dims.iter().map(|(name, dim)| (name.clone(), dim.value)).collect();
-        Some(Model {
+        let (carried, end) = self.carried.take()?;
+        let model = Model {
             name: name?,
             source: source?,
             dims,
@@ -104,9 +115,13 @@ impl<'a> Building<'a> {
             layers: self.layers?,
             context: self.context?,
             statements: std::mem::take(&mut self.statements),
-            carried: self.carried.take()?.0,
+            carried,
             digest: Sha256::digest(self.reader.file.as_bytes()).iter().map(|b| format!("{b:02x}")).collect(),
-        })
+        };
+        if self.reader.errors.len() == self.harmless {
+            self.decoder(&model, end, all);
+        }
+        Some(model)
     }
 
     fn map(&mut self, raw: Raw<'a>, what: &str) -> Option<Fields<'a>> {
@@ -214,8 +229,13 @@ impl<'a> Building<'a> {
             (self.incomplete, self.incomplete_graph) = (true, true);
             return;
         };
-        if let Some(name) = fields.required(&mut self.reader, "name") {
-            self.reader.text(name, "the block's name");
+        if let Some(raw) = fields.required(&mut self.reader, "name")
+            && let Some(name) = self.reader.text(raw, "the block's name")
+            && !self.blocks.insert(name.clone())
+        {
+            self.harmless += 1;
+            let found = format!("a second block `{name}`");
+            self.reader.error(ErrorKind::Duplicate, raw.span(), "duplicate block", found, "a name of its own");
         }
         let to = if self.section == Section::Layer { self.repeat(&mut fields) } else { None };
         let ops = fields.required(&mut self.reader, "ops");

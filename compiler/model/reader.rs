@@ -107,6 +107,11 @@ impl<'a> Reader<'a> {
 
     pub fn text(&mut self, raw: Raw<'a>, expected: &str) -> Option<String> {
         match self.open(raw)? {
+            Tree::Text(text) if text.contains(char::is_control) => {
+                let found = format!("{:?}", brief(&text));
+                self.error(ErrorKind::BadValue, raw.span(), "control characters", found, "text without them");
+                None
+            }
             Tree::Text(text) if !text.is_empty() => Some(text),
             Tree::Text(_) => {
                 self.error(ErrorKind::BadValue, raw.span(), "empty text", "nothing between the quotes", expected);
@@ -130,22 +135,18 @@ impl<'a> Reader<'a> {
         fits
     }
 
-    /// A finite number above zero.
-    pub fn positive(&mut self, raw: Raw<'a>, expected: &str) -> Option<f64> {
+    /// A number from `least` to `most`; `what` and an example say what it is.
+    pub fn number(&mut self, raw: Raw<'a>, [least, most]: [f64; 2], what: &str) -> Option<f64> {
+        let expected = format!("{what}, from {least:e} to {most:e}");
         match self.open(raw)? {
-            Tree::Number(number) if number.is_finite() && number > 0.0 => Some(number),
+            Tree::Number(number) if (least..=most).contains(&number) => Some(number),
             Tree::Number(number) => {
-                self.error(
-                    ErrorKind::BadValue,
-                    raw.span(),
-                    "a number out of range",
-                    format!("this is {number}"),
-                    expected,
-                );
+                let found = format!("this is {number:e}");
+                self.error(ErrorKind::BadValue, raw.span(), "a number out of range", found, expected);
                 None
             }
             _ => {
-                self.wrong(raw, expected);
+                self.wrong(raw, &expected);
                 None
             }
         }

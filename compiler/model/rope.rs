@@ -1,6 +1,7 @@
 //! Reading a rotary embedding and its long-context rule.
 
 use super::error::ErrorKind;
+use super::ops::FACTORS;
 use super::reader::{Fields, Reader, brief};
 use super::syntax::Raw;
 use crate::graph::{Rope, RopeScaling};
@@ -8,7 +9,7 @@ use crate::graph::{Rope, RopeScaling};
 pub(super) fn rope<'a>(reader: &mut Reader<'a>, fields: &mut Fields<'a>) -> Option<Rope> {
     let theta = fields
         .required(reader, "theta")
-        .and_then(|raw| reader.positive(raw, "the base of the frequencies, such as 500000.0"));
+        .and_then(|raw| reader.number(raw, [1.0, 1e12], "the base of the frequencies, such as 500000.0"));
     let dim_raw = fields.required(reader, "dim");
     let dim = dim_raw.and_then(|raw| reader.dim(raw));
     let scaling = match fields.optional("scaling") {
@@ -58,7 +59,7 @@ fn scaling<'a>(reader: &mut Reader<'a>, raw: Raw<'a>) -> Option<RopeScaling> {
     }
     let mut fields = reader.fields(raw, name)?;
     let mut number = |reader: &mut Reader<'a>, field| {
-        fields.required(reader, field).and_then(|raw| reader.positive(raw, "a finite number above 0"))
+        fields.required(reader, field).and_then(|raw| reader.number(raw, FACTORS, "a factor"))
     };
     let read = match name {
         "Linear" => number(reader, "factor").map(|factor| RopeScaling::Linear { factor }),
@@ -108,5 +109,5 @@ fn scaling<'a>(reader: &mut Reader<'a>, raw: Raw<'a>) -> Option<RopeScaling> {
 
 fn numbers<'a>(reader: &mut Reader<'a>, raw: Raw<'a>) -> Option<Vec<f64>> {
     let items = reader.list(raw, "a list of numbers")?;
-    items.into_iter().map(|item| reader.positive(item, "a finite number above 0")).collect()
+    items.into_iter().map(|item| reader.number(item, FACTORS, "a factor")).collect()
 }

@@ -1,10 +1,11 @@
 //! The values of a model file: defined once, used, and of a type; operations bound to them.
 
+use super::decoder::Spot;
 use super::error::{ErrorKind, position};
 use super::ops::{Lost, Parsed};
 use super::read::{Building, Defined};
 use super::syntax::Raw;
-use crate::graph::{Op, Phase, Role, Scalar, Section, Shape, ValueType};
+use crate::graph::{Heads, Op, Phase, Role, Scalar, Section, Shape, ValueType, WeightRef};
 use std::collections::HashSet;
 use std::ops::Range;
 
@@ -85,6 +86,7 @@ impl Building<'_> {
         while !self.names.insert(name.clone()) {
             name.push('_');
         }
+        self.spots.insert(name.clone(), Spot { span: parsed.span, inputs: parsed.inputs });
         parsed.statement.name = name;
         self.statements.push(parsed.statement);
     }
@@ -162,23 +164,30 @@ impl Building<'_> {
         }
     }
 
-    /// Notes weights bound twice. An embedding may share its table with the LM head.
+    /// Notes weights bound twice, whole or in part. An embedding may share its table with the LM head.
     fn bind(&mut self, parsed: &Parsed) {
         let Some(span) = parsed.weight.clone() else { return };
         let role = parsed.statement.role;
         for weight in parsed.statement.op.weights() {
-            let before = self.weights.insert((weight.name.clone(), weight.rows), role);
-            let tied = matches!((before, role), (Some(Role::Embedding), Role::LmHead) | (None, _));
-            if !tied {
-                let found = format!("`{}` is bound already", weight.name);
-                self.reader.error(
-                    ErrorKind::Duplicate,
-                    span.clone(),
-                    "duplicate weight",
-                    found,
-                    "a tensor of its own for every operation",
-                );
+            let bound = self.weights.entry(weight.name.clone()).or_default();
+            let rows = |w: &WeightRef| w.rows.unwrap_or((0, usize::MAX));
+            let overlap = |other: &WeightRef| rows(other).0 < rows(weight).1 && rows(weight).0 < rows(other).1;
+            let clash = bound.iter().find(|(other, _)| overlap(other) || other.shape.get(1) != weight.shape.get(1));
+            if let Some((other, before)) = clash {
+                let tied = (*before, role) == (Role::Embedding, Role::LmHead) && other.rows == weight.rows;
+                let alike = tied && other.shape == weight.shape;
+                self.harmless += usize::from(!alike);
+                if tied && !alike {
+                    let found = format!("`{}` of shape {:?}", weight.name, weight.shape);
+                    let expected = format!("{:?}, as in the embedding, or a tensor of its own", other.shape);
+                    self.reader.error(ErrorKind::Shape, span.clone(), "one tensor with two shapes", found, expected);
+                } else if !tied {
+                    let found = format!("`{}` is bound already", weight.name);
+                    let expected = "a tensor of its own for every operation, or rows of one";
+                    self.reader.error(ErrorKind::Duplicate, span.clone(), "duplicate weight", found, expected);
+                }
             }
+            bound.push((weight.clone(), role));
         }
     }
 
@@ -217,7 +226,7 @@ impl Building<'_> {
                 "use it or remove it",
             );
         }
-        if !self.reader.errors.is_empty() {
+        if self.reader.errors.len() > self.harmless {
             return;
         }
         let ternary = self.statements.iter().any(|s| matches!(&s.op, Op::Linear(linear) if linear.is_ternary()));
@@ -229,6 +238,7 @@ impl Building<'_> {
             (results.is_empty(), "Argmax"),
             (self.context.is_none(), "CacheUpdate"),
             (self.carried.is_none(), "Repeat"),
+            (!self.statements.iter().any(|s| matches!(s.op, Op::LastToken)), "LastToken"),
         ] {
             if missing {
                 let expected = format!("a model has one {name}");
@@ -249,7 +259,11 @@ fn guess(op: &Op, inputs: &[Types]) -> Vec<Types> {
     let known = inputs.iter().copied().flatten().next();
     let rows = known.map_or(PHASES.map(Phase::rows), |types| types.map(|t| t.rows));
     let of = |shape: Shape| Some([0, 1].map(|at| ValueType { rows: rows[at], shape }));
-    let heads = |types: Types| types.filter(|[t, _]| matches!(t.shape, Shape::Heads { .. }));
+    let as_kind = |types: &Types, of: Heads| {
+        let [decode, prefill] = (*types)?;
+        let Shape::Heads { heads, head_dim, .. } = decode.shape else { return None };
+        Some([decode, prefill].map(|t| ValueType { rows: t.rows, shape: Shape::Heads { of, heads, head_dim } }))
+    };
     match op {
         Op::Linear(linear) => vec![of(Shape::Features(linear.out_width()))],
         Op::RmsNorm { gamma: Some(gamma), .. } => {
@@ -257,17 +271,24 @@ fn guess(op: &Op, inputs: &[Types]) -> Vec<Types> {
         }
         Op::Embedding { weight } => vec![weight.shape.get(1).and_then(|width| of(Shape::Features(*width)))],
         Op::SplitHeads { heads, kv_heads, head_dim } => {
-            [heads, kv_heads, kv_heads].map(|heads| of(Shape::Heads { heads: *heads, head_dim: *head_dim })).to_vec()
+            [(Heads::Queries, heads), (Heads::Keys, kv_heads), (Heads::Values, kv_heads)]
+                .map(|(kind, heads)| of(Shape::Heads { of: kind, heads: *heads, head_dim: *head_dim }))
+                .to_vec()
         }
-        Op::Rope(_) => inputs.iter().map(|types| heads(*types)).collect(),
+        Op::Rope(_) => {
+            inputs.iter().zip([Heads::Queries, Heads::Keys]).map(|(types, kind)| as_kind(types, kind)).collect()
+        }
         Op::CacheUpdate { context } => {
-            let cache = inputs.iter().find_map(|types| heads(*types)).and_then(|[t, _]| match t.shape {
-                Shape::Heads { heads, head_dim } => of(Shape::Cache { kv_heads: heads, context: *context, head_dim }),
+            let shape = inputs.iter().find_map(|types| as_kind(types, Heads::Keys)).map(|[t, _]| t.shape);
+            let cache = |kind| match shape {
+                Some(Shape::Heads { heads, head_dim, .. }) => {
+                    of(Shape::Cache { of: kind, kv_heads: heads, context: *context, head_dim })
+                }
                 _ => None,
-            });
-            vec![cache, cache]
+            };
+            vec![cache(Heads::Keys), cache(Heads::Values)]
         }
-        Op::Attention { .. } => vec![inputs.first().copied().flatten().filter(|t| heads(Some(*t)).is_some())],
+        Op::Attention { .. } => inputs.iter().take(1).map(|types| as_kind(types, Heads::Attended)).collect(),
         Op::Add { .. } | Op::Mul { .. } | Op::Unary(_) => vec![known],
         _ => Vec::new(),
     }

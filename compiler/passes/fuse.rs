@@ -4,24 +4,27 @@
 //! |---|---|
 //! | q, k and v projections of one input, split into heads | one projection, its columns q, then k, then v |
 //! | relu2 of the gate, times up | relu in the gate's projection, square on the product's operand |
+//! | something plus the residual stream | the residual stream plus it |
 //! | silu (or relu) of the gate, times up | silu on the product's operand (relu in the projection) |
 //!
 //! Gate and up stay two projections: splitting a joined result costs more than it saves. Transposes never enter the graph: weights are
 //! transposed when they are packed, and heads are split and merged by operations of their own.
 
-use crate::graph::{Graph, Linear, NodeId, Op, Operand, TypeError, Unary, Use, Value};
+use crate::graph::{Graph, Linear, NodeId, Op, Operand, Scalar, TypeError, Unary, Use, Value};
 
 /// Fuses what the table says. Running it again changes nothing.
 ///
 /// # Errors
 /// A [`TypeError`] would be a defect of the graph before; [`Graph::check`] finds the same.
 pub fn fuse(graph: &mut Graph) -> Result<(), TypeError> {
+    stream_first(graph);
     let splits: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Op::SplitHeads { .. })).collect();
     for split in splits {
         qkv(graph, split)?;
     }
     let unaries: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Op::Unary(_))).collect();
-    for unary in unaries {
+    // The last of a chain first: what it moves onto is then the next one's reader.
+    for unary in unaries.into_iter().rev() {
         into_product(graph, unary);
     }
     let products: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Op::Mul { .. })).collect();
@@ -29,6 +32,21 @@ pub fn fuse(graph: &mut Graph) -> Result<(), TypeError> {
         relu_into_projection(graph, product);
     }
     Ok(())
+}
+
+/// Residual additions read the stream first: their first operand is what they write.
+fn stream_first(graph: &mut Graph) {
+    let stream = graph.stream();
+    for pair in stream.windows(2) {
+        let sum = pair[1].node;
+        if let [other, second] = graph.inputs(sum)[..]
+            && second == pair[0]
+            && graph.node(sum).op == (Op::Add { b_scale: Scalar::ONE })
+        {
+            graph.redirect(Use { node: sum, input: 0 }, second);
+            graph.redirect(Use { node: sum, input: 1 }, other);
+        }
+    }
 }
 
 fn linear(graph: &Graph, node: NodeId) -> Option<&Linear> {

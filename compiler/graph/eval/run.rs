@@ -47,7 +47,7 @@ impl Run<'_, '_> {
         let value = self.graph.inputs(id).get(at).copied().ok_or_else(|| self.unsound(id))?;
         match self.graph.value_type(value).shape {
             Shape::Features(width) if width > 0 => Ok(width),
-            Shape::Heads { heads, head_dim } if heads * head_dim > 0 => Ok(heads * head_dim),
+            Shape::Heads { heads, head_dim, .. } if heads * head_dim > 0 => Ok(heads * head_dim),
             _ => Err(self.unsound(id)),
         }
     }
@@ -255,7 +255,7 @@ impl Run<'_, '_> {
         for at in 0..2 {
             let x = self.floats(id, at)?;
             let inputs = self.graph.inputs(id);
-            let Shape::Heads { heads, head_dim } = self.graph.value_type(inputs[at]).shape else {
+            let Shape::Heads { heads, head_dim, .. } = self.graph.value_type(inputs[at]).shape else {
                 return Err(self.unsound(id));
             };
             for (values, row) in x.chunks_exact(heads * head_dim).zip(self.rows) {
@@ -276,7 +276,7 @@ impl Run<'_, '_> {
     fn attention(&self, id: NodeId, scale: &Scalar) -> Result<Data, EvalError> {
         let inputs = self.graph.inputs(id);
         let q = self.floats(id, 0)?;
-        let Shape::Heads { heads, head_dim } = self.graph.value_type(inputs[0]).shape else {
+        let Shape::Heads { heads, head_dim, .. } = self.graph.value_type(inputs[0]).shape else {
             return Err(self.unsound(id));
         };
         let Shape::Cache { kv_heads, context, .. } = self.graph.value_type(inputs[1]).shape else {

@@ -44,10 +44,14 @@ pub fn select(graph: &Graph, setting: &Setting<'_>) -> Result<Schedule, SelectEr
         rotary: Vec::new(),
     };
     for section in Section::ALL {
-        for node in graph.order(section) {
+        let order = graph.order_in_place(section).map_err(|node| {
+            selector.unsupported(node, "the residual stream is read after it was added to", "read the sum instead")
+        })?;
+        for node in order {
             selector.node(node, section)?;
         }
     }
+    selector.layer_end()?;
     Ok(selector.schedule)
 }
 
@@ -95,6 +99,18 @@ impl Selector<'_> {
             Op::Add { b_scale } => self.add(node, section, b_scale),
             Op::LastToken => self.last_token(node, section),
             Op::Argmax => self.argmax(node, section),
+        }
+    }
+
+    /// Layers hand on the residual stream, nothing else.
+    fn layer_end(&self) -> Result<(), SelectError> {
+        match self.graph.carried() {
+            Some(end) if self.ids.get(&end).copied() != self.schedule.stream => Err(self.unsupported(
+                end.node,
+                "a layer ends in something else than the residual stream",
+                "end it in the last addition to the stream",
+            )),
+            _ => Ok(()),
         }
     }
 

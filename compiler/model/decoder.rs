@@ -1,0 +1,39 @@
+//! What a file of sound operations must be besides: a decoder that can be scheduled.
+
+use super::Model;
+use super::error::ErrorKind;
+use super::read::Building;
+use crate::graph::{Misfit, Phase, Place};
+use std::ops::Range;
+
+/// Where an operation stands in the file.
+pub(super) struct Spot {
+    /// Its name.
+    pub span: Range<usize>,
+    /// The names of `from`, in order.
+    pub inputs: Vec<Range<usize>>,
+}
+
+impl Building<'_> {
+    /// Notes everything in the model that no plan can be made of. `all` is where the model begins.
+    pub(super) fn decoder(&mut self, model: &Model, end: Range<usize>, all: Range<usize>) {
+        let graph = match model.to_graph(Phase::Prefill { seq: 1 }, model.context) {
+            Ok(graph) => graph,
+            Err(error) => {
+                self.reader.error(ErrorKind::Structure, all, "no graph", error.to_string(), "a model with one");
+                return;
+            }
+        };
+        for Misfit { place, error } in graph.misfits() {
+            let span = match place {
+                Place::LayerEnd => end.clone(),
+                Place::Node(node) => match self.spots.get(&graph.node(node).name) {
+                    Some(spot) => error.input.and_then(|at| spot.inputs.get(at)).unwrap_or(&spot.span).clone(),
+                    None => all.clone(),
+                },
+            };
+            let (found, expected) = (format!("found {}", error.found), format!("expected {}", error.expected));
+            self.reader.error(ErrorKind::Decoder, span, &error.what, found, expected);
+        }
+    }
+}
