@@ -98,6 +98,11 @@ fn the_record_of_the_search_is_json_and_changes_nothing() {
     let chosen = down["chosen"].as_u64().unwrap() as usize;
     assert!(down["candidates"][chosen]["predicted_us"].as_f64().unwrap() > 0.0);
     assert!(down["rejections"].as_array().unwrap().iter().all(|r| !r["breaks"].as_array().unwrap().is_empty()));
+    let precision = record["phases"][0]["precision"].as_array().unwrap();
+    let down = precision.iter().find(|p| p["node"] == "down").unwrap();
+    assert_eq!(down["proof"], "same products, fewer roundings");
+    assert_eq!(down["proved"][0]["proof"], "bit-identical");
+    assert_eq!(down["activation"], serde_json::json!({ "significant_bits": 8, "grid": null }));
 }
 
 #[test]
