@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bitnetc_plan::{
-    Buffer, FORMAT_VERSION, Invariant, Memory, ModelInfo, Options as PlanOptions, Phase as PlanPhase, PhaseCost,
-    PhaseKind, Plan, Weight, l1, verify, walk,
+    Buffer, FORMAT_VERSION, Invariant, ModelInfo, Options as PlanOptions, Phase as PlanPhase, PhaseCost, PhaseKind,
+    Plan, Weight, verify, walk,
 };
 
 use crate::graph::{Graph, NodeId, Op, Phase};
 use crate::model::Model;
 use crate::passes::precision::Decision;
-use crate::passes::{self, Fold, PlaceError, Placed, SelectError, Setting};
+use crate::passes::{self, Fold, Placed, Reserve, SelectError, Setting};
 use crate::policy::Override;
 use crate::schedule::{HeadCores, Kind, Schedule};
 use crate::target::Target;
@@ -61,38 +61,21 @@ fn phase(kind: PhaseKind) -> Phase {
     }
 }
 
-/// What selection and placement of a phase are told on top of the options.
-///
-/// The search sums live tensors and does not see fragmentation; the walk over the allocator model does. What a step overflows by is
-/// then reserved, and the search does without it. When a decode has no way at all, q and k give up cores of their own.
-#[derive(Debug, Clone, Copy)]
+/// A phase after the passes over its graph.
+struct Scene<'a> {
+    graph: &'a Graph,
+    decisions: &'a HashMap<NodeId, Decision>,
+    kind: PhaseKind,
+}
+
+/// A phase placed, with the weights and buffers of the plan it would make.
 struct Attempt {
-    /// Where decode keeps q and k.
-    heads: HeadCores,
-    /// L1 bytes per core that the search must leave alone besides the persistent tensors.
-    overflow: u64,
-}
-
-impl Attempt {
-    const FIRST: Attempt = Attempt { heads: HeadCores::Disjoint, overflow: 0 };
-}
-
-/// A placed phase and the constants of the plan with its own.
-struct Draft {
-    weights: Vec<Weight>,
-    buffers: Vec<Buffer>,
-    reserved: u64,
+    schedule: Schedule,
     placed: Placed,
-}
-
-/// A phase with its deallocations, and the L1 bytes per core by which it does not fit.
-struct Made {
-    weights: Vec<Weight>,
-    buffers: Vec<Buffer>,
     reserved: u64,
-    placed: Placed,
     phase: PlanPhase,
-    overflow: u64,
+    weights: Vec<Weight>,
+    buffers: Vec<Buffer>,
 }
 
 /// Compiles `model` for `target`.
@@ -128,17 +111,18 @@ impl<'a> Compiler<'a> {
     fn new(model: &'a Model, target: &'a Target, options: &'a Options) -> Self {
         let mut overrides = model.precision.clone();
         overrides.extend(options.overrides.iter().cloned());
-        let vocab = model.statements.iter().find_map(|s| match &s.op {
+        let rows = model.statements.iter().filter_map(|s| match &s.op {
             Op::Embedding { weight } => weight.shape.first().copied(),
             _ => None,
         });
+        let vocab = rows.min().unwrap_or(0);
         let plan = Plan {
             format: FORMAT_VERSION,
             model: ModelInfo {
                 name: model.name.clone(),
                 digest: model.digest.clone(),
                 layers: model.layers as u32,
-                vocab: vocab.unwrap_or(0) as u32,
+                vocab: vocab as u32,
             },
             options: PlanOptions {
                 policy: options.policy.to_string(),
@@ -180,8 +164,6 @@ impl<'a> Compiler<'a> {
     }
 
     /// All passes over one phase, in the order of [`crate::passes`].
-    ///
-    /// From selection on they run again when what they made does not fit: see [`Attempt`].
     fn run_passes(&mut self, kind: PhaseKind) -> Result<(), CompileError> {
         let broken = |error| CompileError::Fuse { phase: kind, error };
         let mut graph = self.timed("graph", |c| c.model.to_graph(phase(kind), c.options.context as usize))?;
@@ -191,43 +173,76 @@ impl<'a> Compiler<'a> {
         graph.check().map_err(|errors| CompileError::Graph { phase: kind, errors })?;
         let decisions =
             self.timed("precision", |c| passes::precision(&graph, c.options.policy, &c.overrides, c.options.proofs));
-        let mut attempt = Attempt::FIRST;
-        let (schedule, mut made) = loop {
-            let schedule = self.timed("select", |c| c.select(&graph, &decisions, attempt, kind))?;
-            let placed = self.timed("place", |c| c.place(&schedule, attempt, kind));
-            let made = self.timed("lifetime", |c| placed.map(|placed| c.lifetime(&schedule, placed, kind)));
-            match self.again(attempt, &made) {
-                Some(next) => attempt = next,
-                None => break (schedule, made?),
-            }
-        };
-        made.phase.trace = self.timed("trace", |_| passes::trace(kind, &schedule.buffers));
+        let mut best = self.select_place_lifetime(&Scene { graph: &graph, decisions: &decisions, kind })?;
+        best.phase.trace = self.timed("trace", |_| passes::trace(kind, &best.buffers));
         let precision = named(&graph, &decisions);
-        self.lm_head_chunks = self.lm_head_chunks.or(chunks_of(&made.placed));
-        (self.plan.weights, self.plan.buffers) = (made.weights, made.buffers);
-        self.plan.phases.push(made.phase);
-        let (reserved, placed) = (made.reserved, made.placed);
+        let Attempt { schedule, placed, reserved, phase, weights, buffers } = best;
+        self.lm_head_chunks = self.lm_head_chunks.or_else(|| chunks_of(&placed));
+        (self.plan.weights, self.plan.buffers) = (weights, buffers);
+        self.plan.phases.push(phase);
         self.record.push(PhaseRecord { kind, precision, folds, schedule, reserved, placed });
         Ok(())
     }
 
-    fn select(
-        &self,
-        graph: &Graph,
-        decisions: &HashMap<NodeId, Decision>,
-        attempt: Attempt,
-        kind: PhaseKind,
-    ) -> Result<Schedule, CompileError> {
+    /// The passes from selection on; in decode with q and k on disjoint cores or on the same ones, whichever is faster, or whichever can
+    /// be had.
+    fn select_place_lifetime(&mut self, scene: &Scene<'_>) -> Result<Attempt, CompileError> {
+        let disjoint = self.attempt(scene, HeadCores::Disjoint);
+        if matches!(scene.kind, PhaseKind::Prefill { .. }) {
+            return disjoint;
+        }
+        let disjoint = match disjoint {
+            Err(CompileError::Place { .. }) => return self.attempt(scene, HeadCores::Shared),
+            other => other?,
+        };
+        let schedule = self.select(scene, HeadCores::Shared)?;
+        let cx = self.context(&schedule, scene.kind);
+        // Most often fused calls win by so much that no search is needed to see it.
+        let least = passes::least(&cx, self.plan.model.layers, &disjoint.placed.record);
+        if least.is_none_or(|least| least >= disjoint.placed.price) {
+            return Ok(disjoint);
+        }
+        match self.attempt(scene, HeadCores::Shared) {
+            Ok(shared) if shared.placed.price < disjoint.placed.price => Ok(shared),
+            _ => Ok(disjoint),
+        }
+    }
+
+    /// The passes from selection on with q and k of decode on such cores, giving way to fragmentation as [`passes::Reserve`] says. The
+    /// plan stays as it is.
+    fn attempt(&mut self, scene: &Scene<'_>, heads: HeadCores) -> Result<Attempt, CompileError> {
+        let clash = |name| CompileError::Select { phase: scene.kind, error: SelectError::Clash { name } };
+        let schedule = self.timed("select", |c| c.select(scene, heads))?;
+        let constants = joined(&self.plan.weights, &schedule.weights, |w| &w.name).map_err(clash)?;
+        let buffers = joined(&self.plan.buffers, &schedule.buffers, |b| &b.name).map_err(clash)?;
+        let card = &self.target.card;
+        let mut reserve = Reserve::new(&constants, card);
+        loop {
+            let mut placed = self.timed("place", |c| c.place(&schedule, scene, reserve.bytes()))?;
+            let weights = joined(&constants, &placed.weights, |w| &w.name).map_err(clash)?;
+            let context = walk::Context { card, weights: &weights, buffers: &buffers };
+            let (phase, fits) = self.timed("lifetime", |c| {
+                let phase = c.lifetime(&schedule, &mut placed, scene.kind);
+                let fits = reserve.suffices(context, &phase);
+                (phase, fits)
+            });
+            if fits {
+                return Ok(Attempt { schedule, placed, reserved: reserve.bytes(), phase, weights, buffers });
+            }
+        }
+    }
+
+    fn select(&self, scene: &Scene<'_>, heads: HeadCores) -> Result<Schedule, CompileError> {
         let setting = Setting {
-            precision: decisions,
-            cache: self.cache_dtype(graph, decisions),
+            precision: scene.decisions,
+            cache: self.cache_dtype(scene.graph, scene.decisions),
             batch: self.options.batch,
             block: self.options.block,
             card: &self.target.card,
             lm_head_chunks: self.lm_head_chunks,
-            heads: attempt.heads,
+            heads,
         };
-        passes::select(graph, &setting).map_err(|error| CompileError::Select { phase: kind, error })
+        passes::select(scene.graph, &setting).map_err(|error| CompileError::Select { phase: scene.kind, error })
     }
 
     /// The KV cache has the data type attention was given.
@@ -236,60 +251,24 @@ impl<'a> Compiler<'a> {
         attention.and_then(|n| decisions.get(&n)).map_or(self.options.policy.cache(), |d| d.used.weight)
     }
 
-    fn place(&self, schedule: &Schedule, attempt: Attempt, kind: PhaseKind) -> Result<Draft, CompileError> {
-        let clash = |name| CompileError::Select { phase: kind, error: SelectError::Clash { name } };
-        let weights = joined(&self.plan.weights, &schedule.weights, |w| &w.name).map_err(clash)?;
-        let buffers = joined(&self.plan.buffers, &schedule.buffers, |b| &b.name).map_err(clash)?;
-        let reserved = self.persistent_bytes(&weights) + attempt.overflow;
-        let position = self.options.priced_at();
-        let everything = self.options.everything;
-        let cx = Context { target: self.target, schedule, phase: phase(kind), position, everything };
-        let card = self.target.card.name.clone();
-        let placed = passes::place(&cx, self.plan.model.layers, reserved).map_err(|error| CompileError::Place {
-            phase: kind,
-            card,
+    fn context<'s>(&'s self, schedule: &'s Schedule, kind: PhaseKind) -> Context<'s> {
+        let (position, everything) = (self.options.priced_at(), self.options.everything);
+        Context { target: self.target, schedule, phase: phase(kind), position, everything }
+    }
+
+    fn place(&self, schedule: &Schedule, scene: &Scene<'_>, reserved: u64) -> Result<Placed, CompileError> {
+        let cx = self.context(schedule, scene.kind);
+        passes::place(&cx, self.plan.model.layers, reserved).map_err(|error| CompileError::Place {
+            phase: scene.kind,
+            card: self.target.card.name.clone(),
             error,
-        })?;
-        let weights = joined(&weights, &placed.weights, |w| &w.name).map_err(clash)?;
-        Ok(Draft { weights, buffers, reserved, placed })
+        })
     }
 
-    fn lifetime(&self, schedule: &Schedule, draft: Draft, kind: PhaseKind) -> Made {
-        let Draft { weights, buffers, reserved, mut placed } = draft;
+    fn lifetime(&self, schedule: &Schedule, placed: &mut Placed, kind: PhaseKind) -> PlanPhase {
         let results: Vec<String> = schedule.results.iter().map(|id| schedule.values[*id].name.clone()).collect();
-        passes::lifetime(&mut placed, &results);
-        let phase = self.plan_phase(kind, &placed, results);
-        let overflow = self.overflow(&phase, &weights, &buffers);
-        Made { weights, buffers, reserved, placed, phase, overflow }
-    }
-
-    /// What to try next: nothing when the phase fits, or when nothing is left to try.
-    fn again(&self, attempt: Attempt, made: &Result<Made, CompileError>) -> Option<Attempt> {
-        match made {
-            Ok(made) if made.overflow == 0 || made.reserved > self.target.card.l1_bytes() => None,
-            Ok(made) => Some(Attempt { overflow: attempt.overflow + made.overflow, ..attempt }),
-            Err(CompileError::Place { phase: PhaseKind::Decode { .. }, error: PlaceError::NoWay { .. }, .. }) => {
-                (attempt.heads == HeadCores::Disjoint).then_some(Attempt { heads: HeadCores::Shared, overflow: 0 })
-            }
-            Err(_) => None,
-        }
-    }
-
-    /// L1 bytes per core of the constants that stay there.
-    fn persistent_bytes(&self, weights: &[Weight]) -> u64 {
-        let in_l1 = weights.iter().filter(|w| w.spec.memory.memory() == Memory::L1);
-        in_l1.map(|w| l1::buffer_bytes(&w.spec, &self.target.card)).sum()
-    }
-
-    /// Bytes by which the worst step of a phase overflows L1, once fragmentation is seen.
-    fn overflow(&self, phase: &PlanPhase, weights: &[Weight], buffers: &[Buffer]) -> u64 {
-        let context = walk::Context { card: &self.plan.card, weights, buffers };
-        let walk = walk::walk(context, phase);
-        let capacity = self.target.card.l1_bytes();
-        let worst = walk.steps.iter().map(|s| s.footprint.high_water()).max().unwrap_or(0).saturating_sub(capacity);
-        let refused = walk.defects.iter().any(|d| d.invariant == Invariant::L1Capacity);
-        // A tensor without an address has no size in the footprint: give way by a little and look again.
-        if refused { worst.max(capacity / 64) } else { worst }
+        passes::lifetime(placed, &results);
+        self.plan_phase(kind, placed, results)
     }
 
     fn plan_phase(&self, kind: PhaseKind, placed: &Placed, results: Vec<String>) -> PlanPhase {

@@ -3,9 +3,12 @@
 //! An alternative's cost is not a guess: the search is asked again with that choice fixed ([`WhatIf`]), so reshards before and after it
 //! and changes of its neighbours are in the answer. What TT-NN refuses is told in TT-NN's words, each constraint once.
 
+mod moves;
+mod nearest;
+
 use std::collections::BTreeMap;
 
-use bitnetc_plan::{MemoryConfig, PhaseKind};
+use bitnetc_plan::{MemoryConfig, PhaseKind, Step};
 
 use crate::graph::Section;
 use crate::passes::precision::Decision;
@@ -15,6 +18,7 @@ use crate::target::Target;
 use crate::ttnn::cost::Price;
 use crate::ttnn::{Candidate, Context, Ways, ways};
 use crate::{Compiled, Options, PhaseRecord};
+pub use moves::{Maker, Move};
 
 /// The answer for one step.
 #[derive(Debug, Clone)]
@@ -29,6 +33,8 @@ pub struct Explanation {
     pub chosen: Candidate,
     /// Each value it reads.
     pub operands: Vec<Reading>,
+    /// Operands that were moved for it.
+    pub moves: Vec<Move>,
     /// Ways that TT-NN accepts, the chosen one not among them: those asked of the search, cheapest phase first.
     pub alternatives: Vec<Alternative>,
     /// Legal ways in all, the chosen one included.
@@ -45,6 +51,22 @@ pub struct Explanation {
     pub phase: Price,
     /// Its reshards: prologue, one layer, epilogue.
     pub phase_reshards: usize,
+    /// Its calls with what each takes, all runs, reshards before it included.
+    pub calls: Vec<(String, Price)>,
+}
+
+impl Explanation {
+    /// Calls that take longer in a phase with another choice, and by how many nanoseconds in all, the most first; the explained call not
+    /// among them.
+    pub fn slower<'a>(&'a self, other: &'a Forced) -> Vec<(&'a str, u64)> {
+        let pairs = self.calls.iter().zip(&other.calls).filter(|((name, _), _)| *name != self.call.name);
+        let mut slower: Vec<_> = pairs
+            .filter(|((_, before), (_, after))| after.ns > before.ns)
+            .map(|((name, before), (_, after))| (name.as_str(), after.ns - before.ns))
+            .collect();
+        slower.sort_by_key(|(_, ns)| std::cmp::Reverse(*ns));
+        slower
+    }
 }
 
 /// Where the call finds a value.
@@ -98,12 +120,18 @@ pub enum ExplainError {
     #[error("the plan has no phase `{0}`")]
     NoPhase(PhaseKind),
     /// The phase has no such step.
-    #[error("{phase} has no step `{step}`; there are {}", .steps.join(", "))]
+    #[error(
+        "{phase} has no step `{step}`{}; there are {}",
+        .nearest.as_ref().map_or_else(String::new, |n| format!(" (did you mean `{n}`?)")),
+        .steps.join(", ")
+    )]
     NoStep {
         /// The phase.
         phase: PhaseKind,
         /// What was asked for.
         step: String,
+        /// What was perhaps meant.
+        nearest: Option<String>,
         /// What there is.
         steps: Vec<String>,
     },
@@ -113,7 +141,7 @@ pub enum ExplainError {
 }
 
 /// Most groups of placements the search is asked about: at least half of them keep the chosen way's input or output where it is.
-const ASKED: usize = 16;
+pub const ASKED: usize = 16;
 
 /// Explains `step` of a phase just compiled with these `options` for this `target`.
 ///
@@ -127,7 +155,8 @@ pub fn explain(
     step: &str,
 ) -> Result<Explanation, ExplainError> {
     let record = compiled.record.iter().find(|r| r.kind == kind).ok_or(ExplainError::NoPhase(kind))?;
-    let (at, chosen) = find(record, step).ok_or_else(|| no_step(record, step))?;
+    let steps: Vec<&Step> = compiled.plan.phase(kind).map(|p| p.steps().collect()).unwrap_or_default();
+    let (at, chosen) = find(record, step).ok_or_else(|| no_step(record, step, &steps))?;
     let position = options.position.min(options.context - 1);
     let cx = Context { target, schedule: &record.schedule, phase: record.phase(), position, everything: false };
     let layers = compiled.plan.model.layers;
@@ -150,6 +179,7 @@ pub fn explain(
         times: if chosen.section == Section::Layer { layers } else { 1 },
         chosen: way.clone(),
         operands: readings(record, chosen, &all),
+        moves: moves::moves(&cx, record, chosen, &all, &steps),
         alternatives,
         legal: all.candidates.len(),
         refusals: refusals(&all),
@@ -158,6 +188,7 @@ pub fn explain(
         folds: record.folds.iter().filter(|f| source(&f.from) == name || f.into.contains(name)).cloned().collect(),
         phase: base.price,
         phase_reshards: base.reshard_count,
+        calls: base.calls,
     })
 }
 
@@ -176,14 +207,14 @@ fn find<'a>(record: &'a PhaseRecord, step: &str) -> Option<(usize, &'a Record)> 
 
 fn belongs(record: &Record, step: &str) -> bool {
     let call = &record.call.name;
-    let reshard = step.strip_prefix(call.as_str()).and_then(|rest| rest.strip_prefix(".in"));
-    let moved = !record.reshards.is_empty() && reshard.is_some_and(|n| n.chars().all(|c| c.is_ascii_digit()));
+    let moved = !record.reshards.is_empty() && step.strip_prefix(call.as_str()).is_some_and(moves::is_reshard);
     call == step || moved || record.ways.candidates[record.chosen].drafts.iter().any(|d| d.name == step)
 }
 
-fn no_step(record: &PhaseRecord, step: &str) -> ExplainError {
+fn no_step(record: &PhaseRecord, step: &str, steps: &[&Step]) -> ExplainError {
+    let nearest = nearest::nearest(step, steps.iter().map(|s| s.name.as_str())).map(String::from);
     let steps = record.placed.record.iter().map(|r| r.call.name.clone()).collect();
-    ExplainError::NoStep { phase: record.kind, step: step.to_string(), steps }
+    ExplainError::NoStep { phase: record.kind, step: step.to_string(), nearest, steps }
 }
 
 /// The cheapest way of each pair of placements, the chosen way left out, and how many others each stands for: those with the least price

@@ -92,12 +92,17 @@ impl fmt::Display for Proofs {
     }
 }
 
-impl std::str::FromStr for Proofs {
-    type Err = String;
+/// A word that names no [`Proofs`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no proofs `{0}`: there are bits, products and none")]
+pub struct UnknownProofs(String);
 
-    fn from_str(text: &str) -> Result<Self, String> {
+impl std::str::FromStr for Proofs {
+    type Err = UnknownProofs;
+
+    fn from_str(text: &str) -> Result<Self, UnknownProofs> {
         let found = Proofs::ALL.into_iter().find(|proofs| proofs.to_string() == text);
-        found.ok_or_else(|| format!("no proofs `{text}`: there are bits, products and none"))
+        found.ok_or_else(|| UnknownProofs(text.to_string()))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use bitnetc_compiler::explain::{Alternative, Explanation, explain};
+use bitnetc_compiler::explain::{ASKED, Alternative, Explanation, Move, explain};
 use bitnetc_compiler::graph::Section;
 use bitnetc_compiler::passes::PlaceError;
 use bitnetc_compiler::passes::values::Grid;
@@ -38,12 +38,12 @@ pub struct Args {
     /// The model the plan was made of [default: the shipped one with the plan's digest]
     #[arg(long)]
     model: Option<String>,
-    /// The target the plan was made for, when it is no shipped one
+    /// The target the plan was made for, as a file, when it is no shipped one
     #[arg(long)]
     target: Option<String>,
-    /// Alternatives shown
-    #[arg(long, default_value_t = 8)]
-    alternatives: usize,
+    /// Alternatives shown, and constraints that rule ways out: 1 to 16
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=ASKED as i64))]
+    alternatives: u16,
 }
 
 /// Compiles the plan again, asks, prints.
@@ -90,11 +90,12 @@ fn document(plan: &Plan, again: &Recompiled, found: &Explanation, args: &Args) -
         );
     }
     heading(&mut text, plan, found, &args.step);
+    moves(&mut text, found);
     operands(&mut text, found);
     bounds(&mut text, found, cost);
     precision(&mut text, found);
-    alternatives(&mut text, found, args.alternatives);
-    refusals(&mut text, found, args.alternatives);
+    alternatives(&mut text, found, args.alternatives.into());
+    refusals(&mut text, found, args.alternatives.into());
     let _ = writeln!(text, "\nTimes are predicted, not measured.");
     text
 }
@@ -117,6 +118,30 @@ fn heading(text: &mut String, plan: &Plan, found: &Explanation, step: &str) {
         100.0 * share,
         bytes(found.chosen.peak)
     );
+}
+
+/// Reshards before the call: what they take, and why they are there.
+fn moves(text: &mut String, found: &Explanation) {
+    for moved in &found.moves {
+        let Move { step, value, from, to, cost, .. } = moved;
+        let all = time(cost.us * f64::from(found.times));
+        let _ = writeln!(text, "{} moves {value} from {from} to {to}: {all}, {} each", step.bold(), time(cost.us));
+        let _ = writeln!(text, "  because {}", because(moved, &found.call.name));
+    }
+}
+
+fn because(moved: &Move, reader: &str) -> String {
+    let from = &moved.from;
+    let reads = match moved.readable {
+        0 => format!("no legal way of {reader} reads it in {from}"),
+        n => format!("the {n} ways of {reader} that read it in {from} make the phase no faster"),
+    };
+    let leaves = moved.maker.as_ref().map(|maker| match (&maker.refusal, maker.leaving) {
+        (Some(refusal), _) => format!("{} cannot leave it in {}: {}", maker.call, moved.to, refusal.what),
+        (None, 0) => format!("no way of {} leaves it in {}", maker.call, moved.to),
+        (None, n) => format!("the {n} ways of {} that leave it in {} make the phase no faster", maker.call, moved.to),
+    });
+    leaves.map_or_else(|| format!("{reads}; it was moved before"), |leaves| format!("{reads}, and {leaves}"))
 }
 
 fn operands(text: &mut String, found: &Explanation) {
@@ -147,10 +172,10 @@ fn bounds(text: &mut String, found: &Explanation, cost: &Calibration) {
         Column::new("at clock", Align::Right),
         Column::new("bound", Align::Left),
     ]);
-    for draft in found.chosen.drafts.iter().filter(|d| !matches!(d.op, Op::View(_))) {
-        let c = draft.cost;
+    let drafts = found.chosen.drafts.iter().filter(|d| !matches!(d.op, Op::View(_))).map(|d| (&d.name, d.cost));
+    for (name, c) in found.moves.iter().map(|m| (&m.step, m.cost)).chain(drafts) {
         table.row(vec![
-            draft.name.clone(),
+            name.clone(),
             time(c.us),
             bytes(c.dram_bytes),
             time(c.dram_bytes as f64 / (cost.dram_gb_per_s * 1000.0)),
@@ -207,7 +232,7 @@ fn alternatives(text: &mut String, found: &Explanation, limit: usize) {
         table.row(alternative_row(found, alternative));
     }
     if found.alternatives.is_empty() {
-        let _ = writeln!(text, "none: TT-NN accepts this one way");
+        let _ = writeln!(text, "none: bitnetc considers one way");
     } else {
         text.push_str(&table.render(render::width()));
     }
@@ -244,11 +269,21 @@ fn why_not(found: &Explanation, alternative: &Alternative, more: i64) -> String 
         Some(0) if alternative.verdict.as_ref().is_ok_and(|f| f.price.work > found.phase.work) => {
             "price: as long, but more work".into()
         }
+        Some(0) if alternative.verdict.as_ref().is_ok_and(|f| f.price > found.phase) => {
+            "price: as long, but fewer cores at longer positions".into()
+        }
         Some(0) => "equal; the first is taken".into(),
         _ if more > 0 && own <= found.chosen.price => format!("price: {more} more reshards around it"),
         _ if own > found.chosen.price => "price: itself slower".into(),
-        _ => "price: its neighbours get slower".into(),
+        _ => alternative.verdict.as_ref().map_or_else(|_| String::new(), |forced| neighbours(&found.slower(forced))),
     }
+}
+
+/// The calls that get slower, the three that do most.
+fn neighbours(slower: &[(&str, u64)]) -> String {
+    let named = slower.iter().take(3).map(|(name, ns)| format!("{name} +{}", time(*ns as f64 / 1000.0)));
+    let more = if slower.len() > 3 { format!(" and {} more", slower.len() - 3) } else { String::new() };
+    format!("price: slower around it: {}{more}", named.collect::<Vec<_>>().join(", "))
 }
 
 fn refusals(text: &mut String, found: &Explanation, limit: usize) {

@@ -32,6 +32,14 @@ pub fn recompile(plan: &Plan, model: Option<&str>, target: Option<&str>) -> miet
     let target = Target::find(target.unwrap_or(&plan.card.name)).map_err(|e| {
         miette!(help = "give the target's RON file with --target", "the plan is for the card `{}`: {e}", plan.card.name)
     })?;
+    if target.card.name != plan.card.name {
+        return Err(miette!(
+            help = "leave --target out, or plan the model for that card and explain the new plan",
+            "the plan is for the card `{}`, --target {} is another one",
+            plan.card.name,
+            target.card.name
+        ));
+    }
     let options = options(plan, &model)?;
     let compiled = compile(&model, &target, &options).into_diagnostic()?;
     let differs = differences(plan, &compiled.plan);

@@ -31,6 +31,12 @@ fn a_step_is_explained_from_the_plan_alone() {
     }
     let prefill = stdout(&["explain", &plan, "down", "--phase", "prefill-64"]);
     assert!(prefill.contains("2D on"), "{prefill}");
+    let moved = stdout(&["explain", &plan, "merged.in"]);
+    assert!(moved.contains("merged.in moves attended from L1 to L1 HS["), "{moved}");
+    assert!(moved.contains("attended cannot leave it in") && moved.contains("Sharded output not supported"), "{moved}");
+    for count in ["0", "17"] {
+        assert_eq!(bitnetc(&["explain", &plan, "down", "--alternatives", count]).status.code(), Some(2));
+    }
     let free = stdout(&["explain", &plan, "ffn_norm.free"]);
     assert!(free.contains("frees `ffn_norm` right after `up`, its last reader"), "{free}");
 }
@@ -70,6 +76,7 @@ fn what_cannot_be_explained_is_one_clear_error() {
         (vec!["explain", plan.as_str(), "down", "--phase", "prefill"], "the plan has no such phase"),
         (vec!["explain", plan.as_str(), "down", "--model", "bitnet-2b-4t"], "is not the plan's model"),
         (vec!["explain", plan.as_str(), "down", "--target", "n151"], "no target `n151`"),
+        (vec!["explain", plan.as_str(), "down", "--target", "p150"], "card `n150`, --target p150 is another one"),
     ] {
         let out = bitnetc(&args);
         let error = String::from_utf8_lossy(&out.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
@@ -91,6 +98,11 @@ fn the_record_of_the_search_is_json_and_changes_nothing() {
     let chosen = down["chosen"].as_u64().unwrap() as usize;
     assert!(down["candidates"][chosen]["predicted_us"].as_f64().unwrap() > 0.0);
     assert!(down["rejections"].as_array().unwrap().iter().all(|r| !r["breaks"].as_array().unwrap().is_empty()));
+    let precision = record["phases"][0]["precision"].as_array().unwrap();
+    let down = precision.iter().find(|p| p["node"] == "down").unwrap();
+    assert_eq!(down["proof"], "same products, fewer roundings");
+    assert_eq!(down["proved"][0]["proof"], "bit-identical");
+    assert_eq!(down["activation"], serde_json::json!({ "significant_bits": 8, "grid": null }));
 }
 
 #[test]

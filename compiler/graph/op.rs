@@ -241,8 +241,8 @@ pub enum Op {
         /// Added to the mean square.
         eps: Scalar,
     },
-    /// `features[K] -> features[K] integers, features[1]`: `round(x * 127/m)` and the row's `m = max(max|x|, floor)`. No integer
-    /// exceeds 127 in magnitude.
+    /// `features[K] -> features[K] integers, features[1]`: `clamp(round(x * 127/m), -128, 127)` and the row's
+    /// `m = max(max|x|, floor)`. -128 is there only where a card's reciprocal of `m` is rounded up.
     Quantize {
         /// 1e-5 as models are trained; folding a scale out of `x` divides it.
         floor: Scalar,

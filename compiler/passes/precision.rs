@@ -55,7 +55,7 @@ pub enum Theorem {
     /// unit of every sum, so LoFi has the bits of HiFi4, with either destination. Holds for int8, -128 to 127, with ternary weights.
     IntegersFitPhaseZero,
     /// Integers of which LoFi has every product, summed in fp32 with every partial sum below `2^23` units: LoFi is the exact integer. For
-    /// int8 with ternary weights that is K at most 65,535. Needs an fp32 destination and [lossless](spills_keep_fp32) spills.
+    /// int8 with ternary weights that is K at most 65,535. Needs an fp32 destination and [spills](spill) that keep fp32.
     IntegerSumsAreExact,
 }
 
@@ -85,12 +85,30 @@ impl Theorem {
     }
 }
 
-/// Whether a sum that spills from K-block to K-block comes back as it went.
-///
-/// TT-NN spills to Float32 with an fp32 destination, else to bf16. TT-NN 0.81.1 reloads Float32 straight into the destination; with a
-/// bias fused in, and in releases before, it goes through TF32, which drops 13 bits. bitnetc fuses no bias and plans for 0.81.1 only.
-pub const fn spills_keep_fp32(precision: Precision, fused_bias: bool) -> bool {
-    precision.fp32_dest_acc && !fused_bias
+/// The TT-NN release that plans are made for.
+pub const TTNN: [u32; 3] = [0, 81, 1];
+
+/// What sums keep on their way through L1 from one K-block of a matmul to the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Spill {
+    /// All of fp32.
+    Fp32,
+    /// 11 significant bits.
+    Tf32,
+    /// 8 significant bits.
+    Bf16,
+}
+
+/// How a release of TT-NN spills: with an fp32 destination to Float32, else to bf16. From 0.81.1 on Float32 is reloaded straight into
+/// the destination, unless a bias is fused in; before, and with a bias, it goes through TF32. Releases before gave a DRAM-sharded matmul
+/// a bf16 intermediate whatever its destination.
+pub fn spill(ttnn: [u32; 3], fp32_dest_acc: bool, fused_bias: bool, dram_sharded: bool) -> Spill {
+    let direct = ttnn >= [0, 81, 1];
+    match fp32_dest_acc {
+        true if direct && !fused_bias => Spill::Fp32,
+        true if direct || !dram_sharded => Spill::Tf32,
+        _ => Spill::Bf16,
+    }
 }
 
 /// The precision of a node and why.
@@ -176,7 +194,10 @@ pub fn lower(asked: Precision, operands: Operands, proofs: Proofs) -> (Precision
         used.fidelity = fidelity;
         theorems.extend(why);
     }
-    if used.fidelity == Fidelity::LoFi && operands.exact_sum().is_some() && spills_keep_fp32(used, false) {
+    // bitnetc fuses no bias; whether a matmul is DRAM-sharded is not known yet, so both must keep fp32.
+    let keeps_fp32 = |dram_sharded| spill(TTNN, used.fp32_dest_acc, false, dram_sharded) == Spill::Fp32;
+    let lossless = keeps_fp32(true) && keeps_fp32(false);
+    if used.fidelity == Fidelity::LoFi && operands.exact_sum().is_some() && lossless {
         theorems.push(Theorem::IntegerSumsAreExact);
     }
     (used, theorems)
@@ -262,6 +283,15 @@ mod tests {
         assert_eq!(used.fidelity, Fidelity::LoFi);
         assert!(theorems.iter().all(|t| t.proof() == Proof::BitIdentical));
         assert_eq!(lower(asked, ternary(Content::INT8, 2560), Proofs::None), (asked, vec![]));
+    }
+
+    #[test]
+    fn only_the_release_planned_for_keeps_fp32_in_every_matmul() {
+        let all =
+            |ttnn| [(false, false), (false, true), (true, true)].map(|(bias, dram)| spill(ttnn, true, bias, dram));
+        assert_eq!(all(TTNN), [Spill::Fp32, Spill::Fp32, Spill::Tf32]);
+        assert_eq!(all([0, 80, 2]), [Spill::Tf32, Spill::Bf16, Spill::Bf16]);
+        assert_eq!(spill(TTNN, false, false, false), Spill::Bf16);
     }
 
     #[test]

@@ -307,17 +307,17 @@ fn transfer(
         Op::Tokens | Op::Argmax => Content::whole(0, u32::MAX as i64),
         // The table is bf16.
         Op::Embedding { .. } => Content::BF16,
-        Op::Carry | Op::MergeHeads | Op::LastToken => input(0),
-        Op::SplitHeads { .. } => input(if inputs.len() == 1 { 0 } else { output }),
+        Op::Carry => input(0),
+        Op::MergeHeads | Op::LastToken => input(0).stored(DType::Bf16),
+        Op::SplitHeads { .. } => input(if inputs.len() == 1 { 0 } else { output }).stored(DType::Bf16),
         Op::Quantize { .. } if output == 0 => Content::INT8,
         // Earlier calls and the other phase filled the cache as well, in a data type that attention is told.
         Op::CacheUpdate { .. } => Content::BF16,
-        Op::Linear(linear) => {
-            // The logits of an LM head may stay f32, and nobody but argmax reads them.
-            let dtype = if graph.node(node).role == Role::LmHead { DType::F32 } else { product_dtype(input(0)) };
-            product(linear, input(0), asked.get(&node)).stored(dtype)
-        }
-        Op::Scale { scale } => input(0).scaled(scale).stored(DType::Bf16),
+        // Logits are bf16 or f32, and nobody but argmax reads them.
+        Op::Linear(_) if graph.node(node).role == Role::LmHead => Content::F32,
+        Op::Linear(linear) => product(linear, input(0), asked.get(&node)).stored(product_dtype(input(0))),
+        // In the data type of what is scaled, which a power of two does not round.
+        Op::Scale { scale } => input(0).scaled(scale).stored(DType::F32),
         Op::Unary(unary) => input(0).unary(*unary).stored(DType::Bf16),
         Op::Mul { a, b } => input(0).operand(a).times(input(1).operand(b)).stored(DType::Bf16),
         Op::Add { b_scale } => input(0).plus(input(1).scaled(b_scale)).stored(DType::Bf16),

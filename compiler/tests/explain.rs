@@ -62,7 +62,33 @@ fn steps_are_found_by_their_own_names_and_what_is_not_there_is_said() {
         assert_eq!(explain(&compiled, &target, &options, phase, step).unwrap().call.name, call);
     }
     let error = explain(&compiled, &target, &options, decode, "downs").unwrap_err();
-    assert!(error.to_string().contains("decode has no step `downs`; there are "), "{error}");
+    assert!(error.to_string().contains("decode has no step `downs` (did you mean `down`?); there are "), "{error}");
     let other = PhaseKind::Prefill { tokens: 96 };
     assert!(matches!(explain(&compiled, &target, &options, other, "o"), Err(ExplainError::NoPhase(_))));
+}
+
+#[test]
+fn a_reshard_says_what_it_costs_and_what_forces_it() {
+    let (compiled, target, options) = compiled("n150", Policy::Balanced, false);
+    let decode = PhaseKind::Decode { batch: 8 };
+    let found = explain(&compiled, &target, &options, decode, "merged.in").unwrap();
+    let [moved] = found.moves.as_slice() else { panic!("{:?}", found.moves) };
+    let step = compiled.plan.phase(decode).unwrap().steps().find(|s| s.name == "merged.in").unwrap();
+    assert_eq!((moved.value.as_str(), moved.cost, &moved.to), ("attended", step.cost, &step.outputs[0].spec.memory));
+    assert_eq!((moved.readable, moved.maker.as_ref().unwrap().leaving), (0, 0));
+    let refusal = moved.maker.as_ref().unwrap().refusal.as_ref().unwrap();
+    assert!(refusal.what.contains("Sharded output not supported"), "{refusal:?}");
+    assert!(found.moves.iter().all(|m| m.from != m.to));
+}
+
+#[test]
+fn what_gets_slower_adds_up_to_the_difference() {
+    let (compiled, target, options) = compiled("n150", Policy::Balanced, false);
+    let found = explain(&compiled, &target, &options, PhaseKind::Decode { batch: 8 }, "down").unwrap();
+    assert_eq!(found.calls.iter().map(|(_, price)| price.ns).sum::<u64>(), found.phase.ns);
+    let dearer = found.alternatives.iter().filter(|a| a.regret(found.phase).is_some_and(|ns| ns > 0)).count();
+    assert!(dearer > 0);
+    for forced in found.alternatives.iter().filter_map(|a| a.verdict.as_ref().ok()) {
+        assert_eq!(forced.calls.iter().map(|(_, price)| price.ns).sum::<u64>(), forced.price.ns);
+    }
 }

@@ -30,6 +30,8 @@ struct Product<'a> {
     n: usize,
     activations: &'a [f32],
     weights: &'a [f32],
+    /// K-blocks are added up in L1 rather than reloaded one after the other.
+    in_l1: bool,
 }
 
 impl Product<'_> {
@@ -43,7 +45,7 @@ impl Product<'_> {
             arch,
             fidelity,
             fp32_dest: fp32,
-            spill: Spill::of(true, blocks, false),
+            spill: Spill::of(self.in_l1, blocks, false),
             in0_block_w: block,
             out_format: if fp32 { Format::F32 } else { Format::Bf16 },
         };
@@ -201,8 +203,13 @@ proptest! {
 
     /// Integers from -128 to 127 times ternary weights: every fidelity gives the bits of LoFi, in fp32 the exact sum, however K is cut.
     #[test]
-    fn integer_sums(activations in integers(2 * K), weights in ternary(K * 32), block in prop::sample::select(vec![1_usize, 2, 4, 8])) {
-        let it = Product { rows: 2, k: K, n: 32, activations: &activations, weights: &weights };
+    fn integer_sums(
+        activations in integers(2 * K),
+        weights in ternary(K * 32),
+        block in prop::sample::select(vec![1_usize, 2, 4, 8]),
+        in_l1 in any::<bool>(),
+    ) {
+        let it = Product { rows: 2, k: K, n: 32, activations: &activations, weights: &weights, in_l1 };
         for arch in ARCHS {
             let exact: Vec<f32> = (0..2 * 32).map(|at| (0..K).map(|k| activations[at / 32 * K + k] * weights[k * 32 + at % 32]).sum()).collect();
             for fp32 in [false, true] {
@@ -226,11 +233,12 @@ proptest! {
         activations in prop::collection::vec((-64..=64_i16).prop_map(f32::from), 2 * K),
         weights in prop::collection::vec((-15..=15_i16).prop_map(f32::from), K * 32),
         block in prop::sample::select(vec![1_usize, 4, 8]),
+        in_l1 in any::<bool>(),
     ) {
         let on = |bound: i64| Content::whole(-bound, bound);
         let operands = Operands { activation: on(64), weight: on(15), inner: K };
         prop_assert!(operands.fit_phase_zero() && operands.exact_sum().is_some());
-        let it = Product { rows: 2, k: K, n: 32, activations: &activations, weights: &weights };
+        let it = Product { rows: 2, k: K, n: 32, activations: &activations, weights: &weights, in_l1 };
         let exact = (0..2 * 32).map(|at| (0..K).map(|k| activations[at / 32 * K + k] * weights[k * 32 + at % 32]).sum::<f32>().to_bits());
         let exact: Vec<u32> = exact.collect();
         for (arch, fidelity) in ARCHS.iter().flat_map(|a| ALL.map(|f| (*a, f))) {
@@ -246,10 +254,11 @@ proptest! {
         far in floats(2 * K, 19),
         weights in ternary(K * 32),
         block in prop::sample::select(vec![1_usize, 2, 8]),
+        in_l1 in any::<bool>(),
     ) {
         for (arch, fp32) in ARCHS.iter().flat_map(|a| [(*a, false), (*a, true)]) {
             let activations = if fp32 { &far } else { &near };
-            let it = Product { rows: 2, k: K, n: 32, activations, weights: &weights };
+            let it = Product { rows: 2, k: K, n: 32, activations, weights: &weights, in_l1 };
             for fidelity in ALL {
                 let (used, _) = lowered(fidelity, Content::BF16, fp32);
                 let asked = it.bits(Format::Bfp8, emulated(fidelity), fp32, block, arch);
@@ -267,7 +276,7 @@ fn a_cancelled_sum_is_exact_without_the_phase_of_zeros() {
     let value = |largest: f32, fidelity, fp32, arch| {
         let mut activations = vec![0.0; 32];
         (activations[0], activations[1], activations[16]) = (largest, -largest, small);
-        let it = Product { rows: 1, k: 32, n: 32, activations: &activations, weights: &[1.0; 32 * 32] };
+        let it = Product { rows: 1, k: 32, n: 32, activations: &activations, weights: &[1.0; 32 * 32], in_l1: false };
         f32::from_bits(it.bits(Format::Bfp4, fidelity, fp32, 1, arch)[0])
     };
     for arch in ARCHS {

@@ -1,5 +1,8 @@
 //! The claim of the search against every choice there is, written down once more without states, arcs or fronts.
 //!
+//! What is shared with the search is what it is given: the ways of each call and their prices, and what a reshard costs. When a value
+//! lives, and how much L1 a call takes, is worked out here from the calls themselves.
+//!
 //! A case is a real phase of a shipped model with a few of each call's ways left, taken at random, and with a random part of L1 left.
 //! All paths of a section are walked; since the layer ends where it began, the cheapest whole is the least over the prologue's ends of
 //! prologue + layers x least layer + least epilogue.
@@ -11,16 +14,17 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::arcs::reshard_cost;
+use super::enumerate;
 use super::search::Search;
-use super::{enumerate, still_needed};
 use crate::graph::{Phase, Section};
 use crate::policy::Policy;
-use crate::schedule::{Call, Schedule, ValueId};
+use crate::schedule::{Call, Operand, Schedule, ValueId};
 use crate::target::Target;
 use crate::ttnn::cost::Price;
-use crate::ttnn::{Candidate, Context, Ways};
+use crate::ttnn::{Candidate, Context, Ways, reference};
 use crate::{Options, compile, model};
-use bitnetc_plan::MemoryConfig;
+use bitnetc_plan::ttnn::check;
+use bitnetc_plan::{MemoryConfig, Ref, TensorSpec};
 
 /// Where every live value is.
 type Places = BTreeMap<ValueId, MemoryConfig>;
@@ -80,7 +84,7 @@ impl<'a> Brute<'a> {
 
     /// One call run one way; `None` when that is not legal or does not fit.
     fn step(&self, step: &Step<'_>, places: &Places) -> Option<(Places, Price)> {
-        let alive = |value| still_needed(self.cx, step.section, step.at, value, &self.outer);
+        let alive = |value| self.is_read_again(step.section, step.at, value);
         let live: u64 = places.iter().map(|(v, m)| self.bytes(*v, m)).sum();
         let (mut price, mut copies, mut after) = (step.way.price, 0, places.clone());
         for (bit, operand) in step.moving.iter().enumerate() {
@@ -98,7 +102,7 @@ impl<'a> Brute<'a> {
                 after.insert(value, to.clone());
             }
         }
-        if live + copies + step.way.peak > self.budget {
+        if live + copies + self.high_water(step.call, step.way) > self.budget {
             return None;
         }
         for (value, spec) in step.call.outputs.iter().zip(&step.way.produces) {
@@ -110,6 +114,53 @@ impl<'a> Brute<'a> {
             }
         }
         Some((after, price))
+    }
+
+    /// Whether what a value holds after a call is read before it is made anew, as the calls run: a layer is followed by itself, the last
+    /// one by the epilogue.
+    fn is_read_again(&self, section: Section, at: usize, value: ValueId) -> bool {
+        let of = |section| self.cx.schedule.section(section);
+        let rest = &of(section)[at + 1..];
+        let then: &[Section] = match section {
+            Section::Prologue => &[Section::Layer, Section::Epilogue],
+            Section::Layer => &[Section::Layer],
+            Section::Epilogue => &[],
+        };
+        let follows = is_read_first(rest.iter().chain(then.iter().flat_map(|s| of(*s))), value);
+        let ends = section == Section::Layer && is_read_first(rest.iter().chain(of(Section::Epilogue)), value);
+        follows || ends || self.cx.schedule.results.contains(&value)
+    }
+
+    /// L1 bytes per core at the worst of a way's steps, its inputs left out: what the step allocates beside the results made before it that
+    /// are read by it or later, or are the call's own.
+    fn high_water(&self, call: &Call, way: &Candidate) -> u64 {
+        let mut known: Vec<(Ref, TensorSpec)> = Vec::new();
+        let mut wants = way.requires.iter();
+        for operand in &call.inputs {
+            let spec = match operand {
+                Operand::Value(id) => Some(self.cx.spec(*id, wants.next().unwrap().clone())),
+                fixed => self.cx.schedule.fixed_spec(fixed).cloned(),
+            };
+            known.extend(spec.map(|spec| (reference(self.cx.schedule, operand), spec)));
+        }
+        known.extend(way.weights.iter().map(|w| (Ref::Weight(w.name.clone()), w.spec.clone())));
+        let results: Vec<&String> = call.outputs.iter().map(|id| &self.cx.schedule.values[*id].name).collect();
+        let (mut made, mut worst): (Vec<(String, u64)>, u64) = (Vec::new(), 0);
+        for (at, draft) in way.drafts.iter().enumerate() {
+            let read =
+                |name: &String| way.drafts[at..].iter().any(|d| d.op.operands().iter().any(|r| r.name() == name));
+            made.retain(|(name, _)| results.contains(&name) || read(name));
+            let operands: Vec<&TensorSpec> =
+                draft.op.operands().iter().map(|r| &known.iter().rfind(|(k, _)| k == *r).unwrap().1).collect();
+            let outcome = check(&draft.op, &operands, &self.cx.target.card).unwrap();
+            let own: u64 = outcome.temporaries.iter().map(|t| self.cx.l1_bytes(&t.spec)).sum();
+            for (name, spec) in &draft.outputs {
+                made.push((name.clone(), self.cx.l1_bytes(spec)));
+                known.push((Ref::Value(name.clone()), spec.clone()));
+            }
+            worst = worst.max(outcome.circular_buffers + own + made.iter().map(|(_, bytes)| bytes).sum::<u64>());
+        }
+        worst
     }
 
     fn least(&self, section: Section, places: &Places) -> Option<Price> {
@@ -143,6 +194,12 @@ impl<'a> Brute<'a> {
         }
         best
     }
+}
+
+/// Whether the first of these calls that has to do with a value reads it.
+fn is_read_first<'c>(mut calls: impl Iterator<Item = &'c Call>, value: ValueId) -> bool {
+    let concerned = calls.find(|c| c.values().chain(c.outputs.iter().copied()).any(|v| v == value));
+    concerned.is_some_and(|c| c.values().any(|v| v == value))
 }
 
 struct Step<'a> {

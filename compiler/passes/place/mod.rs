@@ -6,17 +6,25 @@
 //!
 //! **Claim.** Among all choices of one candidate per call, with each operand resharded right before the call or not (and the resharded
 //! tensor replacing the original or not), whose live tensors and circular buffers sum to no more than L1, the result has the least
-//! predicted time of prologue + layers x layer + epilogue; among equals, the least work, then the first in candidate order.
+//! predicted time of prologue + layers x layer + epilogue; among equals, the least work, then the fewest idle cores, then the first in
+//! candidate order.
 //!
-//! The residual stream and the other values of the prologue keep their placements through the layer, which makes them the loop's
-//! invariant: the layer is searched once from every such placement, and counted as often as it repeats.
-//!
-//! The sum over live tensors does not see fragmentation; the walk over the allocator model in `lifetime` does, and has the last word.
+//! Outside the claim, because no choice is offered:
+//! - the residual stream and the other values of the prologue keep their placements through the layer, which makes them the loop's
+//!   invariant: the layer is searched once from every such placement, and counted as often as it repeats;
+//! - a reshard goes straight from where a tensor is to where a candidate wants it, never over a third placement, and never earlier than
+//!   right before the call;
+//! - candidates are what [`crate::ttnn`] enumerates: of ways with the same placements only those that none beats in both time and circular
+//!   buffers, and for prompts of more than one tile of rows tensors interleaved in DRAM only;
+//! - which TT-NN calls there are is `select`'s decision; decode on disjoint and on shared cores of q and k are placed both, or the second
+//!   is shown to be no faster ([`least`]);
+//! - the sum over live tensors does not see fragmentation; what it wastes is reserved in every step ([`Reserve`]).
 
 mod arcs;
 #[cfg(test)]
 mod brute_force;
 mod emit;
+mod reserve;
 mod search;
 mod what_if;
 
@@ -28,8 +36,9 @@ use bitnetc_plan::{Step, Weight};
 use crate::graph::Section;
 use crate::schedule::{Call, ValueId};
 use crate::ttnn::cost::Price;
-use crate::ttnn::{Context, Ways, ways};
+use crate::ttnn::{Candidate, Context, Ways, ways};
 use arcs::Arc;
+pub use reserve::Reserve;
 use search::Search;
 pub use what_if::{Forced, WhatIf};
 
@@ -110,6 +119,30 @@ pub fn place(cx: &Context<'_>, layers: u32, reserved: u64) -> Result<Placed, Pla
     placed.states = states;
     placed.enumerating = enumerating;
     Ok(placed)
+}
+
+/// A price that no placement of the schedule is below: every call at its cheapest, without reshards. `known` are calls of another schedule
+/// of the same graph; those of the same name, kind and results are the same calls. `None` when a call has no way.
+pub fn least(cx: &Context<'_>, layers: u32, known: &[Record]) -> Option<Price> {
+    let cheapest = |call: &Call| {
+        let makes = |c: &Candidate| {
+            let shapes = call.outputs.iter().map(|id| &cx.schedule.values[*id].shape);
+            shapes.eq(c.produces.iter().map(|spec| &spec.shape))
+        };
+        let same = known.iter().find(|r| {
+            r.call.name == call.name && r.call.kind == call.kind && r.ways.candidates.first().is_some_and(makes)
+        });
+        let least = |ways: &Ways| ways.candidates.iter().map(|c| c.price).min();
+        same.map_or_else(|| least(&ways(call, cx)), |r| least(&r.ways))
+    };
+    let mut whole = Price::default();
+    for section in Section::ALL {
+        let times = if section == Section::Layer { u64::from(layers) } else { 1 };
+        for call in cx.schedule.section(section) {
+            whole = whole + cheapest(call)?.times(times);
+        }
+    }
+    Some(whole)
 }
 
 /// The ways of every call, by section.

@@ -22,6 +22,8 @@ pub struct Forced {
     pub reshard_count: usize,
     /// Operands of the call itself that are resharded, and where to.
     pub moved: Vec<(String, String)>,
+    /// Every call with what it takes, all runs, reshards before it included; in the order they run.
+    pub calls: Vec<(String, Price)>,
 }
 
 /// A phase whose search can be asked again.
@@ -66,20 +68,21 @@ impl<'a> WhatIf<'a> {
     fn solve(&self, section: Section, at: usize) -> Result<Forced, PlaceError> {
         let mut search = Search::new(self.cx, self.reserved);
         let (choices, price) = search.solve(self.layers, &self.ways)?;
-        let (mut reshards, mut reshard_count) = (Price::default(), 0);
-        for (part, arcs) in &choices {
-            let times = if *part == Section::Layer { u64::from(self.layers) } else { 1 };
-            for (arc, ways) in arcs.iter().zip(&self.ways[part]) {
+        let (mut reshards, mut reshard_count, mut calls) = (Price::default(), 0, Vec::new());
+        for part in Section::ALL {
+            let times = if part == Section::Layer { u64::from(self.layers) } else { 1 };
+            let arcs = choices[&part].iter().zip(&self.ways[&part]);
+            for (call, (arc, ways)) in self.cx.schedule.section(part).iter().zip(arcs) {
                 let own = ways.candidates[arc.candidate].price;
-                let moves = arc.price.without(own);
-                reshards = reshards + moves.times(times);
+                reshards = reshards + arc.price.without(own).times(times);
                 reshard_count += arc.reshards.len();
+                calls.push((call.name.clone(), arc.price.times(times)));
             }
         }
         let value = |id: usize| self.cx.schedule.values[id].name.clone();
         let moved = choices[&section].get(at).map_or_else(Vec::new, |arc| {
             arc.reshards.iter().map(|r| (value(r.value), search.placements().get(r.to).to_string())).collect()
         });
-        Ok(Forced { price, reshards, reshard_count, moved })
+        Ok(Forced { price, reshards, reshard_count, moved, calls })
     }
 }
