@@ -110,7 +110,7 @@ impl<'a> Compiler<'a> {
                 batch: options.batch,
                 context: options.context,
                 block: options.block,
-                priced_at: options.position,
+                priced_at: options.position.min(options.context.saturating_sub(1)),
                 proofs: options.proofs,
                 folding: options.folding,
             },

@@ -29,7 +29,7 @@ fn integers(text: &str) -> Vec<Range<usize>> {
                     let (name, number) = around.last().copied().unwrap_or_default();
                     let times: &mut u32 = seen.entry((name, last, number)).or_default();
                     *times += 1;
-                    if *times <= 2 {
+                    if *times <= 3 {
                         found.push(at..end);
                     }
                 } else if word.parse::<f64>().is_err() {
