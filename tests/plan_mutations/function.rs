@@ -1,6 +1,6 @@
 //! A phase that computes another function than the first.
 
-use bitnetc_plan::{Invariant, Op, Phase, Plan, Source, Step};
+use bitnetc_plan::{Invariant, Op, Phase, Plan, Ref, Scalar, Source, Step, verify};
 
 use crate::spot::plans;
 
@@ -14,14 +14,14 @@ fn caught(change: impl Fn(&mut Plan)) {
     for sound in plans() {
         let mut plan = sound.clone();
         change(&mut plan);
-        let defects = bitnetc_plan::verify(&plan).map(|_| ()).expect_err("verify noticed nothing");
+        let defects = verify(&plan).map(|_| ()).unwrap_err();
         assert!(defects.iter().any(|d| d.invariant == Invariant::Function), "{defects:#?}");
     }
 }
 
 #[test]
 fn norms_of_two_phases_are_the_same() {
-    let epsilon = |change: fn(&mut bitnetc_plan::Scalar)| {
+    let epsilon = |change: fn(&mut Scalar)| {
         caught(|p| {
             let norm =
                 steps(&mut p.phases[1]).find_map(|s| if let Op::RmsNorm(n) = &mut s.op { Some(n) } else { None });
@@ -73,6 +73,6 @@ fn two_phases_multiply_by_the_same_matrices() {
         p.weights.push(other);
         let matmul =
             p.phases[1].layer.iter_mut().find_map(|s| if let Op::Matmul(m) = &mut s.op { Some(m) } else { None });
-        matmul.unwrap().b = bitnetc_plan::Ref::Weight("another".into());
+        matmul.unwrap().b = Ref::Weight("another".into());
     });
 }
