@@ -23,6 +23,9 @@ pub fn check(plan: &Plan, defects: &mut Defects) {
     }
 }
 
+/// Calls looked through for where a value comes from; a value may be made of itself.
+const MOST_MOVES: usize = 32;
+
 /// What two phases of a plan have in common.
 #[derive(Default)]
 struct Function<'a> {
@@ -86,8 +89,7 @@ impl<'a> Origins<'a> {
 
     /// What an operand is moved, cut or looked up from.
     fn of(&self, mut operand: &'a Ref) -> &'a Ref {
-        // A chain is no longer than all values, unless one is made of itself.
-        for _ in 0..=self.makers.len() {
+        for _ in 0..MOST_MOVES {
             operand = match self.maker(operand).map(|step| &step.op) {
                 Some(Op::ToMemoryConfig(args)) => &args.input,
                 Some(Op::ToLayout(args)) => &args.input,

@@ -1,9 +1,9 @@
 //! Options, phases as a whole, and traces.
 
-use bitnetc_plan::{Buffer, Invariant};
+use bitnetc_plan::{Buffer, BufferRole, Invariant, Op, PhaseKind, Plan, Ref, verify};
 use proptest::prelude::*;
 
-use crate::spot::{applicable, caught, caught_as, spot};
+use crate::spot::{applicable, caught, caught_as, plans, spot};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(192))]
@@ -39,4 +39,35 @@ proptest! {
         plan.phases[0].trace = Some(changed);
         caught_as(&plan, Invariant::Trace)?;
     }
+}
+
+/// Every plan with `change` done to it breaks `invariant`.
+#[track_caller]
+fn broken(invariant: Invariant, change: impl Fn(&mut Plan)) {
+    for sound in plans() {
+        let mut plan = sound.clone();
+        change(&mut plan);
+        let defects = verify(&plan).map(|_| ()).unwrap_err();
+        assert!(defects.iter().any(|d| d.invariant == invariant), "{defects:#?}");
+    }
+}
+
+#[test]
+fn a_prefill_leaves_its_caches_and_the_first_tokens() {
+    broken(Invariant::Dataflow, |p| p.phases[1].layer.retain(|s| !matches!(s.op, Op::CacheFill(_))));
+    broken(Invariant::Dataflow, |p| p.phases[1].epilogue.retain(|s| !matches!(s.op, Op::ArgMax(_))));
+    broken(Invariant::Dataflow, |p| {
+        let tokens = p.buffer_for(BufferRole::Tokens).unwrap().name.clone();
+        for step in &mut p.phases[1].epilogue {
+            if let Op::ArgMax(args) = &mut step.op {
+                args.output = Ref::Buffer(tokens.clone());
+            }
+        }
+    });
+}
+
+#[test]
+fn prefills_grow_within_the_context() {
+    broken(Invariant::Names, |p| p.phases[1].kind = PhaseKind::Prefill { tokens: p.options.context + 32 });
+    broken(Invariant::Names, |p| p.phases.swap(0, 1));
 }
