@@ -164,7 +164,8 @@ pub fn run(args: Args) -> miette::Result<()> {
             } else {
                 format::write(path, &compiled.plan).into_diagnostic()?;
             }
-            eprintln!("{}: planned in {:.1} ms", path.display(), spent.as_secs_f64() * 1000.0);
+            let name = if output::is_stdout(path) { "stdout".into() } else { path.display().to_string() };
+            eprintln!("{name}: planned in {:.1} ms", spent.as_secs_f64() * 1000.0);
         }
         None => render::print(&inspect::overview(&compiled.plan)).map_err(input::cannot_print)?,
     }

@@ -97,6 +97,11 @@ fn check_options(plan: &Plan, defects: &mut Defects) {
         format!("a context of {context} tokens"),
         "at least one cache block",
     );
+    require(
+        options.priced_at < context,
+        format!("attention priced at position {}", options.priced_at),
+        "a position of the context",
+    );
     require((1..=PARAMETER).contains(&model.layers), format!("{} layers", model.layers), "at least one");
     require((1..=DIMENSION).contains(&model.vocab), format!("a vocabulary of {}", model.vocab), "at least one");
     let hex = model.digest.len() == 64 && model.digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -231,7 +236,8 @@ fn activations_problem(list: &[Unary]) -> Option<String> {
     }
     list.iter().find_map(|unary| match unary {
         Unary::MaxScalar(s) if !s.value.is_finite() => Some(format!("a maximum with {}", s.value)),
-        Unary::Clamp(low, high) if !low.is_finite() || !high.is_finite() || low > high => {
+        // What is clamped was scaled to both signs.
+        Unary::Clamp(low, high) if !low.is_finite() || !high.is_finite() || *low >= 0.0 || *high <= 0.0 => {
             Some(format!("a clamp to {low}..{high}"))
         }
         _ => None,
