@@ -69,10 +69,7 @@ struct Outcome {
 
 impl From<&PhaseReport> for Outcome {
     fn from(report: &PhaseReport) -> Self {
-        let first = report
-            .differences
-            .first()
-            .map(|d| format!("{}, step `{}`: {} planned {}, TT-NN {}", d.phase, d.step, d.what, d.planned, d.found));
+        let first = report.differences.first().map(ToString::to_string);
         Outcome {
             calls: report.accepted.equal,
             addresses: report.addresses.equal,

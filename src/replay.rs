@@ -69,12 +69,7 @@ fn table(reports: &[PhaseReport]) -> String {
     }
     let mut text = table.render(render::width());
     for difference in reports.iter().flat_map(|r| &r.differences) {
-        let layer = difference.layer.map_or_else(String::new, |l| format!(", layer {l}"));
-        let _ = writeln!(
-            text,
-            "{}{layer}, step `{}`: {} planned {}, TT-NN {}",
-            difference.phase, difference.step, difference.what, difference.planned, difference.found
-        );
+        let _ = writeln!(text, "{difference}");
     }
     text
 }

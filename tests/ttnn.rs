@@ -73,6 +73,40 @@ fn a_plan_that_ttnn_would_place_elsewhere_is_told() {
     assert!(text.contains(&difference), "{difference} is missing in {text}");
 }
 
+/// A card file that promises more L1 than the card has: verify believes it, TT-NN does not.
+#[test]
+fn a_call_that_ttnn_refuses_is_told_in_its_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (plan, target) = (path("plan.ron"), path("n150.ron"));
+    let card = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("targets/n150.ron")).unwrap();
+    let larger = card.replace("1499136", "2499136").replace("1_499_136", "2_499_136");
+    assert_ne!(card, larger);
+    std::fs::write(&target, larger).unwrap();
+    done(&["plan", "bitnet-2b-4t", "--batch", "32", "--target", &target, "-o", &plan]);
+    let out = bitnetc(&["check", &plan, "--ttnn"]);
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert_eq!(out.status.code(), Some(1));
+    let refusals: Vec<&str> = text.lines().filter(|l| l.contains(": refused: ")).collect();
+    assert!(refusals.iter().any(|l| l.contains("beyond max L1 size of 1499136 B")), "{text}");
+    assert!(refusals.iter().all(|l| l.contains(" step `") && l.contains("TT_THROW")), "{refusals:?}");
+    assert!(!text.contains("backtrace") && !text.contains("---"), "{text}");
+}
+
+#[test]
+fn a_plan_for_another_card_than_its_name_says_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("other.ron");
+    done(&["plan", "tiny-shakespeare", "-o", path.to_str().unwrap()]);
+    let mut plan = format::read(&path).unwrap();
+    plan.card.name = "p150".into();
+    format::write(&path, &plan).unwrap();
+    let out = bitnetc(&["check", path.to_str().unwrap(), "--ttnn"]);
+    assert_eq!(out.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&out.stderr).replace("\n  │", "");
+    assert!(error.contains("8x8 cores and 12 DRAM banks") && error.contains("11x10 cores and 8 DRAM banks"), "{error}");
+}
+
 #[test]
 fn a_plan_for_a_card_without_a_mock_is_told() {
     let folder = tempfile::tempdir().unwrap();

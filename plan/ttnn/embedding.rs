@@ -26,7 +26,7 @@ pub fn check_embedding(args: &Embedding, given: &[&TensorSpec], card: &Card) -> 
         format_args!("indices {indices}"),
         format_args!("row-major u32 indices, interleaved"),
     );
-    checks.require(
+    checks.narrow(
         indices.layout == Layout::Tile || indices.matrix_rows() == 1,
         format_args!("indices {:?}", indices.shape),
         format_args!("[1, N] or [1, 1, N]"),
@@ -187,6 +187,15 @@ mod tests {
         assert!(answer(8, 2560, MemoryConfig::DRAM, &n150()).unwrap().temporaries.is_empty());
         let shards = row(&n150(), 8, 2560, 8, 10).memory;
         assert!(refusal(answer(8, 2560, shards, &n150())).contains("must match physical height 8"));
+    }
+
+    #[test]
+    fn indices_of_several_rows_are_left_out() {
+        let indices = TensorSpec::row_major([2, 1, 24], DType::U32, MemoryConfig::DRAM);
+        let table = TensorSpec::row_major([1, 1, 4096, 1536], DType::Bf16, MemoryConfig::DRAM);
+        let args = Embedding { indices: any(), table: any(), layout: Layout::Tile, memory: MemoryConfig::DRAM };
+        let broken = check(&args.into(), &[&indices, &table], &n150()).unwrap_err();
+        assert!(broken.iter().all(|v| v.narrower), "{broken:?}");
     }
 
     #[test]

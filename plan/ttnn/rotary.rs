@@ -101,7 +101,7 @@ pub fn check_rotary_decode(args: &RotaryDecode, given: &[&TensorSpec], _card: &C
 pub fn check_rotary(args: &Rotary, given: &[&TensorSpec], card: &Card) -> Answer {
     let [input, cos, sin, trans] = operands(given)?;
     let mut checks = Checks::new();
-    for (name, tensor) in [("Input", input), ("Cos", cos), ("Sin", sin), ("Trans mat", trans)] {
+    for (name, tensor) in [("Input", input), ("Cos", cos), ("Sin", sin)] {
         require_bf16_tiles(name, tensor, &mut checks);
         checks.require(
             !tensor.memory.is_sharded(),
@@ -109,6 +109,12 @@ pub fn check_rotary(args: &Rotary, given: &[&TensorSpec], card: &Card) -> Answer
             format_args!("L1 or DRAM interleaved"),
         );
     }
+    require_bf16_tiles("Trans mat", trans, &mut checks);
+    checks.narrow(
+        !trans.memory.is_sharded(),
+        format_args!("Trans mat tensor in {}", trans.memory),
+        format_args!("L1 or DRAM interleaved"),
+    );
     checks.require(
         !args.memory.is_sharded(),
         format_args!("Input tensor and output tensor must have same memory layout"),

@@ -215,11 +215,13 @@ impl PythonEnv {
     /// The chosen one is unusable, or there is none.
     pub fn find(python: Option<&Path>) -> Result<PythonEnv, EnvironmentError> {
         let current = std::env::current_dir().unwrap_or_default();
+        // An empty variable is one that is not set.
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         Search {
             argument: python.map(Path::to_owned),
-            variable: std::env::var_os("BITNETC_PYTHON").map(PathBuf::from),
+            variable: variable("BITNETC_PYTHON"),
             directory: current,
-            virtual_env: std::env::var_os("VIRTUAL_ENV").map(PathBuf::from),
+            virtual_env: variable("VIRTUAL_ENV"),
             path: path_directories(std::env::var_os("PATH").as_deref()),
         }
         .run()

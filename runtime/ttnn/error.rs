@@ -165,6 +165,26 @@ pub enum TtnnError {
         /// The name asked for.
         name: String,
     },
+    /// The plan's card and the one that is open are not of a kind.
+    #[error("the plan is for {planned}, but {card} has {found}: check it with the target it was compiled for")]
+    OtherCard {
+        /// The open card.
+        card: String,
+        /// Figures of the plan's card.
+        planned: String,
+        /// Figures of the open one.
+        found: String,
+    },
+    /// A weight or buffer of a plan has no place.
+    #[error("{kind} `{name}`: {source}")]
+    Allocate {
+        /// `weight` or `buffer`.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+        /// TT-NN's words.
+        source: Box<TtnnError>,
+    },
     /// TT-NN answered with something this crate does not understand.
     #[error("{what}: TT-NN answered {answer:?}")]
     Unexpected {

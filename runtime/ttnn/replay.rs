@@ -5,6 +5,7 @@
 //! for acceptance, specs, addresses and the tensors a call allocates for itself. The other layers are run for real only.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use bitnetc_plan::{Memory, Op, Phase, PhaseKind, Plan, Ref, Step, TensorSpec};
 
@@ -13,6 +14,7 @@ use crate::error::TtnnError;
 use crate::graph::{BufferKind, Graph, Node, RunMode};
 use crate::lower::{self, Fixed, value_key};
 use crate::open_card::OpenCard;
+use crate::python::Object;
 use crate::spec;
 
 /// A difference between plan and TT-NN.
@@ -30,6 +32,22 @@ pub struct Difference {
     pub planned: String,
     /// What TT-NN says.
     pub found: String,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Difference { phase, layer, step, what, planned, found } = self;
+        match (phase.is_empty(), layer) {
+            (true, _) => write!(f, "weight `{step}`: ")?,
+            (false, Some(layer)) => write!(f, "{phase}, layer {layer}, step `{step}`: ")?,
+            (false, None) => write!(f, "{phase}, step `{step}`: ")?,
+        }
+        if *what == ACCEPTANCE {
+            write!(f, "refused: {found}")
+        } else {
+            write!(f, "{what} planned {planned}, TT-NN {found}")
+        }
+    }
 }
 
 /// Agreement in numbers: how many of how many.
@@ -84,15 +102,24 @@ impl PhaseReport {
     }
 }
 
+/// [`Difference::what`] of a call that TT-NN refuses.
+pub const ACCEPTANCE: &str = "acceptance";
+
 /// Differences kept per phase: one cause often shows in every layer.
 const MAX_DIFFERENCES: usize = 20;
 
 /// Replays a plan on an open mock card of the plan's kind.
 ///
 /// # Errors
-/// TT-NN cannot allocate the plan's weights or buffers, or answers with something a plan cannot say. A call that TT-NN refuses is no
-/// error but a difference; the phase ends there.
+/// The card has another grid or other DRAM banks than the plan's; TT-NN cannot allocate the plan's weights or buffers, or answers with
+/// something a plan cannot say. A call that TT-NN refuses is no error but a difference; the phase ends there.
 pub fn replay(device: &OpenCard, plan: &Plan) -> Result<Vec<PhaseReport>, TtnnError> {
+    let figures = |grid: (u32, u32), banks: u32| format!("{}x{} cores and {banks} DRAM banks", grid.0, grid.1);
+    let planned = figures(plan.card.grid, plan.card.dram.banks);
+    let found = figures(device.grid(), device.dram_banks());
+    if planned != found {
+        return Err(TtnnError::OtherCard { card: device.card().to_string(), planned, found });
+    }
     let mut world = World::new(device, plan)?;
     let mut reports = Vec::new();
     for phase in &plan.phases {
@@ -106,7 +133,7 @@ struct World<'a> {
     device: &'a OpenCard,
     plan: &'a Plan,
     /// Scope names with one object per layer, or one for all.
-    constants: Vec<(String, Vec<crate::python::Object>)>,
+    constants: Vec<(String, Vec<Object>)>,
     weight_differences: Vec<Difference>,
     /// L1 addresses of persistent weights.
     persistent: Vec<u64>,
@@ -124,7 +151,7 @@ impl<'a> World<'a> {
             weight_addresses: Tally::default(),
         };
         for weight in &plan.weights {
-            let objects = world.allocate(&weight.spec, weight.per_layer)?;
+            let objects = world.allocate("weight", &weight.name, &weight.spec, weight.per_layer)?;
             if weight.spec.memory.memory() == Memory::L1 {
                 let found = spec::address(&objects[0])?;
                 world.persistent.push(found);
@@ -143,15 +170,22 @@ impl<'a> World<'a> {
             world.constants.push((lower::key(&Ref::Weight(weight.name.clone())), objects));
         }
         for buffer in &plan.buffers {
-            let objects = world.allocate(&buffer.spec, buffer.per_layer)?;
+            let objects = world.allocate("buffer", &buffer.name, &buffer.spec, buffer.per_layer)?;
             world.constants.push((lower::key(&Ref::Buffer(buffer.name.clone())), objects));
         }
         Ok(world)
     }
 
-    fn allocate(&self, spec: &TensorSpec, per_layer: bool) -> Result<Vec<crate::python::Object>, TtnnError> {
+    fn allocate(
+        &self,
+        kind: &'static str,
+        name: &str,
+        spec: &TensorSpec,
+        per_layer: bool,
+    ) -> Result<Vec<Object>, TtnnError> {
         let count = if per_layer { self.plan.model.layers } else { 1 };
-        (0..count).map(|_| self.device.allocate(spec)).collect()
+        let objects = (0..count).map(|_| self.device.allocate(spec)).collect::<Result<_, _>>();
+        objects.map_err(|error| TtnnError::Allocate { kind, name: name.to_owned(), source: Box::new(error) })
     }
 
     fn phase(&mut self, phase: &Phase) -> Result<PhaseReport, TtnnError> {
@@ -220,7 +254,7 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Binds weights and buffers of a layer.
-    fn constants(&mut self, constants: &[(String, Vec<crate::python::Object>)], layer: usize) {
+    fn constants(&mut self, constants: &[(String, Vec<Object>)], layer: usize) {
         for (name, objects) in constants {
             let object = &objects[if objects.len() > 1 { layer } else { 0 }];
             self.scope.set(name.clone(), object.clone());
@@ -266,8 +300,14 @@ impl Run<'_> {
         let scope = &mut self.scope;
         let real = self.device.capture(RunMode::Normal, || statement.execute(interpreter, scope))?;
         let accepted = self.outcome(step, layer, real.result)?;
-        if accepted && sized.result.is_ok() {
-            self.memory(step, layer, sized.graph.busiest_core(), &real.graph);
+        match sized.result {
+            Ok(()) if accepted => self.memory(step, layer, sized.graph.busiest_core(), &real.graph),
+            // Its sizes are unknown then, which is no agreement.
+            Err(error) if accepted => {
+                self.report.buffers.count(false);
+                self.difference(layer, step, "sizes", "accepted without dispatch".into(), error.to_string());
+            }
+            Ok(()) | Err(_) => {}
         }
         Ok(accepted)
     }
@@ -277,7 +317,7 @@ impl Run<'_> {
         let refused = result.err();
         self.report.accepted.count(refused.is_none());
         if let Some(error) = refused {
-            self.difference(layer, step, "acceptance", "accepted".into(), error.to_string());
+            self.difference(layer, step, ACCEPTANCE, "accepted".into(), error.to_string());
             return Ok(false);
         }
         match &step.op {

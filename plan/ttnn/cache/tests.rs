@@ -85,6 +85,12 @@ fn update_refusals_are_tt_nns() {
     assert!(refusal(update(&card, &both)).contains("Last dim of input tensor must match last dim of cache"));
 }
 
+/// Refused for a limit of the rule's own.
+fn left_out(answer: Answer, what: &str) {
+    let broken = answer.unwrap_err();
+    assert!(broken.iter().all(|v| v.narrower) && broken.iter().any(|v| v.what.contains(what)), "{broken:?}");
+}
+
 /// TT-NN takes these.
 #[test]
 fn update_refuses_what_would_write_beside() {
@@ -92,7 +98,10 @@ fn update_refuses_what_would_write_beside() {
     let mut other_heads = tensors(&card, 8, 5, 128, DType::Bfp8, 4);
     let eight = cache(32, 8, 64, 128, DType::Bfp8);
     (other_heads[0], other_heads[2]) = (eight.clone(), eight);
-    assert!(refusal(update(&card, &other_heads)).contains("input has 5 heads, the cache 8"));
+    left_out(update(&card, &other_heads), "input has 5 heads, the cache 8");
+    let mut one_more = tensors(&card, 8, 5, 128, DType::Bfp8, 4);
+    one_more[1] = users(&card, 8, 8, 6, 128);
+    left_out(update(&card, &one_more), "k [1, 8, 6, 128] and v [1, 8, 5, 128] differ");
     let mut half = tensors(&card, 8, 5, 128, DType::Bfp8, 4);
     let sixteen = cache(32, 5, 16, 128, DType::Bfp8);
     (half[0], half[2]) = (sixteen.clone(), sixteen);

@@ -137,6 +137,24 @@ fn prefill(heads: u32, head_dim: u32, rows: u32, angles: [u32; 2], fp32: bool) -
     check_rotary(&args, &[&x, &angle, &angle, &trans], &n150())
 }
 
+/// TT-NN takes a sharded transformation matrix, but no sharded angles.
+#[test]
+fn a_sharded_matrix_of_prefill_is_left_out() {
+    let tensor = |shape: [u32; 4]| TensorSpec::tile(shape, DType::Bf16, MemoryConfig::DRAM);
+    let sharded = |shape: [u32; 4]| {
+        let on = MemoryConfig::height(crate::Cores::row_major(1, (8, 8)), [shape[2], shape[3]]);
+        TensorSpec { memory: on, ..tensor(shape) }
+    };
+    let [input, cos, sin, trans] = ["x", "cos", "sin", "trans"].map(|n| Ref::Value(n.into()));
+    let args = Rotary { input, cos, sin, trans, compute: compute(false), memory: MemoryConfig::L1 };
+    let narrower = |angle: TensorSpec, trans: TensorSpec| {
+        let broken = check_rotary(&args, &[&tensor([1, 8, 32, 128]), &angle, &angle, &trans], &n150()).unwrap_err();
+        broken.iter().all(|v| v.narrower)
+    };
+    assert!(narrower(tensor([1, 1, 32, 128]), sharded([1, 1, 32, 32])));
+    assert!(!narrower(sharded([1, 1, 32, 128]), tensor([1, 1, 32, 32])));
+}
+
 #[test]
 fn prefill_bytes_are_the_mocks() {
     for (heads, head_dim, rows, fp32, bytes) in [

@@ -1,5 +1,5 @@
 def load(device, source):
-    """Every weight, one tensor per layer or one for all; what stays in L1 goes first, so that it lies where the plan says."""
+    """Every weight, one tensor per layer or one for all, before anything else takes L1: so they lie where the plan says."""
     weights = {}
     for name, per_layer, dtype, tiled, shape, layout, placement in WEIGHTS:
         layers = range(LAYERS if per_layer else 1)

@@ -80,7 +80,7 @@ fn tensor_row(name: &str, per_layer: bool, spec: &TensorSpec) -> String {
 }
 
 fn weights(plan: &Plan, text: &mut String) {
-    text.push_str("\n# name, one per layer, data type, tiled, shape, layout, placement; those in L1 are there first\nWEIGHTS = [\n");
+    text.push_str("\n# name, one per layer, data type, tiled, shape, layout, placement\nWEIGHTS = [\n");
     for Weight { name, per_layer, spec, .. } in &plan.weights {
         text.push_str(&tensor_row(name, *per_layer, spec));
     }
