@@ -121,7 +121,7 @@ impl HostDevice {
                 self.elements = scratch;
                 done
             }
-            other => Err(DeviceError::Library(format!("`{}` has no result here", other.call()))),
+            _ => Err(wrong_kind(0, "a call without result")),
         }
     }
 
