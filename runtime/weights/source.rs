@@ -167,19 +167,6 @@ mod tests {
     use crate::weights::testing::{TestTensor, matrix, pack, weight, write_checkpoint};
     use bitnetc_plan::weight::{Content, HeadPadding, RotaryFunction};
 
-    fn values(tensor: &Tensor<'_>) -> Vec<f32> {
-        match tensor {
-            Tensor::Matrix(m) => (0..m.k()).flat_map(|k| (0..m.n()).map(move |n| m.value(k, n))).collect(),
-            Tensor::Rows(m) => {
-                let mut values = vec![0.0; m.rows() * m.columns()];
-                values.chunks_mut(m.columns()).enumerate().for_each(|(r, row)| m.read_row(r, row));
-                values
-            }
-            Tensor::Dense(v) => v.clone(),
-            Tensor::Tiled(tiles) => tiles.view.to_f32(),
-        }
-    }
-
     #[test]
     fn columns_are_transposed_joined_permuted_and_padded() {
         let dir = write_checkpoint(&[
@@ -192,7 +179,7 @@ mod tests {
         q.heads = Some(HeadPadding { heads: 1, from: 4, to: 5 });
         let v = matrix("v", [1, 2], Content::Dense);
         let w = weight(&[1, 1, 3, 7], Source::Columns(vec![q, v]));
-        let got = values(&open(&checkpoint, &w, 0).unwrap());
+        let got = open(&checkpoint, &w, 0).unwrap().values();
         // Rows of q in the order 0, 2, 1, 3, then its zero column, v, and the spec's own padding.
         let want = [1., 5., 3., 7., 0., 9., 0., 2., 6., 4., 8., 0., 10., 0., 0., 0., 0., 0., 0., 0., 0.];
         assert_eq!(got, want);
@@ -206,7 +193,7 @@ mod tests {
         o.rows = Some((1, 2));
         o.input_heads = Some(HeadPadding { heads: 2, from: 2, to: 3 });
         let w = weight(&[1, 1, 6, 1], Source::Columns(vec![o]));
-        assert_eq!(values(&open(&checkpoint, &w, 0).unwrap()), [5., 6., 0., 7., 8., 0.]);
+        assert_eq!(open(&checkpoint, &w, 0).unwrap().values(), [5., 6., 0., 7., 8., 0.]);
     }
 
     #[test]
@@ -233,7 +220,7 @@ mod tests {
         let heads = Some(HeadPadding { heads: 2, from: 2, to: 3 });
         let source = Source::Vector { tensor: "layers.{layer}.n".into(), len: 4, heads, factor: 0.5 };
         let w = weight(&[1, 1, 1, 6], source.clone());
-        assert_eq!(values(&open(&checkpoint, &w, 3).unwrap()), [0.5, 1.0, 0.0, 1.5, 2.0, 0.0]);
+        assert_eq!(open(&checkpoint, &w, 3).unwrap().values(), [0.5, 1.0, 0.0, 1.5, 2.0, 0.0]);
         assert!(matches!(open(&checkpoint, &w, 2), Err(WeightError::Missing { .. })));
         let small = weight(&[1, 1, 1, 5], source);
         assert!(matches!(open(&checkpoint, &small, 3), Err(WeightError::Plan { .. })));
