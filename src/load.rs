@@ -2,8 +2,9 @@
 
 use std::fs::File;
 use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bitnetc_compiler::model::{self, Model};
@@ -16,6 +17,7 @@ use miette::{IntoDiagnostic, WrapErr, miette};
 
 use crate::plan::Chosen;
 use crate::recompile;
+use crate::text::json;
 
 /// The model that comes with bitnetc, weights included.
 pub const SMALL_MODEL: &str = "tiny-shakespeare";
@@ -35,9 +37,9 @@ pub struct Source {
 /// How the host device computes matmuls that are not exact on integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum NumericsChoice {
-    /// Bit for bit as the card's matrix unit
+    /// Bit for bit as the card's matrix unit, what accuracy is to be measured with
     Exact,
-    /// In fp32: many times faster
+    /// In fp32: many times faster, and closer to the real numbers than a card is
     Fast,
 }
 
@@ -119,9 +121,14 @@ impl Source {
     /// The weights.
     ///
     /// # Errors
-    /// When there are none, or they cannot be opened.
+    /// When there are none, they cannot be opened, or the config beside them is another model's.
     pub fn weights(&self, plan: &Plan) -> miette::Result<Weights> {
-        Weights::open(&self.weights_path(plan)?).into_diagnostic()
+        let path = self.weights_path(plan)?;
+        let weights = Weights::open(&path).into_diagnostic()?;
+        if path.is_dir() {
+            belongs(plan, &path.join("config.json"))?;
+        }
+        Ok(weights)
     }
 }
 
@@ -144,6 +151,21 @@ fn begins_with_model(text: &str) -> bool {
         };
         text = rest.map_or("", |(_, rest)| rest.trim_start());
     }
+}
+
+/// Refuses a checkpoint whose config, where there is one, tells of other layers or another vocabulary than the plan's: tensors of the same
+/// names and shapes would be taken from it.
+fn belongs(plan: &Plan, config: &Path) -> miette::Result<()> {
+    let Some(config) = json(config)?.filter(serde_json::Value::is_object) else { return Ok(()) };
+    for (field, want) in [("num_hidden_layers", plan.model.layers), ("vocab_size", plan.model.vocab)] {
+        if let Some(found) = config[field].as_u64().filter(|&found| found != u64::from(want)) {
+            return Err(miette!(
+                "config.json beside the weights says {field} {found}; `{}` has {want}",
+                plan.model.name
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Loads a plan onto the host, telling a terminal how far it is.
@@ -206,12 +228,17 @@ pub fn interrupted() -> miette::Result<Arc<AtomicBool>> {
     let flag = Arc::clone(FLAG.get_or_init(Arc::default));
     let set = Arc::clone(&flag);
     ctrlc::set_handler(move || {
-        if set.swap(true, std::sync::atomic::Ordering::Relaxed) {
+        if set.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
     })
     .into_diagnostic()?;
     Ok(flag)
+}
+
+/// Whether to go on with something that Ctrl-C ends.
+pub fn unless(interrupted: &AtomicBool) -> ControlFlow<()> {
+    if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Text to tokens and back: tokenizer.json, the chat template, the tokens that end a text.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use miette::{IntoDiagnostic, WrapErr, miette};
 use minijinja::{Environment, Error, ErrorKind, context};
@@ -25,11 +25,11 @@ impl Text {
     pub fn open(dir: &Path) -> miette::Result<Self> {
         let path = dir.join("tokenizer.json");
         if !path.is_file() {
-            let help = "give the directory that has it with --tokenizer, or tokens instead of text";
+            let help = "give the directory that has it with --tokenizer";
             return Err(miette!(help = help, "{}: no such file", path.display()));
         }
         let tokenizer = Tokenizer::from_file(&path).map_err(|e| miette!("{}: {e}", path.display()))?;
-        let config = json(dir.join("tokenizer_config.json"))?;
+        let config = json(&dir.join("tokenizer_config.json"))?;
         let template = match optional(&dir.join("chat_template.jinja"))? {
             Some(text) => Some(text),
             None => config.as_ref().and_then(chat_template),
@@ -43,7 +43,7 @@ impl Text {
         }
         let mut stop_tokens = Vec::new();
         for file in ["generation_config.json", "config.json"] {
-            if let Some(config) = json(dir.join(file))? {
+            if let Some(config) = json(&dir.join(file))? {
                 stop_tokens.extend(ids(&config["eos_token_id"]));
             }
         }
@@ -99,9 +99,9 @@ impl Text {
         self.tokenizer.decode(tokens, true).map_err(|e| miette!("the tokenizer: {e}"))
     }
 
-    /// Decodes token by token, holding back what is not yet whole.
-    pub fn stream(&self) -> Stream<'_> {
-        Stream { text: self, tokens: Vec::new(), shown: 0, start: 0 }
+    /// Decodes token by token, holding back what is not yet whole; `shown` are the tokens that the text goes on from.
+    pub fn stream(&self, shown: &[u32]) -> Stream<'_> {
+        Stream { text: self, tokens: shown.to_vec(), shown: shown.len(), start: 0 }
     }
 }
 
@@ -157,8 +157,12 @@ fn optional(path: &Path) -> miette::Result<Option<String>> {
     }
 }
 
-fn json(path: PathBuf) -> miette::Result<Option<Value>> {
-    let Some(text) = optional(&path)? else { return Ok(None) };
+/// A JSON file that need not be there.
+///
+/// # Errors
+/// One that cannot be read or parsed.
+pub fn json(path: &Path) -> miette::Result<Option<Value>> {
+    let Some(text) = optional(path)? else { return Ok(None) };
     serde_json::from_str(&text).map(Some).map_err(|e| miette!("{}: {e}", path.display()))
 }
 
@@ -190,8 +194,20 @@ fn render(template: &str, special: &[(&str, String)], system: Option<&str>, user
         messages.push(context! { role => "system", content => system });
     }
     messages.push(context! { role => "user", content => user });
-    environment.add_template("chat", template)?;
+    let template = without_generation(template);
+    environment.add_template("chat", &template)?;
     environment.get_template("chat")?.render(context! { messages, add_generation_prompt => true })
+}
+
+/// Marks of what a model is trained on, `{% generation %}`, as blocks that minijinja knows.
+fn without_generation(template: &str) -> String {
+    let mut template = template.to_string();
+    for (open, close) in [("{%", "%}"), ("{%-", "%}"), ("{%", "-%}"), ("{%-", "-%}")] {
+        for (from, to) in [("generation", "if true"), ("endgeneration", "endif")] {
+            template = template.replace(&format!("{open} {from} {close}"), &format!("{open} {to} {close}"));
+        }
+    }
+    template
 }
 
 #[cfg(test)]
@@ -207,7 +223,7 @@ mod tests {
         let text = small();
         for sample in ["ROMEO:\nO, speak again", "naïve — “quoted” ☃ 語"] {
             let tokens = text.tokens(sample).unwrap();
-            let mut stream = text.stream();
+            let mut stream = text.stream(&[]);
             let pieces: String = tokens.iter().map(|&t| stream.push(t).unwrap()).collect();
             assert_eq!(pieces, text.text(&tokens).unwrap());
         }
@@ -229,7 +245,7 @@ mod tests {
     fn a_stream_takes_nothing_back_and_ends_with_what_it_held() {
         let text = bytes();
         let pieces = |tokens: &[u32]| {
-            let mut stream = text.stream();
+            let mut stream = text.stream(&[]);
             let mut pieces: Vec<String> = tokens.iter().map(|&t| stream.push(t).unwrap()).collect();
             pieces.push(stream.finish().unwrap());
             pieces
@@ -238,6 +254,20 @@ mod tests {
         assert_eq!(pieces(&[3, 0]), ["x", "", "\u{fffd}"]);
         // The third byte makes three characters that are none of what was one.
         assert_eq!(pieces(&[0, 1, 2, 3, 3]), ["", "é", "", "\u{fffd}\u{fffd}x", "x", ""]);
+    }
+
+    #[test]
+    fn a_stream_goes_on_from_its_prompt() {
+        let tokenizer = serde_json::json!({
+            "version": "1.0", "added_tokens": [],
+            "model": {"type": "BPE", "vocab": {"▁to": 0, "▁be": 1}, "merges": []},
+            "decoder": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"},
+        });
+        let tokenizer = Tokenizer::from_bytes(tokenizer.to_string()).unwrap();
+        let text = Text { tokenizer, template: None, stop_tokens: Vec::new(), special: Vec::new() };
+        assert_eq!(text.stream(&[]).push(1).unwrap(), "be");
+        let mut stream = text.stream(&[0]);
+        assert_eq!([stream.push(1).unwrap(), stream.push(0).unwrap(), stream.finish().unwrap()], [" be", " to", ""]);
     }
 
     #[test]
@@ -269,6 +299,9 @@ mod tests {
         let special = [("bos_token", "<s>".to_string()), ("eos_token", "</s>".to_string())];
         let text = render(template, &special, Some("Be brief. "), " Hi ").unwrap();
         assert_eq!(text, "<s>System: Be brief.</s>Human: Hi\n\nAssistant: ");
+        let template = "{% for m in messages %}{% if m.role == 'system' %}{% continue %}{% endif %}\
+            {%- generation -%} {{ m.content | tojson }} {%- endgeneration -%}{% endfor %}";
+        assert_eq!(render(template, &[], Some("x"), "a\"b").unwrap(), "\"a\\\"b\"");
         let error = render("{{ raise_exception('roles must alternate') }}", &[], None, "x").unwrap_err();
         assert!(error.to_string().contains("roles must alternate"));
     }

@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -227,7 +228,7 @@ fn a_packed_file_runs_like_its_checkpoint() {
     let checkpoint = Weights::open(&directory()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tiny.packed");
-    bitnetc_runtime::weights::packed::write(&plan, &checkpoint, &path, |_, _| {}).unwrap();
+    bitnetc_runtime::weights::packed::write(&plan, &checkpoint, &path, |_, _| ControlFlow::Continue(())).unwrap();
     let prompts = prompts(1);
     for numerics in [Numerics::Fast, Numerics::Exact] {
         let device = HostDevice::new(plan.card.arch, numerics);

@@ -6,6 +6,8 @@ mod common;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use common::golden::{directory, read};
 use common::{refused, stdout};
@@ -96,4 +98,56 @@ fn lists_that_cannot_be_predicted() {
     let long = format!("[{:?}]", vec![5; 200]);
     assert!(error(&long, &[]).contains("largest prefill phase holds 128"));
     assert!(error("[[1]]", &["--prefill", "none"]).contains("no prefill phase"));
+}
+
+#[test]
+fn cheap_mistakes_are_found_before_the_weights_are_read() {
+    let folder = tempfile::tempdir().unwrap();
+    // A checkpoint that loads nothing: what is told of the prompt is told first.
+    std::fs::write(folder.path().join("model.safetensors"), empty()).unwrap();
+    std::fs::copy(directory().join("tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
+    let error = |more: &[&str]| {
+        let args = ["run", "tiny-shakespeare", "--weights", path(folder.path()), "--prompt", "x"];
+        refused(&[&args[..], more].concat(), 1)
+    };
+    assert!(error(&[]).contains("is not in"));
+    assert!(error(&["--temperature=-1"]).contains("temperature is -1"));
+    assert!(error(&["--prompt", "y"]).contains("2 prompts, but the plan decodes 1 users at once"));
+    let file = long(folder.path());
+    let long = ["run", "--weights", path(folder.path()), "--prompt-file", path(&file)];
+    assert!(refused(&long, 1).contains("the plan's context is 256"));
+    assert!(error(&["--system", "y"]).contains("has no chat template"));
+    std::fs::write(folder.path().join("config.json"), r#"{"num_hidden_layers": 5, "vocab_size": 1024}"#).unwrap();
+    assert!(error(&[]).contains("num_hidden_layers 5;"));
+}
+
+fn empty() -> Vec<u8> {
+    safetensors::serialize(Vec::<(String, safetensors::tensor::TensorView<'_>)>::new(), None).unwrap()
+}
+
+fn long(folder: &Path) -> PathBuf {
+    let file = folder.join("long.txt");
+    std::fs::write(&file, "so long a text ".repeat(200)).unwrap();
+    file
+}
+
+#[test]
+fn ctrl_c_leaves_no_half_of_a_checkpoint() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("random");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bitnetc"))
+        .args(["synth", "bitnet-large", "-o", path(&out)])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let files = || std::fs::read_dir(&out).map_or(0, Iterator::count);
+    while files() == 0 && child.try_wait().unwrap().is_none() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    let ended = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("nothing was written"), "{stderr}");
+    assert_eq!(files(), 0);
 }

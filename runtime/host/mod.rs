@@ -4,8 +4,8 @@
 //! |---|---|
 //! | [`tensor`] | tensors and the pool their storage comes from |
 //! | [`rows`] | row-wise work and rounding on write |
-//! | [`matmul`] | the three ways of a matmul |
-//! | [`elementwise`], [`attention`], [`movement`], [`cache`] | the other calls |
+//! | [`matmul`] | the three ways of a matmul, of which [`emulated`] is one |
+//! | [`norm`], [`rotary`], [`attention`], [`elementwise`], [`movement`], [`cache`] | the other calls |
 //!
 //! What a card forbids is forbidden here: while a trace is captured nothing may be placed or written, and its replay takes all its storage
 //! from what earlier runs gave back, or fails.
@@ -13,11 +13,16 @@
 pub mod attention;
 pub mod cache;
 pub mod elementwise;
+pub mod emulated;
 mod execute;
 pub mod matmul;
 pub mod movement;
+pub mod norm;
+pub mod rotary;
 pub mod rows;
 pub mod tensor;
+#[cfg(test)]
+mod testing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -11,7 +11,7 @@ use bitnetc_plan::weight::{Content, Matrix};
 use safetensors::Dtype;
 
 use super::checkpoint::{Checkpoint, Stored};
-use super::{WeightError, in_layer};
+use super::{WeightError, floats, in_layer};
 
 /// Smallest mean that absmean divides by.
 const SMALLEST_MEAN: f32 = 1e-5;
@@ -70,9 +70,11 @@ impl<'a> StoredMatrix<'a> {
     /// Finds the matrix and checks its elements too.
     ///
     /// # Errors
-    /// As [`StoredMatrix::header`]; a packed code that is not ternary.
+    /// As [`StoredMatrix::header`]; a packed code that is not ternary, a float that is no number.
     pub fn open(checkpoint: &'a Checkpoint, matrix: &Matrix, layer: u32) -> Result<Self, WeightError> {
         let stored = Self::header(checkpoint, matrix, layer)?;
+        let [rows, columns] = matrix.shape.map(|d| d as usize);
+        let first_row = matrix.rows.map_or(0, |(first, _)| first as usize);
         let kind = match matrix.content {
             Content::Packed { .. } => {
                 // Both bits of a pair set: the code 3, which stands for nothing.
@@ -82,10 +84,12 @@ impl<'a> StoredMatrix<'a> {
                 Kind::Packed { stored_rows: stored.shape[0] }
             }
             Content::Absmean => Kind::Absmean { dtype: stored.dtype, factor: absmean(&stored)? },
-            Content::Dense => Kind::Float { dtype: stored.dtype },
+            Content::Dense => {
+                stored.expect_finite(first_row * columns..(first_row + rows) * columns)?;
+                Kind::Float { dtype: stored.dtype }
+            }
         };
-        let first_row = matrix.rows.map_or(0, |(first, _)| first as usize);
-        Ok(StoredMatrix { data: stored.data, kind, columns: matrix.shape[1] as usize, first_row })
+        Ok(StoredMatrix { data: stored.data, kind, columns, first_row })
     }
 
     /// True when every element is -1, 0 or 1.
@@ -130,13 +134,7 @@ impl<'a> StoredMatrix<'a> {
 
     #[inline]
     fn float(&self, dtype: Dtype, row: usize, column: usize) -> f32 {
-        let at = row * self.columns + column;
-        let two = || [self.data[2 * at], self.data[2 * at + 1]];
-        match dtype {
-            Dtype::F32 => f32::from_le_bytes([0, 1, 2, 3].map(|i| self.data[4 * at + i])),
-            Dtype::F16 => half::f16::from_le_bytes(two()).to_f32(),
-            _ => half::bf16::from_le_bytes(two()).to_f32(),
-        }
+        floats::at(dtype, self.data, row * self.columns + column)
     }
 }
 
@@ -236,6 +234,18 @@ mod tests {
             stored.ternary_row(r, &mut row);
             assert_eq!(row, want);
         }
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused_where_it_is_used() {
+        let dir = write_checkpoint(&[TestTensor::bf16("w.weight", &[2, 2], &[1.0, 2.0, f32::NAN, 4.0])]);
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        let mut part = matrix("w.weight", [1, 2], Content::Dense);
+        for (first, fits) in [(0, true), (1, false)] {
+            part.rows = Some((first, first + 1));
+            assert_eq!(StoredMatrix::open(&checkpoint, &part, 0).is_ok(), fits);
+        }
+        assert!(StoredMatrix::open(&checkpoint, &matrix("w.weight", [2, 2], Content::Absmean), 0).is_err());
     }
 
     #[test]

@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -75,7 +76,7 @@ pub struct Summary {
     pub bytes: u64,
 }
 
-/// Packs the weights of `plan` into `path`; `progress` is told tensors done and to do.
+/// Packs the weights of `plan` into `path`; `progress` is told tensors done and to do, and says whether to go on.
 ///
 /// # Errors
 /// Whatever is wrong with the weights; a file system that refuses. Then `path` is as it was.
@@ -83,7 +84,7 @@ pub fn write(
     plan: &Plan,
     weights: &Weights,
     path: &Path,
-    mut progress: impl FnMut(usize, usize),
+    mut progress: impl FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<Summary, WeightError> {
     weights.check(plan)?;
     let scales = weights.scales(plan)?;
@@ -113,7 +114,9 @@ pub fn write(
                 crc: crc32fast::hash(&data),
             });
             offset = end + padding;
-            progress(tensors.len(), total);
+            if progress(tensors.len(), total).is_break() {
+                return Err(WeightError::Interrupted { path: path.into() });
+            }
         }
         let index = Index {
             model: plan.model.name.clone(),
@@ -299,7 +302,7 @@ mod tests {
         let (dir, plan) = sample();
         let weights = Weights::open(dir.path()).unwrap();
         let path = dir.path().join("packed.bin");
-        let summary = write(&plan, &weights, &path, |_, _| {}).unwrap();
+        let summary = write(&plan, &weights, &path, |_, _| ControlFlow::Continue(())).unwrap();
         assert_eq!(summary.bytes, std::fs::metadata(&path).unwrap().len());
         let packed = Weights::open(&path).unwrap();
         packed.check(&plan).unwrap();
@@ -316,7 +319,7 @@ mod tests {
         let (dir, mut plan) = sample();
         let weights = Weights::open(dir.path()).unwrap();
         let path = dir.path().join("packed.bin");
-        write(&plan, &weights, &path, |_, _| {}).unwrap();
+        write(&plan, &weights, &path, |_, _| ControlFlow::Continue(())).unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[70] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
@@ -344,7 +347,7 @@ mod tests {
     fn an_index_that_cannot_be_is_refused() {
         let (dir, plan) = sample();
         let path = dir.path().join("packed.bin");
-        write(&plan, &Weights::open(dir.path()).unwrap(), &path, |_, _| {}).unwrap();
+        write(&plan, &Weights::open(dir.path()).unwrap(), &path, |_, _| ControlFlow::Continue(())).unwrap();
         let bytes = std::fs::read(&path).unwrap();
         let open = |change: fn(&mut serde_json::Value)| {
             std::fs::write(&path, with_index(&bytes, change)).unwrap();
@@ -363,7 +366,7 @@ mod tests {
         plan.model.layers = 3;
         let weights = Weights::open(dir.path()).unwrap();
         let path = dir.path().join("packed.bin");
-        let error = write(&plan, &weights, &path, |_, _| {}).unwrap_err();
+        let error = write(&plan, &weights, &path, |_, _| ControlFlow::Continue(())).unwrap_err();
         assert!(error.to_string().contains("l.2.w.weight"), "{error}");
         assert!(!path.exists());
     }
