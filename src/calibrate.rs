@@ -24,7 +24,7 @@ use crate::render::{self, Align, Column, Table, units};
 A file of rows, all fields but model, target and tokens_per_s as they are when left out:
   (
       steps: [(
-          model: \"llama-3.2-1b\",        // a shipped model, or a model's RON file as `bitnetc import` writes it
+          model: \"llama-3.2-1b\",        // a shipped model, or a model's RON file as `bitnetc import` writes it from a config.json
           target: \"n150\",
           tokens_per_s: 87.8,            // measured, of one user
           schedule: TtTransformers,      // or QkvSharded, Interleaved, Plan: which schedule was measured

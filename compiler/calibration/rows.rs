@@ -313,13 +313,20 @@ impl StepRow {
         self.set.iter().map(|text| text.parse()).collect()
     }
 
-    /// How a table calls its setting.
+    /// How a table calls its setting; batch and position where they are not those of the published rows.
     pub fn setting(&self) -> String {
-        match () {
+        let mut text = match () {
             () if !self.label.is_empty() => self.label.clone(),
             () if self.set.is_empty() => "as balanced".into(),
             () => self.set.join(" "),
+        };
+        if self.batch != one() {
+            text.push_str(&format!(", batch {}", self.batch));
         }
+        if self.position != position() {
+            text.push_str(&format!(", position {}", self.position));
+        }
+        text
     }
 }
 

@@ -73,7 +73,7 @@ impl Bench<'_> {
             pull("fidelity", "HiFi4 -> HiFi2", How::Priced, |_, p| {
                 (p.layers, p.lm_head) = ("bf16/HiFi2", "bf16/HiFi2")
             }),
-            pull("projections", "interleaved -> DRAM-sharded", How::Priced, |b, _| b.sharded = true),
+            pull("projections", "interleaved -> DRAM-sharded; norms convert", How::Priced, |b, _| b.sharded = true),
             pull("QKV", "three projections -> one", How::Priced, |b, _| b.fused = true),
             pull("norms", "interleaved -> sharded", self.rests_on("norm.interleaved_tile_us"), |b, _| b.norms = true),
             pull("KV cache", "concatenated -> in place", How::Priced, |b, _| b.in_place = true),

@@ -317,15 +317,19 @@ impl Bench<'_> {
 
     /// Priced, unless the named constant was measured on another card only.
     fn rests_on(&self, constant: &str) -> How {
-        let own = &self.target.card.name;
-        let sets = |used: &Use| matches!(used, Use::Sets(what) if what.as_str() == constant);
-        let mut cards = self.rows.calls.iter().filter(|r| sets(&r.used)).map(|r| r.target.as_str());
-        match cards.next() {
-            Some(first) if first != own.as_str() && cards.all(|c| c != own.as_str()) => {
-                How::Extrapolated(format!("extrapolated, {constant} was measured on {first}"))
+        match self.measured_on(constant) {
+            Some(card) if *card != self.target.card.name => {
+                How::Extrapolated(format!("extrapolated, {constant} was measured on {card}"))
             }
             _ => How::Priced,
         }
+    }
+
+    /// The card on which the named constant was measured: this one, if on this one.
+    fn measured_on(&self, constant: &str) -> Option<&String> {
+        let sets = |used: &Use| matches!(used, Use::Sets(what) if what.as_str() == constant);
+        let cards: Vec<_> = self.rows.calls.iter().filter(|r| sets(&r.used)).map(|r| &r.target).collect();
+        cards.iter().find(|card| ***card == self.target.card.name).or(cards.first()).copied()
     }
 
     /// How each call of decode was placed.

@@ -5,7 +5,7 @@ use bitnetc_plan::{MemoryConfig, Op, TensorSpec};
 
 use super::built::is_cache;
 use super::{Bench, How, Lever, device_us, position};
-use crate::calibration::host;
+use crate::calibration::{Use, host};
 use crate::pricer::{first_violation, operand};
 
 impl Bench<'_> {
@@ -76,12 +76,24 @@ impl Bench<'_> {
         Ok(f64::from(caches) * self.pricer.priced(op, &[&whole], whole.clone()).us)
     }
 
-    /// What the choice of who picks the token rests on.
+    /// What the choice of who picks the token rests on: a measured argmax of one user, a host loop fitted to one user, and a link.
     pub(super) fn token_rests_on(&self) -> How {
-        let users = if self.options.batch > 1 { ", one user" } else { "" };
-        match self.rests_on("movement.argmax_gb_per_s") {
-            How::Priced if self.options.batch == 1 => How::Priced,
-            _ => How::Extrapolated(format!("extrapolated, argmax was measured on p150{users}")),
+        let (own, several) = (&self.target.card.name, self.options.batch > 1);
+        let mut reasons = Vec::new();
+        if let Some(card) = self.measured_on("movement.argmax_gb_per_s").filter(|card| several || *card != own) {
+            reasons.push(format!("argmax measured on {card}{}", if several { ", one user" } else { "" }));
+        }
+        let mut fitted = self.rows.steps.iter().filter(|r| r.used == Use::Fit).map(|r| &r.target);
+        if let Some(card) = fitted.clone().next().filter(|_| fitted.all(|card| card != own)) {
+            reasons.push(format!("host loop fitted on {card}"));
+        }
+        if several {
+            reasons.push("link assumed".into());
+        }
+        if reasons.is_empty() {
+            How::Priced
+        } else {
+            How::Extrapolated(format!("extrapolated, {}", reasons.join("; ")))
         }
     }
 

@@ -76,5 +76,5 @@ fn what_was_measured_on_another_card_says_so() {
     assert_eq!(how(&BLACKHOLE, "norms"), "priced");
     assert_eq!(how(&WORMHOLE, "second queue"), "measured on p150");
     assert!(how(&WORMHOLE, "token").contains("one user"));
-    assert_eq!(how(&BLACKHOLE, "token"), "priced");
+    assert_eq!(how(&BLACKHOLE, "token"), "extrapolated, host loop fitted on n150");
 }
