@@ -261,14 +261,17 @@ fn calls(row: &StepRow, target: &Target, step: &Step) -> String {
         Column::new("DRAM", Align::Right),
         Column::new("bound", Align::Left),
     ]);
+    // The parts of the interleaved schedule are sums over calls of several kinds.
+    let parts = row.schedule == Scheduled::Interleaved;
     for call in &step.calls {
+        let (dram, bound) = (call.cost.dram_bytes * u64::from(call.times), format!("{:?}", call.cost.bound));
         table.row(vec![
             call.name.clone(),
             call.times.to_string(),
             units::time(call.cost.us),
             units::time(call.cost.us * f64::from(call.times)),
-            units::bytes(call.cost.dram_bytes * u64::from(call.times)),
-            format!("{:?}", call.cost.bound),
+            if parts { "-".into() } else { units::bytes(dram) },
+            if parts { "-".into() } else { bound },
         ]);
     }
     format!(

@@ -146,7 +146,7 @@ fn chain(cases: &[Case], width: Option<usize>) -> String {
         columns.push(Column::new("saves", Align::Right));
     }
     columns.push(Column::new("rests on", Align::Left).wrapped(20).expendable(1));
-    let mut table = Table::new(columns);
+    let (mut table, mut footnotes) = (Table::new(columns), Footnotes::default());
     let Some(first) = cases.first() else { return String::new() };
     for (at, stage) in first.found.chain.iter().enumerate() {
         let mut cells = vec![stage.name.to_string(), stage.change.clone()];
@@ -156,7 +156,7 @@ fn chain(cases: &[Case], width: Option<usize>) -> String {
             cells.push(us(at).map_or_else(|| "-".into(), |us| units::time(*us)));
             cells.push(saves.unwrap_or_default());
         }
-        cells.push(bases(cases, |found| found.chain.get(at).map(|s| s.how.clone())));
+        cells.push(footnotes.cell(cases, |found| found.chain.get(at).map(|s| s.how.clone())));
         table.row(cells);
     }
     let mut trace = vec!["trace".to_string(), "dispatched one by one -> traced".to_string()];
@@ -164,27 +164,40 @@ fn chain(cases: &[Case], width: Option<usize>) -> String {
         let most = case.found.unexplained_us().map(|us| format!("at most {}", units::time(us)));
         trace.extend(["-".to_string(), most.unwrap_or_else(|| "-".into())]);
     }
-    let bounded = cases.iter().any(|c| c.found.unexplained_us().is_some());
-    let bound = "; what is not explained of the measured port bounds it";
-    trace.push(format!("no published figure{}", if bounded { bound } else { "" }));
+    trace.push("no published figure".into());
     table.row(trace);
-    table.render(width)
+    table.render(width) + &footnotes.text()
 }
 
-/// What a figure rests on: said once when it is the same in all cases, else of those cases where more than prices stands behind it.
-fn bases(cases: &[Case], of: impl Fn(&Levers) -> Option<How>) -> String {
-    let mut said: Vec<(How, Vec<String>)> = Vec::new();
-    for (case, how) in cases.iter().filter_map(|c| of(&c.found).map(|how| (c, how))) {
-        match said.iter_mut().find(|(known, _)| *known == how) {
-            Some((_, titles)) => titles.push(case.title()),
-            None => said.push((how, vec![case.title()])),
+/// What figures rest on, where it takes more than a word: numbered under the table.
+#[derive(Default)]
+struct Footnotes(Vec<String>);
+
+impl Footnotes {
+    /// The cell of a row: said once when it is the same in all cases, else of those cases where more than prices stands behind it.
+    fn cell(&mut self, cases: &[Case], of: impl Fn(&Levers) -> Option<How>) -> String {
+        let mut said: Vec<(How, Vec<String>)> = Vec::new();
+        for (case, how) in cases.iter().filter_map(|c| of(&c.found).map(|how| (c, how))) {
+            match said.iter_mut().find(|(known, _)| *known == how) {
+                Some((_, titles)) => titles.push(case.title()),
+                None => said.push((how, vec![case.title()])),
+            }
         }
+        if let [(one, _)] = said.as_slice() {
+            return one.to_string();
+        }
+        let told = said.iter().filter(|(how, _)| *how != How::Priced);
+        let text = told.map(|(how, titles)| format!("{}: {how}", titles.join(", "))).collect::<Vec<_>>().join("\n    ");
+        let at = self.0.iter().position(|known| *known == text).unwrap_or_else(|| {
+            self.0.push(text);
+            self.0.len() - 1
+        });
+        format!("see ({})", at + 1)
     }
-    if let [(one, _)] = said.as_slice() {
-        return one.to_string();
+
+    fn text(&self) -> String {
+        self.0.iter().enumerate().map(|(at, text)| format!("({}) {text}\n", at + 1)).collect()
     }
-    let told = said.iter().filter(|(how, _)| *how != How::Priced);
-    told.map(|(how, titles)| format!("{}: {how}", titles.join(", "))).collect::<Vec<_>>().join("; ")
 }
 
 /// What was measured of the port whose schedule the chain starts from.
@@ -194,8 +207,9 @@ fn ports(cases: &[Case]) -> String {
         let (Some(port), Some(rest)) = (&case.found.port, case.found.unexplained_us()) else { continue };
         let measured = 1e6 / port.tokens_per_s;
         text.push_str(&format!(
-            "\n{}: the hand-written port was measured at {} tokens/s per user, {} a step ({}). Its schedule with its HiFi2 kernel is priced\n\
-             at {}; {} are not explained (untraced dispatch, conversions): no trace and no second queue can be worth more than that.\n",
+            "\n{}: the hand-written port was measured at {} tokens/s per user, {} a step\n({}).\n\
+             Its schedule with its HiFi2 kernel is priced at {}; {} are not explained (untraced dispatch, conversions):\n\
+             the trace, and a second queue beyond its row, can be worth no more than that.\n",
             case.title(),
             port.tokens_per_s,
             units::time(measured),
@@ -227,7 +241,7 @@ fn alone(cases: &[Case], of: fn(&Levers) -> &[Lever], width: Option<usize>) -> S
     }
     columns.push(Column::new("rests on", Align::Left).wrapped(20).expendable(1));
     columns.push(Column::new("note", Align::Left).wrapped(30).expendable(2));
-    let mut table = Table::new(columns);
+    let (mut table, mut footnotes) = (Table::new(columns), Footnotes::default());
     let Some(first) = cases.first() else { return String::new() };
     for (at, lever) in of(&first.found).iter().enumerate() {
         let mut cells = vec![lever.name.clone(), lever.positions.0.clone(), lever.positions.1.clone()];
@@ -241,11 +255,11 @@ fn alone(cases: &[Case], of: fn(&Levers) -> &[Lever], width: Option<usize>) -> S
                 _ => cells.push("-".into()),
             }
         }
-        cells.push(bases(cases, |found| of(found).get(at).map(|l| l.how.clone())));
+        cells.push(footnotes.cell(cases, |found| of(found).get(at).map(|l| l.how.clone())));
         cells.push(note(cases, |found| of(found).get(at)));
         table.row(cells);
     }
-    table.render(width)
+    table.render(width) + &footnotes.text()
 }
 
 /// A note that is the same in all cases, and why there is no figure. Notes with figures of a case are for a table of that case alone.

@@ -107,13 +107,11 @@ impl Bench<'_> {
         let note = if users == 1 {
             "host: the fitted loop; card: argmax, the trace's start and a read of the token".to_string()
         } else {
-            let link = self.published.link(self.target).map_or(0.0, |l| l.gb_per_s);
+            let link = self.published.link(self.target);
+            let link = link.map_or_else(String::new, |l| format!(" over a link of {} GB/s ({})", l.gb_per_s, l.source));
             let even = (on_card - c.host_sampling_us).max(0.0);
             let while_ = if even > 0.0 { format!("below {:.1} GB/s", more / even / 1000.0) } else { "always".into() };
-            format!(
-                "host: the loop fitted to one user, and {:.1} MB more over a link of {link} GB/s (assumed); the card wins {while_}",
-                more / 1e6,
-            )
+            format!("host: the loop fitted to one user, and {:.1} MB more{link}; the card wins {while_}", more / 1e6,)
         };
         Lever {
             name: "token".into(),
@@ -133,7 +131,7 @@ impl Bench<'_> {
             positions: ("host copies wait".into(), "host copies hidden".into()),
             us: Ok((device + copies.us, device)),
             how: How::Measured(copies.card.clone()),
-            note: "three or four copies a step, in the best case hidden whole".into(),
+            note: format!("three or four copies a step ({}), in the best case hidden whole", copies.source),
         };
         let trace = Lever {
             name: "trace".into(),
