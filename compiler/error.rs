@@ -5,6 +5,7 @@ use bitnetc_plan::{Defect, PhaseKind};
 use crate::graph::{GraphError, TypeError};
 use crate::model::PhaseError;
 use crate::passes::{PlaceError, SelectError};
+use crate::policy::PolicyError;
 
 /// Why there is no plan.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +20,9 @@ pub enum CompileError {
         /// What would be right.
         expected: String,
     },
+    /// A precision that cannot be asked for.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The model has no such phase.
     #[error(transparent)]
     Phase(#[from] PhaseError),

@@ -8,6 +8,7 @@ use crate::graph::Phase;
 use crate::passes::select::weights::dram_sharded;
 use crate::schedule::Schedule;
 use crate::target::Target;
+use crate::ttnn::matmul::divisors;
 use crate::ttnn::{Context, cost};
 
 /// Prices calls for a card.
@@ -77,6 +78,41 @@ impl<'a> Pricer<'a> {
         let op = matmul(program, p.compute, MemoryConfig::width(out, [TILE, per_core_n * TILE]));
         self.legal(op, &[&row(p.inner, a), &weight])
     }
+
+    /// A 1D multicast matmul over the whole grid with its weight interleaved in DRAM, with the longest K-block up to 8 that fits L1.
+    ///
+    /// # Errors
+    /// What it breaks with a K-block of one tile.
+    pub fn interleaved(&self, p: Projection) -> Result<Cost, Vec<Violation>> {
+        let card = &self.target.card;
+        let per_core_n = p.columns.div_ceil(card.cores().max(1));
+        let most = if p.compute.fp32_dest_acc { 4 } else { 8 };
+        let subblock = divisors(per_core_n).find(|w| *w <= most).unwrap_or(1);
+        let weight = TensorSpec::tile(vec![1, 1, p.inner * TILE, p.columns * TILE], p.weight, MemoryConfig::DRAM);
+        let mut refused = Vec::new();
+        for in0_block_w in divisors(p.inner).filter(|b| *b <= 8) {
+            let program = MatmulProgram::Multicast1D {
+                grid: card.grid,
+                in0_block_w,
+                out_subblock: (1, subblock),
+                per_core_m: 1,
+                per_core_n,
+                activation: None,
+            };
+            match self
+                .legal(matmul(program, p.compute, MemoryConfig::DRAM), &[&row(p.inner, MemoryConfig::DRAM), &weight])
+            {
+                Ok(cost) => return Ok(cost),
+                Err(violations) => refused = violations,
+            }
+        }
+        Err(refused)
+    }
+}
+
+/// What a rule says first.
+pub fn first_violation(violations: Vec<Violation>) -> String {
+    violations.first().map_or_else(String::new, ToString::to_string)
 }
 
 /// `[1, 1, 32, 32 * tiles]` bf16.

@@ -1,108 +1,258 @@
-//! `bitnetc calibrate`: the cost model beside published measurements.
+//! `bitnetc calibrate`: the cost model beside published measurements, and the fit done again.
 
-use bitnetc_compiler::calibration::{self, ROWS, Row, Setting, Shape, Step};
-use bitnetc_compiler::model::Model;
-use bitnetc_compiler::policy::Override;
+use bitnetc_compiler::calibration::refit::{self, Refit};
+use bitnetc_compiler::calibration::{CallRow, Rows, Scheduled, Shape, Step, StepRow, Use};
 use bitnetc_compiler::target::Target;
-use bitnetc_compiler::{Options, compile};
-use miette::IntoDiagnostic as _;
+use miette::{IntoDiagnostic, WrapErr, miette};
 
 use crate::input;
 use crate::render::{self, Align, Column, Table, units};
 
-/// Compare the cost model with published decode speeds.
+/// Compare the cost model with published measurements, or with your own.
 ///
-/// What was measured is tt_transformers' schedule on an N150 (one user, about 256 tokens of context), so that schedule is priced, by the
-/// functions that price plans. Beside it stands what is predicted of our own plan.
+/// Rows are whole decode steps and single calls. What was measured is priced, by the functions that price plans: for steps of
+/// tt_transformers its schedule (one user, about 256 tokens of context), with our own plan beside it. Rows that the fit used say how well
+/// the model fits; the others, how well it predicts.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bitnetc calibrate
-  bitnetc calibrate --calls llama-3.1-8b     what the measured schedule is priced of")]
+  bitnetc calibrate --target p150
+  bitnetc calibrate --calls llama-3.1-8b     what the measured schedule is priced of
+  bitnetc calibrate --refit                  fit the constants again, beside those shipped
+  bitnetc calibrate --rows mine.ron          your own rows instead of the published ones
+
+A file of rows, all fields but model, target and tokens_per_s as they are when left out:
+  (
+      steps: [(
+          model: \"llama-3.2-1b\",        // a shipped model, or a model's RON file as `bitnetc import` writes it from a config.json
+          target: \"n150\",
+          tokens_per_s: 87.8,            // measured, of one user
+          schedule: TtTransformers,      // or QkvSharded, Interleaved, Plan: which schedule was measured
+          set: [],                       // precision, as in plan's --set: [\"gate=bfp8/HiFi2\", \"up=bfp8/HiFi2\"] is `accuracy`;
+                                         // without it gate and up are bfp4 LoFi, all else bfp8 HiFi2: `performance`
+          batch: 1,
+          position: 255,
+          used: None,                    // Fit: --refit fits to it
+          label: \"\", source: \"\", note: \"\",
+      )],
+      calls: [(what: \"norm\", target: \"p150\", us: (28.2, 28.2), call: Norm(columns: 2560, cores: 16, conversions: true))],
+  )
+The step's speed is 1e6 / (microseconds on the card + of the host). `bitnetc plan MODEL` shows both for a plan of ours.")]
 pub struct Args {
     /// Print the priced calls of this model's rows, too
     #[arg(long, value_name = "MODEL")]
     calls: Option<String>,
-    /// A target's RON file to judge instead of the shipped n150
-    #[arg(long, default_value = "n150")]
-    target: String,
+    /// Only rows of this card; a target's RON file is judged by the rows of the card it names
+    #[arg(long)]
+    target: Option<String>,
+    /// Rows of a RON file instead of the published ones
+    #[arg(long, value_name = "FILE")]
+    rows: Option<String>,
+    /// Fit the constants again to the rows that the fit used
+    #[arg(long)]
+    refit: bool,
 }
 
 /// Prices every row and prints it.
 ///
 /// # Errors
-/// When the target cannot be had or `--calls` names no row.
+/// When the rows, a target or a model cannot be had, or `--calls` names no row.
 pub fn run(args: Args) -> miette::Result<()> {
-    if let Some(name) = args.calls.as_deref().filter(|name| ROWS.iter().all(|r| r.model != *name)) {
-        let mut names: Vec<_> = ROWS.iter().map(|r| r.model).collect();
+    let rows = match &args.rows {
+        Some(path) => {
+            let text =
+                std::fs::read_to_string(path).into_diagnostic().wrap_err_with(|| format!("cannot read {path}"))?;
+            Rows::parse(path, &text).into_diagnostic()?
+        }
+        None => Rows::published().into_diagnostic()?,
+    };
+    if let Some(name) = args.calls.as_deref().filter(|name| rows.steps.iter().all(|r| r.model != *name)) {
+        let mut names: Vec<_> = rows.steps.iter().map(|r| r.model.as_str()).collect();
         names.dedup();
         miette::bail!(help = format!("there are {}", names.join(", ")), "no calibration row is of `{name}`");
     }
-    let target = Target::find(&args.target).into_diagnostic()?;
-    let mut table = Table::new(vec![
+    let cards = Cards::new(&rows, args.target.as_deref())?;
+    let text = if args.refit { refitted(&rows, &cards)? } else { compared(&rows, &cards, args.calls.as_deref())? };
+    render::print(&text).map_err(input::cannot_print)
+}
+
+/// The targets of the rows to show, in order.
+struct Cards(Vec<Target>);
+
+impl Cards {
+    fn new(rows: &Rows, asked: Option<&str>) -> miette::Result<Self> {
+        let named = || rows.steps.iter().map(|r| &r.target).chain(rows.calls.iter().map(|r| &r.target));
+        if let Some(asked) = asked {
+            let target = Target::find(asked).into_diagnostic()?;
+            if !named().any(|name| *name == target.card.name) {
+                let mut names: Vec<_> = named().map(String::as_str).collect();
+                names.sort_unstable();
+                names.dedup();
+                let card = &target.card.name;
+                return Err(miette!(help = format!("there are rows of {}", names.join(", ")), "no row is of {card}"));
+            }
+            return Ok(Cards(vec![target]));
+        }
+        let mut targets: Vec<Target> = Vec::new();
+        for name in named() {
+            if targets.iter().all(|t| t.card.name != *name) {
+                targets.push(Target::find(name).into_diagnostic()?);
+            }
+        }
+        Ok(Cards(targets))
+    }
+
+    /// The rows of the cards, card by card.
+    fn of<'a, R>(&'a self, rows: &'a [R], card: fn(&R) -> &str) -> impl Iterator<Item = (&'a Target, &'a R)> {
+        self.0.iter().flat_map(move |t| rows.iter().filter(move |r| card(r) == t.card.name).map(move |r| (t, r)))
+    }
+}
+
+/// Relative errors of some rows.
+#[derive(Default)]
+struct Errors(Vec<f64>);
+
+impl Errors {
+    /// A cell with its sign.
+    fn add(&mut self, error: f64) -> String {
+        self.0.push(error);
+        percent(error)
+    }
+
+    fn summary(&self) -> String {
+        let absolute: Vec<f64> = self.0.iter().map(|e| e.abs()).collect();
+        let mean = absolute.iter().sum::<f64>() / absolute.len().max(1) as f64;
+        let most = absolute.iter().copied().fold(0.0, f64::max);
+        format!("{} rows, {:.1} % off in the mean, {:.1} % at most", absolute.len(), 100.0 * mean, 100.0 * most)
+    }
+}
+
+fn percent(error: f64) -> String {
+    format!("{:+.1} %", 100.0 * error)
+}
+
+fn compared(rows: &Rows, cards: &Cards, detailed: Option<&str>) -> miette::Result<String> {
+    let mut text = String::new();
+    let mut details = String::new();
+    for (title, fitted) in [("decode steps used in the fit", true), ("decode steps not used in the fit", false)] {
+        let of = cards.of(&rows.steps, |r| &r.target).filter(|(_, r)| (r.used == Use::Fit) == fitted);
+        let (mut table, mut errors) = (step_table(), Errors::default());
+        for (target, row) in of {
+            let cells = step_cells(target, row, &mut errors, detailed, &mut details)?;
+            table.row(cells);
+        }
+        if !errors.0.is_empty() || !table.is_empty() {
+            let what = if fitted { ": how well the model fits, not how well it predicts" } else { "" };
+            text.push_str(&format!("{title}\n{}{}{what}\n\n", table.render(render::width()), errors.summary()));
+        }
+    }
+    for (title, set) in [("calls not used for any constant", false), ("calls that a constant was read off", true)] {
+        let of = cards.of(&rows.calls, |r| &r.target).filter(|(_, r)| (r.used != Use::None) == set);
+        let (mut table, mut errors) = (call_table(), Errors::default());
+        for (target, row) in of {
+            table.row(call_cells(target, row, &mut errors));
+        }
+        if !table.is_empty() {
+            text.push_str(&format!("{title}\n{}{}\n\n", table.render(render::width()), errors.summary()));
+        }
+    }
+    text.push_str(
+        "Every step ends in a host loop that samples, our plan's too: its argmax is left out. \"card alone\" is without it. \"kernel\" rows are kernels alone, without the\n\
+         launch and the shortest period that a plan pays for each call. Every prediction is the cost model's; nothing was run on a card.\n",
+    );
+    text.push_str(&details);
+    Ok(text)
+}
+
+fn step_table() -> Table {
+    Table::new(vec![
+        Column::new("card", Align::Left),
         Column::new("model", Align::Left),
         Column::new("setting", Align::Left),
         Column::new("measured t/s", Align::Right),
         Column::new("predicted t/s", Align::Right),
         Column::new("error", Align::Right),
-        Column::new("in the fit", Align::Left),
+        Column::new("card alone", Align::Right),
         Column::new("our plan, predicted t/s", Align::Right),
+        Column::new("source", Align::Left).wrapped(16).expendable(2),
         Column::new("note", Align::Left).wrapped(24).expendable(1),
-    ]);
-    let (mut details, mut worst, mut sum) = (String::new(), 0.0_f64, 0.0);
-    for row in &ROWS {
-        let model = input::model(row.model)?;
-        let shape = Shape::of(&model).into_diagnostic()?;
-        let step = calibration::reference(&shape, row.setting, &target).into_diagnostic()?;
-        let error = step.tokens_per_s() / row.measured - 1.0;
-        worst = worst.max(error.abs());
-        sum += error.abs();
-        let (ours, note) = match plan(&model, row, &target) {
-            Ok(speed) => (format!("{speed:.1}"), String::new()),
-            Err(why) => ("-".into(), why),
-        };
-        table.row(vec![
-            row.model.into(),
-            row.setting.to_string(),
-            format!("{:.1}", row.measured),
-            format!("{:.1}", step.tokens_per_s()),
-            format!("{:+.1} %", 100.0 * error),
-            "yes".into(),
-            ours,
-            note,
-        ]);
-        if args.calls.as_deref() == Some(row.model) {
-            details.push_str(&calls(row, &step));
+    ])
+}
+
+fn step_cells(
+    target: &Target,
+    row: &StepRow,
+    errors: &mut Errors,
+    detailed: Option<&str>,
+    details: &mut String,
+) -> miette::Result<Vec<String>> {
+    let model = input::model(&row.model)?;
+    let mut notes = Vec::new();
+    let (predicted, error, card) = match row.predict(&model, target) {
+        Ok(step) => {
+            if detailed == Some(row.model.as_str()) {
+                details.push_str(&calls(row, target, &step));
+            }
+            let speed = step.tokens_per_s();
+            let card = format!("{:.1}", 1e6 / step.device_us());
+            (format!("{speed:.1}"), errors.add(speed / row.tokens_per_s - 1.0), card)
         }
+        Err(why) => {
+            notes.push(why.to_string());
+            ("-".into(), "-".into(), "-".into())
+        }
+    };
+    let ours = match row.plan(&model, target) {
+        Ok(step) => format!("{:.1}", step.tokens_per_s()),
+        Err(why) => {
+            notes.push(format!("our plan: {why}"));
+            "-".into()
+        }
+    };
+    if !row.note.is_empty() {
+        notes.push(row.note.clone());
     }
-    let mut text = table.render(render::width());
-    text.push_str(&format!(
-        "\nerror: {:.1} % in the mean, {:.1} % at most. All rows were used in the fit of {}'s period, host time and K-block constants,\n\
-         so this is how well the model fits, not how well it predicts. Each prediction is for one user at position {}.\n",
-        100.0 * sum / ROWS.len() as f64,
-        100.0 * worst,
-        target.card.name,
-        calibration::POSITION,
-    ));
-    text.push_str(&details);
-    render::print(&text).map_err(input::cannot_print)
+    Ok(vec![
+        target.card.name.clone(),
+        row.model.clone(),
+        row.setting(),
+        format!("{:.1}", row.tokens_per_s),
+        predicted,
+        error,
+        card,
+        ours,
+        row.source.clone(),
+        notes.join("; "),
+    ])
 }
 
-/// Predicted tokens per second of our own plan of a row, whose host samples, or why there is none.
-fn plan(model: &Model, row: &Row, target: &Target) -> Result<f64, String> {
-    let mut options = Options::for_model(model);
-    options.position = calibration::POSITION;
-    options.prefill = Vec::new();
-    if row.setting == Setting::Accuracy {
-        let set = |text: &str| text.parse::<Override>().map_err(|e| e.to_string());
-        options.overrides =
-            vec![set("gate=bfp8")?, set("decode:gate=/HiFi2")?, set("up=bfp8")?, set("decode:up=/HiFi2")?];
-    }
-    let compiled = compile(model, target, &options).map_err(|e| e.to_string())?;
-    let decode = compiled.plan.decode().ok_or("the plan has no decode phase")?;
-    Ok(1e6 / (decode.cost.device_us + target.cost.host_sampling_us))
+fn call_table() -> Table {
+    Table::new(vec![
+        Column::new("card", Align::Left),
+        Column::new("call", Align::Left),
+        Column::new("measured us", Align::Right),
+        Column::new("predicted us", Align::Right),
+        Column::new("error", Align::Right),
+        Column::new("constant", Align::Left).expendable(3),
+        Column::new("source", Align::Left).wrapped(16).expendable(2),
+        Column::new("note", Align::Left).wrapped(24).expendable(1),
+    ])
 }
 
-fn calls(row: &Row, step: &Step) -> String {
+fn call_cells(target: &Target, row: &CallRow, errors: &mut Errors) -> Vec<String> {
+    let (least, most) = row.us;
+    let measured = if least == most { format!("{least}") } else { format!("{least}-{most}") };
+    let (predicted, error, note) = match row.predict(target) {
+        Ok(us) => (format!("{us:.1}"), errors.add(us / row.middle_us() - 1.0), row.note.clone()),
+        Err(why) => ("-".into(), "-".into(), format!("{why}; {}", row.note)),
+    };
+    let kernel = if row.kernel { ", kernel" } else { "" };
+    let constant = if let Use::Sets(name) = &row.used { name.clone() } else { String::new() };
+    let what = format!("{}{kernel}", row.what);
+    vec![target.card.name.clone(), what, measured, predicted, error, constant, row.source.clone(), note]
+}
+
+fn calls(row: &StepRow, target: &Target, step: &Step) -> String {
     let mut table = Table::new(vec![
         Column::new("call", Align::Left),
         Column::new("times", Align::Right),
@@ -111,22 +261,102 @@ fn calls(row: &Row, step: &Step) -> String {
         Column::new("DRAM", Align::Right),
         Column::new("bound", Align::Left),
     ]);
+    // The parts of the interleaved schedule are sums over calls of several kinds.
+    let parts = row.schedule == Scheduled::Interleaved;
     for call in &step.calls {
+        let (dram, bound) = (call.cost.dram_bytes * u64::from(call.times), format!("{:?}", call.cost.bound));
         table.row(vec![
-            call.name.into(),
+            call.name.clone(),
             call.times.to_string(),
             units::time(call.cost.us),
             units::time(call.cost.us * f64::from(call.times)),
-            units::bytes(call.cost.dram_bytes * u64::from(call.times)),
-            format!("{:?}", call.cost.bound),
+            if parts { "-".into() } else { units::bytes(dram) },
+            if parts { "-".into() } else { bound },
         ]);
     }
     format!(
-        "\n{} {}: {} on the card and {} on the host, predicted\n{}",
+        "\n{} on {}, {}: {} on the card and {} on the host, predicted\n{}",
         row.model,
-        row.setting,
+        target.card.name,
+        row.setting(),
         units::time(step.device_us()),
         units::time(step.host_us),
         table.render(render::width())
+    )
+}
+
+/// The fit again, card by card.
+fn refitted(rows: &Rows, cards: &Cards) -> miette::Result<String> {
+    let mut text = String::new();
+    for target in &cards.0 {
+        let mut fitted = Vec::new();
+        for row in &rows.steps {
+            let priced = matches!(row.schedule, Scheduled::TtTransformers | Scheduled::QkvSharded);
+            if row.used == Use::Fit && row.target == target.card.name && priced {
+                fitted.push((row.clone(), Shape::of(&input::model(&row.model)?).into_diagnostic()?));
+            }
+        }
+        if fitted.is_empty() {
+            continue;
+        }
+        let found = refit::refit(&fitted, target).into_diagnostic()?;
+        text.push_str(&refit_text(&found, &fitted, target));
+    }
+    if text.is_empty() {
+        let help = "only steps of tt_transformers with `used: Fit` are fitted to; the published ones are of n150";
+        return Err(miette!(help = help, "no row was used in a fit"));
+    }
+    Ok(text)
+}
+
+fn refit_text(found: &Refit, rows: &[refit::Sized], target: &Target) -> String {
+    let mut constants = Table::new(vec![
+        Column::new("constant", Align::Left),
+        Column::new("shipped", Align::Right),
+        Column::new("fitted", Align::Right),
+        Column::new("10 % more moves rows by", Align::Right),
+        Column::new("standard error", Align::Right),
+        Column::new("identified", Align::Left),
+        Column::new("trades off against", Align::Left),
+    ]);
+    for c in &found.constants {
+        constants.row(vec![
+            c.name.into(),
+            format!("{:.3}", c.shipped),
+            format!("{:.3}", c.fitted),
+            format!("{:.2} %", 100.0 * c.sensitivity),
+            c.uncertainty.map_or_else(|| "-".into(), |u| format!("{:.0} %", 100.0 * u)),
+            if c.poorly_identified() { "poorly" } else { "well" }.into(),
+            c.tied.map_or_else(String::new, |(name, r)| format!("{name}, correlation {r:+.2}")),
+        ]);
+    }
+    let mut table = Table::new(vec![
+        Column::new("model", Align::Left),
+        Column::new("setting", Align::Left),
+        Column::new("measured t/s", Align::Right),
+        Column::new("shipped", Align::Right),
+        Column::new("fitted", Align::Right),
+        Column::new("left out", Align::Right),
+    ]);
+    let (mut shipped, mut fitted, mut left_out) = (Errors::default(), Errors::default(), Errors::default());
+    for ((row, _), r) in rows.iter().zip(&found.residuals) {
+        let cells = [shipped.add(r.shipped), fitted.add(r.fitted), left_out.add(r.left_out)];
+        let named = [row.model.clone(), row.setting(), format!("{:.1}", row.tokens_per_s)];
+        table.row(named.into_iter().chain(cells).collect());
+    }
+    format!(
+        "{}: least squares of the relative error in time over {} rows\n{}\n\
+         error of each row with the constants as shipped, fitted to all rows, and fitted to all rows but this one\n{}\
+         shipped: {}\nfitted: {}\nleft out: {}\n\n\
+         A constant is poorly identified when its standard error is above {:.0} %: others can make up for it. The shipped ones stay until\n\
+         a row decides between them.\n",
+        target.card.name,
+        rows.len(),
+        constants.render(render::width()),
+        table.render(render::width()),
+        shipped.summary(),
+        fitted.summary(),
+        left_out.summary(),
+        100.0 * refit::POOR,
     )
 }

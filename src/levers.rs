@@ -1,8 +1,7 @@
 //! `bitnetc levers`: what each known lever is predicted to be worth.
 
 use bitnetc_compiler::Options;
-use bitnetc_compiler::levers::{Lever, Levers, Share, levers};
-use bitnetc_compiler::model::Model;
+use bitnetc_compiler::levers::{How, Lever, Levers, Share, levers};
 use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::Target;
 use miette::IntoDiagnostic as _;
@@ -12,62 +11,101 @@ use crate::render::{self, Align, Column, Table, units};
 
 /// Show what each known lever of decode is predicted to be worth.
 ///
-/// Levers that are options are compiled both ways; the others are priced call by call with the functions that price plans. They overlap,
-/// so their savings do not add up. Every time is a prediction unless a row says measured.
+/// First one after another, from the schedule of the hand-written port to the plan; then each by itself, from the plan. Levers that are
+/// options are compiled both ways; the others are priced call by call with the functions that price plans. By themselves they overlap, so
+/// those savings do not add up. Every time is a prediction unless a row says measured.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  bitnetc levers bitnet-2b-4t
-  bitnetc levers bitnet-2b-4t --target p150 --batch 32 --policy exact")]
+  bitnetc levers bitnet-2b-4t                               N150 and P150, one user and 32
+  bitnetc levers bitnet-2b-4t --target p150 --batch 32      with notes and the steps that lose most
+  bitnetc levers bitnet-2b-4t --policy exact")]
 pub struct Args {
     /// A shipped model's name, or a model's RON file
     model: String,
-    /// n150, n300, p100, p150, or a target's RON file
-    #[arg(long, default_value = "n150")]
-    target: String,
-    /// Users of the decode phase, 1 to 32
-    #[arg(long, default_value_t = 1)]
-    batch: u32,
+    /// n150, n300, p100, p150, or a target's RON file; n150 and p150 when left out
+    #[arg(long)]
+    target: Option<String>,
+    /// Users of the decode phase, 1 to 32; 1 and 32 when left out
+    #[arg(long)]
+    batch: Option<u32>,
     /// Policy of the plan from which levers are moved
     #[arg(long, default_value_t = Policy::Balanced)]
     policy: Policy,
-    /// Position at which attention is priced
-    #[arg(long, default_value_t = 256)]
-    at_position: u32,
-    /// Steps listed, those first that lose most against the DRAM
+    /// Position at which attention is priced, below the context of the plan; 256, or the last there is, when left out
+    #[arg(long)]
+    at_position: Option<u32>,
+    /// Steps listed of a single target and batch, those first that lose most against the DRAM
     #[arg(long, default_value_t = 8)]
     top: usize,
+}
+
+/// A target and a batch, and what was found.
+struct Case {
+    target: Target,
+    batch: u32,
+    found: Levers,
+}
+
+impl Case {
+    fn title(&self) -> String {
+        format!("{} b{}", self.target.card.name, self.batch)
+    }
 }
 
 /// Prices and prints.
 ///
 /// # Errors
-/// When model or target cannot be had, or there is no plan.
+/// When model or target cannot be had, the position is beyond the context, or there is no plan.
 pub fn run(args: Args) -> miette::Result<()> {
     let model = input::model(&args.model)?;
-    let target = Target::find(&args.target).into_diagnostic()?;
     let mut options = Options::for_model(&model);
-    options.batch = args.batch;
     options.policy = args.policy;
-    options.position = args.at_position;
-    let found = levers(&model, &target, &options).into_diagnostic()?;
+    let last = options.context.saturating_sub(1);
+    options.position = args.at_position.unwrap_or_else(|| options.position.min(last));
+    if options.position > last {
+        let help = format!("0 to {last}");
+        miette::bail!(help = help, "position {} is beyond the context of {}", options.position, options.context);
+    }
+    let targets = args.target.as_deref().map_or_else(|| vec!["n150", "p150"], |t| vec![t]);
+    let batches = args.batch.map_or_else(|| vec![1, 32], |b| vec![b]);
+    let mut cases = Vec::new();
+    for name in targets {
+        let target = Target::find(name).into_diagnostic()?;
+        for batch in &batches {
+            options.batch = *batch;
+            let found = levers(&model, &target, &options).into_diagnostic()?;
+            cases.push(Case { target: target.clone(), batch: *batch, found });
+        }
+    }
     let width = render::width();
-    let users = if args.batch == 1 { "one user".to_string() } else { format!("{} users", args.batch) };
-    let text = format!(
-        "{} on {}, decode of {users} at position {}. Times are predicted.\n\n{}\nlevers, from the {} plan\n{}\nits steps that lose most against peak DRAM bandwidth\n{}{}",
+    let mut text = format!(
+        "{}, decode at position {}; b1 is one user. Times are predicted.\n\n{}\n\
+         one lever after another, from the schedule of the hand-written port to the {} plan: the step after each, and what it saves\n{}{}\n\
+         each lever by itself, from the {} plan: what it saves a step\n{}",
         model.name,
-        target.card.name,
-        args.at_position,
-        distances(&found, width),
-        found.policy,
-        table(&found.levers, width),
-        shares(&found, &target, args.top, width),
-        baseline(&model, &found, args.batch),
+        options.position,
+        distances(&cases, width),
+        args.policy,
+        chain(&cases, width),
+        ports(&cases),
+        args.policy,
+        alone(&cases, |found| &found.levers, width),
     );
+    text.push_str(&format!(
+        "\nin a prefill of {} tokens\n{}",
+        bitnetc_compiler::levers::BUCKET,
+        alone(&cases, |found| std::slice::from_ref(&found.prefill), width)
+    ));
+    if let [case] = cases.as_slice() {
+        text.push_str("\nits steps that lose most against peak DRAM bandwidth\n");
+        text.push_str(&shares(case, args.top, width));
+    }
     render::print(&text).map_err(input::cannot_print)
 }
 
-fn distances(found: &Levers, width: Option<usize>) -> String {
+fn distances(cases: &[Case], width: Option<usize>) -> String {
     let mut table = Table::new(vec![
+        Column::new("", Align::Left),
         Column::new("policy", Align::Left),
         Column::new("card", Align::Right),
         Column::new("host", Align::Right),
@@ -78,7 +116,7 @@ fn distances(found: &Levers, width: Option<usize>) -> String {
         Column::new("times the floor", Align::Right),
         Column::new("note", Align::Left).wrapped(24).expendable(1),
     ]);
-    for d in &found.distances {
+    for (case, d) in cases.iter().flat_map(|c| c.found.distances.iter().map(move |d| (c, d))) {
         let cells = match &d.us {
             Ok((device, host)) => [
                 units::time(*device),
@@ -96,43 +134,154 @@ fn distances(found: &Levers, width: Option<usize>) -> String {
                 none
             }
         };
-        table.row([d.policy.to_string()].into_iter().chain(cells).collect());
+        table.row([case.title(), d.policy.to_string()].into_iter().chain(cells).collect());
     }
     table.render(width)
 }
 
-fn table(levers: &[Lever], width: Option<usize>) -> String {
-    let mut table = Table::new(vec![
-        Column::new("lever", Align::Left),
-        Column::new("from", Align::Left),
-        Column::new("to", Align::Left),
-        Column::new("before", Align::Right),
-        Column::new("after", Align::Right),
-        Column::new("saves", Align::Right),
-        Column::new("how", Align::Left),
-        Column::new("note", Align::Left).wrapped(30).expendable(1),
-    ]);
-    for lever in levers {
-        let (before, after, saves, note) = match &lever.us {
-            Ok((from, to)) => (units::time(*from), units::time(*to), signed(from - to), lever.note.clone()),
-            Err(why) => {
-                let note = if lever.note.is_empty() { why.clone() } else { format!("{why}; {}", lever.note) };
-                ("-".into(), "-".into(), "-".into(), note)
-            }
-        };
-        let (from, to) = lever.positions.clone();
-        table.row(vec![lever.name.clone(), from, to, before, after, saves, lever.how.to_string(), note]);
+fn chain(cases: &[Case], width: Option<usize>) -> String {
+    let mut columns = vec![Column::new("lever", Align::Left), Column::new("change", Align::Left).wrapped(20)];
+    for case in cases {
+        columns.push(Column::new(case.title(), Align::Right));
+        columns.push(Column::new("saves", Align::Right));
     }
-    table.render(width)
+    columns.push(Column::new("rests on", Align::Left).wrapped(20).expendable(1));
+    let (mut table, mut footnotes) = (Table::new(columns), Footnotes::default());
+    let Some(first) = cases.first() else { return String::new() };
+    for (at, stage) in first.found.chain.iter().enumerate() {
+        let mut cells = vec![stage.name.to_string(), stage.change.clone()];
+        for case in cases {
+            let us = |at: usize| case.found.chain.get(at).and_then(|s| s.us.as_ref().ok());
+            let saves = at.checked_sub(1).and_then(us).zip(us(at)).map(|(before, after)| signed(before - after));
+            cells.push(us(at).map_or_else(|| "-".into(), |us| units::time(*us)));
+            cells.push(saves.unwrap_or_default());
+        }
+        cells.push(footnotes.cell(cases, |found| found.chain.get(at).map(|s| s.how.clone())));
+        table.row(cells);
+    }
+    let mut trace = vec!["trace".to_string(), "dispatched one by one -> traced".to_string()];
+    for case in cases {
+        let most = case.found.unexplained_us().map(|us| format!("at most {}", units::time(us)));
+        trace.extend(["-".to_string(), most.unwrap_or_else(|| "-".into())]);
+    }
+    trace.push("no published figure".into());
+    table.row(trace);
+    table.render(width) + &footnotes.text()
+}
+
+/// What figures rest on, where it takes more than a word: numbered under the table.
+#[derive(Default)]
+struct Footnotes(Vec<String>);
+
+impl Footnotes {
+    /// The cell of a row: said once when it is the same in all cases, else of those cases where more than prices stands behind it.
+    fn cell(&mut self, cases: &[Case], of: impl Fn(&Levers) -> Option<How>) -> String {
+        let mut said: Vec<(How, Vec<String>)> = Vec::new();
+        for (case, how) in cases.iter().filter_map(|c| of(&c.found).map(|how| (c, how))) {
+            match said.iter_mut().find(|(known, _)| *known == how) {
+                Some((_, titles)) => titles.push(case.title()),
+                None => said.push((how, vec![case.title()])),
+            }
+        }
+        if let [(one, _)] = said.as_slice() {
+            return one.to_string();
+        }
+        let told = said.iter().filter(|(how, _)| *how != How::Priced);
+        let text = told.map(|(how, titles)| format!("{}: {how}", titles.join(", "))).collect::<Vec<_>>().join("\n    ");
+        let at = self.0.iter().position(|known| *known == text).unwrap_or_else(|| {
+            self.0.push(text);
+            self.0.len() - 1
+        });
+        format!("see ({})", at + 1)
+    }
+
+    fn text(&self) -> String {
+        self.0.iter().enumerate().map(|(at, text)| format!("({}) {text}\n", at + 1)).collect()
+    }
+}
+
+/// What was measured of the port whose schedule the chain starts from.
+fn ports(cases: &[Case]) -> String {
+    let mut text = String::new();
+    for case in cases {
+        let (Some(port), Some(rest)) = (&case.found.port, case.found.unexplained_us()) else { continue };
+        let measured = 1e6 / port.tokens_per_s;
+        text.push_str(&format!(
+            "\n{}: the hand-written port was measured at {} tokens/s per user, {} a step\n({}).\n\
+             Its schedule with its HiFi2 kernel is priced at {}; {} are not explained (untraced dispatch, conversions):\n\
+             the trace, and a second queue beyond its row, can be worth no more than that.\n",
+            case.title(),
+            port.tokens_per_s,
+            units::time(measured),
+            port.source,
+            units::time(measured - rest),
+            units::time(rest),
+        ));
+        if let Some(Ok(plan)) = case.found.chain.last().map(|s| &s.us) {
+            text.push_str(&format!(
+                "The plan is predicted at {:.1} tokens/s per user, {:.1} times the port.\n",
+                1e6 / plan,
+                measured / plan
+            ));
+        }
+    }
+    text
+}
+
+fn alone(cases: &[Case], of: fn(&Levers) -> &[Lever], width: Option<usize>) -> String {
+    let mut columns =
+        vec![Column::new("lever", Align::Left), Column::new("from", Align::Left), Column::new("to", Align::Left)];
+    let single = cases.len() == 1;
+    if single {
+        columns.push(Column::new("before", Align::Right));
+        columns.push(Column::new("after", Align::Right));
+        columns.push(Column::new("saves", Align::Right));
+    } else {
+        columns.extend(cases.iter().map(|c| Column::new(c.title(), Align::Right)));
+    }
+    columns.push(Column::new("rests on", Align::Left).wrapped(20).expendable(1));
+    columns.push(Column::new("note", Align::Left).wrapped(30).expendable(2));
+    let (mut table, mut footnotes) = (Table::new(columns), Footnotes::default());
+    let Some(first) = cases.first() else { return String::new() };
+    for (at, lever) in of(&first.found).iter().enumerate() {
+        let mut cells = vec![lever.name.clone(), lever.positions.0.clone(), lever.positions.1.clone()];
+        for case in cases {
+            match of(&case.found).get(at).map(|l| &l.us) {
+                Some(Ok((from, to))) if single => {
+                    cells.extend([units::time(*from), units::time(*to), signed(from - to)])
+                }
+                Some(Ok((from, to))) => cells.push(signed(from - to)),
+                _ if single => cells.extend(["-", "-", "-"].map(str::to_owned)),
+                _ => cells.push("-".into()),
+            }
+        }
+        cells.push(footnotes.cell(cases, |found| of(found).get(at).map(|l| l.how.clone())));
+        cells.push(note(cases, |found| of(found).get(at)));
+        table.row(cells);
+    }
+    table.render(width) + &footnotes.text()
+}
+
+/// A note that is the same in all cases, and why there is no figure. Notes with figures of a case are for a table of that case alone.
+fn note<'a>(cases: &'a [Case], of: impl Fn(&'a Levers) -> Option<&'a Lever>) -> String {
+    let text = |lever: &Lever| match &lever.us {
+        Err(why) if lever.note.is_empty() => why.clone(),
+        Err(why) if cases.len() == 1 => format!("{why}; {}", lever.note),
+        Err(why) => why.clone(),
+        Ok(_) => lever.note.clone(),
+    };
+    let mut notes: Vec<String> = cases.iter().filter_map(|c| of(&c.found).map(text)).collect();
+    notes.dedup();
+    if let [one] = notes.as_slice() { one.clone() } else { String::new() }
 }
 
 /// A saving; with its sign when it is none.
 fn signed(us: f64) -> String {
-    if us < 0.0 { format!("-{}", units::time(-us)) } else { units::time(us) }
+    if us <= -0.05 { format!("-{}", units::time(-us)) } else { units::time(us.max(0.0)) }
 }
 
-fn shares(found: &Levers, target: &Target, top: usize, width: Option<usize>) -> String {
-    let all: f64 = found.shares.iter().map(Share::us).sum();
+fn shares(case: &Case, top: usize, width: Option<usize>) -> String {
+    let all: f64 = case.found.shares.iter().map(Share::us).sum();
     let mut table = Table::new(vec![
         Column::new("step", Align::Left),
         Column::new("times", Align::Right),
@@ -142,36 +291,16 @@ fn shares(found: &Levers, target: &Target, top: usize, width: Option<usize>) -> 
         Column::new("above DRAM", Align::Right),
         Column::new("bound", Align::Left),
     ]);
-    for share in found.shares.iter().take(top) {
+    for share in case.found.shares.iter().take(top) {
         table.row(vec![
             share.name.clone(),
             share.times.to_string(),
             units::time(share.cost.us),
             units::time(share.us()),
             format!("{:.1} %", 100.0 * share.us() / all),
-            units::time(share.above_dram_us(target)),
+            units::time(share.above_dram_us(&case.target)),
             format!("{:?}", share.cost.bound),
         ]);
     }
     table.render(width)
-}
-
-/// Tokens per second and user of the hand-written port of the reference model at batch 32, as its authors measured it on Wormhole.
-const HAND_WRITTEN: f64 = 8.5;
-
-/// Where the reference model stood before; empty for all else.
-fn baseline(model: &Model, found: &Levers, batch: u32) -> String {
-    let own = found.distances.iter().find(|d| d.policy == found.policy).and_then(|d| d.us.as_ref().ok());
-    match own {
-        Some((device, host)) if model.name == "bitnet-b1.58-2b-4t" && batch == 32 => {
-            let predicted = 1e6 / (device + host);
-            format!(
-                "\nThe hand-written port was measured at {HAND_WRITTEN} tokens/s per user ({} a step); this plan is predicted at \
-                 {predicted:.1}: {:.1} times that.\n",
-                units::time(1e6 / HAND_WRITTEN),
-                predicted / HAND_WRITTEN
-            )
-        }
-        _ => String::new(),
-    }
 }

@@ -1,74 +1,40 @@
-//! Calibration: published decode speeds against what the cost model says of the schedule that was measured.
+//! Calibration: published measurements against what the cost model says of what was measured.
 //!
-//! The rows are those of tt_transformers' performance page (N150, one user, about 256 tokens of context); *performance* runs the MLP's
-//! gate and up projections in bfp4 LoFi, *accuracy* in bfp8 HiFi2, everything else in bfp8 HiFi2. What was measured is
-//! not our plan but that library's schedule, so that one is priced here, call by call, by the same rules and cost functions:
+//! The rows are data ([`Rows`], `measured.ron`): whole decode steps and single calls, each with its source and with what the model owes
+//! it. Six steps decided `period_us`, `host_sampling_us` and the K-block constants of `dram_sharded` ([`refit`] fits them again); some
+//! calls are where a constant was read off; the others were kept out, and only their error says how well the model predicts.
+//!
+//! The steps are mostly of tt_transformers (one user, about 256 tokens of context). What was measured is not our plan but that library's
+//! schedule, so that one is priced here, call by call, by the same rules and cost functions:
 //!
 //! - projections are DRAM-sharded; the input's cores divide K and N (MLP), are as many as the query heads (O) or, among the divisors of
 //!   K, the nearest to 32 (QKV), and the K-block is the largest divisor of an input shard's tiles up to 8;
-//! - q and k are rotated by two calls, keys and values cached by two; QKV leaves its shards for the head split, attention's result enters
-//!   height shards for the concatenation;
+//! - q and k are rotated by two calls, keys and values cached by two; QKV leaves its shards for the head split (or not:
+//!   [`Scheduled::QkvSharded`]), attention's result enters height shards for the concatenation;
 //! - three reshards a layer keep their cost. The library asks for more; those whose placements agree cost nothing. Which do is not
 //!   published, the count is the fit's;
 //! - the LM head is cut into chunks of at most 668 columns per core, each brought to interleaved memory, then joined;
-//! - the step ends in a host loop that samples: `host_sampling_us`.
-//!
-//! All six rows were used for the fit: they decide `period_us`, `host_sampling_us` and the K-block constants of `dram_sharded`, which no
-//! other published figure separates. Their error is that of a fit, not of a prediction.
+//! - the step ends in a host loop that samples ([`host::sampling_us`]).
 
+mod calls;
+pub mod host;
+mod parts;
 mod reference;
+pub mod refit;
+mod rows;
 
 pub use reference::{Call, Step, reference};
+pub use rows::{CallRow, Measured, Rows, RowsError, Scheduled, StepRow, Use};
 
 use bitnetc_plan::ttnn::Violation;
+use bitnetc_plan::{Op as TtnnOp, PhaseKind};
 
 use crate::graph::{Op, Phase, Role, TypeError};
 use crate::model::{Model, PhaseError};
 use crate::passes::prepare;
-use crate::policy::Policy;
-
-/// How a row was run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Setting {
-    /// Gate and up in bfp4 LoFi.
-    Performance,
-    /// Gate and up in bfp8 HiFi2.
-    Accuracy,
-}
-
-impl std::fmt::Display for Setting {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(if *self == Setting::Performance { "performance" } else { "accuracy" })
-    }
-}
-
-/// A published measurement on an N150.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Row {
-    /// Name of the shipped model.
-    pub model: &'static str,
-    /// How it was run.
-    pub setting: Setting,
-    /// Tokens per second of one user.
-    pub measured: f64,
-}
-
-const fn measured(model: &'static str, setting: Setting, measured: f64) -> Row {
-    Row { model, setting, measured }
-}
-
-/// The rows, all of which the fit used.
-pub const ROWS: [Row; 6] = [
-    measured("llama-3.2-1b", Setting::Performance, 87.8),
-    measured("llama-3.2-1b", Setting::Accuracy, 84.7),
-    measured("llama-3.1-8b", Setting::Performance, 28.3),
-    measured("llama-3.1-8b", Setting::Accuracy, 25.2),
-    measured("phi-3-mini-128k", Setting::Performance, 45.0),
-    measured("phi-3-mini-128k", Setting::Accuracy, 40.4),
-];
-
-/// The position at which the rows are priced: their contexts are about 256 tokens.
-pub const POSITION: u32 = 255;
+use crate::policy::{Policy, PolicyError};
+use crate::target::Target;
+use crate::{CompileError, Options, compile, levers};
 
 /// The sizes of a Llama-like model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,11 +72,23 @@ pub enum CalibrationError {
         /// What is missing.
         missing: &'static str,
     },
-    /// Our rules refuse a call of the reference schedule.
+    /// A precision of a row.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// A data file that came along: a defect of bitnetc.
+    #[error(transparent)]
+    Rows(#[from] RowsError),
+    /// There is no plan.
+    #[error(transparent)]
+    Compile(#[from] Box<CompileError>),
+    /// A call of the interleaved schedule has no price.
+    #[error("{0}")]
+    Unpriced(String),
+    /// Our rules refuse a call of the measured schedule.
     #[error("{call}: {}", .violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
     Refused {
         /// The call.
-        call: &'static str,
+        call: String,
         /// What it breaks.
         violations: Vec<Violation>,
     },
@@ -151,23 +129,115 @@ impl Shape {
     }
 }
 
+impl StepRow {
+    /// The step that was measured, priced on a card.
+    ///
+    /// # Errors
+    /// When the model is not Llama-like, our rules refuse the schedule, or there is no plan.
+    pub fn predict(&self, model: &Model, target: &Target) -> Result<Step, CalibrationError> {
+        match self.schedule {
+            Scheduled::TtTransformers | Scheduled::QkvSharded => reference(&Shape::of(model)?, self, target),
+            Scheduled::Interleaved => levers::interleaved(model, target, &self.options(model)?),
+            Scheduled::Plan => self.plan(model, target),
+        }
+    }
+
+    /// Our own plan of the row, whose host samples like that of the measured step: argmax and what follows it are left out.
+    ///
+    /// # Errors
+    /// When there is no plan.
+    pub fn plan(&self, model: &Model, target: &Target) -> Result<Step, CalibrationError> {
+        let compiled = compile(model, target, &self.options(model)?).map_err(Box::new)?;
+        let kind = PhaseKind::Decode { batch: self.batch };
+        let mut calls = Vec::new();
+        if let Some(phase) = compiled.plan.phase(kind) {
+            let layers = compiled.plan.model.layers;
+            let sections = [(1, &phase.prologue), (layers, &phase.layer), (1, &phase.epilogue)];
+            for (times, steps) in sections {
+                let kept = steps.iter().filter(|s| !matches!(s.op, TtnnOp::ArgMax(_) | TtnnOp::PlusOne(_)));
+                calls.extend(kept.map(|s| Call { name: s.name.clone(), times, cost: s.cost }));
+            }
+        }
+        Ok(Step { calls, host_us: host::sampling_us(target, compiled.plan.model.vocab, self.batch)? })
+    }
+
+    fn options(&self, model: &Model) -> Result<Options, CalibrationError> {
+        let mut options = Options::for_model(model);
+        options.policy = Policy::Balanced;
+        options.overrides = self.overrides()?;
+        options.batch = self.batch;
+        options.position = self.position;
+        options.prefill = Vec::new();
+        // Room for the position, as far as the model has it.
+        while options.position >= options.context && options.context * 2 <= model.context as u32 {
+            options.context *= 2;
+        }
+        Ok(options)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::find;
-    use crate::target::Target;
+    use crate::model::{find, shipped};
+    use crate::target::NAMES;
 
-    fn error(row: &Row) -> f64 {
-        let shape = Shape::of(&find(row.model).unwrap().model().unwrap()).unwrap();
-        let target = Target::find("n150").unwrap();
-        reference(&shape, row.setting, &target).unwrap().tokens_per_s() / row.measured - 1.0
+    fn error(row: &StepRow) -> f64 {
+        let model = find(&row.model).unwrap().model().unwrap();
+        row.predict(&model, &Target::find(&row.target).unwrap()).unwrap().tokens_per_s() / row.tokens_per_s - 1.0
     }
 
     #[test]
-    fn every_row_is_predicted_within_five_percent() {
-        for row in &ROWS {
+    fn every_row_of_the_fit_is_predicted_within_five_percent() {
+        for row in Rows::published().unwrap().steps.iter().filter(|r| r.used == Use::Fit) {
             assert!(error(row).abs() < 0.05, "{row:?}: {:+.1} %", 100.0 * error(row));
         }
+    }
+
+    #[test]
+    fn every_row_kept_out_has_a_prediction() {
+        let rows = Rows::published().unwrap();
+        for row in rows.steps.iter().filter(|r| r.used == Use::None) {
+            assert!(error(row).is_finite(), "{row:?}");
+        }
+        for row in &rows.calls {
+            let us = row.predict(&Target::find(&row.target).unwrap()).unwrap();
+            assert!(us > 0.0 && us < 20.0 * row.us.1, "{row:?}: {us}");
+        }
+    }
+
+    #[test]
+    fn a_row_that_set_a_constant_is_predicted_near_it() {
+        for row in Rows::published().unwrap().calls.iter().filter(|r| matches!(r.used, Use::Sets(_)) && r.kernel) {
+            let error = row.predict(&Target::find(&row.target).unwrap()).unwrap() / row.middle_us() - 1.0;
+            assert!(error.abs() < 0.3, "{row:?}: {:+.0} %", 100.0 * error);
+        }
+    }
+
+    #[test]
+    fn no_shipped_model_or_card_makes_pricing_panic() {
+        let rows = Rows::published().unwrap();
+        for shipped in shipped() {
+            let model = shipped.model().unwrap();
+            for name in NAMES {
+                for (batch, position) in [(1, 0), (32, 5000)] {
+                    let row = StepRow { batch, position, ..rows.steps[0].clone() };
+                    let Ok(step) = row.predict(&model, &Target::find(name).unwrap()) else { continue };
+                    assert!(step.tokens_per_s() > 0.0);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn keeping_qkv_sharded_and_a_smaller_batch_are_no_slower() {
+        let rows = Rows::published().unwrap().steps;
+        let (model, target) = (find("llama-3.1-8b").unwrap().model().unwrap(), Target::find("n150").unwrap());
+        let speed = |row: StepRow| row.predict(&model, &target).unwrap().tokens_per_s();
+        let row = rows.iter().find(|r| r.model == "llama-3.1-8b").unwrap();
+        assert!(speed(StepRow { schedule: Scheduled::QkvSharded, ..row.clone() }) > speed(row.clone()));
+        assert!(speed(StepRow { batch: 32, ..row.clone() }) < speed(row.clone()));
+        assert!(speed(StepRow { position: 4000, ..row.clone() }) < speed(row.clone()));
     }
 
     #[test]

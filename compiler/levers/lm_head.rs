@@ -9,28 +9,23 @@ use crate::ttnn::matmul::divisors;
 
 impl Bench<'_> {
     pub(super) fn chunks(&self) -> Lever {
-        let record = self.compiled.record.iter().find(|r| matches!(r.kind, PhaseKind::Decode { .. }));
-        let head = record.and_then(|r| r.placed.record.iter().find(|r| matches!(r.call.kind, Kind::LmHead { .. })));
         let mut lever = Lever {
             name: "LM head".into(),
-            positions: (String::new(), String::new()),
+            positions: ("most chunks".into(), "cheapest".into()),
             us: Err("the plan has no LM head".into()),
             how: How::Priced,
             note: String::new(),
         };
-        if let Some(head) = head {
-            let chosen = &head.ways.candidates[head.chosen];
+        if let (Some(head), Some(chosen), Some(most)) = (self.head_ways(), self.head(), self.most_chunks()) {
+            lever.us = Ok((most.price.us(), chosen.price.us()));
             let best = |chunks| head.ways.candidates.iter().filter(|c| c.chunks == chunks).map(|c| c.price).min();
-            let most = head.ways.candidates.iter().map(|c| c.chunks).max().unwrap_or(1);
-            lever.positions = (format!("{most} chunks"), format!("{} chunks", chosen.chunks));
-            lever.us =
-                best(most).map(|p| (p.us(), chosen.price.us())).ok_or_else(|| "no other number of chunks".into());
             let mut counts: Vec<u32> = head.ways.candidates.iter().map(|c| c.chunks).collect();
             counts.sort_unstable();
             counts.dedup();
             let each = counts.iter().filter_map(|n| best(*n).map(|p| format!("{n}: {:.0}", p.us())));
             let missing = if counts.first() == Some(&1) { "" } else { "; fewer do not fit L1" };
-            lever.note = format!("us by chunks, {}{missing}", each.collect::<Vec<_>>().join(", "));
+            let each = each.collect::<Vec<_>>().join(", ");
+            lever.note = format!("{} chunks to {}; us by chunks, {each}{missing}", most.chunks, chosen.chunks);
         }
         lever
     }
@@ -50,14 +45,18 @@ impl Bench<'_> {
 
     fn last_token_us(&self) -> Result<(f64, f64), String> {
         let prefill = self.variant(|o| o.prefill = vec![BUCKET])?;
-        let phase = prefill.plan.phase(PhaseKind::Prefill { tokens: BUCKET }).ok_or("no prefill phase")?;
-        let heads = phase.epilogue.iter().filter(|s| s.name.starts_with("logits") || s.name.starts_with("lm_head"));
-        let sliced: f64 = heads.map(|s| s.cost.us).sum();
-        let parts: Vec<_> = phase
-            .epilogue
+        let placed = prefill.record.iter().find(|r| r.kind == PhaseKind::Prefill { tokens: BUCKET });
+        let calls = placed.ok_or("no prefill phase")?.placed.record.iter();
+        let head =
+            calls.filter(|r| matches!(r.call.kind, Kind::LmHead { .. })).find_map(|r| r.ways.candidates.get(r.chosen));
+        let head = head.ok_or("prefill has no LM head")?;
+        let sliced = head.price.us();
+        let weight = |name: &str| head.weights.iter().find(|w| w.name == name).map(|w| &w.spec);
+        let parts: Vec<_> = head
+            .drafts
             .iter()
-            .filter_map(|s| match &s.op {
-                Op::Matmul(args) => prefill.plan.weight(args.b.name()).map(|w| (&w.spec, args.compute)),
+            .filter_map(|d| match &d.op {
+                Op::Matmul(args) => weight(args.b.name()).map(|spec| (spec, args.compute)),
                 _ => None,
             })
             .collect();

@@ -2,8 +2,26 @@
 
 use super::{Bench, How, Lever, device_us};
 use crate::Options;
-use crate::policy::{Override, Policy, ROLES};
+use crate::graph::Role;
+use crate::policy::{Override, Policy, PolicyError, ROLES};
 use bitnetc_plan::Proofs;
+
+/// The options of precision that the chain moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Precisions {
+    /// Of all projections of the layers.
+    pub layers: &'static str,
+    /// Of the LM head.
+    pub lm_head: &'static str,
+    /// Weight scales are folded.
+    pub folded: bool,
+}
+
+impl Default for Precisions {
+    fn default() -> Self {
+        Precisions { layers: "bf16/HiFi4", lm_head: "bf16/HiFi4", folded: false }
+    }
+}
 
 impl Bench<'_> {
     /// Two plans that differ in their options.
@@ -24,31 +42,32 @@ impl Bench<'_> {
         }
     }
 
-    pub(super) fn precision(&self) -> Vec<Lever> {
+    pub(super) fn precision(&self) -> Result<Vec<Lever>, PolicyError> {
         let all = |precision: &'static str, lm_head: &'static str| {
-            move |o: &mut Options| {
+            let overrides = uniform(precision, lm_head)?;
+            Ok(move |o: &mut Options| {
                 o.proofs = Proofs::None;
-                o.overrides.extend(uniform(precision, lm_head));
-            }
+                o.overrides.extend(overrides);
+            })
         };
         let fidelity = "fidelity, bfp8 weights";
         let weights = "weights of layers, LoFi";
         let policy = |policy: Policy| move |o: &mut Options| o.policy = policy;
-        vec![
+        Ok(vec![
             self.compare(
                 fidelity,
                 ("HiFi4", "HiFi2"),
-                all("bfp8/HiFi4", "bfp8/HiFi4"),
-                all("bfp8/HiFi2", "bfp8/HiFi2"),
+                all("bfp8/HiFi4", "bfp8/HiFi4")?,
+                all("bfp8/HiFi2", "bfp8/HiFi2")?,
             ),
-            self.compare(fidelity, ("HiFi2", "LoFi"), all("bfp8/HiFi2", "bfp8/HiFi2"), all("bfp8/LoFi", "bfp8/LoFi")),
-            self.compare(weights, ("bf16", "bfp8"), all("bf16/LoFi", "bfp8/HiFi2"), all("bfp8/LoFi", "bfp8/HiFi2")),
-            self.compare(weights, ("bfp8", "bfp4"), all("bfp8/LoFi", "bfp8/HiFi2"), all("bfp4/LoFi", "bfp8/HiFi2")),
+            self.compare(fidelity, ("HiFi2", "LoFi"), all("bfp8/HiFi2", "bfp8/HiFi2")?, all("bfp8/LoFi", "bfp8/LoFi")?),
+            self.compare(weights, ("bf16", "bfp8"), all("bf16/LoFi", "bfp8/HiFi2")?, all("bfp8/LoFi", "bfp8/HiFi2")?),
+            self.compare(weights, ("bfp8", "bfp4"), all("bfp8/LoFi", "bfp8/HiFi2")?, all("bfp4/LoFi", "bfp8/HiFi2")?),
             self.compare(
                 "LM head",
                 ("bf16 HiFi4", "bfp8 HiFi2"),
-                all("bfp4/LoFi", "bf16/HiFi4"),
-                all("bfp4/LoFi", "bfp8/HiFi2"),
+                all("bfp4/LoFi", "bf16/HiFi4")?,
+                all("bfp4/LoFi", "bfp8/HiFi2")?,
             ),
             self.compare(
                 "precision by proof",
@@ -59,16 +78,14 @@ impl Bench<'_> {
             self.compare("weight scales", ("multiplied", "folded"), |o| o.folding = false, |o| o.folding = true),
             self.compare("policy", ("exact", "balanced"), policy(Policy::Exact), policy(Policy::Balanced)),
             self.compare("policy", ("balanced", "fast"), policy(Policy::Balanced), policy(Policy::Fast)),
-        ]
+        ])
     }
 }
 
 /// All projections of the layers in one precision and the LM head in another.
-fn uniform(precision: &str, lm_head: &str) -> Vec<Override> {
-    let of = |(role, _): &(&str, crate::graph::Role)| match *role {
-        "sdpa" => None,
-        "lm_head" => format!("lm_head={lm_head}").parse().ok(),
-        other => format!("{other}={precision}").parse().ok(),
-    };
-    ROLES.iter().filter_map(of).collect()
+pub(super) fn uniform(precision: &str, lm_head: &str) -> Result<Vec<Override>, PolicyError> {
+    let roles = ROLES.iter().filter(|(_, role)| *role != Role::Sdpa);
+    roles
+        .map(|(name, role)| format!("{name}={}", if *role == Role::LmHead { lm_head } else { precision }).parse())
+        .collect()
 }

@@ -1,28 +1,26 @@
 //! Levers of the projections of a layer: DRAM-sharded weights, one fused QKV.
 
-use bitnetc_plan::op::Matmul;
-use bitnetc_plan::{ComputeKernel, Cost, DType, MatmulProgram, MemoryConfig, Op, TensorSpec};
+use bitnetc_plan::{ComputeKernel, Op, TensorSpec};
 
 use super::{Bench, How, Lever};
-use crate::pricer::{Projection, matmul, row};
-use crate::ttnn::cost::{Price, data_bytes};
+use crate::graph::Role;
+use crate::pricer::{Projection, first_violation};
+use crate::ttnn::cost::Price;
 use crate::ttnn::matmul::divisors;
 
 impl Bench<'_> {
     pub(super) fn interleaved_matmuls(&self) -> Vec<Lever> {
-        let matmuls = self.matmuls();
+        let matmuls: Vec<_> = self.matmuls().collect();
         let now: f64 = matmuls.iter().map(|(times, step, ..)| f64::from(*times) * step.cost.us).sum();
         let c = &self.target.cost;
-        let streamed = |spec: &TensorSpec| {
-            let read = data_bytes(spec) as f64 / (c.movement.interleaved_gb_per_s * 1000.0);
-            // Spread over all cores, the products of one tile of rows never take longer than the reading.
-            let launched = c.dram_sharded.start_us + read + c.launch_us;
-            launched.max(c.period_us)
-        };
-        let read: f64 = matmuls.iter().map(|(times, _, spec, _)| f64::from(*times) * streamed(spec)).sum();
+        let read: f64 = matmuls
+            .iter()
+            .map(|(times, _, spec, args)| f64::from(*times) * self.interleaved_us(spec, args.compute.fidelity))
+            .sum();
         let mut one_d = Ok(0.0);
         for (times, step, spec, args) in &matmuls {
-            let cost = self.one_d(spec, args).map_err(|why| format!("{}: {why}", step.name));
+            let cost = self.pricer.interleaved(projection(spec, args.compute));
+            let cost = cost.map_err(|v| format!("{}: {}", step.name, first_violation(v)));
             one_d = one_d.and_then(|sum: f64| cost.map(|c| sum + f64::from(*times) * c.us));
         }
         let lever = |from: &str, us: Result<f64, String>, note: String| Lever {
@@ -42,38 +40,15 @@ impl Bench<'_> {
                 "interleaved reads",
                 Ok(read),
                 format!(
-                    "weights read at {} GB/s, the published bandwidth of interleaved matmuls",
+                    "weights read at {} GB/s, as published of interleaved matmuls",
                     c.movement.interleaved_gb_per_s
                 ),
             ),
         ]
     }
 
-    /// A projection as a 1D multicast matmul with its weight interleaved.
-    fn one_d(&self, weight: &TensorSpec, args: &Matmul) -> Result<Cost, String> {
-        let card = &self.target.card;
-        let (inner, columns) = (weight.tile_rows() as u32, weight.tile_columns() as u32);
-        let per_core_n = columns.div_ceil(card.cores());
-        let most = if args.compute.fp32_dest_acc { 4 } else { 8 };
-        let subblock = divisors(per_core_n).find(|w| *w <= most).unwrap_or(1);
-        let in0_block_w = divisors(inner).find(|b| *b <= 8).unwrap_or(1);
-        let program = MatmulProgram::Multicast1D {
-            grid: card.grid,
-            in0_block_w,
-            out_subblock: (1, subblock),
-            per_core_m: 1,
-            per_core_n,
-            activation: None,
-        };
-        let interleaved = TensorSpec { memory: MemoryConfig::DRAM, ..weight.clone() };
-        let op = matmul(program, args.compute, MemoryConfig::DRAM);
-        let input = row(inner, MemoryConfig::DRAM);
-        self.pricer.legal(op, &[&input, &interleaved]).map_err(|v| v.first().map_or(String::new(), ToString::to_string))
-    }
-
     pub(super) fn fused_qkv(&self) -> Lever {
-        let layers = self.compiled.plan.model.layers;
-        let us = self.three_projections().map(|(three, fused)| (three * f64::from(layers), fused * f64::from(layers)));
+        let us = self.three_projections();
         Lever {
             name: "QKV".into(),
             positions: ("three projections".into(), "one".into()),
@@ -84,37 +59,48 @@ impl Bench<'_> {
     }
 
     fn three_projections(&self) -> Result<(f64, f64), String> {
-        let matmuls = self.matmuls();
+        let qkv = self.projections().find(|(_, step, ..)| self.role(step) == Some(Role::Qkv));
+        let (times, step, spec, args) = qkv.ok_or("no fused projection")?;
+        let three = self.best_sharded(&self.heads_of_qkv(spec)?, spec, args.compute)?;
+        Ok((three * f64::from(times), step.cost.us * f64::from(times)))
+    }
+
+    /// Tiles of columns of q, k and v in the fused projection.
+    pub(super) fn heads_of_qkv(&self, fused: &TensorSpec) -> Result<Vec<u32>, String> {
         let split = self.steps().find_map(|(_, s)| match &s.op {
-            Op::CreateHeadsDecode(args) => Some((args.heads, args.kv_heads, args.input.name().to_string())),
+            Op::CreateHeadsDecode(args) => Some((args.heads, args.kv_heads)),
             _ => None,
         });
-        let (heads, kv_heads, _) = split.ok_or("no head split")?;
-        let (_, step, spec, args) = matmuls.iter().find(|(_, s, ..)| s.name == "qkv").ok_or("no fused projection")?;
-        let (inner, columns) = (spec.tile_rows() as u32, spec.tile_columns() as u32);
-        let per_head = columns / (heads + 2 * kv_heads);
-        let mut three = 0.0;
-        for columns in [heads, kv_heads, kv_heads].map(|h| h * per_head) {
-            three += self.best_dram_sharded(inner, columns, spec.dtype, args.compute)?;
-        }
-        Ok((three, step.cost.us))
+        let (heads, kv_heads) = split.ok_or("no head split")?;
+        let per_head = fused.tile_columns() as u32 / (heads + 2 * kv_heads).max(1);
+        Ok([heads, kv_heads, kv_heads].map(|h| h * per_head).to_vec())
+    }
+
+    /// DRAM-sharded matmuls of so many tiles of columns each, one after another.
+    pub(super) fn best_sharded(
+        &self,
+        columns: &[u32],
+        weight: &TensorSpec,
+        compute: ComputeKernel,
+    ) -> Result<f64, String> {
+        columns.iter().map(|n| self.best_dram_sharded(Projection { columns: *n, ..projection(weight, compute) })).sum()
     }
 
     /// The cheapest DRAM-sharded matmul with one reader per bank over numbers of cores and K-blocks.
-    fn best_dram_sharded(
-        &self,
-        inner: u32,
-        columns: u32,
-        weight: DType,
-        compute: ComputeKernel,
-    ) -> Result<f64, String> {
-        let projection = Projection { inner, columns, weight, compute };
+    fn best_dram_sharded(&self, projection: Projection) -> Result<f64, String> {
+        let inner = projection.inner;
         let cores = divisors(inner).filter(|c| *c <= self.target.card.cores());
         let all = cores.flat_map(|c| divisors(inner).map(move |block| (c, block)));
         let best = all
             .filter_map(|(cores, block)| self.pricer.dram_sharded(projection, cores, block).ok())
             .map(|cost| Price::of(&cost))
             .min();
-        best.map(Price::us).ok_or_else(|| format!("no DRAM-sharded matmul of {inner} x {columns} tiles is legal"))
+        let refused = || format!("no DRAM-sharded matmul of {inner} x {} tiles is legal", projection.columns);
+        best.map(Price::us).ok_or_else(refused)
     }
+}
+
+fn projection(weight: &TensorSpec, compute: ComputeKernel) -> Projection {
+    let (inner, columns) = (weight.tile_rows() as u32, weight.tile_columns() as u32);
+    Projection { inner, columns, weight: weight.dtype, compute }
 }

@@ -1,5 +1,7 @@
 //! A table that fits its width: columns of prose give way first, then the least important columns go.
 
+use std::borrow::Cow;
+
 use comfy_table::presets::NOTHING;
 use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Width};
 
@@ -13,7 +15,7 @@ pub enum Align {
 /// A column of a [`Table`].
 #[derive(Debug, Clone)]
 pub struct Column {
-    title: &'static str,
+    title: Cow<'static, str>,
     align: Align,
     /// Narrowest it may be wrapped to; `None` when it is never wrapped.
     wrap: Option<usize>,
@@ -23,8 +25,8 @@ pub struct Column {
 
 impl Column {
     /// A column of numbers or short words, never wrapped, never dropped.
-    pub const fn new(title: &'static str, align: Align) -> Self {
-        Column { title, align, wrap: None, expendable: 0 }
+    pub fn new(title: impl Into<Cow<'static, str>>, align: Align) -> Self {
+        Column { title: title.into(), align, wrap: None, expendable: 0 }
     }
 
     /// Wraps down to `narrowest` columns of text.
@@ -64,13 +66,18 @@ impl Table {
         self.rows.push(cells);
     }
 
+    /// Whether it has no rows.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
     /// The table in `width` columns of text, or as wide as it is; every line ends in a newline.
     pub fn render(&self, width: Option<usize>) -> String {
         let widths = self.widths(width);
         let mut table = comfy_table::Table::new();
         table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled).enforce_styling();
         let shown = || widths.iter().enumerate().filter_map(|(i, w)| w.map(|w| (i, w)));
-        let title = |(i, _): (usize, usize)| Cell::new(self.columns[i].title).add_attribute(Attribute::Bold);
+        let title = |(i, _): (usize, usize)| Cell::new(&self.columns[i].title).add_attribute(Attribute::Bold);
         table.set_header(shown().map(title).collect::<Vec<_>>());
         for row in &self.rows {
             table.add_row(shown().map(|(i, _)| Cell::new(row.get(i).map_or("", String::as_str))).collect::<Vec<_>>());
@@ -96,7 +103,7 @@ impl Table {
     fn widths(&self, width: Option<usize>) -> Vec<Option<usize>> {
         let natural = |i: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(i)).flat_map(|cell| cell.lines());
-            cells.chain([self.columns[i].title]).map(|text| text.chars().count()).max().unwrap_or(0)
+            cells.chain([&*self.columns[i].title]).map(|text| text.chars().count()).max().unwrap_or(0)
         };
         let mut widths: Vec<_> = (0..self.columns.len()).map(|i| Some(natural(i))).collect();
         // A column without any content says nothing.

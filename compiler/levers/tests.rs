@@ -1,0 +1,80 @@
+//! Invariants of the tables: what adds up, what a figure rests on.
+
+use std::sync::LazyLock;
+
+use super::*;
+use crate::model::find;
+
+fn of(target: &str, batch: u32) -> Levers {
+    let model = find("bitnet-2b-4t").unwrap().model().unwrap();
+    let mut options = Options::for_model(&model);
+    options.batch = batch;
+    levers(&model, &Target::find(target).unwrap(), &options).unwrap()
+}
+
+static WORMHOLE: LazyLock<Levers> = LazyLock::new(|| of("n150", 32));
+static BLACKHOLE: LazyLock<Levers> = LazyLock::new(|| of("p150", 1));
+
+#[test]
+fn the_floor_is_the_published_one() {
+    let fast = WORMHOLE.distances.iter().find(|d| d.policy == Policy::Fast).unwrap();
+    assert!((fast.floor_us / 1000.0 - 5.28).abs() < 0.03, "{} us", fast.floor_us);
+    assert!(fast.us.as_ref().unwrap().0 > fast.floor_us);
+}
+
+#[test]
+fn every_lever_but_the_trace_has_a_figure_and_proofs_never_cost() {
+    for found in [&*WORMHOLE, &*BLACKHOLE] {
+        for lever in found.levers.iter().chain([&found.prefill]) {
+            assert_eq!(lever.us.is_err(), lever.name == "trace", "{lever:?}");
+        }
+        let proofs = found.levers.iter().find(|l| l.name == "precision by proof").unwrap();
+        assert!(proofs.saved_us().unwrap() >= 0.0);
+        assert!(found.prefill.saved_us().unwrap() > 0.0);
+    }
+}
+
+#[test]
+fn shares_add_up_to_the_step() {
+    for found in [&*WORMHOLE, &*BLACKHOLE] {
+        let sum: f64 = found.shares.iter().map(Share::us).sum();
+        let balanced = found.distances.iter().find(|d| d.policy == found.policy).unwrap();
+        let device = balanced.us.as_ref().unwrap().0;
+        assert!((sum - device).abs() < 1.0, "{sum} {device}");
+    }
+}
+
+#[test]
+fn the_chain_ends_at_the_plan_and_starts_far_above_it() {
+    for found in [&*WORMHOLE, &*BLACKHOLE] {
+        let us = |stage: &Stage| *stage.us.as_ref().unwrap();
+        let plan = found.distances.iter().find(|d| d.policy == found.policy).unwrap();
+        let (device, host) = *plan.us.as_ref().unwrap();
+        let end = us(found.chain.last().unwrap());
+        assert!((end - device - host).abs() < 1.0, "{end} {device} {host}");
+        assert!(us(&found.chain[0]) > 2.0 * end);
+        for (before, after) in found.chain.iter().zip(&found.chain[1..]) {
+            // Picking the token may cost; nothing else does.
+            assert!(after.name == "token" || us(after) <= us(before) + 1.0, "{before:?} {after:?}");
+        }
+    }
+}
+
+#[test]
+fn only_the_measured_port_leaves_something_unexplained() {
+    let port = WORMHOLE.port.as_ref().unwrap();
+    let measured = 1e6 / port.tokens_per_s;
+    let unexplained = WORMHOLE.unexplained_us().unwrap();
+    assert!(unexplained > 0.0 && unexplained < measured, "{unexplained} {measured}");
+    assert_eq!(BLACKHOLE.unexplained_us(), None);
+}
+
+#[test]
+fn what_was_measured_on_another_card_says_so() {
+    let how = |found: &Levers, lever: &str| found.levers.iter().find(|l| l.name == lever).unwrap().how.to_string();
+    assert!(how(&WORMHOLE, "norms").contains("measured on p150"));
+    assert_eq!(how(&BLACKHOLE, "norms"), "priced");
+    assert_eq!(how(&WORMHOLE, "second queue"), "measured on p150");
+    assert!(how(&WORMHOLE, "token").contains("one user"));
+    assert_eq!(how(&BLACKHOLE, "token"), "extrapolated, host loop fitted on n150");
+}

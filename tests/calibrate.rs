@@ -1,0 +1,77 @@
+//! `bitnetc calibrate`: published rows, rows of one's own, the fit again.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+use std::process::{Command, Output};
+
+fn bitnetc(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_bitnetc")).args(args).env("NO_COLOR", "1").output().unwrap()
+}
+
+fn stdout(args: &[&str]) -> String {
+    let out = bitnetc(args);
+    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
+    String::from_utf8(out.stdout).unwrap()
+}
+
+fn refused(args: &[&str]) -> String {
+    let out = bitnetc(args);
+    assert_eq!(out.status.code(), Some(1), "{args:?}");
+    String::from_utf8_lossy(&out.stderr).replace('│', " ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The table under a title, without its head.
+fn rows<'a>(text: &'a str, title: &str) -> Vec<&'a str> {
+    text.lines().skip_while(|l| *l != title).skip(2).take_while(|l| !l.contains("in the mean")).collect()
+}
+
+#[test]
+fn a_card_is_judged_by_its_own_rows() {
+    let text = stdout(&["calibrate"]);
+    assert_eq!(rows(&text, "decode steps used in the fit").len(), 6, "{text}");
+    assert!(rows(&text, "decode steps not used in the fit").len() >= 4, "{text}");
+    assert!(rows(&text, "calls not used for any constant").len() >= 20, "{text}");
+    let text = stdout(&["calibrate", "--target", "p150"]);
+    assert!(!text.contains("decode steps used in the fit") && !text.contains("n150 "), "{text}");
+    assert!(rows(&text, "decode steps not used in the fit").iter().all(|l| l.starts_with("p150")), "{text}");
+    let error = refused(&["calibrate", "--target", "p100"]);
+    assert!(error.contains("no row is of p100") && error.contains("n150, p150"), "{error}");
+}
+
+#[test]
+fn rows_of_ones_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mine.ron");
+    let path = path.to_str().unwrap();
+    let step = "model: \"llama-3.1-8b\", tokens_per_s: 28.3";
+    std::fs::write(path, format!("(steps: [({step}, target: \"n150\"), ({step}, target: \"p100\")])")).unwrap();
+    let text = stdout(&["calibrate", "--rows", path]);
+    let found = rows(&text, "decode steps not used in the fit");
+    assert!(found[0].starts_with("n150") && found[0].contains("28.3"), "{text}");
+    // tt_transformers' chunks of the LM head do not fit a P100: the row stays, without a figure.
+    assert!(found[1].starts_with("p100") && found[1].contains(" - "), "{text}");
+    assert!(text.contains("max L1 size"), "{text}");
+
+    std::fs::write(path, "(steps: [(model: \"llama-3.2-1b\", target: \"n150\", tokens_per_s: -1)])").unwrap();
+    let error = refused(&["calibrate", "--rows", path]);
+    assert!(error.contains("tokens_per_s is -1, expected a positive number"), "{error}");
+    std::fs::write(path, "(steps: [(model: \"no-such\", target: \"n150\", tokens_per_s: 1)])").unwrap();
+    assert!(refused(&["calibrate", "--rows", path]).contains("no model `no-such`"));
+    let error = refused(&["calibrate", "--rows", "missing.ron"]);
+    assert!(error.contains("cannot read missing.ron"), "{error}");
+}
+
+#[test]
+fn the_fit_again() {
+    let text = stdout(&["calibrate", "--refit"]);
+    for part in ["period_us", "host_sampling_us", "block_us", "block_floor_us", "correlation", "left out: 6 rows"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(refused(&["calibrate", "--refit", "--target", "p150"]).contains("no row was used in a fit"));
+}
+
+#[test]
+fn levers_are_not_priced_beyond_the_context() {
+    let error = refused(&["levers", "bitnet-2b-4t", "--at-position", "99999999"]);
+    assert!(error.contains("position 99999999 is beyond the context of 4096"), "{error}");
+}
