@@ -56,11 +56,11 @@ pub struct Dram {
 impl Card {
     /// Number of worker cores.
     pub fn cores(&self) -> u32 {
-        self.grid.0 * self.grid.1
+        self.grid.0.saturating_mul(self.grid.1)
     }
 
     /// The bytes of L1 per core that circular buffers and tensors share.
     pub fn l1_bytes(&self) -> u64 {
-        self.l1.end - self.l1.base
+        self.l1.end.saturating_sub(self.l1.base)
     }
 }

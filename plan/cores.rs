@@ -5,6 +5,7 @@ use std::fmt;
 
 /// A rectangle of cores, both corners included; `(x, y)`, x to the right.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CoreRange {
     /// Upper left core.
     pub start: (u32, u32),
@@ -15,7 +16,13 @@ pub struct CoreRange {
 impl CoreRange {
     /// Number of cores; 0 when the corners are swapped.
     pub fn len(&self) -> u32 {
-        if self.is_empty() { 0 } else { (self.end.0 - self.start.0 + 1) * (self.end.1 - self.start.1 + 1) }
+        self.size().map_or(0, |(width, height)| width.saturating_mul(height))
+    }
+
+    /// Columns and rows; `None` when the corners are swapped.
+    fn size(&self) -> Option<(u32, u32)> {
+        let side = |start: u32, end: u32| Some(end.checked_sub(start)?.saturating_add(1));
+        Some((side(self.start.0, self.end.0)?, side(self.start.1, self.end.1)?))
     }
 
     /// True when the corners are swapped.
@@ -38,7 +45,7 @@ pub struct Cores(pub Vec<CoreRange>);
 impl Cores {
     /// `width` x `height` cores with the upper left one at `(x, y)`; both sizes at least 1.
     pub fn rectangle(x: u32, y: u32, width: u32, height: u32) -> Self {
-        let end = (x + width.max(1) - 1, y + height.max(1) - 1);
+        let end = (x.saturating_add(width.max(1) - 1), y.saturating_add(height.max(1) - 1));
         Cores(vec![CoreRange { start: (x, y), end }])
     }
 
@@ -69,7 +76,7 @@ impl Cores {
 
     /// Number of cores.
     pub fn len(&self) -> u32 {
-        self.0.iter().map(CoreRange::len).sum()
+        self.0.iter().map(CoreRange::len).fold(0, u32::saturating_add)
     }
 
     /// True without any core.
@@ -84,15 +91,15 @@ impl Cores {
 
     /// Columns and rows of the smallest grid from `(0,0)` that holds every core.
     pub fn extent(&self) -> (u32, u32) {
-        let w = self.0.iter().map(|r| r.end.0 + 1).max().unwrap_or(0);
-        let h = self.0.iter().map(|r| r.end.1 + 1).max().unwrap_or(0);
+        let w = self.0.iter().map(|r| r.end.0.saturating_add(1)).max().unwrap_or(0);
+        let h = self.0.iter().map(|r| r.end.1.saturating_add(1)).max().unwrap_or(0);
         (w, h)
     }
 
     /// `(x, y, width, height)` when the set is one rectangle.
     pub fn as_rectangle(&self) -> Option<(u32, u32, u32, u32)> {
         match self.0.as_slice() {
-            [r] if !r.is_empty() => Some((r.start.0, r.start.1, r.end.0 - r.start.0 + 1, r.end.1 - r.start.1 + 1)),
+            [r] => r.size().map(|(width, height)| (r.start.0, r.start.1, width, height)),
             _ => None,
         }
     }
@@ -142,6 +149,17 @@ mod tests {
         assert!(q.is_disjoint(&k));
         assert!(!q.is_disjoint(&Cores::row_major(1, (8, 8))));
         assert_eq!(k.iter().next(), Some((5, 0)));
+    }
+
+    #[test]
+    fn ranges_no_card_has_are_counted_without_overflow() {
+        let most = CoreRange { start: (0, 0), end: (u32::MAX, u32::MAX) };
+        let many = Cores(vec![most; 2]);
+        assert_eq!((most.len(), many.len(), many.extent()), (u32::MAX, u32::MAX, (u32::MAX, u32::MAX)));
+        assert_eq!(Cores(vec![most]).as_rectangle(), Some((0, 0, u32::MAX, u32::MAX)));
+        assert!(!many.fits((8, 8)) && !many.is_disjoint(&Cores::rectangle(u32::MAX, u32::MAX, 2, 2)));
+        let swapped = CoreRange { start: (3, 3), end: (2, 4) };
+        assert_eq!((swapped.len(), Cores(vec![swapped]).as_rectangle()), (0, None));
     }
 
     #[test]

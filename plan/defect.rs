@@ -49,6 +49,8 @@ pub enum Invariant {
     DramCapacity,
     /// Persistent buffers are written as their roles ask.
     Dataflow,
+    /// Phases compute one function.
+    Function,
     /// A traced phase can be replayed.
     Trace,
     /// Predicted costs are numbers.

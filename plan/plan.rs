@@ -143,6 +143,7 @@ pub enum BufferRole {
 
 /// What a phase computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum PhaseKind {
     /// One token of each of `batch` users.
     Decode {
@@ -253,7 +254,7 @@ impl Footprint {
 
     /// Bytes that must fit between the base and the end of L1.
     pub fn high_water(&self) -> u64 {
-        self.circular_buffers + self.tensors
+        self.circular_buffers.saturating_add(self.tensors)
     }
 }
 

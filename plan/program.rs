@@ -36,6 +36,7 @@ impl fmt::Display for Fidelity {
 
 /// TT-NN's `WormholeComputeKernelConfig` (used on Blackhole too); `math_approx_mode` is always false.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ComputeKernel {
     /// Multiplier phases.
     pub fidelity: Fidelity,
@@ -70,6 +71,7 @@ pub enum Unary {
 
 /// How a matmul is cut over cores.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum MatmulProgram {
     /// `MatmulMultiCoreReuseMultiCastDRAMShardedProgramConfig`: each DRAM bank's columns computed next to the bank; one tile of rows.
     DramSharded {
@@ -149,6 +151,7 @@ pub enum FusedActivation {
 
 /// `LayerNormShardedMultiCoreProgramConfig`; `inplace` is always false.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct NormProgram {
     /// Columns and rows of the grid.
     pub grid: (u32, u32),
@@ -162,6 +165,7 @@ pub struct NormProgram {
 
 /// `SDPAProgramConfig`; `exp_approx_mode` is always false.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SdpaProgram {
     /// Columns and rows of the grid.
     pub grid: (u32, u32),

@@ -99,6 +99,7 @@ pub enum Strategy {
 
 /// TT-NN's `MemoryConfig`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum MemoryConfig {
     /// Pages round-robin over all banks.
     Interleaved(Memory),
@@ -189,6 +190,7 @@ impl fmt::Display for MemoryConfig {
 
 /// Everything TT-NN keeps of a tensor but its data.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct TensorSpec {
     /// Logical shape, outermost dimension first; rank 1 to 4.
     pub shape: Vec<u32>,

@@ -22,6 +22,7 @@ pub struct Weight {
 
 /// Where a weight's numbers come from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Source {
     /// Checkpoint matrices, each transposed to `[in, out]` and set side by side along `out`, then padded with zeros to the spec's shape.
     /// (The padding to whole DRAM banks is TT-NN's.)
@@ -82,6 +83,7 @@ pub struct Matrix {
 
 /// How a matrix's elements are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub enum Content {
     /// -1, 0 or 1, four rows to a stored `uint8` row. The scale is kept apart and enters through [`crate::Scalar`]s: the tensor
     /// `<tensor>_scale` (its name with `_scale` for the last `weight`'s end: `...weight_scale`), or its inverse when `divides`.

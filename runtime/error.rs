@@ -64,6 +64,9 @@ pub enum RuntimeError {
     /// The plan lacks something the runtime needs.
     #[error("the plan has no {0}")]
     Lacks(String),
+    /// More tensors in all layers and phases than can be numbered.
+    #[error("the plan has more tensors in all its layers than can be numbered")]
+    TooManySlots,
     /// A device refused a step.
     #[error("{phase}, step `{step}`: {source}")]
     Step {

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bitnetc_plan::op::{Op, Ref};
-use bitnetc_plan::{Buffer, BufferRole, Phase, PhaseKind, Plan, Scalar, Step, TensorSpec, Trace, Unary, Weight};
+use bitnetc_plan::{Buffer, BufferRole, Phase, PhaseKind, Plan, Scalar, Step, TensorSpec, Trace, Weight};
 
 use crate::device::{Call, Slot};
 use crate::weights::WeightError;
@@ -76,7 +76,7 @@ impl Program {
         let mut names = Names { plan, scales, weights: HashMap::new(), buffers: HashMap::new(), next: 0 };
         let (mut weights, mut buffers) = (Vec::new(), Vec::new());
         for (index, Weight { name, per_layer, .. }) in plan.weights.iter().enumerate() {
-            let slots = names.take(if *per_layer { plan.model.layers } else { 1 });
+            let slots = names.slots(*per_layer)?;
             weights.extend(slots.iter().zip(0..).map(|(&slot, layer)| WeightSlot {
                 index,
                 layer,
@@ -86,7 +86,7 @@ impl Program {
             names.weights.insert(name, slots);
         }
         for (index, Buffer { name, per_layer, .. }) in plan.buffers.iter().enumerate() {
-            let slots = names.take(if *per_layer { plan.model.layers } else { 1 });
+            let slots = names.slots(*per_layer)?;
             buffers.extend(slots.iter().map(|slot| (index, *slot)));
             names.buffers.insert(name, slots);
         }
@@ -108,18 +108,22 @@ impl Program {
 }
 
 impl<'a> Names<'a> {
-    fn take(&mut self, count: u32) -> Vec<Slot> {
-        let first = self.next;
-        self.next += count;
-        (first..self.next).map(Slot).collect()
+    fn slot(&mut self) -> Result<Slot, RuntimeError> {
+        let slot = Slot(self.next);
+        self.next = self.next.checked_add(1).ok_or(RuntimeError::TooManySlots)?;
+        Ok(slot)
+    }
+
+    /// One slot for each layer, or the only one.
+    fn slots(&mut self, per_layer: bool) -> Result<Vec<Slot>, RuntimeError> {
+        (0..if per_layer { self.plan.model.layers } else { 1 }).map(|_| self.slot()).collect()
     }
 
     fn phase(&mut self, phase: &'a Phase) -> Result<PhaseProgram, RuntimeError> {
         let integers = integers::values(phase);
         let mut values: HashMap<&str, (Slot, Arc<TensorSpec>)> = HashMap::new();
         for value in phase.steps().flat_map(|step| &step.outputs) {
-            let slot = self.take(1)[0];
-            values.insert(&value.name, (slot, Arc::new(value.spec.clone())));
+            values.insert(&value.name, (self.slot()?, Arc::new(value.spec.clone())));
         }
         let mut body = Vec::new();
         for step in &phase.prologue {
@@ -168,7 +172,7 @@ impl<'a> Names<'a> {
         };
         let operands: Result<Vec<_>, _> = step.op.operands().iter().map(slot).collect();
         let mut op = step.op.clone();
-        for scalar in scalars(&mut op) {
+        for scalar in op.scalars_mut() {
             let value = scalar.evaluate(|pattern| self.scale(&in_layer(pattern, at)))?;
             *scalar = Scalar::constant(value);
         }
@@ -191,22 +195,4 @@ impl<'a> Names<'a> {
 fn of_layer(slots: Option<&Vec<Slot>>, layer: u32) -> Option<Slot> {
     let slots = slots?;
     slots.get(layer as usize).or_else(|| slots.first().filter(|_| slots.len() == 1)).copied()
-}
-
-/// The scalars of a call.
-fn scalars(op: &mut Op) -> Vec<&mut Scalar> {
-    match op {
-        Op::RmsNorm(norm) => vec![&mut norm.epsilon],
-        Op::Sdpa(sdpa) => vec![&mut sdpa.scale],
-        Op::SdpaDecode(sdpa) => vec![&mut sdpa.scale],
-        Op::Binary(binary) => {
-            let all = binary.a_activations.iter_mut().chain(&mut binary.b_activations).chain(&mut binary.activations);
-            all.filter_map(|unary| match unary {
-                Unary::MulScalar(scalar) | Unary::MaxScalar(scalar) => Some(scalar),
-                _ => None,
-            })
-            .collect()
-        }
-        _ => Vec::new(),
-    }
 }

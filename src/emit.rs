@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 
-use miette::{IntoDiagnostic, WrapErr};
-
 use crate::{input, output, render};
 
 /// Print a plan as a standalone Python program of its TT-NN calls.
@@ -20,7 +18,7 @@ pub struct Args {
     /// The language: Python, the one there is
     #[arg(long)]
     python: bool,
-    /// Where the program goes; stdout when absent
+    /// Where the program goes; stdout when absent or `-`
     #[arg(short, long)]
     output: Option<PathBuf>,
 }
@@ -37,9 +35,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     }
     let program = bitnetc_ttnn::emit::python(&plan);
     match &args.output {
-        Some(path) => output::write(path, program.as_bytes())
-            .into_diagnostic()
-            .wrap_err_with(|| format!("cannot write {}", path.display())),
+        Some(path) => output::write_text(path, &program),
         None => render::print(&program).map_err(input::cannot_print),
     }
 }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use bitnetc_compiler::model::import;
-use miette::{IntoDiagnostic, WrapErr};
+use miette::IntoDiagnostic;
+
+use crate::{input, output, render};
 
 /// Write a model file from a Hugging Face checkpoint directory.
 #[derive(Debug, clap::Args)]
@@ -11,7 +13,7 @@ use miette::{IntoDiagnostic, WrapErr};
 pub struct Args {
     /// Directory with config.json; its safetensors files, if there, tell how weights are stored.
     directory: PathBuf,
-    /// Where the model file goes; stdout when absent.
+    /// Where the model file goes; stdout when absent or `-`.
     #[arg(short, long)]
     output: Option<PathBuf>,
 }
@@ -20,9 +22,7 @@ pub struct Args {
 pub fn run(args: Args) -> miette::Result<()> {
     let imported = import::directory(&args.directory).into_diagnostic()?;
     match args.output {
-        Some(path) => crate::output::write(&path, imported.ron.as_bytes())
-            .into_diagnostic()
-            .wrap_err_with(|| format!("cannot write {}", path.display())),
-        None => crate::render::print(&imported.ron).map_err(crate::input::cannot_print),
+        Some(path) => output::write_text(&path, &imported.ron),
+        None => render::print(&imported.ron).map_err(input::cannot_print),
     }
 }

@@ -1,24 +1,29 @@
-//! Files that are there whole or not at all.
+//! Where `-o` points: a file, by the rules of [`mod@bitnetc_plan::file`], or `-` for stdout.
 
-use std::io::{self, Write as _};
 use std::path::Path;
 
-/// Writes `bytes` beside `path` and renames.
+use bitnetc_plan::file;
+use miette::{IntoDiagnostic, WrapErr};
+
+use crate::{input, render};
+
+/// True for `-`.
+pub fn is_stdout(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Writes `text` to a file or to stdout.
 ///
 /// # Errors
-/// Whatever the file system says; `path` is untouched then.
-pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".bitnetc-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        // An ordinary file's permissions, less the umask, instead of a private temporary's.
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    let mut beside = builder.tempfile_in(folder)?;
-    beside.write_all(bytes)?;
-    beside.persist(path).map_err(|e| e.error)?;
-    Ok(())
+/// Whatever the file system or stdout says; a file at `path` is as it was then.
+pub fn write_text(path: &Path, text: &str) -> miette::Result<()> {
+    if is_stdout(path) { render::print(text).map_err(input::cannot_print) } else { write(path, text.as_bytes()) }
+}
+
+/// Writes `bytes` to a file.
+///
+/// # Errors
+/// Whatever the file system says; a file at `path` is as it was then.
+pub fn write(path: &Path, bytes: &[u8]) -> miette::Result<()> {
+    file::write(path, bytes).into_diagnostic().wrap_err_with(|| format!("cannot write {}", path.display()))
 }

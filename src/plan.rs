@@ -7,7 +7,7 @@ use bitnetc_compiler::policy::{Override, Policy};
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{Compiled, Options, compile};
 use bitnetc_plan::{Proofs, format};
-use miette::{IntoDiagnostic, miette};
+use miette::IntoDiagnostic;
 
 use crate::{input, inspect, output, render, trace_search};
 
@@ -22,10 +22,10 @@ pub struct Args {
     model: String,
     #[command(flatten)]
     choices: Choices,
-    /// Where the plan goes: RON, or binary when the name ends in `.plan`. Without it the plan is only described.
+    /// Where the plan goes: RON, or binary when the name ends in `.plan`, `-` for RON on stdout. Without it the plan is only described.
     #[arg(short, long)]
     output: Option<PathBuf>,
-    /// Write everything the search considered, as JSON.
+    /// Write everything the search considered, as JSON, `-` for stdout.
     #[arg(long, value_name = "FILE")]
     trace_search: Option<PathBuf>,
     /// Print how long each pass took.
@@ -116,14 +116,18 @@ pub fn run(args: Args) -> miette::Result<()> {
     let spent = started.elapsed();
     match &args.output {
         Some(path) => {
-            format::write(path, &compiled.plan).into_diagnostic()?;
+            if output::is_stdout(path) {
+                output::write_text(path, &format::to_ron(&compiled.plan).into_diagnostic()?)?;
+            } else {
+                format::write(path, &compiled.plan).into_diagnostic()?;
+            }
             eprintln!("{}: planned in {:.1} ms", path.display(), spent.as_secs_f64() * 1000.0);
         }
         None => render::print(&inspect::overview(&compiled.plan)).map_err(input::cannot_print)?,
     }
     if let Some(path) = &args.trace_search {
-        let text = serde_json::to_vec(&trace_search::document(&compiled)).into_diagnostic()?;
-        output::write(path, &text).map_err(|e| miette!("cannot write {}: {e}", path.display()))?;
+        let text = serde_json::to_string(&trace_search::document(&compiled)).into_diagnostic()?;
+        output::write_text(path, &text)?;
     }
     if args.timings {
         for (pass, time) in &compiled.timings {

@@ -69,6 +69,35 @@ fn a_refused_plan_leaves_no_file() {
 }
 
 #[test]
+fn a_hyphen_is_stdout_and_stdin() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plan.ron");
+    let text = path.to_str().unwrap();
+    assert!(bitnetc(&["plan", "tiny-shakespeare", "-o", text]).status.success());
+    let written = bitnetc(&["plan", "tiny-shakespeare", "-o", "-"]);
+    assert_eq!(written.stdout, std::fs::read(&path).unwrap());
+    assert!(bitnetc(&["plan", "tiny-shakespeare", "-o", text, "--trace-search", "-"]).stdout.starts_with(b"{"));
+    assert_eq!(bitnetc(&["emit", text, "-o", "-"]).stdout, bitnetc(&["emit", text]).stdout);
+    let mut inspect = Command::new(env!("CARGO_BIN_EXE_bitnetc"));
+    let inspect = inspect.args(["inspect", "-"]).stdin(std::fs::File::open(&path).unwrap()).output().unwrap();
+    assert_eq!(inspect.stdout, bitnetc(&["inspect", text]).stdout);
+    assert!(!Path::new("-").exists() && !inspect.stdout.is_empty());
+}
+
+#[test]
+fn what_is_no_file_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plan, link) = (folder.path().join("plan.ron"), folder.path().join("link.py"));
+    let at = |path: &Path| path.to_str().unwrap().to_owned();
+    assert!(bitnetc(&["plan", "tiny-shakespeare", "-o", &at(&plan)]).status.success());
+    std::os::unix::fs::symlink("program.py", &link).unwrap();
+    assert!(bitnetc(&["emit", &at(&plan), "-o", &at(&link)]).status.success());
+    assert!(link.is_symlink() && folder.path().join("program.py").is_file());
+    let error = refused(&["emit", &at(&plan), "-o", &at(folder.path())], 1);
+    assert!(error.contains("cannot write") && error.contains("is a directory"), "{error}");
+}
+
+#[test]
 fn damaged_plans() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.plan");

@@ -10,7 +10,7 @@
 //! lengths they claim. Reading answers for the form only; [`crate::verify()`] answers for the content.
 
 use std::fs;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use ron::extensions::Extensions;
@@ -18,7 +18,7 @@ use ron::ser::PrettyConfig;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::{FORMAT_VERSION, Plan};
+use crate::{FORMAT_VERSION, Plan, file};
 
 /// First bytes of a binary plan: not text in any encoding, and changed by every kind of newline translation.
 pub const MAGIC: [u8; 8] = *b"\x89BNPLN\r\n";
@@ -33,7 +33,7 @@ pub const MAX_BYTES: u64 = 64 << 20;
 #[derive(Debug, Error)]
 pub enum FormatError {
     /// The file system refused.
-    #[error("cannot {doing} `{}`: {source}", path.display())]
+    #[error("cannot {doing} `{}`", path.display())]
     Io {
         /// `read`, `write`.
         doing: &'static str,
@@ -115,41 +115,17 @@ pub fn read_bytes(bytes: &[u8]) -> Result<Plan, FormatError> {
     if plan.format == FORMAT_VERSION { Ok(plan) } else { Err(FormatError::Version { found: plan.format }) }
 }
 
-/// Writes a plan, as binary when the file's extension is `plan`, as RON otherwise. An existing file is replaced at once or not at all:
-/// the bytes are written beside it and renamed. What is no regular file, a pipe or a terminal, is written to directly.
+/// Writes a plan, as binary when the file's extension is `plan`, as RON otherwise, by the rules of [`mod@file`].
 ///
 /// # Errors
 /// [`FormatError::Io`], [`FormatError::Encode`].
 pub fn write(path: &Path, plan: &Plan) -> Result<(), FormatError> {
-    let bytes =
-        if path.extension().is_some_and(|e| e == "plan") { to_binary(plan)? } else { to_ron(plan)?.into_bytes() };
-    let io = |source| FormatError::Io { doing: "write", path: path.to_owned(), source };
-    match fs::metadata(path) {
-        Ok(there) if there.is_dir() => Err(io(io::Error::from(io::ErrorKind::IsADirectory))),
-        Ok(there) if !there.is_file() => {
-            fs::OpenOptions::new().write(true).open(path).and_then(|mut f| f.write_all(&bytes)).map_err(io)
-        }
-        // Through a symbolic link: the file it points to is replaced, the link stays.
-        Ok(_) => fs::canonicalize(path).and_then(|real| replace(&real, &bytes)).map_err(io),
-        Err(_) => replace(path, &bytes).map_err(io),
-    }
-}
-
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".bitnetc-");
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        // An ordinary file's permissions, less the umask, instead of a private temporary's.
-        builder.permissions(fs::Permissions::from_mode(0o666));
-    }
-    let mut beside = builder.tempfile_in(folder)?;
-    beside.write_all(bytes)?;
-    beside.as_file().sync_all()?;
-    beside.persist(path).map_err(|e| e.error)?;
-    Ok(())
+    let bytes = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("plan")) {
+        to_binary(plan)?
+    } else {
+        to_ron(plan)?.into_bytes()
+    };
+    file::write(path, &bytes).map_err(|source| FormatError::Io { doing: "write", path: path.to_owned(), source })
 }
 
 /// The plan as RON. Equal plans give equal bytes.
@@ -223,6 +199,7 @@ fn from_ron(bytes: &[u8]) -> Result<Plan, FormatError> {
 
 /// Only the version, whatever else there is: a plan of another version may have other fields.
 #[derive(Deserialize)]
+#[serde(rename = "Plan")]
 struct VersionOnly {
     format: u32,
 }
@@ -232,6 +209,10 @@ fn explain(text: &str, error: &ron::error::SpannedError) -> FormatError {
         Ok(VersionOnly { format }) if format != FORMAT_VERSION => FormatError::Version { found: format },
         Err(ron::error::SpannedError { code: ron::Error::MissingStructField { .. }, .. }) => {
             FormatError::NotAPlan { found: "RON without a field `format`".into() }
+        }
+        Err(ron::error::SpannedError { code: ron::Error::ExpectedDifferentStructName { found, .. }, .. }) => {
+            let found = if found == "Model" { "a model".into() } else { format!("RON of a `{found}`") };
+            FormatError::NotAPlan { found }
         }
         _ => FormatError::Syntax {
             line: error.span.start.line,

@@ -8,6 +8,7 @@ use crate::{Cores, DType, Layout, MemoryConfig, Scalar};
 
 /// `ttnn.embedding`: rows of `table` `[1,1,V,D]` at `indices` `[..,N]` (u32, row-major) -> `[..,N,D]`, rank 3.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Embedding {
     /// Row numbers.
     pub indices: Ref,
@@ -21,6 +22,7 @@ pub struct Embedding {
 
 /// `ttnn.rms_norm`: `x / sqrt(mean(x^2) + epsilon) * gamma` over the last dimension.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RmsNorm {
     /// `x`.
     pub input: Ref,
@@ -38,6 +40,7 @@ pub struct RmsNorm {
 
 /// `ttnn.linear` without bias: `a @ b`, `[1,1,M,K] @ [1,1,K,N]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Matmul {
     /// Activations.
     pub a: Ref,
@@ -55,6 +58,7 @@ pub struct Matmul {
 
 /// `ttnn.experimental.nlp_create_qkv_heads_decode`: `[1,1,B,(H+2*Hkv)*D]` -> q `[1,B,H,D]`, k and v `[1,B,Hkv,D]`, one user per core.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CreateHeadsDecode {
     /// Fused projection: all q heads, all k heads, all v heads.
     pub input: Ref,
@@ -70,6 +74,7 @@ pub struct CreateHeadsDecode {
 
 /// `ttnn.experimental.nlp_create_qkv_heads` (prefill): `[1,1,S,(H+2*Hkv)*D]` -> q `[1,H,S,D]`, k and v `[1,Hkv,S,D]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CreateHeads {
     /// Fused projection.
     pub input: Ref,
@@ -83,6 +88,7 @@ pub struct CreateHeads {
 
 /// `ttnn.experimental.rotary_embedding_llama_fused_qk` (decode): rotates adjacent pairs of q and k.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RotaryFused {
     /// Queries.
     pub q: Ref,
@@ -100,6 +106,7 @@ pub struct RotaryFused {
 
 /// `ttnn.experimental.rotary_embedding_llama` (prefill, `is_decode_mode=False`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Rotary {
     /// `[1,H,S,D]`.
     pub input: Ref,
@@ -117,6 +124,7 @@ pub struct Rotary {
 
 /// `ttnn.experimental.rotary_embedding_llama` with `is_decode_mode=True`: q or k alone, where it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RotaryDecode {
     /// `[1,B,H,D]`, one user per core.
     pub input: Ref,
@@ -132,6 +140,7 @@ pub struct RotaryDecode {
 
 /// `ttnn.experimental.paged_fused_update_cache`: writes one row per user into both caches, in place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CacheUpdate {
     /// Key cache `[blocks, Hkv, block, D]`.
     pub k_cache: Ref,
@@ -149,6 +158,7 @@ pub struct CacheUpdate {
 
 /// `ttnn.experimental.paged_update_cache`: writes one row per user into one cache, in place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CacheUpdateOne {
     /// Key or value cache `[blocks, Hkv, block, D]`.
     pub cache: Ref,
@@ -162,6 +172,7 @@ pub struct CacheUpdateOne {
 
 /// `ttnn.experimental.paged_fill_cache`: writes the prompt's rows of one user, in place. The user is the call's own argument.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct CacheFill {
     /// Key or value cache.
     pub cache: Ref,
@@ -173,6 +184,7 @@ pub struct CacheFill {
 
 /// `ttnn.transformer.paged_scaled_dot_product_attention_decode`: q `[1,B,H,D]` -> `[1,B,H,D]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SdpaDecode {
     /// Queries.
     pub q: Ref,
@@ -196,6 +208,7 @@ pub struct SdpaDecode {
 
 /// `ttnn.transformer.scaled_dot_product_attention` with `is_causal=True` (prefill).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Sdpa {
     /// `[1,H,S,D]`.
     pub q: Ref,
@@ -215,6 +228,7 @@ pub struct Sdpa {
 
 /// `ttnn.experimental.nlp_concat_heads_decode`: `[1,B,H,D]` -> `[1,1,32,H*D]`, width-sharded over `cores`, one head per core.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConcatHeadsDecode {
     /// One user per core.
     pub input: Ref,
@@ -226,6 +240,7 @@ pub struct ConcatHeadsDecode {
 
 /// `ttnn.experimental.nlp_concat_heads` (prefill): `[1,H,S,D]` -> `[1,1,S,H*D]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConcatHeads {
     /// All heads.
     pub input: Ref,
@@ -235,6 +250,7 @@ pub struct ConcatHeads {
 
 /// `ttnn.to_memory_config`: the same tensor elsewhere.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ToMemoryConfig {
     /// The tensor.
     pub input: Ref,
@@ -244,6 +260,7 @@ pub struct ToMemoryConfig {
 
 /// `ttnn.to_layout`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ToLayout {
     /// The tensor.
     pub input: Ref,
@@ -255,6 +272,7 @@ pub struct ToLayout {
 
 /// `ttnn.typecast`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Typecast {
     /// The tensor.
     pub input: Ref,
@@ -266,6 +284,7 @@ pub struct Typecast {
 
 /// `ttnn.reshape` that leaves every byte where it is: the result takes over the input's buffer, and the input may not be used again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct View {
     /// The tensor.
     pub input: Ref,
@@ -275,6 +294,7 @@ pub struct View {
 
 /// `ttnn.transpose` of two dimensions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Transpose {
     /// The tensor.
     pub input: Ref,
@@ -295,6 +315,7 @@ pub enum Rows {
 
 /// `ttnn.slice` of rows (second-to-last dimension).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Slice {
     /// The tensor.
     pub input: Ref,
@@ -306,6 +327,7 @@ pub struct Slice {
 
 /// `ttnn.concat` along the last dimension.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Concat {
     /// The tensors, left to right.
     pub inputs: Vec<Ref>,
@@ -322,8 +344,19 @@ pub enum BinaryKind {
     Mul,
 }
 
+impl BinaryKind {
+    /// The call's name.
+    pub const fn call(self) -> &'static str {
+        match self {
+            BinaryKind::Add => "add",
+            BinaryKind::Mul => "mul",
+        }
+    }
+}
+
 /// `ttnn.add` or `ttnn.mul`, with elementwise functions on operands and result. A `[..,1]` operand is broadcast along columns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Binary {
     /// Sum or product.
     pub kind: BinaryKind,
@@ -354,6 +387,7 @@ pub enum Destination {
 
 /// `ttnn.abs`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct AbsOp {
     /// The tensor.
     pub input: Ref,
@@ -363,6 +397,7 @@ pub struct AbsOp {
 
 /// `ttnn.max` over the last dimension, kept as length 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RowMax {
     /// The tensor.
     pub input: Ref,
@@ -372,6 +407,7 @@ pub struct RowMax {
 
 /// `ttnn.argmax` over the last dimension into a persistent buffer (`output_tensor`), which the next step's embedding reads.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ArgMax {
     /// `[1,1,B,V]` row-major.
     pub input: Ref,
@@ -381,6 +417,7 @@ pub struct ArgMax {
 
 /// `ttnn.plus_one` of a persistent buffer, in place.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct PlusOne {
     /// i32 or u32, row-major.
     pub buffer: Ref,
@@ -388,6 +425,7 @@ pub struct PlusOne {
 
 /// `ttnn.deallocate`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Deallocate {
     /// The value that ends here.
     pub input: Ref,

@@ -38,8 +38,19 @@ impl fmt::Display for Ref {
         f.write_str(self.name())
     }
 }
+
+/// A call's name, or where its arguments tell it.
+macro_rules! call {
+    ($args:ident, kind) => {
+        $args.kind.call()
+    };
+    ($args:ident, $call:literal) => {
+        $call
+    };
+}
+
 macro_rules! ops {
-    ($($(#[$doc:meta])* $variant:ident($args:ty) $call:literal [$($field:ident),*];)*) => {
+    ($($(#[$doc:meta])* $variant:ident($args:ty) $call:tt [$($field:ident),*];)*) => {
         /// One TT-NN call.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         pub enum Op {
@@ -49,7 +60,7 @@ macro_rules! ops {
         impl Op {
             /// The call's path below `ttnn`.
             pub const fn call(&self) -> &'static str {
-                match self { $(Op::$variant(_) => $call,)* }
+                match self { $(Op::$variant(_args) => call!(_args, $call),)* }
             }
 
             /// Every tensor the call reads or writes in place, in the order [`crate::ttnn::check`] takes them.
@@ -155,7 +166,7 @@ ops! {
     /// Columns side by side.
     Concat(Concat) "concat" [inputs];
     /// Sum or product.
-    Binary(Binary) "binary" [a, b];
+    Binary(Binary) kind [a, b];
     /// Absolute value.
     Abs(AbsOp) "abs" [input];
     /// Largest element of each row.
@@ -168,6 +179,29 @@ ops! {
     Deallocate(Deallocate) "deallocate" [input];
 }
 
+/// The scalars of a call, borrowed as the call is.
+macro_rules! scalars {
+    ($op:expr, $iter:ident) => {
+        match $op {
+            Op::RmsNorm(RmsNorm { epsilon: scalar, .. })
+            | Op::SdpaDecode(SdpaDecode { scale: scalar, .. })
+            | Op::Sdpa(Sdpa { scale: scalar, .. }) => vec![scalar],
+            Op::Binary(Binary { a_activations, b_activations, activations, .. }) => {
+                let unary = a_activations.$iter().chain(b_activations.$iter()).chain(activations.$iter());
+                unary
+                    .filter_map(|u| if let Unary::MulScalar(s) | Unary::MaxScalar(s) = u { Some(s) } else { None })
+                    .collect()
+            }
+            Op::Embedding(_) | Op::Matmul(_) | Op::CreateHeadsDecode(_) | Op::CreateHeads(_) => Vec::new(),
+            Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => Vec::new(),
+            Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => Vec::new(),
+            Op::ConcatHeadsDecode(_) | Op::ConcatHeads(_) | Op::ToMemoryConfig(_) | Op::ToLayout(_) => Vec::new(),
+            Op::Typecast(_) | Op::View(_) | Op::Transpose(_) | Op::Slice(_) | Op::Concat(_) => Vec::new(),
+            Op::Abs(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::PlusOne(_) | Op::Deallocate(_) => Vec::new(),
+        }
+    };
+}
+
 impl Op {
     /// The operands whose contents the call replaces: caches, output tensors, the left operand of an in-place [`Binary`].
     pub fn written(&self) -> Vec<&Ref> {
@@ -178,24 +212,23 @@ impl Op {
             Op::Binary(Binary { a, into: Destination::InPlace, .. }) => vec![a],
             Op::ArgMax(args) => vec![&args.output],
             Op::PlusOne(args) => vec![&args.buffer],
-            _ => Vec::new(),
+            Op::Binary(Binary { into: Destination::New(_), .. }) | Op::Embedding(_) | Op::RmsNorm(_) => Vec::new(),
+            Op::Matmul(_) | Op::CreateHeadsDecode(_) | Op::CreateHeads(_) | Op::RotaryFused(_) => Vec::new(),
+            Op::RotaryDecode(_) | Op::Rotary(_) | Op::SdpaDecode(_) | Op::Sdpa(_) => Vec::new(),
+            Op::ConcatHeadsDecode(_) | Op::ConcatHeads(_) | Op::ToMemoryConfig(_) | Op::ToLayout(_) => Vec::new(),
+            Op::Typecast(_) | Op::View(_) | Op::Transpose(_) | Op::Slice(_) | Op::Concat(_) => Vec::new(),
+            Op::Abs(_) | Op::RowMax(_) | Op::Deallocate(_) => Vec::new(),
         }
     }
 
     /// Every number that depends on weight scales.
     pub fn scalars(&self) -> Vec<&Scalar> {
-        match self {
-            Op::RmsNorm(args) => vec![&args.epsilon],
-            Op::SdpaDecode(args) => vec![&args.scale],
-            Op::Sdpa(args) => vec![&args.scale],
-            Op::Binary(args) => {
-                let unary = args.a_activations.iter().chain(&args.b_activations).chain(&args.activations);
-                unary
-                    .filter_map(|u| if let Unary::MulScalar(s) | Unary::MaxScalar(s) = u { Some(s) } else { None })
-                    .collect()
-            }
-            _ => Vec::new(),
-        }
+        scalars!(self, iter)
+    }
+
+    /// The numbers of [`Op::scalars`], to evaluate them.
+    pub fn scalars_mut(&mut self) -> Vec<&mut Scalar> {
+        scalars!(self, iter_mut)
     }
 
     /// True when an argument of the call is known only when it is made (the user of a cache fill, the prompt's last token), so that no

@@ -1,13 +1,13 @@
 //! The paged KV cache `[blocks, kv_heads, block, head_dim]`: `paged_fused_update_cache` and `paged_update_cache` (decode), `paged_fill_cache`
 //! (prefill).
 
-use super::heads::whole_tiles;
+use super::users::{require_users, user_cores, whole_tiles};
 use super::{Answer, Checks, Outcome, operands};
 use crate::op::{CacheFill, CacheUpdate, CacheUpdateOne};
-use crate::{Card, Cores, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
+use crate::{Card, DType, Layout, Memory, MemoryConfig, TILE, TensorSpec};
 
-/// Users of a decode batch, and heads of one user.
-const MOST: u32 = TILE;
+/// What TT-NN says of rows that are not.
+const SHARDED: &str = "Expect input_tensor to be sharded";
 
 /// `paged_fused_update_cache` with `update_idxs_tensor` and `page_table`.
 ///
@@ -39,7 +39,7 @@ pub fn check_cache_update(_args: &CacheUpdate, given: &[&TensorSpec], card: &Car
         format_args!("v like k"),
     );
     require_match(k_cache, k, positions, page_table, &mut checks);
-    let (k_cores, v_cores) = (user_cores(k, &mut checks), user_cores(v, &mut checks));
+    let (k_cores, v_cores) = (user_cores(k, SHARDED, &mut checks), user_cores(v, SHARDED, &mut checks));
     if let (Some(k_cores), Some(v_cores)) = (k_cores, v_cores) {
         checks.require(
             k_cores.is_disjoint(v_cores),
@@ -69,7 +69,7 @@ pub fn check_cache_update_one(_args: &CacheUpdateOne, given: &[&TensorSpec], _ca
     require_rows(input, &mut checks);
     checks.settle()?;
     require_match(cache, input, positions, page_table, &mut checks);
-    user_cores(input, &mut checks);
+    user_cores(input, SHARDED, &mut checks);
     checks.finish(|| Outcome {
         // Positions take a tile of integers, whatever their number, and the user's row of the page table its bare length.
         circular_buffers: edited_rows(cache, input.shape[1])
@@ -97,16 +97,7 @@ fn require_rows(input: &TensorSpec, checks: &mut Checks) {
         format_args!("Input tensor in update_cache must be tilized"),
         format_args!("TILE layout"),
     );
-    checks.require(
-        matches!(*input.shape.as_slice(), [1, _, _, _]),
-        format_args!("Dim 0 of input tensor must be 1: {:?}", input.shape),
-        format_args!("[1, B, kv_heads, head_dim]"),
-    );
-    checks.narrow(
-        matches!(*input.shape.as_slice(), [_, 1..=MOST, 1..=MOST, 1..=u32::MAX]),
-        format_args!("rows {:?} of a cache", input.shape),
-        format_args!("[1, B, kv_heads, head_dim], up to 32 users and heads"),
-    );
+    require_users(input, "Dim 0 of input tensor must be 1", checks);
 }
 
 /// The rows of the users fit the cache, and positions and page table the users.
@@ -269,24 +260,6 @@ pub(super) fn require_page_table(table: &TensorSpec, users: Option<u32>, checks:
 /// Bytes of `length` 32-bit integers as a row in DRAM: what a kernel buffers of positions or of a page table.
 pub(super) fn stick(length: u32, card: &Card) -> u64 {
     (4 * u64::from(length)).next_multiple_of(card.dram.alignment)
-}
-
-fn user_cores<'a>(input: &'a TensorSpec, checks: &mut Checks) -> Option<&'a Cores> {
-    let (users, columns) = (input.shape[1], input.columns());
-    let cores = match &input.memory {
-        MemoryConfig::Sharded { memory: Memory::L1, strategy: Strategy::Height, cores, shard }
-            if *shard == [TILE, columns] && cores.len() == users =>
-        {
-            Some(cores)
-        }
-        _ => None,
-    };
-    checks.require(
-        cores.is_some(),
-        format_args!("Expect input_tensor to be sharded, one user per core; it is {}", input.memory),
-        format_args!("L1 HS[32,{columns}] on {users} cores"),
-    );
-    cores
 }
 
 #[cfg(test)]

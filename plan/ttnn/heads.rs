@@ -5,17 +5,10 @@
 //! `head_dim` may be any multiple of 32; a model's other head sizes (100) are padded when weights are packed.
 
 use super::assign::{position, take};
+use super::users::{MOST, whole_tiles};
 use super::{Answer, Checks, Outcome, operands, require_placement};
 use crate::op::{ConcatHeads, ConcatHeadsDecode, CreateHeads, CreateHeadsDecode};
 use crate::{Card, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
-
-/// Users of a decode batch, and heads of one user: each fill one tile of rows.
-const MOST: u32 = TILE;
-
-/// True for a side that whole tiles fill.
-pub(super) const fn whole_tiles(side: u32) -> bool {
-    side > 0 && side.is_multiple_of(TILE)
-}
 
 /// `nlp_create_qkv_heads_decode`.
 ///

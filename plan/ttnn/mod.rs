@@ -29,6 +29,7 @@ mod reduce;
 mod rotary;
 mod sdpa;
 mod sdpa_decode;
+mod users;
 
 pub use cache::{check_cache_fill, check_cache_update, check_cache_update_one};
 pub use checks::{Checks, operands};
@@ -91,7 +92,7 @@ pub type Answer = Result<Outcome, Vec<Violation>>;
 /// Every constraint the call breaks.
 pub fn check(op: &Op, operands: &[&TensorSpec], card: &Card) -> Answer {
     let outcome = dispatch(op, operands, card)?;
-    let end = card.l1.base + outcome.circular_buffers;
+    let end = card.l1.base.saturating_add(outcome.circular_buffers);
     if end > card.l1.end {
         return Err(vec![Violation {
             what: format!(

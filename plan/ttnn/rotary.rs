@@ -3,16 +3,20 @@
 //! `y = x * cos + (x @ trans) * sin`; `trans` is one 32x32 tile that swaps the columns of each pair and negates one.
 
 use super::assign::same_order;
+use super::users::{height_shards, require_users, user_cores};
 use super::{Answer, Checks, Outcome, operands, require_placement};
 use crate::op::{Rotary, RotaryDecode, RotaryFused};
 use crate::program::ComputeKernel;
-use crate::{Card, Cores, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
+use crate::{Card, DType, Layout, TILE, TensorSpec};
 
 /// Bytes of a tile: all operands are bf16.
 const TILE_BYTES: u64 = DType::Bf16.tile_bytes();
 
-/// Users of a decode batch, and rows of one user's heads.
-const MOST: u32 = TILE;
+/// What TT-NN says of a first dimension other than 1.
+const ONE_TOKEN: &str = "decode takes one token";
+
+/// What it says of heads that are not.
+const SHARDED: &str = "inputs for RoPE must be HEIGHT_SHARDED";
 
 /// `rotary_embedding_llama_fused_qk`.
 ///
@@ -27,8 +31,8 @@ pub fn check_rotary_fused(args: &RotaryFused, given: &[&TensorSpec], _card: &Car
     for (name, tensor) in [("Q input", q), ("K input", k), ("Cos", cos), ("Sin", sin), ("Trans mat", trans)] {
         require_bf16_tiles(name, tensor, &mut checks);
     }
-    require_users(q, &mut checks);
-    require_users(k, &mut checks);
+    require_users(q, ONE_TOKEN, &mut checks);
+    require_users(k, ONE_TOKEN, &mut checks);
     checks.settle()?;
     let (users, head_dim) = (q.shape[1], q.columns());
     checks.require(
@@ -42,7 +46,7 @@ pub fn check_rotary_fused(args: &RotaryFused, given: &[&TensorSpec], _card: &Car
         format_args!("k of {users} users"),
     );
     require_head_dim(head_dim, args.compute, &mut checks);
-    let (q_cores, k_cores) = (user_cores("Q", q, &mut checks), user_cores("K", k, &mut checks));
+    let (q_cores, k_cores) = (user_cores(q, SHARDED, &mut checks), user_cores(k, SHARDED, &mut checks));
     let (Some(q_cores), Some(k_cores)) = (q_cores, k_cores) else { return checks.finish(Outcome::default) };
     checks.require(
         q_cores.is_disjoint(k_cores),
@@ -72,11 +76,11 @@ pub fn check_rotary_decode(args: &RotaryDecode, given: &[&TensorSpec], _card: &C
     for (name, tensor) in [("Input", input), ("Cos", cos), ("Sin", sin), ("Trans mat", trans)] {
         require_bf16_tiles(name, tensor, &mut checks);
     }
-    require_users(input, &mut checks);
+    require_users(input, ONE_TOKEN, &mut checks);
     checks.settle()?;
     let (users, head_dim) = (input.shape[1], input.columns());
     require_head_dim(head_dim, args.compute, &mut checks);
-    let Some(cores) = user_cores("Input", input, &mut checks) else { return checks.finish(Outcome::default) };
+    let Some(cores) = user_cores(input, SHARDED, &mut checks) else { return checks.finish(Outcome::default) };
     require_angles(cos, sin, users, head_dim, || cores.iter(), &mut checks);
     require_trans_shards(trans, || cores.iter(), &mut checks);
     checks.finish(|| Outcome {
@@ -167,19 +171,6 @@ fn require_bf16_tiles(name: &str, tensor: &TensorSpec, checks: &mut Checks) {
     );
 }
 
-fn require_users(tensor: &TensorSpec, checks: &mut Checks) {
-    checks.require(
-        matches!(*tensor.shape.as_slice(), [1, _, _, _]),
-        format_args!("shape {:?}: decode takes one token", tensor.shape),
-        format_args!("[1, B, H, head_dim]"),
-    );
-    checks.narrow(
-        matches!(*tensor.shape.as_slice(), [_, 1..=MOST, 1..=MOST, 1..=u32::MAX]),
-        format_args!("shape {:?}: more than 32 users or 32 heads", tensor.shape),
-        format_args!("[1, B, H, head_dim], up to 32 users and heads"),
-    );
-}
-
 fn require_head_dim(head_dim: u32, compute: ComputeKernel, checks: &mut Checks) {
     checks.require(
         head_dim <= 128 || !compute.fp32_dest_acc,
@@ -196,28 +187,6 @@ fn require_head_dim(head_dim: u32, compute: ComputeKernel, checks: &mut Checks) 
         format_args!("Head dim must be a multiple of TILE_WIDTH"),
         format_args!("head_dim {head_dim} padded to {}", head_dim.next_multiple_of(TILE)),
     );
-}
-
-/// The cores of a decode tensor, one user each.
-fn user_cores<'a>(name: &str, tensor: &'a TensorSpec, checks: &mut Checks) -> Option<&'a Cores> {
-    let (users, columns) = (tensor.shape[1], tensor.columns());
-    let cores = height_shards(tensor, [TILE, columns]).filter(|cores| cores.len() == users);
-    checks.require(
-        cores.is_some(),
-        format_args!("{name}: inputs for RoPE must be HEIGHT_SHARDED, one user per core; it is {}", tensor.memory),
-        format_args!("L1 HS[32,{columns}] on {users} cores"),
-    );
-    cores
-}
-
-/// The cores of an L1 height-sharded tensor with such shards.
-fn height_shards(tensor: &TensorSpec, wanted: [u32; 2]) -> Option<&Cores> {
-    match &tensor.memory {
-        MemoryConfig::Sharded { memory: Memory::L1, strategy: Strategy::Height, cores, shard } if *shard == wanted => {
-            Some(cores)
-        }
-        _ => None,
-    }
 }
 
 fn require_angles<I: Iterator<Item = (u32, u32)>>(

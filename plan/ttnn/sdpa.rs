@@ -4,7 +4,7 @@
 //! work. On Blackhole, when every pair reads equally many chunks of keys, the cores of a head forward keys and values to each other
 //! ([`Forwarding`]), which takes a buffer of flags and, for larger chunks, a third slot of keys and values.
 
-use super::heads::whole_tiles;
+use super::users::whole_tiles;
 use super::{Answer, Checks, Outcome, operands, require_placement};
 use crate::op::Sdpa;
 use crate::program::SdpaProgram;

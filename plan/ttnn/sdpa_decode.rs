@@ -5,7 +5,7 @@
 
 use super::assign::same_order;
 use super::cache::{require_cache, require_page_table, require_positions, stick};
-use super::heads::whole_tiles;
+use super::users::whole_tiles;
 use super::{Answer, Checks, Outcome, operands, require_placement};
 use crate::op::SdpaDecode;
 use crate::{Card, Cores, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};

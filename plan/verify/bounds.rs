@@ -3,7 +3,10 @@
 use super::check_format;
 use crate::defect::Defects;
 use crate::op::{Binary, Destination, Rows};
-use crate::{Card, Cores, Invariant, MatmulProgram, MemoryConfig, Op, PhaseKind, Place, Plan, TensorSpec, Unary};
+use crate::weight::{HeadPadding, Matrix};
+use crate::{
+    Card, Cores, Invariant, MatmulProgram, MemoryConfig, Op, PhaseKind, Place, Plan, Source, TensorSpec, Unary,
+};
 
 /// Largest dimension of a tensor or a shard: a hundred times any vocabulary.
 const DIMENSION: u32 = 1 << 24;
@@ -29,6 +32,9 @@ pub fn check(plan: &Plan, defects: &mut Defects) {
     };
     for weight in &plan.weights {
         spec_of(&weight.spec, Place::Weight(weight.name.clone()), defects);
+        if let Some(what) = source_problem(&weight.source) {
+            defects.push(Invariant::Bounds, Place::Weight(weight.name.clone()), what, "");
+        }
     }
     for buffer in &plan.buffers {
         spec_of(&buffer.spec, Place::Buffer(buffer.name.clone()), defects);
@@ -91,6 +97,11 @@ fn check_options(plan: &Plan, defects: &mut Defects) {
         format!("a context of {context} tokens"),
         "at least one cache block",
     );
+    require(
+        options.priced_at < context,
+        format!("attention priced at position {}", options.priced_at),
+        "a position of the context",
+    );
     require((1..=PARAMETER).contains(&model.layers), format!("{} layers", model.layers), "at least one");
     require((1..=DIMENSION).contains(&model.vocab), format!("a vocabulary of {}", model.vocab), "at least one");
     let hex = model.digest.len() == 64 && model.digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
@@ -109,6 +120,29 @@ fn spec_problem(spec: &TensorSpec) -> Option<String> {
         return Some(format!("shape {:?} has more than {VOLUME} elements", spec.shape));
     }
     memory_problem(&spec.memory)
+}
+
+fn source_problem(source: &Source) -> Option<String> {
+    let lengths = match source {
+        Source::Columns(matrices) if matrices.len() > LIST => return Some(format!("{} matrices", matrices.len())),
+        Source::Columns(matrices) => matrices.iter().flat_map(matrix_lengths).collect(),
+        Source::Rows(matrix) => matrix_lengths(matrix),
+        Source::Vector { len, heads, .. } => heads.iter().flat_map(head_lengths).chain([*len]).collect(),
+        Source::Ones { len } => vec![*len],
+        Source::RotaryTable { positions, .. } => vec![*positions],
+        Source::RotaryTransform => Vec::new(),
+    };
+    let bad = lengths.into_iter().find(|n| !(1..=DIMENSION).contains(n))?;
+    Some(format!("its source has a length of {bad}, outside 1 to {DIMENSION}"))
+}
+
+fn matrix_lengths(matrix: &Matrix) -> Vec<u32> {
+    let heads = matrix.heads.iter().chain(&matrix.input_heads).flat_map(head_lengths);
+    heads.chain(matrix.shape).chain(matrix.rows.map(|(_, end)| end)).collect()
+}
+
+fn head_lengths(padding: &HeadPadding) -> [u32; 3] {
+    [padding.heads, padding.from, padding.to]
 }
 
 fn memory_problem(memory: &MemoryConfig) -> Option<String> {
@@ -182,14 +216,17 @@ fn numbers_problem(op: &Op) -> Option<String> {
         Op::View(a) => spec_problem(&TensorSpec::row_major(a.shape.clone(), crate::DType::U32, MemoryConfig::DRAM)),
         Op::Transpose(a) => (a.dims.0 > 3 || a.dims.1 > 3).then(|| format!("dimensions {:?} of at most four", a.dims)),
         Op::Slice(a) => match a.rows {
-            Rows::Range(start, end) if start >= end || end > DIMENSION => Some(format!("rows {start} to {end}")),
-            _ => None,
+            Rows::Range(start, end) => (start >= end || end > DIMENSION).then(|| format!("rows {start} to {end}")),
+            Rows::LastTokenTile => None,
         },
         Op::Binary(a) => {
             let lists = [&a.a_activations, &a.b_activations, &a.activations];
             lists.into_iter().find_map(|list| activations_problem(list))
         }
-        _ => None,
+        Op::Embedding(_) | Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => None,
+        Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) | Op::ConcatHeads(_) => None,
+        Op::ToMemoryConfig(_) | Op::ToLayout(_) | Op::Typecast(_) | Op::Concat(_) => None,
+        Op::Abs(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::PlusOne(_) | Op::Deallocate(_) => None,
     }
 }
 
@@ -199,7 +236,8 @@ fn activations_problem(list: &[Unary]) -> Option<String> {
     }
     list.iter().find_map(|unary| match unary {
         Unary::MaxScalar(s) if !s.value.is_finite() => Some(format!("a maximum with {}", s.value)),
-        Unary::Clamp(low, high) if !low.is_finite() || !high.is_finite() || low > high => {
+        // What is clamped was scaled to both signs.
+        Unary::Clamp(low, high) if !low.is_finite() || !high.is_finite() || *low >= 0.0 || *high <= 0.0 => {
             Some(format!("a clamp to {low}..{high}"))
         }
         _ => None,

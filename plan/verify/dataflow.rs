@@ -6,6 +6,9 @@ use crate::defect::Defects;
 use crate::walk::Section;
 use crate::{Buffer, BufferRole, Invariant, Op, Phase, PhaseKind, Place, Plan, Ref, Step, Trace};
 
+/// The first run compiles every kernel; more than one serves whoever counts them.
+const MOST_WARM_UP: u32 = 16;
+
 pub fn check(plan: &Plan, phase: &Phase, defects: &mut Defects) {
     for step in phase.steps() {
         roles(plan, phase, step, defects);
@@ -153,8 +156,9 @@ fn order(phase: &Phase, usage: &Usage, defects: &mut Defects) {
 fn check_trace(plan: &Plan, phase: &Phase, trace: &Trace, uses: &BTreeMap<&str, Usage>, defects: &mut Defects) {
     let place = || Place::Phase(phase.kind);
     let mut bad = |place, what: String, hint: &str| defects.push(Invariant::Trace, place, what, hint);
-    if trace.warm_up == 0 {
-        bad(place(), "no warm-up: kernels would be compiled and uploaded inside the capture".into(), "at least 1");
+    if !(1..=MOST_WARM_UP).contains(&trace.warm_up) {
+        let what = format!("{} runs before the capture, in which kernels are compiled and uploaded", trace.warm_up);
+        bad(place(), what, &format!("1 to {MOST_WARM_UP}"));
     }
     for step in phase.steps().filter(|s| s.op.is_host_dependent()) {
         let at = Place::Step(phase.kind, step.name.clone());

@@ -9,8 +9,8 @@
 //! |---|---|
 //! | [`Format`](Invariant::Format) | the format version is [`FORMAT_VERSION`] |
 //! | [`Card`](Invariant::Card) | the grid has cores, `base < end` in L1, alignments are powers of two from 16, there are banks and readers |
-//! | [`Options`](Invariant::Options) | batch 1 to 32; cache blocks of 32, 64 or 128 tokens; a context of at least one block; layers and vocabulary not empty; a SHA-256 in hex |
-//! | [`Bounds`](Invariant::Bounds) | shapes have 1 to 4 dimensions; dimensions, shards, core coordinates and program parameters are not 0 and far below overflow |
+//! | [`Options`](Invariant::Options) | batch 1 to 32; cache blocks of 32, 64 or 128 tokens; a context of at least one block, in which attention was priced; layers and vocabulary not empty; a SHA-256 in hex |
+//! | [`Bounds`](Invariant::Bounds) | shapes have 1 to 4 dimensions; dimensions, shards, lengths of sources, core coordinates and program parameters are not 0 and far below overflow; clamps keep numbers of both signs |
 //!
 //! Of the tensors that live as long as the plan:
 //!
@@ -18,7 +18,7 @@
 //! |---|---|
 //! | [`Names`](Invariant::Names) | names of weights and buffers, of a phase's steps and of its values are unique and not empty; a role has one buffer; phases are decode (of the plan's batch), then prefill by growing bucket (multiples of 32, within the context); at least one |
 //! | [`Placement`](Invariant::Placement) | a tensor's shards cover it and lie on existing, distinct cores or banks; block formats are tiled; buffers and per-layer weights are in DRAM |
-//! | [`WeightSource`](Invariant::WeightSource) | the spec's shape, data type and layout are those its source makes; row ranges and head paddings divide their matrix; `{layer}` is in the tensor's name exactly when there is one per layer; tables hold every position they are asked for; all factors are finite |
+//! | [`WeightSource`](Invariant::WeightSource) | the spec's shape, data type and layout are those its source makes; row ranges and head paddings divide their matrix; there is one per layer exactly when `{layer}` is in a tensor's name; the table of tokens has the vocabulary's rows, that of rotary positions at least the context's; all factors are finite |
 //! | [`BufferRole`](Invariant::BufferRole) | spec and `per_layer` are those its role has at the plan's batch, context and block; the two caches have one shape |
 //!
 //! Of each phase, in the order of its steps, prologue, one layer, epilogue ([`crate::walk`] replays them):
@@ -36,10 +36,20 @@
 //! | [`Footprint`](Invariant::Footprint) | circular-buffer bytes equal the rule's; tensor bytes are those from the lowest live address to the end of L1 |
 //! | [`L1Capacity`](Invariant::L1Capacity) | every allocation finds room, and while a step runs `base + circular buffers <= lowest live address` |
 //! | [`DramCapacity`](Invariant::DramCapacity) | in the fullest bank: weights and buffers of all layers, results of all phases, and the values of any moment fit |
-//! | [`Scalar`](Invariant::Scalar) | constants are finite; scales are those of ternary matrices in the plan; per-layer scales are used in the layer only |
+//! | [`Scalar`](Invariant::Scalar) | constants are finite; epsilons, factors of scores and maxima are above 0, other factors not 0; scales are those of ternary matrices in the plan; per-layer scales are used in the layer only |
 //! | [`Dataflow`](Invariant::Dataflow) | each op reads and writes buffers of the roles it is for; a layer writes each cache once, and reads it after that; decode writes tokens, positions and rotary positions once each, outside the layer and after their last reader; prefill writes the first tokens once; nothing else writes |
-//! | [`Trace`](Invariant::Trace) | a traced phase has a warm-up; no step takes an argument known only at the call; feedback is exactly what the phase writes, caches apart; inputs are at least the other buffers it reads, and none it does not |
+//! | [`Trace`](Invariant::Trace) | a traced phase has a warm-up of 1 to 16 runs; no step takes an argument known only at the call; feedback is exactly what the phase writes, caches apart; inputs are at least the other buffers it reads, and none it does not |
 //! | [`Cost`](Invariant::Cost) | predicted times are finite and not negative |
+//!
+//! Of what the phases compute:
+//!
+//! | invariant | holds when |
+//! |---|---|
+//! | [`Function`](Invariant::Function) | all phases have the same norms (epsilon, scales, factors), attention factors, elementwise factors, rotary frequencies and amplitude, and multiply by the same matrices; cosines and sines are of the same angles; the pairs of queries and keys are ordered alike; tokens are picked of as many logits as the vocabulary has, and results are those |
+//!
+//! What a plan does not tell, verify cannot know. It takes the model's word for what is computed: a residual addition that is made twice
+//! in every phase, or an activation that is missing in every phase, is a sound plan of another model. Policy, overrides, notes and
+//! predicted costs are labels: nothing depends on them. A way that is legal but slow is legal.
 //!
 //! Trace legality follows: a captured region allocates and frees the same tensors at the same addresses each time (`LayerLoop`, `Freed`,
 //! `Address`), its kernels are compiled before (`warm_up`), no call of [`crate::Op`] writes from the host but those with host-dependent
@@ -48,6 +58,7 @@
 mod bounds;
 mod buffers;
 mod dataflow;
+mod function;
 mod phases;
 mod weights;
 
@@ -122,6 +133,7 @@ pub fn verify(plan: &Plan) -> Result<Verified<'_>, Vec<Defect>> {
         dataflow::check(plan, phase, &mut defects);
         walks.push(walk);
     }
+    function::check(plan, &mut defects);
     check_used(plan, &mut defects);
     check_weight_addresses(plan, walks.first(), &mut defects);
     let dram = dram_use(plan, &walks);
@@ -238,11 +250,11 @@ fn check_weight_addresses(plan: &Plan, walk: Option<&Walk>, defects: &mut Defect
 fn dram_use(plan: &Plan, walks: &[Walk]) -> DramUse {
     let layers = |per_layer: bool| if per_layer { u64::from(plan.model.layers) } else { 1 };
     let bytes = |spec, per_layer| dram_bytes_per_bank(spec, &plan.card).saturating_mul(layers(per_layer));
-    let results: u64 = walks.iter().map(|w| w.dram_results).sum();
+    let results = walks.iter().map(|w| w.dram_results).fold(0, u64::saturating_add);
     DramUse {
         weights: plan.weights.iter().map(|w| bytes(&w.spec, w.per_layer)).fold(0, u64::saturating_add),
         buffers: plan.buffers.iter().map(|b| bytes(&b.spec, b.per_layer)).fold(0, u64::saturating_add),
-        values: walks.iter().map(|w| results - w.dram_results + w.dram_peak).max().unwrap_or(0),
+        values: walks.iter().map(|w| (results - w.dram_results).saturating_add(w.dram_peak)).max().unwrap_or(0),
     }
 }
 

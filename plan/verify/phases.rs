@@ -2,8 +2,9 @@
 
 use super::weights::{LAYER, placement, ternary_tensors};
 use crate::defect::Defects;
+use crate::op::{Sdpa, SdpaDecode};
 use crate::walk::{Section, StepMemory, Walk};
-use crate::{Footprint, Invariant, Memory, Phase, Place, Plan, Step};
+use crate::{Footprint, Invariant, Memory, Op, Phase, Place, Plan, Scalar, Step, Unary};
 
 pub fn check(plan: &Plan, phase: &Phase, walk: &Walk, defects: &mut Defects) {
     defects.0.extend(walk.defects.iter().cloned());
@@ -66,6 +67,9 @@ fn footprint(plan: &Plan, step: &Step, memory: &StepMemory, place: Place, defect
 
 fn scalars(plan: &Plan, step: &Step, section: Section, place: Place, defects: &mut Defects) {
     let mut bad = |what: String, hint: &str| defects.push(Invariant::Scalar, place.clone(), what, hint);
+    if let Some((what, hint)) = domain_problem(&step.op) {
+        bad(what, hint);
+    }
     for scalar in step.op.scalars() {
         if !scalar.value.is_finite() {
             bad(format!("the constant {}", scalar.value), "a finite number");
@@ -81,5 +85,28 @@ fn scalars(plan: &Plan, step: &Step, section: Section, place: Place, defects: &m
                 bad(format!("the scale of `{tensor}` to the power of {power}"), "-8 to 8, not 0");
             }
         }
+    }
+}
+
+/// Numbers with which a call computes nothing of use.
+fn domain_problem(op: &Op) -> Option<(String, &'static str)> {
+    let positive = |what: &str, scalar: &Scalar| {
+        (scalar.value <= 0.0).then(|| (format!("{what} of {}", scalar.value), "a number above 0"))
+    };
+    match op {
+        Op::RmsNorm(args) => positive("an epsilon", &args.epsilon),
+        Op::SdpaDecode(SdpaDecode { scale, .. }) | Op::Sdpa(Sdpa { scale, .. }) => {
+            positive("a factor of scores", scale)
+        }
+        Op::Binary(args) => {
+            let mut functions = args.a_activations.iter().chain(&args.b_activations).chain(&args.activations);
+            functions.find_map(|unary| match unary {
+                // It keeps a divisor away from 0.
+                Unary::MaxScalar(scalar) => positive("a maximum with a number", scalar),
+                Unary::MulScalar(scalar) if scalar.value == 0.0 => Some(("a factor of 0".into(), "any other number")),
+                _ => None,
+            })
+        }
+        _ => None,
     }
 }

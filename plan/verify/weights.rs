@@ -53,6 +53,9 @@ fn source_problems(weight: &Weight) -> Vec<String> {
             let elements = padded(*len, *heads, "its elements", &mut problems);
             vector(&weight.spec, elements, &mut problems);
         }
+        Source::Ones { .. } | Source::RotaryTable { .. } | Source::RotaryTransform if weight.per_layer => {
+            problems.push("one per layer, but its source is the same in all".into());
+        }
         Source::Ones { len } => vector(&weight.spec, u64::from(*len), &mut problems),
         Source::RotaryTable { positions, frequencies, amplitude, .. } => {
             if frequencies.is_empty() || frequencies.iter().chain([amplitude]).any(|f| !f.is_finite()) {
@@ -103,9 +106,8 @@ fn columns(weight: &Weight, matrices: &[Matrix], problems: &mut Vec<String>) {
         problems.push("a matmul's weight is tiled".into());
     }
     let (rows, columns) = (u64::from(weight.spec.rows()), u64::from(weight.spec.columns()));
-    // Less than a tile of zeros completes the last tile; more would be a mistake, as TT-NN itself pads to whole banks.
-    let whole = |n: u64| n.next_multiple_of(u64::from(TILE));
-    if rows != height && rows != whole(height) || columns != width && columns != whole(width) {
+    // Completing tiles and banks is TT-NN's.
+    if [rows, columns] != [height, width] {
         problems.push(format!("shape [{rows}, {columns}], its matrices make [{height}, {width}]"));
     }
 }

@@ -198,7 +198,8 @@ impl<'a> Replay<'a> {
                 Some(tracked) if matches!(tracked.state, State::Alive) => {
                     tracked.used = true;
                     if tracked.spec.memory.memory() == Memory::Dram {
-                        self.walk.dram_results += dram_bytes_per_bank(tracked.spec, self.context.card);
+                        let bytes = dram_bytes_per_bank(tracked.spec, self.context.card);
+                        self.walk.dram_results = self.walk.dram_results.saturating_add(bytes);
                     }
                 }
                 _ => {
@@ -360,7 +361,7 @@ impl<'a> Replay<'a> {
         match spec.memory.memory() {
             Memory::L1 => self.allocate(name, spec, self.place(step)),
             Memory::Dram => {
-                self.dram_live += dram_bytes_per_bank(spec, self.context.card);
+                self.dram_live = self.dram_live.saturating_add(dram_bytes_per_bank(spec, self.context.card));
                 None
             }
         }

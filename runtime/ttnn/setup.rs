@@ -13,6 +13,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use bitnetc_plan::file::Output;
+
 use crate::base::{BaseDefect, Places};
 use crate::environment::{Defect, PythonEnv, TTNN_VERSION, VENV, path_directories, project_venv};
 
@@ -248,16 +250,14 @@ pub(crate) fn is_stand_in(path: &Path) -> bool {
     read.is_ok() && String::from_utf8_lossy(&head).contains(MARK)
 }
 
-/// Writes beside the file and renames.
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), SetupError> {
-    let beside = || -> std::io::Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap_or(Path::new(".")))?;
+    let written = || {
+        let mut file = Output::create(path)?;
         file.write_all(text.as_bytes())?;
         file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
-        file.persist(path)?;
-        Ok(())
+        file.finish()
     };
-    beside().map_err(|source| SetupError::File { path: path.to_owned(), source })
+    written().map_err(|source| SetupError::File { path: path.to_owned(), source })
 }
 
 fn run(what: &'static str, command: &mut Command) -> Result<(), SetupError> {

@@ -27,15 +27,6 @@ pub use packed::Packed;
 pub use source::{Columns, Rows, Tensor};
 pub use store::Weights;
 
-/// A file in `dir`, to be renamed when it is whole; readable by whom the user's mask lets.
-fn beside(dir: &std::path::Path) -> Result<tempfile::NamedTempFile, WeightError> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".bitnetc-");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(dir).map_err(WeightError::io(dir))
-}
-
 /// A tensor's name in one layer: `{layer}` stands for the layer's number.
 pub fn in_layer(pattern: &str, layer: u32) -> String {
     if pattern.contains("{layer}") { pattern.replace("{layer}", &layer.to_string()) } else { pattern.into() }

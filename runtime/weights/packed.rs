@@ -10,7 +10,7 @@
 //! | from 64 | tensors, each at a multiple of 64, as [`super::bytes`] lays them out |
 //! | last | the index, JSON: model digest, scales, for each tensor its name, layer, spec, offset, length, CRC-32 |
 //!
-//! A tensor's checksum is verified when it is read. The file is written beside its final name and renamed.
+//! A tensor's checksum is verified when it is read. The file is there whole or not at all.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bitnetc_numerics::TiledView;
+use bitnetc_plan::file::Output;
 use bitnetc_plan::{DType, Layout, Plan, TensorSpec, Weight};
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,7 @@ use super::bytes::{byte_len, format_of};
 use super::checkpoint::release;
 use super::source::{Rows, Tiles};
 use super::store::{Scales, each};
-use super::{Tensor, WeightError, Weights, beside};
+use super::{Tensor, WeightError, Weights};
 
 /// First bytes of a packed file; not text, and broken by newline translation.
 pub const MAGIC: [u8; 8] = *b"\x89BNWTS\r\n";
@@ -86,13 +87,14 @@ pub fn write(
 ) -> Result<Summary, WeightError> {
     weights.check(plan)?;
     let scales = weights.scales(plan)?;
-    let dir = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = beside(dir)?;
+    let io = || WeightError::io(path);
+    let mut file = Output::create(path).map_err(io())?;
+    // The header is written last: a pipe is refused before it is filled.
+    file.seek(SeekFrom::Start(0)).map_err(io())?;
     let total = each(plan).count();
     let mut tensors = Vec::with_capacity(total);
-    let io = || WeightError::io(path);
     let bytes = {
-        let mut out = BufWriter::new(file.as_file_mut());
+        let mut out = BufWriter::new(&mut file);
         out.write_all(&[0; FIRST as usize]).map_err(io())?;
         let mut offset = FIRST;
         for (weight, layer) in each(plan) {
@@ -127,7 +129,7 @@ pub fn write(
         out.flush().map_err(io())?;
         offset + text.len() as u64
     };
-    file.persist(path).map_err(|e| WeightError::io(path)(e.error))?;
+    file.finish().map_err(io())?;
     Ok(Summary { tensors: total, bytes })
 }
 

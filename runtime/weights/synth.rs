@@ -1,19 +1,20 @@
 //! Random checkpoints: every tensor a plan asks for, in the packed layout of microsoft/bitnet-b1.58-2B-4T, at its real shape.
 //!
 //! For speed, memory and accuracy of kernels, not for text: ternary values are uniform over -1, 0 and 1, norms are ones, embeddings are
-//! normal-like with variance 1. The same seed writes the same bytes. The file is written as a stream, beside its final name, and renamed.
+//! normal-like with variance 1. The same seed writes the same bytes. The file is written as a stream, and is there whole or not at all.
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use bitnetc_plan::Plan;
+use bitnetc_plan::file::Output;
 use bitnetc_plan::weight::{Content, Source};
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::store::{each, matrices};
-use super::{WeightError, beside, in_layer};
+use super::{WeightError, in_layer};
 
 #[derive(Debug, Clone, PartialEq)]
 enum Kind {
@@ -38,9 +39,9 @@ pub fn write(plan: &Plan, dir: &Path, seed: u64, mut progress: impl FnMut(u64, u
     let path = dir.join("model.safetensors");
     let io = || WeightError::io(&path);
     let (header, total) = header(&tensors);
-    let mut file = beside(dir)?;
+    let mut file = Output::create(&path).map_err(io())?;
     {
-        let mut out = BufWriter::with_capacity(1 << 20, file.as_file_mut());
+        let mut out = BufWriter::with_capacity(1 << 20, &mut file);
         out.write_all(&(header.len() as u64).to_le_bytes()).map_err(io())?;
         out.write_all(header.as_bytes()).map_err(io())?;
         let mut done = 0;
@@ -60,7 +61,7 @@ pub fn write(plan: &Plan, dir: &Path, seed: u64, mut progress: impl FnMut(u64, u
         }
         out.flush().map_err(io())?;
     }
-    file.persist(&path).map_err(|e| WeightError::io(&path)(e.error))?;
+    file.finish().map_err(io())?;
     Ok(8 + header.len() as u64 + total)
 }
 

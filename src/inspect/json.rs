@@ -55,7 +55,7 @@ fn phase(view: &View, number: usize) -> Value {
         for item in list {
             let memory = memory.as_mut().and_then(Iterator::next);
             if view.layer.is_none() || section == Section::Layer {
-                steps.push(step(item, section, memory, view.memory));
+                steps.push(step(item, section, memory, view));
             }
         }
     }
@@ -63,7 +63,10 @@ fn phase(view: &View, number: usize) -> Value {
     document
 }
 
-fn step(step: &Step, section: Section, memory: Option<&StepMemory>, map: bool) -> Value {
+fn step(step: &Step, section: Section, memory: Option<&StepMemory>, view: &View) -> Value {
+    let roofline = view
+        .roofline
+        .map(|r| json!({ "dram_us": r.dram_us(step.cost.dram_bytes), "fpu_us": r.fpu_us(step.cost.fpu_cycles) }));
     let output = |v: &PlanValue| json!({ "name": v.name, "spec": v.spec.to_string(), "shape": v.spec.shape, "dtype": v.spec.dtype, "address": v.address });
     let mut document = json!({
         "section": format!("{section:?}").to_lowercase(),
@@ -74,9 +77,10 @@ fn step(step: &Step, section: Section, memory: Option<&StepMemory>, map: bool) -
         "programs": memory.and_then(|m| m.outcome.as_ref()).map(|o| o.programs),
         "l1": { "circular_buffers": step.l1.circular_buffers, "tensors": step.l1.tensors, "high_water": step.l1.high_water() },
         "predicted": step.cost,
+        "roofline": roofline,
         "note": step.note,
     });
-    if let (true, Some(memory)) = (map, memory) {
+    if let (true, Some(memory)) = (view.memory, memory) {
         let live = memory.live.iter().map(|r| json!({ "name": r.name, "address": r.address, "bytes": r.bytes }));
         document["l1"]["live"] = live.collect::<Vec<_>>().into();
     }

@@ -1,26 +1,24 @@
 //! The L1 map of each step: circular buffers from the bottom, tensors from the top, what is free between.
 
-use std::fmt::Write as _;
-
 use bitnetc_plan::walk::{Section, StepMemory, Walk};
 use bitnetc_plan::{Card, Phase, Step};
 
 use super::{View, steps};
 use crate::render::units::thousands;
-use crate::render::{Align, Column, Table};
+use crate::render::{Align, Column, Table, prose};
 
 /// Cells of a map.
 const CELLS: u64 = 32;
 
 pub fn text(view: &View, phase: &Phase, walk: &Walk, width: Option<usize>) -> String {
     let card = &view.plan.card;
-    let mut text = steps::heading(view, phase, Some(walk));
-    let _ = writeln!(
-        text,
-        "L1 of every core from {} to {}: C circular buffers, T tensors, . free\n",
+    let heading = format!(
+        "{}L1 of every core from {} to {}: C circular buffers, T tensors, . free\n\n",
+        steps::heading(view, phase, Some(walk)),
         thousands(card.l1.base),
         thousands(card.l1.end)
     );
+    let mut text = prose(&heading, width);
     let mut table = Table::new(vec![
         Column::new("step", Align::Left),
         Column::new("map", Align::Left).expendable(1),

@@ -2,6 +2,7 @@
 
 mod json;
 mod memory;
+mod roofline;
 mod select;
 mod steps;
 mod summary;
@@ -13,6 +14,7 @@ use bitnetc_plan::{Phase, Plan, Verified, verify};
 use miette::IntoDiagnostic as _;
 
 use crate::{input, render};
+use roofline::Roofline;
 pub use select::Selection;
 
 /// Prints a plan: its phases, and the steps of one of them.
@@ -64,7 +66,7 @@ pub fn run(args: Args) -> miette::Result<()> {
 /// A plan just compiled, as tables: its summary, then the steps of its first phase.
 pub fn overview(plan: &Plan) -> String {
     let verified = verify(plan);
-    let view = View { plan, verified: verified.as_ref().ok(), phases: Vec::new(), layer: None, memory: false };
+    let view = View::of(plan, verified.as_ref().ok(), Vec::new());
     let mut text = summary::text(&view, render::width());
     if let Some(phase) = plan.phases.first() {
         text.push('\n');
@@ -77,6 +79,7 @@ pub fn overview(plan: &Plan) -> String {
 struct View<'a> {
     plan: &'a Plan,
     verified: Option<&'a Verified<'a>>,
+    roofline: Option<Roofline>,
     /// The phases whose steps are printed.
     phases: Vec<usize>,
     layer: Option<u32>,
@@ -84,6 +87,10 @@ struct View<'a> {
 }
 
 impl<'a> View<'a> {
+    fn of(plan: &'a Plan, verified: Option<&'a Verified<'a>>, phases: Vec<usize>) -> Self {
+        View { plan, verified, roofline: Roofline::of(plan), phases, layer: None, memory: false }
+    }
+
     fn new(plan: &'a Plan, verified: Option<&'a Verified<'a>>, args: &Args) -> miette::Result<Self> {
         let phases = match (args.phase, args.layer.is_some() || args.memory) {
             (Some(selection), _) => selection.phases(plan)?,
@@ -95,7 +102,7 @@ impl<'a> View<'a> {
             let hint = format!("layers are numbered from 0 to {}", plan.model.layers.saturating_sub(1));
             miette::bail!(help = hint, "the plan has no layer {layer}");
         }
-        Ok(View { plan, verified, phases, layer: args.layer, memory: args.memory })
+        Ok(View { layer: args.layer, memory: args.memory, ..View::of(plan, verified, phases) })
     }
 
     fn walk(&self, phase: usize) -> Option<&'a Walk> {
@@ -125,3 +132,6 @@ fn tables(view: &View, width: Option<usize>) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,19 +2,19 @@
 
 use std::fmt::Write as _;
 
-use bitnetc_plan::op::{Binary, BinaryKind};
 use bitnetc_plan::walk::Walk;
 use bitnetc_plan::{ComputeKernel, Op, Phase, Plan, Ref, Step};
 use owo_colors::OwoColorize as _;
 
 use super::View;
+use super::roofline::Roofline;
 use super::summary::Counts;
 use crate::render::units::{bytes, thousands, time};
-use crate::render::{Align, Column, Table};
+use crate::render::{Align, Column, Table, prose};
 
 pub fn text(view: &View, phase: &Phase, walk: Option<&Walk>, width: Option<usize>) -> String {
     let plan = view.plan;
-    let mut text = heading(view, phase, walk);
+    let mut text = prose(&heading(view, phase, walk), width);
     let sections: Vec<(String, &[Step], u64)> = match view.layer {
         Some(layer) => vec![(format!("layer {layer}"), &phase.layer, 1)],
         None => vec![
@@ -27,8 +27,22 @@ pub fn text(view: &View, phase: &Phase, walk: Option<&Walk>, width: Option<usize
         let us: f64 = steps.iter().map(|s| s.cost.us).sum();
         let dram: u64 = steps.iter().map(|s| s.cost.dram_bytes).fold(0, u64::saturating_add);
         let whole = if times > 1 { format!(", {} in all", time(us * times as f64)) } else { String::new() };
-        let _ = writeln!(text, "\n{}: predicted {}{whole}, {} of DRAM", title.bold(), time(us), bytes(dram));
-        text.push_str(&table(plan, steps).render(width));
+        let peak = view.roofline.map_or_else(String::new, |r| format!(", {} at peak", time(r.dram_us(dram))));
+        let line = format!("\n{}: predicted {}{whole}, {} of DRAM{peak}\n", title.bold(), time(us), bytes(dram));
+        text.push_str(&prose(&line, width));
+        text.push_str(&table(view, steps).render(width));
+    }
+    text.push_str(&prose(&remarks(view, phase), width));
+    text
+}
+
+/// What stands below the tables.
+fn remarks(view: &View, phase: &Phase) -> String {
+    let mut text = String::new();
+    if view.roofline.is_some() {
+        text.push_str(
+            "\nDRAM us: the step's traffic at peak bandwidth; FPU us: the busiest core's products at the clock.\n",
+        );
     }
     let results = &phase.results;
     if view.layer.is_none() && !results.is_empty() {
@@ -66,7 +80,7 @@ pub fn heading(view: &View, phase: &Phase, walk: Option<&Walk>) -> String {
     text
 }
 
-fn table(plan: &Plan, steps: &[Step]) -> Table {
+fn table(view: &View, steps: &[Step]) -> Table {
     let mut table = Table::new(vec![
         Column::new("step", Align::Left),
         Column::new("ttnn call", Align::Left).wrapped(26).expendable(3),
@@ -75,6 +89,8 @@ fn table(plan: &Plan, steps: &[Step]) -> Table {
         Column::new("CB bytes", Align::Right).expendable(4),
         Column::new("high-water", Align::Right),
         Column::new("us", Align::Right),
+        Column::new("DRAM us", Align::Right).expendable(5),
+        Column::new("FPU us", Align::Right).expendable(5),
         Column::new("bound", Align::Left).expendable(1),
         Column::new("frees", Align::Left).wrapped(8).expendable(6),
         Column::new("note", Align::Left).wrapped(40).expendable(7),
@@ -89,14 +105,21 @@ fn table(plan: &Plan, steps: &[Step]) -> Table {
         }
         let number = |n: u64| if n == 0 { String::new() } else { thousands(n) };
         let runs = !matches!(step.op, Op::Deallocate(_) | Op::View(_));
+        // What is nothing at all says less than an empty cell.
+        let peak = |us: fn(&Roofline, u64) -> f64, amount: u64| match &view.roofline {
+            Some(roofline) if amount > 0 => format!("{:.1}", us(roofline, amount)),
+            _ => String::new(),
+        };
         table.row(vec![
             name.to_owned(),
             call(&step.op).to_owned(),
             outputs(step),
-            math(plan, &step.op),
+            math(view.plan, &step.op),
             number(step.l1.circular_buffers),
             number(step.l1.high_water()),
             if runs { format!("{:.1}", step.cost.us) } else { String::new() },
+            peak(Roofline::dram_us, step.cost.dram_bytes),
+            peak(Roofline::fpu_us, step.cost.fpu_cycles),
             if runs { format!("{:?}", step.cost.bound).to_lowercase() } else { String::new() },
             freed.join(", "),
             step.note.clone(),
@@ -115,8 +138,6 @@ fn freed(step: &Step) -> Option<&str> {
 /// The call without its module.
 pub fn call(op: &Op) -> &'static str {
     match op {
-        Op::Binary(Binary { kind: BinaryKind::Add, .. }) => "add",
-        Op::Binary(Binary { kind: BinaryKind::Mul, .. }) => "mul",
         Op::Deallocate(_) => "",
         other => other.call().rsplit('.').next().unwrap_or_default(),
     }

@@ -8,7 +8,7 @@ use owo_colors::OwoColorize as _;
 
 use super::View;
 use crate::render::units::{bytes, percent, thousands, time};
-use crate::render::{Align, Column, Table};
+use crate::render::{Align, Column, Table, prose};
 
 /// Counts of one phase.
 pub struct Counts {
@@ -51,8 +51,7 @@ impl Counts {
 }
 
 pub fn text(view: &View, width: Option<usize>) -> String {
-    let mut text = heading(view.plan);
-    let _ = writeln!(text, "{}", memory(view));
+    let mut text = prose(&format!("{}{}\n", heading(view.plan), memory(view)), width);
     let mut table = Table::new(vec![
         Column::new("phase", Align::Left),
         Column::new("calls/layer", Align::Right),
@@ -83,7 +82,7 @@ pub fn text(view: &View, width: Option<usize>) -> String {
         ]);
     }
     let _ = write!(text, "\n{}", table.render(width));
-    let _ = writeln!(text, "\nCalls without deallocations; times are predicted, not measured.");
+    text.push_str(&prose("\nCalls without deallocations; times are predicted, not measured.\n", width));
     text
 }
 

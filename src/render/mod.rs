@@ -12,6 +12,28 @@ pub fn width() -> Option<usize> {
     comfy_table::Table::new().width().map(usize::from)
 }
 
+/// `text` in lines of at most `width` columns, cut at spaces; a word that is longer has a line of its own.
+pub fn prose(text: &str, width: Option<usize>) -> String {
+    let Some(width) = width else { return text.to_owned() };
+    // Without the codes of colours.
+    let columns = |word: &str| anstream::adapter::strip_str(word).to_string().chars().count();
+    let mut wrapped = String::new();
+    for line in text.split_inclusive('\n') {
+        let mut at = 0;
+        for word in line.split_inclusive(' ') {
+            let (all, bare) = (columns(word), columns(word.trim_end()));
+            if at > 0 && at + bare > width {
+                wrapped.truncate(wrapped.trim_end_matches(' ').len());
+                wrapped.push('\n');
+                at = 0;
+            }
+            wrapped.push_str(word);
+            at += all;
+        }
+    }
+    wrapped
+}
+
 /// Writes `text` to stdout, without its colours unless stdout is a terminal that wants them.
 ///
 /// # Errors
@@ -21,5 +43,20 @@ pub fn print(text: &str) -> io::Result<()> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prose_keeps_to_its_width() {
+        let text = "\u{1b}[1mdecode\u{1b}[0m of a model: 18 calls\n\na-word-that-is-far-too-long stands alone\n";
+        assert_eq!(prose(text, None), text);
+        assert_eq!(prose(text, Some(200)), text);
+        let narrow = prose(text, Some(12));
+        let bare = anstream::adapter::strip_str(&narrow).to_string();
+        assert_eq!(bare, "decode of a\nmodel: 18\ncalls\n\na-word-that-is-far-too-long\nstands alone\n");
     }
 }

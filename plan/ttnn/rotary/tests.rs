@@ -4,6 +4,7 @@ use super::*;
 use crate::op::Ref;
 use crate::program::Fidelity;
 use crate::ttnn::mock::{n150, p150, refusal, users};
+use crate::{Cores, MemoryConfig};
 
 fn compute(fp32_dest_acc: bool) -> ComputeKernel {
     ComputeKernel { fidelity: Fidelity::HiFi4, fp32_dest_acc, packer_l1_acc: true }

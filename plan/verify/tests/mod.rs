@@ -1,6 +1,7 @@
 //! Verify on a plan written by hand: figures known from TT-NN, and one broken plan for each invariant.
 
 mod decode;
+mod function;
 
 use super::*;
 use crate::op::Destination;
@@ -78,11 +79,28 @@ fn numbers_out_of_bounds_end_the_look() {
     only(Invariant::Card, |p| p.card.grid = (0, 8));
     only(Invariant::Card, |p| p.card.l1.base = p.card.l1.end);
     only(Invariant::Card, |p| p.card.dram.alignment = 33);
+    only(Invariant::Card, |p| p.card.dram.banks = 0);
+    only(Invariant::Card, |p| p.card.dram.readers_per_bank = 0);
     only(Invariant::Options, |p| p.options.batch = 33);
+    only(Invariant::Options, |p| p.options.context = 32);
+    only(Invariant::Options, |p| p.options.priced_at = p.options.context);
+    only(Invariant::Options, |p| p.model.layers = 0);
+    only(Invariant::Options, |p| p.model.vocab = 0);
     only(Invariant::Options, |p| p.options.block = 48);
     only(Invariant::Options, |p| p.model.digest = "DEADBEEF".into());
     only(Invariant::Bounds, |p| p.weights[0].spec.shape = vec![1; 5]);
     only(Invariant::Bounds, |p| p.buffers[4].spec.shape[0] = u32::MAX);
+    only(Invariant::Bounds, |p| p.weights[3].spec.memory = MemoryConfig::height(Cores::rectangle(0, 0, 8, 8), [0, 32]));
+    only(Invariant::Bounds, |p| p.weights[3].spec.memory = MemoryConfig::height(Cores(vec![]), [32, 32]));
+    only(Invariant::Bounds, |p| {
+        p.weights[3].spec.memory = MemoryConfig::height(Cores::rectangle(u32::MAX - 1, 0, 2, 1), [32, 32]);
+    });
+    only(Invariant::Bounds, |p| {
+        let Source::Columns(parts) = &mut p.weights.iter_mut().find(|w| w.name == "qkv").unwrap().source else {
+            unreachable!()
+        };
+        parts[0].heads.as_mut().unwrap().to = u32::MAX;
+    });
     only(Invariant::Bounds, |p| {
         let Op::Matmul(args) = &mut step(p, "qkv").op else { unreachable!() };
         args.program =
@@ -95,6 +113,8 @@ fn names_and_phases_are_unique_and_in_order() {
     only(Invariant::Names, |p| step(p, "gate").name = "up".into());
     broken(Invariant::Names, |p| step(p, "gate").outputs[0].name = "up.out".into());
     broken(Invariant::Names, |p| p.weights[1].name = "trans".into());
+    broken(Invariant::Names, |p| step(p, "gate").outputs[0].name.clear());
+    only(Invariant::Names, |p| step(p, "gate").name.clear());
     broken(Invariant::Names, |p| p.phases.push(p.phases[0].clone()));
     broken(Invariant::Names, |p| p.phases[0].kind = PhaseKind::Prefill { tokens: 48 });
     broken(Invariant::Names, |p| p.phases[0].kind = PhaseKind::Decode { batch: 16 });
@@ -122,6 +142,14 @@ fn weights_are_what_their_sources_make() {
             *positions -= 1;
         }
     });
+    for name in ["cos", "trans"] {
+        broken(Invariant::WeightSource, |p| p.weights.iter_mut().find(|w| w.name == name).unwrap().per_layer = true);
+    }
+    source("norm", |w| {
+        if let Source::Vector { factor, .. } = &mut w.source {
+            *factor = f64::INFINITY;
+        }
+    });
     source("norm", |w| {
         if let Source::Vector { tensor, .. } = &mut w.source {
             *tensor = "model.layers.{layer}.norm".into();
@@ -131,6 +159,18 @@ fn weights_are_what_their_sources_make() {
         if let Source::Columns(matrices) = &mut w.source {
             matrices[0].shape[0] = 2528;
         }
+    });
+    // Not even by less than a tile.
+    source("o", |w| {
+        if let Source::Columns(matrices) = &mut w.source {
+            matrices[0].shape[1] = 2559;
+        }
+    });
+    only(Invariant::WeightSource, |p| {
+        let qkv = p.weights.iter_mut().find(|w| w.name == "qkv").unwrap();
+        let mut parts = matrices(qkv);
+        parts[0].heads.as_mut().unwrap().heads = 19;
+        qkv.source = Source::Columns(parts);
     });
     only(Invariant::WeightSource, |p| {
         let qkv = p.weights.iter_mut().find(|w| w.name == "qkv").unwrap();
@@ -161,6 +201,7 @@ fn placements_exist_on_the_card() {
     let off_grid = MemoryConfig::height(Cores::rectangle(8, 0, 8, 8), [32, 32]);
     broken(Invariant::Placement, |p| p.weights[3].spec.memory = off_grid);
     broken(Invariant::Placement, |p| p.card.dram.banks = 8);
+    broken(Invariant::Placement, |p| p.weights[13].spec.dtype = DType::Bfp8);
     broken(Invariant::Placement, |p| p.weights[5].spec.memory = MemoryConfig::L1);
 }
 
@@ -176,6 +217,21 @@ fn scalars_can_be_evaluated() {
     scale(|s| s.scales[0].0 = "model.embed_tokens.weight".into());
     scale(|s| s.scales[0].0 = "model.layers.{layer}.unknown".into());
     scale(|s| s.scales[0].1 = 0);
+    scale(|s| s.value = 0.0);
+    scale(|s| s.value = -1.0);
+    only(Invariant::Scalar, |p| {
+        let Op::RmsNorm(args) = &mut step(p, "norm.out").op else { unreachable!() };
+        args.epsilon.value = 0.0;
+    });
+    let function = |invariant, unary: fn() -> Unary| {
+        broken(invariant, |p| {
+            let Op::Binary(args) = &mut step(p, "mul").op else { unreachable!() };
+            args.b_activations.push(unary());
+        });
+    };
+    function(Invariant::Scalar, || Unary::MaxScalar((-1.0).into()));
+    function(Invariant::Scalar, || Unary::MulScalar(0.0.into()));
+    function(Invariant::Bounds, || Unary::Clamp(-128.0, 0.0));
     only(Invariant::Scalar, |p| {
         let Op::RmsNorm(args) = &mut step(p, "norm.out").op else { unreachable!() };
         args.epsilon.scales.push(("model.layers.{layer}.o.weight".into(), -2));
@@ -239,12 +295,49 @@ fn persistent_buffers_flow_as_their_roles_ask() {
 fn a_trace_is_replayable() {
     let trace = |change: fn(&mut Trace)| only(Invariant::Trace, |p| change(p.phases[0].trace.as_mut().unwrap()));
     trace(|t| t.warm_up = 0);
+    trace(|t| t.warm_up = u32::MAX);
     trace(|t| t.inputs.clear());
     trace(|t| t.inputs.push("no such buffer".into()));
     trace(|t| t.inputs.push("page_table".into()));
     trace(|t| t.inputs.push("k_cache".into()));
     trace(|t| drop(t.feedback.pop()));
     trace(|t| t.feedback.push("page_table".into()));
+}
+
+#[test]
+fn calls_are_legal_and_return_what_is_declared() {
+    broken(Invariant::Legal, |p| {
+        let Op::SdpaDecode(args) = &mut step(p, "attend").op else { unreachable!() };
+        args.program.k_chunk = 96;
+    });
+    broken(Invariant::Outputs, |p| step(p, "gate").outputs[0].spec.dtype = DType::F32);
+    broken(Invariant::Outputs, |p| drop(step(p, "split").outputs.pop()));
+}
+
+#[test]
+fn operands_are_defined_and_alive() {
+    broken(Invariant::Defined, |p| {
+        let Op::RmsNorm(args) = &mut step(p, "norm.out").op else { unreachable!() };
+        args.gamma = Ref::Weight("input_norm".into());
+    });
+    broken(Invariant::Defined, |p| {
+        let Op::Binary(args) = &mut step(p, "attn.add").op else { unreachable!() };
+        args.a = Ref::Weight("o".into());
+    });
+    broken(Invariant::Alive, |p| {
+        let layer = &mut p.phases[0].layer;
+        let at = |name| layer.iter().position(|s| s.name == name).unwrap();
+        let (free, gate) = (at("free.post_norm.out"), at("up"));
+        layer.swap(free, gate);
+    });
+    broken(Invariant::Alive, |p| {
+        let Op::Deallocate(args) = &mut step(p, "free.gated").op else { unreachable!() };
+        args.input = Ref::Weight("down".into());
+    });
+    broken(Invariant::LayerLoop, |p| {
+        let Op::Deallocate(args) = &mut step(p, "free.gated").op else { unreachable!() };
+        args.input = Ref::Value("cos".into());
+    });
 }
 
 #[test]
