@@ -65,7 +65,7 @@ pub struct Upload<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceId(pub u32);
 
-/// A device: the host, or a card behind TT-NN.
+/// What executes calls. There is one so far, [`crate::HostDevice`]; a card behind TT-NN would be another.
 ///
 /// Errors leave the device usable, except that a slot which a failed call was to write is empty.
 pub trait Device {

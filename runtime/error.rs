@@ -4,7 +4,8 @@ use bitnetc_numerics::NumericsError;
 
 use crate::weights::WeightError;
 
-/// Why a device refused a call. Nothing of a plan is left half done that a later step could read.
+/// Why a device refused a call. Nothing of a plan is left half done that a later step could read. (Errors that say why in their own
+/// words have no `source`: it would be told twice.)
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
     /// Nothing is in a slot that a call reads: the value was freed, or never made.
@@ -42,9 +43,6 @@ pub enum DeviceError {
     /// Something a trace does not allow, or a trace that is not there.
     #[error("trace: {0}")]
     Trace(String),
-    /// What the device's own library said.
-    #[error("{0}")]
-    Library(String),
 }
 
 /// Why a plan could not be loaded or run.
@@ -68,22 +66,22 @@ pub enum RuntimeError {
     #[error("the plan has more tensors in all its layers than can be numbered")]
     TooManySlots,
     /// A device refused a step.
-    #[error("{phase}, step `{step}`: {source}")]
+    #[error("{phase}, step `{step}`: {error}")]
     Step {
         /// The phase.
         phase: String,
         /// The step, and its layer where it has one.
         step: String,
         /// Why.
-        source: Box<DeviceError>,
+        error: Box<DeviceError>,
     },
     /// A device refused something outside of any step.
-    #[error("{doing}: {source}")]
+    #[error("{doing}: {error}")]
     Device {
         /// What was being done.
         doing: String,
         /// Why.
-        source: Box<DeviceError>,
+        error: Box<DeviceError>,
     },
     /// More prompts than the plan has users.
     #[error("{prompts} prompts, but the plan decodes {batch} users at once; plan with --batch {prompts}")]
@@ -120,7 +118,7 @@ impl RuntimeError {
     /// [`RuntimeError::Device`] while `doing` something.
     pub(crate) fn device(doing: impl Into<String>) -> impl FnOnce(DeviceError) -> Self {
         let doing = doing.into();
-        move |source| RuntimeError::Device { doing, source: Box::new(source) }
+        move |error| RuntimeError::Device { doing, error: Box::new(error) }
     }
 }
 

@@ -5,10 +5,12 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bitnetc_plan::Plan;
+
 use crate::RuntimeError;
 use crate::device::Device;
 use crate::sampler::{Sampler, Sampling};
-use crate::session::{Session, TILE_ROWS};
+use crate::session::{Session, TILE_ROWS, check_tokens};
 
 /// What ends a user's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +77,7 @@ pub fn generate<D: Device>(
     mut on_token: impl FnMut(usize, u32) -> Flow,
 ) -> Result<Vec<Text>, RuntimeError> {
     options.sampling.check()?;
-    check(session, prompts)?;
+    check_prompts(session.plan(), prompts)?;
     session.prepare_decode()?;
     let mut run = Run { session, options, users: Vec::new(), logits: Vec::new(), chosen: Vec::new() };
     for (user, prompt) in prompts.iter().enumerate() {
@@ -93,19 +95,24 @@ pub fn generate<D: Device>(
     Ok(run.users.into_iter().map(text).collect())
 }
 
-fn check<D: Device>(session: &Session<D>, prompts: &[Vec<u32>]) -> Result<(), RuntimeError> {
-    if prompts.len() > session.batch() {
-        return Err(RuntimeError::Batch { prompts: prompts.len(), batch: session.plan().options.batch });
+/// Checks that `plan` can take these prompts: as many as it has users at most, each with tokens, none longer than its context.
+///
+/// # Errors
+/// [`RuntimeError::Batch`], [`RuntimeError::Prompt`].
+pub fn check_prompts(plan: &Plan, prompts: &[Vec<u32>]) -> Result<(), RuntimeError> {
+    let (batch, context) = (plan.options.batch, plan.options.context);
+    if prompts.len() > batch as usize {
+        return Err(RuntimeError::Batch { prompts: prompts.len(), batch });
     }
     for (prompt, tokens) in prompts.iter().enumerate() {
         let wrong = |why: String| Err(RuntimeError::Prompt { prompt, why });
         if tokens.is_empty() {
             return wrong("it has no tokens".into());
         }
-        if tokens.len() > session.context() {
-            return wrong(format!("{} tokens; the plan's context is {}", tokens.len(), session.context()));
+        if tokens.len() > context as usize {
+            return wrong(format!("{} tokens; the plan's context is {context}", tokens.len()));
         }
-        session.check_tokens(prompt, tokens)?;
+        check_tokens(plan, prompt, tokens)?;
     }
     Ok(())
 }

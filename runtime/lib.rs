@@ -26,7 +26,7 @@ pub mod weights;
 
 pub use device::{Arguments, Call, Device, Slot, TraceId, Upload};
 pub use error::{DeviceError, RuntimeError};
-pub use generate::{Flow, GenerateOptions, Stop, Text, generate};
+pub use generate::{Flow, GenerateOptions, Stop, Text, check_prompts, generate};
 pub use host::HostDevice;
 pub use sampler::Sampling;
 pub use session::{LoadOptions, Session};

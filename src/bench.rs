@@ -1,5 +1,6 @@
 //! `bitnetc bench`: how fast the host device runs a plan.
 
+use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use bitnetc_runtime::host::CallTime;
@@ -31,8 +32,8 @@ pub struct Args {
     #[arg(long, default_value_t = 32)]
     steps: usize,
     /// Runs of each measurement, of which the best counts
-    #[arg(long, default_value_t = 3)]
-    runs: usize,
+    #[arg(long, default_value = "3")]
+    runs: NonZeroUsize,
     /// Show where the time goes, by TT-NN call
     #[arg(long)]
     by_call: bool,
@@ -59,12 +60,12 @@ pub fn run(args: Args) -> miette::Result<()> {
     if session.largest_bucket() > 0 {
         count_times(&mut session, &args)?;
         let tokens = args.tokens(&session);
-        let seconds = prefill(&mut session, tokens, args.runs)?;
+        let seconds = prefill(&mut session, tokens, args.runs.get())?;
         text += &format!("prefill {tokens}: {:.1} tokens/s ({:.1} ms)\n", tokens as f64 / seconds, 1000.0 * seconds);
-        text += &by_call(&session, args.runs);
+        text += &by_call(&session, args.runs.get());
     }
     count_times(&mut session, &args)?;
-    let seconds = decode(&mut session, args.steps, args.runs)?;
+    let seconds = decode(&mut session, args.steps, args.runs.get())?;
     let batch = session.batch();
     text += &format!(
         "decode {batch}: {:.2} tokens/s, {:.2} steps/s ({:.1} ms), matrices at {:.1} GB/s\n",
@@ -73,7 +74,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         1000.0 * seconds,
         bytes as f64 / seconds / 1e9
     );
-    text += &by_call(&session, args.runs * args.steps);
+    text += &by_call(&session, args.runs.get() * args.steps);
     render::print(&text).map_err(input::cannot_print)
 }
 
@@ -102,14 +103,14 @@ fn in_turns(session: &mut Session<HostDevice>, args: &Args) -> miette::Result<St
         ));
     }
     let (mut ours, mut theirs) = (Reached::default(), Reached::default());
-    for _ in 0..args.runs.max(1) {
+    for _ in 0..args.runs.get() {
         let run = Reached {
             prefill: tokens as f64 / prefill(session, tokens, 1)?,
             decode: 1.0 / decode(session, args.steps, 1)?,
             memory: memory_of("self"),
         };
         ours = ours.best(run);
-        theirs = theirs.best(args.beside.run(threads(), tokens, args.steps)?.unwrap_or_default());
+        theirs = theirs.best(args.beside.run(HostDevice::threads(), tokens, args.steps)?.unwrap_or_default());
     }
     let mut table = Table::new(vec![
         Column::new("", Align::Left),
@@ -124,13 +125,13 @@ fn in_turns(session: &mut Session<HostDevice>, args: &Args) -> miette::Result<St
     row(format!("prefill {tokens}"), &rate, ours.prefill, theirs.prefill);
     row("decode".into(), &rate, ours.decode, theirs.decode);
     row("memory".into(), &|v| units::bytes(v as u64), ours.memory as f64, theirs.memory as f64);
-    Ok(format!("best of {} runs in turns\n{}", args.runs.max(1), table.render(render::width())))
+    Ok(format!("best of {} runs in turns\n{}", args.runs, table.render(render::width())))
 }
 
 /// Milliseconds of one of `runs` by call; nothing when times were not counted.
 fn by_call(session: &Session<HostDevice>, runs: usize) -> String {
     let line = |(call, time): (&str, CallTime)| {
-        let (each, ms) = (time.calls / runs.max(1) as u64, 1000.0 * time.time.as_secs_f64() / runs.max(1) as f64);
+        let (each, ms) = (time.calls / runs as u64, 1000.0 * time.time.as_secs_f64() / runs as f64);
         format!("  {ms:10.2} ms {each:6} {call}\n")
     };
     session.device().times().into_iter().map(line).collect()
@@ -139,12 +140,8 @@ fn by_call(session: &Session<HostDevice>, runs: usize) -> String {
 fn describe(session: &Session<HostDevice>) -> String {
     use bitnetc_runtime::Device as _;
     let options = &session.plan().options;
-    let threads = threads();
+    let threads = HostDevice::threads();
     format!("{} {} on the {}, {threads} threads", session.plan().model.name, options.policy, session.device().name())
-}
-
-fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Tokens that differ, so that lookups do.
@@ -181,7 +178,7 @@ fn decode(session: &mut Session<HostDevice>, steps: usize, runs: usize) -> miett
 
 fn best(runs: usize, mut work: impl FnMut() -> miette::Result<()>) -> miette::Result<f64> {
     let mut best = f64::INFINITY;
-    for _ in 0..runs.max(1) {
+    for _ in 0..runs {
         let started = Instant::now();
         work()?;
         best = best.min(started.elapsed().as_secs_f64());

@@ -1,16 +1,19 @@
-//! `bitnetc compare`: what each precision policy costs in accuracy and buys in time.
+//! `bitnetc compare`: what each precision policy, and folding weight scales into constants, costs in accuracy and buys in time.
 
 use bitnetc_compiler::policy::Policy;
+use bitnetc_plan::{Phase, PhaseKind, Plan};
 use bitnetc_runtime::LoadOptions;
+use miette::miette;
 
-use crate::eval::{self, Inputs, Reference, ReferenceWeights};
+use crate::eval::{self, Computed, Inputs, Measured, Reference, ReferenceWeights};
 use crate::input;
 use crate::load::{self, NumericsChoice, Source};
 use crate::plan::Choices;
 use crate::render::units::thousands;
 use crate::render::{self, Align, Column, Table};
 
-/// Tabulate the precision policies of a model: predicted time and bytes of a token, bits per byte, agreement with f32.
+/// Tabulate the precision policies of a model, weight scales folded and not: predicted time and bytes of a token, bits per byte,
+/// agreement with f32.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bitnetc compare --text play.txt
@@ -25,13 +28,38 @@ pub struct Args {
     numerics: NumericsChoice,
 }
 
+/// Logits of the reference that are kept from one row to the next, 512 MB: more are computed again for each.
+const MOST_KEPT: usize = 1 << 27;
+
 /// Plans, runs and tabulates.
 ///
 /// # Errors
-/// Whatever planning, weights, tokenizer, files or a plan's steps refuse.
+/// Whatever planning, weights, tokenizer, files or a plan's steps refuse; a plan, or choices that the table makes itself.
 pub fn run(args: Args) -> miette::Result<()> {
+    let name = args.source.name();
+    if args.source.planned()?.is_some() {
+        return Err(miette!(help = "give the model it was made of", "`{name}` is a plan, which has one policy"));
+    }
+    if let Some(flag) =
+        args.source.choices.given.iter().find(|flag| ["--policy", "--no-folding"].contains(&flag.as_str()))
+    {
+        return Err(miette!(
+            help = format!("leave {flag} out"),
+            "the table has every policy, with scales folded and not"
+        ));
+    }
+    let plan = |policy, no_folding| {
+        let choices = Choices { policy, no_folding, ..Choices::clone(&args.source.choices) };
+        choices.compile(name).map(|compiled| compiled.plan)
+    };
+    let first = plan(Policy::Balanced, false)?;
+    let (path, weights) = (args.source.weights_path(&first)?, args.source.weights(&first)?);
+    let reads = ReferenceWeights::new(&weights)?;
+    let reference = Reference::new(&args.source.model(&first, None)?, &first, &reads)?.keeping(MOST_KEPT);
     let mut table = Table::new(vec![
         Column::new("policy", Align::Left),
+        Column::new("scales", Align::Left),
+        Column::new("phase", Align::Left),
         Column::new("us/token", Align::Right),
         Column::new("bytes/token", Align::Right),
         Column::new("bits/byte", Align::Right),
@@ -39,32 +67,52 @@ pub fn run(args: Args) -> miette::Result<()> {
         Column::new("top-1 %", Align::Right),
         Column::new("top-5 %", Align::Right).expendable(1),
     ]);
-    let name = args.source.plan.as_deref().unwrap_or(load::SMALL_MODEL);
     for policy in Policy::ALL {
-        let choices = Choices { policy, ..args.source.choices.clone() };
-        let plan = choices.compile(name)?.plan;
-        let cost = plan.decode().map(|phase| phase.cost).unwrap_or_default();
-        let weights = args.source.weights(&plan)?;
-        let reads = ReferenceWeights::new(&weights)?;
-        let reference = Reference::new(&args.source, &plan, &reads)?;
-        let path = args.source.weights_path(&plan)?;
-        let users = f64::from(plan.options.batch);
-        let mut session = load::session(plan, &weights, args.numerics.into(), &LoadOptions::default())?;
-        let windows = eval::windows(&args.input, &session, &path)?;
-        let measured = eval::measure(&mut session, &windows, Some(&reference), |_, _| {})?;
-        let bits = measured.bits_per_byte().map_or_else(|| "-".into(), |bits| format!("{bits:.4}"));
-        let agreement = &measured.agreement;
-        table.row(vec![
-            policy.to_string(),
-            format!("{:.0}", (cost.device_us + cost.host_us.unwrap_or(0.0)) / users),
-            thousands((cost.dram_bytes as f64 / users) as u64),
-            bits,
-            format!("{:.5}", agreement.pcc()),
-            format!("{:.2}", 100.0 * agreement.top1()),
-            format!("{:.2}", 100.0 * agreement.top5()),
-        ]);
+        for no_folding in [false, true] {
+            let plan = plan(policy, no_folding)?;
+            let mut session = load::session(plan, &weights, args.numerics.into(), &LoadOptions::default())?;
+            for phase in [Computed::Decode, Computed::Prefill] {
+                let windows = eval::windows(&args.input, session.plan(), phase, &path)?;
+                let longest = windows.iter().map(|w| w.tokens.len()).max().unwrap_or(0);
+                let Some((kind, [us, bytes])) = predicted(session.plan(), phase, longest) else { continue };
+                let measured = eval::measure(&mut session, phase, &windows, Some(&reference), |_, _| {})?;
+                let mut row = vec![
+                    policy.to_string(),
+                    if no_folding { "multiplied" } else { "folded" }.to_string(),
+                    kind.to_string(),
+                    format!("{us:.0}"),
+                    thousands(bytes as u64),
+                ];
+                row.extend(accuracy(&measured));
+                table.row(row);
+            }
+        }
     }
     let mut text = table.render(render::width());
     text += "times and bytes are predicted for the card; the rest is measured on the host, against the f32 reference\n";
     render::print(&text).map_err(input::cannot_print)
+}
+
+/// The phase that computes windows of `tokens`, with its predicted microseconds and bytes of DRAM per token.
+fn predicted(plan: &Plan, computed: Computed, tokens: usize) -> Option<(PhaseKind, [f64; 2])> {
+    let size = |phase: &&Phase| match (phase.kind, computed) {
+        (PhaseKind::Decode { batch }, Computed::Decode) => Some(batch),
+        (PhaseKind::Prefill { tokens: bucket }, Computed::Prefill) if bucket as usize >= tokens => Some(bucket),
+        _ => None,
+    };
+    let (phase, size) = plan.phases.iter().filter_map(|p| Some((p, size(&p)?))).min_by_key(|(_, size)| *size)?;
+    let per_token = |v: f64| v / f64::from(size.max(1));
+    let cost = phase.cost;
+    Some((phase.kind, [per_token(cost.device_us + cost.host_us.unwrap_or(0.0)), per_token(cost.dram_bytes as f64)]))
+}
+
+/// Bits per byte, correlation, shares of equal tokens.
+fn accuracy(measured: &Measured) -> [String; 4] {
+    let agreement = &measured.agreement;
+    [
+        measured.bits_per_byte().map_or_else(|| "-".into(), |bits| format!("{bits:.4}")),
+        format!("{:.5}", agreement.pcc()),
+        format!("{:.2}", 100.0 * agreement.top1()),
+        format!("{:.2}", 100.0 * agreement.top5()),
+    ]
 }

@@ -1,19 +1,23 @@
 //! What `run`, `eval`, `compare` and `bench` have in common: a plan, its weights, a device, a tokenizer.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::fs::File;
+use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bitnetc_compiler::model::{self, Model};
 use bitnetc_plan::Plan;
-use bitnetc_plan::format::{self, FormatError};
+use bitnetc_plan::format;
 use bitnetc_runtime::host::Numerics;
 use bitnetc_runtime::{HostDevice, LoadOptions, Session, Weights};
 use clap::ValueEnum;
-use miette::{IntoDiagnostic, miette};
+use miette::{IntoDiagnostic, WrapErr, miette};
 
-use crate::plan::Choices;
+use crate::chosen::Chosen;
+use crate::recompile;
+use crate::text::json;
 
 /// The model that comes with bitnetc, weights included.
 pub const SMALL_MODEL: &str = "tiny-shakespeare";
@@ -27,15 +31,15 @@ pub struct Source {
     #[arg(long, value_name = "DIR|FILE")]
     pub weights: Option<PathBuf>,
     #[command(flatten)]
-    pub choices: Choices,
+    pub choices: Chosen,
 }
 
 /// How the host device computes matmuls that are not exact on integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum NumericsChoice {
-    /// Bit for bit as the card's matrix unit
+    /// Bit for bit as the card's matrix unit, what accuracy is to be measured with
     Exact,
-    /// In fp32: many times faster
+    /// In fp32: many times faster, and closer to the real numbers than a card is
     Fast,
 }
 
@@ -49,41 +53,49 @@ impl From<NumericsChoice> for Numerics {
 }
 
 impl Source {
+    /// The plan or model named.
+    pub fn name(&self) -> &str {
+        self.plan.as_deref().unwrap_or(SMALL_MODEL)
+    }
+
+    /// The plan in the file named; `None` where a model is named.
+    ///
+    /// # Errors
+    /// A file that is no model, and no plan of this format either.
+    pub fn planned(&self) -> miette::Result<Option<Plan>> {
+        let (name, path) = (self.name(), Path::new(self.name()));
+        // What is not there is a model's name, misspelt.
+        if model::find(name).is_some() || !path.exists() || is_model(path) {
+            return Ok(None);
+        }
+        let plan = format::read(path).into_diagnostic();
+        plan.map(Some).wrap_err_with(|| format!("{name} is no model and cannot be used as a plan"))
+    }
+
     /// The plan: read, or compiled with the choices given.
     ///
     /// # Errors
-    /// A file that is neither plan nor model, a model that cannot be planned.
+    /// A file that is neither plan nor model, a model that cannot be planned; choices beside a plan, which has made its own.
     pub fn plan(&self) -> miette::Result<Plan> {
-        let name = self.plan.as_deref().unwrap_or(SMALL_MODEL);
-        if model::find(name).is_some() {
-            return Ok(self.choices.compile(name)?.plan);
-        }
-        match format::read(Path::new(name)) {
-            Ok(plan) => Ok(plan),
-            // A model's RON file is no plan.
-            Err(FormatError::NotAPlan { .. }) if name.ends_with(".ron") => Ok(self.choices.compile(name)?.plan),
-            Err(error) if Path::new(name).exists() => Err(error).into_diagnostic(),
-            Err(_) => Ok(self.choices.compile(name)?.plan),
+        let name = self.name();
+        match (self.planned()?, self.choices.given.as_slice()) {
+            (None, _) => Ok(self.choices.compile(name)?.plan),
+            (Some(plan), []) => Ok(plan),
+            (Some(_), given) => {
+                let (flags, help) =
+                    (given.join(", "), "leave them out, or give the model to have it planned with them");
+                Err(miette!(help = help, "`{name}` is a plan already: {flags} would change nothing"))
+            }
         }
     }
 
-    /// The model of a plan: the one named, or the shipped one the plan was made of.
+    /// The model of a plan: the one named beside it, the one it was just compiled of, or the shipped one with its digest.
     ///
     /// # Errors
-    /// When it cannot be told.
-    pub fn model(&self, plan: &Plan) -> miette::Result<Model> {
-        let named = self.plan.as_deref().unwrap_or(SMALL_MODEL);
-        if format::read(Path::new(named)).is_err() {
-            return crate::input::model(named);
-        }
-        let shipped = model::find(&plan.model.name).ok_or_else(|| {
-            miette!(
-                help = "give the model instead of its plan",
-                "the plan's model `{}` is not a shipped one",
-                plan.model.name
-            )
-        })?;
-        Ok(shipped.model()?)
+    /// A model that is not the plan's; none that is.
+    pub fn model(&self, plan: &Plan, named: Option<&str>) -> miette::Result<Model> {
+        let own = if self.planned()?.is_none() { Some(self.name()) } else { None };
+        recompile::find_model(plan, named.or(own))
     }
 
     /// Where the weights are.
@@ -109,10 +121,51 @@ impl Source {
     /// The weights.
     ///
     /// # Errors
-    /// When there are none, or they cannot be opened.
+    /// When there are none, they cannot be opened, or the config beside them is another model's.
     pub fn weights(&self, plan: &Plan) -> miette::Result<Weights> {
-        Weights::open(&self.weights_path(plan)?).into_diagnostic()
+        let path = self.weights_path(plan)?;
+        let weights = Weights::open(&path).into_diagnostic()?;
+        if path.is_dir() {
+            belongs(plan, &path.join("config.json"))?;
+        }
+        Ok(weights)
     }
+}
+
+/// True for a model's file: RON text that begins with the word `Model`, comments and attributes apart. A plan begins otherwise.
+fn is_model(path: &Path) -> bool {
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(1 << 16).read_to_end(&mut start));
+    read.is_ok() && begins_with_model(&String::from_utf8_lossy(&start))
+}
+
+fn begins_with_model(text: &str) -> bool {
+    let mut text = text.trim_start();
+    loop {
+        let rest = if text.starts_with("//") || text.starts_with("#!") {
+            text.split_once('\n')
+        } else if text.starts_with("/*") {
+            text.split_once("*/")
+        } else {
+            break text.starts_with("Model");
+        };
+        text = rest.map_or("", |(_, rest)| rest.trim_start());
+    }
+}
+
+/// Refuses a checkpoint whose config, where there is one, tells of other layers or another vocabulary than the plan's: tensors of the same
+/// names and shapes would be taken from it.
+fn belongs(plan: &Plan, config: &Path) -> miette::Result<()> {
+    let Some(config) = json(config)?.filter(serde_json::Value::is_object) else { return Ok(()) };
+    for (field, want) in [("num_hidden_layers", plan.model.layers), ("vocab_size", plan.model.vocab)] {
+        if let Some(found) = config[field].as_u64().filter(|&found| found != u64::from(want)) {
+            return Err(miette!(
+                "config.json beside the weights says {field} {found}; `{}` has {want}",
+                plan.model.name
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Loads a plan onto the host, telling a terminal how far it is.
@@ -175,10 +228,30 @@ pub fn interrupted() -> miette::Result<Arc<AtomicBool>> {
     let flag = Arc::clone(FLAG.get_or_init(Arc::default));
     let set = Arc::clone(&flag);
     ctrlc::set_handler(move || {
-        if set.swap(true, std::sync::atomic::Ordering::Relaxed) {
+        if set.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
     })
     .into_diagnostic()?;
     Ok(flag)
+}
+
+/// Whether to go on with something that Ctrl-C ends.
+pub fn unless(interrupted: &AtomicBool) -> ControlFlow<()> {
+    if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_is_told_by_its_first_word() {
+        for model in ["Model(", "// Model\n\nModel (", "/* a\nb */ #![enable(implicit_some)]\nModel("] {
+            assert!(begins_with_model(model), "{model}");
+        }
+        for other in ["(\n  format: 1,", "// Model", "/* Model", "", "Plan(model: Model("] {
+            assert!(!begins_with_model(other), "{other}");
+        }
+    }
 }

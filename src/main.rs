@@ -1,11 +1,12 @@
 //! `bitnetc`: compiles BitNet b1.58 models into TT-NN schedules, and checks, explains and runs them.
 //!
-//! This file knows the subcommands and how they end: 0 done, 1 refused with one error on stderr, 2 misused. Each subcommand is a file.
+//! This file knows the subcommands and how they end: 0 done, 1 refused with one error on stderr, 2 misused, 130 text ended by Ctrl-C. Each subcommand is a file.
 
 mod bench;
 mod beside;
 mod calibrate;
 mod check;
+mod chosen;
 mod compare;
 mod completions;
 mod emit;

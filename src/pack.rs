@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bitnetc_runtime::weights::packed;
 use miette::IntoDiagnostic;
 
-use crate::load::{Progress, Source};
+use crate::load::{self, Progress, Source};
 use crate::render::units::thousands;
 
 /// Write a plan's weights tiled and in TT-NN's formats, with checksums.
@@ -28,8 +28,11 @@ pub struct Args {
 pub fn run(args: Args) -> miette::Result<()> {
     let plan = args.source.plan()?;
     let weights = args.source.weights(&plan)?;
-    let mut progress = Progress::new("packing");
-    let summary = packed::write(&plan, &weights, &args.output, |done, all| progress.at(done as u64, all as u64));
+    let (interrupted, mut progress) = (load::interrupted()?, Progress::new("packing"));
+    let summary = packed::write(&plan, &weights, &args.output, |done, all| {
+        progress.at(done as u64, all as u64);
+        load::unless(&interrupted)
+    });
     progress.end();
     let summary = summary.into_diagnostic()?;
     eprintln!("{}: {} tensors, {} bytes", args.output.display(), summary.tensors, thousands(summary.bytes));

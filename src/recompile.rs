@@ -46,7 +46,11 @@ pub fn recompile(plan: &Plan, model: Option<&str>, target: Option<&str>) -> miet
     Ok(Recompiled { compiled, target, options, differs })
 }
 
-fn find_model(plan: &Plan, named: Option<&str>) -> miette::Result<Model> {
+/// The model named, or the shipped one with the plan's digest.
+///
+/// # Errors
+/// When it cannot be had, or is not the one the plan was made of.
+pub fn find_model(plan: &Plan, named: Option<&str>) -> miette::Result<Model> {
     let digest = &plan.model.digest;
     if let Some(name) = named {
         let model = input::model(name)?;

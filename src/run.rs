@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use bitnetc_runtime::{Flow, GenerateOptions, LoadOptions, Sampling, Stop, generate};
+use bitnetc_runtime::{Flow, GenerateOptions, LoadOptions, Sampling, Stop, check_prompts, generate};
 use miette::{IntoDiagnostic, WrapErr, miette};
 
 use crate::load::{self, NumericsChoice, Source};
@@ -65,6 +65,9 @@ pub struct Args {
     quiet: bool,
 }
 
+/// The exit code that shells expect of what Ctrl-C ended.
+const INTERRUPTED: i32 = 130;
+
 /// What the small model is asked when nobody asks anything.
 const SMALL_PROMPT: &str = "ROMEO:\n";
 
@@ -78,16 +81,22 @@ pub fn run(args: Args) -> miette::Result<()> {
     let weights = args.source.weights(&plan)?;
     let beside = || if path.is_dir() { path.clone() } else { path.parent().map(PathBuf::from).unwrap_or_default() };
     let text = Text::open(&args.tokenizer.clone().unwrap_or_else(beside))?;
+    if args.system.is_some() && !text.has_template() {
+        let help = "write the system message into the prompt";
+        return Err(miette!(help = help, "--system: the checkpoint has no chat template"));
+    }
     let prompts = prompts(&args)?;
     let encode = |prompt: &String| match text.has_template() && !args.raw {
         true => text.conversation(args.system.as_deref(), prompt),
         false => text.tokens(prompt),
     };
     let tokens = prompts.iter().map(encode).collect::<miette::Result<Vec<_>>>()?;
+    let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
+    // Before the weights are loaded, which takes a while.
+    sampling.check().and_then(|()| check_prompts(&plan, &tokens)).into_diagnostic()?;
     let options = LoadOptions { trace: !args.no_trace, ..LoadOptions::default() };
     let mut session = load::session(plan, &weights, args.numerics.into(), &options)?;
     let interrupted = load::interrupted()?;
-    let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
     let stop_tokens = if args.ignore_eos { &[][..] } else { &text.stop_tokens };
     let options = GenerateOptions { max_tokens: args.tokens, sampling, stop_tokens, interrupted: &interrupted };
 
@@ -96,7 +105,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     if echo {
         show(&prompts[0])?;
     }
-    let mut stream = text.stream();
+    let mut stream = text.stream(if echo { &tokens[0] } else { &[] });
     let mut failed = None;
     let started = Instant::now();
     let texts = generate(&mut session, &tokens, &options, |_, token| {
@@ -117,6 +126,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         return Err(error);
     }
     if alone {
+        show(&stream.finish()?)?;
         show("\n")?;
     } else {
         for (prompt, generated) in prompts.iter().zip(&texts) {
@@ -129,7 +139,17 @@ pub fn run(args: Args) -> miette::Result<()> {
         let ends: Vec<_> = texts.iter().map(|t| ending(t.stop)).collect();
         let end =
             if ends.windows(2).all(|w| w[0] == w[1]) { ends.first().copied().unwrap_or("") } else { "mixed ends" };
-        eprintln!("[{read} tokens read, {new} written in {seconds:.2} s, {:.1} tokens/s; {end}]", new as f64 / seconds);
+        let numerics = match args.numerics {
+            NumericsChoice::Fast => "fast",
+            NumericsChoice::Exact => "exact",
+        };
+        let rate = new as f64 / seconds;
+        eprintln!(
+            "[{read} tokens read, {new} written in {seconds:.2} s, {rate:.1} tokens/s; {numerics} numerics; {end}]"
+        );
+    }
+    if interrupted.load(std::sync::atomic::Ordering::Relaxed) {
+        std::process::exit(INTERRUPTED);
     }
     Ok(())
 }

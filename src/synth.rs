@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bitnetc_runtime::weights::synth;
 use miette::IntoDiagnostic;
 
-use crate::load::Progress;
+use crate::load::{self, Progress};
 use crate::plan::Choices;
 use crate::render::units::thousands;
 
@@ -35,8 +35,11 @@ pub struct Args {
 /// Whatever planning or the file system refuse.
 pub fn run(args: Args) -> miette::Result<()> {
     let plan = args.choices.compile(&args.model)?.plan;
-    let mut progress = Progress::new("writing");
-    let bytes = synth::write(&plan, &args.output, args.seed, |done, all| progress.at(done, all));
+    let (interrupted, mut progress) = (load::interrupted()?, Progress::new("writing"));
+    let bytes = synth::write(&plan, &args.output, args.seed, |done, all| {
+        progress.at(done, all);
+        load::unless(&interrupted)
+    });
     progress.end();
     eprintln!("{}: {} bytes", args.output.join("model.safetensors").display(), thousands(bytes.into_diagnostic()?));
     Ok(())

@@ -1,6 +1,6 @@
 //! Text to tokens and back: tokenizer.json, the chat template, the tokens that end a text.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use miette::{IntoDiagnostic, WrapErr, miette};
 use minijinja::{Environment, Error, ErrorKind, context};
@@ -25,14 +25,14 @@ impl Text {
     pub fn open(dir: &Path) -> miette::Result<Self> {
         let path = dir.join("tokenizer.json");
         if !path.is_file() {
-            let help = "give the directory that has it with --tokenizer, or tokens instead of text";
+            let help = "give the directory that has it with --tokenizer";
             return Err(miette!(help = help, "{}: no such file", path.display()));
         }
         let tokenizer = Tokenizer::from_file(&path).map_err(|e| miette!("{}: {e}", path.display()))?;
-        let config = json(dir.join("tokenizer_config.json"))?;
-        let template = match std::fs::read_to_string(dir.join("chat_template.jinja")) {
-            Ok(text) => Some(text),
-            Err(_) => config.as_ref().and_then(chat_template),
+        let config = json(&dir.join("tokenizer_config.json"))?;
+        let template = match optional(&dir.join("chat_template.jinja"))? {
+            Some(text) => Some(text),
+            None => config.as_ref().and_then(chat_template),
         };
         let mut special = Vec::new();
         for name in ["bos_token", "eos_token", "unk_token", "pad_token"] {
@@ -43,7 +43,7 @@ impl Text {
         }
         let mut stop_tokens = Vec::new();
         for file in ["generation_config.json", "config.json"] {
-            if let Some(config) = json(dir.join(file))? {
+            if let Some(config) = json(&dir.join(file))? {
                 stop_tokens.extend(ids(&config["eos_token_id"]));
             }
         }
@@ -99,9 +99,9 @@ impl Text {
         self.tokenizer.decode(tokens, true).map_err(|e| miette!("the tokenizer: {e}"))
     }
 
-    /// Decodes token by token, holding back what is not yet whole.
-    pub fn stream(&self) -> Stream<'_> {
-        Stream { text: self, tokens: Vec::new(), shown: 0, start: 0 }
+    /// Decodes token by token, holding back what is not yet whole; `shown` are the tokens that the text goes on from.
+    pub fn stream(&self, shown: &[u32]) -> Stream<'_> {
+        Stream { text: self, tokens: shown.to_vec(), shown: shown.len(), start: 0 }
     }
 }
 
@@ -122,21 +122,47 @@ impl Stream<'_> {
     /// What the tokenizer refuses.
     pub fn push(&mut self, token: u32) -> miette::Result<String> {
         self.tokens.push(token);
+        self.grow(true)
+    }
+
+    /// What was held back for the rest of a character that never came.
+    ///
+    /// # Errors
+    /// What the tokenizer refuses.
+    pub fn finish(&mut self) -> miette::Result<String> {
+        self.grow(false)
+    }
+
+    fn grow(&mut self, more_may_come: bool) -> miette::Result<String> {
         let before = self.text.text(&self.tokens[self.start..self.shown])?;
         let now = self.text.text(&self.tokens[self.start..])?;
+        // Characters, not text: a token may change how those before it decode, and what is shown stays.
+        let new: String = now.chars().skip(before.chars().count()).collect();
         // A replacement character at the end: bytes of a character that are not all there.
-        if now.len() <= before.len() || now.ends_with('\u{fffd}') {
+        if new.is_empty() || (more_may_come && now.ends_with('\u{fffd}')) {
             return Ok(String::new());
         }
-        let new = now.strip_prefix(&before).unwrap_or(&now).to_string();
         // Keep one step of context: what joins tokens depends on the one before.
         (self.start, self.shown) = (self.shown, self.tokens.len());
         Ok(new)
     }
 }
 
-fn json(path: PathBuf) -> miette::Result<Option<Value>> {
-    let Ok(text) = std::fs::read_to_string(&path) else { return Ok(None) };
+/// A file that need not be there.
+fn optional(path: &Path) -> miette::Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).into_diagnostic().wrap_err_with(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// A JSON file that need not be there.
+///
+/// # Errors
+/// One that cannot be read or parsed.
+pub fn json(path: &Path) -> miette::Result<Option<Value>> {
+    let Some(text) = optional(path)? else { return Ok(None) };
     serde_json::from_str(&text).map(Some).map_err(|e| miette!("{}: {e}", path.display()))
 }
 
@@ -168,8 +194,20 @@ fn render(template: &str, special: &[(&str, String)], system: Option<&str>, user
         messages.push(context! { role => "system", content => system });
     }
     messages.push(context! { role => "user", content => user });
-    environment.add_template("chat", template)?;
+    let template = without_generation(template);
+    environment.add_template("chat", &template)?;
     environment.get_template("chat")?.render(context! { messages, add_generation_prompt => true })
+}
+
+/// Marks of what a model is trained on, `{% generation %}`, as blocks that minijinja knows.
+fn without_generation(template: &str) -> String {
+    let mut template = template.to_string();
+    for (open, close) in [("{%", "%}"), ("{%-", "%}"), ("{%", "-%}"), ("{%-", "-%}")] {
+        for (from, to) in [("generation", "if true"), ("endgeneration", "endif")] {
+            template = template.replace(&format!("{open} {from} {close}"), &format!("{open} {to} {close}"));
+        }
+    }
+    template
 }
 
 #[cfg(test)]
@@ -185,9 +223,64 @@ mod tests {
         let text = small();
         for sample in ["ROMEO:\nO, speak again", "naïve — “quoted” ☃ 語"] {
             let tokens = text.tokens(sample).unwrap();
-            let mut stream = text.stream();
+            let mut stream = text.stream(&[]);
             let pieces: String = tokens.iter().map(|&t| stream.push(t).unwrap()).collect();
             assert_eq!(pieces, text.text(&tokens).unwrap());
+        }
+    }
+
+    /// Tokens that are bytes, and a letter.
+    fn bytes() -> Text {
+        let vocab = serde_json::json!({"<0xC3>": 0, "<0xA9>": 1, "<0xFF>": 2, "x": 3});
+        let tokenizer = serde_json::json!({
+            "version": "1.0", "added_tokens": [],
+            "model": {"type": "BPE", "vocab": vocab, "merges": [], "byte_fallback": true},
+            "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
+        });
+        let tokenizer = Tokenizer::from_bytes(tokenizer.to_string()).unwrap();
+        Text { tokenizer, template: None, stop_tokens: Vec::new(), special: Vec::new() }
+    }
+
+    #[test]
+    fn a_stream_takes_nothing_back_and_ends_with_what_it_held() {
+        let text = bytes();
+        let pieces = |tokens: &[u32]| {
+            let mut stream = text.stream(&[]);
+            let mut pieces: Vec<String> = tokens.iter().map(|&t| stream.push(t).unwrap()).collect();
+            pieces.push(stream.finish().unwrap());
+            pieces
+        };
+        assert_eq!(pieces(&[3, 0, 1]), ["x", "", "é", ""]);
+        assert_eq!(pieces(&[3, 0]), ["x", "", "\u{fffd}"]);
+        // The third byte makes three characters that are none of what was one.
+        assert_eq!(pieces(&[0, 1, 2, 3, 3]), ["", "é", "", "\u{fffd}\u{fffd}x", "x", ""]);
+    }
+
+    #[test]
+    fn a_stream_goes_on_from_its_prompt() {
+        let tokenizer = serde_json::json!({
+            "version": "1.0", "added_tokens": [],
+            "model": {"type": "BPE", "vocab": {"▁to": 0, "▁be": 1}, "merges": []},
+            "decoder": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"},
+        });
+        let tokenizer = Tokenizer::from_bytes(tokenizer.to_string()).unwrap();
+        let text = Text { tokenizer, template: None, stop_tokens: Vec::new(), special: Vec::new() };
+        assert_eq!(text.stream(&[]).push(1).unwrap(), "be");
+        let mut stream = text.stream(&[0]);
+        assert_eq!([stream.push(1).unwrap(), stream.push(0).unwrap(), stream.finish().unwrap()], [" be", " to", ""]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_read_is_not_one_that_is_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs/tiny-shakespeare/tokenizer.json");
+        std::fs::copy(tokenizer, dir.path().join("tokenizer.json")).unwrap();
+        assert!(Text::open(dir.path()).is_ok());
+        for name in ["config.json", "chat_template.jinja"] {
+            std::fs::create_dir(dir.path().join(name)).unwrap();
+            let error = Text::open(dir.path()).err().unwrap();
+            assert!(error.to_string().contains(name), "{error}");
+            std::fs::remove_dir(dir.path().join(name)).unwrap();
         }
     }
 
@@ -206,6 +299,9 @@ mod tests {
         let special = [("bos_token", "<s>".to_string()), ("eos_token", "</s>".to_string())];
         let text = render(template, &special, Some("Be brief. "), " Hi ").unwrap();
         assert_eq!(text, "<s>System: Be brief.</s>Human: Hi\n\nAssistant: ");
+        let template = "{% for m in messages %}{% if m.role == 'system' %}{% continue %}{% endif %}\
+            {%- generation -%} {{ m.content | tojson }} {%- endgeneration -%}{% endfor %}";
+        assert_eq!(render(template, &[], Some("x"), "a\"b").unwrap(), "\"a\\\"b\"");
         let error = render("{{ raise_exception('roles must alternate') }}", &[], None, "x").unwrap_err();
         assert!(error.to_string().contains("roles must alternate"));
     }

@@ -2,21 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+mod common;
+
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::Command;
 
-fn bitnetc(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_bitnetc")).args(args).env("NO_COLOR", "1").output().unwrap()
-}
-
-/// Runs, expects `code`, and gives stderr as one line.
-fn refused(args: &[&str], code: i32) -> String {
-    let out = bitnetc(args);
-    let stderr = String::from_utf8_lossy(&out.stderr).into_owned();
-    assert_eq!(out.status.code(), Some(code), "{args:?}: {stderr}");
-    assert!(!stderr.contains("panicked"), "{stderr}");
-    stderr.replace("│", " ").split_whitespace().collect::<Vec<_>>().join(" ")
-}
+use common::{bitnetc, refused};
 
 #[test]
 fn a_model_that_is_not_there() {

@@ -2,18 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+mod common;
+
 use std::path::Path;
-use std::process::{Command, Output};
 
-fn bitnetc(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_bitnetc")).args(args).env("NO_COLOR", "1").output().unwrap()
-}
-
-fn stdout(args: &[&str]) -> String {
-    let out = bitnetc(args);
-    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).unwrap()
-}
+use common::{bitnetc, stdout};
 
 fn name(folder: &Path, file: &str) -> String {
     folder.join(file).to_str().unwrap().to_string()

@@ -2,22 +2,22 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::path::Path;
+mod common;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{Options, compile, model};
-use bitnetc_plan::Plan;
+use bitnetc_plan::{Plan, TensorSpec};
 use bitnetc_runtime::host::Numerics;
 use bitnetc_runtime::{
-    Flow, GenerateOptions, HostDevice, LoadOptions, RuntimeError, Sampling, Session, Stop, Text, Weights, generate,
+    Arguments, Call, Device, DeviceError, Flow, GenerateOptions, HostDevice, LoadOptions, RuntimeError, Sampling,
+    Session, Slot, Stop, Text, TraceId, Upload, Weights, generate,
 };
-use safetensors::SafeTensors;
-
-fn directory() -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs/tiny-shakespeare")
-}
+use common::golden::{argmax, correlation, directory, golden};
 
 fn plan(policy: Policy, batch: u32, prefill: &[u32]) -> Plan {
     let model = model::find("tiny-shakespeare").unwrap().model().unwrap();
@@ -34,19 +34,6 @@ fn load(plan: &Plan, numerics: Numerics, options: &LoadOptions) -> Session<HostD
 
 fn session(policy: Policy, batch: u32) -> Session<HostDevice> {
     load(&plan(policy, batch, &[128]), Numerics::Fast, &LoadOptions::default())
-}
-
-fn golden() -> Vec<(Vec<u32>, Vec<f32>)> {
-    let file: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(directory().join("golden.json")).unwrap()).unwrap();
-    let bytes = std::fs::read(directory().join("golden.safetensors")).unwrap();
-    let logits = SafeTensors::deserialize(&bytes).unwrap();
-    let lists: Vec<Vec<u32>> = serde_json::from_value(file["tokens"].clone()).unwrap();
-    let values = |n: usize| -> Vec<f32> {
-        let tensor = logits.tensor(&format!("logits.{n}")).unwrap();
-        tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
-    };
-    lists.into_iter().enumerate().map(|(n, tokens)| (tokens, values(n))).collect()
 }
 
 fn all_logits(session: &mut Session<HostDevice>, tokens: &[u32]) -> Vec<f32> {
@@ -69,19 +56,6 @@ fn prompts(count: usize) -> Vec<Vec<u32>> {
         list[..list.len() - (i / lists.len()) % list.len()].to_vec()
     };
     (0..count).map(cut).collect()
-}
-
-fn argmax(row: &[f32]) -> usize {
-    row.iter().enumerate().fold(0, |best, (at, v)| if *v > row[best] { at } else { best })
-}
-
-fn correlation(a: &[f32], b: &[f32]) -> f64 {
-    let mean = |v: &[f32]| v.iter().map(|&x| f64::from(x)).sum::<f64>() / v.len() as f64;
-    let (ma, mb) = (mean(a), mean(b));
-    let sum = |f: &dyn Fn(f64, f64) -> f64| -> f64 {
-        a.iter().zip(b).map(|(&x, &y)| f(f64::from(x) - ma, f64::from(y) - mb)).sum()
-    };
-    sum(&|x, y| x * y) / (sum(&|x, _| x * x) * sum(&|_, y| y * y)).sqrt()
 }
 
 #[test]
@@ -254,7 +228,7 @@ fn a_packed_file_runs_like_its_checkpoint() {
     let checkpoint = Weights::open(&directory()).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("tiny.packed");
-    bitnetc_runtime::weights::packed::write(&plan, &checkpoint, &path, |_, _| {}).unwrap();
+    bitnetc_runtime::weights::packed::write(&plan, &checkpoint, &path, |_, _| ControlFlow::Continue(())).unwrap();
     let prompts = prompts(1);
     for numerics in [Numerics::Fast, Numerics::Exact] {
         let device = HostDevice::new(plan.card.arch, numerics);
@@ -263,4 +237,86 @@ fn a_packed_file_runs_like_its_checkpoint() {
         let expected = write(&mut load(&plan, numerics, &LoadOptions::default()), &prompts, Sampling::GREEDY, 6);
         assert_eq!(write(&mut session, &prompts, Sampling::GREEDY, 6), expected);
     }
+}
+
+/// A device that refuses to record what `refuses` says, as one might that has no room for it.
+struct Refusing {
+    host: HostDevice,
+    refuses: bool,
+    capturing: bool,
+}
+
+impl Device for Refusing {
+    fn name(&self) -> String {
+        self.host.name()
+    }
+
+    fn reserve(&mut self, slots: usize) -> Result<(), DeviceError> {
+        self.host.reserve(slots)
+    }
+
+    fn upload(&mut self, slot: Slot, upload: &Upload<'_>) -> Result<(), DeviceError> {
+        self.host.upload(slot, upload)
+    }
+
+    fn allocate(&mut self, slot: Slot, spec: &Arc<TensorSpec>) -> Result<(), DeviceError> {
+        self.host.allocate(slot, spec)
+    }
+
+    fn write(&mut self, slot: Slot, data: &[u32]) -> Result<(), DeviceError> {
+        self.host.write(slot, data)
+    }
+
+    fn execute(&mut self, calls: &[Arc<Call>], arguments: Arguments) -> Result<(), (usize, DeviceError)> {
+        if self.capturing && self.refuses {
+            return Err((1, DeviceError::Trace("no room".into())));
+        }
+        self.host.execute(calls, arguments)
+    }
+
+    fn free(&mut self, slot: Slot) -> Result<(), DeviceError> {
+        self.host.free(slot)
+    }
+
+    fn read_integers(&mut self, slot: Slot, out: &mut Vec<u32>) -> Result<(), DeviceError> {
+        self.host.read_integers(slot, out)
+    }
+
+    fn read_floats(&mut self, slot: Slot, out: &mut Vec<f32>) -> Result<(), DeviceError> {
+        self.host.read_floats(slot, out)
+    }
+
+    fn begin_trace(&mut self) -> Result<(), DeviceError> {
+        self.capturing = true;
+        self.host.begin_trace()
+    }
+
+    fn end_trace(&mut self) -> Result<TraceId, DeviceError> {
+        self.capturing = false;
+        self.host.end_trace()
+    }
+
+    fn replay_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {
+        self.host.replay_trace(trace)
+    }
+
+    fn release_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {
+        self.host.release_trace(trace)
+    }
+}
+
+#[test]
+fn a_capture_that_failed_can_be_tried_again() {
+    let plan = plan(Policy::Exact, 1, &[32]);
+    let weights = Weights::open(&directory()).unwrap();
+    let host = HostDevice::new(plan.card.arch, Numerics::Fast);
+    let device = Refusing { host, refuses: true, capturing: false };
+    let mut session = Session::load(plan, &weights, device, &LoadOptions::default(), |_, _| {}).unwrap();
+    for _ in 0..2 {
+        let error = session.prefill(0, &[5, 6, 7]).unwrap_err().to_string();
+        assert!(error.starts_with("decode") && error.ends_with("no room"), "{error}");
+    }
+    session.device_mut().refuses = false;
+    session.prefill(0, &[5, 6, 7]).unwrap();
+    session.decode().unwrap();
 }

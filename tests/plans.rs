@@ -4,19 +4,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
-use std::process::{Command, Output};
+mod common;
 
 use bitnetc_compiler::model::shipped;
-
-fn bitnetc(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_bitnetc")).args(args).env("NO_COLOR", "1").output().unwrap()
-}
-
-fn stdout(args: &[&str]) -> String {
-    let out = bitnetc(args);
-    assert!(out.status.success(), "{args:?}: {}", String::from_utf8_lossy(&out.stderr));
-    String::from_utf8(out.stdout).unwrap()
-}
+use common::{bitnetc, stdout};
 
 /// The plan's summary, everything before the steps; or why TT-NN has no way to run the model on this card.
 fn summary(model: &str, target: &str, batch: &str) -> String {

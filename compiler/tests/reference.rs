@@ -3,12 +3,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "../../tests/common/golden.rs"]
+mod golden;
+
 use bitnetc_compiler::graph::eval::{Evaluator, Row, State, Ternary, WeightError, WeightSource};
 use bitnetc_compiler::graph::{Encoding, Graph, Phase};
 use bitnetc_compiler::model;
+use golden::{argmax, correlation, golden, read};
 use safetensors::SafeTensors;
-
-const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../graphs/tiny-shakespeare/");
 
 struct Checkpoint<'a>(SafeTensors<'a>);
 
@@ -29,45 +31,12 @@ impl WeightSource for Checkpoint<'_> {
     }
 }
 
-fn read(file: &str) -> Vec<u8> {
-    std::fs::read(format!("{DIRECTORY}{file}")).unwrap()
-}
-
 fn rows(tokens: &[u32], from: usize) -> Vec<Row> {
     tokens.iter().enumerate().map(|(at, &token)| Row { token, user: 0, position: from + at }).collect()
 }
 
-fn correlation(a: &[f32], b: &[f32]) -> f64 {
-    let mean = |v: &[f32]| v.iter().map(|&x| f64::from(x)).sum::<f64>() / v.len() as f64;
-    let (ma, mb) = (mean(a), mean(b));
-    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
-    for (&x, &y) in a.iter().zip(b) {
-        let (x, y) = (f64::from(x) - ma, f64::from(y) - mb);
-        ab += x * y;
-        aa += x * x;
-        bb += y * y;
-    }
-    ab / (aa * bb).sqrt()
-}
-
-fn argmax(row: &[f32]) -> usize {
-    row.iter().enumerate().fold(0, |best, (at, v)| if *v > row[best] { at } else { best })
-}
-
 fn graph(phase: Phase) -> Graph {
     model::find("tiny-shakespeare").unwrap().model().unwrap().to_graph(phase, 256).unwrap()
-}
-
-fn golden() -> Vec<(Vec<u32>, Vec<f32>)> {
-    let tokens: serde_json::Value = serde_json::from_slice(&read("golden.json")).unwrap();
-    let bytes = read("golden.safetensors");
-    let logits = SafeTensors::deserialize(&bytes).unwrap();
-    let prompts = tokens["tokens"].as_array().unwrap().iter().enumerate().map(|(at, list)| {
-        let list = list.as_array().unwrap().iter().map(|t| u32::try_from(t.as_u64().unwrap()).unwrap()).collect();
-        let data = logits.tensor(&format!("logits.{at}")).unwrap();
-        (list, data.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect())
-    });
-    prompts.collect()
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use bitnetc_numerics::{Cache, NumericsError, Pages, decode_attention, prefill_attention};
 
-use super::elementwise::settle;
+use super::rows::settle;
 use super::tensor::{Data, HostTensor};
 use crate::DeviceError;
 

@@ -1,19 +1,18 @@
-//! Elementwise calls, norms, reductions and rotary embedding: `bitnetc_numerics` on host tensors.
+//! Elementwise calls: `bitnetc_numerics` on host tensors.
 //!
 //! Two roundings of TT-NN's binary kernel are kept that a single fp32 expression would not have: an operand with functions fused onto it
 //! passes through a buffer of its own data type, and a result that is not f32 is bf16 before the functions fused onto it. Everything
 //! else is fp32 inside and rounded once; how far a card may be from that is said beside each routine of `bitnetc_numerics`.
 
 use bitnetc_numerics as numerics;
-use bitnetc_numerics::{Broadcast, Chains, Element, Pairing, cast_through};
+use bitnetc_numerics::{Broadcast, Chains, Element};
 use bitnetc_plan::Unary;
 use bitnetc_plan::op::{Binary, BinaryKind};
 use half::bf16;
-use rayon::prelude::*;
 
-use super::tensor::{Data, HostTensor, elements};
+use super::rows::{floats, settle};
+use super::tensor::{Data, HostTensor};
 use crate::DeviceError;
-use crate::weights::bytes::format_of;
 
 /// Buffers that binary calls reuse.
 #[derive(Debug, Default)]
@@ -30,28 +29,6 @@ pub struct ElementScratch {
 struct Operand {
     bf16: Vec<bf16>,
     f32: Vec<f32>,
-}
-
-/// Runs `$body` with `$x` the slice of floats in `$data`, whichever they are.
-macro_rules! floats {
-    ($data:expr, $error:expr, $x:ident => $body:expr) => {
-        match $data {
-            Data::Bf16($x) => $body,
-            Data::F32($x) => $body,
-            Data::Integer(_) => Err($error),
-        }
-    };
-}
-
-/// Rounds a result in a block format to its groups.
-pub fn settle(out: &mut HostTensor) -> Result<(), DeviceError> {
-    let columns = out.columns();
-    if let (Data::Bf16(data), true, Some(format)) =
-        (&mut out.data, out.spec.dtype.is_block(), format_of(out.spec.dtype))
-    {
-        cast_through(format, columns, data)?;
-    }
-    Ok(())
 }
 
 fn translate(functions: &[Unary], chain: &mut Vec<numerics::Unary>) {
@@ -170,118 +147,12 @@ fn map(functions: &[numerics::Unary], input: &HostTensor, out: &mut HostTensor) 
     settle(out)
 }
 
-/// `ttnn.max` over the last dimension.
-pub fn row_max(input: &HostTensor, out: &mut HostTensor) -> Result<(), DeviceError> {
-    let columns = input.columns();
-    let (wrong_in, wrong_out) = (input.unexpected(0, "floats"), out.unexpected(1, "floats"));
-    floats!(&input.data, wrong_in, x => {
-        floats!(&mut out.data, wrong_out, to => Ok(numerics::max_rows(x, columns, to)?))
-    })?;
-    settle(out)
-}
-
-/// `ttnn.rms_norm`; `gamma` has an element for each column, in whatever shape.
-pub fn rms_norm(input: &HostTensor, gamma: &HostTensor, epsilon: f64, out: &mut HostTensor) -> Result<(), DeviceError> {
-    let columns = input.columns();
-    if elements(&gamma.spec) != columns {
-        return Err(gamma.unexpected(1, format!("{columns} elements")));
-    }
-    let wrong = [input.unexpected(0, "floats"), gamma.unexpected(1, "floats"), out.unexpected(2, "floats")];
-    let [wrong_in, wrong_gamma, wrong_out] = wrong;
-    let epsilon = epsilon as f32;
-    floats!(&input.data, wrong_in, x => floats!(&gamma.data, wrong_gamma, g => {
-        floats!(&mut out.data, wrong_out, to => Ok(numerics::rms_norm(x, g, epsilon, to)?))
-    }))?;
-    settle(out)
-}
-
-/// `ttnn.argmax` over the last dimension: the first of the largest.
-pub fn argmax(input: &HostTensor, out: &mut HostTensor) -> Result<(), DeviceError> {
-    let (rows, columns) = (input.rows(), input.columns());
-    let (wrong_in, wrong_out) = (input.unexpected(0, "floats"), out.unexpected(1, format!("{rows} integers or more")));
-    let Data::Integer(tokens) = &mut out.data else { return Err(wrong_out) };
-    let Some(tokens) = tokens.get_mut(..rows) else { return Err(wrong_out) };
-    floats!(&input.data, wrong_in, x => Ok(numerics::argmax_rows(x, columns, tokens)?))
-}
-
-/// Prefill's rotary embedding: `[1, H, S, D]` by tables `[1, 1, S, D]`.
-pub fn rotary(input: &HostTensor, cos: &HostTensor, sin: &HostTensor, out: &mut HostTensor) -> Result<(), DeviceError> {
-    let rows = input.dim(2);
-    rotate(input, 1, (cos, sin), rows, |row| row % rows, out)
-}
-
-/// Decode's: `[1, B, heads, D]` by tables `[1, 2B, rows, D]`, of which user `b` uses the first row of matrix `first + b`.
-pub fn rotary_users(
-    input: &HostTensor,
-    first: usize,
-    cos: &HostTensor,
-    sin: &HostTensor,
-    out: &mut HostTensor,
-) -> Result<(), DeviceError> {
-    let (users, heads, table_rows) = (input.dim(1), input.dim(2), cos.dim(2));
-    rotate(input, 2, (cos, sin), (first + users) * table_rows, |row| (first + row / heads) * table_rows, out)
-}
-
-/// Decode's of q or k alone: `[1, B, heads, D]` by tables `[1, B, rows, D]`.
-pub fn rotary_one(
-    input: &HostTensor,
-    cos: &HostTensor,
-    sin: &HostTensor,
-    out: &mut HostTensor,
-) -> Result<(), DeviceError> {
-    let (users, heads, table_rows) = (input.dim(1), input.dim(2), cos.dim(2));
-    rotate(input, 1, (cos, sin), users * table_rows, |row| row / heads * table_rows, out)
-}
-
-fn rotate(
-    input: &HostTensor,
-    tables: usize,
-    (cos, sin): (&HostTensor, &HostTensor),
-    rows: usize,
-    table_row: impl Fn(usize) -> usize + Sync,
-    out: &mut HostTensor,
-) -> Result<(), DeviceError> {
-    let columns = input.columns();
-    if out.spec.shape != input.spec.shape {
-        return Err(input.unexpected(0, format!("shape {:?}", out.spec.shape)));
-    }
-    for (operand, table) in [(tables, cos), (tables + 1, sin)] {
-        if table.rows() < rows || table.columns() != columns {
-            return Err(table.unexpected(operand, format!("{rows} rows of {columns}")));
-        }
-    }
-    let x = input.bf16(0)?;
-    let (cos, sin) = (cos.bf16(tables)?, sin.bf16(tables + 1)?);
-    let wrong = out.unexpected(tables + 2, "bf16");
-    let Data::Bf16(to) = &mut out.data else { return Err(wrong) };
-    to.par_chunks_mut(columns).with_min_len(64).enumerate().try_for_each(|(row, to)| {
-        let at = table_row(row) * columns..(table_row(row) + 1) * columns;
-        let x = &x[row * columns..(row + 1) * columns];
-        numerics::rotary(Pairing::Adjacent, x, &cos[at.clone()], &sin[at], to)
-    })?;
-    settle(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::host::tensor::Pool;
+    use crate::host::testing::{tensor, values};
     use bitnetc_plan::op::{Destination, Ref};
-    use bitnetc_plan::{DType, MemoryConfig, Scalar, TensorSpec};
-    use std::sync::Arc;
-
-    fn tensor(shape: &[u32], dtype: DType, values: &[f32]) -> HostTensor {
-        let spec = Arc::new(TensorSpec::tile(shape, dtype, MemoryConfig::L1));
-        let mut tensor = Pool::default().zeros(&spec).unwrap();
-        tensor.write_at(0, &mut values.to_vec());
-        tensor
-    }
-
-    fn values(tensor: &HostTensor) -> Vec<f32> {
-        let mut out = vec![0.0; elements(&tensor.spec)];
-        tensor.read_at(0, &mut out);
-        out
-    }
+    use bitnetc_plan::{DType, MemoryConfig, Scalar};
 
     fn op(kind: BinaryKind, b_activations: Vec<Unary>, activations: Vec<Unary>, dtype: DType) -> Binary {
         let value = |n: &str| Ref::Value(n.into());
@@ -327,37 +198,5 @@ mod tests {
         let add = op(BinaryKind::Add, vec![], vec![], DType::F32);
         let refused = binary(&add, &a(DType::F32), &b(DType::F32), &mut wrong, &mut ElementScratch::default());
         assert!(matches!(refused, Err(DeviceError::Operand { operand: 0, .. })));
-    }
-
-    #[test]
-    fn norms_and_maxima() {
-        let x = tensor(&[1, 1, 2, 4], DType::F32, &[3.0, -4.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0]);
-        let gamma = tensor(&[1, 1, 1, 4], DType::F32, &[1.0, 1.0, 1.0, 2.0]);
-        let mut out = tensor(&[1, 1, 2, 4], DType::F32, &[0.0; 8]);
-        rms_norm(&x, &gamma, 0.0, &mut out).unwrap();
-        let want = [1.2, -1.6, 0.0, 0.0, 1.0, 1.0, 1.0, 2.0];
-        assert!(values(&out).iter().zip(want).all(|(a, b)| (a - b).abs() < 1e-6));
-        let mut max = tensor(&[1, 1, 2, 1], DType::Bf16, &[0.0; 2]);
-        row_max(&x, &mut max).unwrap();
-        assert_eq!(values(&max), [3.0, 1.0]);
-        let mut tokens = tensor(&[1, 1, 2], DType::U32, &[]);
-        argmax(&x, &mut tokens).unwrap();
-        assert_eq!(tokens.integers(0).unwrap(), [0, 0]);
-    }
-
-    #[test]
-    fn decode_and_prefill_rotate_alike() {
-        let (cos, sin) =
-            (tensor(&[1, 1, 4, 2], DType::Bf16, &[0.5; 8]), tensor(&[1, 1, 4, 2], DType::Bf16, &[0.25; 8]));
-        let x = tensor(&[1, 1, 4, 2], DType::Bf16, &[1., 2., 3., 4., 5., 6., 7., 8.]);
-        let mut prefill = tensor(&[1, 1, 4, 2], DType::Bf16, &[]);
-        rotary(&x, &cos, &sin, &mut prefill).unwrap();
-        assert_eq!(values(&prefill)[..4], [0.0, 1.25, 0.5, 2.75]);
-        let by_user = |t: &HostTensor| tensor(&[1, 4, 1, 2], DType::Bf16, &values(t));
-        let q = tensor(&[1, 2, 1, 2], DType::Bf16, &values(&x)[4..]);
-        let mut decode = tensor(&[1, 2, 1, 2], DType::Bf16, &[]);
-        rotary_users(&q, 2, &by_user(&cos), &by_user(&sin), &mut decode).unwrap();
-        assert_eq!(values(&decode), values(&prefill)[4..]);
-        assert!(rotary_users(&q, 3, &by_user(&cos), &by_user(&sin), &mut decode).is_err());
     }
 }

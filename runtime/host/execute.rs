@@ -5,7 +5,7 @@ use bitnetc_plan::op::Destination;
 use smallvec::SmallVec;
 
 use super::tensor::{Data, HostTensor, elements};
-use super::{Held, HostDevice, attention, cache, elementwise, matmul, movement, wrong_kind};
+use super::{Held, HostDevice, attention, cache, elementwise, matmul, movement, norm, rotary, wrong_kind};
 use crate::DeviceError;
 use crate::device::{Arguments, Call, Slot};
 
@@ -18,9 +18,9 @@ impl HostDevice {
             Op::CacheUpdate(_) => self.cache_update(call, &[(0, 1), (2, 3)]),
             Op::CacheUpdateOne(_) => self.cache_update(call, &[(0, 1)]),
             Op::CacheFill(_) => self.cache_fill(call, arguments.user as usize),
-            Op::ArgMax(_) => self.in_place(call.operands[1], 1, |device, out| {
-                elementwise::argmax(device.tensor(0, call.operands[0])?, out)
-            }),
+            Op::ArgMax(_) => {
+                self.in_place(call.operands[1], 1, |device, out| norm::argmax(device.tensor(0, call.operands[0])?, out))
+            }
             Op::PlusOne(_) => self.in_place(call.operands[0], 0, |_, buffer| {
                 let unexpected = buffer.unexpected(0, "integers");
                 let Data::Integer(values) = &mut buffer.data else { return Err(unexpected) };
@@ -59,14 +59,14 @@ impl HostDevice {
         if let (Op::RotaryFused(_), [q, k]) = (&call.op, &mut *outs) {
             let (cos, sin) = (self.tensor(2, slots[2])?, self.tensor(3, slots[3])?);
             let users = q.dim(1);
-            elementwise::rotary_users(self.tensor(0, slots[0])?, 0, cos, sin, q)?;
-            return elementwise::rotary_users(self.tensor(1, slots[1])?, users, cos, sin, k);
+            rotary::users(self.tensor(0, slots[0])?, 0, cos, sin, q)?;
+            return rotary::users(self.tensor(1, slots[1])?, users, cos, sin, k);
         }
         let [out] = outs else { return Err(wrong_kind(0, "a call without result")) };
         match &call.op {
             Op::Embedding(_) => self.embedding(slots, out),
             Op::RmsNorm(op) => {
-                elementwise::rms_norm(self.tensor(0, slots[0])?, self.tensor(1, slots[1])?, op.epsilon.value, out)
+                norm::rms_norm(self.tensor(0, slots[0])?, self.tensor(1, slots[1])?, op.epsilon.value, out)
             }
             Op::Matmul(op) => {
                 // The scratch memory is borrowed beside the operands.
@@ -83,11 +83,11 @@ impl HostDevice {
             }
             Op::RotaryDecode(_) => {
                 let (cos, sin) = (self.tensor(1, slots[1])?, self.tensor(2, slots[2])?);
-                elementwise::rotary_one(self.tensor(0, slots[0])?, cos, sin, out)
+                rotary::one(self.tensor(0, slots[0])?, cos, sin, out)
             }
             Op::Rotary(_) => {
                 let (cos, sin) = (self.tensor(1, slots[1])?, self.tensor(2, slots[2])?);
-                elementwise::rotary(self.tensor(0, slots[0])?, cos, sin, out)
+                rotary::prefill(self.tensor(0, slots[0])?, cos, sin, out)
             }
             Op::Sdpa(op) => {
                 let (k, v) = (self.tensor(1, slots[1])?, self.tensor(2, slots[2])?);
@@ -104,7 +104,7 @@ impl HostDevice {
             Op::ToMemoryConfig(_) | Op::ToLayout(_) => movement::copy(self.tensor(0, slots[0])?, out),
             Op::Typecast(_) => elementwise::typecast(self.tensor(0, slots[0])?, out),
             Op::Abs(_) => elementwise::abs(self.tensor(0, slots[0])?, out),
-            Op::RowMax(_) => elementwise::row_max(self.tensor(0, slots[0])?, out),
+            Op::RowMax(_) => norm::row_max(self.tensor(0, slots[0])?, out),
             Op::Transpose(op) => movement::transpose(self.tensor(0, slots[0])?, op.dims, out),
             Op::Slice(op) => movement::slice(self.tensor(0, slots[0])?, op.rows, arguments, out),
             Op::Concat(_) => slots
@@ -121,7 +121,7 @@ impl HostDevice {
                 self.elements = scratch;
                 done
             }
-            other => Err(DeviceError::Library(format!("`{}` has no result here", other.call()))),
+            _ => Err(wrong_kind(0, "a call without result")),
         }
     }
 

@@ -12,19 +12,18 @@
 //! destination register with reloaded spills does the emulation put bf16 in the place of that format between K-blocks.
 
 use bitnetc_numerics::{
-    Arch, DenseWeights, Fidelity, Format, MatmulConfig, Spill, SrcB, TernaryScratch, TernaryWeights, Tiled,
-    int8_from_bf16, join_fixed_point, matmul_into, split_fixed_point, sums_to_f32,
+    Arch, DenseWeights, TernaryScratch, TernaryWeights, Tiled, int8_from_bf16, join_fixed_point, split_fixed_point,
+    sums_to_f32,
 };
 use bitnetc_plan::op::Matmul;
 use bitnetc_plan::program::FusedActivation;
-use bitnetc_plan::{MatmulProgram, TILE};
 use half::bf16;
 use rayon::prelude::*;
 
+use super::emulated;
 use super::rows::each_row;
 use super::tensor::{Data, HostTensor};
 use crate::DeviceError;
-use crate::weights::bytes::format_of;
 
 /// How matmuls that are not exact on integers are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -50,7 +49,7 @@ pub enum WeightMatrix {
 /// Memory that matmuls reuse.
 #[derive(Debug, Default)]
 pub struct MatmulScratch {
-    activations: SrcB,
+    emulated: emulated::Scratch,
     bytes: Vec<i8>,
     sums: Vec<i32>,
     ternary: TernaryScratch,
@@ -59,7 +58,6 @@ pub struct MatmulScratch {
     f32: Vec<f32>,
     live: Vec<bool>,
     rows: Vec<bf16>,
-    tiles: Vec<Tiled>,
 }
 
 impl WeightMatrix {
@@ -98,13 +96,13 @@ pub fn matmul(
     match w {
         WeightMatrix::Ternary(w) if integer => by_integers(w, op, a, out, scratch),
         WeightMatrix::Ternary(w) => by_fixed_point(w, op, a, out, scratch),
-        WeightMatrix::Tiles(w) => emulated(w, op, arch, a, out, scratch),
+        WeightMatrix::Tiles(w) => emulated::matmul(w, op, arch, a, out, &mut scratch.emulated),
         WeightMatrix::Dense(w) => dense(w, op, a, out, scratch),
     }
 }
 
 /// Writes rows of sums, the activation applied.
-fn finish(op: &Matmul, out: &mut HostTensor, sums: impl Fn(usize, &mut [f32]) + Sync) {
+pub(super) fn finish(op: &Matmul, out: &mut HostTensor, sums: impl Fn(usize, &mut [f32]) + Sync) {
     let (columns, activation) = (out.columns(), op.program.activation());
     let fill = |row: usize, values: &mut [f32]| {
         sums(row, values);
@@ -218,88 +216,15 @@ fn dense(
     Ok(())
 }
 
-/// What of the call decides the bits of an emulated matmul.
-pub fn config(op: &Matmul, k: usize, arch: Arch, format: Format) -> MatmulConfig {
-    let in0_block_w = op.program.in0_block_w() as usize;
-    let blocks = (k / TILE as usize).checked_div(in0_block_w).unwrap_or(1);
-    let two_d = matches!(op.program, MatmulProgram::Multicast2D { .. });
-    MatmulConfig {
-        arch,
-        fidelity: fidelity(op.compute.fidelity),
-        fp32_dest: op.compute.fp32_dest_acc,
-        spill: Spill::of(op.compute.packer_l1_acc, blocks, two_d),
-        in0_block_w,
-        out_format: format,
-    }
-}
-
-fn fidelity(fidelity: bitnetc_plan::Fidelity) -> Fidelity {
-    match fidelity {
-        bitnetc_plan::Fidelity::LoFi => Fidelity::LoFi,
-        bitnetc_plan::Fidelity::HiFi2 => Fidelity::HiFi2,
-        bitnetc_plan::Fidelity::HiFi3 => Fidelity::HiFi3,
-        bitnetc_plan::Fidelity::HiFi4 => Fidelity::HiFi4,
-    }
-}
-
-fn emulated(
-    w: &Tiled,
-    op: &Matmul,
-    arch: Arch,
-    a: &HostTensor,
-    out: &mut HostTensor,
-    scratch: &mut MatmulScratch,
-) -> Result<(), DeviceError> {
-    let (m, k, n) = (a.rows(), w.rows(), w.cols());
-    match &a.data {
-        Data::Bf16(x) => scratch.activations.load_bf16(m, k, x)?,
-        Data::F32(x) => scratch.activations.load_f32(m, k, x)?,
-        Data::Integer(_) => return Err(a.unexpected(0, "floats")),
-    }
-    let wanted = format_of(out.spec.dtype).ok_or_else(|| out.unexpected(2, "floats"))?;
-    // An activation comes before the packer: ask for Dst itself, and pack afterwards.
-    let format = match op.program.activation() {
-        None => wanted,
-        Some(_) if op.compute.fp32_dest_acc => Format::F32,
-        Some(_) => Format::Bf16,
-    };
-    let config = config(op, k, arch, format);
-    let tiles = &mut scratch.tiles;
-    let at = match tiles.iter().position(|t| (t.format(), t.rows(), t.cols()) == (format, m, n)) {
-        Some(at) => at,
-        None => {
-            tiles.push(Tiled::zeros(format, m, n));
-            tiles.len() - 1
-        }
-    };
-    matmul_into(&scratch.activations, w.view(), &config, &mut tiles[at])?;
-    let view = tiles[at].view();
-    if format == wanted && format.code_bits().is_some() {
-        // Packed already, and packing twice need not be packing once.
-        let Data::Bf16(data) = &mut out.data else { return Err(out.unexpected(2, "a block format")) };
-        let rows = data.par_chunks_mut(n).enumerate();
-        rows.for_each_init(
-            || vec![0f32; n],
-            |values, (row, data)| {
-                view.read_row(row, values);
-                data.iter_mut().zip(values).for_each(|(o, v)| *o = bf16::from_bits((v.to_bits() >> 16) as u16));
-            },
-        );
-        return Ok(());
-    }
-    finish(op, out, |row, values| view.read_row(row, values));
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use super::*;
     use crate::host::tensor::{Pool, elements};
-    use bitnetc_numerics::NumericsError;
+    use bitnetc_numerics::{Format, NumericsError};
     use bitnetc_plan::op::Ref;
-    use bitnetc_plan::{ComputeKernel, DType, MemoryConfig, TensorSpec};
+    use bitnetc_plan::{ComputeKernel, DType, MatmulProgram, MemoryConfig, TensorSpec};
     use rand::{Rng, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 

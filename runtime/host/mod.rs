@@ -4,8 +4,8 @@
 //! |---|---|
 //! | [`tensor`] | tensors and the pool their storage comes from |
 //! | [`rows`] | row-wise work and rounding on write |
-//! | [`matmul`] | the three ways of a matmul |
-//! | [`elementwise`], [`attention`], [`movement`], [`cache`] | the other calls |
+//! | [`matmul`] | the three ways of a matmul, of which [`emulated`] is one |
+//! | [`norm`], [`rotary`], [`attention`], [`elementwise`], [`movement`], [`cache`] | the other calls |
 //!
 //! What a card forbids is forbidden here: while a trace is captured nothing may be placed or written, and its replay takes all its storage
 //! from what earlier runs gave back, or fails.
@@ -13,11 +13,16 @@
 pub mod attention;
 pub mod cache;
 pub mod elementwise;
+pub mod emulated;
 mod execute;
 pub mod matmul;
 pub mod movement;
+pub mod norm;
+pub mod rotary;
 pub mod rows;
 pub mod tensor;
+#[cfg(test)]
+mod testing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -91,6 +96,11 @@ impl HostDevice {
         }
     }
 
+    /// Threads that calls made from this one run on.
+    pub fn threads() -> usize {
+        rayon::current_num_threads()
+    }
+
     /// Starts counting the time of calls, from zero; see [`HostDevice::times`].
     pub fn count_times(&mut self) {
         self.times = Some(BTreeMap::new());
@@ -141,6 +151,22 @@ impl HostDevice {
             time.calls += 1;
             time.time += started.elapsed();
         }
+        done
+    }
+
+    fn replay(&mut self, recording: &Recording) -> Result<(), DeviceError> {
+        // The results of the last replay go first, as they were not there yet when storage was first taken.
+        for (slot, _) in recording.iter().flat_map(|(call, _)| &call.outputs) {
+            self.hold(*slot, Held::Empty)?;
+        }
+        self.pool.sealed = true;
+        // Inside of the thread pool, as in `execute`.
+        let done = rayon::scope(|_| {
+            recording.iter().try_for_each(|(call, arguments)| {
+                self.timed(call, *arguments).map_err(|e| DeviceError::Trace(format!("step `{}`: {e}", call.name)))
+            })
+        });
+        self.pool.sealed = false;
         done
     }
 
@@ -278,18 +304,7 @@ impl Device for HostDevice {
         self.not_while_capturing("a trace is replayed")?;
         let unknown = || DeviceError::Trace(format!("number {} is not there", trace.0));
         let recording = self.traces.get_mut(trace.0 as usize).and_then(Option::take).ok_or_else(unknown)?;
-        // The results of the last replay go first, as they were not there yet when storage was first taken.
-        for (slot, _) in recording.iter().flat_map(|(call, _)| &call.outputs) {
-            self.hold(*slot, Held::Empty)?;
-        }
-        self.pool.sealed = true;
-        // Inside of the thread pool, as in `execute`.
-        let done = rayon::scope(|_| {
-            recording.iter().try_for_each(|(call, arguments)| {
-                self.timed(call, *arguments).map_err(|e| DeviceError::Trace(format!("step `{}`: {e}", call.name)))
-            })
-        });
-        self.pool.sealed = false;
+        let done = self.replay(&recording);
         self.traces[trace.0 as usize] = Some(recording);
         done
     }
@@ -297,5 +312,31 @@ impl Device for HostDevice {
     fn release_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {
         let unknown = || DeviceError::Trace(format!("number {} is not there", trace.0));
         self.traces.get_mut(trace.0 as usize).and_then(Option::take).map(drop).ok_or_else(unknown)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bitnetc_plan::op::{Op, PlusOne, Ref};
+
+    #[test]
+    fn a_trace_outlives_a_replay_that_failed() {
+        let mut device = HostDevice::new(Arch::Wormhole, Numerics::Exact);
+        device.reserve(1).unwrap();
+        let spec = Arc::new(TensorSpec::tile([1, 1, 1, 1], bitnetc_plan::DType::U32, bitnetc_plan::MemoryConfig::DRAM));
+        let call = Call {
+            name: "step".into(),
+            op: Op::PlusOne(PlusOne { buffer: Ref::Buffer("b".into()) }),
+            operands: vec![Slot(0)],
+            outputs: vec![(Slot(1), spec)],
+            integer: false,
+        };
+        device.begin_trace().unwrap();
+        device.execute(&[Arc::new(call)], Arguments::default()).unwrap();
+        let trace = device.end_trace().unwrap();
+        for _ in 0..2 {
+            assert!(matches!(device.replay_trace(trace), Err(DeviceError::Range { what: "slot", got: 1, limit: 1 })));
+        }
     }
 }

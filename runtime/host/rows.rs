@@ -1,12 +1,13 @@
-//! Calls that work row by row: on all cores when there are many rows, with buffers that each thread keeps.
+//! Rows of results: on all cores when there are many, with buffers that each thread keeps, rounded when they are written.
 
 use std::cell::RefCell;
 
-use bitnetc_numerics::{Format, pack_slice, through_packer, widen_slice};
+use bitnetc_numerics::{Format, cast_through, pack_slice, through_packer, widen_slice};
 use half::bf16;
 use rayon::prelude::*;
 
 use super::tensor::{Data, HostTensor};
+use crate::DeviceError;
 use crate::weights::bytes::format_of;
 
 /// Fewer elements than this are not worth another core.
@@ -76,6 +77,29 @@ pub fn each_row(out: &mut HostTensor, f: impl Fn(usize, &mut Buffers, &mut RowOu
         Data::F32(v) => v.chunks_mut(columns.max(1)).enumerate().for_each(|(row, data)| run(row, RowData::F32(data))),
         Data::Integer(_) => {}
     }
+}
+
+/// Runs `$body` with `$x` the slice of floats in `$data`, whichever they are.
+macro_rules! floats {
+    ($data:expr, $error:expr, $x:ident => $body:expr) => {
+        match $data {
+            Data::Bf16($x) => $body,
+            Data::F32($x) => $body,
+            Data::Integer(_) => Err($error),
+        }
+    };
+}
+pub(super) use floats;
+
+/// Rounds a result in a block format to its groups.
+pub fn settle(out: &mut HostTensor) -> Result<(), DeviceError> {
+    let columns = out.columns();
+    if let (Data::Bf16(data), true, Some(format)) =
+        (&mut out.data, out.spec.dtype.is_block(), format_of(out.spec.dtype))
+    {
+        cast_through(format, columns, data)?;
+    }
+    Ok(())
 }
 
 impl HostTensor {

@@ -81,8 +81,6 @@ fn round_half_even(x: f32) -> f32 {
 pub enum Binary {
     /// a + b.
     Add,
-    /// a - b.
-    Sub,
     /// a * b.
     Mul,
 }
@@ -94,8 +92,6 @@ pub enum Broadcast {
     None,
     /// Shape [rows, 1]: one element per row.
     Column,
-    /// Shape [1, cols]: one row for all.
-    Row,
 }
 
 /// Chains applied to the operands before, and to the result after, a binary operation.
@@ -182,7 +178,6 @@ pub fn binary<A: Element, B: Element, O: Element>(
     let want = match broadcast {
         Broadcast::None => a.len(),
         Broadcast::Column => a.len() / cols,
-        Broadcast::Row => cols,
     };
     check_dim("elements of the second operand", b.len(), want)?;
     let rows_per_task = (CHUNK / cols).max(1);
@@ -190,7 +185,6 @@ pub fn binary<A: Element, B: Element, O: Element>(
         let b = match broadcast {
             Broadcast::None => &b[first * cols..first * cols + a.len()],
             Broadcast::Column => &b[first..first + a.len() / cols],
-            Broadcast::Row => b,
         };
         vectorised(BinaryPart { op, a, b, broadcast, cols, chains, out });
     };
@@ -230,7 +224,6 @@ impl<A: Element, B: Element, O: Element> Loop for BinaryPart<'_, A, B, O> {
                     apply_chain(self.chains.b, &mut right);
                     &[]
                 }
-                Broadcast::Row => self.b,
             };
             for (block, (out, a)) in out.chunks_mut(BLOCK).zip(a.chunks(BLOCK)).enumerate() {
                 let (x, y) = (&mut left[..a.len()], &mut right[..a.len()]);
@@ -242,7 +235,6 @@ impl<A: Element, B: Element, O: Element> Loop for BinaryPart<'_, A, B, O> {
                 }
                 match self.op {
                     Binary::Add => x.iter_mut().zip(y).for_each(|(x, y)| *x += *y),
-                    Binary::Sub => x.iter_mut().zip(y).for_each(|(x, y)| *x -= *y),
                     Binary::Mul => x.iter_mut().zip(y).for_each(|(x, y)| *x *= *y),
                 }
                 apply_chain(self.chains.out, x);
@@ -303,13 +295,13 @@ mod tests {
     }
 
     #[test]
-    fn a_row_broadcasts_and_bad_shapes_do_not() {
+    fn a_column_broadcasts_and_bad_shapes_do_not() {
         let a = [1f32, 2.0, 3.0, 4.0];
         let mut out = [0f32; 4];
         let none = Chains::default();
-        binary(Binary::Sub, &a, &[1f32, 10.0], (Broadcast::Row, 2), none, &mut out).unwrap();
-        assert_eq!(out, [0.0, -8.0, 2.0, -6.0]);
-        assert!(binary(Binary::Add, &a, &a, (Broadcast::Row, 2), none, &mut out).is_err());
+        binary(Binary::Add, &a, &[1f32, 10.0], (Broadcast::Column, 2), none, &mut out).unwrap();
+        assert_eq!(out, [2.0, 3.0, 13.0, 14.0]);
+        assert!(binary(Binary::Add, &a, &a, (Broadcast::Column, 2), none, &mut out).is_err());
         assert!(binary(Binary::Add, &a, &a, (Broadcast::None, 3), none, &mut out).is_err());
         assert!(unary(&[Unary::Relu], &a, &mut [0f32; 3]).is_err());
     }

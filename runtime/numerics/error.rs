@@ -1,6 +1,7 @@
 //! The one error of this crate: an operand whose shape or content a kernel cannot take.
 
-/// Why a numeric routine refused its operands. Nothing has been written when it is returned.
+/// Why a numeric routine refused its operands. What it was to write is of no meaning then: shapes are checked before anything is written,
+/// contents (a page, an activation that is no int8) as they are reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NumericsError {
     /// A buffer does not hold what its shape says.

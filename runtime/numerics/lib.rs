@@ -57,10 +57,10 @@ pub use matmul::{MatmulConfig, matmul, matmul_into};
 pub use mvmul::{Arch, Fidelity, Src, mvmul};
 pub use norm::rms_norm;
 pub use operands::SrcB;
-pub use reduce::{abs_max_rows, argmax_rows, max_rows};
-pub use rotary::{Pairing, rotary};
+pub use reduce::{argmax_rows, max_rows};
+pub use rotary::rotary;
 pub use rounding::{
-    bf16_cleaned, bf16_host, bf16_packed, bf16_truncated, narrow_slice, pack_slice, through_bf16, widen, widen_slice,
+    bf16_cleaned, bf16_host, bf16_packed, bf16_truncated, narrow_slice, pack_slice, widen, widen_slice,
 };
 pub use spill::Spill;
 pub use ternary::{MAX_K, Sum, TernaryScratch, TernaryWeights, int8_from_bf16, sums_to_bf16, sums_to_f32};

@@ -93,17 +93,6 @@ impl SrcB {
         Ok(())
     }
 
-    /// Loads a tiled matrix of shape [rows, k].
-    pub fn load_tiled(&mut self, data: TiledView<'_>) {
-        self.load_rows(data.rows(), data.cols(), |r, row| {
-            for (across, part) in row.chunks_mut(TILE).enumerate() {
-                for (o, &bits) in part.iter_mut().zip(&data.row_of_tile(r, across)) {
-                    *o = Activation::from_bits(bits);
-                }
-            }
-        });
-    }
-
     /// Row `row`, padded with zeros to whole tiles.
     pub(crate) fn row(&self, row: usize) -> &[Activation] {
         &self.values[row * self.padded_k..(row + 1) * self.padded_k]

@@ -1,7 +1,6 @@
 //! Rotary position embedding.
 //!
-//! `rotary_embedding_llama` rotates adjacent pairs, `rotary_embedding_hf` the two halves of a head. cos and sin
-//! have one value per element of the head, in the same order (adjacent pairs repeat, or the halves do). Products
+//! `rotary_embedding_llama` rotates adjacent pairs. cos and sin have one value per element of the head, those of a pair equal. Products
 //! and the sum are f32 and rounded once; the device multiplies on its FPU at the fidelity given and keeps bf16
 //! between its steps, so its result may differ by two bf16 units.
 
@@ -9,22 +8,12 @@ use crate::element::Element;
 use crate::error::{NumericsError, check_dim, check_multiple};
 use crate::simd::{Loop, vectorised};
 
-/// Which elements turn together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Pairing {
-    /// (0, 1), (2, 3), ...: Meta's order.
-    Adjacent,
-    /// (0, d/2), (1, d/2 + 1), ...: Hugging Face's order.
-    Halves,
-}
-
-/// Rotates every head of x, shape [heads, cos.len()], at one position.
+/// Rotates the pairs (0, 1), (2, 3), ... of every head of x, shape [heads, cos.len()], at one position.
 ///
 /// # Errors
 /// [`NumericsError::Multiple`] if the head dimension is odd or does not divide x, [`NumericsError::Dimension`] if
 /// sin or out do not match.
 pub fn rotary<I: Element, C: Element, O: Element>(
-    pairing: Pairing,
     x: &[I],
     cos: &[C],
     sin: &[C],
@@ -35,12 +24,11 @@ pub fn rotary<I: Element, C: Element, O: Element>(
     check_multiple("elements to rotate", x.len(), dim)?;
     check_dim("sines", sin.len(), dim)?;
     check_dim("output elements", out.len(), x.len())?;
-    vectorised(Heads { pairing, x, cos, sin, out });
+    vectorised(Heads { x, cos, sin, out });
     Ok(())
 }
 
 struct Heads<'a, I, C, O> {
-    pairing: Pairing,
     x: &'a [I],
     cos: &'a [C],
     sin: &'a [C],
@@ -54,10 +42,7 @@ impl<I: Element, C: Element, O: Element> Loop for Heads<'_, I, C, O> {
     fn run(self) {
         let dim = self.cos.len();
         for (x, out) in self.x.chunks_exact(dim).zip(self.out.chunks_exact_mut(dim)) {
-            match self.pairing {
-                Pairing::Adjacent => adjacent(x, self.cos, self.sin, out),
-                Pairing::Halves => halves(x, self.cos, self.sin, out),
-            }
+            adjacent(x, self.cos, self.sin, out);
         }
     }
 }
@@ -71,16 +56,6 @@ fn adjacent<I: Element, C: Element, O: Element>(x: &[I], cos: &[C], sin: &[C], o
     }
 }
 
-#[inline(always)]
-fn halves<I: Element, C: Element, O: Element>(x: &[I], cos: &[C], sin: &[C], out: &mut [O]) {
-    let half = x.len() / 2;
-    for i in 0..half {
-        let (a, b) = (x[i].get(), x[i + half].get());
-        out[i] = O::put(a * cos[i].get() - b * sin[i].get());
-        out[i + half] = O::put(b * cos[i + half].get() + a * sin[i + half].get());
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,11 +65,9 @@ mod tests {
         let (cos, sin) = ([0f32; 4], [1f32; 4]);
         let x = [1f32, 2.0, 3.0, 4.0];
         let mut out = [0f32; 4];
-        rotary(Pairing::Adjacent, &x, &cos, &sin, &mut out).unwrap();
+        rotary(&x, &cos, &sin, &mut out).unwrap();
         assert_eq!(out, [-2.0, 1.0, -4.0, 3.0]);
-        rotary(Pairing::Halves, &x, &cos, &sin, &mut out).unwrap();
-        assert_eq!(out, [-3.0, -4.0, 1.0, 2.0]);
-        assert!(rotary(Pairing::Halves, &x, &cos[..3], &sin[..3], &mut out).is_err());
-        assert!(rotary(Pairing::Halves, &x, &cos, &sin[..2], &mut out).is_err());
+        assert!(rotary(&x, &cos[..3], &sin[..3], &mut out).is_err());
+        assert!(rotary(&x, &cos, &sin[..2], &mut out).is_err());
     }
 }

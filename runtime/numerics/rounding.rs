@@ -41,12 +41,6 @@ fn flush_bf16(h: u16) -> bf16 {
     bf16::from_bits(if h & 0x7f80 == 0 { 0 } else { h })
 }
 
-/// `v` rounded through bf16 as the host does.
-#[inline(always)]
-pub fn through_bf16(v: f32) -> f32 {
-    widen(bf16_host(v))
-}
-
 /// The exact f32 of a bf16.
 #[inline(always)]
 pub fn widen(h: bf16) -> f32 {

@@ -95,12 +95,19 @@ impl Tensor<'_> {
     }
 }
 
-/// Bytes that [`Tensor::bytes`] makes of a spec.
-pub fn byte_len(spec: &bitnetc_plan::TensorSpec) -> u64 {
-    match (spec.layout, spec.dtype.element_bytes()) {
-        (Layout::RowMajor, Some(bytes)) => spec.shape.iter().map(|&d| u64::from(d)).product::<u64>() * bytes,
-        _ => spec.tile_rows() * spec.tile_columns() * spec.dtype.tile_bytes(),
-    }
+/// Bytes that [`Tensor::bytes`] makes of a spec; `None` where it makes none: more than can be counted, or a block format in row-major
+/// layout.
+pub fn byte_len(spec: &bitnetc_plan::TensorSpec) -> Option<u64> {
+    let inner = spec.shape.len().saturating_sub(2);
+    let units = |(at, &d): (usize, &u32)| match spec.layout {
+        Layout::Tile if at >= inner => u64::from(d.div_ceil(TILE)),
+        _ => u64::from(d),
+    };
+    let bytes = match spec.layout {
+        Layout::RowMajor => spec.dtype.element_bytes()?,
+        Layout::Tile => spec.dtype.tile_bytes(),
+    };
+    spec.shape.iter().enumerate().map(units).try_fold(bytes, u64::checked_mul)
 }
 
 #[cfg(test)]
@@ -123,7 +130,7 @@ mod tests {
         w.spec = TensorSpec::tile([1, 1, 32, 64], DType::Bfp4, MemoryConfig::DRAM);
         let tensor = source::open(&checkpoint, &w, 0).unwrap();
         let bytes = tensor.bytes(&w).unwrap();
-        assert_eq!(bytes.len() as u64, byte_len(&w.spec));
+        assert_eq!(Some(bytes.len() as u64), byte_len(&w.spec));
         assert_eq!(bytes.len(), 2 * 576);
         assert!(bytes[..64].iter().all(|&e| e == 127));
         // Element [k, n] of the tile is row n, column k of the checkpoint.
@@ -142,5 +149,15 @@ mod tests {
         w.spec = TensorSpec::row_major([1, 1, 1, 32], DType::Bf16, MemoryConfig::DRAM);
         let bytes = source::open(&checkpoint, &w, 0).unwrap().bytes(&w).unwrap();
         assert_eq!(bytes, [0x00, 0x40].repeat(32));
+        assert_eq!(byte_len(&w.spec), Some(64));
+    }
+
+    #[test]
+    fn the_length_of_what_cannot_be_is_none() {
+        let huge = [u32::MAX; 4];
+        assert_eq!(byte_len(&TensorSpec::tile(huge, DType::Bfp8, MemoryConfig::DRAM)), None);
+        assert_eq!(byte_len(&TensorSpec::row_major(huge, DType::Bf16, MemoryConfig::DRAM)), None);
+        assert_eq!(byte_len(&TensorSpec::row_major([1, 1, 32, 32], DType::Bfp4, MemoryConfig::DRAM)), None);
+        assert_eq!(byte_len(&TensorSpec::tile([3, 1, 33, 65], DType::Bfp4, MemoryConfig::DRAM)), Some(3 * 2 * 3 * 576));
     }
 }

@@ -1,9 +1,9 @@
 //! A Hugging Face checkpoint directory: memory-mapped safetensors, one file or several behind `model.safetensors.index.json`.
 //!
-//! Opening reads the headers alone and finds every truncated or malformed file. `lm_head.weight` falls back to the embedding table of the
-//! same prefix when it is not stored (tied embeddings).
+//! Opening reads the headers alone and finds every truncated or malformed file. A head tied to the embedding table is a matter of the
+//! model, which then names the table: nothing stands in for a tensor that is not stored.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,9 +12,11 @@ use memmap2::Mmap;
 use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensors};
 
-use super::WeightError;
+use super::{WeightError, floats};
 
 const SINGLE: &str = "model.safetensors";
+/// How a file begins that Git LFS has left in the place of a large one.
+const LFS: &[u8] = b"version https://git-lfs";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// An opened checkpoint. Its tensors are read from the mapped files when they are asked for.
@@ -66,8 +68,10 @@ impl Checkpoint {
     pub fn open(dir: &Path) -> Result<Self, WeightError> {
         let index = dir.join(INDEX);
         let single = dir.join(SINGLE);
+        let mut listed = BTreeMap::new();
         let names = if index.is_file() {
-            shards(&index)?
+            listed = weight_map(&index)?;
+            shards(&index, &listed)?
         } else if single.is_file() {
             vec![SINGLE.to_string()]
         } else if dir.exists() {
@@ -79,7 +83,16 @@ impl Checkpoint {
         for name in names {
             checkpoint.map(dir.join(name))?;
         }
-        Ok(checkpoint)
+        let there = |name: &str, file: &str| {
+            let entry = checkpoint.tensors.get(name);
+            entry.is_some_and(|entry| checkpoint.files[entry.file].path.ends_with(file))
+        };
+        match listed.iter().find(|(name, file)| !there(name, file)) {
+            Some((name, file)) => {
+                Err(WeightError::Malformed { path: index, why: format!("`{name}` is not in {file}, where it says") })
+            }
+            None => Ok(checkpoint),
+        }
     }
 
     fn map(&mut self, path: PathBuf) -> Result<(), WeightError> {
@@ -88,6 +101,10 @@ impl Checkpoint {
         // another process while it is read ends this one, which no interface to mapped files can prevent.
         let map = unsafe { Mmap::map(&file) }.map_err(WeightError::io(&path))?;
         let malformed = |why: String| WeightError::Malformed { path: path.clone(), why };
+        if map.starts_with(LFS) {
+            let why = "a pointer of Git LFS, not the file it stands for: `git lfs pull` fetches that";
+            return Err(malformed(why.into()));
+        }
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|e| match wanted_length(&map) {
             Some(want) if want > map.len() => {
                 WeightError::Truncated { path: path.clone(), got: map.len() as u64, want: want as u64 }
@@ -117,7 +134,7 @@ impl Checkpoint {
         &self.dir
     }
 
-    /// The tensor of a name, or what stands in for it.
+    /// The tensor of a name.
     ///
     /// # Errors
     /// [`WeightError::Missing`].
@@ -125,11 +142,9 @@ impl Checkpoint {
         self.find(name).ok_or_else(|| WeightError::Missing { tensor: name.into(), path: self.dir.clone() })
     }
 
-    /// The tensor of a name, or what stands in for it; `None` when there is neither.
+    /// The tensor of a name, if it is stored.
     pub fn find<'a>(&'a self, name: &str) -> Option<Stored<'a>> {
-        let tied =
-            || self.tensors.get_key_value(format!("model.embed_tokens{}", name.strip_prefix("lm_head")?).as_str());
-        let (name, entry) = self.tensors.get_key_value(name).or_else(tied)?;
+        let (name, entry) = self.tensors.get_key_value(name)?;
         let file = &self.files[entry.file];
         let data = &file.map[entry.start..entry.end];
         Some(Stored {
@@ -161,23 +176,35 @@ fn wanted_length(bytes: &[u8]) -> Option<usize> {
     Some(8 + length + header.data_len())
 }
 
-/// The files an index names, in order of first mention of their sorted tensors.
-fn shards(index: &Path) -> Result<Vec<String>, WeightError> {
+/// Which file an index says each tensor is in.
+fn weight_map(index: &Path) -> Result<BTreeMap<String, String>, WeightError> {
     #[derive(serde::Deserialize)]
     struct Index {
-        weight_map: std::collections::BTreeMap<String, String>,
+        weight_map: BTreeMap<String, String>,
     }
     let text = std::fs::read_to_string(index).map_err(WeightError::io(index))?;
     let malformed = |why: String| WeightError::Malformed { path: index.into(), why };
     let parsed: Index = serde_json::from_str(&text).map_err(|e| malformed(e.to_string()))?;
+    if parsed.weight_map.is_empty() { Err(malformed("it names no tensor".into())) } else { Ok(parsed.weight_map) }
+}
+
+/// The files of an index, in the order of their first tensors.
+fn shards(index: &Path, weight_map: &BTreeMap<String, String>) -> Result<Vec<String>, WeightError> {
     let mut files: Vec<String> = Vec::new();
-    for file in parsed.weight_map.into_values() {
-        if Path::new(&file).components().count() != 1 || file.starts_with('.') {
-            return Err(malformed(format!("`{file}` is not the name of a file beside it")));
+    for (tensor, file) in weight_map {
+        let malformed = |why: &str| {
+            Err(WeightError::Malformed { path: index.into(), why: format!("`{file}`, which has `{tensor}`, {why}") })
+        };
+        if files.contains(file) {
+            continue;
         }
-        if !files.contains(&file) {
-            files.push(file);
+        if Path::new(file).components().count() != 1 || file.starts_with('.') {
+            return malformed("is not the name of a file beside it");
         }
+        if index.parent().is_some_and(|dir| !dir.join(file).is_file()) {
+            return malformed("is not there");
+        }
+        files.push(file.clone());
     }
     Ok(files)
 }
@@ -232,19 +259,27 @@ impl Stored<'_> {
         WeightError::Content { tensor: self.name.into(), path: self.path.into(), why }
     }
 
+    /// Checks that the elements of `range` (flat indices) are numbers.
+    ///
+    /// # Errors
+    /// [`WeightError::DType`] when they are not floats, [`WeightError::Content`] for an infinity or NaN.
+    pub fn expect_finite(&self, range: std::ops::Range<usize>) -> Result<(), WeightError> {
+        self.expect_float()?;
+        let width = floats::width(self.dtype);
+        match floats::all_finite(self.dtype, &self.data[range.start * width..range.end * width]) {
+            true => Ok(()),
+            false => Err(self.bad("holds infinities or NaN".into())),
+        }
+    }
+
     /// Calls `f` with every element of `range` (flat indices) as f32.
     ///
     /// # Errors
     /// [`WeightError::DType`] when the elements are not floats.
-    pub fn floats(&self, range: std::ops::Range<usize>, mut f: impl FnMut(f32)) -> Result<(), WeightError> {
+    pub fn floats(&self, range: std::ops::Range<usize>, f: impl FnMut(f32)) -> Result<(), WeightError> {
         self.expect_float()?;
-        let width = if self.dtype == Dtype::F32 { 4 } else { 2 };
-        let bytes = &self.data[range.start * width..range.end * width];
-        match self.dtype {
-            Dtype::F32 => bytes.as_chunks::<4>().0.iter().for_each(|b| f(f32::from_le_bytes(*b))),
-            Dtype::F16 => bytes.as_chunks::<2>().0.iter().for_each(|b| f(half::f16::from_le_bytes(*b).to_f32())),
-            _ => bytes.as_chunks::<2>().0.iter().for_each(|b| f(half::bf16::from_le_bytes(*b).to_f32())),
-        }
+        let width = floats::width(self.dtype);
+        floats::each(self.dtype, &self.data[range.start * width..range.end * width], f);
         Ok(())
     }
 }
@@ -259,12 +294,12 @@ mod tests {
     }
 
     #[test]
-    fn a_head_that_is_not_stored_is_the_embedding_table() {
+    fn nothing_stands_in_for_a_head_that_is_not_stored() {
         let dir = write_checkpoint(&one());
         let checkpoint = Checkpoint::open(dir.path()).unwrap();
-        assert_eq!(checkpoint.tensor("lm_head.weight").unwrap().name, "model.embed_tokens.weight");
-        let error = checkpoint.tensor("model.norm.weight").unwrap_err();
-        assert!(error.to_string().contains("`model.norm.weight`"), "{error}");
+        assert_eq!(checkpoint.tensor("model.embed_tokens.weight").unwrap().shape, [4, 2]);
+        let error = checkpoint.tensor("lm_head.weight").unwrap_err();
+        assert!(error.to_string().contains("`lm_head.weight`"), "{error}");
     }
 
     #[test]
@@ -275,6 +310,9 @@ mod tests {
         std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
         let error = Checkpoint::open(dir.path()).unwrap_err();
         assert!(matches!(error, WeightError::Truncated { .. }), "{error}");
+        std::fs::write(&path, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n").unwrap();
+        let error = Checkpoint::open(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("git lfs pull"), "{error}");
         std::fs::write(&path, &bytes[..20]).unwrap();
         let error = Checkpoint::open(dir.path()).unwrap_err();
         assert!(error.to_string().contains(SINGLE), "{error}");
@@ -288,8 +326,16 @@ mod tests {
             .unwrap();
         let checkpoint = Checkpoint::open(dir.path()).unwrap();
         assert_eq!(checkpoint.tensor("model.embed_tokens.weight").unwrap().shape, [4, 2]);
-        std::fs::write(dir.path().join(INDEX), r#"{"weight_map":{"x":"../a.safetensors"}}"#).unwrap();
-        assert!(matches!(Checkpoint::open(dir.path()), Err(WeightError::Malformed { .. })));
+        for (map, what) in [
+            (r#"{"x":"../a.safetensors"}"#, "not the name of a file"),
+            (r#"{"x":"b.safetensors"}"#, "`b.safetensors`, which has `x`, is not there"),
+            (r#"{"x":"a.safetensors"}"#, "`x` is not in a.safetensors"),
+            ("{}", "names no tensor"),
+        ] {
+            std::fs::write(dir.path().join(INDEX), format!("{{\"weight_map\":{map}}}")).unwrap();
+            let error = Checkpoint::open(dir.path()).unwrap_err().to_string();
+            assert!(error.contains(what) && error.contains(INDEX), "{error}");
+        }
     }
 
     #[test]

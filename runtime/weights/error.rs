@@ -6,12 +6,12 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum WeightError {
     /// The operating system refused.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {error}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
         /// Its reason.
-        source: std::io::Error,
+        error: std::io::Error,
     },
     /// There is no checkpoint here.
     #[error("{}: no model.safetensors and no model.safetensors.index.json here", dir.display())]
@@ -36,6 +36,12 @@ pub enum WeightError {
         got: u64,
         /// The length its header asks for.
         want: u64,
+    },
+    /// Writing was called off.
+    #[error("{}: interrupted, nothing was written", path.display())]
+    Interrupted {
+        /// The file that was to be written.
+        path: PathBuf,
     },
     /// A tensor the plan needs is not there.
     #[error("tensor `{tensor}` is not in {}", path.display())]
@@ -113,6 +119,6 @@ impl WeightError {
     /// An [`WeightError::Io`] at `path`.
     pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| WeightError::Io { path, source }
+        move |error| WeightError::Io { path, error }
     }
 }

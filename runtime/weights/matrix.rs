@@ -2,18 +2,19 @@
 //!
 //! - packed: `uint8 [ceil(out/4), in]`; bits `2i..2i+2` of stored row `r` hold row `r + i * ceil(out/4)`, plus 1. The layout of
 //!   microsoft/bitnet-b1.58-2B-4T and of Hugging Face's `pack_weights`.
-//! - absmean: float master weights, `clamp(round(w / s), -1, 1)` with `s = max(mean|w|, 1e-5)` over the whole stored tensor, in f32 and
-//!   to even, as Hugging Face's `WeightQuant`.
+//! - absmean: float master weights, `clamp(round(w * s), -1, 1)` with `s = 1 / max(mean|w|, 1e-5)` over the whole stored tensor, in f32
+//!   and to even, as Hugging Face's `WeightQuant`; the scale of the output is `1 / s`. (`WeightQuant` rounds its result to the data type
+//!   of the weights, and so the scale: in a run in f32 it does not.)
 //! - dense: floats as they are.
 
 use bitnetc_plan::weight::{Content, Matrix};
 use safetensors::Dtype;
 
 use super::checkpoint::{Checkpoint, Stored};
-use super::{WeightError, in_layer};
+use super::{WeightError, floats, in_layer};
 
-/// Smallest absmean scale.
-const SMALLEST_SCALE: f64 = 1e-5;
+/// Smallest mean that absmean divides by.
+const SMALLEST_MEAN: f32 = 1e-5;
 
 /// A stored matrix, ready to be read row by row.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +28,7 @@ pub struct StoredMatrix<'a> {
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Packed { stored_rows: usize },
-    Absmean { dtype: Dtype, inverse: f32 },
+    Absmean { dtype: Dtype, factor: f32 },
     Float { dtype: Dtype },
 }
 
@@ -46,14 +47,11 @@ impl<'a> StoredMatrix<'a> {
         if end.checked_sub(first) != Some(used) {
             return Err(stored.bad(format!("the plan takes rows {first}..{end} of it for a matrix of {used} rows")));
         }
-        // A part of a fused tensor can only bound the rows of the whole.
-        let rows_fit = |rows: usize| if matrix.rows.is_some() { rows >= end } else { rows == used };
         let packed = matches!(matrix.content, Content::Packed { .. });
+        let least = if packed { end.div_ceil(4) } else { end };
+        // A part of a fused tensor can only bound the rows of the whole.
         let shape_fits = match *stored.shape {
-            [rows, c] if packed => {
-                c == columns && (rows == used.div_ceil(4) || (matrix.rows.is_some() && 4 * rows >= end))
-            }
-            [rows, c] => c == columns && rows_fit(rows),
+            [rows, c] => c == columns && if matrix.rows.is_some() { rows >= least } else { rows == least },
             _ => false,
         };
         if packed && stored.dtype != Dtype::U8 {
@@ -63,9 +61,8 @@ impl<'a> StoredMatrix<'a> {
             stored.expect_float()?;
         }
         if !shape_fits {
-            let rows = if packed { end.div_ceil(4) } else { end };
-            let least = if matrix.rows.is_some() { " or more rows" } else { "" };
-            return Err(stored.wrong_shape(format!("[{rows}, {columns}]{least}")));
+            let more = if matrix.rows.is_some() { " or more rows" } else { "" };
+            return Err(stored.wrong_shape(format!("[{least}, {columns}]{more}")));
         }
         Ok(stored)
     }
@@ -73,9 +70,11 @@ impl<'a> StoredMatrix<'a> {
     /// Finds the matrix and checks its elements too.
     ///
     /// # Errors
-    /// As [`StoredMatrix::header`]; a packed code that is not ternary.
+    /// As [`StoredMatrix::header`]; a packed code that is not ternary, a float that is no number.
     pub fn open(checkpoint: &'a Checkpoint, matrix: &Matrix, layer: u32) -> Result<Self, WeightError> {
         let stored = Self::header(checkpoint, matrix, layer)?;
+        let [rows, columns] = matrix.shape.map(|d| d as usize);
+        let first_row = matrix.rows.map_or(0, |(first, _)| first as usize);
         let kind = match matrix.content {
             Content::Packed { .. } => {
                 // Both bits of a pair set: the code 3, which stands for nothing.
@@ -84,11 +83,13 @@ impl<'a> StoredMatrix<'a> {
                 }
                 Kind::Packed { stored_rows: stored.shape[0] }
             }
-            Content::Absmean => Kind::Absmean { dtype: stored.dtype, inverse: (1.0 / absmean(&stored)?) as f32 },
-            Content::Dense => Kind::Float { dtype: stored.dtype },
+            Content::Absmean => Kind::Absmean { dtype: stored.dtype, factor: absmean(&stored)? },
+            Content::Dense => {
+                stored.expect_finite(first_row * columns..(first_row + rows) * columns)?;
+                Kind::Float { dtype: stored.dtype }
+            }
         };
-        let first_row = matrix.rows.map_or(0, |(first, _)| first as usize);
-        Ok(StoredMatrix { data: stored.data, kind, columns: matrix.shape[1] as usize, first_row })
+        Ok(StoredMatrix { data: stored.data, kind, columns, first_row })
     }
 
     /// True when every element is -1, 0 or 1.
@@ -110,7 +111,7 @@ impl<'a> StoredMatrix<'a> {
                 let byte = self.data[row % stored_rows * self.columns + column];
                 f32::from((byte >> (2 * (row / stored_rows)) & 3) as i8 - 1)
             }
-            Kind::Absmean { dtype, inverse } => ternary(self.float(dtype, row, column), inverse),
+            Kind::Absmean { dtype, factor } => ternary(self.float(dtype, row, column), factor),
             Kind::Float { dtype } => self.float(dtype, row, column),
         }
     }
@@ -124,8 +125,8 @@ impl<'a> StoredMatrix<'a> {
                 let bytes = &self.data[start..start + self.columns];
                 out.iter_mut().zip(bytes).for_each(|(o, b)| *o = (b >> shift & 3) as i8 - 1);
             }
-            Kind::Absmean { dtype, inverse } => {
-                out.iter_mut().enumerate().for_each(|(c, o)| *o = ternary(self.float(dtype, at, c), inverse) as i8)
+            Kind::Absmean { dtype, factor } => {
+                out.iter_mut().enumerate().for_each(|(c, o)| *o = ternary(self.float(dtype, at, c), factor) as i8)
             }
             Kind::Float { .. } => out.fill(0),
         }
@@ -133,26 +134,23 @@ impl<'a> StoredMatrix<'a> {
 
     #[inline]
     fn float(&self, dtype: Dtype, row: usize, column: usize) -> f32 {
-        let at = row * self.columns + column;
-        let two = || [self.data[2 * at], self.data[2 * at + 1]];
-        match dtype {
-            Dtype::F32 => f32::from_le_bytes([0, 1, 2, 3].map(|i| self.data[4 * at + i])),
-            Dtype::F16 => half::f16::from_le_bytes(two()).to_f32(),
-            _ => half::bf16::from_le_bytes(two()).to_f32(),
-        }
+        floats::at(dtype, self.data, row * self.columns + column)
     }
 }
 
-fn ternary(w: f32, inverse: f32) -> f32 {
-    (w * inverse).round_ties_even().clamp(-1.0, 1.0)
+fn ternary(w: f32, factor: f32) -> f32 {
+    (w * factor).round_ties_even().clamp(-1.0, 1.0)
 }
 
-/// The absmean scale of a whole stored tensor.
-fn absmean(stored: &Stored<'_>) -> Result<f64, WeightError> {
+/// What absmean multiplies the elements of a whole stored tensor by.
+fn absmean(stored: &Stored<'_>) -> Result<f32, WeightError> {
     let mut sum = 0f64;
     stored.floats(0..stored.len(), |w| sum += f64::from(w.abs()))?;
     let mean = sum / stored.len().max(1) as f64;
-    if mean.is_finite() { Ok(mean.max(SMALLEST_SCALE)) } else { Err(stored.bad("holds infinities or NaN".into())) }
+    if !mean.is_finite() {
+        return Err(stored.bad("holds infinities or NaN".into()));
+    }
+    Ok(1.0 / (mean as f32).max(SMALLEST_MEAN))
 }
 
 /// The number that multiplies `x @ ternary^T` to give the output of a ternary matrix.
@@ -162,7 +160,10 @@ fn absmean(stored: &Stored<'_>) -> Result<f64, WeightError> {
 pub fn scale(checkpoint: &Checkpoint, matrix: &Matrix, layer: u32) -> Result<f64, WeightError> {
     let divides = match matrix.content {
         Content::Dense => return Ok(1.0),
-        Content::Absmean => return absmean(&StoredMatrix::header(checkpoint, matrix, layer)?),
+        Content::Absmean => {
+            let factor = absmean(&StoredMatrix::header(checkpoint, matrix, layer)?)?;
+            return Ok(f64::from(1.0 / factor));
+        }
         Content::Packed { divides } => divides,
     };
     let name = format!("{}_scale", in_layer(&matrix.tensor, layer));
@@ -217,6 +218,48 @@ mod tests {
         let got: Vec<f32> = (0..4).map(|i| stored.value(i / 2, i % 2)).collect();
         assert_eq!(got, [1.0, 0.0, 1.0, -1.0]);
         assert!((scale(&checkpoint, &m, 0).unwrap() - 0.75).abs() < 1e-7);
+    }
+
+    #[test]
+    fn master_weights_are_multiplied_not_divided() {
+        // Just above half the mean: the quotient rounds to 1, the product with the mean's reciprocal to even, 0.
+        let (mean, step) = (41.0 / 1024.0, f32::EPSILON / 64.0);
+        let w = [mean / 2.0 + step, -mean / 2.0 - step, 1.5 * mean - 2.0 * step, 1.5 * mean];
+        assert!((w[0] / mean).round_ties_even() == 1.0 && w.iter().map(|w| w.abs()).sum::<f32>() == 4.0 * mean);
+        let dir = write_checkpoint(&[TestTensor::f32("w.weight", &[2, 2], &w)]);
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        let stored = StoredMatrix::open(&checkpoint, &matrix("w.weight", [2, 2], Content::Absmean), 0).unwrap();
+        let mut row = [0i8; 2];
+        for (r, want) in [[0, 0], [1, 1]].into_iter().enumerate() {
+            stored.ternary_row(r, &mut row);
+            assert_eq!(row, want);
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused_where_it_is_used() {
+        let dir = write_checkpoint(&[TestTensor::bf16("w.weight", &[2, 2], &[1.0, 2.0, f32::NAN, 4.0])]);
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        let mut part = matrix("w.weight", [1, 2], Content::Dense);
+        for (first, fits) in [(0, true), (1, false)] {
+            part.rows = Some((first, first + 1));
+            assert_eq!(StoredMatrix::open(&checkpoint, &part, 0).is_ok(), fits);
+        }
+        assert!(StoredMatrix::open(&checkpoint, &matrix("w.weight", [2, 2], Content::Absmean), 0).is_err());
+    }
+
+    #[test]
+    fn a_part_does_not_reach_past_the_stored_rows() {
+        let dir = write_checkpoint(&[TestTensor::u8("w.weight", &[16, 2], vec![0x55; 32])]);
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        let open = |first, end| {
+            let mut part = matrix("w.weight", [end - first, 2], Content::Packed { divides: false });
+            part.rows = Some((first, end));
+            StoredMatrix::open(&checkpoint, &part, 0).map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(open(0, 64), Ok(()));
+        let error = open(64, 128).unwrap_err();
+        assert!(error.contains("[32, 2] or more rows"), "{error}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`checkpoint`] | opens a Hugging Face directory |
 //! | [`matrix`] | reads one stored matrix: packed ternary, master weights, dense |
-//! | [`source`] | makes a plan's weight of stored tensors |
+//! | [`source`] | makes a plan's weight of stored tensors: [`columns`] of matrices, tables |
 //! | [`bytes`] | rounds and tiles it as TT-NN does |
 //! | [`store`] | the two places weights come from, behind one type |
 //! | [`packed`] | the packed file |
@@ -12,19 +12,23 @@
 
 pub mod bytes;
 pub mod checkpoint;
+pub mod columns;
 mod error;
+mod floats;
 pub mod matrix;
 pub mod packed;
 pub mod source;
 pub mod store;
 pub mod synth;
+mod tables;
 #[cfg(test)]
 pub(crate) mod testing;
 
 pub use checkpoint::Checkpoint;
+pub use columns::Columns;
 pub use error::WeightError;
 pub use packed::Packed;
-pub use source::{Columns, Rows, Tensor};
+pub use source::{Rows, Tensor};
 pub use store::Weights;
 
 /// A tensor's name in one layer: `{layer}` stands for the layer's number.

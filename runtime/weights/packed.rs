@@ -15,6 +15,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufWriter, Seek, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -75,7 +76,7 @@ pub struct Summary {
     pub bytes: u64,
 }
 
-/// Packs the weights of `plan` into `path`; `progress` is told tensors done and to do.
+/// Packs the weights of `plan` into `path`; `progress` is told tensors done and to do, and says whether to go on.
 ///
 /// # Errors
 /// Whatever is wrong with the weights; a file system that refuses. Then `path` is as it was.
@@ -83,7 +84,7 @@ pub fn write(
     plan: &Plan,
     weights: &Weights,
     path: &Path,
-    mut progress: impl FnMut(usize, usize),
+    mut progress: impl FnMut(usize, usize) -> ControlFlow<()>,
 ) -> Result<Summary, WeightError> {
     weights.check(plan)?;
     let scales = weights.scales(plan)?;
@@ -113,7 +114,9 @@ pub fn write(
                 crc: crc32fast::hash(&data),
             });
             offset = end + padding;
-            progress(tensors.len(), total);
+            if progress(tensors.len(), total).is_break() {
+                return Err(WeightError::Interrupted { path: path.into() });
+            }
         }
         let index = Index {
             model: plan.model.name.clone(),
@@ -173,10 +176,13 @@ impl Packed {
             return Err(WeightError::Checksum { path: path.into(), tensor: "(index)".into(), got, want });
         }
         let index: Index = serde_json::from_slice(text).map_err(|e| malformed(e.to_string()))?;
+        if let Some((name, scale)) = index.scales.iter().find(|(_, s)| !(s.is_finite() && **s > 0.0)) {
+            return Err(malformed(format!("the scale of `{name}` is {scale}; it must be a positive number")));
+        }
         let mut at = HashMap::new();
         for (i, entry) in index.tensors.iter().enumerate() {
             let fits = entry.offset.checked_add(entry.bytes).is_some_and(|e| e <= start);
-            if !fits || entry.bytes != byte_len(&entry.spec) {
+            if !fits || byte_len(&entry.spec) != Some(entry.bytes) {
                 return Err(malformed(format!("the index places `{}` wrongly", entry.name)));
             }
             at.insert((entry.name.clone(), entry.layer), i);
@@ -296,7 +302,7 @@ mod tests {
         let (dir, plan) = sample();
         let weights = Weights::open(dir.path()).unwrap();
         let path = dir.path().join("packed.bin");
-        let summary = write(&plan, &weights, &path, |_, _| {}).unwrap();
+        let summary = write(&plan, &weights, &path, |_, _| ControlFlow::Continue(())).unwrap();
         assert_eq!(summary.bytes, std::fs::metadata(&path).unwrap().len());
         let packed = Weights::open(&path).unwrap();
         packed.check(&plan).unwrap();
@@ -313,7 +319,7 @@ mod tests {
         let (dir, mut plan) = sample();
         let weights = Weights::open(dir.path()).unwrap();
         let path = dir.path().join("packed.bin");
-        write(&plan, &weights, &path, |_, _| {}).unwrap();
+        write(&plan, &weights, &path, |_, _| ControlFlow::Continue(())).unwrap();
         let mut bytes = std::fs::read(&path).unwrap();
         bytes[70] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
@@ -325,13 +331,42 @@ mod tests {
         assert!(matches!(Weights::open(&path), Err(WeightError::Truncated { .. })));
     }
 
+    /// The file with its index changed, and the checksum that goes with it.
+    fn with_index(bytes: &[u8], change: impl FnOnce(&mut serde_json::Value)) -> Vec<u8> {
+        let start = u64::from_le_bytes(bytes[16..24].try_into().unwrap());
+        let mut index = serde_json::from_slice(&bytes[start as usize..]).unwrap();
+        change(&mut index);
+        let text = serde_json::to_vec(&index).unwrap();
+        let mut changed = header(crc32fast::hash(&text), start, text.len() as u64);
+        changed.extend(&bytes[changed.len()..start as usize]);
+        changed.extend(text);
+        changed
+    }
+
+    #[test]
+    fn an_index_that_cannot_be_is_refused() {
+        let (dir, plan) = sample();
+        let path = dir.path().join("packed.bin");
+        write(&plan, &Weights::open(dir.path()).unwrap(), &path, |_, _| ControlFlow::Continue(())).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        let open = |change: fn(&mut serde_json::Value)| {
+            std::fs::write(&path, with_index(&bytes, change)).unwrap();
+            Packed::open(&path).map(drop).map_err(|error| error.to_string())
+        };
+        assert_eq!(open(|_| {}), Ok(()));
+        let error = open(|index| index["tensors"][0]["spec"]["shape"] = vec![u32::MAX; 4].into()).unwrap_err();
+        assert!(error.contains("places `w` wrongly"), "{error}");
+        let error = open(|index| index["scales"]["l.0.w.weight"] = (-1.0).into()).unwrap_err();
+        assert!(error.contains("the scale of `l.0.w.weight` is -1"), "{error}");
+    }
+
     #[test]
     fn a_checkpoint_without_a_tensor_packs_nothing() {
         let (dir, mut plan) = sample();
         plan.model.layers = 3;
         let weights = Weights::open(dir.path()).unwrap();
         let path = dir.path().join("packed.bin");
-        let error = write(&plan, &weights, &path, |_, _| {}).unwrap_err();
+        let error = write(&plan, &weights, &path, |_, _| ControlFlow::Continue(())).unwrap_err();
         assert!(error.to_string().contains("l.2.w.weight"), "{error}");
         assert!(!path.exists());
     }

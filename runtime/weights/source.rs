@@ -5,18 +5,15 @@
 use std::sync::Arc;
 
 use bitnetc_numerics::TiledView;
-use bitnetc_plan::weight::{HeadPadding, Matrix, RotaryFunction, Source};
+use bitnetc_plan::weight::Source;
 use bitnetc_plan::{TILE, TensorSpec, Weight};
 use memmap2::Mmap;
-use rayon::prelude::*;
 use safetensors::Dtype;
 
 use super::checkpoint::{Checkpoint, Stored};
+use super::columns::{self, Columns};
 use super::matrix::StoredMatrix;
-use super::{WeightError, in_layer};
-
-/// What stands where no element of the checkpoint does.
-const ZERO: u32 = u32::MAX;
+use super::{WeightError, floats, in_layer, tables};
 
 /// The numbers of a weight, before they are rounded to the data type of its spec.
 #[derive(Debug)]
@@ -29,16 +26,6 @@ pub enum Tensor<'a> {
     Dense(Vec<f32>),
     /// `[rows, columns]`, tiles of a packed file.
     Tiled(Tiles<'a>),
-}
-
-/// A matrix `[K, N]` whose columns are rows of checkpoint matrices.
-#[derive(Debug)]
-pub struct Columns<'a> {
-    parts: Vec<StoredMatrix<'a>>,
-    /// For each column: its part and its row there, or [`ZERO`].
-    columns: Vec<(u32, u32)>,
-    /// For each row: the column of the stored matrices, or [`ZERO`].
-    inputs: Vec<u32>,
 }
 
 /// A row-major float matrix in a mapped file, which it keeps open: nothing but the rows read is ever in memory.
@@ -70,7 +57,7 @@ pub fn open<'a>(checkpoint: &'a Checkpoint, weight: &Weight, layer: u32) -> Resu
     let disagree = |why: String| WeightError::Plan { weight: weight.name.clone(), why };
     let spec = &weight.spec;
     match &weight.source {
-        Source::Columns(matrices) => columns(checkpoint, weight, matrices, layer).map(Tensor::Matrix),
+        Source::Columns(matrices) => columns::open(checkpoint, weight, matrices, layer).map(Tensor::Matrix),
         Source::Rows(matrix) => {
             let [rows, columns] = matrix.shape.map(u64::from);
             if (spec.outer() * u64::from(spec.rows()), u64::from(spec.columns())) != (rows, columns) {
@@ -79,9 +66,10 @@ pub fn open<'a>(checkpoint: &'a Checkpoint, weight: &Weight, layer: u32) -> Resu
             let stored = StoredMatrix::header(checkpoint, matrix, layer)?;
             stored.expect_float()?;
             let first = matrix.rows.map_or(0, |(first, _)| first as usize);
+            stored.expect_finite(first * columns as usize..(first + rows as usize) * columns as usize)?;
             Ok(Tensor::Rows(Rows {
                 map: Arc::clone(stored.map),
-                start: stored.start + first * columns as usize * width(stored.dtype),
+                start: stored.start + first * columns as usize * floats::width(stored.dtype),
                 dtype: stored.dtype,
                 rows: rows as usize,
                 columns: columns as usize,
@@ -89,14 +77,15 @@ pub fn open<'a>(checkpoint: &'a Checkpoint, weight: &Weight, layer: u32) -> Resu
         }
         Source::Vector { tensor, len, heads, factor } => {
             let stored = vector(checkpoint, tensor, *len, layer)?;
+            stored.expect_finite(0..stored.len())?;
             let mut values = Vec::with_capacity(*len as usize);
             stored.floats(0..stored.len(), |v| values.push((f64::from(v) * factor) as f32))?;
-            let order = head_order(*len, *heads, false).map_err(disagree)?;
+            let order = columns::head_order(*len, *heads, false).map_err(disagree)?;
             dense(spec, order.iter().map(|&i| values.get(i as usize).copied().unwrap_or(0.0))).map_err(disagree)
         }
         Source::Ones { len } => dense(spec, std::iter::repeat_n(1.0, *len as usize)).map_err(disagree),
         Source::RotaryTable { function, positions, frequencies, amplitude } => {
-            let table = rotary_table(spec.columns(), *function, *positions, frequencies, *amplitude);
+            let table = tables::rotary_table(spec.columns(), *function, *positions, frequencies, *amplitude);
             dense(spec, table.map_err(disagree)?.into_iter()).map_err(disagree)
         }
         Source::RotaryTransform => {
@@ -104,7 +93,7 @@ pub fn open<'a>(checkpoint: &'a Checkpoint, weight: &Weight, layer: u32) -> Resu
             if spec.columns() != TILE || !rows.is_multiple_of(TILE) {
                 return Err(disagree(format!("the rotary transform is 32 columns wide, its spec {:?}", spec.shape)));
             }
-            dense(spec, (0..rows * TILE).map(|i| transform(i / TILE % TILE, i % TILE))).map_err(disagree)
+            dense(spec, (0..rows * TILE).map(|i| tables::transform(i / TILE % TILE, i % TILE))).map_err(disagree)
         }
     }
 }
@@ -120,7 +109,7 @@ pub fn check(checkpoint: &Checkpoint, weight: &Weight, layer: u32) -> Result<(),
             for matrix in matrices {
                 StoredMatrix::header(checkpoint, matrix, layer)?;
             }
-            layout(weight, matrices).map(drop).map_err(disagree)
+            columns::layout(weight, matrices).map(drop).map_err(disagree)
         }
         Source::Rows(matrix) => StoredMatrix::header(checkpoint, matrix, layer).map(drop),
         Source::Vector { tensor, len, .. } => vector(checkpoint, tensor, *len, layer).map(drop),
@@ -148,141 +137,6 @@ fn dense<'a>(spec: &TensorSpec, values: impl ExactSizeIterator<Item = f32>) -> R
     Ok(Tensor::Dense(values))
 }
 
-/// Element of the matrix that turns a row `(a, b, ..)` into `(-b, a, ..)`.
-fn transform(row: u32, column: u32) -> f32 {
-    match (row % 2, column) {
-        (0, c) if c == row + 1 => 1.0,
-        (1, c) if c + 1 == row => -1.0,
-        _ => 0.0,
-    }
-}
-
-fn rotary_table(
-    columns: u32,
-    function: RotaryFunction,
-    positions: u32,
-    frequencies: &[f64],
-    amplitude: f64,
-) -> Result<Vec<f32>, String> {
-    let columns = columns as usize;
-    if 2 * frequencies.len() > columns {
-        return Err(format!("{} frequencies for {columns} columns", frequencies.len()));
-    }
-    let mut table = Vec::with_capacity(positions as usize * columns);
-    for position in 0..positions {
-        for column in 0..columns {
-            let value = frequencies.get(column / 2).map(|f| f * f64::from(position));
-            table.push(match (function, value) {
-                (RotaryFunction::Cos, Some(angle)) => (angle.cos() * amplitude) as f32,
-                (RotaryFunction::Sin, Some(angle)) => (angle.sin() * amplitude) as f32,
-                (RotaryFunction::Cos, None) => 1.0,
-                (RotaryFunction::Sin, None) => 0.0,
-            });
-        }
-    }
-    Ok(table)
-}
-
-/// Where each of `len` elements made of heads comes from: padded to `heads.to`, its halves interleaved when `pairs`.
-fn head_order(len: u32, heads: Option<HeadPadding>, pairs: bool) -> Result<Vec<u32>, String> {
-    let Some(HeadPadding { heads, from, to }) = heads else {
-        return if pairs { Err("rotated heads without their size".into()) } else { Ok((0..len).collect()) };
-    };
-    if heads.checked_mul(from) != Some(len) || to < from || (pairs && from % 2 != 0) {
-        return Err(format!("{len} elements are not {heads} heads of {from}, to be padded to {to}"));
-    }
-    let element = |e: u32| match (e < from, pairs) {
-        (false, _) => None,
-        (true, false) => Some(e),
-        (true, true) => Some(e / 2 + e % 2 * (from / 2)),
-    };
-    Ok((0..heads).flat_map(|h| (0..to).map(move |e| element(e).map_or(ZERO, |e| h * from + e))).collect())
-}
-
-/// Part and row of each column, and stored column of each row.
-type Layout = (Vec<(u32, u32)>, Vec<u32>);
-
-fn layout(weight: &Weight, matrices: &[Matrix]) -> Result<Layout, String> {
-    let mut columns = Vec::new();
-    let mut inputs: Option<Vec<u32>> = None;
-    for (part, matrix) in matrices.iter().enumerate() {
-        let order = head_order(matrix.shape[0], matrix.heads, matrix.rotate_pairs)
-            .map_err(|why| format!("columns of `{}`: {why}", matrix.tensor))?;
-        columns.extend(order.into_iter().map(|row| (part as u32, row)));
-        let rows = head_order(matrix.shape[1], matrix.input_heads, false)
-            .map_err(|why| format!("rows of `{}`: {why}", matrix.tensor))?;
-        if inputs.get_or_insert_with(|| rows.clone()) != &rows {
-            return Err(format!("`{}` has other rows than the matrices left of it", matrix.tensor));
-        }
-    }
-    let mut inputs = inputs.unwrap_or_default();
-    let spec = &weight.spec;
-    let (k, n) = (spec.rows() as usize, spec.columns() as usize);
-    if spec.outer() != 1 || inputs.len() > k || columns.len() > n {
-        return Err(format!("{} x {} elements for a spec of {:?}", inputs.len(), columns.len(), spec.shape));
-    }
-    inputs.resize(k, ZERO);
-    columns.resize(n, (0, ZERO));
-    Ok((columns, inputs))
-}
-
-fn columns<'a>(
-    checkpoint: &'a Checkpoint,
-    weight: &Weight,
-    matrices: &[Matrix],
-    layer: u32,
-) -> Result<Columns<'a>, WeightError> {
-    let disagree = |why: String| WeightError::Plan { weight: weight.name.clone(), why };
-    let (columns, inputs) = layout(weight, matrices).map_err(disagree)?;
-    let parts: Result<Vec<_>, _> = matrices.iter().map(|m| StoredMatrix::open(checkpoint, m, layer)).collect();
-    Ok(Columns { parts: parts?, columns, inputs })
-}
-
-impl Columns<'_> {
-    /// Rows, K.
-    pub fn k(&self) -> usize {
-        self.inputs.len()
-    }
-
-    /// Columns, N.
-    pub fn n(&self) -> usize {
-        self.columns.len()
-    }
-
-    /// True when every element is -1, 0 or 1.
-    pub fn is_ternary(&self) -> bool {
-        self.parts.iter().all(StoredMatrix::is_ternary)
-    }
-
-    /// Element (`k`, `n`).
-    #[inline]
-    pub fn value(&self, k: usize, n: usize) -> f32 {
-        let ((part, row), column) = (self.columns[n], self.inputs[k]);
-        if row == ZERO || column == ZERO { 0.0 } else { self.parts[part as usize].value(row as usize, column as usize) }
-    }
-
-    /// All elements as ternary numbers, column after column: `[N, K]`. Zeros where a part is not ternary.
-    pub fn ternary_columns(&self) -> Vec<i8> {
-        let mut values = vec![0i8; self.k() * self.n()];
-        let columns = values.par_chunks_mut(self.k().max(1)).enumerate();
-        columns.for_each_init(Vec::new, |row, (n, out)| self.ternary_column(n, row, out));
-        values
-    }
-
-    fn ternary_column(&self, n: usize, row: &mut Vec<i8>, out: &mut [i8]) {
-        let (part, at) = self.columns[n];
-        if at == ZERO {
-            return;
-        }
-        let part = &self.parts[part as usize];
-        row.resize(part.columns(), 0);
-        part.ternary_row(at as usize, row);
-        for (o, &column) in out.iter_mut().zip(&self.inputs) {
-            *o = row.get(column as usize).copied().unwrap_or(0);
-        }
-    }
-}
-
 impl Rows {
     /// Rows.
     pub fn rows(&self) -> usize {
@@ -296,46 +150,23 @@ impl Rows {
 
     /// Row `row`, less than [`Rows::rows`], into `out`, which has [`Rows::columns`] elements.
     pub fn read_row(&self, row: usize, out: &mut [f32]) {
-        let bytes = width(self.dtype) * self.columns;
+        let bytes = floats::width(self.dtype) * self.columns;
         let data = &self.map[self.start + row * bytes..self.start + (row + 1) * bytes];
-        match self.dtype {
-            Dtype::F32 => out.iter_mut().zip(data.as_chunks::<4>().0).for_each(|(o, b)| *o = f32::from_le_bytes(*b)),
-            Dtype::F16 => {
-                out.iter_mut()
-                    .zip(data.as_chunks::<2>().0)
-                    .for_each(|(o, b)| *o = half::f16::from_le_bytes(*b).to_f32());
+        let mut places = out.iter_mut();
+        floats::each(self.dtype, data, |v| {
+            if let Some(place) = places.next() {
+                *place = v;
             }
-            _ => out
-                .iter_mut()
-                .zip(data.as_chunks::<2>().0)
-                .for_each(|(o, b)| *o = half::bf16::from_le_bytes(*b).to_f32()),
-        }
+        });
     }
-}
-
-/// Bytes of an element of a float data type.
-pub(crate) fn width(dtype: Dtype) -> usize {
-    if dtype == Dtype::F32 { 4 } else { 2 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::weights::tables::{rotary_table, transform};
     use crate::weights::testing::{TestTensor, matrix, pack, weight, write_checkpoint};
-    use bitnetc_plan::weight::Content;
-
-    fn values(tensor: &Tensor<'_>) -> Vec<f32> {
-        match tensor {
-            Tensor::Matrix(m) => (0..m.k()).flat_map(|k| (0..m.n()).map(move |n| m.value(k, n))).collect(),
-            Tensor::Rows(m) => {
-                let mut values = vec![0.0; m.rows() * m.columns()];
-                values.chunks_mut(m.columns()).enumerate().for_each(|(r, row)| m.read_row(r, row));
-                values
-            }
-            Tensor::Dense(v) => v.clone(),
-            Tensor::Tiled(tiles) => tiles.view.to_f32(),
-        }
-    }
+    use bitnetc_plan::weight::{Content, HeadPadding, RotaryFunction};
 
     #[test]
     fn columns_are_transposed_joined_permuted_and_padded() {
@@ -349,7 +180,7 @@ mod tests {
         q.heads = Some(HeadPadding { heads: 1, from: 4, to: 5 });
         let v = matrix("v", [1, 2], Content::Dense);
         let w = weight(&[1, 1, 3, 7], Source::Columns(vec![q, v]));
-        let got = values(&open(&checkpoint, &w, 0).unwrap());
+        let got = open(&checkpoint, &w, 0).unwrap().values();
         // Rows of q in the order 0, 2, 1, 3, then its zero column, v, and the spec's own padding.
         let want = [1., 5., 3., 7., 0., 9., 0., 2., 6., 4., 8., 0., 10., 0., 0., 0., 0., 0., 0., 0., 0.];
         assert_eq!(got, want);
@@ -363,7 +194,7 @@ mod tests {
         o.rows = Some((1, 2));
         o.input_heads = Some(HeadPadding { heads: 2, from: 2, to: 3 });
         let w = weight(&[1, 1, 6, 1], Source::Columns(vec![o]));
-        assert_eq!(values(&open(&checkpoint, &w, 0).unwrap()), [5., 6., 0., 7., 8., 0.]);
+        assert_eq!(open(&checkpoint, &w, 0).unwrap().values(), [5., 6., 0., 7., 8., 0.]);
     }
 
     #[test]
@@ -390,7 +221,7 @@ mod tests {
         let heads = Some(HeadPadding { heads: 2, from: 2, to: 3 });
         let source = Source::Vector { tensor: "layers.{layer}.n".into(), len: 4, heads, factor: 0.5 };
         let w = weight(&[1, 1, 1, 6], source.clone());
-        assert_eq!(values(&open(&checkpoint, &w, 3).unwrap()), [0.5, 1.0, 0.0, 1.5, 2.0, 0.0]);
+        assert_eq!(open(&checkpoint, &w, 3).unwrap().values(), [0.5, 1.0, 0.0, 1.5, 2.0, 0.0]);
         assert!(matches!(open(&checkpoint, &w, 2), Err(WeightError::Missing { .. })));
         let small = weight(&[1, 1, 1, 5], source);
         assert!(matches!(open(&checkpoint, &small, 3), Err(WeightError::Plan { .. })));

@@ -82,14 +82,6 @@ impl Ternary {
         }
         Ok(Ternary { values, scale })
     }
-
-    /// Ternarises float master weights by their absolute mean.
-    pub fn absmean(weights: &[f32]) -> Ternary {
-        let mean = weights.iter().map(|w| f64::from(w.abs())).sum::<f64>() / weights.len().max(1) as f64;
-        let scale = mean.max(1e-5) as f32;
-        let values = weights.iter().map(|w| (w / scale).round_ties_even().clamp(-1.0, 1.0) as i8).collect();
-        Ternary { values, scale: f64::from(scale) }
-    }
 }
 
 /// Where the evaluator finds weights, by their full names.
@@ -125,11 +117,5 @@ mod tests {
         assert!(Ternary::unpack("w", &[0xff], [4, 1], 1.0, ScaleConvention::Multiplies).is_err());
         assert!(Ternary::unpack("w", &[0], [4, 1], 0.0, ScaleConvention::Divides).is_err());
         assert!(Ternary::unpack("w", &[0], [4, 2], 1.0, ScaleConvention::Divides).is_err());
-    }
-
-    #[test]
-    fn absmean_rounds_to_three_values() {
-        let ternary = Ternary::absmean(&[2.0, -1.0, 0.25, 0.75]);
-        assert_eq!(ternary, Ternary { values: vec![1, -1, 0, 1], scale: 1.0 });
     }
 }

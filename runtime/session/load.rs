@@ -1,0 +1,117 @@
+//! From a verified plan and its weights to a session: everything has its slot on the device.
+
+use std::sync::Arc;
+
+use bitnetc_plan::{BufferRole, PhaseKind, Plan};
+
+use super::{Inputs, Session, Traced};
+use crate::RuntimeError;
+use crate::device::{Device, Upload};
+use crate::program::{Program, WeightSlot};
+use crate::weights::Weights;
+
+/// How a plan is loaded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadOptions {
+    /// Capture the decode phase if the plan says so.
+    pub trace: bool,
+    /// The cache blocks of each user, `[batch, blocks per user]`, a permutation of all blocks; `None` for user after user.
+    pub page_table: Option<Vec<u32>>,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        LoadOptions { trace: true, page_table: None }
+    }
+}
+
+impl<D: Device> Session<D> {
+    /// Checks `plan` and `weights`, then places everything on `device`; `progress` is told weights done and to do.
+    ///
+    /// # Errors
+    /// A plan that does not verify, weights that are missing or wrong, a device without memory.
+    pub fn load(
+        plan: Plan,
+        weights: &Weights,
+        mut device: D,
+        options: &LoadOptions,
+        mut progress: impl FnMut(usize, usize),
+    ) -> Result<Self, RuntimeError> {
+        verify(&plan)?;
+        weights.check(&plan)?;
+        let pages = page_table(&plan, options)?;
+        let program = Program::new(&plan, &weights.scales(&plan)?)?;
+        device.reserve(program.slots).map_err(RuntimeError::device("reserving slots"))?;
+        for (done, &WeightSlot { index, layer, slot, integer }) in program.weights.iter().enumerate() {
+            let weight = &plan.weights[index];
+            let doing = format!("loading weight `{}` of layer {layer}", weight.name);
+            let upload = Upload { weight, layer, weights, integer };
+            device.upload(slot, &upload).map_err(RuntimeError::device(doing))?;
+            // The device has its own copy now: two of each would double the memory of a large model.
+            weights.release();
+            progress(done + 1, program.weights.len());
+        }
+        for (index, slot) in &program.buffers {
+            let buffer = &plan.buffers[*index];
+            let doing = format!("placing buffer `{}`", buffer.name);
+            device.allocate(*slot, &Arc::new(buffer.spec.clone())).map_err(RuntimeError::device(doing))?;
+        }
+        let buffer = |role: BufferRole| program.buffer(&plan, role);
+        let need = |role: BufferRole| buffer(role).ok_or_else(|| RuntimeError::Lacks(format!("{role:?} buffer")));
+        let inputs = Inputs {
+            tokens: need(BufferRole::Tokens)?,
+            positions: need(BufferRole::Positions)?,
+            rotary: buffer(BufferRole::RotaryPositions),
+            pages: need(BufferRole::PageTable)?,
+            first: buffer(BufferRole::FirstTokens),
+        };
+        let decode = program.phases.iter().position(|p| matches!(p.kind, PhaseKind::Decode { .. }));
+        let traced = options.trace && decode.is_some_and(|d| program.phases[d].trace.is_some());
+        let trace = if traced { Traced::NotYet } else { Traced::Never };
+        let copies =
+            plan.buffer_for(BufferRole::RotaryPositions).map_or(0, |b| b.spec.columns() / plan.options.batch.max(1));
+        let mut session = Session {
+            plan,
+            program,
+            rotary_copies: copies as usize,
+            device,
+            inputs,
+            decode,
+            trace,
+            results: None,
+            scratch: Vec::new(),
+        };
+        session.write("page table", inputs.pages, &pages)?;
+        Ok(session)
+    }
+}
+
+fn verify(plan: &Plan) -> Result<(), RuntimeError> {
+    match bitnetc_plan::verify(plan) {
+        Ok(_) => Ok(()),
+        Err(defects) => Err(RuntimeError::Unverified {
+            first: defects.first().map_or_else(|| "for no reason given".into(), ToString::to_string),
+            others: defects.len().saturating_sub(1),
+        }),
+    }
+}
+
+/// The page table as the card wants it.
+fn page_table(plan: &Plan, options: &LoadOptions) -> Result<Vec<u32>, RuntimeError> {
+    let buffer =
+        plan.buffer_for(BufferRole::PageTable).ok_or_else(|| RuntimeError::Lacks("PageTable buffer".into()))?;
+    let entries: u32 = buffer.spec.shape.iter().product();
+    let Some(table) = &options.page_table else { return Ok((0..entries).collect()) };
+    let mut seen = vec![false; entries as usize];
+    for &block in table {
+        match seen.get_mut(block as usize) {
+            None => return Err(RuntimeError::PageTable(format!("block {block}; there are {entries} blocks"))),
+            Some(true) => return Err(RuntimeError::PageTable(format!("block {block} twice"))),
+            Some(seen) => *seen = true,
+        }
+    }
+    if table.len() != entries as usize {
+        return Err(RuntimeError::PageTable(format!("{} entries where {entries} are needed", table.len())));
+    }
+    Ok(table.clone())
+}
