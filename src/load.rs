@@ -15,7 +15,7 @@ use bitnetc_runtime::{HostDevice, LoadOptions, Session, Weights};
 use clap::ValueEnum;
 use miette::{IntoDiagnostic, WrapErr, miette};
 
-use crate::plan::Chosen;
+use crate::chosen::Chosen;
 use crate::recompile;
 use crate::text::json;
 

@@ -6,6 +6,7 @@ mod bench;
 mod beside;
 mod calibrate;
 mod check;
+mod chosen;
 mod compare;
 mod completions;
 mod emit;

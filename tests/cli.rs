@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 use std::process::Command;
 
-use common::{bitnetc, refused, stdout};
+use common::{bitnetc, refused};
 
 #[test]
 fn a_model_that_is_not_there() {
@@ -112,46 +112,4 @@ fn the_matrix_knows_its_models_and_targets() {
     assert!(error.contains("no shipped model `bitnet-2b`") && error.contains("bitnet-2b-4t,"), "{error}");
     let error = refused(&["matrix", "--quick", "--target", "n151"], 1);
     assert!(error.contains("no target `n151`"), "{error}");
-}
-
-/// A plan of the small model with another norm, and the model's file.
-fn edited(folder: &Path) -> [String; 2] {
-    let shipped = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs/tiny-shakespeare.ron"));
-    let [plan, model] = ["edited.plan", "edited.ron"].map(|name| folder.join(name).to_str().unwrap().to_string());
-    std::fs::write(&model, shipped.unwrap().replace("eps: 1e-5", "eps: 1e-2")).unwrap();
-    stdout(&["plan", &model, "--prefill", "32", "-o", &plan]);
-    [plan, model]
-}
-
-#[test]
-fn a_plan_is_judged_by_its_own_model() {
-    let folder = tempfile::tempdir().unwrap();
-    let [plan, model] = edited(folder.path());
-    let tokens = folder.path().join("tokens.json");
-    std::fs::write(&tokens, "[[5, 6, 7, 8]]").unwrap();
-    let eval = ["eval", &plan, "--tokens", tokens.to_str().unwrap(), "--against", "reference"];
-    let error = refused(&eval, 1);
-    assert!(error.contains("is no shipped one, or another version of it") && error.contains("--model"), "{error}");
-    let error = refused(&[&eval[..], &["--model", "tiny-shakespeare"]].concat(), 1);
-    assert!(error.contains("`tiny-shakespeare` is not the plan's model"), "{error}");
-    let text = stdout(&[&eval[..], &["--model", &model]].concat());
-    assert!(text.contains("against the f32 reference: logits PCC 0.99"), "{text}");
-}
-
-#[test]
-fn choices_beside_a_plan_that_has_made_its_own() {
-    let folder = tempfile::tempdir().unwrap();
-    let [plan, _] = edited(folder.path());
-    let error = refused(&["run", &plan, "--prompt", "x", "--policy", "exact", "--batch", "1"], 1);
-    assert!(error.contains("is a plan already: --batch, --policy would change nothing"), "{error}");
-    stdout(&["run", &plan, "--prompt", "x", "--tokens", "1"]);
-    let text = folder.path().join("text");
-    std::fs::write(&text, "To be, or not to be").unwrap();
-    let compare = ["compare", "--text", text.to_str().unwrap()];
-    let error = refused(&[&compare[..], &["--policy", "balanced"]].concat(), 1);
-    assert!(error.contains("the table has every policy"), "{error}");
-    let error = refused(&[&compare[..], &[&plan]].concat(), 1);
-    assert!(error.contains("is a plan, which has one policy"), "{error}");
-    let error = refused(&["bench", &plan, "--runs", "0"], 2);
-    assert!(error.contains("--runs"), "{error}");
 }

@@ -151,3 +151,61 @@ fn ctrl_c_leaves_no_half_of_a_checkpoint() {
     assert!(stderr.contains("nothing was written"), "{stderr}");
     assert_eq!(files(), 0);
 }
+
+/// A plan of the small model with another norm, and the model's file.
+fn edited(folder: &Path) -> [String; 2] {
+    let shipped = std::fs::read_to_string(directory().with_extension("ron"));
+    let [plan, model] = ["edited.plan", "edited.ron"].map(|name| folder.join(name).to_str().unwrap().to_string());
+    std::fs::write(&model, shipped.unwrap().replace("eps: 1e-5", "eps: 1e-2")).unwrap();
+    stdout(&["plan", &model, "--prefill", "32", "-o", &plan]);
+    [plan, model]
+}
+
+#[test]
+fn a_plan_is_judged_by_its_own_model() {
+    let folder = tempfile::tempdir().unwrap();
+    let [plan, model] = edited(folder.path());
+    let tokens = folder.path().join("tokens.json");
+    std::fs::write(&tokens, "[[5, 6, 7, 8]]").unwrap();
+    let eval = ["eval", &plan, "--tokens", tokens.to_str().unwrap(), "--against", "reference"];
+    let error = refused(&eval, 1);
+    assert!(error.contains("is no shipped one, or another version of it") && error.contains("--model"), "{error}");
+    let error = refused(&[&eval[..], &["--model", "tiny-shakespeare"]].concat(), 1);
+    assert!(error.contains("`tiny-shakespeare` is not the plan's model"), "{error}");
+    let text = stdout(&[&eval[..], &["--model", &model]].concat());
+    assert!(text.contains("against the f32 reference: logits PCC 0.99"), "{text}");
+}
+
+#[test]
+fn choices_beside_a_plan_that_has_made_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let [plan, _] = edited(folder.path());
+    let error = refused(&["run", &plan, "--prompt", "x", "--policy", "exact", "--batch", "1"], 1);
+    assert!(error.contains("is a plan already: --batch, --policy would change nothing"), "{error}");
+    stdout(&["run", &plan, "--prompt", "x", "--tokens", "1"]);
+    let text = folder.path().join("text");
+    std::fs::write(&text, "To be, or not to be").unwrap();
+    let compare = ["compare", "--text", text.to_str().unwrap()];
+    let error = refused(&[&compare[..], &["--policy", "balanced"]].concat(), 1);
+    assert!(error.contains("the table has every policy"), "{error}");
+    let error = refused(&[&compare[..], &[&plan]].concat(), 1);
+    assert!(error.contains("is a plan, which has one policy"), "{error}");
+    let error = refused(&["bench", &plan, "--runs", "0"], 2);
+    assert!(error.contains("--runs"), "{error}");
+}
+
+#[test]
+fn a_packed_file_runs_like_its_checkpoint_and_is_no_reference() {
+    let folder = tempfile::tempdir().unwrap();
+    let (packed, lists, beside) = (folder.path().join("weights.packed"), lists(folder.path()), directory());
+    stdout(&["pack", "tiny-shakespeare", "-o", path(&packed)]);
+    let run = ["run", "--prompt", "ROMEO:", "--tokens", "6", "--quiet"];
+    let from_file = ["--weights", path(&packed), "--tokenizer", path(&beside)];
+    assert_eq!(stdout(&[&run[..], &from_file].concat()), stdout(&run));
+    let eval = ["eval", "--weights", path(&packed), "--tokens", path(&lists)];
+    assert!(stdout(&eval).starts_with("13 tokens predicted"));
+    let error = refused(&[&eval[..], &["--against", "reference"]].concat(), 1);
+    assert!(error.contains("the reference reads checkpoints"), "{error}");
+    let error = refused(&["run", "--policy", "exact", "--weights", path(&packed), "--prompt", "x"], 1);
+    assert!(error.contains("tokenizer.json"), "{error}");
+}

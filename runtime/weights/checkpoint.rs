@@ -15,6 +15,8 @@ use safetensors::{Dtype, SafeTensors};
 use super::{WeightError, floats};
 
 const SINGLE: &str = "model.safetensors";
+/// How a file begins that Git LFS has left in the place of a large one.
+const LFS: &[u8] = b"version https://git-lfs";
 const INDEX: &str = "model.safetensors.index.json";
 
 /// An opened checkpoint. Its tensors are read from the mapped files when they are asked for.
@@ -99,6 +101,10 @@ impl Checkpoint {
         // another process while it is read ends this one, which no interface to mapped files can prevent.
         let map = unsafe { Mmap::map(&file) }.map_err(WeightError::io(&path))?;
         let malformed = |why: String| WeightError::Malformed { path: path.clone(), why };
+        if map.starts_with(LFS) {
+            let why = "a pointer of Git LFS, not the file it stands for: `git lfs pull` fetches that";
+            return Err(malformed(why.into()));
+        }
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|e| match wanted_length(&map) {
             Some(want) if want > map.len() => {
                 WeightError::Truncated { path: path.clone(), got: map.len() as u64, want: want as u64 }
@@ -304,6 +310,9 @@ mod tests {
         std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
         let error = Checkpoint::open(dir.path()).unwrap_err();
         assert!(matches!(error, WeightError::Truncated { .. }), "{error}");
+        std::fs::write(&path, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n").unwrap();
+        let error = Checkpoint::open(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("git lfs pull"), "{error}");
         std::fs::write(&path, &bytes[..20]).unwrap();
         let error = Checkpoint::open(dir.path()).unwrap_err();
         assert!(error.to_string().contains(SINGLE), "{error}");

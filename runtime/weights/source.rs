@@ -66,6 +66,7 @@ pub fn open<'a>(checkpoint: &'a Checkpoint, weight: &Weight, layer: u32) -> Resu
             let stored = StoredMatrix::header(checkpoint, matrix, layer)?;
             stored.expect_float()?;
             let first = matrix.rows.map_or(0, |(first, _)| first as usize);
+            stored.expect_finite(first * columns as usize..(first + rows as usize) * columns as usize)?;
             Ok(Tensor::Rows(Rows {
                 map: Arc::clone(stored.map),
                 start: stored.start + first * columns as usize * floats::width(stored.dtype),
