@@ -110,7 +110,7 @@ impl<'a> Compiler<'a> {
                 batch: options.batch,
                 context: options.context,
                 block: options.block,
-                priced_at: options.position,
+                priced_at: options.priced_at(),
                 proofs: options.proofs,
                 folding: options.folding,
             },
@@ -244,7 +244,7 @@ impl<'a> Compiler<'a> {
     }
 
     fn place(&self, schedule: &Schedule, phase: Phase, kind: PhaseKind, reserved: u64) -> Result<Placed, CompileError> {
-        let position = self.options.position.min(self.options.context - 1);
+        let position = self.options.priced_at();
         let cx = Context { target: self.target, schedule, phase, position, everything: self.options.everything };
         passes::place(&cx, self.plan.model.layers, reserved).map_err(|error| CompileError::Place {
             phase: kind,

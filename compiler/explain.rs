@@ -128,7 +128,7 @@ pub fn explain(
 ) -> Result<Explanation, ExplainError> {
     let record = compiled.record.iter().find(|r| r.kind == kind).ok_or(ExplainError::NoPhase(kind))?;
     let (at, chosen) = find(record, step).ok_or_else(|| no_step(record, step))?;
-    let position = options.position.min(options.context - 1);
+    let position = options.priced_at();
     let cx = Context { target, schedule: &record.schedule, phase: record.phase(), position, everything: false };
     let layers = compiled.plan.model.layers;
     let mut search = WhatIf::new(&cx, layers, record.reserved)?;

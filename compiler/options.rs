@@ -19,8 +19,8 @@ pub struct Options {
     pub block: u32,
     /// Prefill buckets, multiples of 32 up to the context.
     pub prefill: Vec<u32>,
-    /// Position at which attention is priced.
-    pub position: u32,
+    /// Position at which attention is priced, below the context; absent, [`Options::DEFAULT_POSITION`] or the last of a shorter context.
+    pub position: Option<u32>,
     /// Lower precision where proved to lose nothing.
     pub proofs: bool,
     /// Fold weight scales into constants that are there anyway.
@@ -30,6 +30,8 @@ pub struct Options {
 }
 
 impl Options {
+    /// Where attention is priced when nothing is said.
+    pub const DEFAULT_POSITION: u32 = 256;
     /// The context used when none is asked for, and the most buckets offered then.
     pub const DEFAULT_CONTEXT: u32 = 4096;
     /// Default prefill buckets, those that fit the context.
@@ -46,7 +48,7 @@ impl Options {
             context,
             block,
             prefill: Self::default_prefill(context),
-            position: 256,
+            position: None,
             proofs: true,
             folding: true,
             everything: false,
@@ -57,6 +59,11 @@ impl Options {
     pub fn default_prefill(context: u32) -> Vec<u32> {
         let fit: Vec<_> = Self::DEFAULT_PREFILL.into_iter().filter(|b| *b <= context).collect();
         if fit.is_empty() { vec![context] } else { fit }
+    }
+
+    /// The position at which attention is priced.
+    pub fn priced_at(&self) -> u32 {
+        self.position.unwrap_or(Self::DEFAULT_POSITION).min(self.context.saturating_sub(1))
     }
 
     /// Whether a plan of `model` can have them.
@@ -70,6 +77,9 @@ impl Options {
         let fits = context > 0 && context.is_multiple_of(self.block) && context as usize <= model.context;
         let expected = format!("a multiple of {} up to the model's {}", self.block, model.context);
         check(fits, "context", context.to_string(), expected)?;
+        if let Some(position) = self.position {
+            check(position < context, "position", position.to_string(), format!("0 to {}", context - 1))?;
+        }
         for bucket in &self.prefill {
             let fits = *bucket > 0 && bucket.is_multiple_of(32) && *bucket <= context;
             check(fits, "prefill", bucket.to_string(), format!("multiples of 32 up to the context of {context}"))?;

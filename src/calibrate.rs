@@ -90,7 +90,7 @@ pub fn run(args: Args) -> miette::Result<()> {
 /// Predicted tokens per second of our own plan of a row, whose host samples, or why there is none.
 fn plan(model: &Model, row: &Row, target: &Target) -> Result<f64, String> {
     let mut options = Options::for_model(model);
-    options.position = calibration::POSITION;
+    options.position = Some(calibration::POSITION);
     options.prefill = Vec::new();
     if row.setting == Setting::Accuracy {
         let set = |text: &str| text.parse::<Override>().map_err(|e| e.to_string());

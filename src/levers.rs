@@ -30,9 +30,9 @@ pub struct Args {
     /// Policy of the plan from which levers are moved
     #[arg(long, default_value_t = Policy::Balanced)]
     policy: Policy,
-    /// Position at which attention is priced
-    #[arg(long, default_value_t = 256)]
-    at_position: u32,
+    /// Position at which attention is priced [default: 256, or the last of a shorter context]
+    #[arg(long)]
+    at_position: Option<u32>,
     /// Steps listed, those first that lose most against the DRAM
     #[arg(long, default_value_t = 8)]
     top: usize,
@@ -56,7 +56,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         "{} on {}, decode of {users} at position {}. Times are predicted.\n\n{}\nlevers, from the {} plan\n{}\nits steps that lose most against peak DRAM bandwidth\n{}{}",
         model.name,
         target.card.name,
-        args.at_position,
+        options.priced_at(),
         distances(&found, width),
         found.policy,
         table(&found.levers, width),

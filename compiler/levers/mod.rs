@@ -128,16 +128,12 @@ pub fn levers(model: &Model, target: &Target, options: &Options) -> Result<Lever
         target,
         options: &options,
         compiled: &compiled,
-        pricer: Pricer::new(target, position(&options)),
+        pricer: Pricer::new(target, options.priced_at()),
     };
     let distances = Policy::ALL.map(|policy| bench.distance(policy)).to_vec();
     let mut shares = bench.shares();
     shares.sort_by(|a, b| b.above_dram_us(target).total_cmp(&a.above_dram_us(target)));
     Ok(Levers { distances, levers: bench.levers(), shares, policy: options.policy })
-}
-
-fn position(options: &Options) -> u32 {
-    options.position.min(options.context.saturating_sub(1))
 }
 
 struct Bench<'a> {

@@ -3,7 +3,7 @@
 use bitnetc_plan::op::{ArgMax, Concat, RmsNorm, ToMemoryConfig};
 use bitnetc_plan::{MemoryConfig, Op, TensorSpec};
 
-use super::{Bench, How, Lever, device_us, position};
+use super::{Bench, How, Lever, device_us};
 use crate::pricer::operand;
 
 impl Bench<'_> {
@@ -55,7 +55,7 @@ impl Bench<'_> {
         }
         let us = spec.ok_or_else(|| "the plan caches nothing".to_string()).map(|cache| {
             let kv_heads = cache.shape.get(1).copied().unwrap_or(1);
-            let tokens = position(self.options) + 1;
+            let tokens = self.options.priced_at() + 1;
             let shape = vec![self.options.batch, kv_heads, tokens, cache.columns()];
             let whole = TensorSpec::tile(shape, cache.dtype, MemoryConfig::DRAM);
             let op = Concat { inputs: vec![operand(), operand()], memory: MemoryConfig::DRAM };
@@ -67,7 +67,7 @@ impl Bench<'_> {
             positions: ("concatenated".into(), "in place".into()),
             us,
             how: How::Priced,
-            note: format!("at position {}; keys and values read and written whole", position(self.options)),
+            note: format!("at position {}; keys and values read and written whole", self.options.priced_at()),
         }
     }
 
