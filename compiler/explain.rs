@@ -157,7 +157,7 @@ pub fn explain(
     let record = compiled.record.iter().find(|r| r.kind == kind).ok_or(ExplainError::NoPhase(kind))?;
     let steps: Vec<&Step> = compiled.plan.phase(kind).map(|p| p.steps().collect()).unwrap_or_default();
     let (at, chosen) = find(record, step).ok_or_else(|| no_step(record, step, &steps))?;
-    let position = options.position.min(options.context - 1);
+    let position = options.priced_at();
     let cx = Context { target, schedule: &record.schedule, phase: record.phase(), position, everything: false };
     let layers = compiled.plan.model.layers;
     let mut search = WhatIf::new(&cx, layers, record.reserved)?;

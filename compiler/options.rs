@@ -21,8 +21,8 @@ pub struct Options {
     pub block: u32,
     /// Prefill buckets, multiples of 32 up to the context.
     pub prefill: Vec<u32>,
-    /// Position at which attention is priced.
-    pub position: u32,
+    /// Position at which attention is priced, below the context; absent, [`Options::DEFAULT_POSITION`] or the last of a shorter context.
+    pub position: Option<u32>,
     /// What a proof must keep for precision to be lowered by it.
     pub proofs: Proofs,
     /// Fold weight scales into constants that are there anyway.
@@ -32,6 +32,8 @@ pub struct Options {
 }
 
 impl Options {
+    /// Where attention is priced when nothing is said.
+    pub const DEFAULT_POSITION: u32 = 256;
     /// The context used when none is asked for, and the most buckets offered then.
     pub const DEFAULT_CONTEXT: u32 = 4096;
     /// The shortest cache block: a tile of positions.
@@ -52,22 +54,22 @@ impl Options {
             context,
             block,
             prefill: Self::default_prefill(context),
-            position: 256,
+            position: None,
             proofs: Proofs::Products,
             folding: true,
             everything: false,
         }
     }
 
-    /// The position at which attention is priced: the last one at most.
-    pub fn priced_at(&self) -> u32 {
-        self.position.min(self.context.saturating_sub(1))
-    }
-
     /// The default buckets that fit `context`; the context itself when none does.
     pub fn default_prefill(context: u32) -> Vec<u32> {
         let fit: Vec<_> = Self::DEFAULT_PREFILL.into_iter().filter(|b| *b <= context).collect();
         if fit.is_empty() { vec![context] } else { fit }
+    }
+
+    /// The position at which attention is priced.
+    pub fn priced_at(&self) -> u32 {
+        self.position.unwrap_or(Self::DEFAULT_POSITION).min(self.context.saturating_sub(1))
     }
 
     /// Whether a plan of `model` can have them.
@@ -84,6 +86,9 @@ impl Options {
         let fits = context > 0 && context.is_multiple_of(self.block) && context as usize <= model.context;
         let expected = format!("a multiple of {} up to the model's {}", self.block, model.context);
         check(fits, "context", context.to_string(), expected)?;
+        if let Some(position) = self.position {
+            check(position < context, "position", position.to_string(), format!("0 to {}", context - 1))?;
+        }
         for bucket in &self.prefill {
             let fits = *bucket > 0 && bucket.is_multiple_of(32) && *bucket <= context;
             check(fits, "prefill", bucket.to_string(), format!("multiples of 32 up to the context of {context}"))?;

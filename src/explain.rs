@@ -3,14 +3,14 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use bitnetc_compiler::explain::{ASKED, Alternative, Explanation, Move, explain};
+use bitnetc_compiler::explain::{ASKED, Alternative, ExplainError, Explanation, Move, explain};
 use bitnetc_compiler::graph::Section;
 use bitnetc_compiler::passes::PlaceError;
 use bitnetc_compiler::passes::values::Grid;
 use bitnetc_compiler::policy::Precision;
 use bitnetc_compiler::target::Calibration;
 use bitnetc_plan::{Bound, Op, Plan, Step};
-use miette::{IntoDiagnostic, miette};
+use miette::{MietteDiagnostic, Report, miette};
 use owo_colors::OwoColorize as _;
 
 use crate::input;
@@ -61,7 +61,17 @@ pub fn run(args: Args) -> miette::Result<()> {
         return render::print(&text).map_err(input::cannot_print);
     }
     let again = recompile(&plan, args.model.as_deref(), args.target.as_deref())?;
-    let found = explain(&again.compiled, &again.target, &again.options, phase.kind, &args.step).into_diagnostic()?;
+    let found =
+        explain(&again.compiled, &again.target, &again.options, phase.kind, &args.step).map_err(
+            |error| match &error {
+                ExplainError::NoStep { step, steps, .. } => {
+                    let meant = input::did_you_mean(step, &steps.iter().map(String::as_str).collect::<Vec<_>>());
+                    let diagnostic = MietteDiagnostic::new(error.to_string());
+                    Report::from(if meant.is_empty() { diagnostic } else { diagnostic.with_help(meant.trim_end()) })
+                }
+                _ => Report::msg(error),
+            },
+        )?;
     let text = document(&plan, &again, &found, &args);
     render::print(&text).map_err(input::cannot_print)
 }

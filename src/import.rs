@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use bitnetc_compiler::model::import;
-use miette::IntoDiagnostic;
+use bitnetc_compiler::model::import::{self, ImportError};
+use miette::Report;
 
 use crate::{input, output, render};
 
@@ -20,7 +20,11 @@ pub struct Args {
 
 /// Imports and writes.
 pub fn run(args: Args) -> miette::Result<()> {
-    let imported = import::directory(&args.directory).into_diagnostic()?;
+    let imported = import::directory(&args.directory).map_err(|error| match error {
+        // The mistakes in the model that the config describes, each in its place.
+        ImportError::Model(errors) => Report::new(*errors).wrap_err("config.json describes no valid model"),
+        error => Report::msg(error),
+    })?;
     match args.output {
         Some(path) => output::write_text(&path, &imported.ron),
         None => render::print(&imported.ron).map_err(input::cannot_print),

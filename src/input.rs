@@ -29,11 +29,32 @@ pub fn model(name: &str) -> miette::Result<Model> {
     let path = Path::new(name);
     if !path.exists() && !name.contains(std::path::MAIN_SEPARATOR) && !name.ends_with(".ron") {
         let names: Vec<_> = model::shipped().iter().map(|s| s.name).collect();
-        let help = format!("shipped models: {}\nor give the path of a model's RON file", names.join(", "));
+        let meant = did_you_mean(name, &names);
+        let help = format!("{meant}shipped models: {}\nor give the path of a model's RON file", names.join(", "));
         return Err(miette!(help = help, "no model `{name}`"));
+    }
+    if path.is_dir() {
+        let help = match path.join("config.json").exists() {
+            true => format!("`bitnetc import {name} -o model.ron` makes a model file of the checkpoint"),
+            false => "give a shipped model's name or the path of a model's RON file".to_string(),
+        };
+        return Err(miette!(help = help, "{name} is a directory, no model file"));
     }
     let text = std::fs::read_to_string(path).into_diagnostic().wrap_err_with(|| format!("cannot read model {name}"))?;
     Ok(Model::parse(name, &text)?)
+}
+
+/// A line that names the names most like `name`, up to three; empty when none is.
+pub fn did_you_mean(name: &str, names: &[&str]) -> String {
+    let alike = |other: &&&str| strsim::jaro_winkler(&name.to_lowercase(), &other.to_lowercase());
+    let mut near: Vec<_> = names.iter().map(|n| (alike(&n), *n)).filter(|(alike, _)| *alike > 0.8).collect();
+    near.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let near: Vec<_> = near.iter().take(3).map(|(_, name)| format!("`{name}`")).collect();
+    match near.split_last() {
+        None => String::new(),
+        Some((only, [])) => format!("did you mean {only}?\n"),
+        Some((last, before)) => format!("did you mean {} or {last}?\n", before.join(", ")),
+    }
 }
 
 /// A plan file, or the plan that `-`, stdin, gives.

@@ -31,7 +31,7 @@ pub struct Args {
     /// Policy of the plan from which levers are moved
     #[arg(long, default_value_t = Policy::Balanced)]
     policy: Policy,
-    /// Position at which attention is priced, below the context of the plan; 256, or the last there is, when left out
+    /// Position at which attention is priced [default: 256, or the last of a shorter context]
     #[arg(long)]
     at_position: Option<u32>,
     /// Steps listed of a single target and batch, those first that lose most against the DRAM
@@ -60,12 +60,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     let model = input::model(&args.model)?;
     let mut options = Options::for_model(&model);
     options.policy = args.policy;
-    let last = options.context.saturating_sub(1);
-    options.position = args.at_position.unwrap_or_else(|| options.position.min(last));
-    if options.position > last {
-        let help = format!("0 to {last}");
-        miette::bail!(help = help, "position {} is beyond the context of {}", options.position, options.context);
-    }
+    options.position = args.at_position;
     let targets = args.target.as_deref().map_or_else(|| vec!["n150", "p150"], |t| vec![t]);
     let batches = args.batch.map_or_else(|| vec![1, 32], |b| vec![b]);
     let mut cases = Vec::new();
@@ -83,7 +78,7 @@ pub fn run(args: Args) -> miette::Result<()> {
          one lever after another, from the schedule of the hand-written port to the {} plan: the step after each, and what it saves\n{}{}\n\
          each lever by itself, from the {} plan: what it saves a step\n{}",
         model.name,
-        options.position,
+        options.priced_at(),
         distances(&cases, width),
         args.policy,
         chain(&cases, width),

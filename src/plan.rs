@@ -63,9 +63,9 @@ pub struct Choices {
     /// Multiply every weight scale where it arises, instead of folding it into a constant.
     #[arg(long)]
     pub no_folding: bool,
-    /// Position at which attention is priced.
-    #[arg(long, default_value_t = 256)]
-    pub at_position: u32,
+    /// Position at which attention is priced [default: 256, or the last of a shorter context].
+    #[arg(long)]
+    pub at_position: Option<u32>,
 }
 
 impl Choices {

@@ -94,7 +94,7 @@ fn options(plan: &Plan, model: &Model) -> miette::Result<Options> {
         context: given.context,
         block: given.block,
         prefill: prefill.collect(),
-        position: given.priced_at,
+        position: Some(given.priced_at).filter(|at| *at < given.context),
         proofs: given.proofs,
         folding: given.folding,
         everything: false,

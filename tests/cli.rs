@@ -13,6 +13,13 @@ use common::{bitnetc, refused};
 fn a_model_that_is_not_there() {
     let error = refused(&["plan", "bitnet-2b"], 1);
     assert!(error.contains("no model `bitnet-2b`") && error.contains("shipped models: bitnet-2b-4t,"), "{error}");
+    for (name, meant) in [("bitnet2b4t", "did you mean `bitnet-2b-4t`"), ("falcon", "did you mean `falcon")] {
+        let error = refused(&["plan", name], 1);
+        assert!(error.contains(meant), "{error}");
+    }
+    let checkpoint = concat!(env!("CARGO_MANIFEST_DIR"), "/graphs/tiny-shakespeare");
+    let error = refused(&["plan", checkpoint], 1);
+    assert!(error.contains("bitnetc import"), "{error}");
     let error = refused(&["plan", "missing/model.ron"], 1);
     assert!(error.contains("cannot read model missing/model.ron"), "{error}");
 }
@@ -23,6 +30,8 @@ fn options_out_of_range() {
     assert!(error.contains("batch is 33; expected 1 to 32 users"), "{error}");
     let error = refused(&["plan", "bitnet-2b-4t", "--context", "100"], 1);
     assert!(error.contains("context is 100; expected a multiple of 64"), "{error}");
+    let error = refused(&["plan", "bitnet-2b-4t", "--at-position", "99999"], 1);
+    assert!(error.contains("position is 99999; expected 0 to 4095"), "{error}");
     let error = refused(&["plan", "bitnet-2b-4t", "--prefill", "100"], 1);
     assert!(error.contains("prefill is 100; expected multiples of 32"), "{error}");
     let error = refused(&["plan", "bitnet-2b-4t", "--target", "n151"], 1);

@@ -72,7 +72,7 @@ fn what_cannot_be_explained_is_one_clear_error() {
     let plan = name(folder.path(), "p.ron");
     stdout(&["plan", "tiny-shakespeare", "--prefill", "none", "-o", &plan]);
     for (args, part) in [
-        (vec!["explain", plan.as_str(), "downs"], "has no step `downs`"),
+        (vec!["explain", plan.as_str(), "downs"], "did you mean `down`"),
         (vec!["explain", plan.as_str(), "down", "--phase", "prefill"], "the plan has no such phase"),
         (vec!["explain", plan.as_str(), "down", "--model", "bitnet-2b-4t"], "is not the plan's model"),
         (vec!["explain", plan.as_str(), "down", "--target", "n151"], "no target `n151`"),

@@ -166,10 +166,10 @@ impl StepRow {
         options.policy = Policy::Balanced;
         options.overrides = self.overrides()?;
         options.batch = self.batch;
-        options.position = self.position;
+        options.position = Some(self.position);
         options.prefill = Vec::new();
         // Room for the position, as far as the model has it.
-        while options.position >= options.context && options.context * 2 <= model.context as u32 {
+        while self.position >= options.context && options.context * 2 <= model.context as u32 {
             options.context *= 2;
         }
         Ok(options)

@@ -108,7 +108,7 @@ impl Graph {
                     );
                     ("an addition to something else than the residual stream", names(), expected)
                 }
-                Some(at) if inputs.iter().filter(|v| **v == stream[at]).count() > 1 => {
+                Some(at) if inputs.iter().filter(|v| stream.contains(v)).count() > 1 => {
                     ("the residual stream added to itself", names(), format!("`{}` and something else", last(at)))
                 }
                 Some(_) => continue,

@@ -177,7 +177,7 @@ pub fn levers(model: &Model, target: &Target, options: &Options) -> Result<Lever
     let mut options = options.clone();
     options.prefill = Vec::new();
     let compiled = compile(model, target, &options)?;
-    let (pricer, rows) = (Pricer::new(target, position(&options)), Rows::published()?);
+    let (pricer, rows) = (Pricer::new(target, options.priced_at()), Rows::published()?);
     let published = host::published()?;
     let variants = RefCell::default();
     let bench = Bench {
@@ -206,7 +206,7 @@ pub fn levers(model: &Model, target: &Target, options: &Options) -> Result<Lever
         prefill: bench.last_token(),
         shares,
         policy: options.policy,
-        position: position(&options),
+        position: options.priced_at(),
     })
 }
 
@@ -223,7 +223,7 @@ pub fn interleaved(
     options.prefill = Vec::new();
     (options.proofs, options.folding) = (Proofs::None, false);
     let compiled = compile(model, target, &options).map_err(Box::new)?;
-    let (pricer, rows) = (Pricer::new(target, position(&options)), Rows::published()?);
+    let (pricer, rows) = (Pricer::new(target, options.priced_at()), Rows::published()?);
     let published = host::published()?;
     let variants = RefCell::default();
     let bench = Bench {
@@ -249,11 +249,6 @@ pub fn interleaved(
     Ok(crate::calibration::Step { calls, host_us })
 }
 
-fn position(options: &Options) -> u32 {
-    options.position.min(options.context.saturating_sub(1))
-}
-
-#[derive(Clone, Copy)]
 struct Bench<'a> {
     model: &'a Model,
     target: &'a Target,

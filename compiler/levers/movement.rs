@@ -4,7 +4,7 @@ use bitnetc_plan::op::{Concat, RmsNorm, ToMemoryConfig};
 use bitnetc_plan::{MemoryConfig, Op, TensorSpec};
 
 use super::built::is_cache;
-use super::{Bench, How, Lever, device_us, position};
+use super::{Bench, How, Lever, device_us};
 use crate::calibration::{Use, host};
 use crate::pricer::{first_violation, operand};
 
@@ -52,7 +52,7 @@ impl Bench<'_> {
             positions: ("concatenated".into(), "in place".into()),
             us: self.concatenated_cache().map(|from| (from, to)),
             how: How::Priced,
-            note: format!("at position {}; keys and values read and written whole", position(self.options)),
+            note: format!("at position {}; keys and values read and written whole", self.options.priced_at()),
         }
     }
 
@@ -70,7 +70,7 @@ impl Bench<'_> {
         }
         let cache = spec.ok_or("the plan caches nothing")?;
         let kv_heads = cache.shape.get(1).copied().unwrap_or(1);
-        let shape = vec![self.options.batch, kv_heads, position(self.options) + 1, cache.columns()];
+        let shape = vec![self.options.batch, kv_heads, self.options.priced_at() + 1, cache.columns()];
         let whole = TensorSpec::tile(shape, cache.dtype, MemoryConfig::DRAM);
         let op = Concat { inputs: vec![operand(), operand()], memory: MemoryConfig::DRAM };
         Ok(f64::from(caches) * self.pricer.priced(op, &[&whole], whole.clone()).us)

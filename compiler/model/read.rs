@@ -14,6 +14,9 @@ use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
+/// The most layers that `bitnetc_plan::verify` lets a plan have.
+const MAX_LAYERS: usize = 1 << 14;
+
 pub(super) struct Defined {
     pub types: Types,
     pub span: Range<usize>,
@@ -262,6 +265,10 @@ impl<'a> Building<'a> {
         let to = name(&mut self.reader, "to");
         let times = fields.required(&mut self.reader, "times");
         self.layers = times.and_then(|raw| self.reader.dim(raw));
+        if let (Some(layers), Some(raw)) = (self.layers.filter(|layers| *layers > MAX_LAYERS), times) {
+            let expected = format!("1 to {MAX_LAYERS} layers, what a plan may have");
+            self.reader.error(ErrorKind::BadValue, raw.span(), "too many layers", layers.to_string(), expected);
+        }
         if let (Some((from, from_span)), Some((carry, carry_span))) = (from, carry) {
             self.section = Section::Prologue;
             let types = self.used(&from, from_span.clone());

@@ -48,7 +48,7 @@ fn no_step_is_below_its_roofline() {
 fn a_longer_position_never_makes_a_step_cheaper() {
     for target in ["n150", "p150"].map(|t| Target::find(t).unwrap()) {
         for batch in [1, 32] {
-            let at = |position| plan("bitnet-2b-4t", &target, |o| (o.batch, o.position) = (batch, position));
+            let at = |position| plan("bitnet-2b-4t", &target, |o| (o.batch, o.position) = (batch, Some(position)));
             let times = [0, 100, 256, 600, 4000].map(|p| at(p).phases[0].cost.device_us);
             assert!(times.is_sorted(), "{} batch {batch}: {times:?}", target.card.name);
         }

@@ -1,6 +1,6 @@
 //! The fields of a Hugging Face `config.json` that a graph depends on.
 
-use super::ImportError;
+use super::Unsupported;
 use crate::graph::RopeScaling;
 use serde::Deserialize;
 
@@ -38,6 +38,10 @@ pub struct Config {
     pub rope_scaling: Option<Rotary>,
     /// Long-context rule and base, newer spelling.
     pub rope_parameters: Option<Rotary>,
+    /// Tokens back that attention sees; all when absent.
+    pub sliding_window: Option<usize>,
+    /// Whether the window is used; it is when absent.
+    pub use_sliding_window: Option<bool>,
     /// Share of each head that rotates.
     pub partial_rotary_factor: Option<f64>,
     /// LM head and embedding are one tensor.
@@ -112,13 +116,13 @@ impl Config {
     }
 
     /// The long-context rule.
-    pub(super) fn scaling(&self) -> Result<RopeScaling, ImportError> {
+    pub(super) fn scaling(&self) -> Result<RopeScaling, Unsupported> {
         let Some(rotary) = self.rope_scaling.as_ref().or(self.rope_parameters.as_ref()) else {
             return Ok(RopeScaling::None);
         };
         let kind = rotary.rope_type.as_deref().unwrap_or("default");
         let original = rotary.original_max_position_embeddings.or(self.original_max_position_embeddings);
-        let missing = || ImportError::Unsupported {
+        let missing = || Unsupported {
             field: "rope_scaling",
             found: format!("a rule `{kind}` that lacks a number"),
             supported: "default, linear, llama3, longrope with all their numbers",
@@ -145,7 +149,7 @@ impl Config {
                     attention_factor: rotary.attention_factor.unwrap_or(default),
                 })
             }
-            other => Err(ImportError::Unsupported {
+            other => Err(Unsupported {
                 field: "rope_scaling",
                 found: format!("`{other}`"),
                 supported: "default, linear, llama3, longrope",

@@ -48,16 +48,9 @@ pub enum ImportError {
         /// What is wrong.
         what: String,
     },
-    /// A setting that the compiler has no operation for.
-    #[error("config.json: `{field}` is {found}; supported: {supported}")]
-    Unsupported {
-        /// The field.
-        field: &'static str,
-        /// Its value.
-        found: String,
-        /// What would work.
-        supported: &'static str,
-    },
+    /// Settings that the compiler has no operation for, all of them.
+    #[error("config.json: {}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Unsupported(Vec<Unsupported>),
     /// A tensor the model needs is not in the checkpoint.
     #[error("the checkpoint has no tensor `{tensor}`, which the config's architecture needs")]
     Missing {
@@ -67,6 +60,18 @@ pub enum ImportError {
     /// Dimensions that make no model.
     #[error("config.json describes no valid model")]
     Model(#[source] Box<ModelErrors>),
+}
+
+/// A setting that the compiler has no operation for.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{field}` is {found}; supported: {supported}")]
+pub struct Unsupported {
+    /// The field.
+    pub field: &'static str,
+    /// Its value.
+    pub found: String,
+    /// What would work.
+    pub supported: &'static str,
 }
 
 /// An imported model.

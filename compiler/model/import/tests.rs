@@ -58,11 +58,20 @@ fn what_has_no_operation_is_refused_by_name() {
             r#", "quantization_config": {"quant_method": "gptq"}"#,
             "config.json: `quantization_config.quant_method` is `gptq`; supported: bitnet",
         ),
-        (r#", "num_key_value_heads": 0"#, "config.json describes no valid model"),
+        (r#", "num_key_value_heads": 0"#, "config.json: `num_key_value_heads` is 0; supported: numbers from 1"),
+        (
+            r#", "sliding_window": 4, "mlp_bias": true"#,
+            "config.json: `mlp_bias` is true; supported: false: projections have no bias\n`sliding_window` is 4; supported: none: attention sees the whole context",
+        ),
     ];
     for (extra, message) in cases {
         assert_eq!(llama(extra).unwrap_err().to_string(), message);
     }
+    assert!(
+        llama(r#", "sliding_window": 8"#).is_ok()
+            && llama(r#", "sliding_window": 4, "use_sliding_window": false"#).is_ok()
+    );
+    assert!(matches!(llama(r#", "num_key_value_heads": 3"#), Err(ImportError::Model(_))));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Writing a model file from a config.
 
-use super::{Checkpoint, Config, ImportError};
+use super::{Checkpoint, Config, ImportError, Unsupported};
 use crate::graph::RopeScaling;
 use std::fmt::Write;
 
@@ -18,8 +18,8 @@ struct Family {
     scaling: RopeScaling,
 }
 
-fn unsupported<T>(field: &'static str, found: impl ToString, supported: &'static str) -> Result<T, ImportError> {
-    Err(ImportError::Unsupported { field, found: found.to_string(), supported })
+fn unsupported<T>(field: &'static str, found: impl ToString, supported: &'static str) -> Result<T, Unsupported> {
+    Err(Unsupported { field, found: found.to_string(), supported })
 }
 
 pub(super) fn model(
@@ -52,54 +52,105 @@ pub(super) fn model(
     Ok(out)
 }
 
+/// What the config says, or everything in it that no model file can say.
 fn family(config: &Config, checkpoint: Option<&Checkpoint>) -> Result<Family, ImportError> {
-    const ARCHITECTURES: &str = "BitNetForCausalLM, BitnetForCausalLM, LlamaForCausalLM, Phi3ForCausalLM";
     let architecture = config.architectures.first().map_or("", String::as_str);
-    let sub_norms = match architecture {
-        "BitNetForCausalLM" => Some(("self_attn.attn_sub_norm", "mlp.ffn_sub_norm")),
-        "BitnetForCausalLM" => Some(("self_attn.inner_attn_ln", "mlp.ffn_layernorm")),
-        "LlamaForCausalLM" | "Phi3ForCausalLM" => None,
-        other => return unsupported("architectures", format!("`{other}`"), ARCHITECTURES),
-    };
-    for (field, present) in [("attention_bias", config.attention_bias), ("mlp_bias", config.mlp_bias)] {
-        if present {
-            return unsupported(field, "true", "false: projections have no bias");
-        }
-    }
-    if config.partial_rotary_factor.is_some_and(|f| f != 1.0) {
-        return unsupported("partial_rotary_factor", config.partial_rotary_factor.unwrap_or(1.0), "1.0");
-    }
-    let activation = match config.hidden_act.as_str() {
-        "silu" => "Silu",
-        "relu2" => "Relu2",
-        "relu" => "Relu",
-        other => return unsupported("hidden_act", format!("`{other}`"), "silu, relu2, relu"),
-    };
+    let mut refused = settings(config);
+    let mut keep = Keep(&mut refused);
+    let sub_norms = keep.or_note(sub_norms(architecture));
+    let activation = keep.or_note(match config.hidden_act.as_str() {
+        "silu" => Ok("Silu"),
+        "relu2" => Ok("Relu2"),
+        "relu" => Ok("Relu"),
+        other => unsupported("hidden_act", format!("`{other}`"), "silu, relu2, relu"),
+    });
     let heads = config.num_attention_heads;
-    let head_dim = match config.head_dim {
-        Some(head_dim) => head_dim,
-        None if heads > 0 && config.hidden_size.is_multiple_of(heads) => config.hidden_size / heads,
+    let head_dim = keep.or_note(match config.head_dim {
+        Some(head_dim) => Ok(head_dim),
+        None if heads > 0 && config.hidden_size.is_multiple_of(heads) => Ok(config.hidden_size / heads),
         None => {
             let found = format!("{heads} for hidden_size {}", config.hidden_size);
-            return unsupported("num_attention_heads", found, "a divisor of hidden_size, or head_dim");
+            unsupported("num_attention_heads", found, "a divisor of hidden_size, or head_dim")
+        }
+    });
+    let quantization = keep.or_note(quantization(config, architecture, checkpoint));
+    let scaling = keep.or_note(config.scaling());
+    let family = (|| {
+        Some(Family {
+            sub_norms: sub_norms?,
+            quantization: quantization?,
+            fused: architecture == "Phi3ForCausalLM",
+            activation: activation?,
+            head_dim: head_dim?,
+            kv_heads: config.num_key_value_heads.unwrap_or(heads),
+            scaling: scaling?,
+        })
+    })();
+    family.filter(|_| refused.is_empty()).ok_or(ImportError::Unsupported(refused))
+}
+
+/// Collects what is refused while reading goes on.
+struct Keep<'r>(&'r mut Vec<Unsupported>);
+
+impl Keep<'_> {
+    fn or_note<T>(&mut self, read: Result<T, Unsupported>) -> Option<T> {
+        read.map_err(|refused| self.0.push(refused)).ok()
+    }
+}
+
+/// Single settings that have no operation.
+fn settings(config: &Config) -> Vec<Unsupported> {
+    let mut refused = Vec::new();
+    let mut check = |ok: bool, field, found: String, supported| {
+        if !ok {
+            refused.push(Unsupported { field, found, supported });
         }
     };
-    Ok(Family {
-        sub_norms,
-        quantization: quantization(config, architecture, checkpoint)?,
-        fused: architecture == "Phi3ForCausalLM",
-        activation,
-        head_dim,
-        kv_heads: config.num_key_value_heads.unwrap_or(heads),
-        scaling: config.scaling()?,
-    })
+    for (field, value) in [
+        ("vocab_size", Some(config.vocab_size)),
+        ("hidden_size", Some(config.hidden_size)),
+        ("intermediate_size", Some(config.intermediate_size)),
+        ("num_hidden_layers", Some(config.num_hidden_layers)),
+        ("num_attention_heads", Some(config.num_attention_heads)),
+        ("num_key_value_heads", config.num_key_value_heads),
+        ("head_dim", config.head_dim),
+        ("max_position_embeddings", Some(config.max_position_embeddings)),
+    ] {
+        check(value != Some(0), field, "0".into(), "numbers from 1");
+    }
+    for (field, present) in [("attention_bias", config.attention_bias), ("mlp_bias", config.mlp_bias)] {
+        check(!present, field, "true".into(), "false: projections have no bias");
+    }
+    let share = config.partial_rotary_factor.unwrap_or(1.0);
+    check(share == 1.0, "partial_rotary_factor", share.to_string(), "1.0");
+    // A window as long as the context leaves nothing out.
+    let window = config.sliding_window.filter(|_| config.use_sliding_window != Some(false));
+    let window = window.filter(|window| *window < config.max_position_embeddings);
+    check(
+        window.is_none(),
+        "sliding_window",
+        window.unwrap_or(0).to_string(),
+        "none: attention sees the whole context",
+    );
+    refused
+}
+
+/// Names of the norms before O and before down, if the architecture has any.
+fn sub_norms(architecture: &str) -> Result<Option<(&'static str, &'static str)>, Unsupported> {
+    const ARCHITECTURES: &str = "BitNetForCausalLM, BitnetForCausalLM, LlamaForCausalLM, Phi3ForCausalLM";
+    match architecture {
+        "BitNetForCausalLM" => Ok(Some(("self_attn.attn_sub_norm", "mlp.ffn_sub_norm"))),
+        "BitnetForCausalLM" => Ok(Some(("self_attn.inner_attn_ln", "mlp.ffn_layernorm"))),
+        "LlamaForCausalLM" | "Phi3ForCausalLM" => Ok(None),
+        other => unsupported("architectures", format!("`{other}`"), ARCHITECTURES),
+    }
 }
 
 fn quantization(
     config: &Config,
     architecture: &str,
     checkpoint: Option<&Checkpoint>,
-) -> Result<Option<&'static str>, ImportError> {
+) -> Result<Option<&'static str>, Unsupported> {
     const ABSMEAN: &str = "(weights: Absmean, activations: Int8PerToken)";
     let packed = checkpoint.and_then(|c| c.dtype("model.layers.0.self_attn.q_proj.weight")).map(|dtype| dtype == "U8");
     let Some(quantizer) = &config.quantization_config else {

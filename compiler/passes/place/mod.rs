@@ -82,7 +82,7 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum PlaceError {
     /// TT-NN refuses every way of a call.
-    #[error("TT-NN has no legal way to run `{call}`: {reason}")]
+    #[error("TT-NN has no legal way to run `{call}`: {reason}{}{hint}", if .hint.is_empty() { "" } else { "; expected " })]
     NoWay {
         /// The call.
         call: String,
