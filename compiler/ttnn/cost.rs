@@ -7,7 +7,7 @@
 //! - 2D matmul: `start + max(compute, read) + unhidden * min(compute, read)`, and a start for each K-block more than the fit's;
 //! - norm: `start + per_1000 * width / 1000` for one tile of rows, reading and writing DRAM for more; norms and elementwise work pay for
 //!   the tiles of a core one after another;
-//! - attention: the busiest core's chunks of keys or the bytes all cores read, whichever is longer ([`attention`]), at the position asked
+//! - attention: the busiest core's chunks of keys or the bytes all cores read, whichever is longer (`cost/attention.rs`), at the position asked
 //!   in decode;
 //! - everything else: a measured time for one tile of rows, or bytes over the interleaved bandwidth.
 

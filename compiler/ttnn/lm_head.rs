@@ -40,8 +40,9 @@ pub fn ways(
                         [memory.l1_cores().map_or(0, Cores::len), memory.shard().map_or(0, |[_, w]| w / TILE)];
                     let Program { in0_block_w, readers, .. } = program;
                     format!(
-                        "{count} chunks of {} columns from {cores} cores ({tiles} tiles each), in0_block_w {in0_block_w}, \
+                        "{count} {} of {} columns from {cores} cores ({tiles} tiles each), in0_block_w {in0_block_w}, \
                          {readers} readers per bank",
+                        if count == 1 { "chunk" } else { "chunks" },
                         cut.columns
                     )
                 };
@@ -183,4 +184,37 @@ fn draft(
         d.named_step(format!("{}.join", call.name), Concat { inputs: rows, memory: MemoryConfig::DRAM }, vec![logits])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::{Phase, Role};
+    use crate::policy::{Policy, asked};
+    use crate::target::Target;
+    use bitnetc_plan::weight::Content;
+
+    #[test]
+    fn chunks_divide_among_all_readers_but_the_last() {
+        let p150 = Target::find("p150").unwrap().card;
+        let precision = asked(Policy::Balanced, &[], Phase::Decode { batch: 1 }, Role::LmHead, false);
+        let matrix = Matrix {
+            tensor: "lm_head".into(),
+            shape: [128_256, 2560],
+            rows: None,
+            content: Content::Dense,
+            rotate_pairs: false,
+            heads: None,
+            input_heads: None,
+        };
+        for count in 2..=MOST_CHUNKS {
+            let Some(cut) = Cut::new(&matrix, precision, count, &p150) else { continue };
+            let ranges: Vec<_> = cut.ranges().collect();
+            assert_eq!((ranges.len(), ranges[ranges.len() - 1].1), (count as usize, 128_256));
+            for (start, end) in &ranges[..ranges.len() - 1] {
+                assert!(((end - start) / TILE / p150.dram.banks).is_multiple_of(6), "{count}: {start}..{end}");
+            }
+        }
+        assert!(Cut::new(&matrix, precision, 3, &p150).is_some());
+    }
 }

@@ -3,6 +3,8 @@
 //! Both read the same DRAM-sharded weight. The 1D multicast matmul wants its weight interleaved, which prefill could not share, so it is
 //! no candidate; its rule and its cost serve comparison.
 
+use std::cmp::Reverse;
+
 use bitnetc_plan::op::Matmul;
 use bitnetc_plan::program::FusedActivation;
 use bitnetc_plan::ttnn::check;
@@ -191,9 +193,33 @@ fn program_2d(
     }
 }
 
-/// The subblock that fills most of the `most` tiles of the destination register, the widest of several: the matrix unit reads an operand's
-/// tile once per subblock. The cost model knows no difference.
+/// The subblock that fills most of the `most` tiles of the destination register, the squarest of several: per step of K it is read one row
+/// and one column of tiles. The cost model knows no difference.
 fn subblock(rows: u32, columns: u32, most: u32) -> (u32, u32) {
     let all = divisors(columns).flat_map(|w| divisors(rows).map(move |h| (h, w)));
-    all.filter(|(h, w)| h * w <= most).max_by_key(|(h, w)| (h * w, *w)).unwrap_or((1, 1))
+    all.filter(|(h, w)| h * w <= most).max_by_key(|(h, w)| (h * w, Reverse(h + w))).unwrap_or((1, 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grids_are_cut_once_each_and_the_largest_comes_first() {
+        let all = grids(64, 80, (11, 10));
+        assert_eq!(all[0], ((10, 10), (7, 8)), "80 columns on 11 cores leave one without work");
+        assert!(all.contains(&((8, 10), (7, 10))) && all.contains(&((1, 1), (64, 80))));
+        for ((x, y), (m, n)) in &all {
+            assert!(x * n >= 80 && (x - 1) * n < 80 && y * m >= 64 && (y - 1) * m < 64, "every core has work");
+        }
+        assert_eq!(grids(1, 3, (8, 8)), [((3, 1), (1, 1)), ((2, 1), (1, 2)), ((1, 1), (1, 3))]);
+    }
+
+    #[test]
+    fn subblocks_fill_the_destination() {
+        assert_eq!(subblock(4, 10, 8), (4, 2));
+        assert_eq!(subblock(7, 27, 8), (7, 1));
+        assert_eq!(subblock(1, 10, 4), (1, 2));
+        assert_eq!(subblock(1, 11, 8), (1, 1));
+    }
 }
