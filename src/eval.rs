@@ -182,7 +182,7 @@ pub fn run(args: Args) -> miette::Result<()> {
             TensorView::new(Dtype::F32, shape.to_vec(), bytes).map(|view| (name.as_str(), view)).into_diagnostic()
         });
         let bytes = safetensors::serialize(views.collect::<miette::Result<Vec<_>>>()?, None).into_diagnostic()?;
-        output::write(path, &bytes).into_diagnostic().wrap_err_with(|| format!("cannot write {}", path.display()))?;
+        output::write(path, &bytes)?;
         eprintln!("{}: {} tensors", path.display(), kept.len());
     }
     render::print(&report(&measured, windows.len())).map_err(input::cannot_print)

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use bitnetc_compiler::model::{self, Model};
-use bitnetc_plan::{Plan, format};
+use bitnetc_plan::Plan;
+use bitnetc_plan::format::{self, FormatError};
 use miette::{IntoDiagnostic, Report, WrapErr, miette};
 
 /// A shipped model by name, or a model file by path.
@@ -31,7 +32,7 @@ pub fn model(name: &str) -> miette::Result<Model> {
 pub fn plan(path: &Path) -> miette::Result<Plan> {
     let path = if path.as_os_str() == "-" { Path::new("/dev/stdin") } else { path };
     match format::read(path) {
-        Err(error @ format::FormatError::Io { .. }) => Err(error).into_diagnostic(),
+        Err(error @ FormatError::Io { .. }) => Err(error).into_diagnostic(),
         found => found.into_diagnostic().wrap_err_with(|| format!("cannot use {} as a plan", path.display())),
     }
 }

@@ -1,6 +1,5 @@
 //! Where `-o` points: a file, by the rules of [`mod@bitnetc_plan::file`], or `-` for stdout.
 
-use std::io;
 use std::path::Path;
 
 use bitnetc_plan::file;
@@ -18,16 +17,13 @@ pub fn is_stdout(path: &Path) -> bool {
 /// # Errors
 /// Whatever the file system or stdout says; a file at `path` is as it was then.
 pub fn write_text(path: &Path, text: &str) -> miette::Result<()> {
-    if is_stdout(path) {
-        return render::print(text).map_err(input::cannot_print);
-    }
-    write(path, text.as_bytes()).into_diagnostic().wrap_err_with(|| format!("cannot write {}", path.display()))
+    if is_stdout(path) { render::print(text).map_err(input::cannot_print) } else { write(path, text.as_bytes()) }
 }
 
 /// Writes `bytes` to a file.
 ///
 /// # Errors
 /// Whatever the file system says; a file at `path` is as it was then.
-pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    file::write(path, bytes)
+pub fn write(path: &Path, bytes: &[u8]) -> miette::Result<()> {
+    file::write(path, bytes).into_diagnostic().wrap_err_with(|| format!("cannot write {}", path.display()))
 }
