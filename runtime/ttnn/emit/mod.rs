@@ -5,7 +5,7 @@
 //! and the loops over layers.
 //!
 //! Names and notes of a plan are any text: they are printed as Python string literals or as comments of one line, and become identifiers
-//! only through [`names`].
+//! only through a table of each phase.
 
 mod names;
 
