@@ -76,8 +76,8 @@ pub fn run(args: Args) -> miette::Result<()> {
     render::print(&text).map_err(input::cannot_print)
 }
 
-/// The targets of the rows to show, in order.
-struct Cards(Vec<Target>);
+/// The targets of the rows to show, in order, by the names that rows give them.
+struct Cards(Vec<(String, Target)>);
 
 impl Cards {
     fn new(rows: &Rows, asked: Option<&str>) -> miette::Result<Self> {
@@ -91,12 +91,12 @@ impl Cards {
                 let card = &target.card.name;
                 return Err(miette!(help = format!("there are rows of {}", names.join(", ")), "no row is of {card}"));
             }
-            return Ok(Cards(vec![target]));
+            return Ok(Cards(vec![(target.card.name.clone(), target)]));
         }
-        let mut targets: Vec<Target> = Vec::new();
+        let mut targets: Vec<(String, Target)> = Vec::new();
         for name in named() {
-            if targets.iter().all(|t| t.card.name != *name) {
-                targets.push(Target::find(name).into_diagnostic()?);
+            if targets.iter().all(|(known, _)| known != name) {
+                targets.push((name.clone(), Target::find(name).into_diagnostic()?));
             }
         }
         Ok(Cards(targets))
@@ -104,7 +104,7 @@ impl Cards {
 
     /// The rows of the cards, card by card.
     fn of<'a, R>(&'a self, rows: &'a [R], card: fn(&R) -> &str) -> impl Iterator<Item = (&'a Target, &'a R)> {
-        self.0.iter().flat_map(move |t| rows.iter().filter(move |r| card(r) == t.card.name).map(move |r| (t, r)))
+        self.0.iter().flat_map(move |(name, t)| rows.iter().filter(move |r| card(r) == name).map(move |r| (t, r)))
     }
 }
 
@@ -288,11 +288,11 @@ fn calls(row: &StepRow, target: &Target, step: &Step) -> String {
 /// The fit again, card by card.
 fn refitted(rows: &Rows, cards: &Cards) -> miette::Result<String> {
     let mut text = String::new();
-    for target in &cards.0 {
+    for (name, target) in &cards.0 {
         let mut fitted = Vec::new();
         for row in &rows.steps {
             let priced = matches!(row.schedule, Scheduled::TtTransformers | Scheduled::QkvSharded);
-            if row.used == Use::Fit && row.target == target.card.name && priced {
+            if row.used == Use::Fit && row.target == *name && priced {
                 fitted.push((row.clone(), Shape::of(&input::model(&row.model)?).into_diagnostic()?));
             }
         }
@@ -309,7 +309,7 @@ fn refitted(rows: &Rows, cards: &Cards) -> miette::Result<String> {
     Ok(text)
 }
 
-fn refit_text(found: &Refit, rows: &[refit::Sized], target: &Target) -> String {
+fn refit_text(found: &Refit, rows: &[refit::SizedRow], target: &Target) -> String {
     let mut constants = Table::new(vec![
         Column::new("constant", Align::Left),
         Column::new("shipped", Align::Right),

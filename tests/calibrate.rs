@@ -52,6 +52,11 @@ fn rows_of_ones_own() {
     assert!(found[1].starts_with("p100") && found[1].contains(" - "), "{text}");
     assert!(text.contains("max L1 size"), "{text}");
 
+    let target = concat!(env!("CARGO_MANIFEST_DIR"), "/targets/p150.ron");
+    std::fs::write(path, format!("(steps: [({step}, target: \"{target}\")])")).unwrap();
+    let text = stdout(&["calibrate", "--rows", path]);
+    assert!(rows(&text, "decode steps not used in the fit")[0].starts_with("p150"), "{text}");
+
     std::fs::write(path, "(steps: [(model: \"llama-3.2-1b\", target: \"n150\", tokens_per_s: -1)])").unwrap();
     let error = refused(&["calibrate", "--rows", path]);
     assert!(error.contains("tokens_per_s is -1, expected a positive number"), "{error}");

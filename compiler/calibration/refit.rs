@@ -35,7 +35,7 @@ impl Constant {
 }
 
 /// A row to fit to, and its model's sizes.
-pub type Sized = (StepRow, Shape);
+pub type SizedRow = (StepRow, Shape);
 
 /// A constant after the fit.
 #[derive(Debug, Clone, PartialEq)]
@@ -89,7 +89,7 @@ pub struct Refit {
 ///
 /// # Errors
 /// When a row cannot be priced.
-pub fn refit(rows: &[Sized], target: &Target) -> Result<Refit, CalibrationError> {
+pub fn refit(rows: &[SizedRow], target: &Target) -> Result<Refit, CalibrationError> {
     let fitted = fit(rows, target)?;
     let (shipped_errors, fitted_errors) = (errors(rows, target)?, errors(rows, &fitted)?);
     let mut residuals = Vec::with_capacity(rows.len());
@@ -113,7 +113,7 @@ const LEAST: f64 = 1e-6;
 ///
 /// # Errors
 /// When a row cannot be priced.
-pub fn fit(rows: &[Sized], target: &Target) -> Result<Target, CalibrationError> {
+pub fn fit(rows: &[SizedRow], target: &Target) -> Result<Target, CalibrationError> {
     let start: Vec<f64> = CONSTANTS.iter().map(|c| c.of(target).max(LEAST).ln()).collect();
     let mut at = start.clone();
     let mut damping = 1e-3;
@@ -158,8 +158,8 @@ fn moved(target: &Target, logarithms: &[f64]) -> Target {
 }
 
 /// Relative errors in time.
-fn errors(rows: &[Sized], target: &Target) -> Result<Vec<f64>, CalibrationError> {
-    let of = |(row, shape): &Sized| {
+fn errors(rows: &[SizedRow], target: &Target) -> Result<Vec<f64>, CalibrationError> {
+    let of = |(row, shape): &SizedRow| {
         let step = reference(shape, row, target)?;
         Ok((step.device_us() + step.host_us) * row.tokens_per_s / 1e6 - 1.0)
     };
@@ -171,7 +171,7 @@ fn squares(residuals: &[f64]) -> f64 {
 }
 
 /// Derivatives of the rows' errors by the logarithms of the constants, a row for each row.
-fn jacobian(rows: &[Sized], target: &Target, at: &[f64]) -> Result<Vec<Vec<f64>>, CalibrationError> {
+fn jacobian(rows: &[SizedRow], target: &Target, at: &[f64]) -> Result<Vec<Vec<f64>>, CalibrationError> {
     const STEP: f64 = 0.01;
     let mut jacobian = vec![vec![0.0; at.len()]; rows.len()];
     for column in 0..at.len() {
@@ -223,7 +223,7 @@ fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Option<Vec<f64>> {
 }
 
 /// What the rows say of each constant: its standard error, and what it trades off against.
-fn constants(rows: &[Sized], target: &Target, fitted: &Target) -> Result<Vec<Fitted>, CalibrationError> {
+fn constants(rows: &[SizedRow], target: &Target, fitted: &Target) -> Result<Vec<Fitted>, CalibrationError> {
     let at: Vec<f64> = CONSTANTS.iter().map(|c| c.of(fitted).max(LEAST).ln()).collect();
     let jacobian = jacobian(rows, fitted, &at)?;
     let (normal, _) = normal_equations(&jacobian, &vec![0.0; rows.len()]);
@@ -234,7 +234,8 @@ fn constants(rows: &[Sized], target: &Target, fitted: &Target) -> Result<Vec<Fit
     let inverse: Option<Vec<Vec<f64>>> = (0..at.len()).map(column).collect();
     let inverse = inverse.filter(|m| (0..m.len()).all(|i| m[i][i] > 0.0));
     let freedom = rows.len().saturating_sub(at.len());
-    let variance = (freedom > 0).then(|| squares(&errors(rows, fitted).unwrap_or_default()) / freedom as f64);
+    let sum = squares(&errors(rows, fitted)?);
+    let variance = (freedom > 0).then(|| sum / freedom as f64);
     let correlation = |m: &[Vec<f64>], i: usize, j: usize| m[i][j] / (m[i][i] * m[j][j]).sqrt();
     let of = |(i, constant): (usize, &Constant)| Fitted {
         name: constant.name,
@@ -256,7 +257,7 @@ mod tests {
     use crate::calibration::{Rows, Use};
     use crate::model::find;
 
-    fn rows() -> Vec<Sized> {
+    fn rows() -> Vec<SizedRow> {
         let rows = Rows::published().unwrap().steps.into_iter().filter(|r| r.used == Use::Fit);
         rows.map(|row| {
             let shape = Shape::of(&find(&row.model).unwrap().model().unwrap()).unwrap();
@@ -287,7 +288,7 @@ mod tests {
     #[test]
     fn it_finds_the_constants_that_made_the_rows() {
         let shipped = Target::find("n150").unwrap();
-        let made: Vec<Sized> = rows()
+        let made: Vec<SizedRow> = rows()
             .into_iter()
             .map(|(row, shape)| {
                 let tokens_per_s = reference(&shape, &row, &shipped).unwrap().tokens_per_s();
