@@ -16,7 +16,7 @@
 //!
 //! Each of these is an identity of real numbers, and none rounds more often than the multiplication it replaces. A scale none of whose
 //! ways ends in such a constant stays where it is. A projection that quantises its input itself is a dead end, for its floor is fixed:
-//! run [`super::activations`] first.
+//! run [`super::activations()`] first.
 
 use crate::graph::{ActivationQuant, Graph, NodeId, Op, Operand, Scalar, Section, Unary, Use, Value};
 
