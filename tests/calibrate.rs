@@ -78,5 +78,5 @@ fn the_fit_again() {
 #[test]
 fn levers_are_not_priced_beyond_the_context() {
     let error = refused(&["levers", "bitnet-2b-4t", "--at-position", "99999999"]);
-    assert!(error.contains("position 99999999 is beyond the context of 4096"), "{error}");
+    assert!(error.contains("position is 99999999; expected 0 to 4095"), "{error}");
 }

@@ -170,7 +170,7 @@ fn the_emitted_program_runs_and_says_what_the_plan_says() {
 
     // Weights packed for another plan of the same model, and weights cut short.
     let (other, wrong) = (path("other.ron"), path("wrong.bin"));
-    done(&["plan", "tiny-shakespeare", "--set", "down=bfp8/HiFi2", "--no-proofs", "-o", &other]);
+    done(&["plan", "tiny-shakespeare", "--set", "down=bfp8/HiFi2", "--proofs", "none", "-o", &other]);
     done(&["pack", &other, "--weights", checkpoint.to_str().unwrap(), "-o", &wrong]);
     let refusal = |weights: &str| {
         let out = bitnetc(&["ttnn", "python", &program, "--packed", weights]);
