@@ -17,6 +17,8 @@ pub mod placements;
 use bitnetc_plan::ttnn::{Violation, check};
 use bitnetc_plan::{Cost, Memory, MemoryConfig, Op, Ref, TensorSpec, Weight, l1};
 
+use rustc_hash::FxHashMap;
+
 use crate::graph::Phase;
 use crate::schedule::{Call, Kind, Operand, Schedule, ValueId};
 use crate::target::Target;
@@ -272,21 +274,23 @@ impl<'a> Drafting<'a> {
 
     /// L1 bytes at the worst draft: its workspace, its results, and earlier results still needed.
     fn peak(&self) -> u64 {
-        let is_output = |name: &str| self.call.outputs.iter().any(|id| self.cx.schedule.values[*id].name == name);
-        let needed_from = |name: &str, at: usize| {
-            let reads = |d: &Draft| d.op.operands().iter().any(|r| matches!(r, Ref::Value(n) if n == name));
-            is_output(name) || self.drafts[at..].iter().any(reads)
-        };
-        (0..self.drafts.len())
-            .map(|at| {
-                let earlier =
-                    self.drafts[..at].iter().flat_map(|d| &d.outputs).filter(|(name, _)| needed_from(name, at));
-                let tensors: u64 =
-                    earlier.chain(&self.drafts[at].outputs).map(|(_, spec)| self.cx.l1_bytes(spec)).sum();
-                self.workspace[at] + tensors
-            })
-            .max()
-            .unwrap_or(0)
+        let mut last_read = FxHashMap::default();
+        for (at, draft) in self.drafts.iter().enumerate() {
+            let values = draft.op.operands().into_iter().filter(|r| matches!(r, Ref::Value(_)));
+            last_read.extend(values.map(|r| (r.name(), at)));
+        }
+        for id in &self.call.outputs {
+            last_read.insert(&self.cx.schedule.values[*id].name, self.drafts.len());
+        }
+        let mut bytes = self.workspace.clone();
+        for (made, draft) in self.drafts.iter().enumerate() {
+            for (name, spec) in &draft.outputs {
+                let size = self.cx.l1_bytes(spec);
+                let last = last_read.get(name.as_str()).map_or(made, |last| made.max(*last));
+                bytes[made..].iter_mut().take(last + 1 - made).for_each(|b| *b += size);
+            }
+        }
+        bytes.into_iter().max().unwrap_or(0)
     }
 
     fn finish(self, what: String, requires: Vec<MemoryConfig>) -> Candidate {
