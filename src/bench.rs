@@ -104,6 +104,8 @@ fn in_turns(session: &mut Session<HostDevice>, args: &Args) -> miette::Result<St
     }
     let (mut ours, mut theirs) = (Reached::default(), Reached::default());
     for _ in 0..args.runs.get() {
+        // llama-bench warms up before it measures.
+        prefill(session, tokens, 1)?;
         let run = Reached {
             prefill: tokens as f64 / prefill(session, tokens, 1)?,
             decode: 1.0 / decode(session, args.steps, 1)?,

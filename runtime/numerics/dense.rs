@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use crate::error::{NumericsError, check_len};
 use crate::format::{Format, GROUP, TILE, face_row};
 use crate::host_pack::pack_group;
+use crate::memory::in_large_pages;
 use crate::rounding::bf16_host;
 use crate::tiled::TiledView;
 use crate::unpack::{group_codes, unpack_row, widen_code};
@@ -141,6 +142,7 @@ const PART: usize = 64;
 
 fn in_parts<T: Send>(len: usize, part: usize, row: impl Fn(usize) -> T + Sync, part_done: impl Fn()) -> Vec<T> {
     let mut all = Vec::with_capacity(len);
+    in_large_pages(&mut all);
     for first in (0..len).step_by(part.max(1)) {
         all.par_extend((first..len.min(first + part)).into_par_iter().map(&row));
         part_done();

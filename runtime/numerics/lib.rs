@@ -32,6 +32,7 @@ mod format;
 mod host_pack;
 mod lanes;
 mod matmul;
+mod memory;
 mod mvmul;
 mod norm;
 mod operands;

@@ -22,6 +22,7 @@ use rayon::prelude::*;
 
 use crate::error::{NumericsError, check_dim, check_len, check_multiple};
 use crate::format::TILE;
+use crate::memory::in_large_pages;
 use crate::rounding::{bf16_packed, widen};
 use crate::simd::{Loop, vectorised};
 use crate::tiled::TiledView;
@@ -85,6 +86,7 @@ impl TernaryWeights {
         check_len("ternary columns", values.len(), n * k)?;
         check_k(k)?;
         let mut lines = vec![Line::default(); n.div_ceil(TILE) * k / STEP * LINES];
+        in_large_pages(&mut lines);
         lines.par_chunks_mut(k / STEP * LINES).enumerate().try_for_each(|(panel, lines)| {
             for c in 0..TILE {
                 let n = panel * TILE + c;
@@ -124,6 +126,7 @@ impl TernaryWeights {
             unit: if power_of_two { unit.to_string() } else { "a power of two".into() },
         };
         let mut lines = vec![Line::default(); n.div_ceil(TILE) * k / STEP * LINES];
+        in_large_pages(&mut lines);
         lines.par_chunks_mut(k / STEP * LINES).enumerate().try_for_each(|(panel, lines)| {
             for kk in 0..k {
                 for (c, v) in row(kk, panel).into_iter().enumerate() {

@@ -4,6 +4,7 @@ use half::bf16;
 
 use crate::format::{GROUP, TILE};
 use crate::rounding::widen;
+use crate::simd::prefetch;
 
 /// Rows of activations that share one pass over a panel.
 pub(super) const ROWS: usize = 8;
@@ -200,6 +201,7 @@ mod avx512 {
         let x: [&[half::bf16]; R] = std::array::from_fn(|r| &x[r.min(rows - 1) * k..][..k]);
         let mut acc = [[_mm512_setzero_ps(); 2]; R];
         for (i, row) in w.iter().enumerate() {
+            prefetch(row);
             let row = wide(row);
             for (a, x) in acc.iter_mut().zip(&x) {
                 let x = _mm512_set1_ps(widen(x[i]));

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::kernels::{LINES, Line, STEP};
 use crate::format::TILE;
-use crate::simd::{Loop, vectorised};
+use crate::simd::{Loop, prefetch, vectorised};
 
 /// Rows of a tile of activations, and columns of one of weights.
 pub(super) const ROWS: usize = 16;
@@ -119,6 +119,7 @@ impl Loop for Unpack<'_> {
         for (lines, tiles) in steps {
             for (s, pair) in lines.as_chunks::<LINES>().0.iter().enumerate() {
                 for (half, line) in pair.iter().enumerate() {
+                    prefetch(line);
                     for i in 0..4 {
                         let out = &mut tiles[half * ROWS + s * 4 + i].0;
                         for (o, code) in out.iter_mut().zip(&line.0) {

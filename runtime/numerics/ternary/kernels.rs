@@ -5,6 +5,7 @@ use rayon::prelude::*;
 #[cfg(target_arch = "x86_64")]
 use super::amx;
 use crate::format::TILE;
+use crate::simd::prefetch;
 
 /// k of one step of a panel.
 pub(super) const STEP: usize = 16;
@@ -232,6 +233,7 @@ mod avx512 {
         let mut acc = [[_mm512_setzero_si512(); 4]; LINES];
         let masks = [3, 12, 48, 192].map(|m: u8| _mm512_set1_epi8(m as i8));
         for (step, pair) in lines.as_chunks::<LINES>().0.iter().enumerate() {
+            pair.iter().for_each(prefetch);
             let codes = [load(&pair[0]), load(&pair[1])];
             for i in 0..4 {
                 // SAFETY: step * 16 + 4 i + 4 <= k.
@@ -262,6 +264,7 @@ mod avx512 {
         }
         let mask = _mm512_set1_epi8(3);
         for (step, pair) in lines.as_chunks::<LINES>().0.iter().enumerate() {
+            pair.iter().for_each(prefetch);
             let mut codes = [load(&pair[0]), load(&pair[1])];
             for i in 0..4 {
                 let c = codes.map(|c| _mm512_and_si512(c, mask));
@@ -299,6 +302,7 @@ mod avx2 {
         }
         let (mask, ones) = (_mm256_set1_epi8(3), _mm256_set1_epi16(1));
         for (step, pair) in lines.as_chunks::<LINES>().0.iter().enumerate() {
+            pair.iter().for_each(prefetch);
             for part in 0..PARTS {
                 // SAFETY: a line is two vectors of 32 bytes, aligned to 64.
                 let mut codes = unsafe { _mm256_load_si256(pair[part / 2].0.as_ptr().add(part % 2 * 32).cast()) };
