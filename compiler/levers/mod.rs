@@ -177,36 +177,26 @@ pub fn levers(model: &Model, target: &Target, options: &Options) -> Result<Lever
     let mut options = options.clone();
     options.prefill = Vec::new();
     let compiled = compile(model, target, &options)?;
-    let (pricer, rows) = (Pricer::new(target, options.priced_at()), Rows::published()?);
-    let published = host::published()?;
-    let variants = RefCell::default();
-    let bench = Bench {
-        model,
-        target,
-        options: &options,
-        compiled: &compiled,
-        pricer: &pricer,
-        rows: &rows,
-        published,
-        variants: &variants,
-    };
-    let distances = Policy::ALL.map(|policy| bench.distance(policy)).to_vec();
-    let mut shares = bench.shares();
-    shares.sort_by(|a, b| b.above_dram_us(target).total_cmp(&a.above_dram_us(target)));
-    let port = published
-        .ports
-        .iter()
-        .find(|p| p.model == model.name && p.card == target.card.name && p.batch == options.batch)
-        .cloned();
-    Ok(Levers {
-        distances,
-        chain: bench.chain(),
-        port,
-        levers: bench.levers().map_err(CompileError::Policy)?,
-        prefill: bench.last_token(),
-        shares,
-        policy: options.policy,
-        position: options.priced_at(),
+    on_bench(model, target, &options, &compiled, |bench| {
+        let distances = Policy::ALL.map(|policy| bench.distance(policy)).to_vec();
+        let mut shares = bench.shares();
+        shares.sort_by(|a, b| b.above_dram_us(target).total_cmp(&a.above_dram_us(target)));
+        let port = bench
+            .published
+            .ports
+            .iter()
+            .find(|p| p.model == model.name && p.card == target.card.name && p.batch == options.batch)
+            .cloned();
+        Ok(Levers {
+            distances,
+            chain: bench.chain(),
+            port,
+            levers: bench.levers().map_err(CompileError::Policy)?,
+            prefill: bench.last_token(),
+            shares,
+            policy: options.policy,
+            position: options.priced_at(),
+        })
     })
 }
 
@@ -223,20 +213,9 @@ pub fn interleaved(
     options.prefill = Vec::new();
     (options.proofs, options.folding) = (Proofs::None, false);
     let compiled = compile(model, target, &options).map_err(Box::new)?;
-    let (pricer, rows) = (Pricer::new(target, options.priced_at()), Rows::published()?);
-    let published = host::published()?;
-    let variants = RefCell::default();
-    let bench = Bench {
-        model,
-        target,
-        options: &options,
-        compiled: &compiled,
-        pricer: &pricer,
-        rows: &rows,
-        published,
-        variants: &variants,
-    };
-    let parts = bench.built(Built::default()).map_err(CalibrationError::Unpriced)?;
+    let parts = on_bench(model, target, &options, &compiled, |bench| {
+        bench.built(Built::default()).map_err(CalibrationError::Unpriced)
+    })?;
     let (mut calls, mut host_us) = (Vec::new(), 0.0);
     for (name, us) in parts {
         if matches!(name, "token" | "host copies") {
@@ -258,6 +237,19 @@ struct Bench<'a> {
     rows: &'a Rows,
     published: &'a Published,
     variants: &'a RefCell<HashMap<String, Result<Rc<Compiled>, String>>>,
+}
+
+/// Works with what prices the calls of a compiled model and its variants.
+fn on_bench<T, E: From<RowsError>>(
+    model: &Model,
+    target: &Target,
+    options: &Options,
+    compiled: &Compiled,
+    work: impl FnOnce(&Bench<'_>) -> Result<T, E>,
+) -> Result<T, E> {
+    let (pricer, rows, published) = (Pricer::new(target, options.priced_at()), Rows::published()?, host::published()?);
+    let variants = RefCell::default();
+    work(&Bench { model, target, options, compiled, pricer: &pricer, rows: &rows, published, variants: &variants })
 }
 
 /// Predicted microseconds of decode on the card.

@@ -62,7 +62,7 @@ impl DenseWeights {
         DenseWeights { k: tiles.rows(), n: tiles.cols(), panels }
     }
 
-    /// Takes the matrix whose element [k, n] is `value(k, n)`, as its tiles of `format` would hold it (f32 as bf16). Calls `part_done`
+    /// Takes the matrix whose element [k, n] is `value(k, n)`, as [`Self::from_tiled`] makes it of its tiles of `format`. Calls `part_done`
     /// from time to time, so that what was read can be let go.
     pub fn from_fn(
         format: Format,
@@ -80,9 +80,11 @@ impl DenseWeights {
             })
         };
         let (rows, part) = (padded_k * n.div_ceil(TILE), padded_k * PART);
+        // The host rounds to bf16; f32 it leaves to the unpacker, which truncates.
+        let narrow = |v: f32| if format == Format::F32 { (v.to_bits() >> 16) as u16 } else { bf16_host(v).to_bits() };
         let panels = match format.code_bits() {
             Some(_) => Panels::Block(in_parts(rows, part, |i| packed_row(format, &row(i)), part_done)),
-            None => Panels::Bf16(in_parts(rows, part, |i| row(i).map(|v| bf16_host(v).to_bits()), part_done)),
+            None => Panels::Bf16(in_parts(rows, part, |i| row(i).map(narrow), part_done)),
         };
         DenseWeights { k, n, panels }
     }
@@ -216,7 +218,7 @@ mod tests {
     fn weights_come_the_same_with_and_without_tiles() {
         let (k, n) = (40, 75);
         let value = |k: usize, n: usize| if k == n { 1e-39 } else { ((k * 37 + n * 11) % 101) as f32 * 0.173 - 7.0 };
-        for format in [Format::Bf16, Format::Bfp8, Format::Bfp4] {
+        for format in [Format::F32, Format::Bf16, Format::Bfp8, Format::Bfp4] {
             let tiles = Tiled::pack_with(format, k, n, value);
             let (tiled, direct) =
                 (DenseWeights::from_tiled(tiles.view()), DenseWeights::from_fn(format, k, n, value, || {}));

@@ -64,7 +64,7 @@ pub use rounding::{
     bf16_cleaned, bf16_host, bf16_packed, bf16_truncated, narrow_slice, pack_slice, widen, widen_slice,
 };
 pub use spill::Spill;
-pub use ternary::{MAX_K, Sum, TernaryScratch, TernaryWeights, int8_from_bf16, sums_to_bf16, sums_to_f32};
+pub use ternary::{MAX_K, Sum, TernaryScratch, TernaryWeights, int8_from_bf16, sums_to_f32};
 pub use tiled::{Tiled, TiledView, tiled_bytes};
 pub use typecast::cast_through;
 pub use unpack::block_value;

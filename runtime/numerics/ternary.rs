@@ -23,7 +23,7 @@ use rayon::prelude::*;
 use crate::error::{NumericsError, check_dim, check_len, check_multiple};
 use crate::format::TILE;
 use crate::memory::in_large_pages;
-use crate::rounding::{bf16_packed, widen};
+use crate::rounding::widen;
 use crate::simd::{Loop, vectorised};
 use crate::tiled::TiledView;
 use kernels::{Kernel, LINES, Line, STEP};
@@ -85,8 +85,7 @@ impl TernaryWeights {
     pub fn from_columns(k: usize, n: usize, values: &[i8]) -> Result<Self, NumericsError> {
         check_len("ternary columns", values.len(), n * k)?;
         check_k(k)?;
-        let mut lines = vec![Line::default(); n.div_ceil(TILE) * k / STEP * LINES];
-        in_large_pages(&mut lines);
+        let mut lines = blank(k, n);
         lines.par_chunks_mut(k / STEP * LINES).enumerate().try_for_each(|(panel, lines)| {
             for c in 0..TILE {
                 let n = panel * TILE + c;
@@ -125,8 +124,7 @@ impl TernaryWeights {
             value: value.to_string(),
             unit: if power_of_two { unit.to_string() } else { "a power of two".into() },
         };
-        let mut lines = vec![Line::default(); n.div_ceil(TILE) * k / STEP * LINES];
-        in_large_pages(&mut lines);
+        let mut lines = blank(k, n);
         lines.par_chunks_mut(k / STEP * LINES).enumerate().try_for_each(|(panel, lines)| {
             for kk in 0..k {
                 for (c, v) in row(kk, panel).into_iter().enumerate() {
@@ -231,6 +229,13 @@ fn check_k(k: usize) -> Result<(), NumericsError> {
     check_multiple("k of a ternary matrix", k, TILE)?;
     let what = "k of an exact integer matmul, at most";
     if k > MAX_K { Err(NumericsError::Dimension { what, got: k, want: MAX_K }) } else { Ok(()) }
+}
+
+/// The lines of a [k, n] matrix, not yet written.
+fn blank(k: usize, n: usize) -> Vec<Line> {
+    let mut lines = vec![Line::default(); n.div_ceil(TILE) * k / STEP * LINES];
+    in_large_pages(&mut lines);
+    lines
 }
 
 /// Line within a panel, byte within the line and bit within the byte of element [k, column of the panel].
@@ -348,13 +353,6 @@ impl Loop for ToInt8<'_> {
         }
         let wrong = self.x.iter().zip(&*self.out).position(|(x, o)| f32::from(*o) != widen(*x)).unwrap_or(0);
         Err((wrong, widen(self.x[wrong])))
-    }
-}
-
-/// Integer sums as the packer writes them from an fp32 Dst to bf16. `unit` is [`TernaryWeights::unit`].
-pub fn sums_to_bf16(sums: &[i32], unit: f32, out: &mut [bf16]) {
-    for (o, &s) in out.iter_mut().zip(sums) {
-        *o = bf16_packed((s as f32 * unit).to_bits());
     }
 }
 

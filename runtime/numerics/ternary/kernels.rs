@@ -74,12 +74,10 @@ impl Kernel {
     fn block(self, left: usize) -> usize {
         let sizes: &[usize] = match self {
             #[cfg(target_arch = "x86_64")]
-            Kernel::Amx => &[],
-            #[cfg(target_arch = "x86_64")]
             Kernel::Avx512Vnni => &[12, 8, 4, 2],
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx2 => &[2],
-            Kernel::Portable => &[],
+            _ => &[],
         };
         sizes.iter().copied().find(|size| *size <= left).unwrap_or(1)
     }

@@ -9,9 +9,16 @@ use crate::format::Format;
 use crate::matmul::{MatmulConfig, matmul};
 use crate::mvmul::{Arch, Fidelity};
 use crate::operands::SrcB;
-use crate::rounding::bf16_host;
+use crate::rounding::{bf16_host, bf16_packed};
 use crate::spill::Spill;
 use crate::tiled::Tiled;
+
+/// Integer sums as the packer writes them from an fp32 Dst to bf16.
+fn sums_to_bf16(sums: &[i32], unit: f32, out: &mut [bf16]) {
+    for (o, &s) in out.iter_mut().zip(sums) {
+        *o = bf16_packed((s as f32 * unit).to_bits());
+    }
+}
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
