@@ -198,10 +198,10 @@ pub enum TargetError {
 
 /// The shipped targets: name and file.
 const SHIPPED: [(&str, &str); 4] = [
-    ("n150", include_str!("../../targets/n150.ron")),
-    ("n300", include_str!("../../targets/n300.ron")),
-    ("p100", include_str!("../../targets/p100.ron")),
-    ("p150", include_str!("../../targets/p150.ron")),
+    ("n150", include_str!("../targets/n150.ron")),
+    ("n300", include_str!("../targets/n300.ron")),
+    ("p100", include_str!("../targets/p100.ron")),
+    ("p150", include_str!("../targets/p150.ron")),
 ];
 
 /// Names of the shipped targets.

@@ -64,10 +64,10 @@ impl MockCard {
     /// The cluster descriptor TT-NN reads.
     pub const fn descriptor(self) -> &'static str {
         match self {
-            MockCard::N150 => include_str!("../../targets/mock/n150.yaml"),
-            MockCard::N300 => include_str!("../../targets/mock/n300.yaml"),
-            MockCard::P100 => include_str!("../../targets/mock/p100.yaml"),
-            MockCard::P150 => include_str!("../../targets/mock/p150.yaml"),
+            MockCard::N150 => include_str!("mock/n150.yaml"),
+            MockCard::N300 => include_str!("mock/n300.yaml"),
+            MockCard::P100 => include_str!("mock/p100.yaml"),
+            MockCard::P150 => include_str!("mock/p150.yaml"),
         }
     }
 
