@@ -6,6 +6,7 @@ use crate::PhaseKind;
 
 /// The invariants of a plan; [`mod@crate::verify`] says each in full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Invariant {
     /// The plan is of this format version.
     Format,

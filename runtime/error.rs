@@ -7,6 +7,7 @@ use crate::weights::WeightError;
 /// Why a device refused a call. Nothing of a plan is left half done that a later step could read. (Errors that say why in their own
 /// words have no `source`: it would be told twice.)
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DeviceError {
     /// Nothing is in a slot that a call reads: the value was freed, or never made.
     #[error("operand {operand} is not on the device")]
@@ -47,6 +48,7 @@ pub enum DeviceError {
 
 /// Why a plan could not be loaded or run.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RuntimeError {
     /// The weights.
     #[error(transparent)]

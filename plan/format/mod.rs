@@ -31,6 +31,7 @@ pub const MAX_BYTES: u64 = 64 << 20;
 
 /// Why a plan could not be read or written.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum FormatError {
     /// The file system refused.
     #[error("cannot {doing} `{}`", path.display())]
@@ -104,6 +105,30 @@ pub fn read(path: &Path) -> Result<Plan, FormatError> {
 }
 
 /// Reads a plan of either form.
+///
+/// ```
+/// # let text = r#"
+/// # (
+/// #     format: 2,
+/// #     model: (name: "m", digest: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", layers: 1, vocab: 32),
+/// #     options: (
+/// #         policy: "balanced", overrides: [], batch: 1, context: 64, block: 64, priced_at: 0, proofs: products, folding: true,
+/// #     ),
+/// #     card: (
+/// #         name: "n150", arch: Wormhole, grid: (8, 8), l1: (base: 105824, end: 1499136, alignment: 16),
+/// #         dram: (banks: 12, bank_bytes: 1068318656, alignment: 32, readers_per_bank: 1),
+/// #     ),
+/// #     weights: [], buffers: [], phases: [],
+/// # )
+/// # "#;
+/// use bitnetc_plan::format::{read_bytes, to_binary, to_ron};
+///
+/// // `text` is what `bitnetc plan MODEL -o plan.ron` writes.
+/// let plan = read_bytes(text.as_bytes())?;
+/// assert_eq!(read_bytes(to_ron(&plan)?.as_bytes())?, plan);
+/// assert_eq!(read_bytes(&to_binary(&plan)?)?, plan);
+/// # Ok::<(), bitnetc_plan::format::FormatError>(())
+/// ```
 ///
 /// # Errors
 /// [`FormatError`]: every variant but `Io` and `Encode`.

@@ -88,6 +88,31 @@ pub type Answer = Result<Outcome, Vec<Violation>>;
 
 /// What TT-NN answers to `op` with operands of these specs (in the order of [`Op::operands`]) on `card`.
 ///
+/// ```
+/// use bitnetc_plan::card::{Dram, L1};
+/// use bitnetc_plan::op::{Op, Ref, ToMemoryConfig};
+/// use bitnetc_plan::{Arch, Card, Cores, DType, MemoryConfig, TensorSpec, ttnn};
+///
+/// let n150 = Card {
+///     name: "n150".into(),
+///     arch: Arch::Wormhole,
+///     grid: (8, 8),
+///     l1: L1 { base: 105_824, end: 1_499_136, alignment: 16 },
+///     dram: Dram { banks: 12, bank_bytes: 1_068_318_656, alignment: 32, readers_per_bank: 1 },
+/// };
+/// // One row of tiles with 2560 columns, spread over the first cores in shards of two tiles.
+/// let row = TensorSpec::tile([1, 1, 32, 2560], DType::Bf16, MemoryConfig::DRAM);
+/// let spread = |cores| {
+///     let memory = MemoryConfig::width(Cores::row_major(cores, n150.grid), [32, 64]);
+///     Op::from(ToMemoryConfig { input: Ref::Value("row".into()), memory })
+/// };
+/// let legal = ttnn::check(&spread(40), &[&row], &n150).expect("forty shards on forty cores");
+/// assert_eq!(legal.outputs[0].to_string(), "[1, 1, 32, 2560] bf16 L1 WS[32,64] on 8x5");
+///
+/// let violations = ttnn::check(&spread(8), &[&row], &n150).expect_err("forty shards on eight cores");
+/// println!("{}; {}", violations[0], violations[0].hint);
+/// ```
+///
 /// # Errors
 /// Every constraint the call breaks.
 pub fn check(op: &Op, operands: &[&TensorSpec], card: &Card) -> Answer {

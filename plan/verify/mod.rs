@@ -115,6 +115,31 @@ impl<'a> Verified<'a> {
 
 /// Checks every invariant.
 ///
+/// ```
+/// use bitnetc_plan::{Invariant, format, verify};
+///
+/// // A plan that would run nothing.
+/// let text = r#"
+/// (
+///     format: 2,
+///     model: (name: "m", digest: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", layers: 1, vocab: 32),
+///     options: (
+///         policy: "balanced", overrides: [], batch: 1, context: 64, block: 64, priced_at: 0, proofs: products, folding: true,
+///     ),
+///     card: (
+///         name: "n150", arch: Wormhole, grid: (8, 8), l1: (base: 105824, end: 1499136, alignment: 16),
+///         dram: (banks: 12, bank_bytes: 1068318656, alignment: 32, readers_per_bank: 1),
+///     ),
+///     weights: [], buffers: [], phases: [],
+/// )
+/// "#;
+/// let plan = format::read_bytes(text.as_bytes())?;
+/// let defects = verify(&plan).expect_err("it has no phases");
+/// assert_eq!(defects[0].invariant, Invariant::Names);
+/// println!("{}; {}", defects[0], defects[0].hint);
+/// # Ok::<(), format::FormatError>(())
+/// ```
+///
 /// # Errors
 /// All defects found, in the order of the plan. A plan whose numbers are out of bounds is not looked at further.
 pub fn verify(plan: &Plan) -> Result<Verified<'_>, Vec<Defect>> {

@@ -28,6 +28,28 @@ impl Default for LoadOptions {
 impl<D: Device> Session<D> {
     /// Checks `plan` and `weights`, then places everything on `device`; `progress` is told weights done and to do.
     ///
+    /// ```
+    /// use bitnetc_compiler::target::Target;
+    /// use bitnetc_compiler::{Options, compile, model};
+    /// use bitnetc_runtime::host::Numerics;
+    /// use bitnetc_runtime::{HostDevice, LoadOptions, Session, Weights};
+    ///
+    /// let model = model::find("tiny-shakespeare").ok_or("a shipped model")?.model()?;
+    /// let options = Options { prefill: vec![32], ..Options::for_model(&model) };
+    /// let plan = compile(&model, &Target::find("n150")?, &options)?.plan;
+    /// let weights = Weights::open("../graphs/tiny-shakespeare".as_ref())?;
+    ///
+    /// let device = HostDevice::new(plan.card.arch, Numerics::Fast);
+    /// let mut session = Session::load(plan, &weights, device, &LoadOptions::default(), |_done, _all| {})?;
+    /// let mut logits = Vec::new();
+    /// session.prefill(0, &[5, 6, 7])?;
+    /// session.logits(&mut logits)?;
+    /// // A prefill leaves the logits of a tile of tokens; the last of the prompt is row 2.
+    /// let vocab = session.plan().model.vocab as usize;
+    /// assert!(logits[2 * vocab..3 * vocab].iter().all(|logit| logit.is_finite()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// A plan that does not verify, weights that are missing or wrong, a device without memory.
     pub fn load(

@@ -39,6 +39,7 @@ pub struct PythonEnv {
 
 /// Why no interpreter could be chosen.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EnvironmentError {
     /// One interpreter, explicitly chosen, is not usable.
     #[error("{origin} {executable}: {defect}", executable = .executable.display())]

@@ -107,6 +107,7 @@ fn without_trace(text: &str) -> &str {
 
 /// Every failure of this crate.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TtnnError {
     /// No usable interpreter, or one that lacks something.
     #[error(transparent)]

@@ -31,6 +31,7 @@ const LINKER: &str = "riscv64-unknown-elf-ld";
 
 /// Why the environment could not be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SetupError {
     /// No interpreter on this machine will do.
     #[error(

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 /// Why weights cannot be used. Always found before the first step of a plan runs.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WeightError {
     /// The operating system refused.
     #[error("{}: {error}", path.display())]
