@@ -22,7 +22,7 @@ use crate::{input, replay::open};
 /// Check many plans of the shipped models against TT-NN on mock cards.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  bitnetc matrix                            everything: the figures of the README
+  bitnetc matrix                            everything: the figures of docs/how-it-was-checked.md
   bitnetc matrix --quick                    a part: each model once per target, the rest in rotation
   bitnetc matrix --target p150 --model bitnet-2b-4t")]
 pub struct Args {
