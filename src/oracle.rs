@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use bitnetc_compiler::target::Target;
 use bitnetc_plan::TtnnRelease;
-use bitnetc_ttnn::{PythonEnv, Wanted};
 use bitnetc_ttnn::oracle::{self, Disagreement, Inquiry, RuleReport};
+use bitnetc_ttnn::{PythonEnv, Wanted};
 use miette::{IntoDiagnostic as _, miette};
 
 use crate::render::{self, Align, Column, Table};
@@ -72,7 +72,11 @@ pub fn run(args: &Args) -> miette::Result<()> {
     let wanted = if args.any_release { Wanted::Any } else { Wanted::Only(args.release) };
     let env = PythonEnv::find(args.python.as_deref(), wanted).into_diagnostic()?;
     let device = open_in(&env, &target.card.name)?;
-    let inquiry = Inquiry { draws: args.draws, seed: args.seed, rule: args.rule.clone() };
+    let programs = !args.any_release || oracle::records_programs(&device).into_diagnostic()?;
+    if !programs {
+        eprintln!("TT-NN {} does not record programs: their number is not compared", env.ttnn);
+    }
+    let inquiry = Inquiry { draws: args.draws, seed: args.seed, rule: args.rule.clone(), programs };
     let reports = oracle::run(&device, &target.card, &inquiry, &mut |r| eprintln!("{}: {} draws", r.rule, r.draws))
         .into_diagnostic()?;
     device.close().into_diagnostic()?;
@@ -89,6 +93,7 @@ pub fn run(args: &Args) -> miette::Result<()> {
 fn judge_drift(reports: &[RuleReport], found: &str, release: &TtnnRelease) -> miette::Result<()> {
     let drifted: Vec<_> = reports.iter().filter(|r| !r.disagreements.is_empty()).collect();
     if drifted.is_empty() {
+        eprintln!("none of {} rules of TT-NN {release} drifted in TT-NN {found}", reports.len());
         return Ok(());
     }
     let each = drifted.iter().map(|r| format!("{} ({} of {} draws)", r.rule, r.disagreements.len(), r.claims()));
@@ -196,4 +201,44 @@ fn examples(all: &[Example<'_>], shown: usize) -> String {
         let _ = writeln!(text, "\nand {} more disagreements; --json has them all", all.len() - shown);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use bitnetc_ttnn::oracle::Kind;
+
+    use super::*;
+
+    fn report(rule: &str, disagreements: usize) -> RuleReport {
+        let one = |draw| Disagreement {
+            draw,
+            kind: Kind::CircularBuffers,
+            question: format!("{rule} {draw}"),
+            predicted: "1".into(),
+            found: "2".into(),
+        };
+        let disagreements = (1..).take(disagreements).map(one).collect();
+        let (rule, left_out) = (rule.to_owned(), Vec::new());
+        RuleReport {
+            rule,
+            draws: 10,
+            both_accept: 7,
+            both_refuse: 0,
+            unclaimed: 0,
+            unclaimed_accepted: 0,
+            left_out,
+            disagreements,
+        }
+    }
+
+    #[test]
+    fn rules_that_drifted_are_named_with_their_first_example() {
+        let reports = [report("linear", 3), report("abs", 0), report("max", 1)];
+        let error = judge_drift(&reports, "9.9.9", TtnnRelease::latest()).unwrap_err().to_string();
+        assert!(error.starts_with("2 of 3 rules") && error.contains("TT-NN 9.9.9"), "{error}");
+        assert!(error.ends_with("linear (3 of 10 draws), max (1 of 10 draws)"), "{error}");
+        let text = examples(&firsts(&reports), usize::MAX);
+        assert!(text.contains("linear 1") && text.contains("max 1") && !text.contains("linear 2"), "{text}");
+        assert!(judge_drift(&reports[1..2], "9.9.9", TtnnRelease::latest()).is_ok());
+    }
 }

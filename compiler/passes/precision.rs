@@ -183,12 +183,7 @@ fn all_asked(graph: &Graph, policy: Policy, overrides: &[Override]) -> HashMap<N
 }
 
 /// The cheapest precision that keeps of `asked` what `proofs` wants kept, in a matmul of `release`.
-pub fn lower(
-    asked: Precision,
-    operands: Operands,
-    proofs: Proofs,
-    release: &TtnnRelease,
-) -> (Precision, Vec<Theorem>) {
+pub fn lower(asked: Precision, operands: Operands, proofs: Proofs, release: &TtnnRelease) -> (Precision, Vec<Theorem>) {
     let mut used = asked;
     let mut theorems = Vec::new();
     if proofs == Proofs::None {
@@ -296,8 +291,9 @@ mod tests {
 
     #[test]
     fn fp32_is_kept_in_every_matmul_of_releases_that_reload_it_only() {
-        let all =
-            |release| [(false, false), (false, true), (true, true)].map(|(bias, dram)| spill(release, true, bias, dram));
+        let all = |release| {
+            [(false, false), (false, true), (true, true)].map(|(bias, dram)| spill(release, true, bias, dram))
+        };
         let latest = TtnnRelease::latest().spills;
         assert_eq!(all(latest), [Spill::Fp32, Spill::Fp32, Spill::Tf32]);
         assert_eq!(spill(latest, false, false, false), Spill::Bf16);

@@ -53,7 +53,10 @@ fn only_integers_are_called_bit_identical() {
     let asked = Precision { weight: DType::Bfp8, fidelity: bitnetc_plan::Fidelity::HiFi2, fp32_dest_acc: false };
     let kept = |activation| {
         let operands = Operands { activation, weight: Content::TERNARY, inner: 2560 };
-        lower(asked, operands, Proofs::Products, TtnnRelease::latest()).1.iter().all(|t| t.proof() == Proof::BitIdentical)
+        lower(asked, operands, Proofs::Products, TtnnRelease::latest())
+            .1
+            .iter()
+            .all(|t| t.proof() == Proof::BitIdentical)
     };
     assert!(kept(Content::INT8));
     assert!(!kept(Content::BF16));

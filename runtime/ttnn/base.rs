@@ -191,7 +191,10 @@ mod tests {
         let places = Places { named: Some(named.clone()), path: vec![dir.path().join("a")], ..Places::default() };
         assert_eq!(
             places.choose(TtnnRelease::latest()).unwrap_err(),
-            vec![(named, BaseDefect::Unusable(EnvironmentDefect::Version { version: (3, 13), release: TtnnRelease::latest() }))]
+            vec![(
+                named,
+                BaseDefect::Unusable(EnvironmentDefect::Version { version: (3, 13), release: TtnnRelease::latest() })
+            )]
         );
     }
 }

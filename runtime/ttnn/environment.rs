@@ -377,7 +377,8 @@ mod tests {
             fake(&dir.path().join(name), version, ttnn, shared);
             path.push(dir.path().join(name));
         }
-        let error = Search { path: path.clone(), ..nowhere(dir.path()) }.run(Wanted::Only(LATEST)).unwrap_err().to_string();
+        let error =
+            Search { path: path.clone(), ..nowhere(dir.path()) }.run(Wanted::Only(LATEST)).unwrap_err().to_string();
         for part in [
             "is Python 3.9",
             "has no shared libpython3.10.so",

@@ -45,7 +45,7 @@ fn the_accepted_layer_is_sound_and_its_sizes_are_tt_nns() {
         .map(|o| o.programs)
         .sum();
     assert_eq!(programs, 18);
-    // Read from TT-NN 0.81.1 on a mock n150.
+    // Read from the TT-NN of `crate::release` on a mock n150.
     let expected = [
         ("input_norm.out", 159_744),
         ("qkv", 387_840),

@@ -13,7 +13,8 @@ pub fn environment() -> &'static PythonEnv {
         Ok(env) => env,
         Err(EnvironmentError::NotFound { .. }) => {
             let directory = default_directory(&std::env::current_dir().unwrap());
-            let outcome = Setup::new(&directory, TtnnRelease::latest().version, None).run(&mut |step| eprintln!("setup: {step}"));
+            let outcome =
+                Setup::new(&directory, TtnnRelease::latest().version, None).run(&mut |step| eprintln!("setup: {step}"));
             outcome.unwrap_or_else(|error| panic!("these tests need TT-NN: {error}")).env
         }
         Err(error) => panic!("{error}"),
