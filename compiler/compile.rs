@@ -118,6 +118,7 @@ impl<'a> Compiler<'a> {
         let vocab = rows.min().unwrap_or(0);
         let plan = Plan {
             format: FORMAT_VERSION,
+            release: target.release.to_string(),
             model: ModelInfo {
                 name: model.name.clone(),
                 digest: model.digest.clone(),
@@ -171,8 +172,9 @@ impl<'a> Compiler<'a> {
         self.timed("activations", |c| passes::activations(&mut graph, c.options.policy)).map_err(broken)?;
         let folds = self.timed("scales", |c| passes::scales(&mut graph, c.options.folding)).map_err(broken)?;
         graph.check().map_err(|errors| CompileError::Graph { phase: kind, errors })?;
-        let decisions =
-            self.timed("precision", |c| passes::precision(&graph, c.options.policy, &c.overrides, c.options.proofs));
+        let decisions = self.timed("precision", |c| {
+            passes::precision(&graph, c.options.policy, &c.overrides, c.options.proofs, c.target.release)
+        });
         let mut best = self.select_place_lifetime(&Scene { graph: &graph, decisions: &decisions, kind })?;
         best.phase.trace = self.timed("trace", |_| passes::trace(kind, &best.buffers));
         let precision = named(&graph, &decisions);

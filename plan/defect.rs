@@ -10,6 +10,8 @@ use crate::PhaseKind;
 pub enum Invariant {
     /// The plan is of this format version.
     Format,
+    /// The plan is of a release of TT-NN that is known, and makes calls it has.
+    Release,
     /// The card's figures make sense.
     Card,
     /// Options and model facts are in range.

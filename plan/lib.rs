@@ -8,6 +8,7 @@
 //! | [`tensor`], [`cores`] | shapes, data types, layouts, memory configs, core sets |
 //! | [`weight`], [`scalar`] | constant tensors and constants that depend on weight scales |
 //! | [`card`] | the card a plan is for |
+//! | [`release`] | the release of TT-NN a plan is for, and what it fixes |
 //! | [`ttnn`] | the op rules: what TT-NN accepts, returns and takes of L1 |
 //! | [`l1`] | the L1 allocator model: addresses |
 //! | [`walk`] | a phase replayed on it: what is where in L1 at each step |
@@ -25,6 +26,7 @@ pub mod l1;
 pub mod op;
 pub mod plan;
 pub mod program;
+pub mod release;
 pub mod scalar;
 pub mod tensor;
 pub mod ttnn;
@@ -38,6 +40,7 @@ pub use defect::{Defect, Invariant, Place};
 pub use op::{Op, Ref};
 pub use plan::*;
 pub use program::{ComputeKernel, Fidelity, MatmulProgram, Unary};
+pub use release::TtnnRelease;
 pub use scalar::Scalar;
 pub use tensor::{DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
 pub use verify::{Verified, verify};

@@ -6,7 +6,7 @@ use std::fmt;
 use crate::{Card, Op, TensorSpec, Weight};
 
 /// Version of the plan format; a plan of another version is refused.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// A compiled schedule of one model for one card.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,6 +14,8 @@ pub const FORMAT_VERSION: u32 = 2;
 pub struct Plan {
     /// [`FORMAT_VERSION`].
     pub format: u32,
+    /// For which release of TT-NN: its [version](crate::TtnnRelease::version).
+    pub release: String,
     /// What was compiled.
     pub model: ModelInfo,
     /// How it was compiled.

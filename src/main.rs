@@ -34,7 +34,7 @@ mod ttnn;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// Compiles BitNet b1.58 models into TT-NN schedules for Tenstorrent cards.
 #[derive(Debug, Parser)]
@@ -90,8 +90,19 @@ enum Command {
     Completions(completions::Args),
 }
 
+/// The command line. Help is wrapped at the terminal's columns, or at `COLUMNS` where there is no terminal; a `COLUMNS` of 0, which would
+/// leave a word on each line, is none.
+fn parse() -> Cli {
+    let no_columns = std::env::var("COLUMNS").is_ok_and(|columns| columns.trim() == "0");
+    let mut command = Cli::command();
+    if no_columns && render::width().is_none() {
+        command = command.term_width(100);
+    }
+    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse();
     let done = match cli.command {
         Command::Plan(args) => plan::run(args),
         Command::Inspect(args) => inspect::run(args),

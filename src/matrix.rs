@@ -158,7 +158,7 @@ fn child(args: &Args, target: &str) -> miette::Result<Vec<Line>> {
 /// All plans for one target, a JSON line each.
 fn one_target(args: &Args, models: &[&Shipped], target: &str) -> miette::Result<()> {
     let card = Target::find(target).into_diagnostic()?;
-    let device = open(&card.card.name, args.python.as_deref())?;
+    let device = open(&card.card.name, args.python.as_deref(), card.release)?;
     let mut turn = NAMES.iter().position(|n| *n == target).unwrap_or(0);
     for shipped in models {
         let model = shipped.model()?;

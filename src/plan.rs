@@ -6,7 +6,7 @@ use std::time::Instant;
 use bitnetc_compiler::policy::{Override, Policy};
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{Compiled, Options, compile};
-use bitnetc_plan::{Proofs, format};
+use bitnetc_plan::{Proofs, TtnnRelease, format};
 use miette::IntoDiagnostic;
 
 use crate::{input, inspect, output, render, trace_search};
@@ -39,6 +39,9 @@ pub struct Choices {
     /// n150, n300, p100, p150, or a target's RON file.
     #[arg(long, default_value = "n150")]
     pub target: String,
+    /// The release of TT-NN to plan for.
+    #[arg(long, value_name = "VERSION", default_value_t = TtnnRelease::latest(), value_parser = TtnnRelease::find)]
+    pub release: &'static TtnnRelease,
     /// Users of the decode phase, 1 to 32.
     #[arg(long, default_value_t = 1)]
     pub batch: u32,
@@ -80,7 +83,7 @@ impl Choices {
     /// The same, with `everything` in the record: also ways that are known to lose.
     fn compile_recording(&self, model: &str, everything: bool) -> miette::Result<Compiled> {
         let model = input::model(model)?;
-        let target = Target::find(&self.target).into_diagnostic()?;
+        let target = Target::under(&self.target, self.release).into_diagnostic()?;
         let mut options = Options::for_model(&model);
         options.policy = self.policy;
         options.overrides = self.overrides.clone();

@@ -57,7 +57,7 @@ impl Product<'_> {
 fn lowered(fidelity: plan::Fidelity, activation: Content, fp32: bool) -> (Fidelity, Vec<Theorem>) {
     let asked = Precision { weight: plan::DType::Bfp4, fidelity, fp32_dest_acc: fp32 };
     let operands = Operands { activation, weight: Content::TERNARY, inner: 2560 };
-    let (used, theorems) = lower(asked, operands, plan::Proofs::Products);
+    let (used, theorems) = lower(asked, operands, plan::Proofs::Products, plan::TtnnRelease::latest());
     (emulated(used.fidelity), theorems)
 }
 
@@ -133,7 +133,9 @@ fn every_product_of_a_bfp4_weight_is_what_was_asked() {
         let activation = bf16::from_bits(bits).to_f32();
         for (weight, arch) in weights.iter().flat_map(|w| ARCHS.map(|a| (w, a))) {
             for (from, to) in [(plan::Fidelity::HiFi2, Fidelity::LoFi), (plan::Fidelity::HiFi4, Fidelity::HiFi3)] {
-                let used = emulated(lower(asked(from), operands, plan::Proofs::Products).0.fidelity);
+                let used = emulated(
+                    lower(asked(from), operands, plan::Proofs::Products, plan::TtnnRelease::latest()).0.fidelity,
+                );
                 assert_eq!(used, to);
                 let of = |fidelity| product(activation, *weight, fidelity, true, arch);
                 assert_eq!(of(used), of(emulated(from)), "{activation} x {weight}");

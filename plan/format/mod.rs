@@ -52,7 +52,7 @@ pub enum FormatError {
     /// A plan of another version.
     #[error(
         "the plan has format version {found}, this bitnetc reads {FORMAT_VERSION}; {}",
-        if *found > FORMAT_VERSION { "a newer bitnetc is needed" } else { "compile the model again" }
+        if *found > FORMAT_VERSION { "a newer bitnetc is needed" } else { "compile the model again with `bitnetc plan`" }
     )]
     Version {
         /// The version in the file.

@@ -11,7 +11,7 @@
 //! What a call's program needs of circular buffers has to end below [`Allocator::lowest`] while it runs.
 //!
 //! Sources: `tt_metal/impl/allocator/{l1_banking_allocator,bank_manager}.cpp`, `algorithms/free_list_opt.cpp`; the tests replay sequences
-//! whose addresses were read from TT-NN 0.81.1 on mock cards.
+//! whose addresses were read from [TT-NN](crate::release) on mock cards.
 
 mod bytes;
 

@@ -1,4 +1,4 @@
-//! Sequences of allocations whose addresses TT-NN 0.81.1 gave on mock cards, and a naive model.
+//! Sequences of allocations whose addresses [TT-NN](crate::release) gave on mock cards, and a naive model.
 
 use super::*;
 use crate::card::{Dram, L1};

@@ -8,6 +8,7 @@
 //! | invariant | holds when |
 //! |---|---|
 //! | [`Format`](Invariant::Format) | the format version is [`FORMAT_VERSION`] |
+//! | [`Release`](Invariant::Release) | the release is one of [`crate::TtnnRelease::ALL`], whose rules these are, and has every call |
 //! | [`Card`](Invariant::Card) | the grid has cores, `base < end` in L1, alignments are powers of two from 16, there are banks and readers |
 //! | [`Options`](Invariant::Options) | batch 1 to 32; cache blocks of 32, 64 or 128 tokens; a context of at least one block, in which attention was priced; layers and vocabulary not empty; a SHA-256 in hex |
 //! | [`Bounds`](Invariant::Bounds) | shapes have 1 to 4 dimensions; dimensions, shards, lengths of sources, core coordinates and program parameters are not 0 and far below overflow; clamps keep numbers of both signs |
@@ -60,6 +61,7 @@ mod buffers;
 mod dataflow;
 mod function;
 mod phases;
+mod release;
 mod weights;
 
 use std::collections::HashSet;
@@ -144,6 +146,7 @@ impl<'a> Verified<'a> {
 /// All defects found, in the order of the plan. A plan whose numbers are out of bounds is not looked at further.
 pub fn verify(plan: &Plan) -> Result<Verified<'_>, Vec<Defect>> {
     let mut defects = Defects::default();
+    release::check(plan, &mut defects);
     bounds::check(plan, &mut defects);
     if !defects.0.is_empty() {
         return Err(defects.0);

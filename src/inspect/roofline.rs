@@ -1,7 +1,7 @@
 //! What a step would take if nothing but its bytes or its products bound it.
 
 use bitnetc_compiler::target::{NAMES, Target};
-use bitnetc_plan::Plan;
+use bitnetc_plan::{Plan, TtnnRelease};
 
 /// Peaks of a card, from its target file: a plan holds bytes and cycles, no speeds.
 #[derive(Debug, Clone, Copy)]
@@ -15,7 +15,8 @@ impl Roofline {
     pub fn of(plan: &Plan) -> Option<Self> {
         // By a shipped name only: a plan's card does not name files.
         let name = NAMES.into_iter().find(|name| *name == plan.card.name)?;
-        let target = Target::find(name).ok().filter(|target| target.card == plan.card)?;
+        let release = TtnnRelease::find(&plan.release).ok()?;
+        let target = Target::under(name, release).ok().filter(|target| target.card == plan.card)?;
         Some(Roofline { dram_gb_per_s: target.cost.dram_gb_per_s, clock_ghz: target.cost.clock_ghz })
     }
 

@@ -3,9 +3,13 @@
 mod names;
 mod sample;
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::op::BinaryKind;
+use crate::{Phase, TtnnRelease};
 use sample::sample;
 
 #[test]
@@ -54,6 +58,8 @@ fn other_versions_are_told_from_damage() {
     for bytes in [to_binary(&newer).unwrap(), to_ron(&newer).unwrap().into_bytes()] {
         assert!(matches!(read_bytes(&bytes), Err(FormatError::Version { found: f }) if f == found));
     }
+    let error = read_bytes(b"(format: 2, model: (name: \"x\"))").unwrap_err().to_string();
+    assert!(error.contains("format version 2") && error.contains("`bitnetc plan`"), "{error}");
     let other_fields = format!("(format: {found}, phase: Fast((1, \"x\")), [bad]");
     assert!(matches!(read_bytes(other_fields.as_bytes()), Err(FormatError::Syntax { line: 1, .. })));
     let other_fields = format!("(format: {found}, speed: Fast((1, \"x\")))");
@@ -100,6 +106,15 @@ fn a_length_that_is_a_lie_allocates_nothing() {
         let bytes = [&MAGIC[..], &version, &length, &sum, lie].concat();
         assert!(matches!(read_bytes(&bytes), Err(FormatError::Payload { .. })));
     }
+}
+
+/// The sample has a step of every op, and one kind of those that have several.
+#[test]
+fn the_latest_release_has_every_call_and_no_other() {
+    let plan = sample(0.1, 1e-5);
+    let sampled = plan.phases.iter().flat_map(Phase::steps).map(|s| s.op.call());
+    let calls: BTreeSet<&str> = sampled.chain([BinaryKind::Add, BinaryKind::Mul].map(BinaryKind::call)).collect();
+    assert_eq!(calls.into_iter().collect::<Vec<_>>(), TtnnRelease::latest().calls);
 }
 
 proptest! {

@@ -27,7 +27,7 @@ fn decode_us(target: &Target, position: u32, grid: (u32, u32), k_chunk: u32, [us
 }
 
 /// Wormhole, one user, 32 heads on 8 kv heads of 128, bfp8 (FlashDecode report): the kernel measured let one core of a head combine the
-/// other seven's results, where 0.81.1 takes three rounds.
+/// other seven's results, where the release the figures were read from (`bitnetc_plan::release`) takes three rounds.
 #[test]
 fn the_published_rows_are_near() {
     let target = Target::find("n150").unwrap();
