@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
+use crate::Scalar;
+
 /// Phases of the FPU's multiplier, 16 cycles per tile each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Fidelity {
@@ -58,15 +60,33 @@ pub enum Unary {
     /// `1 / x`.
     Recip,
     /// `x * s` (`MUL_UNARY_SFPU`).
-    MulScalar(crate::Scalar),
+    MulScalar(Scalar),
     /// `max(x, s)` (`MAXIMUM`).
-    MaxScalar(crate::Scalar),
+    MaxScalar(Scalar),
     /// Round half to even, to an integer (`ROUND` with 0 decimals).
     Round,
     /// Clamp to `[low, high]` (`CLAMP_TSS`).
     Clamp(f32, f32),
     /// `|x|`.
     Abs,
+}
+
+impl Unary {
+    /// The number that may depend on weight scales.
+    pub const fn scalar(&self) -> Option<&Scalar> {
+        match self {
+            Unary::MulScalar(scalar) | Unary::MaxScalar(scalar) => Some(scalar),
+            Unary::Relu | Unary::Square | Unary::Silu | Unary::Recip | Unary::Round | Unary::Clamp(..) | Unary::Abs => None,
+        }
+    }
+
+    /// The number of [`Unary::scalar`], to evaluate it.
+    pub const fn scalar_mut(&mut self) -> Option<&mut Scalar> {
+        match self {
+            Unary::MulScalar(scalar) | Unary::MaxScalar(scalar) => Some(scalar),
+            Unary::Relu | Unary::Square | Unary::Silu | Unary::Recip | Unary::Round | Unary::Clamp(..) | Unary::Abs => None,
+        }
+    }
 }
 
 /// How a matmul is cut over cores.
