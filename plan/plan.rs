@@ -141,6 +141,17 @@ pub enum BufferRole {
     FirstTokens,
 }
 
+impl BufferRole {
+    /// True for the caches: each layer has its own, and writes it.
+    pub const fn is_cache(self) -> bool {
+        match self {
+            BufferRole::KeyCache | BufferRole::ValueCache => true,
+            BufferRole::Tokens | BufferRole::Positions | BufferRole::RotaryPositions | BufferRole::PageTable => false,
+            BufferRole::Prompt(_) | BufferRole::FirstTokens => false,
+        }
+    }
+}
+
 /// What a phase computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -188,6 +199,22 @@ pub struct Phase {
     pub trace: Option<Trace>,
     /// Predicted time of the whole phase.
     pub cost: PhaseCost,
+}
+
+/// The parts of a phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Section {
+    /// Runs once, before the layers.
+    Prologue,
+    /// Runs once for each layer.
+    Layer,
+    /// Runs once, after the layers.
+    Epilogue,
+}
+
+impl Section {
+    /// All sections in the order in which they run.
+    pub const ALL: [Section; 3] = [Section::Prologue, Section::Layer, Section::Epilogue];
 }
 
 /// How a phase becomes a trace.
@@ -334,6 +361,15 @@ impl Plan {
 }
 
 impl Phase {
+    /// The steps of one section.
+    pub fn section(&self, section: Section) -> &[Step] {
+        match section {
+            Section::Prologue => &self.prologue,
+            Section::Layer => &self.layer,
+            Section::Epilogue => &self.epilogue,
+        }
+    }
+
     /// The steps of prologue, one layer and epilogue.
     pub fn steps(&self) -> impl DoubleEndedIterator<Item = &Step> {
         self.prologue.iter().chain(&self.layer).chain(&self.epilogue)

@@ -20,7 +20,7 @@ pub fn check(plan: &Plan, defects: &mut Defects) {
             let what = format!("{:?} is {}", buffer.role, buffer.spec);
             defects.push(Invariant::BufferRole, place(), what, expected);
         }
-        let cache = matches!(buffer.role, BufferRole::KeyCache | BufferRole::ValueCache);
+        let cache = buffer.role.is_cache();
         if buffer.per_layer != cache {
             let what = if cache { "a cache shared by all layers" } else { "one per layer" };
             defects.push(Invariant::BufferRole, place(), what, "each layer has its own caches and nothing else");

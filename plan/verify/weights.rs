@@ -35,7 +35,7 @@ pub fn ternary_tensors(plan: &Plan) -> impl Iterator<Item = &str> {
     let matrices = plan.weights.iter().flat_map(|w| match &w.source {
         Source::Columns(matrices) => matrices.as_slice(),
         Source::Rows(matrix) => std::slice::from_ref(matrix),
-        _ => &[],
+        Source::Vector { .. } | Source::Ones { .. } | Source::RotaryTable { .. } | Source::RotaryTransform => &[],
     });
     matrices.filter(|m| m.content != Content::Dense).map(|m| m.tensor.as_str())
 }

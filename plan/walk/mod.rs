@@ -10,10 +10,12 @@
 //! [`View`]: crate::op::View
 //! [`Invariant::LayerLoop`]: crate::Invariant::LayerLoop
 
+mod memory;
 mod replay;
+mod values;
 
 use crate::ttnn::Outcome;
-use crate::{Buffer, Card, Defect, Footprint, Phase, Plan, Weight};
+use crate::{Buffer, Card, Defect, Footprint, Phase, Plan, Section, Weight};
 use replay::Replay;
 
 /// What a phase stands on.
@@ -31,17 +33,6 @@ impl<'a> From<&'a Plan> for Context<'a> {
     fn from(plan: &'a Plan) -> Self {
         Context { card: &plan.card, weights: &plan.weights, buffers: &plan.buffers }
     }
-}
-
-/// The three parts of a phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Section {
-    /// Before the layers.
-    Prologue,
-    /// One layer.
-    Layer,
-    /// After the layers.
-    Epilogue,
 }
 
 /// What the walk found.
@@ -94,10 +85,10 @@ pub fn walk(context: Context, phase: &Phase) -> Walk {
     for weight in context.weights {
         replay.persist(weight);
     }
-    replay.section(Section::Prologue, &phase.prologue);
-    replay.section(Section::Layer, &phase.layer);
+    replay.section(Section::Prologue);
+    replay.section(Section::Layer);
     replay.end_layer();
-    replay.section(Section::Epilogue, &phase.epilogue);
+    replay.section(Section::Epilogue);
     replay.finish(&phase.results)
 }
 

@@ -1,7 +1,7 @@
 //! The L1 map of each step: circular buffers from the bottom, tensors from the top, what is free between.
 
-use bitnetc_plan::walk::{Section, StepMemory, Walk};
-use bitnetc_plan::{Card, Phase, Step};
+use bitnetc_plan::walk::{StepMemory, Walk};
+use bitnetc_plan::{Card, Phase, Section, Step};
 
 use super::{View, steps};
 use crate::render::units::thousands;

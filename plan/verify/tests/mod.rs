@@ -40,7 +40,7 @@ fn the_accepted_layer_is_sound_and_its_sizes_are_tt_nns() {
     let programs: u32 = verified.walks()[0]
         .steps
         .iter()
-        .filter(|s| s.section == walk::Section::Layer)
+        .filter(|s| s.section == Section::Layer)
         .filter_map(|s| s.outcome.as_ref())
         .map(|o| o.programs)
         .sum();
