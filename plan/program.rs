@@ -5,7 +5,8 @@ use std::fmt;
 
 use crate::Scalar;
 
-/// Phases of the FPU's multiplier, 16 cycles per tile each.
+/// Math fidelity: how many phases the multiplier of the matrix unit runs, 16 cycles per tile each. A phase multiplies some bits of one
+/// operand with some of the other; `bitnetc_numerics` computes with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Fidelity {
     /// One phase.
