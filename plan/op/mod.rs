@@ -153,8 +153,15 @@ macro_rules! define {
         }
 
         impl Op {
-            /// Names of the files that are about an op, without `.rs`: the same in every crate, in the order of the variants.
-            pub const FILES: &'static [&'static str] = &[$(stringify!($file)),*];
+            /// The name of every op, in the order of the variants.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($file)),*];
+
+            /// The op's name, which the file about it has in every crate: `rms_norm`.
+            pub const fn name(&self) -> &'static str {
+                match self {
+                    $(Op::$variant(_) => stringify!($file),)*
+                }
+            }
 
             fn declaration(&self) -> &dyn Declaration {
                 match self {

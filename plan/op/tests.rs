@@ -45,7 +45,7 @@ fn each_op_has_one_file_of_its_name() {
     let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/op")).unwrap();
     let stems: BTreeSet<String> =
         files.map(|f| f.unwrap().path().file_stem().unwrap().to_string_lossy().into_owned()).collect();
-    let listed = Op::FILES.iter().chain(&generic).map(|name| (*name).to_owned()).collect();
+    let listed = Op::NAMES.iter().chain(&generic).map(|name| (*name).to_owned()).collect();
     assert_eq!(stems, listed);
 }
 

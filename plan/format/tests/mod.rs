@@ -3,10 +3,20 @@
 mod names;
 mod sample;
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 
 use super::*;
+use crate::{Op, Phase};
 use sample::sample;
+
+#[test]
+fn the_sample_has_every_op() {
+    let plan = sample(0.1, 1e-5);
+    let named: BTreeSet<&str> = plan.phases.iter().flat_map(Phase::steps).map(|step| step.op.name()).collect();
+    assert_eq!(named, Op::NAMES.iter().copied().collect());
+}
 
 #[test]
 fn ron_is_readable_and_stable() {
