@@ -1,4 +1,4 @@
-//! TT-NN's program configs and compute kernel config.
+//! The configs that TT-NN takes beside tensors: how a call is cut over cores, and how its kernels calculate.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -77,7 +77,9 @@ impl Unary {
     pub const fn scalar(&self) -> Option<&Scalar> {
         match self {
             Unary::MulScalar(scalar) | Unary::MaxScalar(scalar) => Some(scalar),
-            Unary::Relu | Unary::Square | Unary::Silu | Unary::Recip | Unary::Round | Unary::Clamp(..) | Unary::Abs => None,
+            Unary::Relu | Unary::Square | Unary::Silu | Unary::Recip | Unary::Round | Unary::Clamp(..) | Unary::Abs => {
+                None
+            }
         }
     }
 
@@ -85,7 +87,9 @@ impl Unary {
     pub const fn scalar_mut(&mut self) -> Option<&mut Scalar> {
         match self {
             Unary::MulScalar(scalar) | Unary::MaxScalar(scalar) => Some(scalar),
-            Unary::Relu | Unary::Square | Unary::Silu | Unary::Recip | Unary::Round | Unary::Clamp(..) | Unary::Abs => None,
+            Unary::Relu | Unary::Square | Unary::Silu | Unary::Recip | Unary::Round | Unary::Clamp(..) | Unary::Abs => {
+                None
+            }
         }
     }
 }

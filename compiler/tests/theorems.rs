@@ -61,8 +61,7 @@ fn lowered(fidelity: Fidelity, activation: Content, fp32: bool) -> (Fidelity, Ve
     (used.fidelity, theorems)
 }
 
-const ALL: [Fidelity; 4] =
-    [Fidelity::LoFi, Fidelity::HiFi2, Fidelity::HiFi3, Fidelity::HiFi4];
+const ALL: [Fidelity; 4] = [Fidelity::LoFi, Fidelity::HiFi2, Fidelity::HiFi3, Fidelity::HiFi4];
 
 /// Every bf16 number times every ternary weight.
 #[test]

@@ -109,11 +109,8 @@ fn what_only_the_host_knows_is_told() {
 
 #[test]
 fn a_call_is_named_by_its_declaration_or_a_field() {
-    let concat = Op::ConcatHeadsDecode(ConcatHeadsDecode {
-        input: value("x"),
-        heads: 20,
-        cores: Cores::rectangle(0, 0, 5, 4),
-    });
+    let concat =
+        Op::ConcatHeadsDecode(ConcatHeadsDecode { input: value("x"), heads: 20, cores: Cores::rectangle(0, 0, 5, 4) });
     assert_eq!(concat.call(), "experimental.nlp_concat_heads_decode");
     assert_eq!(sum(Destination::InPlace).call(), "add");
     assert_eq!((concat.compute(), attention().compute().map(|c| c.fidelity)), (None, Some(Fidelity::HiFi2)));

@@ -1,4 +1,5 @@
-//! Invariants `Format`, `Card`, `Options`, `Bounds`: numbers that everything after may calculate with.
+//! Invariants `Format`, `Card`, `Options` and `Bounds`. They keep every number of a plan so small that the checks after them can
+//! calculate with it without overflow.
 
 use super::check_format;
 use crate::defect::Defects;
@@ -14,11 +15,11 @@ const DIMENSION: u32 = 1 << 24;
 const VOLUME: u64 = 1 << 36;
 /// Largest parameter of a program config, in tiles; products of two stay within 32 bits.
 const PARAMETER: u32 = 1 << 14;
-/// Columns, rows and banks of any card.
+/// Most columns, rows and banks of any card.
 const GRID: u32 = 1 << 8;
-/// Ranges of a core set and operands of a call.
+/// Most ranges of a core set, and most operands of a call.
 const LIST: usize = 1 << 10;
-/// Memory of any card, bytes.
+/// Most bytes of memory of any card.
 const MEMORY: u64 = 1 << 44;
 
 pub fn check(plan: &Plan, defects: &mut Defects) {
@@ -181,14 +182,15 @@ fn argument_problem(name: &str, argument: Argument<'_>) -> Option<String> {
         Argument::NormProgram(p) => grid(p.grid)
             .or_else(|| parameters(&[("subblock_w", p.subblock_w), ("block_h", p.block_h), ("block_w", p.block_w)])),
         Argument::MatmulProgram(program) => program_problem(program),
-        Argument::SdpaProgram(p) => grid(p.grid)
-            .or_else(|| parameters(&[("q_chunk", p.q_chunk.max(1)), ("k_chunk", p.k_chunk.max(1))])),
+        Argument::SdpaProgram(p) => {
+            grid(p.grid).or_else(|| parameters(&[("q_chunk", p.q_chunk.max(1)), ("k_chunk", p.k_chunk.max(1))]))
+        }
         Argument::Count(count) => parameters(&[(name, count)]),
         Argument::Shape(shape) => spec_problem(&TensorSpec::row_major(shape, DType::U32, MemoryConfig::DRAM)),
         Argument::Dimensions(a, b) => (a > 3 || b > 3).then(|| format!("dimensions {:?} of at most four", (a, b))),
         Argument::Range(start, end) => (start >= end || end > DIMENSION).then(|| format!("rows {start} to {end}")),
         Argument::Functions(functions) => functions_problem(functions),
-        // The walk finds out whether operands exist, `Scalar` answers for scalars.
+        // Operands are looked up by the walk, and scalars belong to the invariant `Scalar`.
         Argument::Operand(_) | Argument::Scalar(_) => None,
         Argument::Compute(_) | Argument::Choice | Argument::KnownAtCall => None,
     }
@@ -200,7 +202,7 @@ fn functions_problem(functions: &[Unary]) -> Option<String> {
     }
     functions.iter().find_map(|function| match function {
         Unary::MaxScalar(s) => (!s.value.is_finite()).then(|| format!("a maximum with {}", s.value)),
-        // Numbers of both signs are clamped.
+        // A clamp stands after a multiplication of numbers of both signs.
         Unary::Clamp(low, high) => {
             let sound = low.is_finite() && high.is_finite() && *low < 0.0 && *high > 0.0;
             (!sound).then(|| format!("a clamp to {low}..{high}"))

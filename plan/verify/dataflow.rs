@@ -1,4 +1,5 @@
-//! Invariants `Dataflow` and `Trace`: what a phase reads from and writes to persistent buffers, and in which order.
+//! Invariants `Dataflow` and `Trace`: a phase reads and writes the persistent buffers that its ops are for, in an order that makes each run
+//! see what the run before it left.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +7,7 @@ use crate::defect::Defects;
 use crate::op::{Access, Role};
 use crate::{Buffer, BufferRole, Invariant, Phase, PhaseKind, Place, Plan, Ref, Section, Step, Trace};
 
-/// The first run compiles every kernel; more than one serves whoever counts them.
+/// Most runs before a capture. One is enough to compile every kernel; a plan may ask for a few more, but not for millions.
 const MOST_WARM_UP: u32 = 16;
 
 pub fn check(plan: &Plan, phase: &Phase, defects: &mut Defects) {
@@ -28,7 +29,7 @@ pub fn check(plan: &Plan, phase: &Phase, defects: &mut Defects) {
     }
 }
 
-/// What a phase must leave behind.
+/// The buffers that a phase has to write for what runs after it.
 fn required_writes(kind: PhaseKind) -> Vec<BufferRole> {
     use BufferRole::{FirstTokens, KeyCache, Positions, RotaryPositions, Tokens, ValueCache};
     match kind {
@@ -37,7 +38,7 @@ fn required_writes(kind: PhaseKind) -> Vec<BufferRole> {
     }
 }
 
-/// The persistent buffers one of which an operand of this role has to be; none when it is no buffer at all.
+/// The persistent buffers that an operand of this role may be, which then has to be one of them. An empty list forbids buffers.
 fn expected_buffers(role: Role, kind: PhaseKind) -> Vec<BufferRole> {
     let (indices, next) = match kind {
         PhaseKind::Decode { .. } => (vec![BufferRole::Tokens, BufferRole::RotaryPositions], BufferRole::Tokens),
@@ -90,7 +91,8 @@ struct Usage<'a> {
 
 fn uses<'a>(plan: &'a Plan, phase: &'a Phase) -> BTreeMap<&'a str, Usage<'a>> {
     let mut uses: BTreeMap<&str, Usage> = BTreeMap::new();
-    let steps = Section::ALL.into_iter().flat_map(|section| phase.section(section).iter().map(move |step| (section, step)));
+    let steps =
+        Section::ALL.into_iter().flat_map(|section| phase.section(section).iter().map(move |step| (section, step)));
     for (index, (section, step)) in steps.enumerate() {
         for operand in step.op.uses() {
             let Ref::Buffer(name) = operand.tensor else { continue };
@@ -106,7 +108,8 @@ fn uses<'a>(plan: &'a Plan, phase: &'a Phase) -> BTreeMap<&'a str, Usage<'a>> {
     uses
 }
 
-/// Each buffer is written at most once, and read on the right side of that.
+/// Each buffer is written at most once. A cache is read after that, since attention sees the new token; any other buffer before, since it is
+/// written for the next run.
 fn order(phase: &Phase, usage: &Usage, defects: &mut Defects) {
     let role = usage.buffer.role;
     let mut bad = |step: &Step, what: String, hint: &str| {
@@ -166,7 +169,7 @@ fn check_trace(plan: &Plan, phase: &Phase, trace: &Trace, uses: &BTreeMap<&str, 
                 "feedback is what the phase writes, inputs the rest",
             );
         }
-        // The host may also set what the card carries on: to start another prompt.
+        // The host may write feedback buffers too: it does when another prompt starts.
         let allowed =
             |name: &&str| uses.get(name).is_some_and(|u| !u.buffer.role.is_cache()) || plan.buffer(name).is_none();
         let strict = list == "feedback";

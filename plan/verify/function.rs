@@ -1,7 +1,8 @@
-//! Invariant `Function`, and what `WeightSource` says of tables: the phases compute one model's function, as far as a plan tells.
+//! Invariant `Function`, and the part of `WeightSource` that is about tables: all phases compute the function of one model.
 //!
-//! What a plan does not tell is the model: that a projection is followed by another, how often the residual stream is added to, which
-//! activation there is. Two phases that make the same mistake agree.
+//! A plan does not contain its model. The numbers that the phases calculate with can be compared with each other; the order of the
+//! projections, the number of residual additions and the activation functions cannot be compared with anything, so that a mistake that all
+//! phases make is not found here.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -23,10 +24,10 @@ pub fn check(plan: &Plan, defects: &mut Defects) {
     }
 }
 
-/// Calls looked through for where a value comes from; a value may be made of itself.
+/// Most calls that are followed back to where a value comes from. In a broken plan a value may be made of itself.
 const MOST_MOVES: usize = 32;
 
-/// What two phases of a plan have in common.
+/// The numbers and tables of a phase that those of any other phase of the plan have to equal.
 #[derive(Default)]
 struct Function<'a> {
     /// Epsilon and factors of each norm.
@@ -218,7 +219,7 @@ fn table_problem(plan: &Plan, indices: &Ref, table: Option<&Weight>) -> Option<(
         (BufferRole::Tokens | BufferRole::Prompt(_), _) => (plan.model.vocab, false),
         (BufferRole::RotaryPositions, Some(Source::RotaryTable { .. })) => (plan.options.context, true),
         (BufferRole::RotaryPositions, _) => (plan.options.context, false),
-        // Other buffers are no indices: `Dataflow` reports them.
+        // The other buffers are no indices, and the invariant `Dataflow` reports them.
         _ => return None,
     };
     let hint = format!("a table of {wanted} rows made for them");

@@ -1,4 +1,5 @@
-//! Invariants `Address`, `Footprint`, `L1Capacity`, `Freed`, `Scalar` and `Cost`: a phase against its walk.
+//! Invariants `Address`, `Footprint`, `L1Capacity`, `Freed`, `Scalar` and `Cost`: what a phase declares equals what its walk found, and its
+//! numbers can be used.
 
 use super::weights::{LAYER, placement, ternary_tensors};
 use crate::defect::Defects;
@@ -88,10 +89,10 @@ fn scalars(plan: &Plan, step: &Step, section: Section, place: Place, defects: &m
     }
 }
 
-/// A number with which a call computes nothing of use: what was found and what would be right.
+/// The defect of a number that a call cannot use: what was found and what would be right.
 type Domain = Option<(String, &'static str)>;
 
-/// The first number with which the call computes nothing of use.
+/// The first number with which the call would compute nothing of use.
 fn domain_problem(op: &Op) -> Domain {
     let mut problem = None;
     op.arguments(&mut |name, argument| {

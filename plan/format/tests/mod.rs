@@ -120,7 +120,7 @@ proptest! {
         let plan = sample(number, single);
         let (text, binary) = (to_ron(&plan).unwrap(), to_binary(&plan).unwrap());
         let (from_text, from_binary) = (read_bytes(text.as_bytes()).unwrap(), read_bytes(&binary).unwrap());
-        // Bytes, because NaN is no number's equal.
+        // Bytes are compared because NaN does not equal itself.
         prop_assert_eq!(&to_binary(&from_text).unwrap(), &binary);
         prop_assert_eq!(&to_binary(&from_binary).unwrap(), &binary);
         prop_assert_eq!(to_ron(&from_binary).unwrap(), text);
@@ -139,7 +139,7 @@ proptest! {
         bytes[at] = byte;
         let sum = checksum(&[&bytes[8..20], &bytes[HEADER_BYTES..]]);
         bytes[20..24].copy_from_slice(&sum.to_le_bytes());
-        // Some changes leave a plan: what matters is that there is an answer.
+        // A change may leave a valid plan. The test is only that reading ends with an answer.
         let _ = read_bytes(&bytes);
     }
 
