@@ -24,8 +24,8 @@ pub use check::GraphError;
 pub use decoder::{Misfit, Place};
 pub use infer::TypeError;
 pub use op::{
-    ActivationQuant, Encoding, Heads, Linear, Op, Operand, Part, Role, Rope, RopeScaling, ScaleConvention, Shape,
-    Unary, ValueType, WeightRef,
+    Activation, ActivationQuant, Encoding, Heads, Linear, Op, Operand, Part, Role, Rope, RopeScaling, ScaleConvention,
+    Shape, ValueType, WeightRef,
 };
 pub use scalar::{Factor, Scalar, resolve};
 

@@ -73,7 +73,7 @@ impl Role {
     }
 }
 
-/// What becomes of an operand.
+/// The effect of a call on an operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Access {
     /// It stays as it is.
@@ -91,8 +91,8 @@ pub enum Access {
 pub struct Use<'a> {
     /// The tensor.
     pub tensor: &'a Ref,
-    /// What it is for.
+    /// Its purpose in the call.
     pub role: Role,
-    /// What becomes of it.
+    /// The effect of the call on it.
     pub access: Access,
 }

@@ -37,7 +37,7 @@ pub fn text(view: &View, phase: &Phase, walk: Option<&Walk>, width: Option<usize
     text
 }
 
-/// What stands below the tables.
+/// The remarks below the tables.
 fn remarks(view: &View, phase: &Phase) -> String {
     let mut text = String::new();
     if view.roofline.is_some() {
@@ -99,14 +99,14 @@ fn table(view: &View, steps: &[Step]) -> Table {
     let mut steps = steps.iter().peekable();
     while let Some(step) = steps.next() {
         let mut freed: Vec<&str> = freed(step).into_iter().collect();
-        // A first step that frees stands for itself.
+        // A deallocation has a row of its own only where no call stands before it.
         let name = if freed.is_empty() { step.name.as_str() } else { "" };
         while let Some(next) = steps.next_if(|next| next.op.freed().is_some()) {
             freed.extend(self::freed(next));
         }
         let number = |n: u64| if n == 0 { String::new() } else { thousands(n) };
         let runs = step.op.launches();
-        // What is nothing at all says less than an empty cell.
+        // An empty cell is easier to read than a zero.
         let peak = |us: fn(&Roofline, u64) -> f64, amount: u64| match &view.roofline {
             Some(roofline) if amount > 0 => format!("{:.1}", us(roofline, amount)),
             _ => String::new(),
