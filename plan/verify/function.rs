@@ -214,13 +214,13 @@ fn pairs_problem(matrices: &[&Matrix]) -> Option<String> {
 /// Tokens are looked up among all of the vocabulary, positions among all of the context.
 fn table_problem(plan: &Plan, indices: &Ref, table: Option<&Weight>) -> Option<(String, String)> {
     let Ref::Buffer(name) = indices else { return None };
-    let (wanted, right) = match (plan.buffer(name)?.role, table.map(|w| &w.source)) {
-        (BufferRole::Tokens | BufferRole::Prompt(_), Some(Source::Rows(_))) => (plan.model.vocab, true),
-        (BufferRole::Tokens | BufferRole::Prompt(_), _) => (plan.model.vocab, false),
-        (BufferRole::RotaryPositions, Some(Source::RotaryTable { .. })) => (plan.options.context, true),
-        (BufferRole::RotaryPositions, _) => (plan.options.context, false),
+    let source = table.map(|w| &w.source);
+    let (wanted, right) = match plan.buffer(name)?.role {
+        BufferRole::Tokens | BufferRole::Prompt(_) => (plan.model.vocab, matches!(source, Some(Source::Rows(_)))),
+        BufferRole::RotaryPositions => (plan.options.context, matches!(source, Some(Source::RotaryTable { .. }))),
         // The other buffers are no indices, and the invariant `Dataflow` reports them.
-        _ => return None,
+        BufferRole::Positions | BufferRole::PageTable | BufferRole::FirstTokens => return None,
+        BufferRole::KeyCache | BufferRole::ValueCache => return None,
     };
     let hint = format!("a table of {wanted} rows made for them");
     let Some(table) = table.filter(|_| right) else {
@@ -234,10 +234,11 @@ fn table_problem(plan: &Plan, indices: &Ref, table: Option<&Weight>) -> Option<(
 /// Frequencies and amplitude, when cosines and sines have the same.
 fn rotation<'a>(origins: &Origins<'a>, cos: &'a Ref, sin: &'a Ref) -> Option<(&'a [f64], f64)> {
     let table = |operand, wanted| match &origins.weight(operand)?.source {
-        Source::RotaryTable { function, frequencies, amplitude, .. } if *function == wanted => {
-            Some((frequencies.as_slice(), *amplitude))
+        Source::RotaryTable { function, frequencies, amplitude, .. } => {
+            (*function == wanted).then_some((frequencies.as_slice(), *amplitude))
         }
-        _ => None,
+        Source::Columns(_) | Source::Rows(_) | Source::Vector { .. } | Source::Ones { .. } => None,
+        Source::RotaryTransform => None,
     };
     let (cos, sin) = (table(cos, RotaryFunction::Cos)?, table(sin, RotaryFunction::Sin)?);
     (cos == sin).then_some(cos)
