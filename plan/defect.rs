@@ -1,4 +1,4 @@
-//! What is wrong with a plan: which invariant, where, what was found, what would be right.
+//! Defects of a plan. Each names the invariant that is broken and the place, and says what was found there and what would be right.
 
 use std::fmt;
 

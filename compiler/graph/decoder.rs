@@ -80,7 +80,7 @@ impl Graph {
             let error = match &self.node(node).op {
                 Op::SplitHeads { .. } => self.check_split(node),
                 Op::Rope(rope) => self.check_rope(node, rope.dim),
-                Op::Unary(_) => self.check_function(node),
+                Op::Activation(_) => self.check_function(node),
                 Op::Argmax => self.check_logits(node),
                 _ => None,
             };
@@ -238,8 +238,9 @@ impl Graph {
             let found = format!("a function of the residual stream `{}`", self.value_name(input));
             return Some(TypeError::new(Some(0), what, found, "a function of a projection's or a norm's result"));
         }
-        let fits =
-            self.only_user(node.into()).is_some_and(|u| matches!(self.node(u.node).op, Op::Mul { .. } | Op::Unary(_)));
+        let fits = self
+            .only_user(node.into())
+            .is_some_and(|u| matches!(self.node(u.node).op, Op::Mul { .. } | Op::Activation(_)));
         let found = format!("`{}`", self.value_name(node.into()));
         (!fits).then(|| TypeError::new(None, what, found, "one Mul that reads it, and nothing else"))
     }

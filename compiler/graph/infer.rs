@@ -160,7 +160,7 @@ impl Op {
                 let (rows, heads, head_dim) = heads(inputs, 0, Heads::Attended)?;
                 one(rows, Shape::Features(heads * head_dim))
             }
-            Op::Unary(_) | Op::Scale { .. } => Ok(inputs.to_vec()),
+            Op::Activation(_) | Op::Scale { .. } => Ok(inputs.to_vec()),
             Op::Mul { .. } | Op::Add { .. } => {
                 features(inputs, 0)?;
                 same(inputs)?;

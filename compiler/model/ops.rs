@@ -5,7 +5,9 @@ use super::reader::{Fields, Reader, brief};
 use super::rope::rope;
 use super::syntax::{Raw, Tree};
 use super::{Quantization, Statement};
-use crate::graph::{ActivationQuant, Encoding, Linear, Op, Operand, Part, Role, Scalar, Section, Unary, WeightRef};
+use crate::graph::{
+    Activation, ActivationQuant, Encoding, Linear, Op, Operand, Part, Role, Scalar, Section, WeightRef,
+};
 use std::ops::Range;
 
 /// An operation as read, with the places its names stand at.
@@ -249,10 +251,10 @@ fn operation<'a>(
             (Op::Attention { scale }, Role::Sdpa)
         }
         Kind::MergeHeads => (Op::MergeHeads, Role::Data),
-        Kind::Relu => (Op::Unary(Unary::Relu), Role::Product),
-        Kind::Relu2 => (Op::Unary(Unary::Relu2), Role::Product),
-        Kind::Square => (Op::Unary(Unary::Square), Role::Product),
-        Kind::Silu => (Op::Unary(Unary::Silu), Role::Product),
+        Kind::Relu => (Op::Activation(Activation::Relu), Role::Product),
+        Kind::Relu2 => (Op::Activation(Activation::Relu2), Role::Product),
+        Kind::Square => (Op::Activation(Activation::Square), Role::Product),
+        Kind::Silu => (Op::Activation(Activation::Silu), Role::Product),
         Kind::Mul => (Op::Mul { a: Operand::PLAIN, b: Operand::PLAIN }, Role::Product),
         Kind::Add => (Op::Add { b_scale: Scalar::ONE }, Role::Residual),
         Kind::LastToken => (Op::LastToken, Role::Data),

@@ -289,7 +289,7 @@ fn guess(op: &Op, inputs: &[Types]) -> Vec<Types> {
             vec![cache(Heads::Keys), cache(Heads::Values)]
         }
         Op::Attention { .. } => inputs.iter().take(1).map(|types| as_kind(types, Heads::Attended)).collect(),
-        Op::Add { .. } | Op::Mul { .. } | Op::Unary(_) => vec![known],
+        Op::Add { .. } | Op::Mul { .. } | Op::Activation(_) => vec![known],
         _ => Vec::new(),
     }
 }

@@ -1,4 +1,4 @@
-//! Plan files: RON for people, a compact binary for machines. Both hold the same plan, bit for bit.
+//! Plan files: RON for people and a compact binary for machines. Both hold the same plan, bit for bit.
 //!
 //! | form | file | content |
 //! |---|---|---|
@@ -7,7 +7,7 @@
 //!
 //! [`read_bytes`] tells the two apart by the magic, not by the file's name. The header of the binary form is the same in every version,
 //! so that an old or a newer plan is told apart from a damaged one. Reading allocates in proportion to the bytes that are there, whatever
-//! lengths they claim. Reading answers for the form only; [`crate::verify()`] answers for the content.
+//! lengths they claim. Reading checks the form only; [`crate::verify()`] checks the content.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -20,13 +20,13 @@ use thiserror::Error;
 
 use crate::{FORMAT_VERSION, Plan, file};
 
-/// First bytes of a binary plan: not text in any encoding, and changed by every kind of newline translation.
+/// First bytes of a binary plan. They are no text in any encoding, and any translation of newlines damages them visibly.
 pub const MAGIC: [u8; 8] = *b"\x89BNPLN\r\n";
 
 /// Bytes before the payload of a binary plan.
 pub const HEADER_BYTES: usize = 24;
 
-/// Largest file that is read: a plan of any model is a thousand times smaller, a checkpoint given by mistake is larger.
+/// Largest file that is read. A plan of any model is a thousand times smaller, and a checkpoint that is given by mistake is larger.
 pub const MAX_BYTES: u64 = 64 << 20;
 
 /// Why a plan could not be read or written.
@@ -158,7 +158,7 @@ pub fn write(path: &Path, plan: &Plan) -> Result<(), FormatError> {
 /// # Errors
 /// [`FormatError::Encode`].
 pub fn to_ron(plan: &Plan) -> Result<String, FormatError> {
-    // Down to the fields of a step; each of them is one line.
+    // Three levels lead to the fields of a step, each of which is written as one line.
     let pretty = PrettyConfig::new()
         .depth_limit(3)
         .compact_arrays(true)
@@ -222,7 +222,7 @@ fn from_ron(bytes: &[u8]) -> Result<Plan, FormatError> {
     ron::from_str(text).map_err(|e| explain(text, &e))
 }
 
-/// Only the version, whatever else there is: a plan of another version may have other fields.
+/// The version alone, which can be read from a plan whose other fields are those of another version.
 #[derive(Deserialize)]
 #[serde(rename = "Plan")]
 struct VersionOnly {

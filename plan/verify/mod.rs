@@ -3,7 +3,7 @@
 //! [`verify`] answers for a whole plan: all defects, each with its place and what would be right, never a panic. What it returns for a
 //! sound plan, [`Verified`], is what a runtime asks for: executing it needs no further checks of the plan.
 //!
-//! First, the numbers; a plan that breaks one of these is not looked at further:
+//! The numbers come first. A plan that breaks one of these invariants is not looked at further:
 //!
 //! | invariant | holds when |
 //! |---|---|
@@ -13,7 +13,7 @@
 //! | [`Options`](Invariant::Options) | batch 1 to 32; cache blocks of 32, 64 or 128 tokens; a context of at least one block, in which attention was priced; layers and vocabulary not empty; a SHA-256 in hex |
 //! | [`Bounds`](Invariant::Bounds) | shapes have 1 to 4 dimensions; dimensions, shards, lengths of sources, core coordinates and program parameters are not 0 and far below overflow; clamps keep numbers of both signs |
 //!
-//! Of the tensors that live as long as the plan:
+//! Then come the tensors that live as long as the plan:
 //!
 //! | invariant | holds when |
 //! |---|---|
@@ -22,7 +22,7 @@
 //! | [`WeightSource`](Invariant::WeightSource) | the spec's shape, data type and layout are those its source makes; row ranges and head paddings divide their matrix; there is one per layer exactly when `{layer}` is in a tensor's name; the table of tokens has the vocabulary's rows, that of rotary positions at least the context's; all factors are finite |
 //! | [`BufferRole`](Invariant::BufferRole) | spec and `per_layer` are those its role has at the plan's batch, context and block; the two caches have one shape |
 //!
-//! Of each phase, in the order of its steps, prologue, one layer, epilogue ([`crate::walk`] replays them):
+//! Each phase is checked in the order of its steps, prologue, one layer and epilogue, which [`crate::walk`] replays:
 //!
 //! | invariant | holds when |
 //! |---|---|
@@ -42,17 +42,17 @@
 //! | [`Trace`](Invariant::Trace) | a traced phase has a warm-up of 1 to 16 runs; no step takes an argument known only at the call; feedback is exactly what the phase writes, caches apart; inputs are at least the other buffers it reads, and none it does not |
 //! | [`Cost`](Invariant::Cost) | predicted times are finite and not negative |
 //!
-//! Of what the phases compute:
+//! The last invariant is about the function that the phases compute:
 //!
 //! | invariant | holds when |
 //! |---|---|
 //! | [`Function`](Invariant::Function) | all phases have the same norms (epsilon, scales, factors), attention factors, elementwise factors, rotary frequencies and amplitude, and multiply by the same matrices; cosines and sines are of the same angles; the pairs of queries and keys are ordered alike; tokens are picked of as many logits as the vocabulary has, and results are those |
 //!
-//! What a plan does not tell, verify cannot know. It takes the model's word for what is computed: a residual addition that is made twice
-//! in every phase, or an activation that is missing in every phase, is a sound plan of another model. Policy, overrides, notes and
-//! predicted costs are labels: nothing depends on them. A way that is legal but slow is legal.
+//! Verification cannot know the model, which is not part of a plan. A plan in which every phase makes the same residual addition twice, or
+//! leaves out the same activation, is a sound plan of another model. Policy, overrides, notes and predicted costs are labels on which
+//! nothing depends, and a call that is legal but slow is legal.
 //!
-//! Trace legality follows: a captured region allocates and frees the same tensors at the same addresses each time (`LayerLoop`, `Freed`,
+//! From these invariants it follows that a traced phase may be captured and replayed: a captured region allocates and frees the same tensors at the same addresses each time (`LayerLoop`, `Freed`,
 //! `Address`), its kernels are compiled before (`warm_up`), no call of [`crate::Op`] writes from the host but those with host-dependent
 //! arguments, and whatever changes between replays lies in persistent buffers.
 
@@ -72,7 +72,7 @@ use crate::l1::dram_bytes_per_bank;
 use crate::walk::{self, Context, Walk};
 use crate::{Defect, FORMAT_VERSION, Invariant, PhaseKind, Place, Plan};
 
-/// A plan that keeps every invariant, and what checking it found out.
+/// A plan that keeps every invariant, together with the results of the checks.
 #[derive(Debug, Clone)]
 pub struct Verified<'a> {
     plan: &'a Plan,
@@ -265,7 +265,7 @@ fn check_used(plan: &Plan, defects: &mut Defects) {
 }
 
 fn check_weight_addresses(plan: &Plan, walk: Option<&Walk>, defects: &mut Defects) {
-    // All phases start with the same persistent tensors: any walk has them all.
+    // All phases start with the same persistent tensors, so any walk has all their addresses.
     let Some(walk) = walk else { return };
     for (weight, address) in plan.weights.iter().zip(&walk.weights) {
         if weight.address != *address {
@@ -286,7 +286,7 @@ fn dram_use(plan: &Plan, walks: &[Walk]) -> DramUse {
     }
 }
 
-/// The version first: a plan of another version may mean anything by its fields.
+/// The fields of a plan of another version may mean anything, so the version is checked before them.
 fn check_format(plan: &Plan, defects: &mut Defects) {
     if plan.format != FORMAT_VERSION {
         let what = format!("format version {}", plan.format);

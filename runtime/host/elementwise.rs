@@ -20,9 +20,9 @@ pub struct ElementScratch {
     a: Operand,
     b: Operand,
     result: Vec<bf16>,
-    a_chain: Vec<numerics::Unary>,
-    b_chain: Vec<numerics::Unary>,
-    out_chain: Vec<numerics::Unary>,
+    a_chain: Vec<numerics::Function>,
+    b_chain: Vec<numerics::Function>,
+    out_chain: Vec<numerics::Function>,
 }
 
 #[derive(Debug, Default)]
@@ -31,18 +31,18 @@ struct Operand {
     f32: Vec<f32>,
 }
 
-fn translate(functions: &[Unary], chain: &mut Vec<numerics::Unary>) {
+fn translate(functions: &[Unary], chain: &mut Vec<numerics::Function>) {
     chain.clear();
     chain.extend(functions.iter().map(|function| match function {
-        Unary::Relu => numerics::Unary::Relu,
-        Unary::Square => numerics::Unary::Square,
-        Unary::Silu => numerics::Unary::Silu,
-        Unary::Recip => numerics::Unary::Recip,
-        Unary::MulScalar(scalar) => numerics::Unary::Mul(scalar.value as f32),
-        Unary::MaxScalar(least) => numerics::Unary::Maximum(least.value as f32),
-        Unary::Round => numerics::Unary::Round,
-        Unary::Clamp(low, high) => numerics::Unary::Clamp(*low, *high),
-        Unary::Abs => numerics::Unary::Abs,
+        Unary::Relu => numerics::Function::Relu,
+        Unary::Square => numerics::Function::Square,
+        Unary::Silu => numerics::Function::Silu,
+        Unary::Recip => numerics::Function::Recip,
+        Unary::MulScalar(scalar) => numerics::Function::Mul(scalar.value as f32),
+        Unary::MaxScalar(least) => numerics::Function::Maximum(least.value as f32),
+        Unary::Round => numerics::Function::Round,
+        Unary::Clamp(low, high) => numerics::Function::Clamp(*low, *high),
+        Unary::Abs => numerics::Function::Abs,
     }));
 }
 
@@ -55,7 +55,7 @@ enum Prepared<'a> {
 fn prepare<'a>(
     operand: usize,
     tensor: &'a HostTensor,
-    chain: &[numerics::Unary],
+    chain: &[numerics::Function],
     buffer: &'a mut Operand,
 ) -> Result<Prepared<'a>, DeviceError> {
     match &tensor.data {
@@ -119,7 +119,7 @@ fn combine<O: Element>(
     (kind, broadcast, columns): (numerics::Binary, Broadcast, usize),
     a: &Prepared<'_>,
     b: &Prepared<'_>,
-    chain: &[numerics::Unary],
+    chain: &[numerics::Function],
     out: &mut [O],
 ) -> Result<(), numerics::NumericsError> {
     let (shape, chains) = ((broadcast, columns), Chains { a: &[], b: &[], out: chain });
@@ -133,7 +133,7 @@ fn combine<O: Element>(
 
 /// `ttnn.abs`.
 pub fn abs(input: &HostTensor, out: &mut HostTensor) -> Result<(), DeviceError> {
-    map(&[numerics::Unary::Abs], input, out)
+    map(&[numerics::Function::Abs], input, out)
 }
 
 /// `ttnn.typecast` between float types.
@@ -141,7 +141,7 @@ pub fn typecast(input: &HostTensor, out: &mut HostTensor) -> Result<(), DeviceEr
     map(&[], input, out)
 }
 
-fn map(functions: &[numerics::Unary], input: &HostTensor, out: &mut HostTensor) -> Result<(), DeviceError> {
+fn map(functions: &[numerics::Function], input: &HostTensor, out: &mut HostTensor) -> Result<(), DeviceError> {
     let (wrong_in, wrong_out) = (input.unexpected(0, "floats"), out.unexpected(1, "floats"));
     floats!(&input.data, wrong_in, x => floats!(&mut out.data, wrong_out, to => Ok(numerics::unary(functions, x, to)?)))?;
     settle(out)

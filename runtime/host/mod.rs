@@ -52,7 +52,7 @@ enum Held {
 /// The host as a device.
 #[derive(Debug)]
 pub struct HostDevice {
-    arch: bitnetc_numerics::Arch,
+    arch: Arch,
     numerics: Numerics,
     slots: Vec<Held>,
     pool: Pool,
@@ -78,10 +78,6 @@ type Recording = Vec<(Arc<Call>, Arguments)>;
 impl HostDevice {
     /// A host that computes like a chip of family `arch`.
     pub fn new(arch: Arch, numerics: Numerics) -> Self {
-        let arch = match arch {
-            Arch::Wormhole => bitnetc_numerics::Arch::Wormhole,
-            Arch::Blackhole => bitnetc_numerics::Arch::Blackhole,
-        };
         HostDevice {
             arch,
             numerics,

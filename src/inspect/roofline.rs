@@ -1,4 +1,4 @@
-//! What a step would take if nothing but its bytes or its products bound it.
+//! The time a step would take at the peak of the DRAM or of the matrix unit, if nothing else slowed it down.
 
 use bitnetc_compiler::target::{NAMES, Target};
 use bitnetc_plan::{Plan, TtnnRelease};

@@ -3,17 +3,17 @@
 use super::kernels::{self, Matrix};
 use super::{Data, EvalError, Output, Run, WeightError};
 use crate::graph::{
-    ActivationQuant, Linear, NodeId, Op, Operand, Scalar, Section, Shape, Unary, Value, WeightRef, resolve,
+    Activation, ActivationQuant, Linear, NodeId, Op, Operand, Scalar, Section, Shape, Value, WeightRef, resolve,
 };
 use rayon::prelude::*;
 use std::sync::Arc;
 
-fn apply(unary: Unary, x: f32) -> f32 {
+fn apply(unary: Activation, x: f32) -> f32 {
     match unary {
-        Unary::Relu => x.max(0.0),
-        Unary::Relu2 => x.max(0.0) * x.max(0.0),
-        Unary::Square => x * x,
-        Unary::Silu => x / (1.0 + (-x).exp()),
+        Activation::Relu => x.max(0.0),
+        Activation::Relu2 => x.max(0.0) * x.max(0.0),
+        Activation::Square => x * x,
+        Activation::Silu => x / (1.0 + (-x).exp()),
     }
 }
 
@@ -116,7 +116,7 @@ impl Run<'_, '_> {
             Op::CacheUpdate { .. } => self.cache(id)?,
             Op::Attention { scale } => vec![self.attention(id, scale)?],
             Op::MergeHeads => vec![self.input(id, 0)?.clone()],
-            Op::Unary(unary) => vec![rows(self.floats(id, 0)?.iter().map(|&v| apply(*unary, v)).collect())],
+            Op::Activation(unary) => vec![rows(self.floats(id, 0)?.iter().map(|&v| apply(*unary, v)).collect())],
             Op::Mul { a, b } => {
                 let (a, b) = (self.operand(id, 0, a)?, self.operand(id, 1, b)?);
                 vec![rows(a.iter().zip(&b).map(|(a, b)| a * b).collect())]

@@ -5,7 +5,7 @@ use bitnetc_plan::{Layout, TILE};
 
 use super::weights;
 use super::{SelectError, Selector};
-use crate::graph::{Linear, NodeId, Op, Role, Section, Unary};
+use crate::graph::{Activation, Linear, NodeId, Op, Role, Section};
 use crate::passes::values::product_dtype;
 use crate::policy::Precision;
 use crate::schedule::{Kind, Operand};
@@ -33,8 +33,8 @@ impl Selector<'_> {
         }
         let activation = match linear.unary {
             None => None,
-            Some(Unary::Relu) => Some(FusedActivation::Relu),
-            Some(Unary::Silu) => Some(FusedActivation::Silu),
+            Some(Activation::Relu) => Some(FusedActivation::Relu),
+            Some(Activation::Silu) => Some(FusedActivation::Silu),
             Some(other) => {
                 return Err(self.unsupported(
                     node,

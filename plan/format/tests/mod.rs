@@ -9,8 +9,15 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::op::BinaryKind;
-use crate::{Phase, TtnnRelease};
+use crate::{Op, Phase, TtnnRelease};
 use sample::sample;
+
+#[test]
+fn the_sample_has_every_op() {
+    let plan = sample(0.1, 1e-5);
+    let named: BTreeSet<&str> = plan.phases.iter().flat_map(Phase::steps).map(|step| step.op.name()).collect();
+    assert_eq!(named, Op::NAMES.iter().copied().collect());
+}
 
 #[test]
 fn ron_is_readable_and_stable() {
@@ -125,7 +132,7 @@ proptest! {
         let plan = sample(number, single);
         let (text, binary) = (to_ron(&plan).unwrap(), to_binary(&plan).unwrap());
         let (from_text, from_binary) = (read_bytes(text.as_bytes()).unwrap(), read_bytes(&binary).unwrap());
-        // Bytes, because NaN is no number's equal.
+        // Bytes are compared because NaN does not equal itself.
         prop_assert_eq!(&to_binary(&from_text).unwrap(), &binary);
         prop_assert_eq!(&to_binary(&from_binary).unwrap(), &binary);
         prop_assert_eq!(to_ron(&from_binary).unwrap(), text);
@@ -144,7 +151,7 @@ proptest! {
         bytes[at] = byte;
         let sum = checksum(&[&bytes[8..20], &bytes[HEADER_BYTES..]]);
         bytes[20..24].copy_from_slice(&sum.to_le_bytes());
-        // Some changes leave a plan: what matters is that there is an answer.
+        // A change may leave a valid plan. The test is only that reading ends with an answer.
         let _ = read_bytes(&bytes);
     }
 
