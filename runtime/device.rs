@@ -1,6 +1,6 @@
 //! What a plan runs on.
 //!
-//! A device keeps tensors in numbered [`Slot`]s and executes [`Call`]s, in which every name is resolved to a slot and every constant is a
+//! A device keeps tensors in numbered [`Slot`]s and executes [`ResolvedStep`]s, in which every name is resolved to a slot and every constant is a
 //! number: nothing is looked up or planned while it runs.
 
 use std::sync::Arc;
@@ -23,7 +23,7 @@ impl Slot {
 
 /// One TT-NN call of a phase in one layer.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Call {
+pub struct ResolvedStep {
     /// The step's name, and the layer where it has one: `attn.qkv[3]`.
     pub name: String,
     /// The call. Its scalars are plain numbers; its operand names no longer count.
@@ -57,7 +57,7 @@ pub struct Upload<'a> {
     pub layer: u32,
     /// Where its numbers are.
     pub weights: &'a Weights,
-    /// Some matmul reads it and every one is [`Call::integer`].
+    /// Some matmul reads it and every one is [`ResolvedStep::integer`].
     pub integer: bool,
 }
 
@@ -100,7 +100,7 @@ pub trait Device {
     ///
     /// # Errors
     /// Which call, and whatever the device refuses of it; those after it are not executed.
-    fn execute(&mut self, calls: &[Arc<Call>], arguments: Arguments) -> Result<(), (usize, DeviceError)>;
+    fn execute(&mut self, steps: &[Arc<ResolvedStep>], arguments: Arguments) -> Result<(), (usize, DeviceError)>;
 
     /// Ends a tensor; an empty slot is no error.
     ///

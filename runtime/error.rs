@@ -24,6 +24,14 @@ pub enum DeviceError {
         /// What would be right.
         want: String,
     },
+    /// A step has slots for another number of results than its op makes.
+    #[error("the step takes {given} results; its op makes {made}")]
+    Results {
+        /// Slots of the step.
+        given: usize,
+        /// Results of the op.
+        made: usize,
+    },
     /// Shapes or numbers the kernels refuse.
     #[error(transparent)]
     Numerics(#[from] NumericsError),

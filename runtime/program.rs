@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bitnetc_plan::op::{Op, Ref};
 use bitnetc_plan::{Buffer, BufferRole, Phase, PhaseKind, Plan, Scalar, Step, TensorSpec, Trace, Weight};
 
-use crate::device::{Call, Slot};
+use crate::device::{ResolvedStep, Slot};
 use crate::weights::WeightError;
 use crate::weights::in_layer;
 use crate::weights::store::Scales;
@@ -47,9 +47,9 @@ pub struct PhaseProgram {
     /// Decode or prefill.
     pub kind: PhaseKind,
     /// Prologue and all layers.
-    pub body: Vec<Arc<Call>>,
+    pub body: Vec<Arc<ResolvedStep>>,
     /// After the layers.
-    pub epilogue: Vec<Arc<Call>>,
+    pub epilogue: Vec<Arc<ResolvedStep>>,
     /// Values left alive.
     pub results: Vec<(String, Slot, Arc<TensorSpec>)>,
     /// How it is captured.
@@ -159,7 +159,7 @@ impl<'a> Names<'a> {
         layer: Option<u32>,
         values: &HashMap<&str, (Slot, Arc<TensorSpec>)>,
         integers: &HashSet<&str>,
-    ) -> Result<Arc<Call>, RuntimeError> {
+    ) -> Result<Arc<ResolvedStep>, RuntimeError> {
         let at = layer.unwrap_or(0);
         let slot = |operand: &&Ref| {
             let found = match operand {
@@ -179,7 +179,7 @@ impl<'a> Names<'a> {
         let name = layer.map_or_else(|| step.name.clone(), |layer| format!("{}[{layer}]", step.name));
         let outputs = step.outputs.iter().map(|value| values[value.name.as_str()].clone()).collect();
         let integer = integers::is_integer_matmul(self.plan, &step.op, integers);
-        Ok(Arc::new(Call { name, op, operands: operands?, outputs, integer }))
+        Ok(Arc::new(ResolvedStep { name, op, operands: operands?, outputs, integer }))
     }
 
     fn scale(&self, tensor: &str) -> Result<f64, RuntimeError> {

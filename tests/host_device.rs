@@ -14,8 +14,8 @@ use bitnetc_compiler::{Options, compile, model};
 use bitnetc_plan::{Plan, TensorSpec};
 use bitnetc_runtime::host::Numerics;
 use bitnetc_runtime::{
-    Arguments, Call, Device, DeviceError, Flow, GenerateOptions, HostDevice, LoadOptions, RuntimeError, Sampling,
-    Session, Slot, Stop, Text, TraceId, Upload, Weights, generate,
+    Arguments, Device, DeviceError, Flow, GenerateOptions, HostDevice, LoadOptions, ResolvedStep, RuntimeError,
+    Sampling, Session, Slot, Stop, Text, TraceId, Upload, Weights, generate,
 };
 use common::golden::{argmax, correlation, directory, golden};
 
@@ -267,11 +267,11 @@ impl Device for Refusing {
         self.host.write(slot, data)
     }
 
-    fn execute(&mut self, calls: &[Arc<Call>], arguments: Arguments) -> Result<(), (usize, DeviceError)> {
+    fn execute(&mut self, steps: &[Arc<ResolvedStep>], arguments: Arguments) -> Result<(), (usize, DeviceError)> {
         if self.capturing && self.refuses {
             return Err((1, DeviceError::Trace("no room".into())));
         }
-        self.host.execute(calls, arguments)
+        self.host.execute(steps, arguments)
     }
 
     fn free(&mut self, slot: Slot) -> Result<(), DeviceError> {

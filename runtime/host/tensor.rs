@@ -22,6 +22,17 @@ pub enum Data {
     Integer(Vec<u32>),
 }
 
+impl Data {
+    /// Drops the elements from number `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        match self {
+            Data::Bf16(v) => v.truncate(len),
+            Data::F32(v) => v.truncate(len),
+            Data::Integer(v) => v.truncate(len),
+        }
+    }
+}
+
 /// A tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostTensor {
@@ -161,7 +172,7 @@ impl HostTensor {
     pub fn integers(&self, operand: usize) -> Result<&[u32], DeviceError> {
         match &self.data {
             Data::Integer(v) => Ok(v),
-            _ => Err(self.unexpected(operand, "integers")),
+            Data::Bf16(_) | Data::F32(_) => Err(self.unexpected(operand, "integers")),
         }
     }
 
@@ -172,7 +183,7 @@ impl HostTensor {
     pub fn bf16(&self, operand: usize) -> Result<&[bf16], DeviceError> {
         match &self.data {
             Data::Bf16(v) => Ok(v),
-            _ => Err(self.unexpected(operand, "bf16, bfp8 or bfp4")),
+            Data::F32(_) | Data::Integer(_) => Err(self.unexpected(operand, "bf16, bfp8 or bfp4")),
         }
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bitnetc_plan::Plan;
 
-use crate::device::{Arguments, Call, Device, Slot, TraceId};
+use crate::device::{Arguments, Device, ResolvedStep, Slot, TraceId};
 use crate::program::{PhaseProgram, Program};
 use crate::{DeviceError, RuntimeError};
 
@@ -100,7 +100,7 @@ impl<D: Device> Session<D> {
         let phase = &self.program.phases[decode];
         let recorded = [&phase.body, &phase.epilogue]
             .into_iter()
-            .try_for_each(|calls| execute(&mut self.device, phase, calls, Arguments::default()));
+            .try_for_each(|steps| execute(&mut self.device, phase, steps, Arguments::default()));
         // The capture ends whatever came of it: until then the device would take nothing else.
         let ended = self.device.end_trace().map_err(capture());
         if let (Err(_), Ok(part)) = (&recorded, &ended) {
@@ -227,12 +227,12 @@ impl<D: Device> Session<D> {
 fn execute<D: Device>(
     device: &mut D,
     phase: &PhaseProgram,
-    calls: &[Arc<Call>],
+    steps: &[Arc<ResolvedStep>],
     arguments: Arguments,
 ) -> Result<(), RuntimeError> {
-    device.execute(calls, arguments).map_err(|(at, error): (usize, DeviceError)| RuntimeError::Step {
+    device.execute(steps, arguments).map_err(|(at, error): (usize, DeviceError)| RuntimeError::Step {
         phase: phase.kind.to_string(),
-        step: calls[at].name.clone(),
+        step: steps[at].name.clone(),
         error: Box::new(error),
     })
 }

@@ -1,4 +1,4 @@
-//! Elementwise calls: `bitnetc_numerics` on host tensors.
+//! `ttnn.add` and `ttnn.mul`, with functions fused onto operands and result.
 //!
 //! Two roundings of TT-NN's binary kernel are kept that a single fp32 expression would not have: an operand with functions fused onto it
 //! passes through a buffer of its own data type, and a result that is not f32 is bf16 before the functions fused onto it. Everything
@@ -7,28 +7,39 @@
 use bitnetc_numerics as numerics;
 use bitnetc_numerics::{Broadcast, Chains, Element};
 use bitnetc_plan::Unary;
-use bitnetc_plan::op::{Binary, BinaryKind};
+use bitnetc_plan::op::{Binary, BinaryKind, Destination};
 use half::bf16;
 
-use super::rows::{floats, settle};
-use super::tensor::{Data, HostTensor};
 use crate::DeviceError;
+use crate::host::rows::settle;
+use crate::host::run::{Operands, Run};
+use crate::host::tensor::{Data, HostTensor};
 
-/// Buffers that binary calls reuse.
+/// Buffers that sums and products reuse.
 #[derive(Debug, Default)]
-pub struct ElementScratch {
-    a: Operand,
-    b: Operand,
+pub struct BinaryScratch {
+    a: Buffer,
+    b: Buffer,
     result: Vec<bf16>,
     a_chain: Vec<numerics::Unary>,
     b_chain: Vec<numerics::Unary>,
     out_chain: Vec<numerics::Unary>,
 }
 
+/// An operand after the functions fused onto it.
 #[derive(Debug, Default)]
-struct Operand {
+struct Buffer {
     bf16: Vec<bf16>,
     f32: Vec<f32>,
+}
+
+pub fn execute(op: &Binary, run: &mut Run<'_>) -> Result<(), DeviceError> {
+    let compute =
+        |x: &mut Operands<'_>, out: &mut HostTensor| binary(op, x.tensor(0)?, x.tensor(1)?, out, &mut x.scratch.binary);
+    match &op.into {
+        Destination::New(_) => run.produce(|x, [out]| compute(x, out)),
+        Destination::InPlace => run.replace(0, compute),
+    }
 }
 
 fn translate(functions: &[Unary], chain: &mut Vec<numerics::Unary>) {
@@ -56,7 +67,7 @@ fn prepare<'a>(
     operand: usize,
     tensor: &'a HostTensor,
     chain: &[numerics::Unary],
-    buffer: &'a mut Operand,
+    buffer: &'a mut Buffer,
 ) -> Result<Prepared<'a>, DeviceError> {
     match &tensor.data {
         Data::Bf16(x) if chain.is_empty() => Ok(Prepared::Bf16(x)),
@@ -75,13 +86,13 @@ fn prepare<'a>(
     }
 }
 
-/// `ttnn.add` and `ttnn.mul`; `b` may have one column, which then serves all.
-pub fn binary(
+/// `b` may have one column, which then serves all.
+fn binary(
     op: &Binary,
     a: &HostTensor,
     b: &HostTensor,
     out: &mut HostTensor,
-    scratch: &mut ElementScratch,
+    scratch: &mut BinaryScratch,
 ) -> Result<(), DeviceError> {
     let (rows, columns) = (out.rows(), out.columns());
     let broadcast = if b.columns() == columns { Broadcast::None } else { Broadcast::Column };
@@ -91,7 +102,7 @@ pub fn binary(
     if b.rows() != rows || (broadcast == Broadcast::Column && b.columns() != 1) {
         return Err(b.unexpected(1, format!("{rows} rows of {columns} or 1")));
     }
-    let ElementScratch { a: a_buffer, b: b_buffer, result, a_chain, b_chain, out_chain } = scratch;
+    let BinaryScratch { a: a_buffer, b: b_buffer, result, a_chain, b_chain, out_chain } = scratch;
     translate(&op.a_activations, a_chain);
     translate(&op.b_activations, b_chain);
     translate(&op.activations, out_chain);
@@ -131,27 +142,11 @@ fn combine<O: Element>(
     }
 }
 
-/// `ttnn.abs`.
-pub fn abs(input: &HostTensor, out: &mut HostTensor) -> Result<(), DeviceError> {
-    map(&[numerics::Unary::Abs], input, out)
-}
-
-/// `ttnn.typecast` between float types.
-pub fn typecast(input: &HostTensor, out: &mut HostTensor) -> Result<(), DeviceError> {
-    map(&[], input, out)
-}
-
-fn map(functions: &[numerics::Unary], input: &HostTensor, out: &mut HostTensor) -> Result<(), DeviceError> {
-    let (wrong_in, wrong_out) = (input.unexpected(0, "floats"), out.unexpected(1, "floats"));
-    floats!(&input.data, wrong_in, x => floats!(&mut out.data, wrong_out, to => Ok(numerics::unary(functions, x, to)?)))?;
-    settle(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::host::testing::{tensor, values};
-    use bitnetc_plan::op::{Destination, Ref};
+    use bitnetc_plan::op::Ref;
     use bitnetc_plan::{DType, MemoryConfig, Scalar};
 
     fn op(kind: BinaryKind, b_activations: Vec<Unary>, activations: Vec<Unary>, dtype: DType) -> Binary {
@@ -162,7 +157,7 @@ mod tests {
 
     fn run(op: &Binary, a: &HostTensor, b: &HostTensor) -> Vec<f32> {
         let mut out = tensor(&a.spec.shape, op.dtype, &[]);
-        binary(op, a, b, &mut out, &mut ElementScratch::default()).unwrap();
+        binary(op, a, b, &mut out, &mut BinaryScratch::default()).unwrap();
         values(&out)
     }
 
@@ -196,7 +191,7 @@ mod tests {
         }
         let mut wrong = tensor(&[1, 1, 3, 1], DType::F32, &[0.0; 3]);
         let add = op(BinaryKind::Add, vec![], vec![], DType::F32);
-        let refused = binary(&add, &a(DType::F32), &b(DType::F32), &mut wrong, &mut ElementScratch::default());
+        let refused = binary(&add, &a(DType::F32), &b(DType::F32), &mut wrong, &mut BinaryScratch::default());
         assert!(matches!(refused, Err(DeviceError::Operand { operand: 0, .. })));
     }
 }
