@@ -60,7 +60,7 @@ const PATIENCE: u32 = 12;
 
 /// Names of all rules, in the order they are asked.
 pub fn rules() -> Vec<&'static str> {
-    draw::RULES.iter().map(|(name, _)| *name).collect()
+    draw::rules().map(|(name, _)| *name).collect()
 }
 
 /// Asks an open mock card and the rules of `card`, which it must be a mock of. `heard` is told of each rule's report when it is done.
@@ -74,7 +74,7 @@ pub fn run(
     heard: &mut dyn FnMut(&RuleReport),
 ) -> Result<Vec<RuleReport>, TtnnError> {
     let wanted = |name: &str| inquiry.rule.as_ref().is_none_or(|part| name.contains(part.as_str()));
-    let rules: Vec<_> = draw::RULES.iter().enumerate().filter(|(_, (name, _))| wanted(name)).collect();
+    let rules: Vec<_> = draw::rules().enumerate().filter(|(_, (name, _))| wanted(name)).collect();
     let mut reports = Vec::new();
     for (at, (number, (name, draw))) in rules.iter().enumerate() {
         // The remainder goes to the first rules.

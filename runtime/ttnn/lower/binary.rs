@@ -1,26 +1,22 @@
-//! Sums and products with functions on operands and result.
+//! `ttnn.add` and `ttnn.mul`, with functions on operands and result.
 
-use bitnetc_plan::op::{Binary, BinaryKind, Destination};
+use bitnetc_plan::op::{Binary, Destination};
 use bitnetc_plan::{Scalar, Unary};
 
-use super::{dtype, operand};
+use super::{Lowering, dtype, operand};
 use crate::call::{Expr, PyCall};
 use crate::tensor::memory_config;
 
-/// `ttnn.add` or `ttnn.mul`. Scalars are counted over the operands' functions, then the result's, as [`bitnetc_plan::Op::scalars`] does.
-pub fn binary(args: &Binary, scalar: &dyn Fn(usize, &Scalar) -> Expr) -> PyCall {
+/// Scalars are counted over the operands' functions, then the result's, as [`bitnetc_plan::Op::scalars`] does.
+pub fn lower(args: &Binary, step: &Lowering<'_>) -> PyCall {
     let mut count = 0;
     let mut functions = |list: &[Unary]| {
-        let items = list.iter().map(|unary| function(unary, &mut count, scalar)).collect();
+        let items = list.iter().map(|unary| function(unary, &mut count, step)).collect();
         (!list.is_empty()).then_some(Expr::List(items))
     };
     let (a, b, result) = (functions(&args.a_activations), functions(&args.b_activations), functions(&args.activations));
-    let call = PyCall::ttnn(match args.kind {
-        BinaryKind::Add => "add",
-        BinaryKind::Mul => "mul",
-    });
-    let call = call
-        .arg(operand(&args.a))
+    let call = step
+        .on(&args.a)
         .arg(operand(&args.b))
         .maybe("input_tensor_a_activations", a)
         .maybe("input_tensor_b_activations", b)
@@ -32,10 +28,10 @@ pub fn binary(args: &Binary, scalar: &dyn Fn(usize, &Scalar) -> Expr) -> PyCall 
     }
 }
 
-fn function(unary: &Unary, count: &mut usize, scalar: &dyn Fn(usize, &Scalar) -> Expr) -> Expr {
+fn function(unary: &Unary, count: &mut usize, step: &Lowering<'_>) -> Expr {
     let of = |name: &str| PyCall::ttnn("UnaryWithParam").arg(Expr::ttnn(format!("UnaryOpType.{name}")));
     let mut numbered = |s: &Scalar| {
-        let value = scalar(*count, s);
+        let value = step.scalar(*count, s);
         *count += 1;
         value
     };

@@ -1,11 +1,13 @@
-//! Sums, products, absolute values, maxima of rows.
+//! Draws of `ttnn.add` and `ttnn.mul`.
 
-use bitnetc_plan::op::{AbsOp, Binary, BinaryKind, Destination, RowMax};
+use bitnetc_plan::op::{Binary, BinaryKind, Destination};
 use bitnetc_plan::{MemoryConfig, TensorSpec, Unary};
 
 use super::dice::{Dice, WIDTHS};
-use super::{operand, question};
+use super::{Rule, operand, question};
 use crate::oracle::Question;
+
+pub const RULES: &[Rule] = &[("add, mul", draw)];
 
 /// Functions on an operand: mostly none.
 fn functions(dice: &mut Dice<'_>) -> Vec<Unary> {
@@ -21,7 +23,7 @@ fn functions(dice: &mut Dice<'_>) -> Vec<Unary> {
     }
 }
 
-pub fn binary(dice: &mut Dice<'_>) -> Option<Question> {
+fn draw(dice: &mut Dice<'_>) -> Option<Question> {
     let columns = dice.pick(&WIDTHS);
     let prefill = dice.chance(0.3);
     let rows = if prefill { dice.pick(&[32, 33, 96, 128, 512, 2048]) } else { dice.batch_rows() };
@@ -65,30 +67,4 @@ pub fn binary(dice: &mut Dice<'_>) -> Option<Question> {
         into: if in_place { Destination::InPlace } else { Destination::New(out) },
     };
     question(dice, op, vec![a, b])
-}
-
-/// A tensor of decode or of prefill, anywhere.
-pub(super) fn tensor(dice: &mut Dice<'_>) -> TensorSpec {
-    let shape = match dice.between(0, 9) {
-        0 | 1 => {
-            let (heads, _, head_dim) = dice.heads();
-            vec![1, dice.pick(&[1, 2, 8, 32]), heads, head_dim]
-        }
-        2 => vec![1, 1, dice.pick(&[64, 128, 512]), dice.pick(&WIDTHS[..6])],
-        _ => vec![1, 1, dice.batch_rows(), dice.pick(&WIDTHS)],
-    };
-    let memory = dice.placement(&shape);
-    TensorSpec::tile(shape, dice.activations(), memory)
-}
-
-pub fn abs(dice: &mut Dice<'_>) -> Option<Question> {
-    let x = tensor(dice);
-    let memory = if dice.chance(0.5) { x.memory.clone() } else { dice.placement(&x.shape) };
-    question(dice, AbsOp { input: operand(), memory }, vec![x])
-}
-
-pub fn row_max(dice: &mut Dice<'_>) -> Option<Question> {
-    let x = tensor(dice);
-    let memory = dice.interleaved();
-    question(dice, RowMax { input: operand(), memory }, vec![x])
 }

@@ -1,12 +1,14 @@
-//! `rms_norm` with and without a program config.
+//! Draws of `ttnn.rms_norm`.
 
 use bitnetc_plan::op::RmsNorm;
 use bitnetc_plan::program::NormProgram;
 use bitnetc_plan::{DType, MemoryConfig, TILE, TensorSpec};
 
 use super::dice::{Dice, WIDTHS};
-use super::{operand, question};
+use super::{Rule, operand, question};
 use crate::oracle::Question;
+
+pub const RULES: &[Rule] = &[("rms_norm, sharded", sharded), ("rms_norm, interleaved", interleaved)];
 
 fn gamma(dice: &mut Dice<'_>, k: u32) -> TensorSpec {
     let rows = |dtype, memory| TensorSpec::row_major([1, 1, k / TILE, TILE], dtype, memory);
@@ -25,7 +27,7 @@ fn norm(dice: &mut Dice<'_>, program: Option<NormProgram>, memory: MemoryConfig,
     question(dice, op, vec![x, gamma])
 }
 
-pub fn sharded(dice: &mut Dice<'_>) -> Option<Question> {
+fn sharded(dice: &mut Dice<'_>) -> Option<Question> {
     let k = dice.pick(&WIDTHS);
     let rows = if dice.chance(0.04) { 64 } else { dice.batch_rows() };
     let memory = dice.width_shards(rows, k);
@@ -48,7 +50,7 @@ pub fn sharded(dice: &mut Dice<'_>) -> Option<Question> {
     norm(dice, program, out, x)
 }
 
-pub fn interleaved(dice: &mut Dice<'_>) -> Option<Question> {
+fn interleaved(dice: &mut Dice<'_>) -> Option<Question> {
     let (k, rows) = (dice.pick(&WIDTHS), dice.pick(&[1, 32, 64, 96, 128, 512, 2048, 4096]));
     let small = u64::from(rows) * u64::from(k) < 2_000_000;
     let memory = if small { dice.interleaved() } else { MemoryConfig::DRAM };
