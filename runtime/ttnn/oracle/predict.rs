@@ -87,7 +87,7 @@ fn fit(operands: &[TensorSpec], outcome: Outcome, card: &Card) -> Prediction {
         Some(lowest) if outcome.circular_buffers > 0 && end > lowest => {
             Prediction::Refused(format!("circular buffers up to {end} clash with L1 buffers at {lowest}"))
         }
-        _ => Prediction::Accepted(Facts {
+        Some(_) | None => Prediction::Accepted(Facts {
             outputs: outcome.outputs,
             addresses,
             circular_buffers: outcome.circular_buffers,
