@@ -59,14 +59,6 @@ pub enum RuntimeError {
     /// The weights.
     #[error(transparent)]
     Weights(#[from] WeightError),
-    /// The plan breaks its own rules.
-    #[error("the plan does not verify: {first}{}", more(*.others))]
-    Unverified {
-        /// The first defect.
-        first: String,
-        /// How many more there are.
-        others: usize,
-    },
     /// The plan lacks something the runtime needs.
     #[error("the plan has no {0}")]
     Lacks(String),
@@ -128,8 +120,4 @@ impl RuntimeError {
         let doing = doing.into();
         move |error| RuntimeError::Device { doing, error: Box::new(error) }
     }
-}
-
-fn more(others: usize) -> String {
-    if others == 0 { String::new() } else { format!(" (and {others} more)") }
 }

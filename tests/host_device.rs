@@ -11,7 +11,7 @@ use std::sync::atomic::AtomicBool;
 use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{Options, compile, model};
-use bitnetc_plan::{Plan, TensorSpec};
+use bitnetc_plan::{TensorSpec, VerifiedPlan};
 use bitnetc_runtime::host::Numerics;
 use bitnetc_runtime::{
     Arguments, Device, DeviceError, Flow, GenerateOptions, HostDevice, LoadOptions, ResolvedStep, RuntimeError,
@@ -19,14 +19,14 @@ use bitnetc_runtime::{
 };
 use common::golden::{argmax, correlation, directory, golden};
 
-fn plan(policy: Policy, batch: u32, prefill: &[u32]) -> Plan {
+fn plan(policy: Policy, batch: u32, prefill: &[u32]) -> VerifiedPlan {
     let model = model::find("tiny-shakespeare").unwrap().model().unwrap();
     let mut options = Options::for_model(&model);
     (options.policy, options.batch, options.prefill) = (policy, batch, prefill.to_vec());
     compile(&model, &Target::find("n150").unwrap(), &options).unwrap().plan
 }
 
-fn load(plan: &Plan, numerics: Numerics, options: &LoadOptions) -> Session<HostDevice> {
+fn load(plan: &VerifiedPlan, numerics: Numerics, options: &LoadOptions) -> Session<HostDevice> {
     let weights = Weights::open(&directory()).unwrap();
     let device = HostDevice::new(plan.card.arch, numerics);
     Session::load(plan.clone(), &weights, device, options, |_, _| {}).unwrap()

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bitnetc_plan::{BufferRole, PhaseKind, Plan};
+use bitnetc_plan::{BufferRole, PhaseKind, Plan, VerifiedPlan};
 
 use super::{Inputs, Session, Traced};
 use crate::RuntimeError;
@@ -26,18 +26,18 @@ impl Default for LoadOptions {
 }
 
 impl<D: Device> Session<D> {
-    /// Checks `plan` and `weights`, then places everything on `device`; `progress` is told weights done and to do.
+    /// Checks that `weights` are those of `plan`, then places everything on `device`; `progress` is told how many weights are placed and
+    /// how many there are.
     ///
     /// # Errors
-    /// A plan that does not verify, weights that are missing or wrong, a device without memory.
+    /// Weights that are missing or wrong, a device without memory.
     pub fn load(
-        plan: Plan,
+        plan: VerifiedPlan,
         weights: &Weights,
         mut device: D,
         options: &LoadOptions,
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Self, RuntimeError> {
-        verify(&plan)?;
         weights.check(&plan)?;
         let pages = page_table(&plan, options)?;
         let program = Program::new(&plan, &weights.scales(&plan)?)?;
@@ -83,16 +83,6 @@ impl<D: Device> Session<D> {
         };
         session.write("page table", inputs.pages, &pages)?;
         Ok(session)
-    }
-}
-
-fn verify(plan: &Plan) -> Result<(), RuntimeError> {
-    match bitnetc_plan::verify(plan) {
-        Ok(_) => Ok(()),
-        Err(defects) => Err(RuntimeError::Unverified {
-            first: defects.first().map_or_else(|| "for no reason given".into(), ToString::to_string),
-            others: defects.len().saturating_sub(1),
-        }),
     }
 }
 

@@ -9,7 +9,7 @@ mod prompt;
 
 use std::sync::Arc;
 
-use bitnetc_plan::Plan;
+use bitnetc_plan::{Plan, VerifiedPlan};
 
 use crate::device::{Arguments, Device, ResolvedStep, Slot, TraceId};
 use crate::program::{PhaseProgram, Program};
@@ -24,7 +24,7 @@ pub const TILE_ROWS: usize = 32;
 /// A plan loaded on a device.
 #[derive(Debug)]
 pub struct Session<D> {
-    plan: Plan,
+    plan: VerifiedPlan,
     program: Program,
     device: D,
     inputs: Inputs,
