@@ -4,17 +4,17 @@ use bitnetc_numerics::NumericsError;
 
 use crate::weights::WeightError;
 
-/// Why a device refused a call. Nothing of a plan is left half done that a later step could read. (Errors that say why in their own
-/// words have no `source`: it would be told twice.)
+/// Why a device refused a step. The failed step leaves no result that a later step could read. (Errors whose message contains the cause
+/// have no `source`, or the cause would be printed twice.)
 #[derive(Debug, thiserror::Error)]
 pub enum DeviceError {
-    /// Nothing is in a slot that a call reads: the value was freed, or never made.
+    /// Nothing is in a slot that a step reads: the value was freed, or never made.
     #[error("operand {operand} is not on the device")]
     Empty {
         /// Which operand, counted from 0.
         operand: usize,
     },
-    /// An operand is not what the call computes with.
+    /// An operand is not what the op computes with.
     #[error("operand {operand} is {got}; {want} was expected")]
     Operand {
         /// Which operand, counted from 0.

@@ -8,8 +8,8 @@
 //! | module | holds |
 //! |---|---|
 //! | [`weights`] | constant tensors from checkpoints and packed files |
-//! | [`program`], [`integers`] | a plan resolved to calls on slots, and which matmuls are exact on integers |
-//! | [`device`] | what executes calls |
+//! | [`program`], [`integers`] | a plan resolved to steps on slots, and the matmuls that are exact in integers |
+//! | [`device`] | the interface of what executes steps |
 //! | [`host`] | the host device |
 //! | [`session`] | a plan loaded on a device |
 //! | [`generate`](mod@generate), [`sampler`] | text from prompts |

@@ -1,7 +1,7 @@
-//! A plan with every name resolved: layers unrolled, operands numbered, scalars evaluated.
+//! A plan made ready to execute: layers unrolled, operands resolved to slots, scalars evaluated.
 //!
-//! Weights and buffers get one slot per layer they have. Values get one slot per phase: a layer frees what it defines, so all layers share
-//! the slots of theirs.
+//! A weight or buffer that exists once per layer gets a slot for each layer. A value gets one slot for all layers of its phase: a layer frees
+//! every value that it defines, so the next layer can use the same slots.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -127,15 +127,15 @@ impl<'a> Names<'a> {
         }
         let mut body = Vec::new();
         for step in &phase.prologue {
-            body.push(self.call(phase, step, None, &values, &integers)?);
+            body.push(self.resolve(phase, step, None, &values, &integers)?);
         }
         for layer in 0..self.plan.model.layers {
             for step in &phase.layer {
-                body.push(self.call(phase, step, Some(layer), &values, &integers)?);
+                body.push(self.resolve(phase, step, Some(layer), &values, &integers)?);
             }
         }
         let epilogue: Result<Vec<_>, _> =
-            phase.epilogue.iter().map(|s| self.call(phase, s, None, &values, &integers)).collect();
+            phase.epilogue.iter().map(|s| self.resolve(phase, s, None, &values, &integers)).collect();
         let result = |name: &String| match values.get(name.as_str()) {
             Some((slot, spec)) => Ok((name.clone(), *slot, Arc::clone(spec))),
             None => Err(RuntimeError::Lacks(format!("value `{name}`, a result of {:?}", phase.kind))),
@@ -152,7 +152,8 @@ impl<'a> Names<'a> {
         })
     }
 
-    fn call(
+    /// `step` in `layer`, with its operands resolved and its scalars evaluated.
+    fn resolve(
         &self,
         phase: &Phase,
         step: &Step,

@@ -1,4 +1,4 @@
-//! From a verified plan and its weights to a session: everything has its slot on the device.
+//! Loading: places the weights and buffers of a verified plan in their slots of a device.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! A plan loaded on a device: prefill a user, decode all users one token, read logits.
 //!
-//! The state between calls is the persistent buffers (tokens, positions, page table, KV caches); [`crate::generate()`] drives them. A traced
-//! decode phase is warmed up and captured before the first user is prefilled or placed, with every user at position 0: what the warm-up
-//! writes into the caches is overwritten before anyone reads it.
+//! Between two steps of decoding, all state is in the plan's persistent buffers: tokens, positions, page table and KV caches.
+//! [`crate::generate()`] drives a session. A decode phase that is to be traced is warmed up and captured before the first user is prefilled.
+//! Every user is then at position 0, so what the warm-up writes into the caches is overwritten before it is read.
 
 mod load;
 mod prompt;

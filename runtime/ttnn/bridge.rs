@@ -1,4 +1,4 @@
-//! What crosses between Rust and cpp/: references to Python objects and the few operations the shim knows.
+//! The boundary between Rust and cpp/: references to Python objects, and the few operations on them that the shim offers.
 //!
 //! Everything above this file uses [`crate::Object`] and [`crate::Value`]; nothing else calls these functions.
 

@@ -1,6 +1,6 @@
-//! What TT-NN records while it runs calls: allocations with addresses, circular buffers, the device programs chosen.
+//! The record that TT-NN keeps of calls it runs: allocations with addresses, circular buffers, the device programs chosen.
 //!
-//! Two modes, for two questions (neither answers both):
+//! There are two modes, because neither reports everything:
 //! - [`RunMode::Normal`] allocates for real and runs every check: out of memory, circular buffers that run into tensors. It reports legacy
 //!   circular buffers with their addresses, and no dataflow buffers.
 //! - [`RunMode::NoDispatch`] allocates nothing (every address is 0, memory never runs out) and reports the sizes of circular buffers,

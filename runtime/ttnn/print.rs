@@ -1,4 +1,4 @@
-//! A call as Python source.
+//! Prints calls as Python source.
 //!
 //! Literals follow Python's rules, lines break at 100 columns with one argument a line, so that what [`crate::call`] executes can be read
 //! and run elsewhere.

@@ -1,4 +1,5 @@
-//! What TT-NN says to a question: asked without dispatch for sizes, then for real.
+//! Asks TT-NN a question on a mock card. A call is executed twice: without dispatch, which reports the sizes of all buffers, then for real,
+//! which checks memory and gives addresses.
 
 use bitnetc_plan::{Cost, Footprint, Op, Step, TILE, TensorSpec, Value};
 

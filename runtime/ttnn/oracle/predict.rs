@@ -1,4 +1,4 @@
-//! What the rules and the L1 model say to a question.
+//! Predicts the answer to a question from the op rules and the model of the L1 allocator.
 
 use bitnetc_plan::l1::{Allocator, dram_bytes_per_bank};
 use bitnetc_plan::ttnn::{Checks, Outcome, Violation, check, require_placement};
