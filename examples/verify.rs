@@ -44,7 +44,7 @@ fn it_runs() {
     let model = bitnetc_compiler::model::find("tiny-shakespeare").unwrap().model().unwrap();
     let target = bitnetc_compiler::target::Target::find("n150").unwrap();
     let options = bitnetc_compiler::Options::for_model(&model);
-    let mut plan = bitnetc_compiler::compile(&model, &target, &options).unwrap().plan;
+    let mut plan = bitnetc_compiler::compile(&model, &target, &options).unwrap().plan.into_plan();
     format::write(&path, &plan).unwrap();
     assert!(sound(&path).unwrap());
     plan.phases[0].layer.pop();

@@ -47,5 +47,5 @@ pub use program::{ComputeKernel, Fidelity, MatmulProgram, Unary};
 pub use release::TtnnRelease;
 pub use scalar::Scalar;
 pub use tensor::{DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
-pub use verify::{Verified, verify};
+pub use verify::{Verified, VerifiedPlan, verify};
 pub use weight::{Source, Weight};

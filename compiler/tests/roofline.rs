@@ -12,7 +12,7 @@ fn plan(name: &str, target: &Target, change: impl FnOnce(&mut Options)) -> Plan 
     let model = model::find(name).unwrap().model().unwrap();
     let mut options = Options { prefill: vec![], ..Options::for_model(&model) };
     change(&mut options);
-    compile(&model, target, &options).unwrap().plan
+    compile(&model, target, &options).unwrap().plan.into_plan()
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Every invariant of a plan, checked without the compiler.
 //!
 //! [`verify`] answers for a whole plan: all defects, each with its place and what would be right, never a panic. What it returns for a
-//! sound plan, [`Verified`], is what a runtime asks for: executing it needs no further checks of the plan.
+//! sound plan, [`Verified`], says where everything lies. A runtime asks for a [`VerifiedPlan`]: executing it needs no further checks.
 //!
 //! The numbers come first. A plan that breaks one of these invariants is not looked at further:
 //!
@@ -66,6 +66,7 @@ mod weights;
 
 use std::collections::HashSet;
 use std::hash::Hash;
+use std::ops::Deref;
 
 use crate::defect::Defects;
 use crate::l1::dram_bytes_per_bank;
@@ -78,6 +79,34 @@ pub struct Verified<'a> {
     plan: &'a Plan,
     walks: Vec<Walk>,
     dram: DramUse,
+}
+
+/// A plan that keeps every invariant: what a runtime asks for. It reads as a [`Plan`] and cannot be changed, so that it is verified once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerifiedPlan(Plan);
+
+impl VerifiedPlan {
+    /// Checks every invariant of `plan`.
+    ///
+    /// # Errors
+    /// As [`verify`].
+    pub fn new(plan: Plan) -> Result<Self, Vec<Defect>> {
+        verify(&plan)?;
+        Ok(VerifiedPlan(plan))
+    }
+
+    /// The plan, to be changed: what was known about it is forgotten.
+    pub fn into_plan(self) -> Plan {
+        self.0
+    }
+}
+
+impl Deref for VerifiedPlan {
+    type Target = Plan;
+
+    fn deref(&self) -> &Plan {
+        &self.0
+    }
 }
 
 /// Bytes of the fullest DRAM bank.

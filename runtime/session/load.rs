@@ -1,8 +1,8 @@
-//! From a verified plan and its weights to a session: everything has its slot on the device.
+//! Loading: places the weights and buffers of a verified plan in their slots of a device.
 
 use std::sync::Arc;
 
-use bitnetc_plan::{BufferRole, PhaseKind, Plan};
+use bitnetc_plan::{BufferRole, PhaseKind, Plan, VerifiedPlan};
 
 use super::{Inputs, Session, Traced};
 use crate::RuntimeError;
@@ -26,7 +26,8 @@ impl Default for LoadOptions {
 }
 
 impl<D: Device> Session<D> {
-    /// Checks `plan` and `weights`, then places everything on `device`; `progress` is told weights done and to do.
+    /// Checks that `weights` are those of `plan`, then places everything on `device`; `progress` is told how many weights are placed and
+    /// how many there are.
     ///
     /// ```
     /// use bitnetc_compiler::target::Target;
@@ -51,15 +52,14 @@ impl<D: Device> Session<D> {
     /// ```
     ///
     /// # Errors
-    /// A plan that does not verify, weights that are missing or wrong, a device without memory.
+    /// Weights that are missing or wrong, a device without memory.
     pub fn load(
-        plan: Plan,
+        plan: VerifiedPlan,
         weights: &Weights,
         mut device: D,
         options: &LoadOptions,
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Self, RuntimeError> {
-        verify(&plan)?;
         weights.check(&plan)?;
         let pages = page_table(&plan, options)?;
         let program = Program::new(&plan, &weights.scales(&plan)?)?;
@@ -105,16 +105,6 @@ impl<D: Device> Session<D> {
         };
         session.write("page table", inputs.pages, &pages)?;
         Ok(session)
-    }
-}
-
-fn verify(plan: &Plan) -> Result<(), RuntimeError> {
-    match bitnetc_plan::verify(plan) {
-        Ok(_) => Ok(()),
-        Err(defects) => Err(RuntimeError::Unverified {
-            first: defects.first().map_or_else(|| "for no reason given".into(), ToString::to_string),
-            others: defects.len().saturating_sub(1),
-        }),
     }
 }
 

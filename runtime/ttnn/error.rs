@@ -1,4 +1,4 @@
-//! What can go wrong between the project and TT-NN.
+//! Errors of the interpreter and of TT-NN.
 //!
 //! TT-NN reports a refused call as a C++ exception that Python wraps in a `RuntimeError`. Its text has a fixed form, taken apart here:
 //! ```text

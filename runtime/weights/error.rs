@@ -1,4 +1,4 @@
-//! What can be wrong with a checkpoint or a packed file: one sentence each, naming tensor and file.
+//! Errors of checkpoints and packed files. Each message is one sentence that names the tensor and the file.
 
 use std::path::PathBuf;
 

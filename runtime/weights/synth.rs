@@ -1,6 +1,6 @@
 //! Random checkpoints: every tensor a plan asks for, in the packed layout of microsoft/bitnet-b1.58-2B-4T, at its real shape.
 //!
-//! For speed, memory and accuracy of kernels, not for text: ternary values are uniform over -1, 0 and 1, norms are ones, embeddings are
+//! They serve to measure speed, memory and the accuracy of kernels; their text means nothing: ternary values are uniform over -1, 0 and 1, norms are ones, embeddings are
 //! normal-like with variance 1. The same seed writes the same bytes. The file is written as a stream, and is there whole or not at all.
 
 use std::collections::BTreeMap;

@@ -41,7 +41,7 @@ mod tests {
     fn peaks_are_those_of_the_plans_own_card() {
         let model = model::find("tiny-shakespeare").unwrap().model().unwrap();
         let options = Options { prefill: vec![], ..Options::for_model(&model) };
-        let mut plan = compile(&model, &Target::find("n150").unwrap(), &options).unwrap().plan;
+        let mut plan = compile(&model, &Target::find("n150").unwrap(), &options).unwrap().plan.into_plan();
         let roofline = Roofline::of(&plan).unwrap();
         assert!((roofline.dram_us(288_000) - 1.0).abs() < 1e-9 && (roofline.fpu_us(2_000) - 2.0).abs() < 1e-9);
         // No step is predicted to be faster than its roofline.

@@ -105,7 +105,8 @@ fn buffers(plan: &Plan, text: &mut String) {
     }
     let prompts = plan.buffers.iter().filter_map(|b| match b.role {
         BufferRole::Prompt(tokens) => Some(format!("{tokens}: {}", literal(&b.name))),
-        _ => None,
+        BufferRole::Tokens | BufferRole::Positions | BufferRole::RotaryPositions | BufferRole::PageTable => None,
+        BufferRole::KeyCache | BufferRole::ValueCache | BufferRole::FirstTokens => None,
     });
     let _ = writeln!(text, "PROMPTS = {{{}}}", prompts.collect::<Vec<_>>().join(", "));
 }

@@ -65,7 +65,7 @@ const PATIENCE: u32 = 12;
 
 /// Names of all rules, in the order they are asked.
 pub fn rules() -> Vec<&'static str> {
-    draw::RULES.iter().map(|(name, _)| *name).collect()
+    draw::rules().map(|(name, _)| *name).collect()
 }
 
 /// Whether the TT-NN of an open card records the programs that a call launches, tried on a call that launches one.
@@ -90,7 +90,7 @@ pub fn run(
     heard: &mut dyn FnMut(&RuleReport),
 ) -> Result<Vec<RuleReport>, TtnnError> {
     let wanted = |name: &str| inquiry.rule.as_ref().is_none_or(|part| name.contains(part.as_str()));
-    let rules: Vec<_> = draw::RULES.iter().enumerate().filter(|(_, (name, _))| wanted(name)).collect();
+    let rules: Vec<_> = draw::rules().enumerate().filter(|(_, (name, _))| wanted(name)).collect();
     let mut reports = Vec::new();
     for (at, (number, (name, draw))) in rules.iter().enumerate() {
         // The remainder goes to the first rules.

@@ -1,4 +1,4 @@
-//! What the rules and the L1 model say to a question.
+//! Predicts the answer to a question from the op rules and the model of the L1 allocator.
 
 use bitnetc_plan::l1::{Allocator, dram_bytes_per_bank};
 use bitnetc_plan::ttnn::{Checks, Outcome, Violation, check, require_placement};
@@ -87,7 +87,7 @@ fn fit(operands: &[TensorSpec], outcome: Outcome, card: &Card) -> Prediction {
         Some(lowest) if outcome.circular_buffers > 0 && end > lowest => {
             Prediction::Refused(format!("circular buffers up to {end} clash with L1 buffers at {lowest}"))
         }
-        _ => Prediction::Accepted(Facts {
+        Some(_) | None => Prediction::Accepted(Facts {
             outputs: outcome.outputs,
             addresses,
             circular_buffers: outcome.circular_buffers,
