@@ -65,12 +65,15 @@ pub struct Upload<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceId(pub u32);
 
-/// Executes the steps of a plan. [`crate::HostDevice`] computes them on the host.
+/// Executes the steps of a plan. [`crate::HostDevice`] computes them on the host; the crate `bitnetc-ttnn` has the device that drives TT-NN.
 ///
 /// After an error the device can still be used. A slot that the failed step was to write may be empty.
 pub trait Device {
     /// A name to show to people.
     fn name(&self) -> String;
+
+    /// True where [`Device::begin_trace`] works.
+    fn can_trace(&self) -> bool;
 
     /// Makes room for this many slots; called once, before anything else.
     ///
@@ -143,4 +146,62 @@ pub trait Device {
     /// # Errors
     /// An unknown trace.
     fn release_trace(&mut self, trace: TraceId) -> Result<(), DeviceError>;
+}
+
+impl<D: Device + ?Sized> Device for Box<D> {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+
+    fn can_trace(&self) -> bool {
+        (**self).can_trace()
+    }
+
+    fn reserve(&mut self, slots: usize) -> Result<(), DeviceError> {
+        (**self).reserve(slots)
+    }
+
+    fn upload(&mut self, slot: Slot, upload: &Upload<'_>) -> Result<(), DeviceError> {
+        (**self).upload(slot, upload)
+    }
+
+    fn allocate(&mut self, slot: Slot, spec: &Arc<TensorSpec>) -> Result<(), DeviceError> {
+        (**self).allocate(slot, spec)
+    }
+
+    fn write(&mut self, slot: Slot, data: &[u32]) -> Result<(), DeviceError> {
+        (**self).write(slot, data)
+    }
+
+    fn execute(&mut self, steps: &[Arc<ResolvedStep>], arguments: Arguments) -> Result<(), (usize, DeviceError)> {
+        (**self).execute(steps, arguments)
+    }
+
+    fn free(&mut self, slot: Slot) -> Result<(), DeviceError> {
+        (**self).free(slot)
+    }
+
+    fn read_integers(&mut self, slot: Slot, out: &mut Vec<u32>) -> Result<(), DeviceError> {
+        (**self).read_integers(slot, out)
+    }
+
+    fn read_floats(&mut self, slot: Slot, out: &mut Vec<f32>) -> Result<(), DeviceError> {
+        (**self).read_floats(slot, out)
+    }
+
+    fn begin_trace(&mut self) -> Result<(), DeviceError> {
+        (**self).begin_trace()
+    }
+
+    fn end_trace(&mut self) -> Result<TraceId, DeviceError> {
+        (**self).end_trace()
+    }
+
+    fn replay_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {
+        (**self).replay_trace(trace)
+    }
+
+    fn release_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {
+        (**self).release_trace(trace)
+    }
 }

@@ -49,6 +49,9 @@ pub enum DeviceError {
         /// The first value too large.
         limit: u64,
     },
+    /// The library that drives the device refused, in its own words.
+    #[error(transparent)]
+    Library(Box<dyn std::error::Error + Send + Sync>),
     /// Something a trace does not allow, or a trace that is not there.
     #[error("trace: {0}")]
     Trace(String),

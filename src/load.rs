@@ -11,7 +11,7 @@ use bitnetc_compiler::model::{self, Model};
 use bitnetc_plan::format;
 use bitnetc_plan::{Defect, Plan, VerifiedPlan};
 use bitnetc_runtime::host::Numerics;
-use bitnetc_runtime::{HostDevice, LoadOptions, Session, Weights};
+use bitnetc_runtime::{Device, HostDevice, LoadOptions, Session, Weights};
 use clap::ValueEnum;
 use miette::{IntoDiagnostic, WrapErr, miette};
 
@@ -190,6 +190,19 @@ pub fn session(
     options: &LoadOptions,
 ) -> miette::Result<Session<HostDevice>> {
     let device = HostDevice::new(plan.card.arch, numerics);
+    session_on(device, plan, weights, options)
+}
+
+/// Loads a plan onto a device, telling a terminal how far it is.
+///
+/// # Errors
+/// Whatever loading refuses.
+pub fn session_on<D: Device>(
+    device: D,
+    plan: VerifiedPlan,
+    weights: &Weights,
+    options: &LoadOptions,
+) -> miette::Result<Session<D>> {
     let mut progress = Progress::new("loading weights");
     let session = Session::load(plan, weights, device, options, |done, all| progress.at(done as u64, all as u64));
     progress.end();

@@ -9,6 +9,7 @@ mod check;
 mod chosen;
 mod compare;
 mod completions;
+mod device;
 mod emit;
 mod eval;
 mod explain;

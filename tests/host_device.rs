@@ -251,6 +251,10 @@ impl Device for Refusing {
         self.host.name()
     }
 
+    fn can_trace(&self) -> bool {
+        self.0.can_trace()
+    }
+
     fn reserve(&mut self, slots: usize) -> Result<(), DeviceError> {
         self.host.reserve(slots)
     }

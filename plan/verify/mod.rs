@@ -83,7 +83,10 @@ pub struct Verified<'a> {
 
 /// A plan that keeps every invariant: what a runtime asks for. It reads as a [`Plan`] and cannot be changed, so that it is verified once.
 #[derive(Debug, Clone, PartialEq)]
-pub struct VerifiedPlan(Plan);
+pub struct VerifiedPlan {
+    plan: Plan,
+    dram: DramUse,
+}
 
 impl VerifiedPlan {
     /// Checks every invariant of `plan`.
@@ -91,13 +94,18 @@ impl VerifiedPlan {
     /// # Errors
     /// As [`verify`].
     pub fn new(plan: Plan) -> Result<Self, Vec<Defect>> {
-        verify(&plan)?;
-        Ok(VerifiedPlan(plan))
+        let dram = verify(&plan)?.dram();
+        Ok(VerifiedPlan { plan, dram })
+    }
+
+    /// What the plan takes of the fullest DRAM bank.
+    pub const fn dram(&self) -> DramUse {
+        self.dram
     }
 
     /// The plan, to be changed: what was known about it is forgotten.
     pub fn into_plan(self) -> Plan {
-        self.0
+        self.plan
     }
 }
 
@@ -105,7 +113,7 @@ impl Deref for VerifiedPlan {
     type Target = Plan;
 
     fn deref(&self) -> &Plan {
-        &self.0
+        &self.plan
     }
 }
 

@@ -191,6 +191,10 @@ impl Device for HostDevice {
         format!("host ({:?} numerics of {:?})", self.numerics, self.arch).to_lowercase()
     }
 
+    fn can_trace(&self) -> bool {
+        true
+    }
+
     fn reserve(&mut self, slots: usize) -> Result<(), DeviceError> {
         self.slots.resize_with(slots, Held::default);
         Ok(())

@@ -88,7 +88,7 @@ impl<D: Device> Session<D> {
             first: buffer(BufferRole::FirstTokens),
         };
         let decode = program.phases.iter().position(|p| matches!(p.kind, PhaseKind::Decode { .. }));
-        let traced = options.trace && decode.is_some_and(|d| program.phases[d].trace.is_some());
+        let traced = options.trace && device.can_trace() && decode.is_some_and(|d| program.phases[d].trace.is_some());
         let trace = if traced { Traced::NotYet } else { Traced::Never };
         let copies =
             plan.buffer_for(BufferRole::RotaryPositions).map_or(0, |b| b.spec.columns() / plan.options.batch.max(1));

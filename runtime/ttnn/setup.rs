@@ -271,6 +271,12 @@ impl Setup {
     }
 }
 
+/// True where TT-NN would compile kernels for real: with a compiler of the system, or its own that is no stand-in.
+pub(crate) fn has_real_compiler(env: &PythonEnv) -> bool {
+    let own = env.wheel_compiler_directory().join(COMPILER);
+    Path::new(SYSTEM_COMPILER).exists() || (own.exists() && !is_stand_in(&own))
+}
+
 /// True for this project's stand-in, whatever its version.
 pub(crate) fn is_stand_in(path: &Path) -> bool {
     let mut head = Vec::new();
