@@ -5,51 +5,21 @@ use bitnetc_plan::program::Unary;
 use bitnetc_plan::{ComputeKernel, Cores, Cost, MemoryConfig, TILE};
 
 use super::parts::{Heads, Parts};
-use super::{CalibrationError, Scheduled, Shape, StepRow, host};
-use crate::graph::{Phase, Role};
-use crate::policy::{Override, Policy, Precision, asked};
-use crate::pricer::{Pricer, Projection, operand, row};
-use crate::target::Target;
-use crate::ttnn::cost::Price;
-use crate::ttnn::matmul::divisors;
-
-/// A call of the reference schedule.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Call {
-    /// What it is.
-    pub name: String,
-    /// How often it runs in a step.
-    pub times: u32,
-    /// Predicted cost of one run.
-    pub cost: Cost,
-}
-
-/// A decode step of the reference schedule.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Step {
-    /// Its calls.
-    pub calls: Vec<Call>,
-    /// Host work outside the trace.
-    pub host_us: f64,
-}
-
-impl Step {
-    /// Predicted microseconds on the card.
-    pub fn device_us(&self) -> f64 {
-        self.calls.iter().map(|c| Price::of(&c.cost).times(u64::from(c.times))).sum::<Price>().us()
-    }
-
-    /// Predicted tokens per second of one user.
-    pub fn tokens_per_s(&self) -> f64 {
-        1e6 / (self.device_us() + self.host_us)
-    }
-}
+use super::{CalibrationError, Shape};
+use crate::host;
+use crate::priced::{PricedCall, PricedStep};
+use crate::rows::{Scheduled, StepRow};
+use bitnetc_compiler::graph::{Phase, Role};
+use bitnetc_compiler::policy::{Override, Policy, Precision, asked};
+use bitnetc_compiler::pricer::{Pricer, Projection, operand, row};
+use bitnetc_compiler::target::Target;
+use bitnetc_compiler::ttnn::matmul::divisors;
 
 /// The decode step of tt_transformers that a row measured.
 ///
 /// # Errors
 /// When our rules refuse one of its matmuls or norms.
-pub fn reference(shape: &Shape, measured: &StepRow, target: &Target) -> Result<Step, CalibrationError> {
+pub fn reference(shape: &Shape, measured: &StepRow, target: &Target) -> Result<PricedStep, CalibrationError> {
     let mut schedule = Reference {
         parts: Parts { pricer: Pricer::new(target, measured.position) },
         shape,
@@ -60,7 +30,7 @@ pub fn reference(shape: &Shape, measured: &StepRow, target: &Target) -> Result<S
     schedule.attention()?;
     schedule.mlp()?;
     schedule.rest()?;
-    Ok(Step { calls: schedule.calls, host_us: host::sampling_us(target, shape.vocab, measured.batch)? })
+    Ok(PricedStep { calls: schedule.calls, host_us: host::sampling_us(target, shape.vocab, measured.batch)? })
 }
 
 /// Most columns per core of an LM head chunk.
@@ -77,12 +47,12 @@ struct Reference<'a> {
     shape: &'a Shape,
     measured: &'a StepRow,
     overrides: Vec<Override>,
-    calls: Vec<Call>,
+    calls: Vec<PricedCall>,
 }
 
 impl Reference<'_> {
     fn add(&mut self, name: &'static str, times: u32, cost: Cost) {
-        self.calls.push(Call { name: name.into(), times, cost });
+        self.calls.push(PricedCall { name: name.into(), times, cost });
     }
 
     fn precision(&self, role: Role) -> Precision {

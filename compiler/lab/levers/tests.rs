@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use super::*;
-use crate::model::find;
+use bitnetc_compiler::model::find;
 
 fn of(target: &str, batch: u32) -> Levers {
     let model = find("bitnet-2b-4t").unwrap().model().unwrap();
@@ -42,31 +42,6 @@ fn shares_add_up_to_the_step() {
         let device = balanced.us.as_ref().unwrap().0;
         assert!((sum - device).abs() < 1.0, "{sum} {device}");
     }
-}
-
-#[test]
-fn the_chain_ends_at_the_plan_and_starts_far_above_it() {
-    for found in [&*WORMHOLE, &*BLACKHOLE] {
-        let us = |stage: &Stage| *stage.us.as_ref().unwrap();
-        let plan = found.distances.iter().find(|d| d.policy == found.policy).unwrap();
-        let (device, host) = *plan.us.as_ref().unwrap();
-        let end = us(found.chain.last().unwrap());
-        assert!((end - device - host).abs() < 1.0, "{end} {device} {host}");
-        assert!(us(&found.chain[0]) > 2.0 * end);
-        for (before, after) in found.chain.iter().zip(&found.chain[1..]) {
-            // Picking the token may cost; nothing else does.
-            assert!(after.name == "token" || us(after) <= us(before) + 1.0, "{before:?} {after:?}");
-        }
-    }
-}
-
-#[test]
-fn only_the_measured_port_leaves_something_unexplained() {
-    let port = WORMHOLE.port.as_ref().unwrap();
-    let measured = 1e6 / port.tokens_per_s;
-    let unexplained = WORMHOLE.unexplained_us().unwrap();
-    assert!(unexplained > 0.0 && unexplained < measured, "{unexplained} {measured}");
-    assert_eq!(BLACKHOLE.unexplained_us(), None);
 }
 
 #[test]

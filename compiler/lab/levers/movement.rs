@@ -1,12 +1,11 @@
-//! Levers of what moves around the projections: norms, the KV cache, the host.
+//! Levers of the norms, the KV cache and the host.
 
-use bitnetc_plan::op::{Concat, RmsNorm, ToMemoryConfig};
-use bitnetc_plan::{MemoryConfig, Op, TensorSpec};
+use bitnetc_plan::Op;
 
-use super::built::is_cache;
-use super::{Bench, How, Lever, device_us};
-use crate::calibration::{Use, host};
-use crate::pricer::{first_violation, operand};
+use super::{How, Lever, device_us};
+use crate::bench::{Bench, is_cache};
+use crate::host;
+use crate::rows::Use;
 
 impl Bench<'_> {
     pub(super) fn norms(&self) -> Lever {
@@ -21,32 +20,8 @@ impl Bench<'_> {
         }
     }
 
-    /// Microseconds of all norms interleaved; `among_shards` when what is around them is sharded.
-    pub(super) fn interleaved_norms(&self, among_shards: bool) -> Result<f64, String> {
-        let mut sum = 0.0;
-        for (times, step) in self.steps() {
-            let (Op::RmsNorm(args), Some(out)) = (&step.op, step.outputs.first()) else { continue };
-            sum += f64::from(times) * self.interleaved_norm(args, &out.spec, among_shards)?;
-        }
-        Ok(sum)
-    }
-
-    fn interleaved_norm(&self, args: &RmsNorm, out: &TensorSpec, among_shards: bool) -> Result<f64, String> {
-        let interleaved = TensorSpec { memory: MemoryConfig::DRAM, ..out.clone() };
-        let gamma = self.compiled.plan.weight(args.gamma.name()).map(|w| &w.spec).ok_or("its factors are no weight")?;
-        let norm = RmsNorm { program: None, memory: MemoryConfig::DRAM, ..args.clone() };
-        let to = |memory: &MemoryConfig| ToMemoryConfig { input: operand(), memory: memory.clone() };
-        let price = |op: Op, specs: &[&TensorSpec]| self.pricer.legal(op, specs).map(|c| c.us).map_err(first_violation);
-        let moves = if among_shards && out.memory.is_sharded() {
-            price(to(&MemoryConfig::DRAM).into(), &[out])? + price(to(&out.memory).into(), &[&interleaved])?
-        } else {
-            0.0
-        };
-        Ok(moves + price(norm.into(), &[&interleaved, gamma])?)
-    }
-
     pub(super) fn cache(&self) -> Lever {
-        let to = self.steps().filter(|(_, s)| is_cache(s)).map(|(times, s)| f64::from(times) * s.cost.us).sum();
+        let to = self.sum_us(is_cache);
         Lever {
             name: "KV cache".into(),
             positions: ("concatenated".into(), "in place".into()),
@@ -56,27 +31,7 @@ impl Bench<'_> {
         }
     }
 
-    /// Microseconds of reading and writing all caches whole.
-    pub(super) fn concatenated_cache(&self) -> Result<f64, String> {
-        let (mut caches, mut spec) = (0, None);
-        for (count, step) in self.steps() {
-            let cache = match &step.op {
-                Op::CacheUpdate(args) => &args.k_cache,
-                Op::CacheUpdateOne(args) => &args.cache,
-                _ => continue,
-            };
-            caches += count * if matches!(step.op, Op::CacheUpdate(_)) { 2 } else { 1 };
-            spec = self.compiled.plan.buffer(cache.name()).map(|b| &b.spec);
-        }
-        let cache = spec.ok_or("the plan caches nothing")?;
-        let kv_heads = cache.shape.get(1).copied().unwrap_or(1);
-        let shape = vec![self.options.batch, kv_heads, self.options.priced_at() + 1, cache.columns()];
-        let whole = TensorSpec::tile(shape, cache.dtype, MemoryConfig::DRAM);
-        let op = Concat { inputs: vec![operand(), operand()], memory: MemoryConfig::DRAM };
-        Ok(f64::from(caches) * self.pricer.priced(op, &[&whole], whole.clone()).us)
-    }
-
-    /// What the choice of who picks the token rests on: a measured argmax of one user, a host loop fitted to one user, and a link.
+    /// The evidence for who should pick the token: a measured argmax of one user, a host loop fitted to one user, and a link.
     pub(super) fn token_rests_on(&self) -> How {
         let (own, several) = (&self.target.card.name, self.options.batch > 1);
         let mut reasons = Vec::new();
@@ -100,7 +55,7 @@ impl Bench<'_> {
     fn token(&self) -> Lever {
         let (vocab, users) = (self.compiled.plan.model.vocab, self.options.batch);
         let c = &self.target.cost;
-        let argmax: f64 = self.steps().filter(|(_, s)| matches!(s.op, Op::ArgMax(_))).map(|(_, s)| s.cost.us).sum();
+        let argmax = self.sum_us(|s| matches!(s.op, Op::ArgMax(_)));
         let on_card = argmax + c.host_us;
         let us = host::sampling_us(self.target, vocab, users).map(|host| (host, on_card)).map_err(|e| e.to_string());
         let more = host::logit_bytes(vocab, users.saturating_sub(1)) as f64;

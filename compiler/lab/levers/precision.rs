@@ -1,27 +1,11 @@
 //! Levers that are options of the compiler: two plans each.
 
-use super::{Bench, How, Lever, device_us};
-use crate::Options;
-use crate::graph::Role;
-use crate::policy::{Override, Policy, PolicyError, ROLES};
+use super::{How, Lever, device_us};
+use crate::bench::Bench;
+use bitnetc_compiler::Options;
+use bitnetc_compiler::graph::Role;
+use bitnetc_compiler::policy::{Override, Policy, PolicyError, ROLES};
 use bitnetc_plan::Proofs;
-
-/// The options of precision that the chain moves.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Precisions {
-    /// Of all projections of the layers.
-    pub layers: &'static str,
-    /// Of the LM head.
-    pub lm_head: &'static str,
-    /// Weight scales are folded.
-    pub folded: bool,
-}
-
-impl Default for Precisions {
-    fn default() -> Self {
-        Precisions { layers: "bf16/HiFi4", lm_head: "bf16/HiFi4", folded: false }
-    }
-}
 
 impl Bench<'_> {
     /// Two plans that differ in their options.
@@ -83,7 +67,7 @@ impl Bench<'_> {
 }
 
 /// All projections of the layers in one precision and the LM head in another.
-pub(super) fn uniform(precision: &str, lm_head: &str) -> Result<Vec<Override>, PolicyError> {
+fn uniform(precision: &str, lm_head: &str) -> Result<Vec<Override>, PolicyError> {
     let roles = ROLES.iter().filter(|(_, role)| *role != Role::Sdpa);
     roles
         .map(|(name, role)| format!("{name}={}", if *role == Role::LmHead { lm_head } else { precision }).parse())

@@ -1,12 +1,12 @@
-//! The host's side of a decode step, and the measured port that came before, as data: `host.ron`.
+//! Published figures of the host's part of a decode step, read from `host.ron`: the link to the card, copies that wait, and sampling.
 
 use std::sync::LazyLock;
 
+use bitnetc_compiler::target::Target;
 use bitnetc_plan::Arch;
 use serde::Deserialize;
 
-use super::RowsError;
-use crate::target::Target;
+use crate::rows::RowsError;
 
 /// How fast a host reads from a card.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -32,22 +32,6 @@ pub struct Copies {
     pub source: String,
 }
 
-/// A hand-written port that was measured.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Port {
-    /// The model, by its own name.
-    pub model: String,
-    /// The card.
-    pub card: String,
-    /// Users.
-    pub batch: u32,
-    /// Tokens per second of one user.
-    pub tokens_per_s: f64,
-    /// Who published it.
-    pub source: String,
-}
-
 /// All of `host.ron`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,20 +40,18 @@ pub struct Published {
     pub links: Vec<Link>,
     /// Host copies.
     pub copies: Copies,
-    /// Ports.
-    pub ports: Vec<Port>,
 }
 
 static PUBLISHED: LazyLock<Result<Published, RowsError>> = LazyLock::new(|| {
     let syntax = |e: ron::error::SpannedError| RowsError::Syntax {
-        path: "compiler/calibration/host.ron".into(),
+        path: "compiler/lab/host.ron".into(),
         position: e.span.start.to_string(),
         reason: e.code.to_string(),
     };
     ron::from_str(include_str!("host.ron")).map_err(syntax)
 });
 
-/// What was published.
+/// The published figures.
 ///
 /// # Errors
 /// None as shipped: a test reads it.
@@ -107,7 +89,7 @@ mod tests {
 
     #[test]
     fn every_card_has_a_link_and_further_users_cost_their_bytes() {
-        for name in crate::target::NAMES {
+        for name in bitnetc_compiler::target::NAMES {
             let target = Target::find(name).unwrap();
             let link = published().unwrap().link(&target).unwrap();
             let one = sampling_us(&target, 128_256, 1).unwrap();

@@ -1,7 +1,6 @@
-//! Calibration: published measurements against what the cost model says of what was measured.
+//! Calibration: the cost model beside published measurements.
 //!
-//! The rows are data ([`Rows`], `measured.ron`): whole decode steps and single calls, each with its source and with what the model owes
-//! it. Six steps decided `period_us`, `host_sampling_us` and the K-block constants of `dram_sharded` ([`refit`] fits them again); some
+//! The rows are data ([`crate::rows`]): whole decode steps and single calls, each with its source and with the use that was made of it. Six steps decided `period_us`, `host_sampling_us` and the K-block constants of `dram_sharded` ([`refit`] fits them again); some
 //! calls are where a constant was read off; the others were kept out, and only their error says how well the model predicts.
 //!
 //! The steps are mostly of tt_transformers (one user, about 256 tokens of context). What was measured is not our plan but that library's
@@ -17,24 +16,26 @@
 //! - the step ends in a host loop that samples ([`host::sampling_us`]).
 
 mod calls;
-pub mod host;
 mod parts;
 mod reference;
 pub mod refit;
-mod rows;
 
-pub use reference::{Call, Step, reference};
-pub use rows::{CallRow, Measured, Rows, RowsError, Scheduled, StepRow, Use};
+pub use reference::reference;
 
 use bitnetc_plan::ttnn::Violation;
-use bitnetc_plan::{Op as TtnnOp, PhaseKind};
+use bitnetc_plan::{Op as TtnnOp, PhaseKind, Proofs};
 
-use crate::graph::{Op, Phase, Role, TypeError};
-use crate::model::{Model, PhaseError};
-use crate::passes::prepare;
-use crate::policy::{Policy, PolicyError};
-use crate::target::Target;
-use crate::{CompileError, Options, compile, levers};
+use bitnetc_compiler::graph::{Op, Phase, Role, TypeError};
+use bitnetc_compiler::model::{Model, PhaseError};
+use bitnetc_compiler::passes::prepare;
+use bitnetc_compiler::policy::{Policy, PolicyError};
+use bitnetc_compiler::target::Target;
+use bitnetc_compiler::{CompileError, Options, compile};
+
+use crate::bench::Bench;
+use crate::host;
+use crate::priced::{PricedCall, PricedStep};
+use crate::rows::{RowsError, Scheduled, StepRow};
 
 /// The sizes of a Llama-like model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,17 +104,15 @@ impl Shape {
         let mut graph = model.to_graph(Phase::Decode { batch: 1 }, model.context)?;
         prepare(&mut graph, Policy::Fast, true)?;
         let width = |role: Role, inner: bool, missing| {
-            let found = graph.nodes().find_map(|n| match &graph.node(n).op {
-                Op::Linear(linear) if graph.node(n).role == role => {
-                    Some(if inner { linear.in_width() } else { linear.out_width() } as u32)
-                }
-                _ => None,
+            let found = graph.nodes().map(|n| graph.node(n)).filter(|n| n.role == role).find_map(|n| {
+                let Op::Linear(linear) = &n.op else { return None };
+                Some(if inner { linear.in_width() } else { linear.out_width() } as u32)
             });
             found.ok_or_else(|| CalibrationError::Unlike { model: model.name.clone(), missing })
         };
-        let heads = graph.nodes().find_map(|n| match graph.node(n).op {
-            Op::SplitHeads { heads, kv_heads, head_dim } => Some((heads as u32, kv_heads as u32, head_dim as u32)),
-            _ => None,
+        let heads = graph.nodes().find_map(|n| {
+            let Op::SplitHeads { heads, kv_heads, head_dim } = graph.node(n).op else { return None };
+            Some((heads as u32, kv_heads as u32, head_dim as u32))
         });
         let missing = || CalibrationError::Unlike { model: model.name.clone(), missing: "attention heads" };
         let (heads, kv_heads, head_dim) = heads.ok_or_else(missing)?;
@@ -134,10 +133,10 @@ impl StepRow {
     ///
     /// # Errors
     /// When the model is not Llama-like, our rules refuse the schedule, or there is no plan.
-    pub fn predict(&self, model: &Model, target: &Target) -> Result<Step, CalibrationError> {
+    pub fn predict(&self, model: &Model, target: &Target) -> Result<PricedStep, CalibrationError> {
         match self.schedule {
             Scheduled::TtTransformers | Scheduled::QkvSharded => reference(&Shape::of(model)?, self, target),
-            Scheduled::Interleaved => levers::interleaved(model, target, &self.options(model)?),
+            Scheduled::Interleaved => self.interleaved(model, target),
             Scheduled::Plan => self.plan(model, target),
         }
     }
@@ -146,7 +145,7 @@ impl StepRow {
     ///
     /// # Errors
     /// When there is no plan.
-    pub fn plan(&self, model: &Model, target: &Target) -> Result<Step, CalibrationError> {
+    pub fn plan(&self, model: &Model, target: &Target) -> Result<PricedStep, CalibrationError> {
         let compiled = compile(model, target, &self.options(model)?).map_err(Box::new)?;
         let kind = PhaseKind::Decode { batch: self.batch };
         let mut calls = Vec::new();
@@ -155,10 +154,18 @@ impl StepRow {
             let sections = [(1, &phase.prologue), (layers, &phase.layer), (1, &phase.epilogue)];
             for (times, steps) in sections {
                 let kept = steps.iter().filter(|s| !matches!(s.op, TtnnOp::ArgMax(_) | TtnnOp::PlusOne(_)));
-                calls.extend(kept.map(|s| Call { name: s.name.clone(), times, cost: s.cost }));
+                calls.extend(kept.map(|s| PricedCall { name: s.name.clone(), times, cost: s.cost }));
             }
         }
-        Ok(Step { calls, host_us: host::sampling_us(target, compiled.plan.model.vocab, self.batch)? })
+        Ok(PricedStep { calls, host_us: host::sampling_us(target, compiled.plan.model.vocab, self.batch)? })
+    }
+
+    /// The step of a port that shards nothing, from the calls of our plan in the row's precision.
+    fn interleaved(&self, model: &Model, target: &Target) -> Result<PricedStep, CalibrationError> {
+        let mut options = self.options(model)?;
+        (options.proofs, options.folding) = (Proofs::None, false);
+        let compiled = compile(model, target, &options).map_err(Box::new)?;
+        Bench::new(model, target, options, compiled)?.interleaved_step().map_err(CalibrationError::Unpriced)
     }
 
     fn options(&self, model: &Model) -> Result<Options, CalibrationError> {
@@ -179,8 +186,10 @@ impl StepRow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{find, shipped};
-    use crate::target::NAMES;
+    use bitnetc_compiler::model::{find, shipped};
+    use bitnetc_compiler::target::NAMES;
+
+    use crate::rows::{Rows, Use};
 
     fn error(row: &StepRow) -> f64 {
         let model = find(&row.model).unwrap().model().unwrap();

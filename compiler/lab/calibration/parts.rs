@@ -8,8 +8,8 @@ use bitnetc_plan::program::{NormProgram, SdpaProgram, Unary};
 use bitnetc_plan::ttnn::Violation;
 use bitnetc_plan::{ComputeKernel, Cores, Cost, DType, Fidelity, Layout, MemoryConfig, Scalar, TILE, TensorSpec};
 
-use crate::pricer::{Pricer, operand, row};
-use crate::ttnn::matmul::divisors;
+use bitnetc_compiler::pricer::{Pricer, operand, row};
+use bitnetc_compiler::ttnn::matmul::divisors;
 
 /// The grid of cores on which the measured schedules keep heads.
 const HEADS_GRID: (u32, u32) = (8, 8);

@@ -1,12 +1,13 @@
 //! Levers of the projections of a layer: DRAM-sharded weights, one fused QKV.
 
-use bitnetc_plan::{ComputeKernel, Op, TensorSpec};
+use bitnetc_plan::{ComputeKernel, TensorSpec};
 
-use super::{Bench, How, Lever};
-use crate::graph::Role;
-use crate::pricer::{Projection, first_violation};
-use crate::ttnn::cost::Price;
-use crate::ttnn::matmul::divisors;
+use super::{How, Lever};
+use crate::bench::Bench;
+use bitnetc_compiler::graph::Role;
+use bitnetc_compiler::pricer::{Projection, first_violation};
+use bitnetc_compiler::ttnn::cost::Price;
+use bitnetc_compiler::ttnn::matmul::divisors;
 
 impl Bench<'_> {
     pub(super) fn interleaved_matmuls(&self) -> Vec<Lever> {
@@ -65,24 +66,8 @@ impl Bench<'_> {
         Ok((three * f64::from(times), step.cost.us * f64::from(times)))
     }
 
-    /// Tiles of columns of q, k and v in the fused projection.
-    pub(super) fn heads_of_qkv(&self, fused: &TensorSpec) -> Result<Vec<u32>, String> {
-        let split = self.steps().find_map(|(_, s)| match &s.op {
-            Op::CreateHeadsDecode(args) => Some((args.heads, args.kv_heads)),
-            _ => None,
-        });
-        let (heads, kv_heads) = split.ok_or("no head split")?;
-        let per_head = fused.tile_columns() as u32 / (heads + 2 * kv_heads).max(1);
-        Ok([heads, kv_heads, kv_heads].map(|h| h * per_head).to_vec())
-    }
-
     /// DRAM-sharded matmuls of so many tiles of columns each, one after another.
-    pub(super) fn best_sharded(
-        &self,
-        columns: &[u32],
-        weight: &TensorSpec,
-        compute: ComputeKernel,
-    ) -> Result<f64, String> {
+    fn best_sharded(&self, columns: &[u32], weight: &TensorSpec, compute: ComputeKernel) -> Result<f64, String> {
         columns.iter().map(|n| self.best_dram_sharded(Projection { columns: *n, ..projection(weight, compute) })).sum()
     }
 

@@ -9,12 +9,14 @@
 //! )
 //! ```
 
-use bitnetc_plan::{DType, Fidelity, TILE};
+mod validate;
+
+use bitnetc_plan::{DType, Fidelity};
 use serde::Deserialize;
 
-use crate::policy::Override;
+use bitnetc_compiler::policy::Override;
 
-/// What the cost model owes a row.
+/// The use that was made of a row when the cost model was fitted.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 pub enum Use {
     /// Nothing: the row was kept out.
@@ -34,7 +36,7 @@ pub enum Scheduled {
     TtTransformers,
     /// tt_transformers' with QKV kept in shards.
     QkvSharded,
-    /// Interleaved throughout: the first schedule of the chain of [`crate::levers`].
+    /// Interleaved throughout, as ports that shard nothing run it.
     Interleaved,
     /// A plan of bitnetc's.
     Plan,
@@ -217,16 +219,13 @@ pub enum RowsError {
     },
 }
 
-/// Largest width and position taken from a file: prices of more would overflow.
-const MOST: u32 = 1 << 20;
-
 impl Rows {
     /// The published rows.
     ///
     /// # Errors
     /// None as shipped: a test reads them.
     pub fn published() -> Result<Rows, RowsError> {
-        Rows::parse("compiler/calibration/measured.ron", include_str!("measured.ron"))
+        Rows::parse("compiler/lab/measured.ron", include_str!("measured.ron"))
     }
 
     /// The rows of a file's text; `path` is for its errors.
@@ -249,67 +248,12 @@ impl Rows {
     }
 }
 
-struct Check<'a> {
-    path: &'a str,
-    row: &'a str,
-}
-
-impl Check<'_> {
-    fn that(&self, ok: bool, field: &'static str, found: String, expected: &'static str) -> Result<(), RowsError> {
-        let (path, row) = (self.path.to_string(), self.row.to_string());
-        if ok { Ok(()) } else { Err(RowsError::Range { path, row, field, found, expected }) }
-    }
-
-    fn width(&self, field: &'static str, found: u32) -> Result<(), RowsError> {
-        self.that((1..=MOST).contains(&found), field, found.to_string(), "1 to 1048576")
-    }
-
-    fn tiles(&self, field: &'static str, found: u32) -> Result<(), RowsError> {
-        self.width(field, found)?;
-        self.that(found.is_multiple_of(TILE), field, found.to_string(), "a multiple of 32")
-    }
-
-    fn few(&self, field: &'static str, found: u32, expected: &'static str, most: u32) -> Result<(), RowsError> {
-        self.that((1..=most).contains(&found), field, found.to_string(), expected)
-    }
-
-    fn users(&self, found: u32) -> Result<(), RowsError> {
-        self.few("users", found, "1 to 32 users", 32)
-    }
-
-    fn heads(&self, users: u32, heads: u32, head_dim: u32) -> Result<(), RowsError> {
-        self.users(users)?;
-        self.few("heads", heads, "1 to 256", 256)?;
-        self.tiles("head_dim", head_dim)?;
-        self.few("head_dim", head_dim, "32 to 1024", 1024)
-    }
-}
-
 impl StepRow {
-    fn validate(&self, path: &str) -> Result<(), RowsError> {
-        let check = Check { path, row: &self.model };
-        let measured = self.tokens_per_s;
-        check.that(
-            measured.is_finite() && measured > 0.0,
-            "tokens_per_s",
-            measured.to_string(),
-            "a positive number",
-        )?;
-        check.few("batch", self.batch, "1 to 32 users", 32)?;
-        check.that(self.position < MOST, "position", self.position.to_string(), "0 to 1048575")?;
-        let set = |e: crate::policy::PolicyError| RowsError::Set {
-            path: path.to_string(),
-            row: self.model.clone(),
-            reason: e.to_string(),
-        };
-        self.overrides().map(|_| ()).map_err(set)
-    }
-
-    /// What [`StepRow::set`] says.
+    /// The precision that [`StepRow::set`] asks for.
     ///
     /// # Errors
     /// When it is not of the form.
-    pub fn overrides(&self) -> Result<Vec<Override>, crate::policy::PolicyError> {
+    pub fn overrides(&self) -> Result<Vec<Override>, bitnetc_compiler::policy::PolicyError> {
         self.set.iter().map(|text| text.parse()).collect()
     }
 
@@ -335,52 +279,6 @@ impl CallRow {
     pub fn middle_us(&self) -> f64 {
         f64::midpoint(self.us.0, self.us.1)
     }
-
-    fn validate(&self, path: &str) -> Result<(), RowsError> {
-        let check = Check { path, row: &self.what };
-        let (least, most) = self.us;
-        check.that(
-            least > 0.0 && most >= least && most.is_finite(),
-            "us",
-            format!("{:?}", self.us),
-            "0 < least <= most",
-        )?;
-        match self.call {
-            Measured::Linear { inner, columns, chunks, .. } => {
-                check.tiles("inner", inner)?;
-                check.tiles("columns", columns)?;
-                check.few("chunks", chunks, "1 to 64", 64)
-            }
-            Measured::Norm { columns, cores, .. } => {
-                check.tiles("columns", columns)?;
-                let tiles = columns / TILE;
-                let expected = "0, or a number of cores that divides the row's tiles";
-                check.that(cores == 0 || tiles.is_multiple_of(cores), "cores", cores.to_string(), expected)
-            }
-            Measured::Attention { users, heads, kv_heads, head_dim, position, .. } => {
-                check.heads(users, heads, head_dim)?;
-                check.few("kv_heads", kv_heads, "1 to 256", 256)?;
-                check.that(position < MOST, "position", position.to_string(), "0 to 1048575")
-            }
-            Measured::CreateHeads { users, heads, kv_heads, head_dim } => {
-                check.heads(users, heads, head_dim)?;
-                check.few("kv_heads", kv_heads, "1 to 256", 256)
-            }
-            Measured::RotateFused { users, heads, head_dim }
-            | Measured::CacheUpdate { users, kv_heads: heads, head_dim }
-            | Measured::ConcatHeads { users, heads, head_dim }
-            | Measured::JoinHeads { users, heads, head_dim } => check.heads(users, heads, head_dim),
-            Measured::ToSharded { columns }
-            | Measured::ToInterleaved { columns }
-            | Measured::Reshard { columns }
-            | Measured::Add { columns }
-            | Measured::MulSilu { columns }
-            | Measured::Embedding { columns }
-            | Measured::Untilize { columns }
-            | Measured::ArgMax { columns } => check.tiles("columns", columns),
-            Measured::PlusOne => Ok(()),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -392,33 +290,5 @@ mod tests {
         let rows = Rows::published().unwrap();
         assert_eq!(rows.steps.iter().filter(|r| r.used == Use::Fit).count(), 6);
         assert!(rows.steps.iter().all(|r| !r.source.is_empty()) && rows.calls.iter().all(|r| !r.source.is_empty()));
-    }
-
-    #[test]
-    fn a_wrong_row_is_one_clear_error() {
-        let refused = |text: &str| Rows::parse("mine.ron", text).unwrap_err().to_string();
-        let step = |rest: &str| refused(&format!("(steps: [(model: \"m\", target: \"n150\", {rest})])"));
-        for (text, part) in [
-            (step("tokens_per_s: 0"), "mine.ron: m: tokens_per_s is 0, expected a positive number"),
-            (step("tokens_per_s: 1, batch: 33"), "batch is 33"),
-            (step("tokens_per_s: 1, position: 4294967295"), "position is 4294967295"),
-            (step("tokens_per_s: 1, set: [\"down=bfp5\"]"), "no weight type `bfp5`"),
-            (step("tokens: 1"), "mine.ron:1:"),
-        ] {
-            assert!(text.contains(part), "{text}");
-        }
-        let call =
-            |call: &str| refused(&format!("(calls: [(what: \"c\", target: \"n150\", us: (1, 2), call: {call})])"));
-        for (text, part) in [
-            (call("Add(columns: 33)"), "columns is 33, expected a multiple of 32"),
-            (call("Norm(columns: 2560, cores: 7)"), "cores is 7"),
-            (call("RotateFused(users: 0, heads: 1, head_dim: 32)"), "users is 0"),
-        ] {
-            assert!(text.contains(part), "{text}");
-        }
-        assert!(
-            refused("(calls: [(what: \"c\", target: \"n150\", us: (2, 1), call: PlusOne)])")
-                .contains("us is (2.0, 1.0)")
-        );
     }
 }

@@ -2,10 +2,11 @@
 
 use bitnetc_plan::{DType, MatmulProgram, MemoryConfig, Op, PhaseKind, TILE, TensorSpec};
 
-use super::{BUCKET, Bench, How, Lever};
-use crate::pricer::matmul;
-use crate::schedule::Kind;
-use crate::ttnn::matmul::divisors;
+use super::{BUCKET, How, Lever};
+use crate::bench::Bench;
+use bitnetc_compiler::pricer::matmul;
+use bitnetc_compiler::schedule::Kind;
+use bitnetc_compiler::ttnn::matmul::divisors;
 
 impl Bench<'_> {
     pub(super) fn chunks(&self) -> Lever {
@@ -55,9 +56,9 @@ impl Bench<'_> {
         let parts: Vec<_> = head
             .drafts
             .iter()
-            .filter_map(|d| match &d.op {
-                Op::Matmul(args) => weight(args.b.name()).map(|spec| (spec, args.compute)),
-                _ => None,
+            .filter_map(|d| {
+                let Op::Matmul(args) = &d.op else { return None };
+                weight(args.b.name()).map(|spec| (spec, args.compute))
             })
             .collect();
         let (first, compute) = parts.first().copied().ok_or("the LM head is no matmul")?;

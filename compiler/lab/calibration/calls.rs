@@ -4,11 +4,12 @@ use bitnetc_plan::op::BinaryKind;
 use bitnetc_plan::program::Unary;
 use bitnetc_plan::{ComputeKernel, Cost, MemoryConfig, TILE};
 
+use super::CalibrationError;
 use super::parts::{Heads, Parts};
-use super::{CalibrationError, CallRow, Measured};
-use crate::pricer::{Pricer, Projection};
-use crate::target::Target;
-use crate::ttnn::matmul::divisors;
+use crate::rows::{CallRow, Measured};
+use bitnetc_compiler::pricer::{Pricer, Projection};
+use bitnetc_compiler::target::Target;
+use bitnetc_compiler::ttnn::matmul::divisors;
 
 impl CallRow {
     /// Predicted microseconds on a card.

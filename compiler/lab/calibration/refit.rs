@@ -3,8 +3,9 @@
 //! Levenberg-Marquardt over the logarithms of the constants, so that they stay positive and their units do not matter; a residual is a
 //! row's relative error in time. Derivatives are central differences. It has no randomness: the same rows give the same constants.
 
-use super::{CalibrationError, Shape, StepRow, reference};
-use crate::target::{Calibration, Target};
+use super::{CalibrationError, Shape, reference};
+use crate::rows::StepRow;
+use bitnetc_compiler::target::{Calibration, Target};
 
 /// A constant that is fitted.
 #[derive(Debug, Clone, Copy)]
@@ -254,8 +255,8 @@ fn constants(rows: &[SizedRow], target: &Target, fitted: &Target) -> Result<Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calibration::{Rows, Use};
-    use crate::model::find;
+    use crate::rows::{Rows, Use};
+    use bitnetc_compiler::model::find;
 
     fn rows() -> Vec<SizedRow> {
         let rows = Rows::published().unwrap().steps.into_iter().filter(|r| r.used == Use::Fit);
