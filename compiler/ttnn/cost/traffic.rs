@@ -3,7 +3,7 @@
 use bitnetc_plan::ttnn::Outcome;
 use bitnetc_plan::{Layout, Memory, Op, TensorSpec};
 
-use super::attention;
+use super::{sdpa, sdpa_decode};
 
 /// Bytes of a tensor's data, padding included.
 pub fn data_bytes(spec: &TensorSpec) -> u64 {
@@ -24,10 +24,30 @@ pub fn dram(op: &Op, operands: &[&TensorSpec], outcome: &Outcome, position: u32)
         Op::CacheUpdate(_) => touched(operands[0], operands[1]) + touched(operands[2], operands[3]),
         Op::CacheUpdateOne(_) => touched(operands[0], operands[1]),
         Op::CacheFill(_) => 2 * data_bytes(operands[1]),
-        Op::SdpaDecode(args) => dram_of(&operands[..1]) + attention::decode_reads(args, operands, position),
-        Op::Sdpa(args) => dram_of(&operands[..1]) + attention::prefill_reads(args, operands),
+        Op::SdpaDecode(args) => dram_of(&operands[..1]) + sdpa_decode::reads(args, operands, position),
+        Op::Sdpa(args) => dram_of(&operands[..1]) + sdpa::reads(args, operands),
         Op::Slice(_) => written.max(outcome.outputs.iter().map(data_bytes).sum()),
-        _ => dram_of(operands),
+        Op::RmsNorm(_)
+        | Op::Matmul(_)
+        | Op::CreateHeadsDecode(_)
+        | Op::CreateHeads(_)
+        | Op::RotaryFused(_)
+        | Op::RotaryDecode(_)
+        | Op::Rotary(_)
+        | Op::ConcatHeadsDecode(_)
+        | Op::ConcatHeads(_)
+        | Op::ToMemoryConfig(_)
+        | Op::ToLayout(_)
+        | Op::Typecast(_)
+        | Op::View(_)
+        | Op::Transpose(_)
+        | Op::Concat(_)
+        | Op::Binary(_)
+        | Op::Abs(_)
+        | Op::RowMax(_)
+        | Op::ArgMax(_)
+        | Op::PlusOne(_)
+        | Op::Deallocate(_) => dram_of(operands),
     };
     read + written
 }
