@@ -1,4 +1,7 @@
-//! Writing to where a person points: a file is there whole or as it was, and what is no file stays what it is.
+//! Writing to the path a person names: a file is replaced whole or left as it was, and a link, pipe or device stays what it is.
+//!
+//! Libraries that replace files atomically rename over whatever the path names, which would turn a link or a pipe into a file; so only
+//! the temporary file beside the path is [`tempfile`]'s.
 //!
 //! | the path names | then |
 //! |---|---|
