@@ -111,9 +111,9 @@ impl<'a> Compiler<'a> {
     fn new(model: &'a Model, target: &'a Target, options: &'a Options) -> Self {
         let mut overrides = model.precision.clone();
         overrides.extend(options.overrides.iter().cloned());
-        let rows = model.statements.iter().filter_map(|s| match &s.op {
-            Op::Embedding { weight } => weight.shape.first().copied(),
-            _ => None,
+        let rows = model.statements.iter().filter_map(|s| {
+            let Op::Embedding { weight } = &s.op else { return None };
+            weight.shape.first().copied()
         });
         let vocab = rows.min().unwrap_or(0);
         let plan = Plan {
@@ -206,7 +206,7 @@ impl<'a> Compiler<'a> {
         }
         match self.attempt(scene, HeadCores::Shared) {
             Ok(shared) if shared.placed.price < disjoint.placed.price => Ok(shared),
-            _ => Ok(disjoint),
+            Ok(_) | Err(_) => Ok(disjoint),
         }
     }
 

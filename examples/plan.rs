@@ -37,7 +37,7 @@ fn plan(name: &str, card: &str, path: &Path) -> Result<(), Box<dyn Error>> {
         println!("{:16} {:50} {}", step.name, step.op.call(), outputs.join(", "));
     }
     // RON, which a person can read; a name that ends in `.plan` makes the compact binary form.
-    format::write(path, &compiled.plan)?;
+    std::fs::write(path, format::encode(path, &compiled.plan)?)?;
     Ok(())
 }
 

@@ -45,9 +45,9 @@ fn it_runs() {
     let target = bitnetc_compiler::target::Target::find("n150").unwrap();
     let options = bitnetc_compiler::Options::for_model(&model);
     let mut plan = bitnetc_compiler::compile(&model, &target, &options).unwrap().plan.into_plan();
-    format::write(&path, &plan).unwrap();
+    std::fs::write(&path, format::encode(&path, &plan).unwrap()).unwrap();
     assert!(sound(&path).unwrap());
     plan.phases[0].layer.pop();
-    format::write(&path, &plan).unwrap();
+    std::fs::write(&path, format::encode(&path, &plan).unwrap()).unwrap();
     assert!(!sound(&path).unwrap());
 }

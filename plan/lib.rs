@@ -19,12 +19,10 @@
 //! | [`mod@verify`] | every invariant of a plan, checked without the compiler |
 //! | [`defect`] | what is wrong with a plan, and where |
 //! | [`mod@format`] | RON and binary files |
-//! | [`mod@file`] | writing to where a person points |
 
 pub mod card;
 pub mod cores;
 pub mod defect;
-pub mod file;
 pub mod format;
 pub mod l1;
 pub mod op;

@@ -12,10 +12,12 @@
 //! | [`device`] | the interface of what executes steps |
 //! | [`host`] | the host device |
 //! | [`session`] | a plan loaded on a device |
+//! | [`mod@file`] | files written whole or not at all |
 //! | [`generate`](mod@generate), [`sampler`] | text from prompts |
 
 pub mod device;
 mod error;
+pub mod file;
 pub mod generate;
 pub mod host;
 pub mod integers;

@@ -122,7 +122,7 @@ pub fn run(args: Args) -> miette::Result<()> {
             if output::is_stdout(path) {
                 output::write_text(path, &format::to_ron(&compiled.plan).into_diagnostic()?)?;
             } else {
-                format::write(path, &compiled.plan).into_diagnostic()?;
+                output::write(path, &format::encode(path, &compiled.plan).into_diagnostic()?)?;
             }
             let name = if output::is_stdout(path) { "stdout".into() } else { path.display().to_string() };
             eprintln!("{name}: planned in {:.1} ms", spent.as_secs_f64() * 1000.0);

@@ -252,7 +252,7 @@ impl Device for Refusing {
     }
 
     fn can_trace(&self) -> bool {
-        self.0.can_trace()
+        self.host.can_trace()
     }
 
     fn reserve(&mut self, slots: usize) -> Result<(), DeviceError> {

@@ -59,7 +59,7 @@ fn foreign(folder: &Path) -> String {
     let mut plan = format::read(&path).unwrap();
     assert_eq!(plan.release, TtnnRelease::latest().version);
     plan.release = OTHER.into();
-    format::write(&path, &plan).unwrap();
+    std::fs::write(&path, format::encode(&path, &plan).unwrap()).unwrap();
     path.to_str().unwrap().to_owned()
 }
 

@@ -82,7 +82,20 @@ impl Graph {
                 Op::Rope(rope) => self.check_rope(node, rope.dim),
                 Op::Activation(_) => self.check_function(node),
                 Op::Argmax => self.check_logits(node),
-                _ => None,
+                Op::Tokens
+                | Op::Embedding { .. }
+                | Op::Carry
+                | Op::RmsNorm { .. }
+                | Op::Quantize { .. }
+                | Op::Dequantize { .. }
+                | Op::Scale { .. }
+                | Op::Linear(_)
+                | Op::CacheUpdate { .. }
+                | Op::Attention { .. }
+                | Op::MergeHeads
+                | Op::Mul { .. }
+                | Op::Add { .. }
+                | Op::LastToken => None,
             };
             misfits.extend(error.map(|error| Misfit { place: Place::Node(node), error }));
         }
@@ -257,9 +270,9 @@ impl Graph {
             ));
         }
         let super::Shape::Features(width) = self.value_type(logits).shape else { return None };
-        let vocab = self.nodes().find_map(|n| match &self.node(n).op {
-            Op::Embedding { weight } => weight.shape.first().copied(),
-            _ => None,
+        let vocab = self.nodes().find_map(|n| {
+            let Op::Embedding { weight } = &self.node(n).op else { return None };
+            weight.shape.first().copied()
         })?;
         let what = "logits and embedding differ in vocabulary";
         (width != vocab).then(|| {

@@ -166,7 +166,9 @@ fn reader(graph: &Graph, user: Use, scale: &Scalar, trial: &mut Trial) -> Option
             }
         }
         Op::Argmax => return Some(()),
-        _ => return None,
+        Op::Add { .. } | Op::Linear(_) | Op::Tokens | Op::Embedding { .. } | Op::Carry | Op::Scale { .. } => {
+            return None;
+        }
     }
     record(trial, edited, user.node, &node.name, op);
     Some(())

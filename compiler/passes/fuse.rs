@@ -50,10 +50,8 @@ fn stream_first(graph: &mut Graph) {
 }
 
 fn linear(graph: &Graph, node: NodeId) -> Option<&Linear> {
-    match &graph.node(node).op {
-        Op::Linear(linear) => Some(linear),
-        _ => None,
-    }
+    let Op::Linear(linear) = &graph.node(node).op else { return None };
+    Some(linear)
 }
 
 /// The projections that feed a three-input split can be one when they read the same value, treat it the same way, are of one kind

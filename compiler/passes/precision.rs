@@ -162,7 +162,23 @@ pub fn precision(
                 let weight = weight(linear, asked.weight);
                 lower(asked, Operands { activation, weight, inner: linear.in_width() }, proofs, release)
             }
-            _ => (asked, Vec::new()),
+            Op::Tokens
+            | Op::Embedding { .. }
+            | Op::Carry
+            | Op::RmsNorm { .. }
+            | Op::Quantize { .. }
+            | Op::Dequantize { .. }
+            | Op::Scale { .. }
+            | Op::SplitHeads { .. }
+            | Op::Rope(_)
+            | Op::CacheUpdate { .. }
+            | Op::Attention { .. }
+            | Op::MergeHeads
+            | Op::Activation(_)
+            | Op::Mul { .. }
+            | Op::Add { .. }
+            | Op::LastToken
+            | Op::Argmax => (asked, Vec::new()),
         };
         (node, Decision { asked, used, theorems, activation })
     };
@@ -175,7 +191,22 @@ fn all_asked(graph: &Graph, policy: Policy, overrides: &[Override]) -> HashMap<N
         let (role, ternary) = match &graph.node(node).op {
             Op::Linear(linear) => (graph.node(node).role, linear.is_ternary()),
             Op::Attention { .. } => (Role::Sdpa, false),
-            _ => return None,
+            Op::Tokens
+            | Op::Embedding { .. }
+            | Op::Carry
+            | Op::RmsNorm { .. }
+            | Op::Quantize { .. }
+            | Op::Dequantize { .. }
+            | Op::Scale { .. }
+            | Op::SplitHeads { .. }
+            | Op::Rope(_)
+            | Op::CacheUpdate { .. }
+            | Op::MergeHeads
+            | Op::Activation(_)
+            | Op::Mul { .. }
+            | Op::Add { .. }
+            | Op::LastToken
+            | Op::Argmax => return None,
         };
         Some((node, asked(policy, overrides, graph.phase, role, ternary)))
     };

@@ -129,7 +129,7 @@ impl Content {
         match (dtype, self.grid) {
             (DType::Bfp8 | DType::Bfp4, Some(grid)) => grid.magnitude() < 1 << bits,
             (DType::Bfp8 | DType::Bfp4, None) => false,
-            _ => self.significant_bits <= bits,
+            (DType::F32 | DType::Bf16 | DType::U32 | DType::I32, _) => self.significant_bits <= bits,
         }
     }
 
@@ -196,7 +196,7 @@ const fn precision_of(dtype: DType) -> Option<u32> {
         DType::Bf16 => Some(8),
         DType::Bfp8 => Some(7),
         DType::Bfp4 => Some(3),
-        _ => None,
+        DType::U32 | DType::I32 => None,
     }
 }
 
@@ -290,7 +290,7 @@ fn product(linear: &Linear, activation: Content, asked: Option<&Precision>) -> C
     let unscaled = linear.parts.iter().all(|part| part.scale.is_one());
     match operands.exact_sum() {
         Some(sum) if unscaled => linear.unary.map_or(sum, |unary| sum.unary(unary)),
-        _ => Content::F32,
+        Some(_) | None => Content::F32,
     }
 }
 

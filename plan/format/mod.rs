@@ -18,7 +18,7 @@ use ron::ser::PrettyConfig;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::{FORMAT_VERSION, Plan, file};
+use crate::{FORMAT_VERSION, Plan};
 
 /// First bytes of a binary plan. They are no text in any encoding, and any translation of newlines damages them visibly.
 pub const MAGIC: [u8; 8] = *b"\x89BNPLN\r\n";
@@ -34,10 +34,8 @@ pub const MAX_BYTES: u64 = 64 << 20;
 #[non_exhaustive]
 pub enum FormatError {
     /// The file system refused.
-    #[error("cannot {doing} `{}`", path.display())]
+    #[error("cannot read `{}`", path.display())]
     Io {
-        /// `read`, `write`.
-        doing: &'static str,
         /// The file.
         path: PathBuf,
         /// What the system said.
@@ -95,7 +93,7 @@ pub enum FormatError {
 /// # Errors
 /// [`FormatError`]: every variant but `Encode`.
 pub fn read(path: &Path) -> Result<Plan, FormatError> {
-    let io = |source| FormatError::Io { doing: "read", path: path.to_owned(), source };
+    let io = |source| FormatError::Io { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     fs::File::open(path).and_then(|f| f.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(io)?;
     if bytes.len() as u64 > MAX_BYTES {
@@ -140,17 +138,16 @@ pub fn read_bytes(bytes: &[u8]) -> Result<Plan, FormatError> {
     if plan.format == FORMAT_VERSION { Ok(plan) } else { Err(FormatError::Version { found: plan.format }) }
 }
 
-/// Writes a plan, as binary when the file's extension is `plan`, as RON otherwise, by the rules of [`mod@file`].
+/// The bytes of a plan for a file at `path`: binary when its extension is `plan`, RON otherwise.
 ///
 /// # Errors
-/// [`FormatError::Io`], [`FormatError::Encode`].
-pub fn write(path: &Path, plan: &Plan) -> Result<(), FormatError> {
-    let bytes = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("plan")) {
-        to_binary(plan)?
+/// [`FormatError::Encode`].
+pub fn encode(path: &Path, plan: &Plan) -> Result<Vec<u8>, FormatError> {
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("plan")) {
+        to_binary(plan)
     } else {
-        to_ron(plan)?.into_bytes()
-    };
-    file::write(path, &bytes).map_err(|source| FormatError::Io { doing: "write", path: path.to_owned(), source })
+        Ok(to_ron(plan)?.into_bytes())
+    }
 }
 
 /// The plan as RON. Equal plans give equal bytes.

@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use bitnetc_plan::TtnnRelease;
-use bitnetc_plan::file::Output;
 
 use crate::base::{BaseDefect, Places};
 use crate::environment::{EnvironmentDefect, PythonEnv, VENV, Wanted, path_directories, project_venv};
@@ -286,10 +285,13 @@ pub(crate) fn is_stand_in(path: &Path) -> bool {
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), SetupError> {
     let written = || {
-        let mut file = Output::create(path)?;
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let mut file = tempfile::NamedTempFile::new_in(real.parent().unwrap_or(Path::new(".")))?;
         file.write_all(text.as_bytes())?;
         file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
-        file.finish()
+        file.as_file().sync_all()?;
+        file.persist(real)?;
+        Ok(())
     };
     written().map_err(|source| SetupError::File { path: path.to_owned(), source })
 }

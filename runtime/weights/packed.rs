@@ -19,8 +19,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::file::Output;
 use bitnetc_numerics::TiledView;
-use bitnetc_plan::file::Output;
 use bitnetc_plan::{DType, Layout, Plan, TensorSpec, Weight};
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};

@@ -8,8 +8,8 @@ use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crate::file::Output;
 use bitnetc_plan::Plan;
-use bitnetc_plan::file::Output;
 use bitnetc_plan::weight::{Content, Source};
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -110,7 +110,7 @@ impl Selector<'_> {
                 "a layer ends in something else than the residual stream",
                 "end it in the last addition to the stream",
             )),
-            _ => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
 

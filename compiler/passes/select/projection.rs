@@ -96,7 +96,23 @@ impl Selector<'_> {
                     return Some((heads as u32, kv_heads as u32, head_dim as u32));
                 }
                 Op::Dequantize { .. } | Op::Scale { .. } if user.input == 0 => at = user.node,
-                _ => return None,
+                Op::Tokens
+                | Op::Embedding { .. }
+                | Op::Carry
+                | Op::RmsNorm { .. }
+                | Op::Quantize { .. }
+                | Op::Dequantize { .. }
+                | Op::Scale { .. }
+                | Op::Linear(_)
+                | Op::Rope(_)
+                | Op::CacheUpdate { .. }
+                | Op::Attention { .. }
+                | Op::MergeHeads
+                | Op::Activation(_)
+                | Op::Mul { .. }
+                | Op::Add { .. }
+                | Op::LastToken
+                | Op::Argmax => return None,
             }
         }
     }

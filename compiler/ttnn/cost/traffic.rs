@@ -4,7 +4,7 @@ use bitnetc_plan::op::{Argument, Role};
 use bitnetc_plan::ttnn::Outcome;
 use bitnetc_plan::{Layout, Memory, Op, TensorSpec};
 
-use super::attention;
+use super::{sdpa, sdpa_decode};
 
 /// Bytes of a tensor's data, padding included.
 pub fn data_bytes(spec: &TensorSpec) -> u64 {
@@ -47,8 +47,8 @@ pub fn dram(op: &Op, operands: &[&TensorSpec], outcome: &Outcome, position: u32)
 /// Bytes of keys and values, which attention reads as often as its program config and the position make it.
 fn attended(op: &Op, operands: &[&TensorSpec], position: u32) -> u64 {
     match op {
-        Op::SdpaDecode(args) => attention::decode_reads(args, operands, position),
-        Op::Sdpa(args) => attention::prefill_reads(args, operands),
+        Op::SdpaDecode(args) => sdpa_decode::reads(args, operands, position),
+        Op::Sdpa(args) => sdpa::reads(args, operands),
         Op::Embedding(_) | Op::RmsNorm(_) | Op::Matmul(_) | Op::CreateHeadsDecode(_) | Op::CreateHeads(_) => 0,
         Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => 0,
         Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => 0,
