@@ -25,6 +25,7 @@ mod plan;
 mod recompile;
 mod render;
 mod replay;
+mod rules;
 mod run;
 mod synth;
 mod targets;
@@ -64,6 +65,8 @@ enum Command {
     Levers(levers::Args),
     /// Verify a plan.
     Check(check::Args),
+    /// List the constraints of TT-NN's calls, each with its source.
+    Rules(rules::Args),
     /// Generate text with a plan, on the host.
     Run(run::Args),
     /// Measure what a plan costs in accuracy.
@@ -99,6 +102,7 @@ fn main() -> ExitCode {
         Command::Calibrate(args) => calibrate::run(args),
         Command::Levers(args) => levers::run(args),
         Command::Check(args) => check::run(args),
+        Command::Rules(args) => rules::run(&args),
         Command::Run(args) => run::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Compare(args) => compare::run(args),

@@ -72,6 +72,8 @@ impl Rule {
 }
 
 constraints! { "call", "program.cpp, validate_circular_buffer_region", also [];
+    SHAPE: "A tensor has one to four dimensions, none of them 0." in "tensor_spec.cpp"
+        => "shape {shape}", "one to four dimensions, none of them 0";
     CIRCULAR_BUFFERS: "The circular buffers of a program fit the L1 of a core."
         => "Statically allocated circular buffers on core range grow to {end} B which is beyond max L1 size of {size} B",
            "smaller blocks, more cores, or narrower data types";
@@ -132,9 +134,13 @@ rules! {
 /// # Errors
 /// Every constraint the call breaks.
 pub fn check(op: &Op, operands: &[&TensorSpec], card: &Card) -> Answer {
+    let mut checks = Checks::new();
+    for spec in operands {
+        checks.require(&SHAPE, placement::has_sides(spec), values![shape = spec.shape]);
+    }
+    checks.settle()?;
     let outcome = dispatch(op, operands, card)?;
     let end = card.l1.base.saturating_add(outcome.circular_buffers);
-    let mut checks = Checks::new();
     checks.require(&CIRCULAR_BUFFERS, end <= card.l1.end, values![end, size = card.l1.end]);
     checks.finish(|| outcome)
 }

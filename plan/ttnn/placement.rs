@@ -1,14 +1,12 @@
 //! The demands of TT-NN's `TensorSpec` and buffers on every tensor on a card, whatever call returns it.
 
-use super::Checks;
 use super::constraint::{constraints, values};
+use super::{Checks, SHAPE};
 use crate::{Card, Cores, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
 
 constraints! { "placement", "tensor_spec.cpp", also [];
     BLOCK_FORMAT_TILED: "A tensor of a block format (bfp8, bfp4) is tiled." in "tensor_layout.cpp"
         => "{dtype} tensors must be in TILE layout", "bf16 in row-major layout";
-    SHAPE: "A tensor has one to four dimensions, none of them 0."
-        => "shape {shape}", "one to four dimensions, none of them 0";
     SHARD_GRID: "Shards lie on disjoint ranges of cores (or DRAM banks) that the card has." in "buffer.cpp"
         => "shard grid {cores} is not within the {width}x{height} {place} of {card}", "disjoint ranges of existing {place}";
     SHARD_TILES: "The sides of a shard are positive, and multiples of 32 in a tiled tensor." in "tensor_layout.cpp"
@@ -34,15 +32,16 @@ pub fn require_placement(spec: &TensorSpec, card: &Card, checks: &mut Checks) {
         !spec.dtype.is_block() || spec.layout == Layout::Tile,
         values![dtype = spec.dtype],
     );
-    checks.require(
-        &SHAPE,
-        (1..=4).contains(&spec.shape.len()) && spec.shape.iter().all(|&d| d > 0),
-        values![shape = spec.shape],
-    );
+    checks.require(&SHAPE, has_sides(spec), values![shape = spec.shape]);
     if let MemoryConfig::Sharded { memory, strategy, cores, shard } = &spec.memory {
         require_grid(*memory, cores, card, checks);
         require_shards(spec, *memory, *strategy, cores.len(), *shard, checks);
     }
+}
+
+/// One to four dimensions, none of them 0.
+pub(super) fn has_sides(spec: &TensorSpec) -> bool {
+    (1..=4).contains(&spec.shape.len()) && spec.shape.iter().all(|&d| d > 0)
 }
 
 fn require_grid(memory: Memory, cores: &Cores, card: &Card, checks: &mut Checks) {
