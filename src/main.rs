@@ -2,6 +2,7 @@
 //!
 //! This file knows the subcommands and how they end: 0 done, 1 refused with one error on stderr, 2 misused, 130 text ended by Ctrl-C. Each subcommand is a file.
 
+mod ask;
 mod bench;
 mod beside;
 mod calibrate;
@@ -53,6 +54,8 @@ const EXAMPLES: &str = "Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Ask whether TT-NN takes a call, and what comes of it.
+    Ask(ask::Args),
     /// Compile a model into a plan.
     Plan(plan::Args),
     /// Print a plan: its phases, the steps of one, where everything is in L1.
@@ -96,6 +99,7 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
+        Command::Ask(args) => return ask::run(&args),
         Command::Plan(args) => plan::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Explain(args) => explain::run(args),
