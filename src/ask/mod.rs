@@ -6,6 +6,8 @@ mod call;
 mod nearest;
 mod parse;
 mod scene;
+#[cfg(test)]
+mod tests;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

@@ -2,13 +2,15 @@
 //!
 //! The search changes one thing at a time: a number, a flag, a type or a memory config of the call, or the type, layout or placement of an
 //! operand; shapes stay, since they are what is to be computed. Numbers are tried from those that the broken constraints name, and their
-//! divisors. The calls that break the fewest constraints are followed for a few steps, and of those that break none the ones with the fewest
+//! divisors. The calls whose rule
+//! gets furthest, and then those that break the fewest constraints, are followed for a few steps, and of those that break none the ones with the fewest
 //! changes come first, then the fastest.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 
 use bitnetc_compiler::target::Target;
-use bitnetc_plan::ttnn::{Value, Violation, check};
+use bitnetc_plan::ttnn::{Constraint, RULES, Value, Violation, check, rule_name};
 use bitnetc_plan::{Cores, DType, Layout, MemoryConfig, Op, TILE, TensorSpec};
 
 use super::answer::{Legal, answer};
@@ -16,9 +18,9 @@ use super::call::Question;
 use super::parse;
 
 /// Changes a call may be away.
-const MOST_CHANGES: usize = 3;
+const MOST_CHANGES: usize = 4;
 /// Calls followed after each change.
-const FOLLOWED: usize = 12;
+const FOLLOWED: usize = 16;
 
 /// Up to `count` legal calls, nearest first.
 pub fn nearest(
@@ -28,6 +30,8 @@ pub fn nearest(
     position: u32,
     count: usize,
 ) -> Vec<(Question, Legal)> {
+    let order: Vec<&Constraint> =
+        RULES.iter().filter(|rule| rule.name == rule_name(&asked.op)).flat_map(|rule| rule.constraints()).collect();
     let mut known = HashSet::from([key(asked)]);
     let mut front = vec![(asked.clone(), broken.to_vec())];
     for _ in 0..MOST_CHANGES {
@@ -37,10 +41,9 @@ pub fn nearest(
                 if !known.insert(key(&next)) {
                     continue;
                 }
-                let specs: Vec<&TensorSpec> = next.operands.iter().collect();
-                match check(&next.op, &specs, &target.card) {
-                    Ok(_) => legal.extend(answer(&next, target, position).ok().map(|found| (next, found))),
-                    Err(violations) => refused.push((next, violations)),
+                match consequent(next, target) {
+                    (next, Ok(())) => legal.extend(answer(&next, target, position).ok().map(|found| (next, found))),
+                    (next, Err(violations)) => refused.push((next, violations)),
                 }
             }
         }
@@ -49,11 +52,35 @@ pub fn nearest(
             legal.truncate(count);
             return legal;
         }
-        refused.sort_by_key(|(_, violations)| violations.len());
+        refused.sort_by_key(|(_, violations)| (Reverse(reached(&order, violations)), violations.len()));
         refused.truncate(FOLLOWED);
         front = refused;
     }
     Vec::new()
+}
+
+/// The question with the memory config that follows from its program config, where that alone is broken, and the rule's answer.
+fn consequent(mut question: Question, target: &Target) -> (Question, Result<(), Vec<Violation>>) {
+    let ask = |question: &Question| {
+        let specs: Vec<&TensorSpec> = question.operands.iter().collect();
+        check(&question.op, &specs, &target.card).map(|_| ())
+    };
+    let mut answered = ask(&question);
+    if let (Err(violations), Op::Matmul(args)) = (&answered, &mut question.op)
+        && let [Violation { values, .. }] = violations.as_slice()
+        && let Some((_, Value::Text(text))) = values.iter().find(|(name, _)| *name == "computed")
+        && let Some(memory) = parse::memory(text, target.card.grid)
+    {
+        args.memory = memory;
+        answered = ask(&question);
+    }
+    (question, answered)
+}
+
+/// How far the rule got: the place in its list of the first constraint that is broken. Constraints are listed in the order in which rules ask
+/// them, and a rule may stop at one that it cannot go on without.
+fn reached(order: &[&Constraint], violations: &[Violation]) -> Option<usize> {
+    order.iter().position(|constraint| violations.iter().any(|v| v.constraint == *constraint))
 }
 
 fn key(question: &Question) -> String {

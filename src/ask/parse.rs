@@ -109,7 +109,8 @@ impl<'a> Reader<'a> {
     }
 
     fn expected(&self, what: &str) -> Mistake {
-        let end = self.rest().chars().next().map_or(self.at, |c| self.at + c.len_utf8());
+        let word = self.rest().find(|c: char| !c.is_alphanumeric()).unwrap_or(self.rest().len());
+        let end = self.at + word.max(self.rest().chars().next().map_or(0, char::len_utf8));
         let found = if end > self.at { format!("`{}`", &self.text[self.at..end]) } else { "the end".into() };
         Mistake::new(self.at..end, format!("found {found} where {what} should be"), "")
     }
@@ -259,6 +260,7 @@ impl<'a> Reader<'a> {
         let before = self.at;
         let Some(dtype) = dtype(self.word()) else {
             self.at = before;
+            self.space();
             return Ok(None);
         };
         let layout = if self.keyword("RM") { Layout::RowMajor } else { Layout::Tile };
