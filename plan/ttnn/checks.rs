@@ -4,7 +4,7 @@ use super::constraint::{Constraint, Values, Violation, constraints, values};
 use super::{Answer, Outcome};
 use crate::TensorSpec;
 
-constraints! { "call", "the binding of the call", also [];
+constraints! { "call", "the binding of the call";
     OPERANDS: "A call has as many operands as it takes."
         => "{given} operands given", "this call takes {taken}";
 }

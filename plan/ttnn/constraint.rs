@@ -196,12 +196,12 @@ fn fill(template: &str, values: &[(&'static str, Value)]) -> String {
     filled
 }
 
-/// Declares the constraints of a rule, and lists them: `OWN` holds those declared here, `ALL` also those of the shared files that the rule
-/// asks for.
+/// Declares the constraints of a rule, and lists them: `OWN` holds those declared here and, in the file of a rule, `ALL` also
+/// those of the shared files that it names after `also`.
 ///
 /// A constraint's source is the file named at the top, another one after `in`, or, after `because`, the reason for a limit of bitnetc's own.
 macro_rules! constraints {
-    ($rule:literal, $file:literal, also [$($($shared:ident)::+),*];
+    ($rule:literal, $file:literal $(, also [$($($shared:ident)::+),*])?;
      $($name:ident: $holds:literal $(because $reason:literal)? $(in $other:literal)? => $text:literal, $hint:literal;)*) => {
         $(pub(crate) static $name: $crate::ttnn::Constraint = $crate::ttnn::Constraint {
             rule: $rule,
@@ -212,8 +212,7 @@ macro_rules! constraints {
             hint: $hint,
         };)*
         pub(crate) static OWN: &[&$crate::ttnn::Constraint] = &[$(&$name),*];
-        #[allow(dead_code)]
-        pub(crate) static ALL: &[&[&$crate::ttnn::Constraint]] = &[OWN, $($crate::ttnn::$($shared)::+::OWN),*];
+        $(pub(crate) static ALL: &[&[&$crate::ttnn::Constraint]] = &[OWN, $($crate::ttnn::$($shared)::+::OWN),*];)?
     };
 }
 

@@ -4,7 +4,7 @@ use super::Checks;
 use super::constraint::{constraints, values};
 use crate::{DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
 
-constraints! { "elementwise", "", also [];
+constraints! { "elementwise", "";
     TILED: "Operands of elementwise calls are tiled."
         because "plans compute on tiles; buffers of row-major operands were not studied"
         => "operand {name} is in {layout} layout", "a tiled operand";

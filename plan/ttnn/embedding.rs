@@ -96,7 +96,7 @@ fn require_operands(args: &Embedding, indices: &TensorSpec, table: &TensorSpec, 
     checks.require(&TABLE_TYPE, table.dtype == DType::Bf16, values![table]);
     let rows = table.layout == Layout::RowMajor
         && table.outer() == 1
-        && table.columns() % TILE == 0
+        && table.columns().is_multiple_of(TILE)
         && !table.memory.is_sharded();
     checks.require(&TABLE_ROWS, rows, values![table]);
     checks.require(&RESULT_TILED, args.layout == Layout::Tile, values![layout = args.layout]);

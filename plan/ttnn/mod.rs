@@ -71,7 +71,7 @@ impl Rule {
     }
 }
 
-constraints! { "call", "program.cpp, validate_circular_buffer_region", also [];
+constraints! { "call", "program.cpp, validate_circular_buffer_region";
     SHAPE: "A tensor has one to four dimensions, none of them 0." in "tensor_spec.cpp"
         => "shape {shape}", "one to four dimensions, none of them 0";
     CIRCULAR_BUFFERS: "The circular buffers of a program fit the L1 of a core."

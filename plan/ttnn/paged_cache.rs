@@ -6,7 +6,7 @@ use super::constraint::{constraints, values};
 use super::users::{require_users, whole_tiles};
 use crate::{Card, DType, Layout, Memory, MemoryConfig, TensorSpec};
 
-constraints! { "paged_cache", "paged_cache_operation.cpp", also [];
+constraints! { "paged_cache", "paged_cache_operation.cpp";
     TYPE: "A cache is bf16, bfp8 or bfp4."
         => "Data type of cache tensor must be FLOAT32, BFLOAT16, BFLOAT8_B, or BFLOAT4_B and is {dtype}",
            "bf16, bfp8 or bfp4: attention takes no other";
@@ -36,7 +36,7 @@ constraints! { "paged_cache", "paged_cache_operation.cpp", also [];
 pub(super) mod positions {
     use super::*;
 
-    constraints! { "paged_cache", "paged_cache_operation.cpp", also [];
+    constraints! { "paged_cache", "paged_cache_operation.cpp";
         POSITIONS_TYPE: "Positions are i32."
             => "Expected update_idxs to have datatype INT32", "i32 instead of {dtype}";
         POSITIONS_ROW_MAJOR: "Positions are row-major."
@@ -53,7 +53,7 @@ pub(super) mod positions {
 pub(super) mod rows {
     use super::*;
 
-    constraints! { "paged_cache", "paged_update_cache_device_operation.cpp", also [];
+    constraints! { "paged_cache", "paged_update_cache_device_operation.cpp";
         ROWS_TYPE: "Rows written are bf16 or f32."
             => "Data type of input tensor for update cache must be FLOAT32 or BFLOAT16", "bf16 instead of {dtype}";
         ROWS_TILED: "Rows written are tiled."

@@ -4,7 +4,7 @@ use super::constraint::{constraints, values};
 use super::{Checks, SHAPE};
 use crate::{Card, Cores, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
 
-constraints! { "placement", "tensor_spec.cpp", also [];
+constraints! { "placement", "tensor_spec.cpp";
     BLOCK_FORMAT_TILED: "A tensor of a block format (bfp8, bfp4) is tiled." in "tensor_layout.cpp"
         => "{dtype} tensors must be in TILE layout", "bf16 in row-major layout";
     SHARD_GRID: "Shards lie on disjoint ranges of cores (or DRAM banks) that the card has." in "buffer.cpp"

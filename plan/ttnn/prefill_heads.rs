@@ -4,7 +4,7 @@ use super::constraint::{constraints, values};
 use super::{Answer, Checks, Outcome, require_placement};
 use crate::{Card, DType, Layout, MemoryConfig, TensorSpec};
 
-constraints! { "prefill_heads", "nlp_create_qkv_heads_device_operation.cpp, nlp_concat_heads_device_operation.cpp", also [];
+constraints! { "prefill_heads", "nlp_create_qkv_heads_device_operation.cpp, nlp_concat_heads_device_operation.cpp";
     TYPE: "The input is bf16, bfp8 or f32."
         => "Unsupported data format", "a bf16 or bfp8 input";
     TILED: "The input is tiled."

@@ -11,7 +11,7 @@ use super::users::height_shards;
 use crate::program::ComputeKernel;
 use crate::{CoreRange, DType, Layout, TILE, TensorSpec};
 
-constraints! { "rotary_pairs", "rotary_embedding_llama_device_operation.cpp", also [];
+constraints! { "rotary_pairs", "rotary_embedding_llama_device_operation.cpp";
     TYPE: "All operands are bf16."
         => "{name} tensor must be bfloat16", "bf16 instead of {dtype}";
     TILED: "All operands are tiled."
@@ -30,7 +30,7 @@ constraints! { "rotary_pairs", "rotary_embedding_llama_device_operation.cpp", al
 pub(super) mod decode {
     use super::*;
 
-    constraints! { "rotary_pairs", "rotary_embedding_llama_device_operation.cpp", also [];
+    constraints! { "rotary_pairs", "rotary_embedding_llama_device_operation.cpp";
         ONE_TOKEN: "In decode, a rotated tensor is [1, B, heads, head_dim]."
             => "decode takes one token: {shape}", "[1, B, heads, head_dim]";
         SHARDED: "In decode, a rotated tensor is height-sharded in L1, one user per core."

@@ -4,7 +4,7 @@ use super::Checks;
 use super::constraint::{Constraint, constraints, values};
 use crate::{Cores, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
 
-constraints! { "users", "", also [];
+constraints! { "users", "";
     MOST_USERS: "A decode tensor [1, B, heads, head_dim] holds at most 32 users with at most 32 heads each."
         because "TT-NN takes more in places, and no decode call after that takes the result"
         => "shape {shape}: more than 32 users or 32 heads", "[1, B, heads, head_dim], up to 32 users and heads";

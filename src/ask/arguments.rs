@@ -3,10 +3,11 @@
 use std::ops::Range;
 
 use bitnetc_plan::op::Rows;
-use bitnetc_plan::{CoreRange, Cores, DType, Fidelity, MemoryConfig, Op, Ref, Scalar, Strategy, TensorSpec, Unary};
+use bitnetc_plan::{Cores, DType, Fidelity, MemoryConfig, Op, Ref, Scalar, TensorSpec, Unary};
 
 use super::call::{Question, constant, dtype_of, unary};
 use super::parse::{Call, Expr, Kind, Mistake};
+use super::places::{core_set, sharded_config};
 
 /// What is known besides the call: the card's grid, and the tensors of a plan.
 pub trait Known {
@@ -79,7 +80,8 @@ impl<'a> Arguments<'a> {
         })
     }
 
-    fn need(&mut self, name: &str) -> Result<&'a Expr, Mistake> {
+    /// An argument without a default.
+    pub fn need(&mut self, name: &str) -> Result<&'a Expr, Mistake> {
         self.take(name).ok_or_else(|| self.missing(name, ""))
     }
 
@@ -372,54 +374,15 @@ impl<'a> Arguments<'a> {
     }
 }
 
-fn kind(value: &Expr, wanted: &str) -> Mistake {
+/// A value of another kind than the one wanted.
+pub(super) fn kind(value: &Expr, wanted: &str) -> Mistake {
     Mistake::new(value.span.clone(), format!("this should be {wanted}"), "")
 }
 
-fn number(value: &Expr) -> Result<u32, Mistake> {
+/// A size.
+pub(super) fn number(value: &Expr) -> Result<u32, Mistake> {
     match value.kind {
         Kind::Number(n) if n.fract() == 0.0 && (0.0..=f64::from(1 << 26)).contains(&n) => Ok(n as u32),
         _ => Err(kind(value, "a whole number from 0 to 2^26")),
     }
-}
-
-fn core_set(value: &Expr) -> Result<Cores, Mistake> {
-    let wrong = || kind(value, "CoreRangeSet([CoreRange(CoreCoord(0, 0), CoreCoord(7, 0))])");
-    let call = |value: &Expr, wanted: &str| match &value.kind {
-        Kind::Call(call) if call.name == wanted => Ok(call.args.clone()),
-        _ => Err(wrong()),
-    };
-    let core = |value: &Expr| match call(value, "CoreCoord")?.as_slice() {
-        [x, y] => Ok((number(x)?, number(y)?)),
-        _ => Err(wrong()),
-    };
-    let range = |value: &Expr| match call(value, "CoreRange")?.as_slice() {
-        [start, end] => Ok(CoreRange { start: core(start)?, end: core(end)? }),
-        _ => Err(wrong()),
-    };
-    match call(value, "CoreRangeSet")?.as_slice() {
-        [Expr { kind: Kind::List(ranges), .. }] => ranges.iter().map(range).collect::<Result<_, _>>().map(Cores),
-        _ => Err(wrong()),
-    }
-}
-
-/// `MemoryConfig(layout, buffer, ShardSpec(cores, shape, orientation))`.
-fn sharded_config(call: &Call, span: Range<usize>, known: &dyn Known) -> Result<MemoryConfig, Mistake> {
-    use bitnetc_plan::Memory;
-    let mut a = Arguments::new(call, span.clone(), known);
-    let strategies = [
-        ("TensorMemoryLayout.WIDTH_SHARDED", Strategy::Width),
-        ("TensorMemoryLayout.HEIGHT_SHARDED", Strategy::Height),
-    ];
-    let strategy = a.one_of("memory_layout", &strategies, None)?;
-    let memory = a.one_of("buffer_type", &[("BufferType.L1", Memory::L1), ("BufferType.DRAM", Memory::Dram)], None)?;
-    let spec = match &a.need("shard_spec")?.kind {
-        Kind::Call(spec) if spec.name == "ShardSpec" => spec,
-        _ => return Err(a.missing("ShardSpec", "ShardSpec(cores, [32, 320], ShardOrientation.ROW_MAJOR)")),
-    };
-    let mut s = Arguments::new(spec, span, known);
-    let cores = s.cores("grid")?;
-    let (rows, columns) = s.pair("shape")?;
-    s.one_of("orientation", &[("ShardOrientation.ROW_MAJOR", ())], None)?;
-    Ok(MemoryConfig::Sharded { memory, strategy, cores, shard: [rows, columns] })
 }

@@ -5,6 +5,7 @@ mod arguments;
 mod call;
 mod nearest;
 mod parse;
+mod places;
 mod scene;
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use crate::DType;
 use crate::ttnn::constraint::{constraints, values};
 use crate::ttnn::{Checks, Violation};
 
-constraints! { "matmul.blocks", "matmul_device_operation.cpp", also [];
+constraints! { "matmul.blocks", "matmul_device_operation.cpp";
     POSITIVE: "Every size of the program config is at least 1."
         => "in0_block_w, out_subblock, out_block, per_core or grid is 0, which is not valid", "every size at least 1";
     GRID_ON_CARD: "The grid of the program config is on the card."

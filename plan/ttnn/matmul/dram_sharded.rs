@@ -9,7 +9,7 @@ use crate::ttnn::constraint::{constraints, values};
 use crate::ttnn::{Answer, Checks};
 use crate::{Cores, DType, Memory, MemoryConfig, Strategy, TILE};
 
-constraints! { "matmul.dram_sharded", "matmul_device_operation.cpp", also [];
+constraints! { "matmul.dram_sharded", "matmul_device_operation.cpp";
     A_WIDTH_SHARDED: "The activations are width-sharded in L1."
         => "Input A memory layout must be WIDTH_SHARDED, got: {memory}", "width-sharded activations in L1";
     ONE_TILE_ROW: "The activations have one row of tiles, and per_core_M is 1."

@@ -8,7 +8,7 @@ use crate::ttnn::constraint::{constraints, values};
 use crate::ttnn::{Answer, Checks};
 use crate::{Cores, Memory, MemoryConfig, Strategy, TILE};
 
-constraints! { "matmul.multicast_1d", "matmul_device_operation.cpp", also [];
+constraints! { "matmul.multicast_1d", "matmul_device_operation.cpp";
     ONE_TILE_ROW: "The activations have one row of tiles, and per_core_M is 1."
         because "decode has at most 32 users; buffers of more rows were not studied"
         => "{rows} rows of tiles in blocks of {per_core_m}", "at most 32 rows and per_core_M = 1";

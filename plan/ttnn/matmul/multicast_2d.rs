@@ -7,7 +7,7 @@ use super::blocks::{Cut, operand_bytes, require_cut};
 use crate::ttnn::constraint::{constraints, values};
 use crate::ttnn::{Answer, Checks};
 
-constraints! { "matmul.multicast_2d", "matmul_device_operation.cpp", also [];
+constraints! { "matmul.multicast_2d", "matmul_device_operation.cpp";
     COLUMNS: "The grid of the program config has a column for each block of columns." in "matmul_multicore_reuse_mcast_2d_program_factory.cpp"
         => "Num output blocks along x ({columns}) must be smaller than or equal to the number of columns in compute grid ({width})",
            "per_core_N at least {least}";
