@@ -84,8 +84,9 @@ fn asked_back(plan: &Plan, target: &Target) {
 fn every_step_of_shipped_models_is_asked_back() {
     for (at, shipped) in model::shipped().iter().enumerate() {
         let model = shipped.model().unwrap();
-        let options = Options { batch: [1, 32][at % 2], ..Options::for_model(&model) };
-        let target = Target::find(["n150", "p150", "p100"][at % 3]).unwrap();
+        let (target, batch) = [("n150", 1), ("p150", 32), ("p100", 8)][at % 3];
+        let options = Options { batch, ..Options::for_model(&model) };
+        let target = Target::find(target).unwrap();
         asked_back(&compile(&model, &target, &options).unwrap().plan, &target);
     }
 }
