@@ -38,11 +38,11 @@ pub struct Constraint {
     pub name: &'static str,
     /// Who demands it.
     pub source: Source,
-    /// What must hold, as a plain statement.
+    /// The statement that must hold, in plain words.
     pub holds: &'static str,
-    /// What TT-NN says when it does not hold (bitnetc's words where TT-NN says nothing); `{name}` stands for a value.
+    /// TT-NN's words when it does not hold, or bitnetc's where TT-NN has none; `{name}` stands for a value.
     pub text: &'static str,
-    /// What would be right; `{name}` stands for a value.
+    /// A hint at the right values; `{name}` stands for a value.
     pub hint: &'static str,
 }
 
@@ -80,7 +80,7 @@ impl Serialize for Value {
     }
 }
 
-/// What can be shown in the text of a constraint.
+/// Types that can be shown in the text of a constraint.
 pub trait Show {
     /// The value, made only when a constraint is broken.
     fn value(&self) -> Value;
@@ -137,7 +137,7 @@ impl Violation {
         fill(self.constraint.text, &self.values)
     }
 
-    /// What would be right.
+    /// A hint at the right values.
     pub fn hint(&self) -> String {
         fill(self.constraint.hint, &self.values)
     }

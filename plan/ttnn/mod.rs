@@ -31,7 +31,7 @@ use constraint::{constraints, values};
 
 use crate::{Card, Op, TensorSpec};
 
-/// What a legal call does.
+/// The effect of a legal call.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Outcome {
     /// Specs of the tensors returned, in TT-NN's order. Empty for calls that write in place.
@@ -53,7 +53,7 @@ pub struct Temporary {
     pub before_output: bool,
 }
 
-/// What a rule answers.
+/// The answer of a rule.
 pub type Answer = Result<Outcome, Vec<Violation>>;
 
 /// The constraints of one call.
@@ -129,7 +129,7 @@ rules! {
     Deallocate deallocate;
 }
 
-/// What TT-NN answers to `op` with operands of these specs (in the order of [`Op::operands`]) on `card`.
+/// The answer that TT-NN gives to `op` with operands of these specs (in the order of [`Op::operands`]) on `card`.
 ///
 /// # Errors
 /// Every constraint the call breaks.

@@ -1,4 +1,4 @@
-//! What TT-NN 0.81.1 answered on the mock n150 and p150.
+//! Checks against the answers that TT-NN gave on the mock n150 and p150.
 
 use super::*;
 use crate::op::Ref;
