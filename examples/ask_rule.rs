@@ -39,7 +39,7 @@ fn gate(in0_block_w: u32, memory: MemoryConfig) -> Op {
 }
 
 fn told(violations: &[ttnn::Violation]) -> String {
-    violations.iter().map(|v| format!("{v}; {}", v.hint)).collect::<Vec<_>>().join("; ")
+    violations.iter().map(|v| format!("{v}; {}", v.hint())).collect::<Vec<_>>().join("; ")
 }
 
 #[test]

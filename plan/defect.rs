@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::PhaseKind;
+use crate::ttnn::Violation;
 
 /// The invariants of a plan; [`mod@crate::verify`] says each in full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -99,6 +100,8 @@ pub struct Defect {
     pub what: String,
     /// What would be right; empty when `what` says it.
     pub hint: String,
+    /// The constraint that a call or a placement breaks; `None` for other invariants.
+    pub violation: Option<Violation>,
 }
 
 /// Collects defects.
@@ -107,6 +110,12 @@ pub(crate) struct Defects(pub Vec<Defect>);
 
 impl Defects {
     pub fn push(&mut self, invariant: Invariant, place: Place, what: impl Into<String>, hint: impl Into<String>) {
-        self.0.push(Defect { invariant, place, what: what.into(), hint: hint.into() });
+        self.0.push(Defect { invariant, place, what: what.into(), hint: hint.into(), violation: None });
+    }
+
+    /// A constraint of TT-NN's that is broken; `call` stands before its text.
+    pub fn broken(&mut self, invariant: Invariant, place: Place, call: &str, violation: Violation) {
+        let (what, hint) = (format!("{call}{violation}"), violation.hint());
+        self.0.push(Defect { invariant, place, what, hint, violation: Some(violation) });
     }
 }

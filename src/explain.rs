@@ -303,12 +303,18 @@ fn refusals(text: &mut String, found: &Explanation, limit: usize) {
     let _ = writeln!(text, "\n{}: {} ways, for breaking", "refused by TT-NN's rules".bold(), found.refused);
     let mut table = Table::new(vec![
         Column::new("ways", Align::Right),
-        Column::new("constraint", Align::Left).wrapped(30),
+        Column::new("constraint", Align::Left).expendable(2),
+        Column::new("TT-NN's words", Align::Left).wrapped(30),
         Column::new("first by", Align::Left).wrapped(20).expendable(1),
     ]);
     for refusal in found.refusals.iter().take(limit) {
         let hint = if refusal.hint.is_empty() { String::new() } else { format!(" ({})", refusal.hint) };
-        table.row(vec![thousands(refusal.ways as u64), format!("{}{hint}", refusal.what), refusal.example.clone()]);
+        table.row(vec![
+            thousands(refusal.ways as u64),
+            refusal.constraint.clone(),
+            format!("{}{hint}", refusal.what),
+            refusal.example.clone(),
+        ]);
     }
     text.push_str(&table.render(render::width()));
 }

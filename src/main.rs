@@ -2,6 +2,7 @@
 //!
 //! This file knows the subcommands and how they end: 0 done, 1 refused with one error on stderr, 2 misused, 130 text ended by Ctrl-C. Each subcommand is a file.
 
+mod ask;
 mod bench;
 mod beside;
 mod calibrate;
@@ -26,6 +27,7 @@ mod plan;
 mod recompile;
 mod render;
 mod replay;
+mod rules;
 mod run;
 mod synth;
 mod targets;
@@ -53,6 +55,8 @@ const EXAMPLES: &str = "Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Ask whether TT-NN takes a call, and what comes of it.
+    Ask(ask::Args),
     /// Compile a model into a plan.
     Plan(plan::Args),
     /// Print a plan: its phases, the steps of one, where everything is in L1.
@@ -65,6 +69,8 @@ enum Command {
     Levers(levers::Args),
     /// Verify a plan.
     Check(check::Args),
+    /// List the constraints of TT-NN's calls, each with its source.
+    Rules(rules::Args),
     /// Generate text with a plan, on the host.
     Run(run::Args),
     /// Measure what a plan costs in accuracy.
@@ -105,12 +111,14 @@ fn parse() -> Cli {
 fn main() -> ExitCode {
     let cli = parse();
     let done = match cli.command {
+        Command::Ask(args) => return ask::run(&args),
         Command::Plan(args) => plan::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::Levers(args) => levers::run(args),
         Command::Check(args) => check::run(args),
+        Command::Rules(args) => rules::run(&args),
         Command::Run(args) => run::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Compare(args) => compare::run(args),

@@ -137,12 +137,14 @@ fn left_out(reports: &[RuleReport]) -> String {
         Column::new("rule", Align::Left),
         Column::new("draws", Align::Right),
         Column::new("TT-NN accepts", Align::Right),
+        Column::new("constraint", Align::Left),
         Column::new("the rule takes only", Align::Left),
     ]);
     for report in reports {
         for (at, left) in report.left_out.iter().enumerate() {
             let rule = if at == 0 { report.rule.clone() } else { String::new() };
-            table.row(vec![rule, left.draws.to_string(), left.accepted.to_string(), left.only.clone()]);
+            let (draws, accepted) = (left.draws.to_string(), left.accepted.to_string());
+            table.row(vec![rule, draws, accepted, left.constraint.clone(), left.only.clone()]);
         }
     }
     table.render(render::width())

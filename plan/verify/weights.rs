@@ -26,7 +26,7 @@ pub fn placement(spec: &TensorSpec, card: &Card, place: Place, defects: &mut Def
     let mut checks = Checks::new();
     require_placement(spec, card, &mut checks);
     for violation in checks.settle().err().into_iter().flatten() {
-        defects.push(Invariant::Placement, place.clone(), violation.what, violation.hint);
+        defects.broken(Invariant::Placement, place.clone(), "", violation);
     }
 }
 

@@ -219,8 +219,9 @@ impl<'a> Replay<'a> {
         let outcome = match ttnn::check(&step.op, &specs, self.context.card) {
             Ok(outcome) => outcome,
             Err(violations) => {
-                for v in violations {
-                    self.defect(Invariant::Legal, step, format!("ttnn.{call}: {}", v.what), v.hint);
+                let call = format!("ttnn.{call}: ");
+                for violation in violations {
+                    self.defects.broken(Invariant::Legal, self.place(step), &call, violation);
                 }
                 return None;
             }

@@ -6,7 +6,7 @@
 //!  ask       what TT-NN on a mock card says
 //!  report    both, compared and counted per rule
 //! ```
-//! A rule that narrows what TT-NN takes ([`bitnetc_plan::ttnn::Violation::narrower`]) makes no claim about the calls it leaves out; they are
+//! A rule that narrows what TT-NN takes ([`bitnetc_plan::ttnn::Violation::is_narrower`]) makes no claim about the calls it leaves out; they are
 //! counted apart. Every other draw is a claim, and a claim agrees when TT-NN accepts and refuses as predicted and, accepting, returns the
 //! specs, takes the bytes and launches the programs that were predicted, at the addresses that were predicted.
 

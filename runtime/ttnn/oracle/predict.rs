@@ -13,8 +13,8 @@ pub(super) enum Prediction {
     Accepted(Facts),
     /// Refused, for this reason.
     Refused(String),
-    /// The rule leaves such calls out, and says which it takes.
-    Unclaimed(String),
+    /// The rule leaves such calls out: the first of its own limits that the call breaks.
+    Unclaimed(Option<Violation>),
 }
 
 /// True when the operands can be allocated, so that the question is about the call.
@@ -49,9 +49,9 @@ pub(super) fn predict(question: &Question, card: &Card) -> Prediction {
 }
 
 fn refusal(broken: &[Violation]) -> Prediction {
-    match broken.iter().find(|v| !v.narrower) {
-        Some(violation) => Prediction::Refused(violation.what.clone()),
-        None => Prediction::Unclaimed(broken.first().map(|v| v.hint.clone()).unwrap_or_default()),
+    match broken.iter().find(|v| !v.is_narrower()) {
+        Some(violation) => Prediction::Refused(format!("{}: {violation}", violation.id())),
+        None => Prediction::Unclaimed(broken.first().cloned()),
     }
 }
 

@@ -1,9 +1,8 @@
-//! What TT-NN 0.81.1 answered on the mock n150 and p150.
+//! Checks against the answers that TT-NN gave on the mock n150 and p150.
 
 use super::*;
 use crate::op::Ref;
-use crate::ttnn::mock::{n150, p150, refusal, users};
-use crate::{Cores, TensorSpec};
+use crate::ttnn::mock::{n150, p150, refusal};
 
 fn name() -> Ref {
     Ref::Value("x".into())
@@ -18,7 +17,7 @@ fn projection(card: &Card, users: u32, columns: u32, width: u32) -> TensorSpec {
 fn decode(card: &Card, heads: (u32, u32), head_dim: u32, input: &TensorSpec, out: Cores) -> Answer {
     let memory = MemoryConfig::height(out, [32, head_dim]);
     let args = CreateHeadsDecode { input: name(), heads: heads.0, kv_heads: heads.1, overlap: false, memory };
-    check_create_heads_decode(&args, &[input], card)
+    check(&args, &[input], card)
 }
 
 fn whole(card: &Card) -> Cores {
@@ -107,7 +106,7 @@ fn decode_refusals_are_tt_nns() {
 fn overlapping(card: &Card, heads: (u32, u32), head_dim: u32, input: &TensorSpec, out: Cores) -> Answer {
     let memory = MemoryConfig::height(out, [32, head_dim]);
     let args = CreateHeadsDecode { input: name(), heads: heads.0, kv_heads: heads.1, overlap: true, memory };
-    check_create_heads_decode(&args, &[input], card)
+    check(&args, &[input], card)
 }
 
 #[test]
@@ -143,93 +142,4 @@ fn overlapping_refusals() {
     assert!(said((20, 5), 384, Cores::rectangle(1, 1, 7, 7)).contains("does not start at core (0, 0)"));
     // TT-NN takes it, divides the tiles by the cores and reads beside.
     assert!(said((20, 5), 512, whole(&card)).contains("3840 columns in shards of 512 on 8 cores"));
-}
-
-fn concat(card: &Card, input: &TensorSpec, heads: u32, cores: Cores) -> Answer {
-    check_concat_heads_decode(&ConcatHeadsDecode { input: name(), heads, cores }, &[input], card)
-}
-
-#[test]
-fn decode_heads_are_joined_on_the_cores_tt_nn_takes() {
-    let (wormhole, blackhole) = (n150(), p150());
-    for (card, batch, heads, head_dim, grid, out) in [
-        (&wormhole, 32, 20, 128, Cores::rectangle(0, 0, 5, 4), "5x4"),
-        (&wormhole, 1, 20, 128, Cores::rectangle(0, 0, 5, 4), "5x4"),
-        (&wormhole, 8, 20, 128, Cores::row_major(20, (8, 8)), "(0,0)-(7,1)+(0,2)-(3,2)"),
-        (&wormhole, 8, 20, 128, Cores::rectangle(0, 0, 8, 8), "(0,0)-(7,1)+(0,2)-(3,2)"),
-        (&wormhole, 8, 16, 96, Cores::rectangle(0, 0, 8, 2), "8x2"),
-        (&wormhole, 8, 32, 64, Cores::rectangle(0, 0, 8, 4), "8x4"),
-        (&wormhole, 8, 8, 256, Cores::rectangle(0, 0, 8, 1), "8x1"),
-        (&wormhole, 8, 12, 256, Cores::rectangle(0, 0, 4, 3), "4x3"),
-        (&blackhole, 32, 20, 128, Cores::rectangle(0, 0, 5, 4), "5x4"),
-        (&blackhole, 8, 20, 128, Cores::rectangle(0, 0, 11, 10), "(0,0)-(10,0)+(0,1)-(8,1)"),
-        (&blackhole, 8, 20, 128, Cores::rectangle(0, 0, 10, 10), "10x2"),
-    ] {
-        let outcome = concat(card, &users(card, 0, batch, heads, head_dim), heads, grid).unwrap();
-        let [output] = outcome.outputs.as_slice() else { panic!("one output") };
-        assert_eq!(output.shape, [1, 1, 32, heads * head_dim]);
-        assert_eq!(output.memory.shard(), Some([32, head_dim]));
-        assert_eq!(output.memory.l1_cores().unwrap().to_string(), out);
-        assert_eq!(outcome.circular_buffers, 0);
-    }
-}
-
-#[test]
-fn decode_joins_are_refused_as_tt_nn_does() {
-    let card = n150();
-    let input = users(&card, 0, 8, 20, 128);
-    let few = Cores::row_major(19, card.grid);
-    assert!(refusal(concat(&card, &input, 20, few)).contains("at least num_heads cores"));
-    let away = Cores::rectangle(1, 1, 5, 4);
-    assert!(refusal(concat(&card, &input, 20, away)).contains("Start core must be inside sub_core_grids"));
-    let late = users(&card, 9, 8, 20, 128);
-    let behind = refusal(concat(&card, &late, 20, Cores::rectangle(0, 0, 5, 4)));
-    assert!(behind.contains("Failed to assign all 20 requested cores"), "{behind}");
-    let outside = Cores::rectangle(0, 0, 10, 10);
-    assert!(refusal(concat(&card, &input, 20, outside)).contains("not within the 8x8 cores"));
-    let mut loose = input.clone();
-    loose.memory = MemoryConfig::L1;
-    assert!(refusal(concat(&card, &loose, 20, Cores::rectangle(0, 0, 5, 4))).contains("Input tensor must be sharded"));
-    let mut two = input;
-    two.memory = MemoryConfig::height(Cores::row_major(16, card.grid), [32, 128]);
-    assert!(refusal(concat(&card, &two, 20, Cores::rectangle(0, 0, 5, 4))).contains("must be equal to num users"));
-}
-
-#[test]
-fn prefill_bytes_are_the_mocks() {
-    let card = n150();
-    for (heads, head_dim, dtype, split, join) in [
-        ((20, 5), 128, DType::Bf16, 16_384, 327_680),
-        ((20, 5), 128, DType::Bfp8, 8_704, 174_080),
-        ((20, 5), 128, DType::F32, 32_768, 655_360),
-        ((20, 5), 32, DType::Bf16, 8_192, 81_920),
-        ((16, 16), 96, DType::Bf16, 8_192, 196_608),
-        ((8, 4), 256, DType::Bf16, 32_768, 262_144),
-    ] {
-        let columns = (heads.0 + 2 * heads.1) * head_dim;
-        let input = TensorSpec::tile([1, 1, 100, columns], dtype, MemoryConfig::DRAM);
-        let args = CreateHeads { input: name(), heads: heads.0, kv_heads: heads.1, memory: MemoryConfig::DRAM };
-        let outcome = check_create_heads(&args, &[&input], &card).unwrap();
-        assert_eq!(outcome.circular_buffers, split);
-        assert_eq!(outcome.outputs[0].shape, [1, heads.0, 100, head_dim]);
-        assert_eq!(outcome.outputs[2].shape, [1, heads.1, 100, head_dim]);
-        let args = ConcatHeads { input: name(), memory: MemoryConfig::L1 };
-        let joined = check_concat_heads(&args, &[&outcome.outputs[0]], &card).unwrap();
-        assert_eq!(joined.circular_buffers, join);
-        let want = TensorSpec::tile([1, 1, 100, heads.0 * head_dim], dtype, MemoryConfig::L1);
-        assert_eq!(joined.outputs, [want]);
-    }
-}
-
-#[test]
-fn prefill_refuses_what_it_cannot_split() {
-    let card = n150();
-    let args = |memory| CreateHeads { input: name(), heads: 20, kv_heads: 5, memory };
-    let input = |columns, dtype| TensorSpec::tile([1, 1, 128, columns], dtype, MemoryConfig::DRAM);
-    let check = |memory, columns, dtype| check_create_heads(&args(memory), &[&input(columns, dtype)], &card);
-    assert!(refusal(check(MemoryConfig::DRAM, 3841, DType::Bf16)).contains("Unsupported input shape"));
-    assert!(refusal(check(MemoryConfig::DRAM, 3840, DType::Bfp4)).contains("Unsupported data format"));
-    assert!(refusal(check(MemoryConfig::DRAM, 3000, DType::Bf16)).contains("head_dim 100"));
-    let sharded = MemoryConfig::height(Cores::rectangle(0, 0, 4, 5), [128, 128]);
-    assert!(refusal(check(sharded, 3840, DType::Bf16)).contains("must be INTERLEAVED"));
 }

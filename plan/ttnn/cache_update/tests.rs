@@ -1,8 +1,9 @@
-//! What TT-NN 0.81.1 answered on the mock n150 and p150.
+//! Checks against the answers that TT-NN gave on the mock n150 and p150.
 
 use super::*;
 use crate::op::Ref;
 use crate::ttnn::mock::{integers, n150, p150, refusal, users};
+use crate::{DType, MemoryConfig};
 
 fn name() -> Ref {
     Ref::Buffer("b".into())
@@ -24,7 +25,7 @@ fn tensors(card: &Card, batch: u32, heads: u32, head_dim: u32, dtype: DType, per
 }
 
 fn update(card: &Card, tensors: &[TensorSpec; 6]) -> Answer {
-    check_cache_update(&update_args(), &tensors.each_ref(), card)
+    check(&update_args(), &tensors.each_ref(), card)
 }
 
 #[test]
@@ -88,7 +89,7 @@ fn update_refusals_are_tt_nns() {
 /// Refused for a limit of the rule's own.
 fn left_out(answer: Answer, what: &str) {
     let broken = answer.unwrap_err();
-    assert!(broken.iter().all(|v| v.narrower) && broken.iter().any(|v| v.what.contains(what)), "{broken:?}");
+    assert!(broken.iter().all(|v| v.is_narrower()) && broken.iter().any(|v| v.what().contains(what)), "{broken:?}");
 }
 
 /// TT-NN takes these.
@@ -106,91 +107,4 @@ fn update_refuses_what_would_write_beside() {
     let sixteen = cache(32, 5, 16, 128, DType::Bfp8);
     (half[0], half[2]) = (sixteen.clone(), sixteen);
     assert!(refusal(update(&card, &half)).contains("cache shape [32, 5, 16, 128]"));
-}
-
-fn update_one(card: &Card, given: [&TensorSpec; 4]) -> Answer {
-    let args = CacheUpdateOne { cache: name(), input: name(), positions: name(), page_table: name() };
-    check_cache_update_one(&args, &given, card)
-}
-
-#[test]
-fn updates_of_one_cache_are_the_mocks() {
-    use DType::{Bf16, Bfp4, Bfp8};
-    for (card, batch, heads, block, head_dim, dtype, per, bytes) in [
-        (n150(), 1, 4, 128, 256, Bfp4, 1, 83_460),
-        (n150(), 8, 8, 32, 128, Bf16, 2, 118_792),
-        (n150(), 1, 5, 32, 128, Bfp8, 64, 50_176),
-        (n150(), 32, 32, 128, 128, Bfp8, 16, 184_896),
-        (n150(), 27, 4, 128, 256, Bfp8, 33, 322_180),
-        (n150(), 24, 32, 64, 96, Bfp4, 16, 73_664),
-        (p150(), 8, 8, 32, 128, Bf16, 2, 118_792),
-        (p150(), 32, 5, 64, 32, Bf16, 2, 81_928),
-    ] {
-        let cache = cache(batch * per, heads, block, head_dim, dtype);
-        let rows = users(&card, 5, batch, heads, head_dim);
-        let (positions, table) = (integers([batch]), integers([batch, per]));
-        let outcome = update_one(&card, [&cache, &rows, &positions, &table]).unwrap();
-        assert_eq!(outcome.circular_buffers, bytes, "{} B{batch} {head_dim} {dtype} {per}", card.name);
-        assert_eq!((outcome.outputs.len(), outcome.programs), (0, 1));
-    }
-}
-
-#[test]
-fn updates_of_one_cache_are_refused_as_tt_nn_does() {
-    let card = n150();
-    let (cache, rows) = (cache(16, 8, 64, 128, DType::Bfp8), users(&card, 0, 8, 8, 128));
-    let given = |positions: TensorSpec, table: TensorSpec| update_one(&card, [&cache, &rows, &positions, &table]);
-    assert!(given(integers([8]), integers([8, 2])).is_ok());
-    assert!(refusal(given(integers([9]), integers([8, 2]))).contains("should match batch size (8)"));
-    assert!(refusal(given(integers([8]), integers([8, 17]))).contains("max_num_blocks=16"));
-    let loose = TensorSpec { memory: MemoryConfig::L1, ..rows.clone() };
-    let answer = update_one(&card, [&cache, &loose, &integers([8]), &integers([8, 2])]);
-    assert!(refusal(answer).contains("Expect input_tensor to be sharded"));
-}
-
-fn fill(card: &Card, cache: &TensorSpec, input: &TensorSpec, table: &TensorSpec) -> Answer {
-    let args = CacheFill { cache: name(), input: name(), page_table: name() };
-    check_cache_fill(&args, &[cache, input, table], card)
-}
-
-fn prompt(heads: u32, rows: u32, head_dim: u32, dtype: DType) -> TensorSpec {
-    TensorSpec::tile([1, heads, rows, head_dim], dtype, MemoryConfig::DRAM)
-}
-
-#[test]
-fn fill_bytes_are_the_mocks() {
-    use DType::{Bf16, Bfp4, Bfp8};
-    for (card, head_dim, rows, per, dtype, bytes) in [
-        (n150(), 32, 128, 4, Bfp8, 2_208),
-        (n150(), 96, 128, 4, Bfp8, 6_560),
-        (n150(), 128, 100, 4, Bfp8, 8_736),
-        (n150(), 256, 128, 4, Bfp8, 17_440),
-        (n150(), 128, 4096, 64, Bfp8, 8_960),
-        (n150(), 128, 32, 9, Bfp8, 8_768),
-        (n150(), 128, 32, 4096, Bfp8, 25_088),
-        (n150(), 128, 128, 4, Bf16, 16_416),
-        (n150(), 128, 128, 4, Bfp4, 4_640),
-        (p150(), 128, 128, 4, Bfp8, 8_768),
-        (p150(), 128, 128, 4, Bf16, 16_448),
-    ] {
-        let cache = cache(8 * per, 5, 64, head_dim, dtype);
-        let outcome = fill(&card, &cache, &prompt(5, rows, head_dim, dtype), &integers([8, per])).unwrap();
-        assert_eq!(outcome.circular_buffers, bytes, "{} {head_dim} {per} {dtype}", card.name);
-        assert!(outcome.outputs.is_empty());
-    }
-}
-
-#[test]
-fn fill_refusals_are_tt_nns() {
-    let (card, table) = (n150(), integers([8, 4]));
-    let kept = cache(32, 5, 64, 128, DType::Bfp8);
-    let refused = |input: TensorSpec| refusal(fill(&card, &kept, &input, &table));
-    assert!(refused(prompt(5, 257, 128, DType::Bfp8)).contains("Input seq_len (288) must fit"));
-    assert!(refused(prompt(5, 128, 128, DType::Bf16)).contains("typecast K/V to the cache dtype first"));
-    assert!(refused(prompt(5, 128, 64, DType::Bfp8)).contains("is not [1, 5, S, 128]"));
-    assert!(refused(prompt(4, 128, 128, DType::Bfp8)).contains("is not [1, 5, S, 128]"));
-    let mut unsigned = table.clone();
-    unsigned.dtype = DType::U32;
-    let answer = fill(&card, &kept, &prompt(5, 128, 128, DType::Bfp8), &unsigned);
-    assert!(refusal(answer).contains("datatype INT32"));
 }

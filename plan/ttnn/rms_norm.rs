@@ -3,30 +3,74 @@
 //! Buffers hold intermediate tiles in bf16, or fp32 with fp32 accumulation. The interleaved kernel keeps a whole row of tiles; a row that
 //! does not fit is processed in pieces when gamma is tiled, and refused when gamma is row-major.
 
-use super::{Answer, Checks, Outcome, operands, require_placement};
+use super::constraint::{constraints, values};
+use super::{Answer, Checks, Outcome, require_placement};
 use crate::op::RmsNorm;
 use crate::program::NormProgram;
+use crate::ttnn::checks::operands;
 use crate::{Card, Cores, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
 
+constraints! { "rms_norm", "layernorm_device_operation.cpp", also [placement];
+    TILED: "The input is tiled."
+        => "Input tensor must have TILE layout, got: {layout}", "a tiled input";
+    INPUT_TYPE: "The input is bf16, bfp8 or f32."
+        => "Input tensor must be FLOAT32, BFLOAT16, or BFLOAT8_B, got: {dtype}", "a bf16 input";
+    GAMMA_INTERLEAVED: "Gamma is interleaved."
+        because "gamma is a weight in DRAM; no kernel of a plan reads it from shards"
+        => "gamma is sharded: {memory}", "gamma interleaved in DRAM";
+    GAMMA_WIDTH: "A tiled gamma is as wide as the input."
+        => "{input} != {gamma}", "gamma [1, 1, 1, {columns}]";
+    GAMMA_HEIGHT: "A tiled gamma is one tile high."
+        => "Gamma tensor height must be TILE_HEIGHT (32), got: {height}", "gamma [1, 1, 1, {columns}]";
+    GAMMA_ROWS: "A row-major gamma has rows of 32, as many as the input has column tiles."
+        => "Gamma's last padded dim needs to equal tile width and gamma's volume needs to align with last padded dim of input: {shape}",
+           "gamma [1, 1, {tiles}, 32]";
+    GAMMA_TYPE: "A row-major gamma is bf16 or f32."
+        => "Gamma tensor must be FLOAT32 or BFLOAT16, got: {dtype}", "bf16";
+    PROGRAM_WITHOUT_SHARDS: "With a program config, the input is width-sharded in L1."
+        => "a LayerNormShardedMultiCoreProgramConfig needs a width-sharded input in L1, got {memory}",
+           "no program config for an interleaved input";
+    RESULT_IN_PLACE: "A sharded norm leaves its result in the shards of its input."
+        because "TT-NN takes a larger output shard but does not move the data there"
+        => "output {output} is sharded otherwise than the input {input}",
+           "the input's memory config; move the result afterwards";
+    BLOCK_W: "block_w is the column tiles of a shard."
+        => "block_w ({block_w}) must equal to K (in tiles) / num_cores ({tiles})", "block_w = {tiles}";
+    EVEN_SHARDS: "Column tiles are spread evenly over the cores."
+        because "uneven shards were not studied"
+        => "{tiles} column tiles on {cores} cores", "tiles spread evenly over the cores";
+    BLOCK_H: "block_h is the row tiles of the input."
+        => "block_h ({block_h}) must equal to M (in tiles) ({tiles})", "block_h = {tiles}";
+    ONE_TILE_ROW: "The input of a sharded norm has one row of tiles."
+        because "decode has at most 32 users; buffers of more rows were not studied"
+        => "{rows} rows of tiles under a sharded program", "one row of tiles";
+    SUBBLOCK_DIVIDES: "subblock_w divides block_w."
+        => "block_w must be divisible by subblock_w.", "a divisor of {block_w}";
+    SUBBLOCK_FITS: "subblock_w fits the destination register: 8 tiles, or 4 with fp32 accumulation."
+        => "subblock_wt={subblock_w}, but subblock width must less than {most} tiles when dst_full_sync_en is false",
+           "at most {most}";
+    GRID_HOLDS_SHARDS: "The grid of the program config holds the cores of the shards."
+        => "shard_spec.grid size {width}x{height} does not fit within program_config grid {columns}x{rows}",
+           "compute_with_storage_grid_size ({width}, {height})";
+    GRID_ON_CARD: "The grid of the program config is on the card."
+        => "compute_with_storage_grid_size {grid} is larger than the card's grid {card}", "({width}, {height})";
+    COLUMN_AT_ORIGIN: "A single column of cores is the card's first."
+        => "Start core must be within grid size", "a column of cores starts at x = 0";
+    CORES_IN_ORDER: "The cores are a rectangle, or the first of the card's grid row by row."
+        => "cores {cores} are neither a rectangle nor the first of the grid", "a rectangle, or the first cores row by row";
+    SHARDS_WITHOUT_PROGRAM: "Without a program config, the input is interleaved."
+        => "a sharded input {memory} without a program config", "a program config";
+}
+
 /// `x [..,M,K]`, gamma `[1,1,K/32,32]` row-major (bf16 or f32) or `[1,1,1,K]` tiled -> the spec of `x` in another placement.
-///
-/// Stricter than TT-NN: a sharded norm takes one row of tiles, evenly sharded over a rectangle or the first cores of the grid row by row,
-/// and leaves the result where the input was (TT-NN takes a larger output shard but does not move the data there); gamma is interleaved.
-///
-/// # Errors
-/// Every constraint of `layernorm_device_operation.cpp` and its factories that the call breaks.
-pub fn check_rms_norm(args: &RmsNorm, given: &[&TensorSpec], card: &Card) -> Answer {
+pub(super) fn check(args: &RmsNorm, given: &[&TensorSpec], card: &Card) -> Answer {
     let [x, gamma] = operands(given)?;
     let mut checks = Checks::new();
+    checks.require(&TILED, x.layout == Layout::Tile, values![layout = x.layout]);
     checks.require(
-        x.layout == Layout::Tile,
-        format_args!("Input tensor must have TILE layout, got: {:?}", x.layout),
-        format_args!("a tiled input"),
-    );
-    checks.require(
+        &INPUT_TYPE,
         matches!(x.dtype, DType::Bf16 | DType::Bfp8 | DType::F32),
-        format_args!("Input tensor must be FLOAT32, BFLOAT16, or BFLOAT8_B, got: {}", x.dtype),
-        format_args!("a bf16 input"),
+        values![dtype = x.dtype],
     );
     require_gamma(x, gamma, &mut checks);
     let output = TensorSpec::tile(x.shape.clone(), x.dtype, args.memory.clone());
@@ -39,36 +83,30 @@ pub fn check_rms_norm(args: &RmsNorm, given: &[&TensorSpec], card: &Card) -> Ans
 }
 
 fn require_gamma(x: &TensorSpec, gamma: &TensorSpec, checks: &mut Checks) {
-    let k = x.tile_columns();
-    checks.narrow(
-        !gamma.memory.is_sharded(),
-        format_args!("gamma is sharded: {}", gamma.memory),
-        format_args!("gamma interleaved in DRAM"),
-    );
+    let tiles = x.tile_columns();
+    let columns = x.columns();
+    checks.require(&GAMMA_INTERLEAVED, !gamma.memory.is_sharded(), values![memory = gamma.memory]);
     if gamma.layout == Layout::Tile {
         checks.require(
-            gamma.tile_columns() == k,
-            format_args!("{} != {}", k * 32, gamma.tile_columns() * 32),
-            format_args!("gamma [1, 1, 1, {}]", x.columns()),
+            &GAMMA_WIDTH,
+            gamma.tile_columns() == tiles,
+            values![input = tiles * 32, gamma = gamma.tile_columns() * 32, columns],
         );
         checks.require(
+            &GAMMA_HEIGHT,
             gamma.rows() <= TILE,
-            format_args!("Gamma tensor height must be TILE_HEIGHT (32), got: {}", gamma.rows().next_multiple_of(TILE)),
-            format_args!("gamma [1, 1, 1, {}]", x.columns()),
+            values![height = gamma.rows().next_multiple_of(TILE), columns],
         );
     } else {
         checks.require(
-            gamma.columns() == TILE && gamma.matrix_rows() == k,
-            format_args!(
-                "Gamma's last padded dim needs to equal tile width and gamma's volume needs to align with last padded dim of input: {:?}",
-                gamma.shape
-            ),
-            format_args!("gamma [1, 1, {k}, 32]"),
+            &GAMMA_ROWS,
+            gamma.columns() == TILE && gamma.matrix_rows() == tiles,
+            values![shape = gamma.shape, tiles],
         );
         checks.require(
+            &GAMMA_TYPE,
             matches!(gamma.dtype, DType::F32 | DType::Bf16),
-            format_args!("Gamma tensor must be FLOAT32 or BFLOAT16, got: {}", gamma.dtype),
-            format_args!("bf16"),
+            values![dtype = gamma.dtype],
         );
     }
 }
@@ -83,57 +121,12 @@ fn sharded(
     checks: &mut Checks,
 ) -> u64 {
     let MemoryConfig::Sharded { memory: Memory::L1, strategy: Strategy::Width, cores, shard } = &x.memory else {
-        checks.require(
-            false,
-            format_args!(
-                "a LayerNormShardedMultiCoreProgramConfig needs a width-sharded input in L1, got {}",
-                x.memory
-            ),
-            format_args!("no program config for an interleaved input"),
-        );
+        checks.require(&PROGRAM_WITHOUT_SHARDS, false, values![memory = x.memory]);
         return 0;
     };
-    checks.narrow(
-        args.memory == x.memory,
-        format_args!("output {} is sharded otherwise than the input {}", args.memory, x.memory),
-        format_args!("the input's memory config; move the result afterwards"),
-    );
+    checks.require(&RESULT_IN_PLACE, args.memory == x.memory, values![output = args.memory, input = x.memory]);
     let count = cores.len().max(1);
-    let k = x.columns().div_ceil(TILE);
-    checks.require(
-        k.div_ceil(count) == program.block_w && program.block_w * TILE == shard[1],
-        format_args!("block_w ({}) must equal to K (in tiles) / num_cores ({})", program.block_w, k.div_ceil(count)),
-        format_args!("block_w = {}", k.div_ceil(count)),
-    );
-    checks.narrow(
-        k.is_multiple_of(count),
-        format_args!("{k} column tiles on {count} cores"),
-        format_args!("tiles spread evenly over the cores"),
-    );
-    checks.require(
-        u64::from(program.block_h) == x.tile_rows(),
-        format_args!("block_h ({}) must equal to M (in tiles) ({})", program.block_h, x.tile_rows()),
-        format_args!("block_h = {}", x.tile_rows()),
-    );
-    checks.narrow(
-        x.tile_rows() == 1,
-        format_args!("{} rows of tiles under a sharded program", x.tile_rows()),
-        format_args!("one row of tiles"),
-    );
-    checks.require(
-        program.subblock_w > 0 && program.block_w.is_multiple_of(program.subblock_w.max(1)),
-        format_args!("block_w must be divisible by subblock_w."),
-        format_args!("a divisor of {}", program.block_w),
-    );
-    let widest = if args.compute.fp32_dest_acc { 4 } else { 8 };
-    checks.require(
-        program.subblock_w <= widest,
-        format_args!(
-            "subblock_wt={}, but subblock width must less than {widest} tiles when dst_full_sync_en is false",
-            program.subblock_w
-        ),
-        format_args!("at most {widest}"),
-    );
+    require_blocks(args, program, x, count, shard[1], checks);
     let (width, height) = require_grid(program, cores, card, checks);
     // A rectangle reduces along its rows, then along its first column.
     let partial_sums = match width * height == count && width > 1 && height > 1 {
@@ -145,51 +138,45 @@ fn sharded(
     2 * DType::Bf16.tile_bytes() + (5 + partial_sums + 2 * block) * tile + block * gamma.dtype.tile_bytes()
 }
 
+/// The program's blocks are the shards, `width` elements on each of `cores` cores.
+fn require_blocks(args: &RmsNorm, program: &NormProgram, x: &TensorSpec, cores: u32, width: u32, checks: &mut Checks) {
+    let (columns, rows) = (x.columns().div_ceil(TILE), x.tile_rows());
+    let NormProgram { subblock_w, block_h, block_w, .. } = *program;
+    let tiles = columns.div_ceil(cores);
+    checks.require(&BLOCK_W, tiles == block_w && block_w * TILE == width, values![block_w, tiles]);
+    checks.require(&EVEN_SHARDS, columns.is_multiple_of(cores), values![tiles = columns, cores]);
+    checks.require(&BLOCK_H, u64::from(block_h) == rows, values![block_h, tiles = rows]);
+    checks.require(&ONE_TILE_ROW, rows == 1, values![rows]);
+    let divides = subblock_w > 0 && block_w.is_multiple_of(subblock_w.max(1));
+    checks.require(&SUBBLOCK_DIVIDES, divides, values![block_w]);
+    let most: u32 = if args.compute.fp32_dest_acc { 4 } else { 8 };
+    checks.require(&SUBBLOCK_FITS, subblock_w <= most, values![subblock_w, most]);
+}
+
 /// Columns and rows of the cores' bounding box.
 fn require_grid(program: &NormProgram, cores: &Cores, card: &Card, checks: &mut Checks) -> (u32, u32) {
     let x0 = cores.0.iter().map(|r| r.start.0).min().unwrap_or(0);
     let y0 = cores.0.iter().map(|r| r.start.1).min().unwrap_or(0);
     let (x1, y1) = cores.extent();
     let (width, height) = (x1.saturating_sub(x0), y1.saturating_sub(y0));
+    let (columns, rows) = program.grid;
+    checks.require(&GRID_HOLDS_SHARDS, width <= columns && height <= rows, values![width, height, columns, rows]);
     checks.require(
-        width <= program.grid.0 && height <= program.grid.1,
-        format_args!(
-            "shard_spec.grid size {width}x{height} does not fit within program_config grid {}x{}",
-            program.grid.0, program.grid.1
-        ),
-        format_args!("compute_with_storage_grid_size ({width}, {height})"),
-    );
-    checks.require(
-        program.grid.0 <= card.grid.0 && program.grid.1 <= card.grid.1,
-        format_args!(
-            "compute_with_storage_grid_size {:?} is larger than the card's grid {:?}",
-            program.grid, card.grid
-        ),
-        format_args!("({width}, {height})"),
+        &GRID_ON_CARD,
+        columns <= card.grid.0 && rows <= card.grid.1,
+        values![grid = program.grid, card = card.grid, width, height],
     );
     if width * height == cores.len() {
-        checks.require(
-            x0 == 0 || width > 1 || height == 1,
-            format_args!("Start core must be within grid size"),
-            format_args!("a column of cores starts at x = 0"),
-        );
+        checks.require(&COLUMN_AT_ORIGIN, x0 == 0 || width > 1 || height == 1, values![]);
     } else {
-        checks.require(
-            *cores == Cores::row_major(cores.len(), card.grid),
-            format_args!("cores {cores} are neither a rectangle nor the first of the grid"),
-            format_args!("a rectangle, or the first cores row by row"),
-        );
+        checks.require(&CORES_IN_ORDER, *cores == Cores::row_major(cores.len(), card.grid), values![cores]);
     }
     (width, height)
 }
 
 /// Bytes of circular buffers of the interleaved kernel.
 fn interleaved(args: &RmsNorm, x: &TensorSpec, gamma: &TensorSpec, card: &Card, checks: &mut Checks) -> u64 {
-    checks.require(
-        !x.memory.is_sharded(),
-        format_args!("a sharded input {} without a program config", x.memory),
-        format_args!("a program config"),
-    );
+    checks.require(&SHARDS_WITHOUT_PROGRAM, !x.memory.is_sharded(), values![memory = x.memory]);
     let block = if args.compute.fp32_dest_acc { 4 } else { 8 };
     let (x_tile, gamma_tile, tile) = (x.dtype.tile_bytes(), gamma.dtype.tile_bytes(), intermediate_bytes(args));
     let fixed = 2 * block * x_tile + 4 * DType::Bf16.tile_bytes() + (2 + 8 + 2 * block) * tile;

@@ -4,9 +4,65 @@
 //! are multicast block by block; the result is sent to the first `ceil(Nt / per_core_N)` cores of the grid, row by row, whatever shard
 //! spec was asked for.
 
-use super::matmul::Problem;
-use super::{Answer, Checks};
-use crate::{Cores, DType, MatmulProgram, Memory, MemoryConfig, Strategy, TILE};
+use super::Problem;
+use crate::ttnn::constraint::{constraints, values};
+use crate::ttnn::{Answer, Checks};
+use crate::{Cores, DType, Memory, MemoryConfig, Strategy, TILE};
+
+constraints! { "matmul.dram_sharded", "matmul_device_operation.cpp";
+    A_WIDTH_SHARDED: "The activations are width-sharded in L1."
+        => "Input A memory layout must be WIDTH_SHARDED, got: {memory}", "width-sharded activations in L1";
+    ONE_TILE_ROW: "The activations have one row of tiles, and per_core_M is 1."
+        => "currently only support in0 tensor height of tile height: M ({m}), per_core_M ({per_core_m})",
+           "at most 32 rows and per_core_M = 1";
+    EVEN_ACTIVATIONS: "The column tiles of the activations are spread evenly over their cores."
+        => "in DRAM sharded Matmul we don't have support for un-even sharding currently. K: {k}, per_core_K: {width}.",
+           "{k} column tiles spread evenly over the cores";
+    A_TYPE: "The activations are bf16, bfp8 or f32."
+        because "activations of four bits were not studied"
+        => "Unsupported data format bfloat4_b of the activations", "bf16, bfp8 or f32";
+    B_WIDTH_SHARDED: "The weight is width-sharded in DRAM."
+        => "Input B memory layout must be WIDTH_SHARDED, got: {memory}",
+           "a weight width-sharded over the {banks} DRAM banks in shards [{rows}, {columns}]";
+    B_OVER_BANKS: "The weight is spread over all DRAM banks in the narrowest shards."
+        because "other shards of a weight in the banks were not studied"
+        => "a weight in {memory}", "a weight width-sharded over the {banks} DRAM banks in shards [{rows}, {columns}]";
+    READERS: "There are one to three readers of a bank on Blackhole, one on Wormhole."
+        => "num_workers_per_dram_bank must be in [1, {most}], got {readers}", "1 on Wormhole, 1 to 3 on Blackhole";
+    READERS_DIVIDE: "The readers of a bank divide its column tiles."
+        => "DRAM-sharded matmul weight shard width {tiles} tiles per bank must be divisible by workers_per_bank {readers}",
+           "a divisor of {tiles}";
+    FREE_CORES: "Where banks have several readers, there are cores without activations for all of them."
+        => "No free DRAM reader core: {a_cores} cores hold activations, {wanted} are to read",
+           "activations on at most {most} cores";
+    POSITIVE: "in0_block_w and per_core_N are at least 1."
+        => "in0_block_w {in0_block_w}, per_core_N {per_core_n}", "both at least 1";
+    WHOLE_BLOCKS: "in0_block_w divides the tiles of the inner dimension."
+        => "K ({k}) must be divisible by in0_block_w ({in0_block_w})", "a divisor of {k}";
+    BLOCKS_AND_SHARDS: "Of in0_block_w and the column tiles of a shard of the activations, one divides the other."
+        => "shard_shape[1] / in0_tile.get_width() ({shard}) and in0_block_w ({in0_block_w}) must divide one another",
+           "a divisor or a multiple of {shard}";
+    CORES: "The card has a core for each shard of the result." in "work_split.cpp"
+        => "Target number of cores {cores} is greater than total number of available cores {available}",
+           "per_core_N at least {least}";
+    NO_IDLE_READER: "Every reader of the last bank with data has a part of the result."
+        because "which readers TT-NN leaves without a part was found by trying on the mock card, not read in its source"
+        => "Worker has no storage area assigned: a reader of the last bank with data has only padding, and per_core_N is {per_core_n}",
+           "per_core_N at most {per_reader}, or fewer readers";
+}
+
+/// Sizes of the program config.
+#[derive(Clone, Copy)]
+pub(super) struct Readers {
+    /// Tiles of the inner dimension in a block.
+    pub in0_block_w: u32,
+    /// Row tiles of a core.
+    pub per_core_m: u32,
+    /// Column tiles of a shard of the result.
+    pub per_core_n: u32,
+    /// Worker cores that read one bank.
+    pub readers: u32,
+}
 
 /// Tiles one reader computes, padded so that its subblocks are wide: with `dest` tiles in the destination register.
 fn padded_columns(tiles: u32, dest: u32) -> u32 {
@@ -21,94 +77,50 @@ fn padded_columns(tiles: u32, dest: u32) -> u32 {
     width * count
 }
 
-/// Stricter than TT-NN: the weight must be spread over all banks in the narrowest shards, the activations over as many cores as there are
-/// shards; and with several readers per bank, enough cores without activations must be left for all of them (TT-NN counts the first reader
-/// of each bank only if it holds none).
-pub(super) fn dram_sharded(p: &Problem<'_>, mut checks: Checks) -> Answer {
-    let MatmulProgram::DramSharded { in0_block_w, per_core_m, per_core_n, readers, .. } = p.args.program else {
-        return Err(Vec::new());
-    };
-    let (a_cores, a_shard) = require_activations(p, per_core_m, &mut checks);
+/// One row of tiles, width-sharded, by a weight in the banks.
+pub(super) fn check(p: &Problem<'_>, program: Readers, mut checks: Checks) -> Answer {
+    let Readers { in0_block_w, per_core_m, per_core_n, readers } = program;
+    let (a_cores, shard) = require_activations(p, per_core_m, &mut checks);
     let tiles_per_bank = require_weight(p, &mut checks);
     require_readers(p, readers, tiles_per_bank, a_cores, &mut checks);
-    checks.require(
-        per_core_n > 0 && in0_block_w > 0,
-        format_args!("in0_block_w {in0_block_w}, per_core_N {per_core_n}"),
-        format_args!("both at least 1"),
-    );
+    checks.require(&POSITIVE, per_core_n > 0 && in0_block_w > 0, values![in0_block_w, per_core_n]);
     checks.settle()?;
-    checks.require(
-        p.k.is_multiple_of(in0_block_w),
-        format_args!("K ({}) must be divisible by in0_block_w ({in0_block_w})", p.k),
-        format_args!("a divisor of {}", p.k),
-    );
-    checks.require(
-        a_shard % in0_block_w == 0 || in0_block_w % a_shard == 0,
-        format_args!(
-            "shard_shape[1] / in0_tile.get_width() ({a_shard}) and in0_block_w ({in0_block_w}) must divide one another"
-        ),
-        format_args!("a divisor or a multiple of {a_shard}"),
-    );
-    checks.require(
-        p.n.div_ceil(per_core_n) <= p.card.cores(),
-        format_args!(
-            "Target number of cores {} is greater than total number of available cores {}",
-            p.n.div_ceil(per_core_n),
-            p.card.cores()
-        ),
-        format_args!("per_core_N at least {}", p.n.div_ceil(p.card.cores())),
-    );
+    let (cores, available) = (p.n.div_ceil(per_core_n), p.card.cores());
+    checks.require(&WHOLE_BLOCKS, p.k.is_multiple_of(in0_block_w), values![k = p.k, in0_block_w]);
+    let divide = shard % in0_block_w == 0 || in0_block_w % shard == 0;
+    checks.require(&BLOCKS_AND_SHARDS, divide, values![shard, in0_block_w]);
+    checks.require(&CORES, cores <= available, values![cores, available, least = p.n.div_ceil(available)]);
     let per_reader = tiles_per_bank / readers;
-    checks.narrow(
-        !has_idle_reader(p.n, tiles_per_bank, per_reader) || per_core_n <= per_reader,
-        format_args!(
-            "Worker has no storage area assigned: a reader of the last bank with data has only padding, and per_core_N is {per_core_n}"
-        ),
-        format_args!("per_core_N at most {per_reader}, or fewer readers"),
-    );
+    let idle = has_idle_reader(p.n, tiles_per_bank, per_reader);
+    checks.require(&NO_IDLE_READER, !idle || per_core_n <= per_reader, values![per_core_n, per_reader]);
     checks.settle()?;
+    let memory = MemoryConfig::width(Cores::row_major(cores, p.card.grid), [TILE, per_core_n * TILE]);
+    p.finish(memory, bytes(p, in0_block_w, shard, per_reader), checks)
+}
+
+/// Bytes of circular buffers: K-blocks of both operands and the result of one reader.
+fn bytes(p: &Problem<'_>, in0_block_w: u32, shard: u32, columns: u32) -> u64 {
     let blocks = p.k / in0_block_w;
     let (in0_buffers, in1_buffers) = if blocks > 1 { (2, 3) } else { (1, 1) };
-    let columns = tiles_per_bank / readers;
     let dest = if p.args.compute.fp32_dest_acc { 4 } else { 8 };
     let bytes = in0_buffers * u64::from(in0_block_w) * p.a.dtype.tile_bytes()
         + in1_buffers * u64::from(in0_block_w * columns) * p.b.dtype.tile_bytes()
         + p.output_bytes(u64::from(padded_columns(columns, dest)), blocks);
     // A block that spans several shards is gathered before it is multicast.
-    let gathered = if in0_block_w > a_shard { u64::from(in0_block_w) * p.a.dtype.tile_bytes() } else { 0 };
-    let cores = Cores::row_major(p.n.div_ceil(per_core_n), p.card.grid);
-    p.finish(MemoryConfig::width(cores, [TILE, per_core_n * TILE]), bytes + gathered, checks)
+    bytes + if in0_block_w > shard { u64::from(in0_block_w) * p.a.dtype.tile_bytes() } else { 0 }
 }
 
 /// Cores of the activations and column tiles of one of their shards.
 fn require_activations(p: &Problem<'_>, per_core_m: u32, checks: &mut Checks) -> (u32, u32) {
     let MemoryConfig::Sharded { memory: Memory::L1, strategy: Strategy::Width, cores, shard } = &p.a.memory else {
-        checks.require(
-            false,
-            format_args!("Input A memory layout must be WIDTH_SHARDED, got: {}", p.a.memory),
-            format_args!("width-sharded activations in L1"),
-        );
+        checks.require(&A_WIDTH_SHARDED, false, values![memory = p.a.memory]);
         return (1, 1);
     };
-    checks.require(
-        p.m == per_core_m && p.m == 1,
-        format_args!("currently only support in0 tensor height of tile height: M ({}), per_core_M ({per_core_m})", p.m),
-        format_args!("at most 32 rows and per_core_M = 1"),
-    );
+    checks.require(&ONE_TILE_ROW, p.m == per_core_m && p.m == 1, values![m = p.m, per_core_m]);
     let width = (shard[1] / TILE).max(1);
-    checks.require(
-        p.k.is_multiple_of(width) && p.k / width == cores.len(),
-        format_args!(
-            "in DRAM sharded Matmul we don't have support for un-even sharding currently. K: {}, per_core_K: {width}.",
-            p.k
-        ),
-        format_args!("{} column tiles spread evenly over the cores", p.k),
-    );
-    checks.narrow(
-        p.a.dtype != DType::Bfp4,
-        format_args!("Unsupported data format bfloat4_b of the activations"),
-        format_args!("bf16, bfp8 or f32"),
-    );
+    let even = p.k.is_multiple_of(width) && p.k / width == cores.len();
+    checks.require(&EVEN_ACTIVATIONS, even, values![k = p.k, width]);
+    checks.require(&A_TYPE, p.a.dtype != DType::Bfp4, values![]);
     (cores.len(), width)
 }
 
@@ -116,16 +128,13 @@ fn require_activations(p: &Problem<'_>, per_core_m: u32, checks: &mut Checks) ->
 fn require_weight(p: &Problem<'_>, checks: &mut Checks) -> u32 {
     let banks = p.card.dram.banks;
     let tiles = p.n.div_ceil(banks);
+    let (rows, columns) = (p.k * TILE, tiles * TILE);
     let sharded = matches!(p.b.memory, MemoryConfig::Sharded { memory: Memory::Dram, strategy: Strategy::Width, .. });
+    checks.require(&B_WIDTH_SHARDED, sharded, values![memory = p.b.memory, banks, rows, columns]);
     checks.require(
-        sharded,
-        format_args!("Input B memory layout must be WIDTH_SHARDED, got: {}", p.b.memory),
-        format_args!("a weight width-sharded over the {banks} DRAM banks in shards [{}, {}]", p.k * TILE, tiles * TILE),
-    );
-    checks.narrow(
+        &B_OVER_BANKS,
         !sharded || p.weight_over_all_banks(),
-        format_args!("a weight in {}", p.b.memory),
-        format_args!("a weight width-sharded over the {banks} DRAM banks in shards [{}, {}]", p.k * TILE, tiles * TILE),
+        values![memory = p.b.memory, banks, rows, columns],
     );
     tiles
 }
@@ -137,28 +146,20 @@ const fn has_idle_reader(tiles: u32, tiles_per_bank: u32, per_reader: u32) -> bo
     rest != 0 && rest + per_reader <= tiles_per_bank
 }
 
-fn require_readers(p: &Problem<'_>, readers: u32, tiles_per_bank: u32, a_cores: u32, checks: &mut Checks) {
+fn require_readers(p: &Problem<'_>, readers: u32, tiles: u32, a_cores: u32, checks: &mut Checks) {
     let (most, banks) = (p.card.dram.readers_per_bank, p.card.dram.banks);
-    let in_range = checks.require(
-        (1..=most).contains(&readers),
-        format_args!("num_workers_per_dram_bank must be in [1, {most}], got {readers}"),
-        format_args!("1 on Wormhole, 1 to 3 on Blackhole"),
-    );
+    let in_range = checks.require(&READERS, (1..=most).contains(&readers), values![most, readers]);
     if !in_range || readers == 1 {
         return;
     }
-    // Of a weight elsewhere nobody knows what a bank holds; that it is elsewhere has been told.
+    // The tiles of a bank are known only of a weight over all banks; any other weight is refused by itself.
+    let divide = !p.weight_over_all_banks() || tiles.is_multiple_of(readers);
+    checks.require(&READERS_DIVIDE, divide, values![tiles, readers]);
+    let wanted = banks * readers;
     checks.require(
-        !p.weight_over_all_banks() || tiles_per_bank.is_multiple_of(readers),
-        format_args!(
-            "DRAM-sharded matmul weight shard width {tiles_per_bank} tiles per bank must be divisible by workers_per_bank {readers}"
-        ),
-        format_args!("a divisor of {tiles_per_bank}"),
-    );
-    checks.require(
-        a_cores + banks * readers <= p.card.cores(),
-        format_args!("No free DRAM reader core: {a_cores} cores hold activations, {} are to read", banks * readers),
-        format_args!("activations on at most {} cores", p.card.cores().saturating_sub(banks * readers)),
+        &FREE_CORES,
+        a_cores + wanted <= p.card.cores(),
+        values![a_cores, wanted, most = p.card.cores().saturating_sub(wanted)],
     );
 }
 

@@ -1,20 +1,34 @@
-//! `ttnn.add`, `ttnn.mul` and `ttnn.abs`.
+//! `ttnn.add` and `ttnn.mul`.
 //!
-//! The binary kernel reads shards where they are when both operands and the result have one and the same even sharding in L1; otherwise
-//! tiles pass through double buffers. An operand with activations has one more buffer for their results.
+//! The kernel reads shards where they are when both operands and the result have one and the same even sharding in L1; otherwise tiles pass
+//! through double buffers. An operand with activations has one more buffer for their results.
 
-use super::{Answer, Checks, Outcome, operands, require_placement};
-use crate::op::{AbsOp, Binary, BinaryKind, Destination};
-use crate::{Card, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
+use super::constraint::{constraints, values};
+use super::elementwise::{even_in_l1, in_shards, require_tiled_float};
+use super::{Answer, Checks, Outcome, require_placement};
+use crate::op::{Binary, BinaryKind, Destination};
+use crate::ttnn::checks::operands;
+use crate::{Card, DType, MemoryConfig, Strategy, TensorSpec};
 
-/// `a [..,M,N]` with `b` of the same shape or `[..,M,1]` -> `[..,M,N]`.
-///
-/// Any mix of placements is accepted, and `output_tensor=a` too. Stricter than TT-NN: tiled bf16, bfp8 and f32 operands only, no row
-/// broadcast, and a result in place keeps the dtype of `a`.
-///
-/// # Errors
-/// Every constraint of `binary_ng_device_operation.cpp` that the call breaks.
-pub fn check_binary(args: &Binary, given: &[&TensorSpec], card: &Card) -> Answer {
+constraints! { "binary", "binary_ng_device_operation.cpp", also [elementwise, placement];
+    BROADCAST: "Sides of the operands, aligned at the last, are equal, or one of the two is 1."
+        => "Broadcasting rule violation, a: {a}, b: {b}", "equal shapes, or b with one column";
+    SAME_SHAPE: "Operands have one shape, but for b, which may have a single column."
+        because "plans broadcast nothing but a number per row; buffers of other broadcasts were not studied"
+        => "{a} with {b}", "equal shapes, or b with one column";
+    COLUMN_OVER_WIDTH: "Where b is a single column, a is not height-sharded."
+        because "no plan has such operands; the buffers were not studied"
+        => "a column broadcast over {memory}", "an operand a that is interleaved or width-sharded";
+    RESULT_TYPE: "The result is bf16, bfp8 or f32."
+        because "plans compute in these types"
+        => "result in {dtype}", "bf16, bfp8 or f32";
+    IN_PLACE_TYPE: "A result written over a has its type."
+        because "the tensor written keeps its type"
+        => "a result of {result} over a tensor of {dtype}", "dtype {dtype}";
+}
+
+/// `a [..,M,N]` with `b` of the same shape or `[..,M,1]` -> `[..,M,N]`, any mix of placements, `output_tensor=a` too.
+pub(super) fn check(args: &Binary, given: &[&TensorSpec], card: &Card) -> Answer {
     let [a, b] = operands(given)?;
     let mut checks = Checks::new();
     for (name, spec) in [("a", a), ("b", b)] {
@@ -23,33 +37,24 @@ pub fn check_binary(args: &Binary, given: &[&TensorSpec], card: &Card) -> Answer
     let column = b.columns() == 1 && a.columns() > 1;
     let leading = a.shape.len().saturating_sub(1);
     let mut sides = a.shape.iter().rev().zip(b.shape.iter().rev());
+    let broadcasts = sides.all(|(a, b)| a == b || *a == 1 || *b == 1);
+    checks.require(&BROADCAST, broadcasts, values![a = a.shape, b = b.shape]);
+    let same =
+        a.shape == b.shape || (column && b.shape.len() == a.shape.len() && a.shape[..leading] == b.shape[..leading]);
+    checks.require(&SAME_SHAPE, same, values![a = a.shape, b = b.shape]);
     checks.require(
-        sides.all(|(a, b)| a == b || *a == 1 || *b == 1),
-        format_args!("Broadcasting rule violation, a: {:?}, b: {:?}", a.shape, b.shape),
-        format_args!("equal shapes, or b with one column"),
-    );
-    checks.narrow(
-        a.shape == b.shape || (column && b.shape.len() == a.shape.len() && a.shape[..leading] == b.shape[..leading]),
-        format_args!("{:?} with {:?}", a.shape, b.shape),
-        format_args!("equal shapes, or b with one column"),
-    );
-    checks.narrow(
+        &COLUMN_OVER_WIDTH,
         !column || a.memory.strategy() != Some(Strategy::Height),
-        format_args!("a column broadcast over {}", a.memory),
-        format_args!("an operand a that is interleaved or width-sharded"),
+        values![memory = a.memory],
     );
-    checks.narrow(
+    checks.require(
+        &RESULT_TYPE,
         matches!(args.dtype, DType::Bf16 | DType::Bfp8 | DType::F32),
-        format_args!("result in {}", args.dtype),
-        format_args!("bf16, bfp8 or f32"),
+        values![dtype = args.dtype],
     );
     let (memory, outputs) = match &args.into {
         Destination::InPlace => {
-            checks.narrow(
-                args.dtype == a.dtype,
-                format_args!("a result of {} over a tensor of {}", args.dtype, a.dtype),
-                format_args!("dtype {}", a.dtype),
-            );
+            checks.require(&IN_PLACE_TYPE, args.dtype == a.dtype, values![result = args.dtype, dtype = a.dtype]);
             (&a.memory, Vec::new())
         }
         Destination::New(memory) => {
@@ -58,24 +63,11 @@ pub fn check_binary(args: &Binary, given: &[&TensorSpec], card: &Card) -> Answer
             (memory, vec![output])
         }
     };
-    let circular_buffers = binary_bytes(args, a, b, memory, column);
+    let circular_buffers = bytes(args, a, b, memory, column);
     checks.finish(|| Outcome { outputs, circular_buffers, temporaries: Vec::new(), programs: 1 })
 }
 
-fn require_tiled_float(name: &str, spec: &TensorSpec, checks: &mut Checks) {
-    checks.narrow(
-        spec.layout == Layout::Tile,
-        format_args!("operand {name} is in {:?} layout", spec.layout),
-        format_args!("a tiled operand"),
-    );
-    checks.narrow(
-        matches!(spec.dtype, DType::Bf16 | DType::Bfp8 | DType::F32),
-        format_args!("operand {name} is {}", spec.dtype),
-        format_args!("bf16, bfp8 or f32"),
-    );
-}
-
-fn binary_bytes(args: &Binary, a: &TensorSpec, b: &TensorSpec, out: &MemoryConfig, column: bool) -> u64 {
+fn bytes(args: &Binary, a: &TensorSpec, b: &TensorSpec, out: &MemoryConfig, column: bool) -> u64 {
     let (a_tile, b_tile, out_tile) = (a.dtype.tile_bytes(), b.dtype.tile_bytes(), args.dtype.tile_bytes());
     let a_extra = u64::from(!args.a_activations.is_empty()) * a_tile;
     let b_extra = u64::from(!args.b_activations.is_empty()) * b_tile;
@@ -91,24 +83,6 @@ fn binary_bytes(args: &Binary, a: &TensorSpec, b: &TensorSpec, out: &MemoryConfi
     2 * (a_tile + b_tile) + out_buffer + a_extra + b_extra + if column { 2 * b_tile } else { 0 }
 }
 
-/// True for shards in L1.
-fn in_shards(memory: &MemoryConfig) -> bool {
-    memory.is_sharded() && memory.memory() == Memory::L1
-}
-
-/// True for a sharding in L1 whose last shard is as full as the others.
-fn even_in_l1(columns: u32, rows: u64, memory: &MemoryConfig) -> bool {
-    match memory {
-        MemoryConfig::Sharded { memory: Memory::L1, strategy: Strategy::Width, shard, .. } => {
-            columns.next_multiple_of(TILE).is_multiple_of(shard[1].max(1))
-        }
-        MemoryConfig::Sharded { memory: Memory::L1, strategy: Strategy::Height, shard, .. } => {
-            rows.is_multiple_of(u64::from(shard[0].max(1)))
-        }
-        _ => false,
-    }
-}
-
 /// Tiles of shards that the kernel takes at a time: 2 where the vector unit computes, otherwise what the destination register holds.
 fn tiles_at_once(args: &Binary, a: DType, b: DType) -> u64 {
     let vector_unit = match args.kind {
@@ -120,24 +94,6 @@ fn tiles_at_once(args: &Binary, a: DType, b: DType) -> u64 {
         false if [a, b, args.dtype].contains(&DType::F32) => 4,
         false => 8,
     }
-}
-
-/// `|x|`, any shape.
-///
-/// # Errors
-/// What no tensor may break, and an input that is not tiled or not of a float type.
-pub fn check_abs(args: &AbsOp, given: &[&TensorSpec], card: &Card) -> Answer {
-    let [x] = operands(given)?;
-    let mut checks = Checks::new();
-    require_tiled_float("input", x, &mut checks);
-    let output = TensorSpec::tile(x.shape.clone(), x.dtype, args.memory.clone());
-    require_placement(&output, card, &mut checks);
-    let circular_buffers = if x.memory == args.memory && even_in_l1(x.columns(), x.matrix_rows(), &x.memory) {
-        0
-    } else {
-        4 * x.dtype.tile_bytes()
-    };
-    checks.finish(|| Outcome { outputs: vec![output], circular_buffers, temporaries: Vec::new(), programs: 1 })
 }
 
 #[cfg(test)]
@@ -207,16 +163,5 @@ mod tests {
         let other = row(&card, 8, 2048, 8, 8);
         let args = mul(&[], DType::Bf16, Destination::InPlace);
         assert!(refusal(check(&args.into(), &[&x, &other], &card)).contains("Broadcasting rule violation"));
-    }
-
-    #[test]
-    fn bytes_of_abs() {
-        let card = n150();
-        let even = row(&card, 32, 2560, 8, 10);
-        let uneven = row(&card, 32, 2560, 27, 3);
-        let of = |x: &TensorSpec, m: &MemoryConfig| bytes(AbsOp { input: any(), memory: m.clone() }, &[x], &card);
-        assert_eq!(of(&even, &even.memory), 0);
-        assert_eq!(of(&uneven, &uneven.memory), 8192);
-        assert_eq!(of(&even, &MemoryConfig::DRAM), 8192);
     }
 }
