@@ -153,7 +153,7 @@ rules! {
 /// assert_eq!(legal.outputs[0].to_string(), "[1, 1, 32, 2560] bf16 L1 WS[32,64] on 8x5");
 ///
 /// let violations = ttnn::check(&spread(8), &[&row], &n150).expect_err("forty shards on eight cores");
-/// println!("{}; {}", violations[0], violations[0].hint);
+/// println!("{}; {}", violations[0], violations[0].hint());
 /// ```
 ///
 /// # Errors
