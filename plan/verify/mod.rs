@@ -160,7 +160,7 @@ impl<'a> Verified<'a> {
 /// // A plan that would run nothing.
 /// let text = r#"
 /// (
-///     format: 2,
+///     format: 3, release: "RELEASE",
 ///     model: (name: "m", digest: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", layers: 1, vocab: 32),
 ///     options: (
 ///         policy: "balanced", overrides: [], batch: 1, context: 64, block: 64, priced_at: 0, proofs: products, folding: true,
@@ -171,7 +171,7 @@ impl<'a> Verified<'a> {
 ///     ),
 ///     weights: [], buffers: [], phases: [],
 /// )
-/// "#;
+/// "#.replace("RELEASE", bitnetc_plan::TtnnRelease::latest().version);
 /// let plan = format::read_bytes(text.as_bytes())?;
 /// let defects = verify(&plan).expect_err("it has no phases");
 /// assert_eq!(defects[0].invariant, Invariant::Names);
