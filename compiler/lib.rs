@@ -12,6 +12,7 @@
 
 mod compile;
 mod error;
+pub mod excerpt;
 pub mod explain;
 pub mod graph;
 pub mod model;

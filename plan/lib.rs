@@ -24,6 +24,7 @@ pub mod card;
 pub mod cores;
 pub mod defect;
 pub mod format;
+pub mod input;
 pub mod l1;
 pub mod op;
 pub mod plan;

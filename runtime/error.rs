@@ -89,7 +89,7 @@ pub enum RuntimeError {
         error: Box<DeviceError>,
     },
     /// More prompts than the plan has users.
-    #[error("{prompts} prompts, but the plan decodes {batch} users at once; plan with --batch {prompts}")]
+    #[error("{prompts} prompts, but the plan decodes {batch} users at once; {}", if *prompts > 32 { "no plan decodes more than 32: give fewer".into() } else { format!("plan with --batch {prompts}") })]
     Batch {
         /// Prompts given.
         prompts: usize,

@@ -5,15 +5,20 @@
 //!
 //! | the path names | then |
 //! |---|---|
-//! | nothing yet | the bytes go beside it and are renamed; permissions as the umask leaves them |
+//! | nothing yet | the bytes go into a file without a name, which gets the name at the end; permissions as the umask leaves them |
 //! | a regular file | likewise, if it may be written; its permissions stay |
 //! | a symbolic link | the same for what it points to, there or not; the link stays |
 //! | a pipe, a terminal, a device | the bytes go straight into it |
 //! | a directory | an error |
+//!
+//! A file without a name (`O_TMPFILE`) goes away with the program, even one that is killed. Where the file system has none, the bytes go
+//! into a file beside the path, `.bitnetc-` and six letters, which a killed program leaves behind; the next write into the folder removes
+//! it. A program holds a lock on its own such file, and the system releases the lock when the program ends, so that one is told from the other.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
@@ -36,6 +41,9 @@ pub struct Output(Target);
 
 #[derive(Debug)]
 enum Target {
+    /// To be given the path's name.
+    #[cfg(target_os = "linux")]
+    Nameless(File, PathBuf),
     /// To be renamed to the path.
     Beside(NamedTempFile, PathBuf),
     Direct(File),
@@ -60,17 +68,20 @@ impl Output {
             Err(_) => None,
         };
         let real = resolve(path)?;
-        let folder = real.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let beside = beside(folder)?;
+        let folder = real.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
+        remove_stale(&folder);
+        let output = Output(open_in(&folder, real)?);
         if let Some(permissions) = permissions {
-            beside.as_file().set_permissions(permissions)?;
+            output.as_file().set_permissions(permissions)?;
         }
-        Ok(Output(Target::Beside(beside, real)))
+        Ok(output)
     }
 
     /// What the bytes go into. A pipe cannot seek.
     pub fn as_file(&self) -> &File {
         match &self.0 {
+            #[cfg(target_os = "linux")]
+            Target::Nameless(file, _) => file,
             Target::Beside(beside, _) => beside.as_file(),
             Target::Direct(file) => file,
         }
@@ -82,6 +93,11 @@ impl Output {
     /// Whatever the file system says; a file at the path is as it was then.
     pub fn finish(self) -> io::Result<()> {
         match self.0 {
+            #[cfg(target_os = "linux")]
+            Target::Nameless(file, path) => {
+                file.sync_all()?;
+                nameless::name(&file, &path)
+            }
             Target::Beside(beside, path) => {
                 beside.as_file().sync_all()?;
                 beside.persist(path).map_err(|e| e.error)?;
@@ -108,9 +124,87 @@ impl io::Seek for Output {
     }
 }
 
-/// An ordinary file's permissions, less the umask, instead of a private temporary's; and errors that do not tell its name.
+/// Something in `folder` to write into before it becomes `path`.
+fn open_in(folder: &Path, path: PathBuf) -> io::Result<Target> {
+    #[cfg(target_os = "linux")]
+    if let Some(file) = nameless::open(folder) {
+        return Ok(Target::Nameless(file, path));
+    }
+    Ok(Target::Beside(beside(folder)?, path))
+}
+
+/// How the names of files that are being written begin.
+const PREFIX: &str = ".bitnetc-";
+
+/// An ordinary file's permissions, less the umask, instead of a private temporary's; and errors that do not tell its name. It is locked.
 fn beside(folder: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new().prefix(".bitnetc-").make_in(folder, |path| File::create_new(path))
+    let file = tempfile::Builder::new().prefix(PREFIX).make_in(folder, |path| File::create_new(path))?;
+    // A file system without locks keeps the age alone to tell a stale file by.
+    let _ = file.as_file().lock();
+    Ok(file)
+}
+
+/// Removes what programs that were killed left in a folder. Whatever cannot be looked at or removed stays.
+fn remove_stale(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let ours = name.to_str().and_then(|name| name.strip_prefix(PREFIX));
+        if ours.is_some_and(|rest| rest.len() == 6 && rest.bytes().all(|b| b.is_ascii_alphanumeric()))
+            && is_stale(&entry)
+        {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Time in which a program locks the file that it has made.
+const LOCKED_AFTER: Duration = Duration::from_secs(60);
+
+/// True for a regular file that no program has locked and that is not brand-new.
+fn is_stale(entry: &fs::DirEntry) -> bool {
+    let Ok(metadata) = entry.metadata() else { return false };
+    let old = metadata.modified().is_ok_and(|at| at.elapsed().is_ok_and(|age| age > LOCKED_AFTER));
+    // The type comes first: opening a pipe would wait.
+    metadata.is_file() && old && File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok())
+}
+
+/// Files without a name.
+#[cfg(target_os = "linux")]
+mod nameless {
+    use std::fs::File;
+    use std::io;
+    use std::os::fd::AsRawFd as _;
+    use std::path::{Path, PathBuf};
+
+    use rustix::fs::{AtFlags, CWD, Mode, OFlags, linkat, open as open_file};
+
+    /// Where the system shows a program its open files: a nameless one can be named from there only.
+    const OPEN_FILES: &str = "/proc/self/fd";
+
+    /// A new file in `folder`, or none where the file system has no such files.
+    pub fn open(folder: &Path) -> Option<File> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let file = open_file(folder, flags, Mode::from_raw_mode(0o666)).ok()?;
+        let file = File::from(file);
+        path_of(&file).exists().then_some(file)
+    }
+
+    fn path_of(file: &File) -> PathBuf {
+        Path::new(OPEN_FILES).join(file.as_raw_fd().to_string())
+    }
+
+    /// Gives the file a path. A file that is there is replaced by renaming over it, which needs a second name for a moment.
+    pub fn name(file: &File, path: &Path) -> io::Result<()> {
+        let link = |to: &Path| -> io::Result<()> { Ok(linkat(CWD, path_of(file), CWD, to, AtFlags::SYMLINK_FOLLOW)?) };
+        match link(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            done => return done,
+        }
+        let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let linked = tempfile::Builder::new().prefix(super::PREFIX).make_in(folder, link)?;
+        linked.persist(path).map(drop).map_err(|e| e.error)
+    }
 }
 
 /// The path without links, followed to a file that need not be there.
@@ -165,6 +259,47 @@ mod tests {
         drop(output);
         assert_eq!(fs::read(&path).unwrap(), b"old");
         assert_eq!(entries(folder.path()), 1);
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_has_no_name_or_is_locked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let output = Output::create(&path).unwrap();
+        if matches!(output.0, Target::Nameless(..)) {
+            assert_eq!(entries(folder.path()), 0, "a killed program would leave it");
+        }
+        drop(output);
+        let named = beside(folder.path()).unwrap();
+        assert!(File::open(named.path()).unwrap().try_lock().is_err());
+    }
+
+    #[test]
+    fn what_killed_programs_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+        let names = [
+            ".bitnetc-Ab12Cd",
+            ".bitnetc-notes.txt",
+            ".bitnetc-ab12",
+            "bitnetc-Ab12Cd",
+            ".bitnetc-Zz99Zz",
+            ".bitnetc-dirdir",
+        ];
+        for name in &names[..5] {
+            File::create(at(name)).unwrap().set_modified(hour_ago).unwrap();
+        }
+        fs::create_dir(at(names[5])).unwrap();
+        fs::write(at(".bitnetc-newnew"), "x").unwrap();
+        let written = File::open(at(".bitnetc-Zz99Zz")).unwrap();
+        written.lock().unwrap();
+        write(&at("file"), b"x").unwrap();
+        assert!(!at(".bitnetc-Ab12Cd").exists());
+        assert!(names[1..].iter().all(|name| at(name).exists()) && at(".bitnetc-newnew").exists());
+        drop(written);
+        write(&at("file"), b"y").unwrap();
+        assert!(!at(".bitnetc-Zz99Zz").exists());
     }
 
     #[test]

@@ -5,7 +5,8 @@ use bitnetc_lab::calibration::Shape;
 use bitnetc_lab::calibration::refit::{self, Refit};
 use bitnetc_lab::priced::PricedStep;
 use bitnetc_lab::rows::{CallRow, Rows, Scheduled, StepRow, Use};
-use miette::{IntoDiagnostic, WrapErr, miette};
+use bitnetc_plan::TtnnRelease;
+use miette::{IntoDiagnostic, miette};
 
 use crate::input;
 use crate::render::{self, Align, Column, Table, units};
@@ -62,8 +63,7 @@ pub struct Args {
 pub fn run(args: Args) -> miette::Result<()> {
     let rows = match &args.rows {
         Some(path) => {
-            let text =
-                std::fs::read_to_string(path).into_diagnostic().wrap_err_with(|| format!("cannot read {path}"))?;
+            let text = input::text(std::path::Path::new(path))?;
             Rows::parse(path, &text).into_diagnostic()?
         }
         None => Rows::published().into_diagnostic()?,
@@ -85,7 +85,7 @@ impl Cards {
     fn new(rows: &Rows, asked: Option<&str>) -> miette::Result<Self> {
         let named = || rows.steps.iter().map(|r| &r.target).chain(rows.calls.iter().map(|r| &r.target));
         if let Some(asked) = asked {
-            let target = Target::find(asked).into_diagnostic()?;
+            let target = input::target(asked, TtnnRelease::latest())?;
             if !named().any(|name| *name == target.card.name) {
                 let mut names: Vec<_> = named().map(String::as_str).collect();
                 names.sort_unstable();
@@ -98,7 +98,7 @@ impl Cards {
         let mut targets: Vec<(String, Target)> = Vec::new();
         for name in named() {
             if targets.iter().all(|(known, _)| known != name) {
-                targets.push((name.clone(), Target::find(name).into_diagnostic()?));
+                targets.push((name.clone(), input::target(name, TtnnRelease::latest())?));
             }
         }
         Ok(Cards(targets))

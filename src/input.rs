@@ -1,10 +1,13 @@
 //! What several subcommands take: a model, a plan, a target.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bitnetc_compiler::model::{self, Model, Shipped};
-use bitnetc_plan::Plan;
-use bitnetc_plan::format::{self, FormatError};
+use bitnetc_compiler::target::Target;
+use bitnetc_plan::{Plan, TtnnRelease, format, input as limits};
 use miette::{IntoDiagnostic, Report, WrapErr, miette};
 
 /// A shipped model.
@@ -27,7 +30,7 @@ pub fn model(name: &str) -> miette::Result<Model> {
         return Ok(shipped.model()?);
     }
     let path = Path::new(name);
-    if !path.exists() && !name.contains(std::path::MAIN_SEPARATOR) && !name.ends_with(".ron") {
+    if !is_stdin(path) && !path.exists() && !name.contains(std::path::MAIN_SEPARATOR) && !name.ends_with(".ron") {
         let names: Vec<_> = model::shipped().iter().map(|s| s.name).collect();
         let meant = did_you_mean(name, &names);
         let help = format!("{meant}shipped models: {}\nor give the path of a model's RON file", names.join(", "));
@@ -40,7 +43,8 @@ pub fn model(name: &str) -> miette::Result<Model> {
         };
         return Err(miette!(help = help, "{name} is a directory, no model file"));
     }
-    let text = std::fs::read_to_string(path).into_diagnostic().wrap_err_with(|| format!("cannot read model {name}"))?;
+    let bytes = read(path).into_diagnostic().wrap_err_with(|| format!("cannot read model {name}"))?;
+    let text = bytes.to_text().into_diagnostic().wrap_err_with(|| format!("cannot read model {name}"))?;
     Ok(Model::parse(name, &text)?)
 }
 
@@ -57,16 +61,77 @@ pub fn did_you_mean(name: &str, names: &[&str]) -> String {
     }
 }
 
+/// True for `-`, which stands for stdin.
+pub fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// What a file holds.
+#[derive(Clone)]
+pub struct Contents(Arc<[u8]>);
+
+impl Contents {
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The same as text.
+    ///
+    /// # Errors
+    /// Bytes that are no UTF-8.
+    pub fn to_text(&self) -> io::Result<String> {
+        limits::utf8(self.0.to_vec())
+    }
+}
+
+/// Reads a file, or stdin for `-`. Each is read once in a run of the program, because a pipe gives what it holds only once; whoever asks
+/// for it again is given the same bytes.
+///
+/// # Errors
+/// Whatever the file system says, and a file above the cap of [`bitnetc_plan::input`].
+pub fn read(path: &Path) -> io::Result<Contents> {
+    static READ: Mutex<BTreeMap<PathBuf, Contents>> = Mutex::new(BTreeMap::new());
+    let mut known = READ.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(contents) = known.get(path) {
+        return Ok(contents.clone());
+    }
+    let bytes = if is_stdin(path) { limits::read_from(io::stdin().lock()) } else { limits::read(path) }?;
+    let contents = Contents(bytes.into());
+    known.insert(path.to_path_buf(), contents.clone());
+    Ok(contents)
+}
+
+/// A text file, or the text that `-`, stdin, gives.
+///
+/// # Errors
+/// When it cannot be read or is no UTF-8.
+pub fn text(path: &Path) -> miette::Result<String> {
+    let text = read(path).and_then(|contents| contents.to_text()).into_diagnostic();
+    text.wrap_err_with(|| format!("cannot read {}", path.display()))
+}
+
+/// A target: a shipped one's name, the path of its file, or `-` for stdin.
+///
+/// # Errors
+/// When it cannot be read or is no target.
+pub fn target(name: &str, release: &'static TtnnRelease) -> miette::Result<Target> {
+    let path = Path::new(name);
+    if !is_stdin(path) && !name.contains('/') && !name.ends_with(".ron") {
+        return Target::under(name, release).into_diagnostic();
+    }
+    let text = read(path).and_then(|contents| contents.to_text()).into_diagnostic();
+    Target::parse(&text.wrap_err_with(|| format!("cannot read target file {name}"))?, name, release).into_diagnostic()
+}
+
 /// A plan file, or the plan that `-`, stdin, gives.
 ///
 /// # Errors
 /// When it cannot be read or is no plan of this format.
 pub fn plan(path: &Path) -> miette::Result<Plan> {
-    let path = if path.as_os_str() == "-" { Path::new("/dev/stdin") } else { path };
-    match format::read(path) {
-        Err(error @ FormatError::Io { .. }) => Err(error).into_diagnostic(),
-        found => found.into_diagnostic().wrap_err_with(|| format!("cannot use {} as a plan", path.display())),
-    }
+    let contents = read(path).into_diagnostic().wrap_err_with(|| format!("cannot read `{}`", path.display()))?;
+    let plan = format::read_bytes(contents.bytes()).into_diagnostic();
+    plan.wrap_err_with(|| format!("cannot use {} as a plan", path.display()))
 }
 
 /// The error of a stdout that takes no more.

@@ -4,6 +4,7 @@ use bitnetc_compiler::Options;
 use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::Target;
 use bitnetc_lab::levers::{BUCKET, How, Lever, Levers, Share, levers};
+use bitnetc_plan::TtnnRelease;
 use miette::IntoDiagnostic as _;
 
 use crate::input;
@@ -64,7 +65,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     let batches = args.batch.map_or_else(|| vec![1, 32], |b| vec![b]);
     let mut cases = Vec::new();
     for name in targets {
-        let target = Target::find(name).into_diagnostic()?;
+        let target = input::target(name, TtnnRelease::latest())?;
         for batch in &batches {
             options.batch = *batch;
             let found = levers(&model, &target, &options).into_diagnostic()?;

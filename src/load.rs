@@ -1,23 +1,24 @@
 //! What `run`, `eval`, `compare` and `bench` have in common: a plan, its weights, a device, a tokenizer.
 
-use std::fs::File;
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use bitnetc_compiler::model::{self, Model};
 use bitnetc_plan::format;
 use bitnetc_plan::{Defect, Plan, VerifiedPlan};
 use bitnetc_runtime::host::Numerics;
+use bitnetc_runtime::weights::WeightError;
 use bitnetc_runtime::{Device, HostDevice, LoadOptions, Session, Weights};
 use clap::ValueEnum;
 use miette::{IntoDiagnostic, WrapErr, miette};
 
 use crate::chosen::Chosen;
-use crate::recompile;
 use crate::text::json;
+use crate::{input, recompile};
 
 /// The model that comes with bitnetc, weights included.
 pub const SMALL_MODEL: &str = "tiny-shakespeare";
@@ -65,10 +66,14 @@ impl Source {
     pub fn planned(&self) -> miette::Result<Option<Plan>> {
         let (name, path) = (self.name(), Path::new(self.name()));
         // What is not there is a model's name, misspelt.
-        if model::find(name).is_some() || !path.exists() || is_model(path) {
+        if model::find(name).is_some() || !(input::is_stdin(path) || path.exists()) || path.is_dir() {
             return Ok(None);
         }
-        let plan = format::read(path).into_diagnostic();
+        let contents = input::read(path).into_diagnostic().wrap_err_with(|| format!("cannot read {name}"))?;
+        if is_model(contents.bytes()) {
+            return Ok(None);
+        }
+        let plan = format::read_bytes(contents.bytes()).into_diagnostic();
         plan.map(Some).wrap_err_with(|| format!("{name} is no model and cannot be used as a plan"))
     }
 
@@ -134,10 +139,8 @@ impl Source {
 }
 
 /// True for a model's file: RON text that begins with the word `Model`, comments and attributes apart. A plan begins otherwise.
-fn is_model(path: &Path) -> bool {
-    let mut start = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(1 << 16).read_to_end(&mut start));
-    read.is_ok() && begins_with_model(&String::from_utf8_lossy(&start))
+fn is_model(bytes: &[u8]) -> bool {
+    begins_with_model(&String::from_utf8_lossy(&bytes[..bytes.len().min(1 << 16)]))
 }
 
 fn begins_with_model(text: &str) -> bool {
@@ -253,11 +256,46 @@ pub fn interrupted() -> miette::Result<Arc<AtomicBool>> {
     let set = Arc::clone(&flag);
     ctrlc::set_handler(move || {
         if set.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+            std::process::exit(INTERRUPTED);
+        }
+        if WRITING.load(Ordering::Relaxed) {
+            std::thread::sleep(PATIENCE);
+            std::process::exit(INTERRUPTED);
         }
     })
     .into_diagnostic()?;
     Ok(flag)
+}
+
+/// The flag that Ctrl-C sets, for a long write: the program ends by itself soon after, or is ended, since a disk that is slow to take
+/// what was written keeps it from looking at the flag.
+///
+/// # Errors
+/// When the signal cannot be caught.
+pub fn interrupted_write() -> miette::Result<Arc<AtomicBool>> {
+    WRITING.store(true, Ordering::Relaxed);
+    interrupted()
+}
+
+/// Whether Ctrl-C is to end the program within [`PATIENCE`].
+static WRITING: AtomicBool = AtomicBool::new(false);
+
+/// Time that a long write is given to end by itself.
+const PATIENCE: Duration = Duration::from_millis(700);
+
+/// The exit code that shells expect of what Ctrl-C ended.
+pub const INTERRUPTED: i32 = 130;
+
+/// The result of a long write; one that Ctrl-C ended ends the program.
+///
+/// # Errors
+/// Whatever else is wrong with the weights or the file system.
+pub fn written<T>(result: Result<T, WeightError>) -> miette::Result<T> {
+    if let Err(error @ WeightError::Interrupted { .. }) = &result {
+        eprintln!("{error}");
+        std::process::exit(INTERRUPTED);
+    }
+    result.into_diagnostic()
 }
 
 /// Whether to go on with something that Ctrl-C ends.

@@ -14,6 +14,7 @@ mod device;
 mod emit;
 mod eval;
 mod explain;
+mod guard;
 mod import;
 mod input;
 mod inspect;

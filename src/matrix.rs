@@ -11,6 +11,7 @@ use bitnetc_compiler::model::{Model, Shipped, shipped};
 use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::{NAMES, Target};
 use bitnetc_compiler::{CompileError, Options, compile};
+use bitnetc_plan::TtnnRelease;
 use bitnetc_ttnn::{OpenCard, PhaseReport, replay};
 use miette::{IntoDiagnostic, miette};
 use serde::{Deserialize, Serialize};
@@ -90,7 +91,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     let models = models(&args)?;
     let mut targets: Vec<String> = Vec::new();
     for target in if args.target.is_empty() { NAMES.map(String::from).to_vec() } else { args.target.clone() } {
-        Target::find(&target).into_diagnostic()?;
+        input::target(&target, TtnnRelease::latest())?;
         if !targets.contains(&target) {
             targets.push(target);
         }
@@ -157,7 +158,7 @@ fn child(args: &Args, target: &str) -> miette::Result<Vec<Line>> {
 
 /// All plans for one target, a JSON line each.
 fn one_target(args: &Args, models: &[&Shipped], target: &str) -> miette::Result<()> {
-    let card = Target::find(target).into_diagnostic()?;
+    let card = input::target(target, TtnnRelease::latest())?;
     let device = open(&card.card.name, args.python.as_deref(), card.release)?;
     let mut turn = NAMES.iter().position(|n| *n == target).unwrap_or(0);
     for shipped in models {

@@ -3,12 +3,12 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use bitnetc_compiler::target::Target;
 use bitnetc_plan::TtnnRelease;
 use bitnetc_ttnn::oracle::{self, Disagreement, Inquiry, RuleReport};
 use bitnetc_ttnn::{PythonEnv, Wanted};
 use miette::{IntoDiagnostic as _, miette};
 
+use crate::input;
 use crate::render::{self, Align, Column, Table};
 use crate::replay::open_in;
 
@@ -63,7 +63,7 @@ type Example<'a> = (&'a RuleReport, &'a Disagreement);
 /// # Errors
 /// No TT-NN, no such target or rule, and too little agreement.
 pub fn run(args: &Args) -> miette::Result<()> {
-    let target = Target::under(&args.target, args.release).into_diagnostic()?;
+    let target = input::target(&args.target, args.release)?;
     if let Some(part) = &args.rule
         && !oracle::rules().iter().any(|name| name.contains(part.as_str()))
     {

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use bitnetc_runtime::weights::packed;
-use miette::IntoDiagnostic;
 
 use crate::load::{self, Progress, Source};
 use crate::render::units::thousands;
@@ -28,13 +27,13 @@ pub struct Args {
 pub fn run(args: Args) -> miette::Result<()> {
     let plan = args.source.plan()?;
     let weights = args.source.weights(&plan)?;
-    let (interrupted, mut progress) = (load::interrupted()?, Progress::new("packing"));
+    let (interrupted, mut progress) = (load::interrupted_write()?, Progress::new("packing"));
     let summary = packed::write(&plan, &weights, &args.output, |done, all| {
         progress.at(done as u64, all as u64);
         load::unless(&interrupted)
     });
     progress.end();
-    let summary = summary.into_diagnostic()?;
+    let summary = load::written(summary)?;
     eprintln!("{}: {} tensors, {} bytes", args.output.display(), summary.tensors, thousands(summary.bytes));
     Ok(())
 }

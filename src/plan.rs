@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use bitnetc_compiler::policy::{Override, Policy};
-use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{Compiled, Options, compile};
 use bitnetc_plan::{Proofs, TtnnRelease, format};
 use miette::IntoDiagnostic;
@@ -83,7 +82,7 @@ impl Choices {
     /// The same, with `everything` in the record: also ways that are known to lose.
     fn compile_recording(&self, model: &str, everything: bool) -> miette::Result<Compiled> {
         let model = input::model(model)?;
-        let target = Target::under(&self.target, self.release).into_diagnostic()?;
+        let target = input::target(&self.target, self.release)?;
         let mut options = Options::for_model(&model);
         options.policy = self.policy;
         options.overrides = self.overrides.clone();

@@ -32,7 +32,7 @@ pub fn recompile(plan: &Plan, model: Option<&str>, target: Option<&str>) -> miet
     let release = TtnnRelease::find(&plan.release).map_err(|e| {
         miette!(help = "compile the model again with `bitnetc plan`", "the plan cannot be made again: {e}")
     })?;
-    let target = Target::under(target.unwrap_or(&plan.card.name), release).map_err(|e| {
+    let target = input::target(target.unwrap_or(&plan.card.name), release).map_err(|e| {
         miette!(help = "give the target's RON file with --target", "the plan is for the card `{}`: {e}", plan.card.name)
     })?;
     if target.card.name != plan.card.name {

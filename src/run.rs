@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use bitnetc_runtime::{Flow, GenerateOptions, LoadOptions, Sampling, Stop, check_prompts, generate};
-use miette::{IntoDiagnostic, WrapErr, miette};
+use miette::{IntoDiagnostic, miette};
 
 use crate::device::DeviceChoice;
 use crate::load::{self, NumericsChoice, Source};
@@ -67,9 +67,6 @@ pub struct Args {
     #[arg(long, short)]
     quiet: bool,
 }
-
-/// The exit code that shells expect of what Ctrl-C ended.
-const INTERRUPTED: i32 = 130;
 
 /// What the small model is asked when nobody asks anything.
 const SMALL_PROMPT: &str = "ROMEO:\n";
@@ -153,7 +150,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         );
     }
     if interrupted.load(std::sync::atomic::Ordering::Relaxed) {
-        std::process::exit(INTERRUPTED);
+        std::process::exit(load::INTERRUPTED);
     }
     Ok(())
 }
@@ -161,8 +158,7 @@ pub fn run(args: Args) -> miette::Result<()> {
 fn prompts(args: &Args) -> miette::Result<Vec<String>> {
     let mut prompts = args.prompt.clone();
     for path in &args.prompt_file {
-        let text = std::fs::read_to_string(path).into_diagnostic();
-        prompts.push(text.wrap_err_with(|| format!("cannot read {}", path.display()))?);
+        prompts.push(input::text(path)?);
     }
     if prompts.is_empty() {
         match args.source.plan.as_deref() {

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use bitnetc_runtime::weights::synth;
-use miette::IntoDiagnostic;
 
 use crate::load::{self, Progress};
 use crate::plan::Choices;
@@ -35,12 +34,12 @@ pub struct Args {
 /// Whatever planning or the file system refuse.
 pub fn run(args: Args) -> miette::Result<()> {
     let plan = args.choices.compile(&args.model)?.plan;
-    let (interrupted, mut progress) = (load::interrupted()?, Progress::new("writing"));
+    let (interrupted, mut progress) = (load::interrupted_write()?, Progress::new("writing"));
     let bytes = synth::write(&plan, &args.output, args.seed, |done, all| {
         progress.at(done, all);
         load::unless(&interrupted)
     });
     progress.end();
-    eprintln!("{}: {} bytes", args.output.join("model.safetensors").display(), thousands(bytes.into_diagnostic()?));
+    eprintln!("{}: {} bytes", args.output.join("model.safetensors").display(), thousands(load::written(bytes)?));
     Ok(())
 }

@@ -1,8 +1,9 @@
 //! `bitnetc targets`: the cards that ship with the compiler.
 
 use bitnetc_compiler::target::{NAMES, Target};
-use miette::IntoDiagnostic;
+use bitnetc_plan::TtnnRelease;
 
+use crate::input;
 use crate::render::{self, Align, Column, Table, units};
 
 /// List the cards that can be compiled for.
@@ -23,7 +24,7 @@ pub fn run(_: Args) -> miette::Result<()> {
         Column::new("GB/s", Align::Right),
     ]);
     for name in NAMES {
-        let Target { card, cost, release: _ } = Target::find(name).into_diagnostic()?;
+        let Target { card, cost, release: _ } = input::target(name, TtnnRelease::latest())?;
         table.row(vec![
             card.name.clone(),
             format!("{:?}", card.arch),

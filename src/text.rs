@@ -2,10 +2,13 @@
 
 use std::path::Path;
 
+use bitnetc_plan::input;
 use miette::{IntoDiagnostic, WrapErr, miette};
 use minijinja::{Environment, Error, ErrorKind, context};
 use serde_json::Value;
 use tokenizers::Tokenizer;
+
+use crate::guard::guarded;
 
 /// What a checkpoint directory says about text.
 pub struct Text {
@@ -24,11 +27,13 @@ impl Text {
     /// No tokenizer, files that do not parse.
     pub fn open(dir: &Path) -> miette::Result<Self> {
         let path = dir.join("tokenizer.json");
-        if !path.is_file() {
+        if !path.exists() {
             let help = "give the directory that has it with --tokenizer";
             return Err(miette!(help = help, "{}: no such file", path.display()));
         }
-        let tokenizer = Tokenizer::from_file(&path).map_err(|e| miette!("{}: {e}", path.display()))?;
+        let named = path.display().to_string();
+        let bytes = input::read(&path).into_diagnostic().wrap_err_with(|| format!("cannot read {named}"))?;
+        let tokenizer = guarded(&named, || Tokenizer::from_bytes(&bytes).map_err(|e| miette!("{named}: {e}")))?;
         let config = json(&dir.join("tokenizer_config.json"))?;
         let template = match optional(&dir.join("chat_template.jinja"))? {
             Some(text) => Some(text),
@@ -63,7 +68,9 @@ impl Text {
     }
 
     fn encode(&self, text: &str, special: bool) -> miette::Result<Vec<u32>> {
-        Ok(self.tokenizer.encode(text, special).map_err(|e| miette!("the tokenizer: {e}"))?.get_ids().to_vec())
+        guarded("the tokenizer", || {
+            Ok(self.tokenizer.encode(text, special).map_err(|e| miette!("the tokenizer: {e}"))?.get_ids().to_vec())
+        })
     }
 
     /// Tokens of a text without any around it, and where in the text each ends, in bytes.
@@ -71,7 +78,8 @@ impl Text {
     /// # Errors
     /// What the tokenizer refuses.
     pub fn tokens_with_ends(&self, text: &str) -> miette::Result<Vec<(u32, usize)>> {
-        let encoding = self.tokenizer.encode(text, false).map_err(|e| miette!("the tokenizer: {e}"))?;
+        let encoding =
+            guarded("the tokenizer", || self.tokenizer.encode(text, false).map_err(|e| miette!("the tokenizer: {e}")))?;
         Ok(encoding.get_ids().iter().zip(encoding.get_offsets()).map(|(&id, &(_, end))| (id, end)).collect())
     }
 
@@ -86,7 +94,9 @@ impl Text {
     /// No template, one that does not render.
     pub fn conversation(&self, system: Option<&str>, user: &str) -> miette::Result<Vec<u32>> {
         let template = self.template.as_deref().ok_or_else(|| miette!("the checkpoint has no chat template"))?;
-        let text = render(template, &self.special, system, user).into_diagnostic().wrap_err("the chat template")?;
+        let text = guarded("the chat template", || {
+            render(template, &self.special, system, user).into_diagnostic().wrap_err("the chat template")
+        })?;
         // The template writes the tokens around the text itself.
         self.encode(&text, false)
     }
@@ -96,7 +106,7 @@ impl Text {
     /// # Errors
     /// What the tokenizer refuses.
     pub fn text(&self, tokens: &[u32]) -> miette::Result<String> {
-        self.tokenizer.decode(tokens, true).map_err(|e| miette!("the tokenizer: {e}"))
+        guarded("the tokenizer", || self.tokenizer.decode(tokens, true).map_err(|e| miette!("the tokenizer: {e}")))
     }
 
     /// Decodes token by token, holding back what is not yet whole; `shown` are the tokens that the text goes on from.
@@ -150,7 +160,7 @@ impl Stream<'_> {
 
 /// A file that need not be there.
 fn optional(path: &Path) -> miette::Result<Option<String>> {
-    match std::fs::read_to_string(path) {
+    match input::text(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).into_diagnostic().wrap_err_with(|| format!("cannot read {}", path.display())),
@@ -178,8 +188,12 @@ fn chat_template(config: &Value) -> Option<String> {
     template.as_str().or_else(named).map(str::to_string)
 }
 
+/// Steps of a chat template, far more than a conversation takes: a template may loop without end.
+const MOST_STEPS: u64 = 10_000_000;
+
 fn render(template: &str, special: &[(&str, String)], system: Option<&str>, user: &str) -> Result<String, Error> {
     let mut environment = Environment::new();
+    environment.set_fuel(Some(MOST_STEPS));
     environment.set_trim_blocks(true);
     environment.set_lstrip_blocks(true);
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);

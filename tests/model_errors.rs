@@ -45,6 +45,45 @@ fn every_shipped_model_is_sound() {
     }
 }
 
+/// miette pads up to a mistake's column and cannot pad more than 65,535.
+#[test]
+fn a_mistake_at_the_end_of_a_line_of_any_length_is_shown() {
+    for length in [10, 1_000, 33_000, 70_000, 400_000] {
+        for filler in ["/*", "\t", "语", "x", "\"", "(", "é\u{301}"] {
+            for text in [filler.repeat(length), format!("Model(name: {}", filler.repeat(length))] {
+                let errors = Model::parse("long.ron", &text).unwrap_err();
+                assert!(report(&errors).len() < 100_000, "{length} times {filler:?}");
+            }
+        }
+    }
+    let spread = text().replace('\n', " ").replace("dims: {", &format!("dims: {{{}", " ".repeat(100_000)));
+    let errors = Model::parse("m.ron", &spread.replace("Argmax(", "Argmix(")).unwrap_err();
+    assert!(report(&errors).contains("Argmix"));
+}
+
+#[test]
+fn ten_thousand_mistakes_are_found_at_once_and_a_hundred_shown() {
+    let dims: String = (0..10_000).map(|n| format!("\"unused_{n}\": {n}, ")).collect();
+    let wrong: String = (0..10_000).map(|n| format!("Add(from: [\"no_{n}\", \"x\"], to: \"y\"), ")).collect();
+    let fields: String = (0..10_000).map(|n| format!("field_{n}: 1, ")).collect();
+    let head = "ops: [";
+    for model in [
+        text().replacen("dims: {", &format!("dims: {{ {dims}"), 1),
+        text().replacen(head, &format!("{head} {wrong}"), 1),
+        text().replacen("Model(", &format!("Model({fields}"), 1),
+        text().replacen("Model(", &format!("Model({}", fields.replace(", ", ",\n")), 1),
+    ] {
+        let started = std::time::Instant::now();
+        let errors = Model::parse("m.ron", &model).unwrap_err();
+        let shown = report(&errors);
+        assert!(errors.errors.len() >= 9_999, "{}", errors.errors.len());
+        assert!(errors.to_string().ends_with("mistakes, of which the first 100 are shown"), "{errors}");
+        assert_eq!(shown.matches("m.ron:").count(), 101);
+        // A second where the build is optimised; an unoptimised one takes as long as ten.
+        assert!(started.elapsed().as_secs() < 10, "{:?}", started.elapsed());
+    }
+}
+
 /// Published sizes, in millions, from the model cards.
 #[test]
 fn parameter_counts_equal_the_published_ones() {

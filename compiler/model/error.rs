@@ -1,6 +1,7 @@
 //! What a model file can get wrong.
 
-use miette::{Diagnostic, NamedSource, SourceSpan};
+use crate::excerpt::{self, Excerpt};
+use miette::Diagnostic;
 use std::fmt;
 use std::ops::Range;
 
@@ -63,24 +64,26 @@ impl Diagnostic for ModelError {
     }
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = miette::LabeledSpan> + '_>> {
-        let span: SourceSpan = (self.span.start, self.span.len()).into();
-        Some(Box::new(std::iter::once(miette::LabeledSpan::new_with_span(Some(self.found.clone()), span))))
+        Some(Box::new(std::iter::once(excerpt::label(&self.found, self.span.clone()))))
     }
 }
+
+/// Mistakes that a report shows; the rest are counted.
+const MOST_SHOWN: usize = 100;
 
 /// Every mistake found in a model file, in the order of the file.
 #[derive(Debug, Clone)]
 pub struct ModelErrors {
     /// The mistakes, at least one.
     pub errors: Vec<ModelError>,
-    file: NamedSource<String>,
+    file: Excerpt,
 }
 
 impl ModelErrors {
     pub(super) fn new(name: &str, text: &str, mut errors: Vec<ModelError>) -> Self {
         errors.sort_by_key(|e| (e.span.start, e.span.end));
         errors.dedup();
-        ModelErrors { errors, file: NamedSource::new(name, text.to_string()) }
+        ModelErrors { errors, file: Excerpt::new(name, text) }
     }
 }
 
@@ -98,7 +101,8 @@ impl ModelErrors {
 impl fmt::Display for ModelErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.errors.len() == 1 { "mistake" } else { "mistakes" };
-        write!(f, "{}: {} {plural}", self.file.name(), self.errors.len())
+        write!(f, "{}: {} {plural}", self.file.name(), self.errors.len())?;
+        if self.errors.len() > MOST_SHOWN { write!(f, ", of which the first {MOST_SHOWN} are shown") } else { Ok(()) }
     }
 }
 
@@ -110,13 +114,6 @@ impl Diagnostic for ModelErrors {
     }
 
     fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn Diagnostic> + 'a>> {
-        Some(Box::new(self.errors.iter().map(|e| e as &dyn Diagnostic)))
+        Some(Box::new(self.errors.iter().take(MOST_SHOWN).map(|e| e as &dyn Diagnostic)))
     }
-}
-
-/// Line and column, from 1, of a byte of the text.
-pub(super) fn position(text: &str, byte: usize) -> (usize, usize) {
-    let before = text.get(..byte).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
 }

@@ -1,12 +1,17 @@
 //! Reading fields: each mistake is noted and reading goes on.
 
-use super::error::{ErrorKind, ModelError, position};
+use super::error::{ErrorKind, ModelError};
 use super::syntax::{Broken, Field, Raw, Tree};
+use crate::excerpt::Lines;
 use indexmap::IndexMap;
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// Scores' factors and stretches of frequencies that f32 can take to any power that occurs.
 pub(super) const FACTORS: [f64; 2] = [1e-6, 1e6];
+
+/// Names of dimensions that a mistake lists.
+const MOST_NAMES: usize = 40;
 
 /// The largest dimension; products of three still fit in 128 bits, of two in 64.
 const MAX_DIM: u64 = 1 << 31;
@@ -14,6 +19,7 @@ const MAX_DIM: u64 = 1 << 31;
 /// What reading a file gathers: its mistakes and its dimensions.
 pub(super) struct Reader<'a> {
     pub file: &'a str,
+    pub lines: Lines,
     pub errors: Vec<ModelError>,
     pub dims: IndexMap<String, Dim>,
 }
@@ -27,7 +33,7 @@ pub(super) struct Dim {
 
 impl<'a> Reader<'a> {
     pub fn new(file: &'a str) -> Self {
-        Reader { file, errors: Vec::new(), dims: IndexMap::new() }
+        Reader { file, lines: Lines::new(file), errors: Vec::new(), dims: IndexMap::new() }
     }
 
     /// Notes a mistake.
@@ -39,7 +45,7 @@ impl<'a> Reader<'a> {
         found: impl Into<String>,
         expected: impl Into<String>,
     ) {
-        let (line, column) = position(self.file, span.start);
+        let (line, column) = self.lines.position(self.file, span.start);
         let (found, expected) = (found.into(), expected.into());
         self.errors.push(ModelError { kind, message: message.to_string(), found, expected, span, line, column });
     }
@@ -215,8 +221,9 @@ impl<'a> Reader<'a> {
                         dim.value as u64
                     }
                     _ => {
-                        let names: Vec<_> = self.dims.keys().map(String::as_str).collect();
-                        let expected = format!("dimensions are {}", names.join(", "));
+                        let names: Vec<_> = self.dims.keys().take(MOST_NAMES).map(String::as_str).collect();
+                        let more = if self.dims.len() > MOST_NAMES { ", .." } else { "" };
+                        let expected = format!("dimensions are {}{more}", names.join(", "));
                         let found = format!("`{}` is not a dimension", brief(factor));
                         self.error(ErrorKind::Undefined, span.clone(), "undefined dimension", found, expected);
                         known = false;
@@ -269,15 +276,17 @@ impl<'a> Fields<'a> {
 
     /// Notes the fields nobody took and those given twice.
     pub fn finish(self, reader: &mut Reader<'a>) {
-        for (at, field) in self.fields.iter().enumerate() {
+        let mut seen = HashSet::new();
+        for field in &self.fields {
+            let first = seen.insert(field.name.as_str());
             if !self.known.contains(&field.name.as_str()) {
                 let expected = match self.known.as_slice() {
                     [] => format!("{} has no fields", self.owner),
                     known => format!("fields of {} are {}", self.owner, known.join(", ")),
                 };
-                let found = format!("`{}` is no field of {}", field.name, self.owner);
+                let found = format!("`{}` is no field of {}", brief(&field.name), self.owner);
                 reader.error(ErrorKind::UnknownField, field.name_span.clone(), "unknown field", found, expected);
-            } else if self.fields[..at].iter().any(|f| f.name == field.name) {
+            } else if !first {
                 let found = format!("`{}` again", field.name);
                 reader.error(
                     ErrorKind::Duplicate,

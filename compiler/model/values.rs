@@ -1,7 +1,7 @@
 //! The values of a model file: defined once, used, and of a type; operations bound to them.
 
 use super::building::{Building, Defined, Spot, Types};
-use super::error::{ErrorKind, position};
+use super::error::ErrorKind;
 use super::ops::{Lost, Parsed};
 use super::syntax::Raw;
 use crate::graph::{Heads, Op, Phase, Role, Scalar, Section, Shape, ValueType, WeightRef};
@@ -10,6 +10,9 @@ use std::ops::Range;
 
 /// Sizes to check shapes with: different from each other and from 1, so that a mix-up shows.
 const PHASES: [Phase; 2] = [Phase::Decode { batch: 2 }, Phase::Prefill { seq: 3 }];
+
+/// Operations of one name that underscores tell apart.
+const MOST_ALIKE: usize = 8;
 
 impl Building<'_> {
     /// Marks a value as used and answers its types.
@@ -42,7 +45,7 @@ impl Building<'_> {
 
     pub(super) fn define(&mut self, name: &str, span: Range<usize>, types: Types) {
         if let Some(first) = self.values.get(name) {
-            let (line, _) = position(self.reader.file, first.span.start);
+            let line = self.reader.lines.line(first.span.start);
             let found = format!("`{name}` is defined in line {line} already");
             self.reader.error(
                 ErrorKind::Duplicate,
@@ -79,8 +82,16 @@ impl Building<'_> {
             [one] => one.clone(),
             _ => kind(&parsed.statement.op).to_string(),
         };
-        while !self.names.insert(name.clone()) {
+        // Underscores tell the few operations of one name in a sound file apart, a number those of a file that repeats one without end.
+        for _ in 0..MOST_ALIKE {
+            if !self.names.contains(&name) {
+                break;
+            }
             name.push('_');
+        }
+        if !self.names.insert(name.clone()) {
+            name.push_str(&self.statements.len().to_string());
+            self.names.insert(name.clone());
         }
         self.spots.insert(name.clone(), Spot { span: parsed.span, inputs: parsed.inputs });
         parsed.statement.name = name;

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use bitnetc_plan::card::{Dram, L1};
-use bitnetc_plan::{Arch, Card, TtnnRelease};
+use bitnetc_plan::{Arch, Card, TtnnRelease, input};
 use ron::extensions::Extensions;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -295,12 +295,16 @@ impl Target {
         if !name.contains('/') && !name.ends_with(".ron") {
             return Err(TargetError::Unknown(name.to_string()));
         }
-        let text = std::fs::read_to_string(Path::new(name))
-            .map_err(|source| TargetError::Read { path: name.to_string(), source })?;
+        let text =
+            input::text(Path::new(name)).map_err(|source| TargetError::Read { path: name.to_string(), source })?;
         Target::parse(&text, name, release)
     }
 
-    fn parse(text: &str, path: &str, release: &'static TtnnRelease) -> Result<Target, TargetError> {
+    /// The target that the text of a file describes; `path` is what errors call it.
+    ///
+    /// # Errors
+    /// When the text is malformed or a figure of it is one that no card has.
+    pub fn parse(text: &str, path: &str, release: &'static TtnnRelease) -> Result<Target, TargetError> {
         // A figure that is given needs no `Some` around it.
         let ron = ron::Options::default().with_default_extension(Extensions::IMPLICIT_SOME);
         let file: TargetFile = ron.from_str(text).map_err(|e| TargetError::Syntax {
@@ -336,6 +340,12 @@ impl Target {
             card.dram.readers_per_bank.to_string(),
             "1 to 3",
         )?;
+        range(
+            (1..=MOST_BANK).contains(&card.dram.bank_bytes),
+            "card.dram.bank_bytes",
+            card.dram.bank_bytes.to_string(),
+            "1 to 2^40 bytes",
+        )?;
         let l1 = &card.l1;
         range(
             l1.base < l1.end && l1.end <= 1 << 24,
@@ -345,10 +355,10 @@ impl Target {
         )?;
         for (field, alignment) in [("card.l1.alignment", l1.alignment), ("card.dram.alignment", card.dram.alignment)] {
             range(
-                alignment.is_power_of_two() && alignment <= 4096,
+                alignment.is_power_of_two() && (16..=4096).contains(&alignment),
                 field,
                 alignment.to_string(),
-                "a power of two up to 4096",
+                "a power of two from 16, which a word of the NoC has, to 4096",
             )?;
         }
         for (field, value) in self.cost.figures() {
@@ -363,6 +373,9 @@ impl Target {
 
 /// Largest figure of the cost model: far beyond any card, and sums of such times in nanoseconds stay whole numbers.
 const MOST: f64 = 1e9;
+
+/// Bytes of the largest DRAM bank.
+const MOST_BANK: u64 = 1 << 40;
 
 impl Calibration {
     /// Every figure by the path of its field, `None` where it is not finite. Read off the serialised form, so that none is left out.
@@ -420,6 +433,29 @@ mod tests {
         assert!(parse(&text).unwrap_err().to_string().contains("card.grid is (0, 8)"));
         let text = n150.replace("grid:", "gird:");
         assert!(parse(&text).unwrap_err().to_string().starts_with("t.ron:7"));
+    }
+
+    #[test]
+    fn a_card_that_cannot_be_is_refused_by_its_field() {
+        let n150 = SHIPPED[0].1;
+        let own = |figures: &str| parse(&n150.replace("dram: (", figures)).map(|_| ()).unwrap_err().to_string();
+        for (figures, field) in [
+            ("dram: (bank_bytes: 0, ", "card.dram.bank_bytes is 0"),
+            ("dram: (bank_bytes: 18446744073709551615, ", "card.dram.bank_bytes"),
+            ("dram: (alignment: 0, ", "card.dram.alignment is 0"),
+            ("dram: (alignment: 24, ", "card.dram.alignment is 24"),
+            ("dram: (readers_per_bank: 0, ", "card.dram.readers_per_bank is 0"),
+            ("l1: (base: 2048, end: 2048, alignment: 16), dram: (", "card.l1 is 2048..2048"),
+            ("l1: (base: 1024, end: 2048, alignment: 0), dram: (", "card.l1.alignment is 0"),
+            ("l1: (base: 1024, end: 2048, alignment: 8), dram: (", "card.l1.alignment is 8"),
+        ] {
+            let error = own(figures);
+            assert!(error.contains(field), "{error}");
+        }
+        for grid in ["(8, 0)", "(65, 8)"] {
+            let error = parse(&n150.replace("grid: (8, 8)", &format!("grid: {grid}"))).map(|_| ()).unwrap_err();
+            assert!(error.to_string().contains(&format!("card.grid is {grid}")), "{error}");
+        }
     }
 
     #[test]

@@ -9,8 +9,7 @@
 //! so that an old or a newer plan is told apart from a damaged one. Reading allocates in proportion to the bytes that are there, whatever
 //! lengths they claim. Reading checks the form only; [`crate::verify()`] checks the content.
 
-use std::fs;
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use ron::extensions::Extensions;
@@ -18,16 +17,13 @@ use ron::ser::PrettyConfig;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::{FORMAT_VERSION, Plan};
+use crate::{FORMAT_VERSION, Plan, input};
 
 /// First bytes of a binary plan. They are no text in any encoding, and any translation of newlines damages them visibly.
 pub const MAGIC: [u8; 8] = *b"\x89BNPLN\r\n";
 
 /// Bytes before the payload of a binary plan.
 pub const HEADER_BYTES: usize = 24;
-
-/// Largest file that is read. A plan of any model is a thousand times smaller, and a checkpoint that is given by mistake is larger.
-pub const MAX_BYTES: u64 = 64 << 20;
 
 /// Why a plan could not be read or written.
 #[derive(Debug, Error)]
@@ -93,12 +89,10 @@ pub enum FormatError {
 /// # Errors
 /// [`FormatError`]: every variant but `Encode`.
 pub fn read(path: &Path) -> Result<Plan, FormatError> {
-    let io = |source| FormatError::Io { path: path.to_owned(), source };
-    let mut bytes = Vec::new();
-    fs::File::open(path).and_then(|f| f.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(io)?;
-    if bytes.len() as u64 > MAX_BYTES {
-        return Err(FormatError::NotAPlan { found: format!("a file of more than {MAX_BYTES} bytes") });
-    }
+    let bytes = input::read(path).map_err(|source| match source.kind() {
+        io::ErrorKind::FileTooLarge => FormatError::NotAPlan { found: format!("a file {source}") },
+        _ => FormatError::Io { path: path.to_owned(), source },
+    })?;
     read_bytes(&bytes)
 }
 

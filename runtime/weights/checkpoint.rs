@@ -182,7 +182,7 @@ fn weight_map(index: &Path) -> Result<BTreeMap<String, String>, WeightError> {
     struct Index {
         weight_map: BTreeMap<String, String>,
     }
-    let text = std::fs::read_to_string(index).map_err(WeightError::io(index))?;
+    let text = bitnetc_plan::input::text(index).map_err(WeightError::io(index))?;
     let malformed = |why: String| WeightError::Malformed { path: index.into(), why };
     let parsed: Index = serde_json::from_str(&text).map_err(|e| malformed(e.to_string()))?;
     if parsed.weight_map.is_empty() { Err(malformed("it names no tensor".into())) } else { Ok(parsed.weight_map) }

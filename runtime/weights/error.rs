@@ -38,6 +38,16 @@ pub enum WeightError {
         /// The length its header asks for.
         want: u64,
     },
+    /// The disk, a quota or a limit has no room for a file.
+    #[error("cannot write {}: {bytes} bytes are needed, and there is no room for them ({error})", path.display())]
+    NoRoom {
+        /// The file that was to be written; nothing of it is left.
+        path: PathBuf,
+        /// Its length.
+        bytes: u64,
+        /// What the system said.
+        error: std::io::Error,
+    },
     /// Writing was called off.
     #[error("{}: interrupted, nothing was written", path.display())]
     Interrupted {

@@ -4,7 +4,7 @@
 //! normal-like with variance 1. The same seed writes the same bytes. The file is written as a stream, and is there whole or not at all.
 
 use std::collections::BTreeMap;
-use std::io::{BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -30,27 +30,47 @@ enum Kind {
 /// Name, kind, shape of every tensor, in the order they are stored.
 type Tensors = BTreeMap<String, (Kind, Vec<u64>)>;
 
-/// Writes a checkpoint for `plan` into `dir`, which is made if need be; `progress` is told bytes done and to do,
+/// Writes a checkpoint for `plan` into `dir`, which is made if need be; `progress` is told bytes done and to do every few of them,
 /// and says whether to go on. Returns the file's length.
 ///
 /// # Errors
-/// A file system that refuses.
+/// A file system that refuses, or has no room: [`WeightError::NoRoom`] tells how much is needed. Then nothing is left, and a directory that
+/// was made is removed again.
 pub fn write(
     plan: &Plan,
     dir: &Path,
     seed: u64,
+    progress: impl FnMut(u64, u64) -> ControlFlow<()>,
+) -> Result<u64, WeightError> {
+    let made: Vec<&Path> = dir.ancestors().take_while(|d| !d.as_os_str().is_empty() && !d.exists()).collect();
+    std::fs::create_dir_all(dir).map_err(WeightError::io(dir))?;
+    let written = write_file(&tensors(plan), &dir.join("model.safetensors"), seed, progress);
+    if written.is_err() {
+        // The deepest first; one that somebody has put a file into meanwhile stays, as do those above it.
+        let _ = made.iter().try_for_each(std::fs::remove_dir);
+    }
+    written
+}
+
+fn write_file(
+    tensors: &Tensors,
+    path: &Path,
+    seed: u64,
     mut progress: impl FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<u64, WeightError> {
-    let tensors = tensors(plan);
-    std::fs::create_dir_all(dir).map_err(WeightError::io(dir))?;
-    let path = dir.join("model.safetensors");
-    let io = || WeightError::io(&path);
-    let (header, total) = header(&tensors);
-    let mut file = Output::create(&path).map_err(io())?;
+    let (header, total) = header(tensors);
+    let bytes = 8 + header.len() as u64 + total;
+    let io = |error: io::Error| match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            WeightError::NoRoom { path: path.into(), bytes, error }
+        }
+        _ => WeightError::io(path)(error),
+    };
+    let mut file = Output::create(path).map_err(io)?;
     {
         let mut out = BufWriter::with_capacity(1 << 20, &mut file);
-        out.write_all(&(header.len() as u64).to_le_bytes()).map_err(io())?;
-        out.write_all(header.as_bytes()).map_err(io())?;
+        out.write_all(&(header.len() as u64).to_le_bytes()).map_err(io)?;
+        out.write_all(header.as_bytes()).map_err(io)?;
         let mut done = 0;
         let mut buffer = Vec::with_capacity(1 << 16);
         for (index, (kind, shape)) in tensors.values().enumerate() {
@@ -60,18 +80,18 @@ pub fn write(
             while left > 0 {
                 buffer.resize(left.min(1 << 16) as usize, 0);
                 fill(kind, &mut rng, &mut buffer);
-                out.write_all(&buffer).map_err(io())?;
+                out.write_all(&buffer).map_err(io)?;
                 left -= buffer.len() as u64;
-            }
-            done += bytes_of(kind, shape);
-            if progress(done, total).is_break() {
-                return Err(WeightError::Interrupted { path: path.clone() });
+                done += buffer.len() as u64;
+                if progress(done, total).is_break() {
+                    return Err(WeightError::Interrupted { path: path.into() });
+                }
             }
         }
-        out.flush().map_err(io())?;
+        out.flush().map_err(io)?;
     }
-    file.finish().map_err(io())?;
-    Ok(8 + header.len() as u64 + total)
+    file.finish().map_err(io)?;
+    Ok(bytes)
 }
 
 fn tensors(plan: &Plan) -> Tensors {

@@ -14,10 +14,11 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bitnetc_compiler::excerpt::{self, Excerpt};
 use bitnetc_compiler::target::Target;
-use bitnetc_plan::Bound;
 use bitnetc_plan::ttnn::Violation;
-use miette::{IntoDiagnostic as _, LabeledSpan, MietteDiagnostic, Report};
+use bitnetc_plan::{Bound, TtnnRelease};
+use miette::{MietteDiagnostic, Report};
 use owo_colors::OwoColorize as _;
 use serde_json::json;
 
@@ -87,7 +88,7 @@ fn failed(report: &Report, code: u8) -> ExitCode {
 
 /// The question and the card it is about.
 fn asked(args: &Args) -> miette::Result<(Question, Target)> {
-    let target = Target::find(&args.target).into_diagnostic()?;
+    let target = input::target(&args.target, TtnnRelease::latest())?;
     let plan = args.plan.as_deref().map(input::plan).transpose()?;
     let scene = scene::Scene::new(plan.as_ref(), args.phase, &args.call, target.card.grid)?;
     let question = scene.question().map_err(|mistake| shown(mistake, scene.text()))?;
@@ -96,12 +97,12 @@ fn asked(args: &Args) -> miette::Result<(Question, Target)> {
 
 /// A mistake in its place.
 fn shown(mistake: Mistake, text: &str) -> Report {
-    let label = LabeledSpan::at(mistake.span, "here");
+    let label = excerpt::label("here", mistake.span);
     let mut diagnostic = MietteDiagnostic::new(mistake.what).with_label(label);
     if !mistake.help.is_empty() {
         diagnostic = diagnostic.with_help(mistake.help);
     }
-    Report::new(diagnostic).with_source_code(text.to_owned())
+    Report::new(diagnostic).with_source_code(Excerpt::new("", text))
 }
 
 /// Prints the answer; whether it is yes.

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use bitnetc_plan::{PhaseKind, Plan};
 use clap::ValueEnum;
-use miette::{IntoDiagnostic, WrapErr, miette};
+use miette::miette;
 
+use crate::input;
 use crate::text::Text;
 
 /// What is read.
@@ -49,7 +50,7 @@ pub struct Window {
 ///
 /// # Errors
 /// Files that cannot be read or parsed, a token that the model does not have, a window longer than the plan holds, nothing to predict.
-pub fn windows(input: &Inputs, plan: &Plan, phase: Computed, weights: &Path) -> miette::Result<Vec<Window>> {
+pub fn windows(given: &Inputs, plan: &Plan, phase: Computed, weights: &Path) -> miette::Result<Vec<Window>> {
     let (context, largest) = (plan.options.context as usize, largest_bucket(plan));
     let longest = match phase {
         Computed::Prefill => {
@@ -57,17 +58,17 @@ pub fn windows(input: &Inputs, plan: &Plan, phase: Computed, weights: &Path) -> 
         }
         Computed::Decode => context,
     };
-    let mut windows = match (&input.tokens, &input.text) {
+    let mut windows = match (&given.tokens, &given.text) {
         (Some(path), _) => lists(path, plan.model.vocab)?,
         (None, Some(path)) => {
             let beside = if weights.is_dir() { weights } else { weights.parent().unwrap_or(Path::new(".")) };
-            let text = Text::open(input.tokenizer.as_deref().unwrap_or(beside))?;
-            let size = input.window.unwrap_or(context.min(largest.unwrap_or(context)));
+            let text = Text::open(given.tokenizer.as_deref().unwrap_or(beside))?;
+            let size = given.window.unwrap_or(context.min(largest.unwrap_or(context)));
             of_text(path, &text, size, plan.model.vocab)?
         }
         (None, None) => Vec::new(),
     };
-    windows.truncate(input.windows.unwrap_or(usize::MAX));
+    windows.truncate(given.windows.unwrap_or(usize::MAX));
     if let Some((at, window)) = windows.iter().enumerate().find(|(_, w)| w.tokens.len() > longest) {
         let tokens = window.tokens.len();
         let help = match phase {
@@ -94,13 +95,9 @@ fn largest_bucket(plan: &Plan) -> Option<usize> {
     plan.phases.iter().filter_map(tokens).max()
 }
 
-fn read(path: &Path) -> miette::Result<String> {
-    std::fs::read_to_string(path).into_diagnostic().wrap_err_with(|| format!("cannot read {}", path.display()))
-}
-
 /// A text in windows of `size` tokens; a last one of a single token is left out.
 fn of_text(path: &Path, text: &Text, size: usize, vocab: u32) -> miette::Result<Vec<Window>> {
-    let tokens = text.tokens_with_ends(&read(path)?)?;
+    let tokens = text.tokens_with_ends(&input::text(path)?)?;
     if let Some((token, _)) = tokens.iter().find(|(token, _)| *token >= vocab) {
         return Err(miette!(
             "the tokenizer has a token {token}, the model a vocabulary of {vocab}: they do not belong together"
@@ -118,7 +115,7 @@ fn lists(path: &Path, vocab: u32) -> miette::Result<Vec<Window>> {
     struct Named {
         tokens: Vec<Vec<u32>>,
     }
-    let text = read(path)?;
+    let text = input::text(path)?;
     let lists = match text.trim_start().starts_with('[') {
         true => serde_json::from_str(&text),
         false => serde_json::from_str(&text).map(|Named { tokens }| tokens),

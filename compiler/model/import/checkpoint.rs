@@ -81,7 +81,7 @@ fn shards(index: &Path) -> Result<BTreeSet<String>, ImportError> {
         weight_map: BTreeMap<String, String>,
     }
     let path = index.to_path_buf();
-    let text = std::fs::read_to_string(index).map_err(|error| ImportError::Io { path: path.clone(), error })?;
+    let text = bitnetc_plan::input::text(index).map_err(|error| ImportError::Io { path: path.clone(), error })?;
     let parsed: Index = serde_json::from_str(&text).map_err(|error| ImportError::Json { path: path.clone(), error })?;
     let files: BTreeSet<String> = parsed.weight_map.into_values().collect();
     match files.iter().find(|file| Path::new(file).components().count() != 1 || file.starts_with('.')) {

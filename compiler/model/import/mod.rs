@@ -89,7 +89,7 @@ pub struct Imported {
 /// When a file cannot be read, or the config asks for what the compiler has no operation for.
 pub fn directory(path: &Path) -> Result<Imported, ImportError> {
     let file = path.join("config.json");
-    let text = std::fs::read_to_string(&file).map_err(|error| ImportError::Io { path: file.clone(), error })?;
+    let text = bitnetc_plan::input::text(&file).map_err(|error| ImportError::Io { path: file.clone(), error })?;
     let config = Config::parse(&text).map_err(|error| ImportError::Json { path: file, error })?;
     let checkpoint = Checkpoint::read(path)?;
     let name = path.file_name().and_then(|n| n.to_str()).filter(|n| !n.is_empty()).unwrap_or("model");

@@ -1,0 +1,384 @@
+//! Files that nobody would write: every parser takes them as they come, refuses what is wrong with an error, and never panics.
+//!
+//! Seeds are real files of each kind; they are changed at random, byte by byte and piece by piece, and parsed in this process.
+//! `BITNETC_FUZZ_SECONDS` sets how long each parser is tried (two seconds by default), `BITNETC_FUZZ_SEED` what is tried.
+//! What the command line does with such files, pipes among them, is tried with the program itself.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+#[path = "../src/guard.rs"]
+mod guard;
+#[allow(dead_code, reason = "the command line uses all of it")]
+#[path = "../src/text.rs"]
+mod text;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bitnetc_compiler::excerpt::Excerpt;
+use bitnetc_compiler::model::{Model, find, import};
+use bitnetc_compiler::target::Target;
+use bitnetc_compiler::{Options, compile};
+use bitnetc_plan::{TtnnRelease, VerifiedPlan, format};
+use bitnetc_runtime::Weights;
+use bitnetc_runtime::weights::{packed, synth};
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |value| value.parse().unwrap())
+}
+
+/// Pieces that parsers treat in ways of their own.
+const PIECES: [&[u8]; 24] = [
+    b"(",
+    b")",
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b"\"",
+    b"\\",
+    b"/*",
+    b"*/",
+    b"//",
+    b"\n",
+    b"\t",
+    b"\0",
+    b"\xff",
+    b"\xe8\xaf\xad",
+    b"-1",
+    b"0",
+    b"NaN",
+    b"1e999",
+    b"18446744073709551615",
+    b"null",
+    b"Some(",
+    b"#![enable(implicit_some)]",
+];
+
+/// A seed with one to six changes.
+fn mutated(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    for _ in 0..rng.random_range(1..=6) {
+        let at = rng.random_range(0..=bytes.len());
+        let end = (at + rng.random_range(0..40)).min(bytes.len());
+        match rng.random_range(0..8) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << rng.random_range(0..8),
+            1 if at < bytes.len() => bytes[at] = rng.random(),
+            2 => drop(bytes.drain(at..end)),
+            3 => {
+                let again = bytes[at..end].repeat(*[1, 2, 50].choose(rng).unwrap());
+                drop(bytes.splice(at..at, again));
+            }
+            4 => bytes.truncate(at.max(bytes.len() / 8)),
+            5 => {
+                // A number becomes another one.
+                let digit = |b: &u8| b.is_ascii_digit();
+                if let Some(start) = bytes[at..].iter().position(digit).map(|i| at + i) {
+                    let end = start + bytes[start..].iter().take_while(|b| digit(b)).count();
+                    let piece = *[&b"0"[..], b"1", b"4294967295", b"4294967296", b"9223372036854775808", b"-3"]
+                        .choose(rng)
+                        .unwrap();
+                    drop(bytes.splice(start..end, piece.iter().copied()));
+                }
+            }
+            _ => {
+                let piece = *PIECES.choose(rng).unwrap();
+                drop(bytes.splice(at..at, piece.iter().copied()));
+            }
+        }
+    }
+    bytes
+}
+
+/// Tries a parser on changed seeds for its time; a panic is told with the bytes that caused it, which are kept.
+fn tried(name: &str, seeds: &[Vec<u8>], parse: impl Fn(&[u8])) {
+    let mut rng = ChaCha8Rng::seed_from_u64(number("BITNETC_FUZZ_SEED", 14));
+    let ends = Instant::now() + Duration::from_secs(number("BITNETC_FUZZ_SECONDS", 2));
+    let mut count = 0_u64;
+    while Instant::now() < ends {
+        let seed = seeds.choose(&mut rng).unwrap();
+        let bytes = mutated(&mut rng, seed);
+        if catch_unwind(AssertUnwindSafe(|| parse(&bytes))).is_err() {
+            let kept = std::env::temp_dir().join(format!("bitnetc-hostile-{name}"));
+            std::fs::write(&kept, &bytes).unwrap();
+            panic!("{name}: a panic on execution {count}; the bytes are in {}", kept.display());
+        }
+        count += 1;
+    }
+    assert!(count > 0, "{name} was not tried");
+    println!("{name}: {count} executions");
+}
+
+fn seed(path: &str) -> Vec<u8> {
+    std::fs::read(Path::new(ROOT).join(path)).unwrap()
+}
+
+fn small_plan() -> VerifiedPlan {
+    let model = find("tiny-shakespeare").unwrap().model().unwrap();
+    let mut options = Options::for_model(&model);
+    (options.context, options.prefill) = (64, vec![32]);
+    compile(&model, &Target::find("n150").unwrap(), &options).unwrap().plan
+}
+
+#[test]
+fn models() {
+    let seeds =
+        [seed("graphs/tiny-shakespeare.ron"), seed("graphs/bitnet-b1.58-2b-4t.ron"), seed("graphs/llama-3.1-8b.ron")];
+    tried("model", &seeds, |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        if let Err(errors) = Model::parse("m.ron", text) {
+            assert!(!errors.listing().is_empty());
+            assert!(!format!("{:?}", miette::Report::new(errors)).is_empty());
+        }
+    });
+}
+
+#[test]
+fn plans() {
+    let plan = small_plan();
+    let seeds = [format::to_ron(&plan).unwrap().into_bytes(), format::to_binary(&plan).unwrap()];
+    tried("plan", &seeds, |bytes| {
+        // A plan that reads is verified, and one that is sound is one by every other part.
+        if let Ok(plan) = format::read_bytes(bytes) {
+            let _ = VerifiedPlan::new(plan);
+        }
+    });
+}
+
+#[test]
+fn targets() {
+    let seeds = ["n150", "p150"].map(|name| seed(&format!("targets/{name}.ron")));
+    tried("target", &seeds, |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        let _ = Target::parse(text, "t.ron", TtnnRelease::latest());
+    });
+}
+
+#[test]
+fn configs() {
+    tried("config", &[seed("graphs/tiny-shakespeare/config.json")], |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        if let Ok(config) = import::Config::parse(text) {
+            let _ = import::import(&config, "m", "config.json of m", None);
+        }
+    });
+}
+
+/// A folder with a file of it changed each time.
+fn in_folder(name: &str, file: &str, seeds: &[Vec<u8>], open: impl Fn(&Path)) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(file);
+    tried(name, seeds, |bytes| {
+        std::fs::write(&path, bytes).unwrap();
+        open(folder.path());
+    });
+}
+
+#[test]
+fn tokenizers_and_templates() {
+    let small = serde_json::json!({
+        "version": "1.0", "added_tokens": [{"id": 3, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
+            "normalized": false, "special": true}],
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "_"}, {"type": "NFC"}]},
+        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "\\p{L}+|\\s"}, "behavior": "Isolated", "invert": false},
+        "post_processor": null,
+        "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
+        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"], "byte_fallback": true},
+    });
+    let config = br#"{"eos_token": "<s>", "chat_template": "{% for m in messages %}{{ m.content[1:3] }}{% endfor %}"}"#;
+    let use_it = |folder: &Path| {
+        let Ok(text) = text::Text::open(folder) else { return };
+        if let Ok(tokens) = text.tokens("ab ba") {
+            let _ = text.text(&tokens);
+        }
+        let _ = text.conversation(None, "ab");
+    };
+    in_folder("tokenizer", "tokenizer.json", &[small.to_string().into_bytes()], use_it);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tokenizer.json"), small.to_string()).unwrap();
+    tried("template", &[config.to_vec()], |bytes| {
+        std::fs::write(folder.path().join("tokenizer_config.json"), bytes).unwrap();
+        use_it(folder.path());
+    });
+}
+
+#[test]
+fn weights() {
+    let plan = small_plan();
+    let small = br#"{"a":{"dtype":"U8","shape":[2,2],"data_offsets":[0,4]},"b":{"dtype":"BF16","shape":[1],"data_offsets":[4,6]}}  "#;
+    let tensors = [&(small.len() as u64).to_le_bytes()[..], small, &[0; 6]].concat();
+    in_folder("safetensors", "model.safetensors", &[tensors], |folder| {
+        if let Ok(weights) = Weights::open(folder) {
+            let _ = weights.check(&plan);
+        }
+        let _ = import::Checkpoint::read(folder);
+    });
+    let (folder, made) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let go = |_, _| std::ops::ControlFlow::Continue(());
+    synth::write(&plan, folder.path(), 1, go).unwrap();
+    let path = made.path().join("packed");
+    let go = |_, _| std::ops::ControlFlow::Continue(());
+    packed::write(&plan, &Weights::open(folder.path()).unwrap(), &path, go).unwrap();
+    let whole = std::fs::read(&path).unwrap();
+    // The header and the index, with the tensors between them left out.
+    let start = u64::from_le_bytes(whole[16..24].try_into().unwrap()) as usize;
+    let mut short = whole[..64].to_vec();
+    short[16..24].copy_from_slice(&64_u64.to_le_bytes());
+    short.extend(&whole[start..]);
+    let changed = made.path().join("changed");
+    tried("packed", &[short], |bytes| {
+        let mut bytes = bytes.to_vec();
+        if let Some(index) = bytes.get(64..).map(crc32) {
+            bytes[12..16].copy_from_slice(&index.to_le_bytes());
+        }
+        std::fs::write(&changed, &bytes).unwrap();
+        if let Ok(weights) = Weights::open(&changed) {
+            let _ = weights.check(&plan);
+        }
+    });
+}
+
+/// CRC-32, so that a changed index is not refused for its checksum alone.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0_u32, |crc, byte| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (!(crc & 1)).wrapping_add(1)))
+    })
+}
+
+#[test]
+fn a_decoder_that_the_library_panics_on_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut tokenizer: serde_json::Value =
+        serde_json::from_slice(&seed("graphs/tiny-shakespeare/tokenizer.json")).unwrap();
+    // A key of a decoder that is no name: the library unwraps it.
+    let text = tokenizer["decoder"].take();
+    assert!(text.is_object() || text.is_null());
+    let whole = tokenizer.to_string().replacen(
+        "\"decoder\":null",
+        "\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"1\":1}],\"1\":2}",
+        1,
+    );
+    std::fs::write(folder.path().join("tokenizer.json"), whole).unwrap();
+    let told = common::refused(&["run", "--tokenizer", folder.path().to_str().unwrap(), "--prompt", "x"], 1);
+    assert!(told.contains("tokenizer.json"), "{told}");
+}
+
+#[test]
+fn a_mistake_in_a_very_long_call_is_shown() {
+    let call = format!("{}typecast(", "x".repeat(100_000));
+    let told = common::refused(&["ask", &call], 2);
+    assert!(told.len() < 20_000, "{} bytes", told.len());
+    assert_eq!(Excerpt::new("a", "b").name(), "a");
+}
+
+/// Runs `bitnetc` with bytes on stdin; its exit code and stderr.
+fn fed(args: &[&str], bytes: &[u8]) -> (Option<i32>, String) {
+    use std::io::Write as _;
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bitnetc"))
+        .args(args)
+        .env("NO_COLOR", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // A program that has read enough closes the pipe.
+    let _ = child.stdin.take().unwrap().write_all(bytes);
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+fn plans_models_and_targets_come_through_pipes() {
+    let plan = format::to_ron(&small_plan()).unwrap();
+    let run = ["--prompt", "ROMEO:", "-n", "1"];
+    let model = seed("graphs/tiny-shakespeare.ron");
+    for (name, bytes) in
+        [("-", plan.as_bytes()), ("/dev/stdin", plan.as_bytes()), ("-", &model), ("/dev/stdin", &model)]
+    {
+        let (code, told) = fed(&[&["run", name][..], &run].concat(), bytes);
+        assert_eq!(code, Some(0), "{name}: {told}");
+    }
+    let (code, told) = fed(&["plan", "-", "--context", "64", "--prefill", "none"], &model);
+    assert_eq!(code, Some(0), "{told}");
+    let target = seed("targets/p150.ron");
+    let (code, told) = fed(&["compare", "tiny-shakespeare", "--target", "/dev/stdin", "--context", "64"], &target);
+    assert_ne!(code, None, "{told}");
+    assert!(!told.contains("target file"), "{told}");
+    let (code, told) = fed(&["run", "-", "--prompt", "x"], b"");
+    assert!(code == Some(1) && told.contains("empty file"), "{told}");
+}
+
+#[test]
+fn a_named_pipe_is_read_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe: PathBuf = folder.path().join("pipe.ron");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let plan = format::to_ron(&small_plan()).unwrap();
+    let writer = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || std::fs::write(pipe, plan).unwrap()
+    });
+    let output = common::bitnetc(&["run", pipe.to_str().unwrap(), "--prompt", "ROMEO:", "-n", "1"]);
+    writer.join().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn what_never_ends_is_refused_with_the_cap() {
+    for args in [
+        &["plan", "/dev/zero"][..],
+        &["run", "/dev/zero", "--prompt", "x"],
+        &["check", "/dev/zero"],
+        &["plan", "tiny-shakespeare", "--target", "/dev/zero"],
+        &["run", "--prompt-file", "/dev/zero"],
+        &["calibrate", "--rows", "/dev/zero"],
+    ] {
+        let told = common::refused(args, 1);
+        assert!(told.contains("64 MiB"), "{args:?}: {told}");
+    }
+}
+
+/// A limit on the length of files stands for a full disk: the system refuses a write in the same way.
+#[test]
+fn a_checkpoint_that_finds_no_room_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let script = "trap '' XFSZ; ulimit -f 64; exec \"$0\" synth tiny-shakespeare -o \"$1\"";
+    let made = folder.path().join("some/where");
+    let output = Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_bitnetc")]).arg(&made).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("bytes are needed"), "{told}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// The process is ended by its id, once it has begun to write.
+#[test]
+fn a_long_write_ends_with_ctrl_c_or_death_and_leaves_nothing() {
+    for (signal, code) in [("-INT", Some(130)), ("-KILL", None)] {
+        let folder = tempfile::tempdir().unwrap();
+        let made = folder.path().join("random");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_bitnetc"))
+            .args(["synth", "bitnet-large", "--prefill", "none", "-o", made.to_str().unwrap()])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        while !made.exists() {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let sent = Instant::now();
+        assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), code);
+        assert!(sent.elapsed() < Duration::from_secs(5), "{:?}", sent.elapsed());
+        let left = std::fs::read_dir(&made).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "{signal}");
+    }
+}
