@@ -29,7 +29,7 @@ struct Around {
 
 /// Reads the rotary embedding.
 pub(super) fn read(reader: &mut Reader<'_>, architecture: Architecture, context: usize) -> Rotary {
-    let theta = reader.optional_number("rope_theta");
+    let theta = reader.names("rope_theta").then(|| reader.number("rope_theta", 1.0));
     let original = reader.optional_count("original_max_position_embeddings");
     let original = original.or((architecture == Architecture::Phi3).then_some(4096));
     let share = reader.number("partial_rotary_factor", 1.0);
