@@ -1,11 +1,15 @@
-//! Text to tokens and back: tokenizer.json, the chat template, the tokens that end a text.
+//! Text to tokens and back: tokenizer.json, the tokens that tokenizer_config.json adds to it, the chat template, the tokens that end a
+//! text. All as transformers reads a checkpoint's folder; where its versions differ there is a warning.
 
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
+use bitnetc_plan::folder;
 use miette::{IntoDiagnostic, WrapErr, miette};
-use minijinja::{Environment, Error, ErrorKind, context};
 use serde_json::Value;
-use tokenizers::Tokenizer;
+use tokenizers::{AddedToken, Tokenizer};
+
+use crate::template::{self, Message};
 
 /// What a checkpoint directory says about text.
 pub struct Text {
@@ -13,12 +17,18 @@ pub struct Text {
     template: Option<String>,
     /// Tokens that end a text.
     pub stop_tokens: Vec<u32>,
-    special: Vec<(&'static str, String)>,
+    /// Names of special tokens, as templates know them, and their texts.
+    special: Vec<(String, String)>,
+    /// What a person should know of how this tokenizer is read.
+    pub warnings: Vec<String>,
 }
 
+/// Special tokens that a config may name.
+const SPECIAL: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
 impl Text {
-    /// Reads `tokenizer.json` of `dir`, and of the files beside it that are there: `tokenizer_config.json`, `chat_template.jinja`,
-    /// `generation_config.json`, `config.json`.
+    /// Reads `tokenizer.json` of `dir`, and of the files beside it that are there: `tokenizer_config.json`, `special_tokens_map.json`,
+    /// `added_tokens.json`, `chat_template.jinja`, `generation_config.json`, `config.json`.
     ///
     /// # Errors
     /// No tokenizer, files that do not parse.
@@ -28,30 +38,77 @@ impl Text {
             let help = "give the directory that has it with --tokenizer";
             return Err(miette!(help = help, "{}: no such file", path.display()));
         }
-        let tokenizer = Tokenizer::from_file(&path).map_err(|e| miette!("{}: {e}", path.display()))?;
-        let config = json(&dir.join("tokenizer_config.json"))?;
+        let text = optional(&path)?.unwrap_or_default();
+        let mut tokenizer = tokenizer(&text).map_err(|e| miette!("{}: {e}", path.display()))?;
+        let config = json(&dir.join("tokenizer_config.json"))?.unwrap_or_default();
+        let map = json(&dir.join("special_tokens_map.json"))?.unwrap_or_default();
+        let special = special(&config, &map);
+        let mut warnings = Vec::new();
+        add_tokens(&mut tokenizer, added(dir, &config, &special)?, &mut warnings);
+        for (_, text) in &special {
+            add_tokens(&mut tokenizer, vec![(None, AddedToken::from(text.clone(), true))], &mut warnings);
+        }
+        if let Some(list) = config["additional_special_tokens"].as_array() {
+            let tokens = list.iter().filter_map(content).map(|text| (None, AddedToken::from(text, true))).collect();
+            add_tokens(&mut tokenizer, tokens, &mut warnings);
+        }
         let template = match optional(&dir.join("chat_template.jinja"))? {
             Some(text) => Some(text),
-            None => config.as_ref().and_then(chat_template),
+            None => chat_template(&config)?,
         };
-        let mut special = Vec::new();
-        for name in ["bos_token", "eos_token", "unk_token", "pad_token"] {
-            let token = config.as_ref().map(|c| &c[name]);
-            if let Some(text) = token.and_then(|t| t.as_str().or_else(|| t["content"].as_str())) {
-                special.push((name, text.to_string()));
-            }
-        }
         let mut stop_tokens = Vec::new();
         for file in ["generation_config.json", "config.json"] {
             if let Some(config) = json(&dir.join(file))? {
                 stop_tokens.extend(ids(&config["eos_token_id"]));
             }
         }
-        let eos = special.iter().find(|(name, _)| *name == "eos_token");
+        let eos = special.iter().find(|(name, _)| name == "eos_token");
         stop_tokens.extend(eos.and_then(|(_, text)| tokenizer.token_to_id(text)));
         stop_tokens.sort_unstable();
         stop_tokens.dedup();
-        Ok(Text { tokenizer, template, stop_tokens, special })
+        let text = Text { tokenizer, template, stop_tokens, special, warnings };
+        text.around(&config)
+    }
+
+    /// Warns where the config asks for a token before or after every text and tokenizer.json does otherwise: transformers 4.57 follows the
+    /// config for Llama's class, 5 does not.
+    fn around(mut self, config: &Value) -> miette::Result<Self> {
+        let class = config["tokenizer_class"].as_str().unwrap_or_default();
+        let llama = class.starts_with("Llama");
+        let tokens = self.tokens("a")?;
+        for (field, name, absent, end) in [
+            ("add_bos_token", "bos_token", llama.then_some(true), tokens.first()),
+            ("add_eos_token", "eos_token", None, tokens.last()),
+        ] {
+            let Some(wanted) = config[field].as_bool().or(absent) else { continue };
+            let Some((_, token)) = self.special.iter().find(|(special, _)| special == name) else { continue };
+            if (end.copied() == self.tokenizer.token_to_id(token)) != wanted {
+                let does = if wanted { "adds none" } else { "adds it" };
+                self.warnings.push(format!(
+                    "tokenizer_config.json has {field} {wanted}, but tokenizer.json {does} (`{token}`), as transformers 5 reads it; \
+                     4.57 goes by the first: {}",
+                    if wanted { format!("write `{token}` into a raw prompt if the answers are bad") } else { "compare both if the answers are bad".into() }
+                ));
+            }
+        }
+        Ok(self)
+    }
+
+    /// Checks that the tokenizer is one for a model of `vocab` tokens.
+    ///
+    /// # Errors
+    /// A tokenizer that knows tokens the model does not, or less than half as many. (Vocabularies are padded, by a few hundred at most in
+    /// those seen; added tokens beyond one are common, and refused where a text has them.)
+    pub fn fits(&self, vocab: u32) -> miette::Result<()> {
+        let (own, all) = (self.tokenizer.get_vocab_size(false), self.tokenizer.get_vocab_size(true));
+        if own <= vocab as usize && 2 * all >= vocab as usize {
+            return Ok(());
+        }
+        let help = "give the directory of the model's own with --tokenizer";
+        Err(miette!(
+            help = help,
+            "the tokenizer has {all} tokens, the model a vocabulary of {vocab}: they do not belong together"
+        ))
     }
 
     /// Tokens of a text, with the tokens that the tokenizer puts around one.
@@ -80,13 +137,14 @@ impl Text {
         self.template.is_some()
     }
 
-    /// Tokens of a conversation: an optional system message, then one of the user; the answer is to follow.
+    /// Tokens of a conversation; the answer is to follow.
     ///
     /// # Errors
     /// No template, one that does not render.
-    pub fn conversation(&self, system: Option<&str>, user: &str) -> miette::Result<Vec<u32>> {
+    pub fn conversation(&self, messages: &[Message]) -> miette::Result<Vec<u32>> {
         let template = self.template.as_deref().ok_or_else(|| miette!("the checkpoint has no chat template"))?;
-        let text = render(template, &self.special, system, user).into_diagnostic().wrap_err("the chat template")?;
+        let text =
+            template::render(template, &self.special, messages).into_diagnostic().wrap_err("the chat template")?;
         // The template writes the tokens around the text itself.
         self.encode(&text, false)
     }
@@ -148,9 +206,85 @@ impl Stream<'_> {
     }
 }
 
+/// A tokenizer from its text. The library panics on some files that are no tokenizers, which is an error as any other here.
+fn tokenizer(text: &str) -> Result<Tokenizer, String> {
+    let hook = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let read = panic::catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(text)));
+    panic::set_hook(hook);
+    match read {
+        Ok(read) => read.map_err(|error| error.to_string()),
+        Err(_) => Err("not a tokenizer: a part of it is of an unknown kind".into()),
+    }
+}
+
+/// A token's text, be it written as text or as an object.
+fn content(token: &Value) -> Option<String> {
+    token.as_str().or_else(|| token["content"].as_str()).map(str::to_string)
+}
+
+/// The special tokens that tokenizer_config.json names, or else special_tokens_map.json.
+fn special(config: &Value, map: &Value) -> Vec<(String, String)> {
+    let token = |name: &str| content(&config[name]).or_else(|| content(&map[name]));
+    SPECIAL.iter().filter_map(|name| Some((name.to_string(), token(name)?))).collect()
+}
+
+/// Tokens that are to be added, each with the number its file gives it, in the order of the numbers: `added_tokens_decoder` of
+/// tokenizer_config.json, or else added_tokens.json.
+fn added(dir: &Path, config: &Value, special: &[(String, String)]) -> miette::Result<Vec<(Option<u32>, AddedToken)>> {
+    let mut tokens = Vec::new();
+    if let Some(decoder) = config["added_tokens_decoder"].as_object() {
+        for (id, token) in decoder {
+            let text =
+                content(token).ok_or_else(|| miette!("tokenizer_config.json: the added token {id} has no content"))?;
+            let flag = |name: &str, absent: bool| token[name].as_bool().unwrap_or(absent);
+            let special = flag("special", false);
+            let token = AddedToken::from(text, special)
+                .single_word(flag("single_word", false))
+                .lstrip(flag("lstrip", false))
+                .rstrip(flag("rstrip", false))
+                .normalized(flag("normalized", !special));
+            tokens.push((id.parse().ok(), token));
+        }
+    } else if let Some(Value::Object(file)) = json(&dir.join("added_tokens.json"))? {
+        for (text, id) in file {
+            let special = special.iter().any(|(_, token)| *token == text);
+            tokens.push((id.as_u64().and_then(|id| u32::try_from(id).ok()), AddedToken::from(text, special)));
+        }
+    }
+    tokens.sort_by_key(|(id, _)| *id);
+    Ok(tokens)
+}
+
+/// Adds tokens as transformers does: one that the vocabulary has keeps its number, another gets the next, whatever its file says.
+fn add_tokens(tokenizer: &mut Tokenizer, tokens: Vec<(Option<u32>, AddedToken)>, warnings: &mut Vec<String>) {
+    for (wanted, token) in tokens {
+        let text = token.content.clone();
+        // Known as an added token already, with its own flags.
+        if tokenizer.get_added_tokens_decoder().values().any(|known| known.content == text) {
+            continue;
+        }
+        if token.special {
+            tokenizer.add_special_tokens(&[token]);
+        } else {
+            tokenizer.add_tokens(&[token]);
+        }
+        if let (Some(wanted), Some(found)) = (wanted, tokenizer.token_to_id(&text))
+            && wanted != found
+        {
+            warnings.push(format!(
+                "tokenizer_config.json gives `{text}` the number {wanted}; it is {found}, the next of tokenizer.json, as in transformers"
+            ));
+        }
+    }
+}
+
 /// A file that need not be there.
 fn optional(path: &Path) -> miette::Result<Option<String>> {
     match std::fs::read_to_string(path) {
+        Ok(text) if folder::is_lfs_pointer(text.as_bytes()) => {
+            Err(miette!("{}: {}", path.display(), folder::LFS_ADVICE))
+        }
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).into_diagnostic().wrap_err_with(|| format!("cannot read {}", path.display())),
@@ -172,42 +306,16 @@ fn ids(value: &Value) -> Vec<u32> {
 }
 
 /// The template of a config: one, or the one named `default` of several.
-fn chat_template(config: &Value) -> Option<String> {
+fn chat_template(config: &Value) -> miette::Result<Option<String>> {
     let template = &config["chat_template"];
-    let named = || template.as_array()?.iter().find(|t| t["name"] == "default")?["template"].as_str();
-    template.as_str().or_else(named).map(str::to_string)
-}
-
-fn render(template: &str, special: &[(&str, String)], system: Option<&str>, user: &str) -> Result<String, Error> {
-    let mut environment = Environment::new();
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.add_function("raise_exception", |why: String| -> Result<String, Error> {
-        Err(Error::new(ErrorKind::InvalidOperation, why))
-    });
-    for (name, token) in special {
-        environment.add_global(name.to_string(), token.clone());
+    let Some(several) = template.as_array() else { return Ok(template.as_str().map(str::to_string)) };
+    let default = several.iter().find(|t| t["name"] == "default" || several.len() == 1);
+    let names = || several.iter().filter_map(|t| t["name"].as_str()).collect::<Vec<_>>().join(", ");
+    match default.and_then(|t| t["template"].as_str()) {
+        Some(text) => Ok(Some(text.to_string())),
+        None if several.is_empty() => Ok(None),
+        None => Err(miette!("tokenizer_config.json has chat templates {}, and none named default", names())),
     }
-    let mut messages = Vec::new();
-    if let Some(system) = system {
-        messages.push(context! { role => "system", content => system });
-    }
-    messages.push(context! { role => "user", content => user });
-    let template = without_generation(template);
-    environment.add_template("chat", &template)?;
-    environment.get_template("chat")?.render(context! { messages, add_generation_prompt => true })
-}
-
-/// Marks of what a model is trained on, `{% generation %}`, as blocks that minijinja knows.
-fn without_generation(template: &str) -> String {
-    let mut template = template.to_string();
-    for (open, close) in [("{%", "%}"), ("{%-", "%}"), ("{%", "-%}"), ("{%-", "-%}")] {
-        for (from, to) in [("generation", "if true"), ("endgeneration", "endif")] {
-            template = template.replace(&format!("{open} {from} {close}"), &format!("{open} {to} {close}"));
-        }
-    }
-    template
 }
 
 #[cfg(test)]
@@ -238,7 +346,7 @@ mod tests {
             "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
         });
         let tokenizer = Tokenizer::from_bytes(tokenizer.to_string()).unwrap();
-        Text { tokenizer, template: None, stop_tokens: Vec::new(), special: Vec::new() }
+        Text { tokenizer, template: None, stop_tokens: Vec::new(), special: Vec::new(), warnings: Vec::new() }
     }
 
     #[test]
@@ -264,7 +372,8 @@ mod tests {
             "decoder": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"},
         });
         let tokenizer = Tokenizer::from_bytes(tokenizer.to_string()).unwrap();
-        let text = Text { tokenizer, template: None, stop_tokens: Vec::new(), special: Vec::new() };
+        let text =
+            Text { tokenizer, template: None, stop_tokens: Vec::new(), special: Vec::new(), warnings: Vec::new() };
         assert_eq!(text.stream(&[]).push(1).unwrap(), "be");
         let mut stream = text.stream(&[0]);
         assert_eq!([stream.push(1).unwrap(), stream.push(0).unwrap(), stream.finish().unwrap()], [" be", " to", ""]);
@@ -284,26 +393,84 @@ mod tests {
         }
     }
 
+    /// The counting tokenizer of tests/checkpoints, with these files beside it.
+    fn counting(files: &[(&str, &str)]) -> miette::Result<Text> {
+        let dir = tempfile::tempdir().unwrap();
+        let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints/counting/tokenizer.json");
+        std::fs::copy(tokenizer, dir.path().join("tokenizer.json")).unwrap();
+        files.iter().for_each(|(name, text)| std::fs::write(dir.path().join(name), text).unwrap());
+        Text::open(dir.path())
+    }
+
+    const SPECIALS: &str = r#""bos_token": "<s>", "eos_token": {"content": "</s>"}, "unk_token": "<unk>""#;
+
+    #[test]
+    fn tokens_of_the_config_are_added() {
+        let plain = counting(&[]).unwrap();
+        assert_eq!(plain.tokens("A<|im_end|>").unwrap().len(), 11);
+        let decoder = r#""added_tokens_decoder": {"120": {"content": "<|im_end|>", "special": true}}"#;
+        let text = counting(&[("tokenizer_config.json", &format!("{{{SPECIALS}, {decoder}}}"))]).unwrap();
+        assert_eq!(text.tokens("A<|im_end|><unk>").unwrap(), [36, 100, 99]);
+        assert!(text.warnings[0].contains("number 120; it is 100"), "{:?}", text.warnings);
+        let older = [
+            ("added_tokens.json", r#"{"<|b|>": 101, "<|a|>": 100}"#),
+            ("special_tokens_map.json", r#"{"eos_token": "<|b|>"}"#),
+        ];
+        let text = counting(&older).unwrap();
+        assert_eq!((text.tokens("<|a|><|b|>").unwrap(), &text.stop_tokens[..]), (vec![100, 101], &[101][..]));
+        assert!(text.warnings.is_empty(), "{:?}", text.warnings);
+        let more = r#"{"additional_special_tokens": ["<|c|>", {"content": "<|d|>"}]}"#;
+        assert_eq!(counting(&[("tokenizer_config.json", more)]).unwrap().tokens("<|d|><|c|>").unwrap(), [101, 100]);
+    }
+
+    #[test]
+    fn a_token_before_every_text_that_only_the_config_asks_for() {
+        let config = |class: &str, fields: &str| {
+            let text = format!(r#"{{{SPECIALS}, "tokenizer_class": "{class}"{fields}}}"#);
+            counting(&[("tokenizer_config.json", &text)]).unwrap().warnings
+        };
+        for (class, fields, warned) in [
+            ("LlamaTokenizerFast", r#", "add_bos_token": true"#, true),
+            ("LlamaTokenizer", "", true),
+            ("LlamaTokenizerFast", r#", "add_bos_token": false"#, false),
+            ("PreTrainedTokenizerFast", "", false),
+            ("PreTrainedTokenizerFast", r#", "add_bos_token": true"#, true),
+            ("PreTrainedTokenizerFast", r#", "add_eos_token": true"#, true),
+        ] {
+            let warnings = config(class, fields);
+            assert_eq!(!warnings.is_empty(), warned, "{class} {fields} {warnings:?}");
+        }
+        assert!(config("LlamaTokenizerFast", "")[0].contains("`<s>`"));
+    }
+
+    #[test]
+    fn a_tokenizer_of_another_model_is_refused() {
+        let text = counting(&[]).unwrap();
+        assert!([100, 128, 160, 200].iter().all(|&vocab| text.fits(vocab).is_ok()));
+        for vocab in [99, 50, 201, 128_256] {
+            let error = text.fits(vocab).unwrap_err().to_string();
+            assert!(error.contains("has 100 tokens") && error.contains("do not belong together"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_the_library_panics_on_and_pointers_of_lfs_are_errors() {
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n";
+        let files =
+            ["tokenizer.json", "tokenizer_config.json", "generation_config.json", "config.json", "chat_template.jinja"];
+        for name in files {
+            let error = counting(&[(name, pointer)]).err().unwrap().to_string();
+            assert!(error.contains(name) && error.contains("git lfs pull"), "{error}");
+        }
+        let broken = r#"{"version": "1.0", "added_tokens": [], "decoder": {"1": "Fuse"}, "model": {"type": "BPE", "vocab": {}, "merges": []}}"#;
+        let error = counting(&[("tokenizer.json", broken)]).err().unwrap().to_string();
+        assert!(error.contains("tokenizer.json"), "{error}");
+    }
+
     #[test]
     fn the_end_of_text_is_known() {
         assert_eq!(small().stop_tokens, [1]);
         assert!(!small().has_template());
-    }
-
-    #[test]
-    fn templates_as_checkpoints_write_them() {
-        let template = "{% for message in messages %}{% if loop.first %}{{ bos_token }}{% endif %}\
-            {% if message['role'] == 'user' %}{{ 'Human: ' + message['content'].strip() + '\\n\\nAssistant: ' }}\
-            {% else %}{{ message['role'] | capitalize + ': ' + message['content'] | trim + eos_token }}{% endif %}\
-            {% endfor %}{% if not add_generation_prompt %}{{ raise_exception('no') }}{% endif %}";
-        let special = [("bos_token", "<s>".to_string()), ("eos_token", "</s>".to_string())];
-        let text = render(template, &special, Some("Be brief. "), " Hi ").unwrap();
-        assert_eq!(text, "<s>System: Be brief.</s>Human: Hi\n\nAssistant: ");
-        let template = "{% for m in messages %}{% if m.role == 'system' %}{% continue %}{% endif %}\
-            {%- generation -%} {{ m.content | tojson }} {%- endgeneration -%}{% endfor %}";
-        assert_eq!(render(template, &[], Some("x"), "a\"b").unwrap(), "\"a\\\"b\"");
-        let error = render("{{ raise_exception('roles must alternate') }}", &[], None, "x").unwrap_err();
-        assert!(error.to_string().contains("roles must alternate"));
     }
 
     #[test]
@@ -312,6 +479,9 @@ mod tests {
         assert_eq!(ids(&serde_json::json!(7)), [7]);
         assert_eq!(ids(&Value::Null), [0; 0]);
         let several = serde_json::json!({"chat_template": [{"name": "tool_use", "template": "a"}, {"name": "default", "template": "b"}]});
-        assert_eq!(chat_template(&several).as_deref(), Some("b"));
+        assert_eq!(chat_template(&several).unwrap().as_deref(), Some("b"));
+        let none =
+            serde_json::json!({"chat_template": [{"name": "a", "template": "x"}, {"name": "b", "template": "y"}]});
+        assert!(chat_template(&none).unwrap_err().to_string().contains("a, b"));
     }
 }

@@ -46,7 +46,7 @@ pub fn measure(
     let mut measured = Measured::default();
     let mut run = Run {
         session,
-        interrupted: &*load::interrupted()?,
+        interrupted: &*load::interrupted_soon()?,
         progress: Progress::new("predicting"),
         done: 0,
         all: windows.iter().map(|w| w.tokens.len()).sum(),
