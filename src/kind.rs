@@ -57,16 +57,16 @@ impl Kind {
             _ if start.get(8) == Some(&b'{') && path.extension().is_some_and(|e| e == "safetensors") => {
                 Kind::Safetensors
             }
-            text if begins_with_model(text) => Kind::Model,
-            text if text.starts_with('(') && text.contains("format:") => Kind::Plan,
+            text if body(text).starts_with("Model") => Kind::Model,
+            text if body(text).starts_with('(') => Kind::Plan,
             text if text.starts_with('{') => Kind::Json,
             _ => Kind::Other,
         }
     }
 }
 
-/// True for a model's file: RON text that begins with the word `Model`, comments and attributes apart. A plan begins otherwise.
-fn begins_with_model(text: &str) -> bool {
+/// RON text behind its comments and attributes: a model begins with the word `Model`, a plan with a parenthesis.
+fn body(text: &str) -> &str {
     let mut text = text.trim_start();
     loop {
         let rest = if text.starts_with("//") || text.starts_with("#!") {
@@ -74,7 +74,7 @@ fn begins_with_model(text: &str) -> bool {
         } else if text.starts_with("/*") {
             text.split_once("*/")
         } else {
-            break text.starts_with("Model");
+            break text;
         };
         text = rest.map_or("", |(_, rest)| rest.trim_start());
     }
@@ -127,10 +127,10 @@ mod tests {
     #[test]
     fn a_model_is_told_by_its_first_word() {
         for model in ["Model(", "// Model\n\nModel (", "/* a\nb */ #![enable(implicit_some)]\nModel("] {
-            assert!(begins_with_model(model), "{model}");
+            assert!(body(model).starts_with("Model"), "{model}");
         }
         for other in ["(\n  format: 1,", "// Model", "/* Model", "", "Plan(model: Model("] {
-            assert!(!begins_with_model(other), "{other}");
+            assert!(!body(other).starts_with("Model"), "{other}");
         }
     }
 
@@ -154,7 +154,7 @@ mod tests {
             (&put("a.safetensors", b"\x02\0\0\0\0\0\0\0{}"), Kind::Safetensors, "--weights"),
             (&put("b.safetensors", b"version https://git-lfs.github.com/spec/v1\n"), Kind::Pointer, "git lfs pull"),
             (&put("m.ron", b"// a model\nModel(name: 1)"), Kind::Model, "bitnetc plan"),
-            (&put("p.ron", b"(\n    format: 12,\n"), Kind::Plan, "bitnetc inspect"),
+            (&put("p.ron", b"#![enable(implicit_some)]\n(\n    format: 12,\n"), Kind::Plan, "bitnetc inspect"),
             (&put("p.plan", &format::MAGIC), Kind::Plan, "bitnetc run"),
         ] {
             assert_eq!(Kind::of(name), kind, "{name}");

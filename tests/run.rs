@@ -230,7 +230,10 @@ fn prompts_come_from_everywhere() {
     assert_eq!(run(&["--prompt-lines", path(&file), "--batch", "2"], ""), both);
     let first = both.split("--- HAMLET:\n").next().unwrap().strip_prefix("--- ROMEO:\n").unwrap();
     assert_eq!(romeo.strip_prefix("ROMEO:").unwrap(), first);
-    assert!(refused(&["run", "bitnet-large", "--weights", path(&directory())], 1).contains("do not belong together"));
+    std::fs::write(folder.path().join("model.safetensors"), empty()).unwrap();
+    std::fs::copy(directory().join("tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
+    let other = refused(&["run", "bitnet-large", "--weights", path(folder.path()), "--prompt", "x"], 1);
+    assert!(other.contains("do not belong together"), "{other}");
 }
 
 #[test]
