@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bitnetc_compiler::model::import::{self, ImportError};
 use bitnetc_compiler::model::{self, Model};
 use bitnetc_plan::Plan;
 use bitnetc_plan::format;
@@ -17,8 +18,8 @@ use miette::{IntoDiagnostic, WrapErr, miette};
 
 use crate::chosen::Chosen;
 use crate::kind::{self, Kind};
-use crate::recompile;
 use crate::text::json;
+use crate::{input, recompile};
 
 /// The model that comes with bitnetc, weights included.
 pub const SMALL_MODEL: &str = "tiny-shakespeare";
@@ -145,8 +146,43 @@ impl Source {
         let weights = Weights::open(&path).into_diagnostic()?;
         if path.is_dir() {
             belongs(plan, &path.join("config.json"))?;
+            self.agrees(plan, &path)?;
         }
         Ok(weights)
+    }
+
+    /// Refuses a folder whose config describes another function than the shipped model that is run: tensors of the same names and shapes
+    /// would be taken from it. A person's own model file may differ from the config on purpose, which is a warning.
+    fn agrees(&self, plan: &Plan, folder: &Path) -> miette::Result<()> {
+        if !folder.join("config.json").is_file() {
+            return Ok(());
+        }
+        let shipped = recompile::find_model(plan, None).ok();
+        let own = || self.planned().ok().filter(Option::is_none).and_then(|_| input::model(self.name()).ok());
+        let (model, is_shipped) = match shipped {
+            Some(model) => (model, true),
+            None => match own() {
+                Some(model) => (model, false),
+                None => return Ok(()),
+            },
+        };
+        let differs = match import::directory(folder) {
+            Ok(imported) => import::differences(&model, &imported.model).into_iter().next(),
+            Err(error @ ImportError::Unsupported(_)) => Some(error.to_string()),
+            // Of files that cannot be used the weights tell more.
+            Err(_) => None,
+        };
+        let Some(differs) = differs else { return Ok(()) };
+        if is_shipped {
+            let help = format!("`bitnetc import {} -o model.ron` makes a model file of the folder", folder.display());
+            return Err(miette!(
+                help = help,
+                "the weights' folder is of another model than `{}`: {differs}",
+                model.name
+            ));
+        }
+        eprintln!("warning: the weights' folder differs from `{}`: {differs}", self.name());
+        Ok(())
     }
 }
 

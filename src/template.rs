@@ -27,8 +27,9 @@ pub fn render(template: &str, special: &[(String, String)], messages: &[Message]
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     // Python's words for what the language has.
     environment.set_formatter(|out, state, value| match value.kind() {
-        ValueKind::None => out.write_str("None").map_err(Error::from),
-        ValueKind::Bool => out.write_str(if value.is_true() { "True" } else { "False" }).map_err(Error::from),
+        ValueKind::None | ValueKind::Bool | ValueKind::Seq | ValueKind::Map => {
+            out.write_str(&python(value)?).map_err(Error::from)
+        }
         _ => minijinja::escape_formatter(out, state, value),
     });
     environment.add_function("raise_exception", |why: String| -> Result<String, Error> {
@@ -49,6 +50,40 @@ pub fn render(template: &str, special: &[(String, String)], messages: &[Message]
     environment.add_template("chat", &template)?;
     let (tools, documents) = (Value::from(()), Value::from(()));
     environment.get_template("chat")?.render(context! { messages, tools, documents, add_generation_prompt => true })
+}
+
+/// A value as Python writes it inside a list.
+fn python(value: &Value) -> Result<String, Error> {
+    Ok(match value.kind() {
+        ValueKind::None => "None".into(),
+        ValueKind::Bool => if value.is_true() { "True" } else { "False" }.into(),
+        ValueKind::Seq => {
+            let items = value.try_iter()?.map(|item| python(&item)).collect::<Result<Vec<_>, _>>()?;
+            format!("[{}]", items.join(", "))
+        }
+        ValueKind::Map => {
+            let pair = |key: Value| Ok(format!("{}: {}", python(&key)?, python(&value.get_item(&key)?)?));
+            let pairs = value.try_iter()?.map(pair).collect::<Result<Vec<_>, Error>>()?;
+            format!("{{{}}}", pairs.join(", "))
+        }
+        ValueKind::String => {
+            let text = value.as_str().unwrap_or_default();
+            let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+            let mut out = String::from(quote);
+            for c in text.chars() {
+                match c {
+                    '\n' => out.push_str("\\n"),
+                    '\r' => out.push_str("\\r"),
+                    '\t' => out.push_str("\\t"),
+                    c if c == quote || c == '\\' => out.extend(['\\', c]),
+                    c => out.push(c),
+                }
+            }
+            out.push(quote);
+            out
+        }
+        _ => value.to_string(),
+    })
 }
 
 /// The tags `generation` and `endgeneration` as blocks that minijinja knows and that have a scope as those have.
@@ -227,6 +262,30 @@ mod tests {
         assert!(year.len() == 4 && year.parse::<u32>().is_ok_and(|year| year > 2024), "{year}");
         let long = written("{{ strftime_now('%d %b %Y, %A %-d %B %H:%M:%S') }}");
         assert!(long.contains(&year) && long.split(' ').count() == 7, "{long}");
+    }
+
+    /// Templates as checkpoints have them, and what transformers writes with them.
+    #[test]
+    fn transformers_writes_the_same() {
+        let file: serde_json::Value =
+            serde_json::from_str(include_str!("../tests/checkpoints/templates.json")).unwrap();
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_string();
+        let special: Vec<_> = file["special"].as_object().unwrap().iter().map(|(k, v)| (k.clone(), text(v))).collect();
+        let role = |name: &str| ["system", "user", "assistant"].into_iter().find(|role| *role == name).unwrap();
+        let found = file["found"].as_array().unwrap();
+        let wrong: Vec<String> = found
+            .iter()
+            .filter_map(|found| {
+                let message =
+                    |m: &serde_json::Value| Message { role: role(&text(&m["role"])), content: text(&m["content"]) };
+                let messages: Vec<_> = found["messages"].as_array().unwrap().iter().map(message).collect();
+                let written =
+                    render(&text(&found["template"]), &special, &messages).unwrap_or_else(|e| format!("{e:#}"));
+                (written != text(&found["text"]))
+                    .then(|| format!("{}\n  we {written:?}\n  it {:?}", found["template"], text(&found["text"])))
+            })
+            .collect();
+        assert!(wrong.is_empty() && found.len() > 16, "{}", wrong.join("\n\n"));
     }
 
     /// What Python's `json.dumps` writes, with the arguments of transformers' filter.

@@ -312,3 +312,34 @@ fn a_checkpoint_is_not_written_over_by_a_random_one() {
     stdout(&[&other[..], &["--force"]].concat());
     assert_ne!(std::fs::read(&file).unwrap(), first);
 }
+
+#[test]
+fn weights_of_another_function_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["model.safetensors", "tokenizer.json", "config.json"] {
+        std::fs::copy(directory().join(name), folder.path().join(name)).unwrap();
+    }
+    let run = ["--weights", path(folder.path()), "--prompt", "ROMEO:", "--tokens", "2"];
+    let shipped = [&["run", "tiny-shakespeare"][..], &run].concat();
+    stdout(&shipped);
+    let config = std::fs::read_to_string(folder.path().join("config.json")).unwrap();
+    let changed = |from: &str, to: &str| {
+        assert!(config.contains(from), "{from} {config}");
+        std::fs::write(folder.path().join("config.json"), config.replace(from, to)).unwrap();
+        refused(&shipped, 1)
+    };
+    let error = changed("\"model_type\"", "\"sliding_window\": 8, \"model_type\"");
+    assert!(error.contains("`sliding_window` is 8"), "{error}");
+    let error = changed("\"rope_theta\": 500000", "\"rope_theta\": 20000");
+    assert!(
+        error.contains("of another model than `tiny-shakespeare`: rotary embedding")
+            && error.contains("bitnetc import"),
+        "{error}"
+    );
+    // A model file of one's own may differ.
+    let model = folder.path().join("own.ron");
+    let text = std::fs::read_to_string(directory().with_extension("ron")).unwrap();
+    std::fs::write(&model, text.replace("eps: 1e-5", "eps: 2e-5")).unwrap();
+    let (_, stderr) = fed(&[&["run", path(&model)][..], &run].concat(), "");
+    assert!(stderr.contains("warning: the weights' folder differs") && stderr.contains("eps"), "{stderr}");
+}

@@ -15,6 +15,7 @@
 
 mod checkpoint;
 mod config;
+mod differences;
 mod quantizer;
 mod rotary;
 mod settings;
@@ -22,6 +23,7 @@ mod write;
 
 pub use checkpoint::Checkpoint;
 pub use config::Config;
+pub use differences::differences;
 
 use super::{Model, ModelErrors};
 use bitnetc_plan::folder::{self, FolderError};
