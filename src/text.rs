@@ -38,8 +38,8 @@ impl Text {
             let help = "give the directory that has it with --tokenizer";
             return Err(miette!(help = help, "{}: no such file", path.display()));
         }
-        let text = optional(&path)?.unwrap_or_default();
-        let mut tokenizer = tokenizer(&text).map_err(|e| miette!("{}: {e}", path.display()))?;
+        let file = optional(&path)?.unwrap_or_default();
+        let mut tokenizer = tokenizer(&file).map_err(|e| miette!("{}: {e}", path.display()))?;
         let config = json(&dir.join("tokenizer_config.json"))?.unwrap_or_default();
         let map = json(&dir.join("special_tokens_map.json"))?.unwrap_or_default();
         let special = special(&config, &map);
@@ -67,27 +67,38 @@ impl Text {
         stop_tokens.sort_unstable();
         stop_tokens.dedup();
         let text = Text { tokenizer, template, stop_tokens, special, warnings };
-        text.around(&config)
+        text.compared(&config, &file)
     }
 
-    /// Warns where the config asks for a token before or after every text and tokenizer.json does otherwise: transformers 4.57 follows the
-    /// config for Llama's class, 5 does not.
-    fn around(mut self, config: &Value) -> miette::Result<Self> {
+    /// Warns where the config asks for something else than tokenizer.json does: transformers 4.57 follows the config, 5 does not.
+    fn compared(mut self, config: &Value, file: &str) -> miette::Result<Self> {
+        let older = "as transformers 5 reads it; 4.57 goes by the first";
         let class = config["tokenizer_class"].as_str().unwrap_or_default();
-        let llama = class.starts_with("Llama");
-        let tokens = self.tokens("a")?;
-        for (field, name, absent, end) in [
-            ("add_bos_token", "bos_token", llama.then_some(true), tokens.first()),
-            ("add_eos_token", "eos_token", None, tokens.last()),
-        ] {
-            let Some(wanted) = config[field].as_bool().or(absent) else { continue };
-            let Some((_, token)) = self.special.iter().find(|(special, _)| special == name) else { continue };
-            if (end.copied() == self.tokenizer.token_to_id(token)) != wanted {
-                let does = if wanted { "adds none" } else { "adds it" };
+        if class.starts_with("Llama") {
+            let tokens = self.tokens("a")?;
+            for (field, name, absent, end) in [
+                ("add_bos_token", "bos_token", true, tokens.first()),
+                ("add_eos_token", "eos_token", false, tokens.last()),
+            ] {
+                let wanted = config[field].as_bool().unwrap_or(absent);
+                let Some((_, token)) = self.special.iter().find(|(special, _)| special == name) else { continue };
+                if (end.copied() == self.tokenizer.token_to_id(token)) != wanted {
+                    let does = if wanted { "adds none" } else { "adds it" };
+                    let advice = match (wanted, absent) {
+                        (true, true) => format!("; write `{token}` first into a raw prompt if the answers are bad"),
+                        _ => String::new(),
+                    };
+                    self.warnings.push(format!(
+                        "tokenizer_config.json has {field} {wanted} ({class}), but tokenizer.json {does} (`{token}`), {older}{advice}"
+                    ));
+                }
+            }
+        } else if let Some(wanted) = config["add_prefix_space"].as_bool() {
+            let file: Value = serde_json::from_str(file).unwrap_or_default();
+            if file["pre_tokenizer"]["add_prefix_space"].as_bool().is_some_and(|has| has != wanted) {
+                let has = !wanted;
                 self.warnings.push(format!(
-                    "tokenizer_config.json has {field} {wanted}, but tokenizer.json {does} (`{token}`), as transformers 5 reads it; \
-                     4.57 goes by the first: {}",
-                    if wanted { format!("write `{token}` into a raw prompt if the answers are bad") } else { "compare both if the answers are bad".into() }
+                    "tokenizer_config.json has add_prefix_space {wanted}, but tokenizer.json {has}, {older}"
                 ));
             }
         }
@@ -206,16 +217,18 @@ impl Stream<'_> {
     }
 }
 
-/// A tokenizer from its text. The library panics on some files that are no tokenizers, which is an error as any other here.
+/// A tokenizer from its text, which neither cuts texts nor fills them up, whatever the file says of it: those are what its last user
+/// wanted of batches. The library panics on some files that are no tokenizers, which is an error as any other here.
 fn tokenizer(text: &str) -> Result<Tokenizer, String> {
     let hook = panic::take_hook();
     panic::set_hook(Box::new(|_| {}));
     let read = panic::catch_unwind(AssertUnwindSafe(|| Tokenizer::from_bytes(text)));
     panic::set_hook(hook);
-    match read {
-        Ok(read) => read.map_err(|error| error.to_string()),
-        Err(_) => Err("not a tokenizer: a part of it is of an unknown kind".into()),
-    }
+    let read = read.map_err(|_| "not a tokenizer: a part of it is of an unknown kind".to_string())?;
+    let mut tokenizer = read.map_err(|error| error.to_string())?;
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None).map_err(|error| error.to_string())?;
+    Ok(tokenizer)
 }
 
 /// A token's text, be it written as text or as an object.
@@ -434,13 +447,37 @@ mod tests {
             ("LlamaTokenizer", "", true),
             ("LlamaTokenizerFast", r#", "add_bos_token": false"#, false),
             ("PreTrainedTokenizerFast", "", false),
-            ("PreTrainedTokenizerFast", r#", "add_bos_token": true"#, true),
-            ("PreTrainedTokenizerFast", r#", "add_eos_token": true"#, true),
+            // transformers reads these fields for Llama's class only.
+            ("PreTrainedTokenizerFast", r#", "add_bos_token": true"#, false),
+            ("LlamaTokenizerFast", r#", "add_bos_token": false, "add_eos_token": true"#, true),
         ] {
             let warnings = config(class, fields);
             assert_eq!(!warnings.is_empty(), warned, "{class} {fields} {warnings:?}");
         }
         assert!(config("LlamaTokenizerFast", "")[0].contains("`<s>`"));
+    }
+
+    #[test]
+    fn texts_are_neither_cut_nor_filled_up() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints/counting/tokenizer.json");
+        let mut file: Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        file["truncation"] =
+            serde_json::json!({"direction": "Right", "max_length": 2, "strategy": "LongestFirst", "stride": 0});
+        file["padding"] = serde_json::json!({"strategy": {"Fixed": 8}, "direction": "Right", "pad_to_multiple_of": null,
+            "pad_id": 2, "pad_type_id": 0, "pad_token": "<pad>"});
+        let text = counting(&[("tokenizer.json", &file.to_string())]).unwrap();
+        assert_eq!(text.tokens("ABCD").unwrap(), [36, 37, 38, 39]);
+    }
+
+    #[test]
+    fn a_space_before_every_text_that_only_the_config_asks_for() {
+        let small = Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs/tiny-shakespeare/tokenizer.json");
+        let file = std::fs::read_to_string(small).unwrap();
+        for (wanted, warned) in [(true, true), (false, false)] {
+            let config = format!(r#"{{"tokenizer_class": "PreTrainedTokenizerFast", "add_prefix_space": {wanted}}}"#);
+            let text = counting(&[("tokenizer.json", &file), ("tokenizer_config.json", &config)]).unwrap();
+            assert_eq!(!text.warnings.is_empty(), warned, "{:?}", text.warnings);
+        }
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl Settings {
             layers,
             heads,
             kv_heads,
-            head_dim: head_dim(&mut reader, architecture, hidden, heads),
+            head_dim: head_dim(&mut reader, hidden, heads),
             context,
             eps: reader.number("rms_norm_eps", absent.eps),
             activation: activation(&mut reader, absent.activation),
@@ -195,7 +195,7 @@ impl Settings {
     }
 }
 
-fn head_dim(reader: &mut Reader<'_>, architecture: Architecture, hidden: usize, heads: usize) -> usize {
+fn head_dim(reader: &mut Reader<'_>, hidden: usize, heads: usize) -> usize {
     let Some(head_dim) = reader.optional_count("head_dim") else {
         if !hidden.is_multiple_of(heads) {
             let found = format!("{heads} for hidden_size {hidden}");
@@ -203,11 +203,6 @@ fn head_dim(reader: &mut Reader<'_>, architecture: Architecture, hidden: usize, 
         }
         return (hidden / heads).max(1);
     };
-    // The norm before O is as wide as the residual stream in these classes.
-    if architecture.sub_norms().is_some() && head_dim.checked_mul(heads) != Some(hidden) {
-        let found = format!("{head_dim} for {heads} heads and hidden_size {hidden}");
-        reader.refuse("head_dim", found, "hidden_size / num_attention_heads");
-    }
     head_dim
 }
 
