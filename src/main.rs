@@ -35,6 +35,7 @@ mod synth;
 mod targets;
 mod template;
 mod text;
+mod tokenizer;
 mod trace_search;
 mod ttnn;
 

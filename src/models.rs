@@ -3,7 +3,7 @@
 use bitnetc_compiler::model::{self, Shipped};
 use bitnetc_compiler::target::{NAMES, Target};
 use bitnetc_compiler::{Options, compile};
-use miette::IntoDiagnostic;
+use miette::{IntoDiagnostic, miette};
 
 use crate::input;
 use crate::render::{self, Align, Column, Table};
@@ -38,7 +38,15 @@ pub fn run(args: Args) -> miette::Result<()> {
         columns.push(Column::new("fits", Align::Left));
     }
     let mut table = Table::new(columns);
-    for shipped in model::shipped() {
+    // A plan for every card takes a while; models are independent.
+    let cards: Vec<miette::Result<String>> = std::thread::scope(|scope| {
+        let of = |shipped: &'static Shipped| {
+            scope.spawn(move || if args.quick { Ok(String::new()) } else { cards(shipped) })
+        };
+        let running: Vec<_> = model::shipped().iter().map(of).collect();
+        running.into_iter().map(|thread| thread.join().unwrap_or_else(|_| Err(miette!("planning failed")))).collect()
+    });
+    for (shipped, cards) in model::shipped().iter().zip(cards) {
         let model = shipped.model()?;
         let dim = |name: &str| model.dims.get(name).copied().unwrap_or_default();
         let parameters = model.parameters() as f64;
@@ -52,7 +60,7 @@ pub fn run(args: Args) -> miette::Result<()> {
             shipped.licence.to_string(),
         ];
         if !args.quick {
-            row.push(cards(shipped)?);
+            row.push(cards?);
         }
         table.row(row);
     }

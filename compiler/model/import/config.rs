@@ -6,7 +6,7 @@ use std::fmt::Display;
 
 /// A `config.json`.
 ///
-/// Fields are read where they are used, through a [`Reader`], because what an absent field means differs from class to class, and an
+/// Fields are read where they are used, through a `Reader`, because what an absent field means differs from class to class, and an
 /// absent field differs from one that is null. Fields that transformers does not read for these classes are ignored here too.
 #[derive(Debug, Clone)]
 pub struct Config(Map<String, Value>);
@@ -114,7 +114,7 @@ impl<'c> Reader<'c> {
         value.as_str()
     }
 
-    /// An object that may be left out, null or empty. What its reader refuses is to be given back with [`Reader::take`].
+    /// An object that may be left out, null or empty. What its reader refuses is to be given back with `take`.
     pub(super) fn object(&mut self, field: &str) -> Option<Reader<'c>> {
         let value = self.get(field)?;
         match value.as_object() {

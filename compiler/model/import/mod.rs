@@ -9,8 +9,8 @@
 //!
 //! A `BitNetForCausalLM` without `quantization_config` is dense in transformers, and so it is here.
 //!
-//! What a config says is read once, with the defaults of its class, into [`settings::Settings`]; how ternary weights are stored is decided
-//! in [`quantizer`], how queries and keys rotate in [`rotary`]. Everything refused is collected and reported by the name of its field. A
+//! What a config says is read once, with the defaults of its class, into `Settings`; how ternary weights are stored is decided
+//! in `quantizer`, how queries and keys rotate in `rotary`. Everything refused is collected and reported by the name of its field. A
 //! checkpoint beside the config must have the model's tensors and no others.
 
 mod checkpoint;
