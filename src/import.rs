@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bitnetc_compiler::model::import::{self, ImportError};
 use miette::Report;
 
-use crate::{input, output, render};
+use crate::{input, kind, output, render};
 
 /// Write a model file from a Hugging Face checkpoint directory.
 #[derive(Debug, clap::Args)]
@@ -20,6 +20,12 @@ pub struct Args {
 
 /// Imports and writes.
 pub fn run(args: Args) -> miette::Result<()> {
+    let name = args.directory.to_string_lossy();
+    if !args.directory.is_dir()
+        && let Some(report) = kind::misplaced(&name, "a checkpoint's folder")
+    {
+        return Err(report);
+    }
     let imported = import::directory(&args.directory).map_err(|error| match error {
         // The mistakes in the model that the config describes, each in its place.
         ImportError::Model(errors) => Report::new(*errors).wrap_err("config.json describes no valid model"),

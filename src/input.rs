@@ -7,6 +7,8 @@ use bitnetc_plan::Plan;
 use bitnetc_plan::format::{self, FormatError};
 use miette::{IntoDiagnostic, Report, WrapErr, miette};
 
+use crate::kind::{self, Kind};
+
 /// A shipped model.
 ///
 /// # Errors
@@ -27,18 +29,18 @@ pub fn model(name: &str) -> miette::Result<Model> {
         return Ok(shipped.model()?);
     }
     let path = Path::new(name);
-    if !path.exists() && !name.contains(std::path::MAIN_SEPARATOR) && !name.ends_with(".ron") {
+    if !path.exists() && !name.ends_with(".ron") {
         let names: Vec<_> = model::shipped().iter().map(|s| s.name).collect();
-        let meant = did_you_mean(name, &names);
+        let published = model::shipped().iter().flat_map(|s| s.published).copied();
+        let known: Vec<_> = names.iter().copied().chain(published).collect();
+        let meant = did_you_mean(name, &known);
         let help = format!("{meant}shipped models: {}\nor give the path of a model's RON file", names.join(", "));
         return Err(miette!(help = help, "no model `{name}`"));
     }
-    if path.is_dir() {
-        let help = match path.join("config.json").exists() {
-            true => format!("`bitnetc import {name} -o model.ron` makes a model file of the checkpoint"),
-            false => "give a shipped model's name or the path of a model's RON file".to_string(),
-        };
-        return Err(miette!(help = help, "{name} is a directory, no model file"));
+    if !matches!(Kind::of(name), Kind::Model | Kind::Other)
+        && let Some(report) = kind::misplaced(name, "a model file")
+    {
+        return Err(report);
     }
     let text = std::fs::read_to_string(path).into_diagnostic().wrap_err_with(|| format!("cannot read model {name}"))?;
     Ok(Model::parse(name, &text)?)
@@ -63,6 +65,12 @@ pub fn did_you_mean(name: &str, names: &[&str]) -> String {
 /// When it cannot be read or is no plan of this format.
 pub fn plan(path: &Path) -> miette::Result<Plan> {
     let path = if path.as_os_str() == "-" { Path::new("/dev/stdin") } else { path };
+    let name = path.to_string_lossy();
+    if Kind::of(&name) != Kind::Plan
+        && let Some(report) = kind::misplaced(&name, "a plan")
+    {
+        return Err(report);
+    }
     match format::read(path) {
         Err(error @ FormatError::Io { .. }) => Err(error).into_diagnostic(),
         found => found.into_diagnostic().wrap_err_with(|| format!("cannot use {} as a plan", path.display())),

@@ -1,12 +1,13 @@
 //! What `run`, `eval`, `compare` and `bench` have in common: a plan, its weights, a device, a tokenizer.
 
-use std::fs::File;
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use bitnetc_compiler::model::import::{self, ImportError};
 use bitnetc_compiler::model::{self, Model};
 use bitnetc_plan::format;
 use bitnetc_plan::{Defect, Plan, VerifiedPlan};
@@ -16,8 +17,9 @@ use clap::ValueEnum;
 use miette::{IntoDiagnostic, WrapErr, miette};
 
 use crate::chosen::Chosen;
-use crate::recompile;
+use crate::kind::{self, Kind};
 use crate::text::json;
+use crate::{input, recompile};
 
 /// The model that comes with bitnetc, weights included.
 pub const SMALL_MODEL: &str = "tiny-shakespeare";
@@ -65,8 +67,19 @@ impl Source {
     pub fn planned(&self) -> miette::Result<Option<Plan>> {
         let (name, path) = (self.name(), Path::new(self.name()));
         // What is not there is a model's name, misspelt.
-        if model::find(name).is_some() || !path.exists() || is_model(path) {
+        if model::find(name).is_some() || !path.exists() {
             return Ok(None);
+        }
+        match Kind::of(name) {
+            Kind::Model => return Ok(None),
+            Kind::Plan | Kind::Other => {}
+            Kind::Shipped
+            | Kind::Checkpoint
+            | Kind::Folder
+            | Kind::Json
+            | Kind::Gguf
+            | Kind::Safetensors
+            | Kind::Pointer => return kind::misplaced(name, "a plan or a model file").map_or(Ok(None), Err),
         }
         let plan = format::read(path).into_diagnostic();
         plan.map(Some).wrap_err_with(|| format!("{name} is no model and cannot be used as a plan"))
@@ -125,32 +138,52 @@ impl Source {
     /// When there are none, they cannot be opened, or the config beside them is another model's.
     pub fn weights(&self, plan: &Plan) -> miette::Result<Weights> {
         let path = self.weights_path(plan)?;
+        let name = path.to_string_lossy();
+        if path.is_file()
+            && let Some(report) = kind::misplaced(&name, "a folder of weights or a packed file")
+        {
+            return Err(report);
+        }
         let weights = Weights::open(&path).into_diagnostic()?;
         if path.is_dir() {
             belongs(plan, &path.join("config.json"))?;
+            self.agrees(plan, &path)?;
         }
         Ok(weights)
     }
-}
 
-/// True for a model's file: RON text that begins with the word `Model`, comments and attributes apart. A plan begins otherwise.
-fn is_model(path: &Path) -> bool {
-    let mut start = Vec::new();
-    let read = File::open(path).and_then(|file| file.take(1 << 16).read_to_end(&mut start));
-    read.is_ok() && begins_with_model(&String::from_utf8_lossy(&start))
-}
-
-fn begins_with_model(text: &str) -> bool {
-    let mut text = text.trim_start();
-    loop {
-        let rest = if text.starts_with("//") || text.starts_with("#!") {
-            text.split_once('\n')
-        } else if text.starts_with("/*") {
-            text.split_once("*/")
-        } else {
-            break text.starts_with("Model");
+    /// Refuses a folder whose config describes another function than the shipped model that is run: tensors of the same names and shapes
+    /// would be taken from it. A person's own model file may differ from the config on purpose, which is a warning.
+    fn agrees(&self, plan: &Plan, folder: &Path) -> miette::Result<()> {
+        if !folder.join("config.json").is_file() {
+            return Ok(());
+        }
+        let shipped = recompile::find_model(plan, None).ok();
+        let own = || self.planned().ok().filter(Option::is_none).and_then(|_| input::model(self.name()).ok());
+        let (model, is_shipped) = match shipped {
+            Some(model) => (model, true),
+            None => match own() {
+                Some(model) => (model, false),
+                None => return Ok(()),
+            },
         };
-        text = rest.map_or("", |(_, rest)| rest.trim_start());
+        let differs = match import::directory(folder) {
+            Ok(imported) => import::differences(&model, &imported.model).into_iter().next(),
+            Err(error @ ImportError::Unsupported(_)) => Some(error.to_string()),
+            // Of files that cannot be used the weights tell more.
+            Err(_) => None,
+        };
+        let Some(differs) = differs else { return Ok(()) };
+        if is_shipped {
+            let help = format!("`bitnetc import {} -o model.ron` makes a model file of the folder", folder.display());
+            return Err(miette!(
+                help = help,
+                "the weights' folder is of another model than `{}`: {differs}",
+                model.name
+            ));
+        }
+        eprintln!("warning: the weights' folder differs from `{}`: {differs}", self.name());
+        Ok(())
     }
 }
 
@@ -260,22 +293,26 @@ pub fn interrupted() -> miette::Result<Arc<AtomicBool>> {
     Ok(flag)
 }
 
+/// The flag that Ctrl-C sets, for work that leaves nothing behind: what does not look at the flag within a second is ended.
+///
+/// # Errors
+/// When the signal cannot be caught.
+pub fn interrupted_soon() -> miette::Result<Arc<AtomicBool>> {
+    const LOOK: Duration = Duration::from_millis(50);
+    const GRACE: Duration = Duration::from_millis(700);
+    let flag = interrupted()?;
+    let watched = Arc::clone(&flag);
+    std::thread::spawn(move || {
+        while !watched.load(Ordering::Relaxed) {
+            std::thread::sleep(LOOK);
+        }
+        std::thread::sleep(GRACE);
+        std::process::exit(130);
+    });
+    Ok(flag)
+}
+
 /// Whether to go on with something that Ctrl-C ends.
 pub fn unless(interrupted: &AtomicBool) -> ControlFlow<()> {
     if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_model_is_told_by_its_first_word() {
-        for model in ["Model(", "// Model\n\nModel (", "/* a\nb */ #![enable(implicit_some)]\nModel("] {
-            assert!(begins_with_model(model), "{model}");
-        }
-        for other in ["(\n  format: 1,", "// Model", "/* Model", "", "Plan(model: Model("] {
-            assert!(!begins_with_model(other), "{other}");
-        }
-    }
 }

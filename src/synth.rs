@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use bitnetc_plan::folder;
 use bitnetc_runtime::weights::synth;
-use miette::IntoDiagnostic;
+use miette::{IntoDiagnostic, miette};
 
 use crate::load::{self, Progress};
 use crate::plan::Choices;
@@ -25,6 +26,9 @@ pub struct Args {
     /// Decides every number
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Write over a checkpoint that is there
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     choices: Choices,
 }
@@ -34,6 +38,11 @@ pub struct Args {
 /// # Errors
 /// Whatever planning or the file system refuse.
 pub fn run(args: Args) -> miette::Result<()> {
+    let there = [folder::SINGLE, folder::INDEX, "pytorch_model.bin"].map(|name| args.output.join(name));
+    if let Some(file) = there.iter().find(|file| file.exists()).filter(|_| !args.force) {
+        let help = "give another folder with -o, or --force to write over it";
+        return Err(miette!(help = help, "{} is there: the folder has a checkpoint", file.display()));
+    }
     let plan = args.choices.compile(&args.model)?.plan;
     let (interrupted, mut progress) = (load::interrupted()?, Progress::new("writing"));
     let bytes = synth::write(&plan, &args.output, args.seed, |done, all| {

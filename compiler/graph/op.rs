@@ -63,7 +63,7 @@ pub enum Heads {
 pub enum Encoding {
     /// Numbers of a float type, used as they are.
     Dense,
-    /// Four ternary rows per stored uint8 row; a tensor `<name>_scale` of one number holds the scale.
+    /// Ternary: four rows per stored uint8 row, or floats of one magnitude where the scale multiplies; a tensor `<name>_scale` of one number holds the scale.
     Packed(ScaleConvention),
     /// Float master weights, quantised when loaded: scale `max(mean|w|, 1e-5)`, values `clamp(round(w/scale), -1, 1)`.
     Absmean,

@@ -8,16 +8,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bitnetc_plan::folder::{self, SINGLE, Stored as Found};
 use memmap2::Mmap;
 use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensors};
 
 use super::{WeightError, floats};
-
-const SINGLE: &str = "model.safetensors";
-/// How a file begins that Git LFS has left in the place of a large one.
-const LFS: &[u8] = b"version https://git-lfs";
-const INDEX: &str = "model.safetensors.index.json";
 
 /// An opened checkpoint. Its tensors are read from the mapped files when they are asked for.
 #[derive(Debug)]
@@ -64,20 +60,19 @@ impl Checkpoint {
     /// Opens the checkpoint in `dir`.
     ///
     /// # Errors
-    /// No checkpoint there, a file that cannot be read, a malformed header or index, a truncated file.
+    /// No checkpoint there, or one of another format; a file that cannot be read, a malformed header or index, a truncated file.
     pub fn open(dir: &Path) -> Result<Self, WeightError> {
-        let index = dir.join(INDEX);
-        let single = dir.join(SINGLE);
         let mut listed = BTreeMap::new();
-        let names = if index.is_file() {
-            listed = weight_map(&index)?;
-            shards(&index, &listed)?
-        } else if single.is_file() {
-            vec![SINGLE.to_string()]
-        } else if dir.exists() {
-            return Err(WeightError::NoCheckpoint { dir: dir.into() });
-        } else {
-            return Err(WeightError::io(dir)(std::io::ErrorKind::NotFound.into()));
+        let mut index = PathBuf::new();
+        let names = match folder::find(dir)? {
+            Found::Sharded(path) => {
+                listed = weight_map(&path)?;
+                index = path;
+                shards(&index, &listed)?
+            }
+            Found::Single(_) => vec![SINGLE.to_string()],
+            Found::Nowhere if dir.exists() => return Err(WeightError::NoCheckpoint { dir: dir.into() }),
+            Found::Nowhere => return Err(WeightError::io(dir)(std::io::ErrorKind::NotFound.into())),
         };
         let mut checkpoint = Checkpoint { dir: dir.into(), files: Vec::new(), tensors: HashMap::new() };
         for name in names {
@@ -101,9 +96,8 @@ impl Checkpoint {
         // another process while it is read ends this one, which no interface to mapped files can prevent.
         let map = unsafe { Mmap::map(&file) }.map_err(WeightError::io(&path))?;
         let malformed = |why: String| WeightError::Malformed { path: path.clone(), why };
-        if map.starts_with(LFS) {
-            let why = "a pointer of Git LFS, not the file it stands for: `git lfs pull` fetches that";
-            return Err(malformed(why.into()));
+        if folder::is_lfs_pointer(&map) {
+            return Err(malformed(folder::LFS_ADVICE.into()));
         }
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|e| match wanted_length(&map) {
             Some(want) if want > map.len() => {
@@ -132,6 +126,11 @@ impl Checkpoint {
     /// The directory.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Names of all tensors.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
     }
 
     /// The tensor of a name.
@@ -184,6 +183,9 @@ fn weight_map(index: &Path) -> Result<BTreeMap<String, String>, WeightError> {
     }
     let text = std::fs::read_to_string(index).map_err(WeightError::io(index))?;
     let malformed = |why: String| WeightError::Malformed { path: index.into(), why };
+    if folder::is_lfs_pointer(text.as_bytes()) {
+        return Err(malformed(folder::LFS_ADVICE.into()));
+    }
     let parsed: Index = serde_json::from_str(&text).map_err(|e| malformed(e.to_string()))?;
     if parsed.weight_map.is_empty() { Err(malformed("it names no tensor".into())) } else { Ok(parsed.weight_map) }
 }
@@ -205,6 +207,11 @@ fn shards(index: &Path, weight_map: &BTreeMap<String, String>) -> Result<Vec<Str
             return malformed("is not there");
         }
         files.push(file.clone());
+    }
+    if index.with_file_name(SINGLE).is_file() && !files.iter().any(|file| file == SINGLE) {
+        let why =
+            format!("it names other files than {SINGLE} beside it, which transformers reads: remove one of the two");
+        return Err(WeightError::Malformed { path: index.into(), why });
     }
     Ok(files)
 }
@@ -288,6 +295,7 @@ impl Stored<'_> {
 mod tests {
     use super::*;
     use crate::weights::testing::{TestTensor, write_checkpoint};
+    use bitnetc_plan::folder::INDEX;
 
     fn one() -> Vec<TestTensor> {
         vec![TestTensor::bf16("model.embed_tokens.weight", &[4, 2], &[1., 2., 3., 4., 5., 6., 7., 8.])]

@@ -20,6 +20,17 @@ pub enum WeightError {
         /// The directory.
         dir: PathBuf,
     },
+    /// Weights of another format.
+    #[error(transparent)]
+    Folder(#[from] bitnetc_plan::folder::FolderError),
+    /// A tensor that no weight of the plan is made of.
+    #[error("{} has a tensor `{tensor}` that the plan does not read: its model computes something else", path.display())]
+    Leftover {
+        /// The tensor.
+        tensor: String,
+        /// The checkpoint.
+        path: PathBuf,
+    },
     /// A safetensors header, an index or a packed file's index that does not parse.
     #[error("{}: {why}", path.display())]
     Malformed {

@@ -2,6 +2,8 @@
 //!
 //! - packed: `uint8 [ceil(out/4), in]`; bits `2i..2i+2` of stored row `r` hold row `r + i * ceil(out/4)`, plus 1. The layout of
 //!   microsoft/bitnet-b1.58-2B-4T and of Hugging Face's `pack_weights`.
+//! - packed, but stored as floats `[out, in]`: every element is 0 or one number with either sign, usually 1, which the scale is multiplied
+//!   by. transformers writes a loaded packed checkpoint so, and reads it so where the scale multiplies.
 //! - absmean: float master weights, `clamp(round(w * s), -1, 1)` with `s = 1 / max(mean|w|, 1e-5)` over the whole stored tensor, in f32
 //!   and to even, as Hugging Face's `WeightQuant`; the scale of the output is `1 / s`. (`WeightQuant` rounds its result to the data type
 //!   of the weights, and so the scale: in a run in f32 it does not.)
@@ -28,6 +30,7 @@ pub struct StoredMatrix<'a> {
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Packed { stored_rows: usize },
+    Signs { dtype: Dtype },
     Absmean { dtype: Dtype, factor: f32 },
     Float { dtype: Dtype },
 }
@@ -47,7 +50,8 @@ impl<'a> StoredMatrix<'a> {
         if end.checked_sub(first) != Some(used) {
             return Err(stored.bad(format!("the plan takes rows {first}..{end} of it for a matrix of {used} rows")));
         }
-        let packed = matches!(matrix.content, Content::Packed { .. });
+        let unpacked = stored.dtype != Dtype::U8 && matrix.content == Content::Packed { divides: false };
+        let packed = matches!(matrix.content, Content::Packed { .. }) && !unpacked;
         let least = if packed { end.div_ceil(4) } else { end };
         // A part of a fused tensor can only bound the rows of the whole.
         let shape_fits = match *stored.shape {
@@ -62,7 +66,8 @@ impl<'a> StoredMatrix<'a> {
         }
         if !shape_fits {
             let more = if matrix.rows.is_some() { " or more rows" } else { "" };
-            return Err(stored.wrong_shape(format!("[{least}, {columns}]{more}")));
+            let packed = if unpacked { format!(", or uint8 [{}, {columns}]", end.div_ceil(4)) } else { String::new() };
+            return Err(stored.wrong_shape(format!("[{least}, {columns}]{more}{packed}")));
         }
         Ok(stored)
     }
@@ -76,6 +81,10 @@ impl<'a> StoredMatrix<'a> {
         let [rows, columns] = matrix.shape.map(|d| d as usize);
         let first_row = matrix.rows.map_or(0, |(first, _)| first as usize);
         let kind = match matrix.content {
+            Content::Packed { .. } if stored.dtype != Dtype::U8 => {
+                unit(&stored)?;
+                Kind::Signs { dtype: stored.dtype }
+            }
             Content::Packed { .. } => {
                 // Both bits of a pair set: the code 3, which stands for nothing.
                 if let Some(at) = stored.data.iter().position(|b| b & (b >> 1) & 0x55 != 0) {
@@ -111,6 +120,7 @@ impl<'a> StoredMatrix<'a> {
                 let byte = self.data[row % stored_rows * self.columns + column];
                 f32::from((byte >> (2 * (row / stored_rows)) & 3) as i8 - 1)
             }
+            Kind::Signs { dtype } => sign(self.float(dtype, row, column)),
             Kind::Absmean { dtype, factor } => ternary(self.float(dtype, row, column), factor),
             Kind::Float { dtype } => self.float(dtype, row, column),
         }
@@ -124,6 +134,9 @@ impl<'a> StoredMatrix<'a> {
                 let (start, shift) = (at % stored_rows * self.columns, 2 * (at / stored_rows));
                 let bytes = &self.data[start..start + self.columns];
                 out.iter_mut().zip(bytes).for_each(|(o, b)| *o = (b >> shift & 3) as i8 - 1);
+            }
+            Kind::Signs { dtype } => {
+                out.iter_mut().enumerate().for_each(|(c, o)| *o = sign(self.float(dtype, at, c)) as i8)
             }
             Kind::Absmean { dtype, factor } => {
                 out.iter_mut().enumerate().for_each(|(c, o)| *o = ternary(self.float(dtype, at, c), factor) as i8)
@@ -140,6 +153,29 @@ impl<'a> StoredMatrix<'a> {
 
 fn ternary(w: f32, factor: f32) -> f32 {
     (w * factor).round_ties_even().clamp(-1.0, 1.0)
+}
+
+/// -1, 0 or 1.
+fn sign(w: f32) -> f32 {
+    if w == 0.0 { 0.0 } else { w.signum() }
+}
+
+/// The one magnitude of a matrix whose elements are 0 or that number with either sign; 1 when all are 0.
+fn unit(stored: &Stored<'_>) -> Result<f32, WeightError> {
+    let (mut unit, mut other) = (0f32, None);
+    stored.floats(0..stored.len(), |w| match w.abs() {
+        0.0 => {}
+        size if unit == 0.0 => unit = size,
+        size if size == unit => {}
+        size => other = Some(size),
+    })?;
+    match other {
+        Some(other) => Err(stored.bad(format!(
+            "holds {unit} and {other} beside a weight_scale, so it is not ternary: master weights have none"
+        ))),
+        None if unit.is_finite() => Ok(if unit == 0.0 { 1.0 } else { unit }),
+        None => Err(stored.bad("holds infinities or NaN".into())),
+    }
 }
 
 /// What absmean multiplies the elements of a whole stored tensor by.
@@ -175,6 +211,10 @@ pub fn scale(checkpoint: &Checkpoint, matrix: &Matrix, layer: u32) -> Result<f64
     stored.floats(0..1, |s| scale = f64::from(s))?;
     if !(scale.is_finite() && scale > 0.0) {
         return Err(stored.bad(format!("the scale is {scale}; it must be a positive number")));
+    }
+    let weights = StoredMatrix::header(checkpoint, matrix, layer)?;
+    if weights.dtype != Dtype::U8 {
+        scale *= f64::from(unit(&weights)?);
     }
     Ok(if divides { 1.0 / scale } else { scale })
 }
@@ -277,6 +317,30 @@ mod tests {
         let checkpoint = Checkpoint::open(dir.path()).unwrap();
         let m = matrix("w.weight", [4, 2], Content::Packed { divides: false });
         assert!(matches!(scale(&checkpoint, &m, 0), Err(WeightError::Content { .. })));
+    }
+
+    #[test]
+    fn ternary_floats_take_the_scale_beside_them() {
+        let m = matrix("w.weight", [2, 2], Content::Packed { divides: false });
+        for (unit, wide) in [(1.0, true), (1.0, false), (0.5, false)] {
+            let w = [unit, 0.0, -unit, -0.0];
+            let weights =
+                if wide { TestTensor::f32("w.weight", &[2, 2], &w) } else { TestTensor::bf16("w.weight", &[2, 2], &w) };
+            let dir = write_checkpoint(&[weights, TestTensor::bf16("w.weight_scale", &[1], &[4.0])]);
+            let checkpoint = Checkpoint::open(dir.path()).unwrap();
+            let stored = StoredMatrix::open(&checkpoint, &m, 0).unwrap();
+            let mut rows = [[0i8; 2]; 2];
+            rows.iter_mut().enumerate().for_each(|(r, row)| stored.ternary_row(r, row));
+            assert_eq!(rows, [[1, 0], [-1, 0]]);
+            assert_eq!([stored.value(0, 0), stored.value(1, 0), stored.value(1, 1)], [1.0, -1.0, 0.0]);
+            assert_eq!(scale(&checkpoint, &m, 0).unwrap(), 4.0 * f64::from(unit));
+            let divides = matrix("w.weight", [2, 2], Content::Packed { divides: true });
+            assert!(matches!(StoredMatrix::open(&checkpoint, &divides, 0), Err(WeightError::DType { .. })));
+        }
+        let masters = [0.5f32, -0.1, 0.9, -1.5];
+        let dir = write_checkpoint(&[TestTensor::f32("w.weight", &[2, 2], &masters)]);
+        let error = StoredMatrix::open(&Checkpoint::open(dir.path()).unwrap(), &m, 0).unwrap_err().to_string();
+        assert!(error.contains("not ternary"), "{error}");
     }
 
     #[test]

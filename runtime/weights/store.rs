@@ -1,13 +1,14 @@
 //! Where a plan's weights come from: a checkpoint directory or a file packed for the plan.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bitnetc_plan::weight::{Content, Matrix, Source};
 use bitnetc_plan::{Plan, Weight};
 
+use super::checkpoint::Stored;
 use super::{Checkpoint, Packed, Tensor, WeightError, in_layer, matrix, source};
 
 /// An opened source of weights.
@@ -35,7 +36,9 @@ impl Weights {
         }
     }
 
-    /// Checks that everything `plan` needs is there, of the right shape and data type. Reads no elements.
+    /// Checks that everything `plan` needs is there, of the right shape and data type, and that a checkpoint has nothing else: a tensor
+    /// that the plan does not read, such as a bias, is part of another function. Reads elements of a head only that is stored though the
+    /// plan's is tied.
     ///
     /// # Errors
     /// The first thing wrong.
@@ -43,7 +46,8 @@ impl Weights {
         match self {
             Weights::Packed(packed) => packed.check(plan),
             Weights::Checkpoint(checkpoint) => {
-                each(plan).try_for_each(|(weight, layer)| source::check(checkpoint, weight, layer))
+                each(plan).try_for_each(|(weight, layer)| source::check(checkpoint, weight, layer))?;
+                nothing_else(checkpoint, plan)
             }
         }
     }
@@ -97,6 +101,37 @@ impl Weights {
             Weights::Checkpoint(checkpoint) => source::open(checkpoint, weight, layer)?.bytes(weight).map(Cow::Owned),
             Weights::Packed(packed) => packed.bytes(weight, layer).map(Cow::Borrowed),
         }
+    }
+}
+
+/// Checks that the plan reads every tensor of the checkpoint.
+fn nothing_else(checkpoint: &Checkpoint, plan: &Plan) -> Result<(), WeightError> {
+    let mut read = BTreeSet::new();
+    for (weight, layer) in each(plan) {
+        if let Source::Vector { tensor, .. } = &weight.source {
+            read.insert(in_layer(tensor, layer));
+        }
+        for matrix in matrices(weight) {
+            let name = in_layer(&matrix.tensor, layer);
+            if let Content::Packed { .. } = matrix.content {
+                read.insert(format!("{name}_scale"));
+            }
+            read.insert(name);
+        }
+    }
+    let mut left: Vec<&str> = checkpoint.names().filter(|name| !read.contains(*name)).collect();
+    left.sort_unstable();
+    let harmless = |name: &str| {
+        // Tables that older versions of transformers saved, and a tied head that is stored all the same.
+        let same = |head: Stored<'_>| {
+            let table = checkpoint.find("model.embed_tokens.weight");
+            table.is_some_and(|table| (table.dtype, table.shape, table.data) == (head.dtype, head.shape, head.data))
+        };
+        name.ends_with("rotary_emb.inv_freq") || (name == "lm_head.weight" && checkpoint.find(name).is_some_and(same))
+    };
+    match left.into_iter().find(|name| !harmless(name)) {
+        Some(tensor) => Err(WeightError::Leftover { tensor: tensor.into(), path: checkpoint.dir().into() }),
+        None => Ok(()),
     }
 }
 

@@ -62,10 +62,10 @@ pub fn write(
                 fill(kind, &mut rng, &mut buffer);
                 out.write_all(&buffer).map_err(io())?;
                 left -= buffer.len() as u64;
-            }
-            done += bytes_of(kind, shape);
-            if progress(done, total).is_break() {
-                return Err(WeightError::Interrupted { path: path.clone() });
+                done += buffer.len() as u64;
+                if progress(done, total).is_break() {
+                    return Err(WeightError::Interrupted { path: path.clone() });
+                }
             }
         }
         out.flush().map_err(io())?;

@@ -62,6 +62,7 @@ pub fn windows(input: &Inputs, plan: &Plan, phase: Computed, weights: &Path) -> 
         (None, Some(path)) => {
             let beside = if weights.is_dir() { weights } else { weights.parent().unwrap_or(Path::new(".")) };
             let text = Text::open(input.tokenizer.as_deref().unwrap_or(beside))?;
+            text.fits(plan.model.vocab)?;
             let size = input.window.unwrap_or(context.min(largest.unwrap_or(context)));
             of_text(path, &text, size, plan.model.vocab)?
         }
