@@ -21,13 +21,45 @@ need_tools() {
     fi
 }
 
+# step NAME COMMAND...: a headline, the command, and its name for the closing line. The first that fails ends everything.
+step() {
+    name=$1
+    shift
+    echo "== $name"
+    if ! "$@"; then
+        echo "failed: $name, after $(elapsed)" >&2
+        exit 1
+    fi
+    passed="$passed$name, "
+}
+
+elapsed() {
+    seconds=$(($(date +%s) - started))
+    echo "$((seconds / 60)) min $((seconds % 60)) s"
+}
+
+# All tests, shown as they run, then the sum over the test programs.
+run_tests() {
+    { cargo test --workspace --no-fail-fast && : >"$scratch/passed"; } | tee "$scratch/log"
+    count=$(awk '/^test result:/ { passed += $4; failed += $6 } END { printf "%d passed, %d failed", passed, failed }' \
+        "$scratch/log")
+    echo "$count"
+    [ -e "$scratch/passed" ]
+}
+
 tests() {
-    cargo fmt --all --check
-    cargo clippy --workspace --all-targets -- -D warnings
-    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
-    cargo build --workspace --all-targets
-    target/debug/bitnetc ttnn setup
-    cargo test --workspace --no-fail-fast
+    started=$(date +%s)
+    passed=
+    scratch=$(mktemp -d)
+    trap 'rm -rf "$scratch"' EXIT
+    step fmt cargo fmt --all --check
+    step clippy cargo clippy --workspace --all-targets -- -D warnings
+    step doc env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
+    step build cargo build --workspace --all-targets
+    step setup target/debug/bitnetc ttnn setup
+    step package cargo package --workspace --no-verify --allow-dirty --quiet
+    step tests run_tests
+    echo "all passed: ${passed%tests, }${count%% *} tests in $(elapsed)"
 }
 
 command="${1:-}"
@@ -35,7 +67,7 @@ command="${1:-}"
 case "$command" in
 run)
     need_tools
-    exec cargo run --release --quiet -- run "$@"
+    exec cargo run --release -- run "$@"
     ;;
 test)
     need_tools

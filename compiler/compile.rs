@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bitnetc_plan::{
     Buffer, FORMAT_VERSION, Invariant, ModelInfo, Options as PlanOptions, Phase as PlanPhase, PhaseCost, PhaseKind,
-    Plan, Weight, verify, walk,
+    Plan, VerifiedPlan, Weight, walk,
 };
 
 use crate::graph::{Graph, NodeId, Op, Phase};
@@ -21,8 +21,8 @@ use crate::{CompileError, Options};
 /// A plan and how it came about.
 #[derive(Debug, Clone)]
 pub struct Compiled {
-    /// The verified plan.
-    pub plan: Plan,
+    /// The plan.
+    pub plan: VerifiedPlan,
     /// Per phase, in the plan's order: every call with what was considered for it.
     pub record: Vec<PhaseRecord>,
     /// Wall time by pass, all phases together.
@@ -111,13 +111,14 @@ impl<'a> Compiler<'a> {
     fn new(model: &'a Model, target: &'a Target, options: &'a Options) -> Self {
         let mut overrides = model.precision.clone();
         overrides.extend(options.overrides.iter().cloned());
-        let rows = model.statements.iter().filter_map(|s| match &s.op {
-            Op::Embedding { weight } => weight.shape.first().copied(),
-            _ => None,
+        let rows = model.statements.iter().filter_map(|s| {
+            let Op::Embedding { weight } = &s.op else { return None };
+            weight.shape.first().copied()
         });
         let vocab = rows.min().unwrap_or(0);
         let plan = Plan {
             format: FORMAT_VERSION,
+            release: target.release.to_string(),
             model: ModelInfo {
                 name: model.name.clone(),
                 digest: model.digest.clone(),
@@ -171,8 +172,9 @@ impl<'a> Compiler<'a> {
         self.timed("activations", |c| passes::activations(&mut graph, c.options.policy)).map_err(broken)?;
         let folds = self.timed("scales", |c| passes::scales(&mut graph, c.options.folding)).map_err(broken)?;
         graph.check().map_err(|errors| CompileError::Graph { phase: kind, errors })?;
-        let decisions =
-            self.timed("precision", |c| passes::precision(&graph, c.options.policy, &c.overrides, c.options.proofs));
+        let decisions = self.timed("precision", |c| {
+            passes::precision(&graph, c.options.policy, &c.overrides, c.options.proofs, c.target.release)
+        });
         let mut best = self.select_place_lifetime(&Scene { graph: &graph, decisions: &decisions, kind })?;
         best.phase.trace = self.timed("trace", |_| passes::trace(kind, &best.buffers));
         let precision = named(&graph, &decisions);
@@ -204,7 +206,7 @@ impl<'a> Compiler<'a> {
         }
         match self.attempt(scene, HeadCores::Shared) {
             Ok(shared) if shared.placed.price < disjoint.placed.price => Ok(shared),
-            _ => Ok(disjoint),
+            Ok(_) | Err(_) => Ok(disjoint),
         }
     }
 
@@ -299,11 +301,13 @@ impl<'a> Compiler<'a> {
 
     fn finish(mut self) -> Result<Compiled, CompileError> {
         self.timed("lifetime", |c| walk::settle(&mut c.plan)).map_err(CompileError::Plan)?;
-        self.timed("verify", |c| verify(&c.plan).map(|_| ())).map_err(|defects| match defects.as_slice() {
+        let started = Instant::now();
+        let plan = VerifiedPlan::new(self.plan).map_err(|defects| match defects.as_slice() {
             [one] if one.invariant == Invariant::DramCapacity => CompileError::Dram { what: one.what.clone() },
             _ => CompileError::Plan(defects),
         })?;
-        Ok(Compiled { plan: self.plan, record: self.record, timings: self.timings })
+        self.timings.push(("verify", started.elapsed()));
+        Ok(Compiled { plan, record: self.record, timings: self.timings })
     }
 }
 

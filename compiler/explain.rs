@@ -103,6 +103,8 @@ impl Alternative {
 /// A constraint in TT-NN's words.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refusal {
+    /// The constraint's id.
+    pub constraint: String,
     /// The constraint, with the numbers of its first breach.
     pub what: String,
     /// What would be right.
@@ -268,9 +270,10 @@ fn refusals(all: &Ways) -> Vec<Refusal> {
     let mut found: BTreeMap<String, Refusal> = BTreeMap::new();
     for rejection in &all.rejections {
         for violation in &rejection.violations {
-            let entry = found.entry(without_numbers(&violation.what)).or_insert_with(|| Refusal {
-                what: violation.what.clone(),
-                hint: violation.hint.clone(),
+            let entry = found.entry(violation.id()).or_insert_with(|| Refusal {
+                constraint: violation.id(),
+                what: violation.what(),
+                hint: violation.hint(),
                 example: rejection.what.clone(),
                 ways: 0,
             });
@@ -280,9 +283,4 @@ fn refusals(all: &Ways) -> Vec<Refusal> {
     let mut refusals: Vec<_> = found.into_values().collect();
     refusals.sort_by(|a, b| b.ways.cmp(&a.ways).then_with(|| a.what.cmp(&b.what)));
     refusals
-}
-
-/// What makes two breaches the same constraint.
-fn without_numbers(text: &str) -> String {
-    text.chars().filter(|c| !c.is_ascii_digit()).collect()
 }

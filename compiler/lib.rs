@@ -7,16 +7,13 @@
 //! - [`schedule`]: a phase as TT-NN calls without placements.
 //! - [`ttnn`]: the legal ways of each call on a card and what they cost.
 //! - [`explain`]: why a step is as it is.
-//! - [`pricer`], [`calibration`], [`levers`]: single calls by the cost model, published measurements beside it, and what each known lever
-//!   is worth.
+//! - [`pricer`]: single calls by the cost model, outside any plan.
 //! - [`target`]: cards and the constants of the cost model.
 
-pub mod calibration;
 mod compile;
 mod error;
 pub mod explain;
 pub mod graph;
-pub mod levers;
 pub mod model;
 mod options;
 pub mod passes;

@@ -5,10 +5,10 @@ use bitnetc_plan::ttnn::{Outcome, Violation, check};
 use bitnetc_plan::{ComputeKernel, Cores, Cost, DType, MatmulProgram, MemoryConfig, Op, Ref, TILE, TensorSpec};
 
 use crate::graph::Phase;
-use crate::passes::select::weights::dram_sharded;
 use crate::schedule::Schedule;
 use crate::target::Target;
 use crate::ttnn::matmul::divisors;
+use crate::ttnn::placements::dram_sharded;
 use crate::ttnn::{Context, cost};
 
 /// Prices calls for a card.

@@ -1,13 +1,13 @@
-//! The card a plan is made for: the figures that decide what fits and what is legal.
+//! The card a plan is made for, as the figures that decide which tensors fit and which calls are legal.
 
 use serde::{Deserialize, Serialize};
 
 /// Chip family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Arch {
-    /// N150, N300.
+    /// The chips of N150 and N300.
     Wormhole,
-    /// P100, P150.
+    /// The chips of P100 and P150.
     Blackhole,
 }
 

@@ -1,14 +1,18 @@
-//! What is wrong with a plan: which invariant, where, what was found, what would be right.
+//! Defects of a plan. Each names the invariant that is broken and the place, and says what was found there and what would be right.
 
 use std::fmt;
 
 use crate::PhaseKind;
+use crate::ttnn::Violation;
 
 /// The invariants of a plan; [`mod@crate::verify`] says each in full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Invariant {
     /// The plan is of this format version.
     Format,
+    /// The plan is of a release of TT-NN that is known, and makes calls it has.
+    Release,
     /// The card's figures make sense.
     Card,
     /// Options and model facts are in range.
@@ -96,6 +100,8 @@ pub struct Defect {
     pub what: String,
     /// What would be right; empty when `what` says it.
     pub hint: String,
+    /// The constraint that a call or a placement breaks; `None` for other invariants.
+    pub violation: Option<Violation>,
 }
 
 /// Collects defects.
@@ -104,6 +110,12 @@ pub(crate) struct Defects(pub Vec<Defect>);
 
 impl Defects {
     pub fn push(&mut self, invariant: Invariant, place: Place, what: impl Into<String>, hint: impl Into<String>) {
-        self.0.push(Defect { invariant, place, what: what.into(), hint: hint.into() });
+        self.0.push(Defect { invariant, place, what: what.into(), hint: hint.into(), violation: None });
+    }
+
+    /// A constraint of TT-NN's that is broken; `call` stands before its text.
+    pub fn broken(&mut self, invariant: Invariant, place: Place, call: &str, violation: Violation) {
+        let (what, hint) = (format!("{call}{violation}"), violation.hint());
+        self.0.push(Defect { invariant, place, what, hint, violation: Some(violation) });
     }
 }

@@ -1,30 +1,34 @@
 //! The contract between compiler and runtime: a plan is a complete schedule of TT-NN calls for one model on one card.
 //!
+//! The compiler writes plans, the runtime executes them, and neither knows the other. So everything that both have to agree on is here:
+//! the types of a plan and its file formats, the calls TT-NN accepts, the addresses its allocator gives, and a check of all of it.
+//! Most readers start at [`Plan`]; [`verify()`] says in full what makes one sound.
+//!
 //! | module | holds |
 //! |---|---|
 //! | [`plan`] | the plan: phases, steps, values, buffers, predicted costs |
-//! | [`op`] | the calls and their arguments |
+//! | [`op`] | the calls: one declaration for each op, and what follows from it |
 //! | [`program`] | program configs, compute kernel config, fused elementwise functions |
 //! | [`tensor`], [`cores`] | shapes, data types, layouts, memory configs, core sets |
 //! | [`weight`], [`scalar`] | constant tensors and constants that depend on weight scales |
 //! | [`card`] | the card a plan is for |
+//! | [`release`] | the release of TT-NN a plan is for, and what it fixes |
 //! | [`ttnn`] | the op rules: what TT-NN accepts, returns and takes of L1 |
-//! | [`l1`] | the L1 allocator model: addresses |
-//! | [`walk`] | a phase replayed on it: what is where in L1 at each step |
+//! | [`l1`] | a model of TT-NN's L1 allocator, which gives the addresses |
+//! | [`walk`] | a phase replayed on that model: where each tensor lies in L1 at each step |
 //! | [`mod@verify`] | every invariant of a plan, checked without the compiler |
 //! | [`defect`] | what is wrong with a plan, and where |
 //! | [`mod@format`] | RON and binary files |
-//! | [`mod@file`] | writing to where a person points |
 
 pub mod card;
 pub mod cores;
 pub mod defect;
-pub mod file;
 pub mod format;
 pub mod l1;
 pub mod op;
 pub mod plan;
 pub mod program;
+pub mod release;
 pub mod scalar;
 pub mod tensor;
 pub mod ttnn;
@@ -38,7 +42,8 @@ pub use defect::{Defect, Invariant, Place};
 pub use op::{Op, Ref};
 pub use plan::*;
 pub use program::{ComputeKernel, Fidelity, MatmulProgram, Unary};
+pub use release::TtnnRelease;
 pub use scalar::Scalar;
 pub use tensor::{DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
-pub use verify::{Verified, verify};
+pub use verify::{Verified, VerifiedPlan, verify};
 pub use weight::{Source, Weight};

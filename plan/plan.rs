@@ -1,4 +1,7 @@
-//! The plan: what runs, on what, with which tensors.
+//! The plan itself: the phases with their steps, the tensors they work on, and the card and options they were compiled for.
+//!
+//! A [`Phase`] keeps the repeated layer once, so that a person can read a plan of thirty layers; weights and buffers of a layer are found
+//! by name. Everything predicted ([`Cost`], [`Footprint`], addresses) stands beside what it was predicted of.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -6,7 +9,7 @@ use std::fmt;
 use crate::{Card, Op, TensorSpec, Weight};
 
 /// Version of the plan format; a plan of another version is refused.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 
 /// A compiled schedule of one model for one card.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -14,11 +17,13 @@ pub const FORMAT_VERSION: u32 = 2;
 pub struct Plan {
     /// [`FORMAT_VERSION`].
     pub format: u32,
-    /// What was compiled.
+    /// For which release of TT-NN: its [version](crate::TtnnRelease::version).
+    pub release: String,
+    /// The model that was compiled.
     pub model: ModelInfo,
-    /// How it was compiled.
+    /// The choices it was compiled with.
     pub options: Options,
-    /// For which card.
+    /// The card it was compiled for.
     pub card: Card,
     /// Constant tensors.
     pub weights: Vec<Weight>,
@@ -56,15 +61,15 @@ pub struct Options {
     pub context: u32,
     /// Tokens of one KV cache block: 32, 64 or 128.
     pub block: u32,
-    /// Position at which attention was priced.
+    /// Position in the context for which the time of decode attention was predicted.
     pub priced_at: u32,
-    /// What a proof must keep for precision to be lowered by it.
+    /// How much of a result a lowering of precision had to keep.
     pub proofs: Proofs,
     /// Whether weight scales were folded into constants; otherwise each is multiplied where it belongs.
     pub folding: bool,
 }
 
-/// What a proof must keep for precision to be lowered by it.
+/// How much of a result a lowering of precision has to keep.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Proofs {
@@ -116,11 +121,11 @@ pub struct Buffer {
     pub per_layer: bool,
     /// The tensor on the card, always in DRAM.
     pub spec: TensorSpec,
-    /// What it is for.
+    /// Its purpose, by which the runtime finds it.
     pub role: BufferRole,
 }
 
-/// What a persistent buffer is for; the runtime finds it by this.
+/// The purpose of a persistent buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum BufferRole {
     /// `[1,1,B]` u32: the token of each user that the next decode step reads.
@@ -141,7 +146,18 @@ pub enum BufferRole {
     FirstTokens,
 }
 
-/// What a phase computes.
+impl BufferRole {
+    /// True for the caches: each layer has its own, and writes it.
+    pub const fn is_cache(self) -> bool {
+        match self {
+            BufferRole::KeyCache | BufferRole::ValueCache => true,
+            BufferRole::Tokens | BufferRole::Positions | BufferRole::RotaryPositions | BufferRole::PageTable => false,
+            BufferRole::Prompt(_) | BufferRole::FirstTokens => false,
+        }
+    }
+}
+
+/// The task of a phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum PhaseKind {
@@ -182,12 +198,28 @@ pub struct Phase {
     pub layer: Vec<Step>,
     /// After the layers.
     pub epilogue: Vec<Step>,
-    /// Values that are left alive for the reader: the logits.
+    /// Values that are still alive when the phase ends, for the host to read: the logits.
     pub results: Vec<String>,
     /// How it is captured, `None` when it is not.
     pub trace: Option<Trace>,
     /// Predicted time of the whole phase.
     pub cost: PhaseCost,
+}
+
+/// The parts of a phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Section {
+    /// Runs once, before the layers.
+    Prologue,
+    /// Runs once for each layer.
+    Layer,
+    /// Runs once, after the layers.
+    Epilogue,
+}
+
+impl Section {
+    /// All sections in the order in which they run.
+    pub const ALL: [Section; 3] = [Section::Prologue, Section::Layer, Section::Epilogue];
 }
 
 /// How a phase becomes a trace.
@@ -210,7 +242,7 @@ pub struct Step {
     pub name: String,
     /// The call.
     pub op: Op,
-    /// What it returns.
+    /// The tensors it returns.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outputs: Vec<Value>,
     /// L1 it takes.
@@ -219,7 +251,7 @@ pub struct Step {
     /// Time it is predicted to take.
     #[serde(default, skip_serializing_if = "Cost::is_zero")]
     pub cost: Cost,
-    /// What was proved or decided about it, in a few words.
+    /// A few words about what was proved or decided for it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub note: String,
 }
@@ -258,7 +290,7 @@ impl Footprint {
     }
 }
 
-/// What bounds a step.
+/// The resource that a step waits for most.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Bound {
     /// Launching and synchronising.
@@ -282,7 +314,7 @@ pub struct Cost {
     pub dram_bytes: u64,
     /// Cycles of the busiest core's matrix unit.
     pub fpu_cycles: u64,
-    /// What bounds it.
+    /// The resource it waits for most.
     pub bound: Bound,
 }
 
@@ -334,6 +366,15 @@ impl Plan {
 }
 
 impl Phase {
+    /// The steps of one section.
+    pub fn section(&self, section: Section) -> &[Step] {
+        match section {
+            Section::Prologue => &self.prologue,
+            Section::Layer => &self.layer,
+            Section::Epilogue => &self.epilogue,
+        }
+    }
+
     /// The steps of prologue, one layer and epilogue.
     pub fn steps(&self) -> impl DoubleEndedIterator<Item = &Step> {
         self.prologue.iter().chain(&self.layer).chain(&self.epilogue)

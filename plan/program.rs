@@ -1,9 +1,12 @@
-//! TT-NN's program configs and compute kernel config.
+//! The configs that TT-NN takes beside tensors: how a call is cut over cores, and how its kernels calculate.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Phases of the FPU's multiplier, 16 cycles per tile each.
+use crate::Scalar;
+
+/// Math fidelity: how many phases the multiplier of the matrix unit runs, 16 cycles per tile each. A phase multiplies some bits of one
+/// operand with some of the other; `bitnetc_numerics` computes with them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Fidelity {
     /// One phase.
@@ -58,15 +61,37 @@ pub enum Unary {
     /// `1 / x`.
     Recip,
     /// `x * s` (`MUL_UNARY_SFPU`).
-    MulScalar(crate::Scalar),
+    MulScalar(Scalar),
     /// `max(x, s)` (`MAXIMUM`).
-    MaxScalar(crate::Scalar),
+    MaxScalar(Scalar),
     /// Round half to even, to an integer (`ROUND` with 0 decimals).
     Round,
     /// Clamp to `[low, high]` (`CLAMP_TSS`).
     Clamp(f32, f32),
     /// `|x|`.
     Abs,
+}
+
+impl Unary {
+    /// The number that may depend on weight scales.
+    pub const fn scalar(&self) -> Option<&Scalar> {
+        match self {
+            Unary::MulScalar(scalar) | Unary::MaxScalar(scalar) => Some(scalar),
+            Unary::Relu | Unary::Square | Unary::Silu | Unary::Recip | Unary::Round | Unary::Clamp(..) | Unary::Abs => {
+                None
+            }
+        }
+    }
+
+    /// The number of [`Unary::scalar`], to evaluate it.
+    pub const fn scalar_mut(&mut self) -> Option<&mut Scalar> {
+        match self {
+            Unary::MulScalar(scalar) | Unary::MaxScalar(scalar) => Some(scalar),
+            Unary::Relu | Unary::Square | Unary::Silu | Unary::Recip | Unary::Round | Unary::Clamp(..) | Unary::Abs => {
+                None
+            }
+        }
+    }
 }
 
 /// How a matmul is cut over cores.

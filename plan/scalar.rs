@@ -1,4 +1,4 @@
-//! Numbers of a plan that depend on the weights.
+//! Numbers of a plan that depend on the scales of ternary weights, and are therefore only known when the weights are loaded.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,4 +1,4 @@
-//! What a tensor on a card is: shape, data type, layout and memory config, in TT-NN's terms.
+//! Tensors on a card in TT-NN's terms: shape, data type, layout and memory config.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;

@@ -1,4 +1,5 @@
-//! The tensors a plan needs on the card before its first step: weights and tables, and how they are made.
+//! The constant tensors of a plan. They are on the card before its first step, and a plan says from what they are made: matrices and
+//! vectors of a checkpoint, or tables that can be calculated.
 
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +17,7 @@ pub struct Weight {
     pub spec: TensorSpec,
     /// Its L1 address; `None` in DRAM.
     pub address: Option<u64>,
-    /// What it holds.
+    /// Where its numbers come from.
     pub source: Source,
 }
 

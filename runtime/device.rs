@@ -1,7 +1,7 @@
-//! What a plan runs on.
+//! The interface between a loaded plan and whatever executes it.
 //!
-//! A device keeps tensors in numbered [`Slot`]s and executes [`Call`]s, in which every name is resolved to a slot and every constant is a
-//! number: nothing is looked up or planned while it runs.
+//! A device keeps tensors in numbered [`Slot`]s and executes [`ResolvedStep`]s: steps of a plan in which every name has become a slot and
+//! every scalar a number. Nothing is looked up by name or planned while a plan runs.
 
 use std::sync::Arc;
 
@@ -21,23 +21,23 @@ impl Slot {
     }
 }
 
-/// One TT-NN call of a phase in one layer.
+/// A step of a plan in one layer, with its names resolved to slots.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Call {
+pub struct ResolvedStep {
     /// The step's name, and the layer where it has one: `attn.qkv[3]`.
     pub name: String,
-    /// The call. Its scalars are plain numbers; its operand names no longer count.
+    /// The op with its arguments. Scalars are constants; operands are found by slot, not by the names in here.
     pub op: Op,
     /// Operands, in the order of [`Op::operands`].
     pub operands: Vec<Slot>,
-    /// Results, in TT-NN's order. What such a slot held before is gone when the call ends.
+    /// Results, in TT-NN's order. They replace what their slots held before.
     pub outputs: Vec<(Slot, Arc<TensorSpec>)>,
-    /// Proved for a matmul: integers of 8 bits times -1, 0 and 1, summed in fp32. Its result is the integer sum whatever its fidelity
-    /// and blocks.
+    /// True for a matmul of 8-bit integers by -1, 0 and 1 that sums in fp32 ([`crate::integers`]): at every math fidelity and blocking
+    /// its result is the exact integer sum.
     pub integer: bool,
 }
 
-/// Arguments that a call takes from the host when it runs.
+/// Arguments that steps take from the host when they run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Arguments {
     /// The user whose cache [`Op::CacheFill`] writes.
@@ -57,7 +57,7 @@ pub struct Upload<'a> {
     pub layer: u32,
     /// Where its numbers are.
     pub weights: &'a Weights,
-    /// Some matmul reads it and every one is [`Call::integer`].
+    /// At least one matmul reads it, and all that do are [`ResolvedStep::integer`].
     pub integer: bool,
 }
 
@@ -65,12 +65,15 @@ pub struct Upload<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TraceId(pub u32);
 
-/// What executes calls. There is one so far, [`crate::HostDevice`]; a card behind TT-NN would be another.
+/// Executes the steps of a plan. [`crate::HostDevice`] computes them on the host; the crate `bitnetc-ttnn` has the device that drives TT-NN.
 ///
-/// Errors leave the device usable, except that a slot which a failed call was to write is empty.
+/// After an error the device can still be used. A slot that the failed step was to write may be empty.
 pub trait Device {
-    /// For people.
+    /// A name to show to people.
     fn name(&self) -> String;
+
+    /// True where [`Device::begin_trace`] works.
+    fn can_trace(&self) -> bool;
 
     /// Makes room for this many slots; called once, before anything else.
     ///
@@ -96,11 +99,11 @@ pub trait Device {
     /// Not allowed while a trace is captured; a slot that holds no integers, or fewer.
     fn write(&mut self, slot: Slot, data: &[u32]) -> Result<(), DeviceError>;
 
-    /// Executes calls in order; while a trace is captured, records them.
+    /// Executes steps in order; while a trace is captured, records them instead.
     ///
     /// # Errors
-    /// Which call, and whatever the device refuses of it; those after it are not executed.
-    fn execute(&mut self, calls: &[Arc<Call>], arguments: Arguments) -> Result<(), (usize, DeviceError)>;
+    /// The index of the step that failed, and why; the steps after it are not executed.
+    fn execute(&mut self, steps: &[Arc<ResolvedStep>], arguments: Arguments) -> Result<(), (usize, DeviceError)>;
 
     /// Ends a tensor; an empty slot is no error.
     ///
@@ -108,19 +111,19 @@ pub trait Device {
     /// A device that is gone.
     fn free(&mut self, slot: Slot) -> Result<(), DeviceError>;
 
-    /// Copies an integer tensor to the host; waits for the calls before it. `out` is cleared first.
+    /// Copies an integer tensor to the host; waits for the steps before it. `out` is cleared first.
     ///
     /// # Errors
     /// A slot that holds no integers.
     fn read_integers(&mut self, slot: Slot, out: &mut Vec<u32>) -> Result<(), DeviceError>;
 
-    /// Copies a float tensor to the host, logical rows one after another; waits for the calls before it. `out` is cleared first.
+    /// Copies a float tensor to the host, logical rows one after another; waits for the steps before it. `out` is cleared first.
     ///
     /// # Errors
     /// A slot that holds no floats.
     fn read_floats(&mut self, slot: Slot, out: &mut Vec<f32>) -> Result<(), DeviceError>;
 
-    /// Starts capturing calls; they do not run.
+    /// Starts capturing steps; they do not run.
     ///
     /// # Errors
     /// A capture already under way.
@@ -132,10 +135,10 @@ pub trait Device {
     /// No capture under way, or one that did what a trace may not.
     fn end_trace(&mut self) -> Result<TraceId, DeviceError>;
 
-    /// Runs the captured calls. The results of its last replay are gone when it starts.
+    /// Runs the captured steps. The results of the trace's last replay are freed first.
     ///
     /// # Errors
-    /// An unknown trace; whatever a call refuses.
+    /// An unknown trace; whatever a step refuses.
     fn replay_trace(&mut self, trace: TraceId) -> Result<(), DeviceError>;
 
     /// Forgets a trace.
@@ -143,4 +146,62 @@ pub trait Device {
     /// # Errors
     /// An unknown trace.
     fn release_trace(&mut self, trace: TraceId) -> Result<(), DeviceError>;
+}
+
+impl<D: Device + ?Sized> Device for Box<D> {
+    fn name(&self) -> String {
+        (**self).name()
+    }
+
+    fn can_trace(&self) -> bool {
+        (**self).can_trace()
+    }
+
+    fn reserve(&mut self, slots: usize) -> Result<(), DeviceError> {
+        (**self).reserve(slots)
+    }
+
+    fn upload(&mut self, slot: Slot, upload: &Upload<'_>) -> Result<(), DeviceError> {
+        (**self).upload(slot, upload)
+    }
+
+    fn allocate(&mut self, slot: Slot, spec: &Arc<TensorSpec>) -> Result<(), DeviceError> {
+        (**self).allocate(slot, spec)
+    }
+
+    fn write(&mut self, slot: Slot, data: &[u32]) -> Result<(), DeviceError> {
+        (**self).write(slot, data)
+    }
+
+    fn execute(&mut self, steps: &[Arc<ResolvedStep>], arguments: Arguments) -> Result<(), (usize, DeviceError)> {
+        (**self).execute(steps, arguments)
+    }
+
+    fn free(&mut self, slot: Slot) -> Result<(), DeviceError> {
+        (**self).free(slot)
+    }
+
+    fn read_integers(&mut self, slot: Slot, out: &mut Vec<u32>) -> Result<(), DeviceError> {
+        (**self).read_integers(slot, out)
+    }
+
+    fn read_floats(&mut self, slot: Slot, out: &mut Vec<f32>) -> Result<(), DeviceError> {
+        (**self).read_floats(slot, out)
+    }
+
+    fn begin_trace(&mut self) -> Result<(), DeviceError> {
+        (**self).begin_trace()
+    }
+
+    fn end_trace(&mut self) -> Result<TraceId, DeviceError> {
+        (**self).end_trace()
+    }
+
+    fn replay_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {
+        (**self).replay_trace(trace)
+    }
+
+    fn release_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {
+        (**self).release_trace(trace)
+    }
 }

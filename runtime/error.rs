@@ -4,17 +4,18 @@ use bitnetc_numerics::NumericsError;
 
 use crate::weights::WeightError;
 
-/// Why a device refused a call. Nothing of a plan is left half done that a later step could read. (Errors that say why in their own
-/// words have no `source`: it would be told twice.)
+/// Why a device refused a step. The failed step leaves no result that a later step could read. (Errors whose message contains the cause
+/// have no `source`, or the cause would be printed twice.)
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum DeviceError {
-    /// Nothing is in a slot that a call reads: the value was freed, or never made.
+    /// Nothing is in a slot that a step reads: the value was freed, or never made.
     #[error("operand {operand} is not on the device")]
     Empty {
         /// Which operand, counted from 0.
         operand: usize,
     },
-    /// An operand is not what the call computes with.
+    /// An operand is not what the op computes with.
     #[error("operand {operand} is {got}; {want} was expected")]
     Operand {
         /// Which operand, counted from 0.
@@ -23,6 +24,14 @@ pub enum DeviceError {
         got: String,
         /// What would be right.
         want: String,
+    },
+    /// A step has slots for another number of results than its op makes.
+    #[error("the step takes {given} results; its op makes {made}")]
+    Results {
+        /// Slots of the step.
+        given: usize,
+        /// Results of the op.
+        made: usize,
     },
     /// Shapes or numbers the kernels refuse.
     #[error(transparent)]
@@ -40,6 +49,9 @@ pub enum DeviceError {
         /// The first value too large.
         limit: u64,
     },
+    /// The library that drives the device refused, in its own words.
+    #[error(transparent)]
+    Library(Box<dyn std::error::Error + Send + Sync>),
     /// Something a trace does not allow, or a trace that is not there.
     #[error("trace: {0}")]
     Trace(String),
@@ -47,18 +59,11 @@ pub enum DeviceError {
 
 /// Why a plan could not be loaded or run.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum RuntimeError {
     /// The weights.
     #[error(transparent)]
     Weights(#[from] WeightError),
-    /// The plan breaks its own rules.
-    #[error("the plan does not verify: {first}{}", more(*.others))]
-    Unverified {
-        /// The first defect.
-        first: String,
-        /// How many more there are.
-        others: usize,
-    },
     /// The plan lacks something the runtime needs.
     #[error("the plan has no {0}")]
     Lacks(String),
@@ -120,8 +125,4 @@ impl RuntimeError {
         let doing = doing.into();
         move |error| RuntimeError::Device { doing, error: Box::new(error) }
     }
-}
-
-fn more(others: usize) -> String {
-    if others == 0 { String::new() } else { format!(" (and {others} more)") }
 }

@@ -68,6 +68,36 @@ struct User {
 
 /// Generates for up to `session.batch()` prompts at once; `on_token` gets user and token as they come.
 ///
+/// ```
+/// # use std::sync::atomic::AtomicBool;
+/// # use bitnetc_compiler::target::Target;
+/// # use bitnetc_compiler::{Options, compile, model};
+/// # use bitnetc_runtime::host::Numerics;
+/// use bitnetc_runtime::{Flow, GenerateOptions, Sampling, Stop, generate};
+/// # use bitnetc_runtime::{HostDevice, LoadOptions, Session, Weights};
+/// # let model = model::find("tiny-shakespeare").ok_or("a shipped model")?.model()?;
+/// # let options = Options { prefill: vec![32], ..Options::for_model(&model) };
+/// # let plan = compile(&model, &Target::find("n150")?, &options)?.plan;
+/// # let weights = Weights::open("../graphs/tiny-shakespeare".as_ref())?;
+/// # let device = HostDevice::new(plan.card.arch, Numerics::Fast);
+/// # let mut session = Session::load(plan, &weights, device, &LoadOptions::default(), |_, _| {})?;
+///
+/// // `session` is what `Session::load` gave; the prompt is tokens, here of graphs/tiny-shakespeare/tokenizer.json.
+/// let interrupted = AtomicBool::new(false);
+/// let options = GenerateOptions {
+///     max_tokens: 8,
+///     sampling: Sampling::GREEDY,
+///     stop_tokens: &[],
+///     interrupted: &interrupted,
+/// };
+/// let texts = generate(&mut session, &[vec![5, 6, 7]], &options, |_user, token| {
+///     print!("{token} ");
+///     Flow::Continue
+/// })?;
+/// assert_eq!((texts[0].tokens.len(), texts[0].stop), (8, Stop::Length));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 /// Too many prompts, an empty prompt, one that does not fit the context, sampling parameters out of range; whatever a step refuses.
 pub fn generate<D: Device>(

@@ -1,7 +1,8 @@
-//! Which values of a phase hold integers of 8 bits, and which matmuls therefore are exact.
+//! Finds the values of a phase that hold integers of 8 bits, and the matmuls that are exact because of it.
 //!
-//! A value is made of integers by rounding and clamping to -128..=127, and stays so through calls that only move it. Such a matmul by a
-//! ternary weight, summed in fp32, has the integer sum as its result at every fidelity: see `bitnetc_numerics`' ternary matmul.
+//! Quantised activations are rounded and clamped to -128..=127 by the step that makes them, and steps that only move elements keep them
+//! integers. A matmul of such a value by a ternary weight that sums in fp32 gives the exact integer sum at every math fidelity, so a device
+//! may compute it in integers, which is much faster: see `bitnetc_numerics`' ternary matmul.
 
 use std::collections::HashSet;
 
@@ -25,7 +26,11 @@ pub fn values(phase: &Phase) -> HashSet<&str> {
             Op::Transpose(op) => kept(&op.input, &integers),
             Op::Slice(op) => kept(&op.input, &integers),
             Op::Typecast(op) => kept(&op.input, &integers) && holds_integers(op.dtype),
-            _ => false,
+            Op::Embedding(_) | Op::RmsNorm(_) | Op::Matmul(_) | Op::CreateHeadsDecode(_) | Op::CreateHeads(_) => false,
+            Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => false,
+            Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => false,
+            Op::SdpaDecode(_) | Op::Sdpa(_) | Op::ConcatHeadsDecode(_) | Op::ConcatHeads(_) => false,
+            Op::Concat(_) | Op::Abs(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::PlusOne(_) | Op::Deallocate(_) => false,
         };
         if made {
             integers.extend(step.outputs.iter().map(|value| value.name.as_str()));
@@ -33,10 +38,10 @@ pub fn values(phase: &Phase) -> HashSet<&str> {
     }
     // A value written in place later is no longer what it was.
     for step in phase.steps() {
-        if let Op::Binary(b) = &step.op
-            && b.into == Destination::InPlace
-        {
-            integers.remove(b.a.name());
+        for written in step.op.written() {
+            if let Ref::Value(name) = written {
+                integers.remove(name.as_str());
+            }
         }
     }
     integers
@@ -56,7 +61,8 @@ pub fn is_integer_matmul(plan: &Plan, op: &Op, integers: &HashSet<&str>) -> bool
     let Ref::Weight(name) = &matmul.b else { return false };
     let ternary = plan.weight(name).is_some_and(|weight| match &weight.source {
         Source::Columns(matrices) => matrices.iter().all(|m| m.content != Content::Dense),
-        _ => false,
+        Source::Rows(_) | Source::Vector { .. } | Source::Ones { .. } => false,
+        Source::RotaryTable { .. } | Source::RotaryTransform => false,
     });
     ternary && kept(&matmul.a, integers) && matmul.compute.fp32_dest_acc
 }

@@ -8,14 +8,16 @@
 //! | module | holds |
 //! |---|---|
 //! | [`weights`] | constant tensors from checkpoints and packed files |
-//! | [`program`], [`integers`] | a plan resolved to calls on slots, and which matmuls are exact on integers |
-//! | [`device`] | what executes calls |
+//! | [`program`], [`integers`] | a plan resolved to steps on slots, and the matmuls that are exact in integers |
+//! | [`device`] | the interface of what executes steps |
 //! | [`host`] | the host device |
 //! | [`session`] | a plan loaded on a device |
+//! | [`mod@file`] | files written whole or not at all |
 //! | [`generate`](mod@generate), [`sampler`] | text from prompts |
 
 pub mod device;
 mod error;
+pub mod file;
 pub mod generate;
 pub mod host;
 pub mod integers;
@@ -24,7 +26,7 @@ pub mod sampler;
 pub mod session;
 pub mod weights;
 
-pub use device::{Arguments, Call, Device, Slot, TraceId, Upload};
+pub use device::{Arguments, Device, ResolvedStep, Slot, TraceId, Upload};
 pub use error::{DeviceError, RuntimeError};
 pub use generate::{Flow, GenerateOptions, Stop, Text, check_prompts, generate};
 pub use host::HostDevice;

@@ -1,7 +1,7 @@
-//! A plan with every name resolved: layers unrolled, operands numbered, scalars evaluated.
+//! A plan made ready to execute: layers unrolled, operands resolved to slots, scalars evaluated.
 //!
-//! Weights and buffers get one slot per layer they have. Values get one slot per phase: a layer frees what it defines, so all layers share
-//! the slots of theirs.
+//! A weight or buffer that exists once per layer gets a slot for each layer. A value gets one slot for all layers of its phase: a layer frees
+//! every value that it defines, so the next layer can use the same slots.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bitnetc_plan::op::{Op, Ref};
 use bitnetc_plan::{Buffer, BufferRole, Phase, PhaseKind, Plan, Scalar, Step, TensorSpec, Trace, Weight};
 
-use crate::device::{Call, Slot};
+use crate::device::{ResolvedStep, Slot};
 use crate::weights::WeightError;
 use crate::weights::in_layer;
 use crate::weights::store::Scales;
@@ -47,9 +47,9 @@ pub struct PhaseProgram {
     /// Decode or prefill.
     pub kind: PhaseKind,
     /// Prologue and all layers.
-    pub body: Vec<Arc<Call>>,
+    pub body: Vec<Arc<ResolvedStep>>,
     /// After the layers.
-    pub epilogue: Vec<Arc<Call>>,
+    pub epilogue: Vec<Arc<ResolvedStep>>,
     /// Values left alive.
     pub results: Vec<(String, Slot, Arc<TensorSpec>)>,
     /// How it is captured.
@@ -127,15 +127,15 @@ impl<'a> Names<'a> {
         }
         let mut body = Vec::new();
         for step in &phase.prologue {
-            body.push(self.call(phase, step, None, &values, &integers)?);
+            body.push(self.resolve(phase, step, None, &values, &integers)?);
         }
         for layer in 0..self.plan.model.layers {
             for step in &phase.layer {
-                body.push(self.call(phase, step, Some(layer), &values, &integers)?);
+                body.push(self.resolve(phase, step, Some(layer), &values, &integers)?);
             }
         }
         let epilogue: Result<Vec<_>, _> =
-            phase.epilogue.iter().map(|s| self.call(phase, s, None, &values, &integers)).collect();
+            phase.epilogue.iter().map(|s| self.resolve(phase, s, None, &values, &integers)).collect();
         let result = |name: &String| match values.get(name.as_str()) {
             Some((slot, spec)) => Ok((name.clone(), *slot, Arc::clone(spec))),
             None => Err(RuntimeError::Lacks(format!("value `{name}`, a result of {:?}", phase.kind))),
@@ -152,14 +152,15 @@ impl<'a> Names<'a> {
         })
     }
 
-    fn call(
+    /// `step` in `layer`, with its operands resolved and its scalars evaluated.
+    fn resolve(
         &self,
         phase: &Phase,
         step: &Step,
         layer: Option<u32>,
         values: &HashMap<&str, (Slot, Arc<TensorSpec>)>,
         integers: &HashSet<&str>,
-    ) -> Result<Arc<Call>, RuntimeError> {
+    ) -> Result<Arc<ResolvedStep>, RuntimeError> {
         let at = layer.unwrap_or(0);
         let slot = |operand: &&Ref| {
             let found = match operand {
@@ -179,7 +180,7 @@ impl<'a> Names<'a> {
         let name = layer.map_or_else(|| step.name.clone(), |layer| format!("{}[{layer}]", step.name));
         let outputs = step.outputs.iter().map(|value| values[value.name.as_str()].clone()).collect();
         let integer = integers::is_integer_matmul(self.plan, &step.op, integers);
-        Ok(Arc::new(Call { name, op, operands: operands?, outputs, integer }))
+        Ok(Arc::new(ResolvedStep { name, op, operands: operands?, outputs, integer }))
     }
 
     fn scale(&self, tensor: &str) -> Result<f64, RuntimeError> {

@@ -1,8 +1,10 @@
 //! `bitnetc calibrate`: the cost model beside published measurements, and the fit done again.
 
-use bitnetc_compiler::calibration::refit::{self, Refit};
-use bitnetc_compiler::calibration::{CallRow, Rows, Scheduled, Shape, Step, StepRow, Use};
 use bitnetc_compiler::target::Target;
+use bitnetc_lab::calibration::Shape;
+use bitnetc_lab::calibration::refit::{self, Refit};
+use bitnetc_lab::priced::PricedStep;
+use bitnetc_lab::rows::{CallRow, Rows, Scheduled, StepRow, Use};
 use miette::{IntoDiagnostic, WrapErr, miette};
 
 use crate::input;
@@ -252,7 +254,7 @@ fn call_cells(target: &Target, row: &CallRow, errors: &mut Errors) -> Vec<String
     vec![target.card.name.clone(), what, measured, predicted, error, constant, row.source.clone(), note]
 }
 
-fn calls(row: &StepRow, target: &Target, step: &Step) -> String {
+fn calls(row: &StepRow, target: &Target, step: &PricedStep) -> String {
     let mut table = Table::new(vec![
         Column::new("call", Align::Left),
         Column::new("times", Align::Right),

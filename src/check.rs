@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use bitnetc_plan::{Defect, Place, Verified, verify};
 use miette::miette;
 use owo_colors::OwoColorize as _;
+use serde_json::json;
 
 use crate::render::units::{percent, thousands};
 use crate::{input, render, replay};
@@ -27,6 +28,9 @@ pub struct Args {
     /// The Python that has TT-NN
     #[arg(long, value_name = "PATH", requires = "ttnn")]
     pub python: Option<PathBuf>,
+    /// The defects as JSON: place, invariant, what was found, what would be right, the constraint broken
+    #[arg(long, conflicts_with = "ttnn")]
+    pub json: bool,
 }
 
 /// Reads and verifies the plan and prints the verdict.
@@ -37,11 +41,11 @@ pub fn run(args: Args) -> miette::Result<()> {
     let plan = input::plan(&args.plan)?;
     match verify(&plan) {
         Ok(verified) => {
-            render::print(&sound(&verified)).map_err(input::cannot_print)?;
+            render::print(&if args.json { json(&[]) } else { sound(&verified) }).map_err(input::cannot_print)?;
             if args.ttnn { replay::against_ttnn(&plan, args.python.as_deref()) } else { Ok(()) }
         }
         Err(defects) => {
-            render::print(&unsound(&defects)).map_err(input::cannot_print)?;
+            render::print(&if args.json { json(&defects) } else { unsound(&defects) }).map_err(input::cannot_print)?;
             let help = "the plan was changed after it was compiled, or bitnetc has a defect: compile the model again";
             let noun = if defects.len() == 1 { "defect" } else { "defects" };
             Err(miette!(help = help, "{} has {} {noun}", args.plan.display(), defects.len()))
@@ -70,6 +74,19 @@ fn sound(verified: &Verified) -> String {
     text
 }
 
+fn json(defects: &[Defect]) -> String {
+    let defect = |d: &Defect| {
+        json!({
+            "place": d.place.to_string(),
+            "invariant": format!("{:?}", d.invariant),
+            "what": d.what,
+            "hint": d.hint,
+            "violation": d.violation,
+        })
+    };
+    format!("{}\n", json!({ "defects": defects.iter().map(defect).collect::<Vec<_>>() }))
+}
+
 /// Defects under the place they are at.
 fn unsound(defects: &[Defect]) -> String {
     let mut text = String::new();
@@ -79,7 +96,8 @@ fn unsound(defects: &[Defect]) -> String {
             let _ = writeln!(text, "{}", defect.place.bold());
             last = Some(&defect.place);
         }
-        let _ = writeln!(text, "  {} [{:?}]", defect.what.red(), defect.invariant);
+        let constraint = defect.violation.as_ref().map_or_else(String::new, |v| format!(" {}", v.id()));
+        let _ = writeln!(text, "  {} [{:?}{constraint}]", defect.what.red(), defect.invariant);
         if !defect.hint.is_empty() {
             let _ = writeln!(text, "    right would be: {}", defect.hint);
         }

@@ -30,8 +30,9 @@ pub struct Args {
 pub fn run(args: Args) -> miette::Result<()> {
     let plan = input::plan(&args.plan)?;
     if let Err(defects) = bitnetc_plan::verify(&plan) {
-        let help = format!("`bitnetc check {}` lists them", args.plan.display());
-        miette::bail!(help = help, "the plan has {} defects, so it is no program", defects.len());
+        let help = format!("`bitnetc check {}` lists all {}", args.plan.display(), defects.len());
+        let first = defects.first().map_or_else(String::new, ToString::to_string);
+        miette::bail!(help = help, "the plan is no program, because it has defects; {first}");
     }
     let program = bitnetc_ttnn::emit::python(&plan);
     match &args.output {

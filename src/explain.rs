@@ -9,7 +9,7 @@ use bitnetc_compiler::passes::PlaceError;
 use bitnetc_compiler::passes::values::Grid;
 use bitnetc_compiler::policy::Precision;
 use bitnetc_compiler::target::Calibration;
-use bitnetc_plan::{Bound, Op, Plan, Step};
+use bitnetc_plan::{Bound, Plan, Step};
 use miette::{MietteDiagnostic, Report, miette};
 use owo_colors::OwoColorize as _;
 
@@ -79,9 +79,9 @@ pub fn run(args: Args) -> miette::Result<()> {
 /// A deallocation has no alternatives.
 fn freed(phase: &bitnetc_plan::Phase, name: &str) -> Option<String> {
     let steps: Vec<&Step> = phase.steps().collect();
-    let at = steps.iter().position(|s| s.name == name && matches!(s.op, Op::Deallocate(_)))?;
-    let value = steps[at].op.operands().first().map_or("", |r| r.name());
-    let reader = steps[..at].iter().rev().find(|s| !matches!(s.op, Op::Deallocate(_)));
+    let at = steps.iter().position(|s| s.name == name && s.op.freed().is_some())?;
+    let value = steps[at].op.freed()?.name();
+    let reader = steps[..at].iter().rev().find(|s| s.op.freed().is_none());
     let after =
         reader.map_or("where the section begins".to_string(), |s| format!("right after `{}`, its last reader", s.name));
     Some(format!("`{name}` frees `{value}` {after}.\n"))
@@ -182,7 +182,7 @@ fn bounds(text: &mut String, found: &Explanation, cost: &Calibration) {
         Column::new("at clock", Align::Right),
         Column::new("bound", Align::Left),
     ]);
-    let drafts = found.chosen.drafts.iter().filter(|d| !matches!(d.op, Op::View(_))).map(|d| (&d.name, d.cost));
+    let drafts = found.chosen.drafts.iter().filter(|d| d.op.launches()).map(|d| (&d.name, d.cost));
     for (name, c) in found.moves.iter().map(|m| (&m.step, m.cost)).chain(drafts) {
         table.row(vec![
             name.clone(),
@@ -303,12 +303,18 @@ fn refusals(text: &mut String, found: &Explanation, limit: usize) {
     let _ = writeln!(text, "\n{}: {} ways, for breaking", "refused by TT-NN's rules".bold(), found.refused);
     let mut table = Table::new(vec![
         Column::new("ways", Align::Right),
-        Column::new("constraint", Align::Left).wrapped(30),
+        Column::new("constraint", Align::Left).expendable(2),
+        Column::new("TT-NN's words", Align::Left).wrapped(30),
         Column::new("first by", Align::Left).wrapped(20).expendable(1),
     ]);
     for refusal in found.refusals.iter().take(limit) {
         let hint = if refusal.hint.is_empty() { String::new() } else { format!(" ({})", refusal.hint) };
-        table.row(vec![thousands(refusal.ways as u64), format!("{}{hint}", refusal.what), refusal.example.clone()]);
+        table.row(vec![
+            thousands(refusal.ways as u64),
+            refusal.constraint.clone(),
+            format!("{}{hint}", refusal.what),
+            refusal.example.clone(),
+        ]);
     }
     text.push_str(&table.render(render::width()));
 }

@@ -1,9 +1,9 @@
 //! `bitnetc levers`: what each known lever is predicted to be worth.
 
 use bitnetc_compiler::Options;
-use bitnetc_compiler::levers::{How, Lever, Levers, Share, levers};
 use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::Target;
+use bitnetc_lab::levers::{BUCKET, How, Lever, Levers, Share, levers};
 use miette::IntoDiagnostic as _;
 
 use crate::input;
@@ -11,9 +11,8 @@ use crate::render::{self, Align, Column, Table, units};
 
 /// Show what each known lever of decode is predicted to be worth.
 ///
-/// First one after another, from the schedule of the hand-written port to the plan; then each by itself, from the plan. Levers that are
-/// options are compiled both ways; the others are priced call by call with the functions that price plans. By themselves they overlap, so
-/// those savings do not add up. Every time is a prediction unless a row says measured.
+/// Each lever is moved by itself, from the plan. Levers that are options are compiled both ways; the others are priced call by call with
+/// the functions that price plans. They overlap, so savings do not add up. Every time is a prediction unless a row says measured.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bitnetc levers bitnet-2b-4t                               N150 and P150, one user and 32
@@ -75,20 +74,16 @@ pub fn run(args: Args) -> miette::Result<()> {
     let width = render::width();
     let mut text = format!(
         "{}, decode at position {}; b1 is one user. Times are predicted.\n\n{}\n\
-         one lever after another, from the schedule of the hand-written port to the {} plan: the step after each, and what it saves\n{}{}\n\
          each lever by itself, from the {} plan: what it saves a step\n{}",
         model.name,
         options.priced_at(),
         distances(&cases, width),
         args.policy,
-        chain(&cases, width),
-        ports(&cases),
-        args.policy,
         alone(&cases, |found| &found.levers, width),
     );
     text.push_str(&format!(
         "\nin a prefill of {} tokens\n{}",
-        bitnetc_compiler::levers::BUCKET,
+        BUCKET,
         alone(&cases, |found| std::slice::from_ref(&found.prefill), width)
     ));
     if let [case] = cases.as_slice() {
@@ -134,36 +129,6 @@ fn distances(cases: &[Case], width: Option<usize>) -> String {
     table.render(width)
 }
 
-fn chain(cases: &[Case], width: Option<usize>) -> String {
-    let mut columns = vec![Column::new("lever", Align::Left), Column::new("change", Align::Left).wrapped(20)];
-    for case in cases {
-        columns.push(Column::new(case.title(), Align::Right));
-        columns.push(Column::new("saves", Align::Right));
-    }
-    columns.push(Column::new("rests on", Align::Left).wrapped(20).expendable(1));
-    let (mut table, mut footnotes) = (Table::new(columns), Footnotes::default());
-    let Some(first) = cases.first() else { return String::new() };
-    for (at, stage) in first.found.chain.iter().enumerate() {
-        let mut cells = vec![stage.name.to_string(), stage.change.clone()];
-        for case in cases {
-            let us = |at: usize| case.found.chain.get(at).and_then(|s| s.us.as_ref().ok());
-            let saves = at.checked_sub(1).and_then(us).zip(us(at)).map(|(before, after)| signed(before - after));
-            cells.push(us(at).map_or_else(|| "-".into(), |us| units::time(*us)));
-            cells.push(saves.unwrap_or_default());
-        }
-        cells.push(footnotes.cell(cases, |found| found.chain.get(at).map(|s| s.how.clone())));
-        table.row(cells);
-    }
-    let mut trace = vec!["trace".to_string(), "dispatched one by one -> traced".to_string()];
-    for case in cases {
-        let most = case.found.unexplained_us().map(|us| format!("at most {}", units::time(us)));
-        trace.extend(["-".to_string(), most.unwrap_or_else(|| "-".into())]);
-    }
-    trace.push("no published figure".into());
-    table.row(trace);
-    table.render(width) + &footnotes.text()
-}
-
 /// What figures rest on, where it takes more than a word: numbered under the table.
 #[derive(Default)]
 struct Footnotes(Vec<String>);
@@ -193,34 +158,6 @@ impl Footnotes {
     fn text(&self) -> String {
         self.0.iter().enumerate().map(|(at, text)| format!("({}) {text}\n", at + 1)).collect()
     }
-}
-
-/// What was measured of the port whose schedule the chain starts from.
-fn ports(cases: &[Case]) -> String {
-    let mut text = String::new();
-    for case in cases {
-        let (Some(port), Some(rest)) = (&case.found.port, case.found.unexplained_us()) else { continue };
-        let measured = 1e6 / port.tokens_per_s;
-        text.push_str(&format!(
-            "\n{}: the hand-written port was measured at {} tokens/s per user, {} a step\n({}).\n\
-             Its schedule with its HiFi2 kernel is priced at {}; {} are not explained (untraced dispatch, conversions):\n\
-             the trace, and a second queue beyond its row, can be worth no more than that.\n",
-            case.title(),
-            port.tokens_per_s,
-            units::time(measured),
-            port.source,
-            units::time(measured - rest),
-            units::time(rest),
-        ));
-        if let Some(Ok(plan)) = case.found.chain.last().map(|s| &s.us) {
-            text.push_str(&format!(
-                "The plan is predicted at {:.1} tokens/s per user, {:.1} times the port.\n",
-                1e6 / plan,
-                measured / plan
-            ));
-        }
-    }
-    text
 }
 
 fn alone(cases: &[Case], of: fn(&Levers) -> &[Lever], width: Option<usize>) -> String {

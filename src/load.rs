@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use bitnetc_compiler::model::{self, Model};
-use bitnetc_plan::Plan;
 use bitnetc_plan::format;
+use bitnetc_plan::{Defect, Plan, VerifiedPlan};
 use bitnetc_runtime::host::Numerics;
-use bitnetc_runtime::{HostDevice, LoadOptions, Session, Weights};
+use bitnetc_runtime::{Device, HostDevice, LoadOptions, Session, Weights};
 use clap::ValueEnum;
 use miette::{IntoDiagnostic, WrapErr, miette};
 
@@ -72,15 +72,16 @@ impl Source {
         plan.map(Some).wrap_err_with(|| format!("{name} is no model and cannot be used as a plan"))
     }
 
-    /// The plan: read, or compiled with the choices given.
+    /// The plan: read and verified, or compiled with the choices given.
     ///
     /// # Errors
-    /// A file that is neither plan nor model, a model that cannot be planned; choices beside a plan, which has made its own.
-    pub fn plan(&self) -> miette::Result<Plan> {
+    /// A plan that does not verify; a file that is neither plan nor model, a model that cannot be planned; choices beside a plan, which has
+    /// made its own.
+    pub fn plan(&self) -> miette::Result<VerifiedPlan> {
         let name = self.name();
         match (self.planned()?, self.choices.given.as_slice()) {
             (None, _) => Ok(self.choices.compile(name)?.plan),
-            (Some(plan), []) => Ok(plan),
+            (Some(plan), []) => VerifiedPlan::new(plan).map_err(|defects| unverified(&defects)),
             (Some(_), given) => {
                 let (flags, help) =
                     (given.join(", "), "leave them out, or give the model to have it planned with them");
@@ -168,17 +169,40 @@ fn belongs(plan: &Plan, config: &Path) -> miette::Result<()> {
     Ok(())
 }
 
+/// The first defect of a plan; `bitnetc check` lists them all.
+fn unverified(defects: &[Defect]) -> miette::Report {
+    let first = defects.first().map_or_else(String::new, ToString::to_string);
+    let more = match defects.len() {
+        0 | 1 => String::new(),
+        all => format!(" (and {} more)", all - 1),
+    };
+    miette!("the plan does not verify: {first}{more}")
+}
+
 /// Loads a plan onto the host, telling a terminal how far it is.
 ///
 /// # Errors
 /// Whatever loading refuses.
 pub fn session(
-    plan: Plan,
+    plan: VerifiedPlan,
     weights: &Weights,
     numerics: Numerics,
     options: &LoadOptions,
 ) -> miette::Result<Session<HostDevice>> {
     let device = HostDevice::new(plan.card.arch, numerics);
+    session_on(device, plan, weights, options)
+}
+
+/// Loads a plan onto a device, telling a terminal how far it is.
+///
+/// # Errors
+/// Whatever loading refuses.
+pub fn session_on<D: Device>(
+    device: D,
+    plan: VerifiedPlan,
+    weights: &Weights,
+    options: &LoadOptions,
+) -> miette::Result<Session<D>> {
     let mut progress = Progress::new("loading weights");
     let session = Session::load(plan, weights, device, options, |done, all| progress.at(done as u64, all as u64));
     progress.end();

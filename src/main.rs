@@ -2,6 +2,7 @@
 //!
 //! This file knows the subcommands and how they end: 0 done, 1 refused with one error on stderr, 2 misused, 130 text ended by Ctrl-C. Each subcommand is a file.
 
+mod ask;
 mod bench;
 mod beside;
 mod calibrate;
@@ -9,6 +10,7 @@ mod check;
 mod chosen;
 mod compare;
 mod completions;
+mod device;
 mod emit;
 mod eval;
 mod explain;
@@ -25,6 +27,7 @@ mod plan;
 mod recompile;
 mod render;
 mod replay;
+mod rules;
 mod run;
 mod synth;
 mod targets;
@@ -34,7 +37,7 @@ mod ttnn;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 /// Compiles BitNet b1.58 models into TT-NN schedules for Tenstorrent cards.
 #[derive(Debug, Parser)]
@@ -52,6 +55,8 @@ const EXAMPLES: &str = "Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Ask whether TT-NN takes a call, and what comes of it.
+    Ask(ask::Args),
     /// Compile a model into a plan.
     Plan(plan::Args),
     /// Print a plan: its phases, the steps of one, where everything is in L1.
@@ -64,6 +69,8 @@ enum Command {
     Levers(levers::Args),
     /// Verify a plan.
     Check(check::Args),
+    /// List the constraints of TT-NN's calls, each with its source.
+    Rules(rules::Args),
     /// Generate text with a plan, on the host.
     Run(run::Args),
     /// Measure what a plan costs in accuracy.
@@ -90,15 +97,28 @@ enum Command {
     Completions(completions::Args),
 }
 
+/// The command line. Help is wrapped at the terminal's columns, or at `COLUMNS` where there is no terminal; a `COLUMNS` of 0, which would
+/// leave a word on each line, is none.
+fn parse() -> Cli {
+    let no_columns = std::env::var("COLUMNS").is_ok_and(|columns| columns.trim() == "0");
+    let mut command = Cli::command();
+    if no_columns && render::width().is_none() {
+        command = command.term_width(100);
+    }
+    Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
+}
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = parse();
     let done = match cli.command {
+        Command::Ask(args) => return ask::run(&args),
         Command::Plan(args) => plan::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Calibrate(args) => calibrate::run(args),
         Command::Levers(args) => levers::run(args),
         Command::Check(args) => check::run(args),
+        Command::Rules(args) => rules::run(&args),
         Command::Run(args) => run::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Compare(args) => compare::run(args),

@@ -22,7 +22,7 @@ use crate::{input, replay::open};
 /// Check many plans of the shipped models against TT-NN on mock cards.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  bitnetc matrix                            everything: the figures of the README
+  bitnetc matrix                            everything: the figures of docs/how-it-was-checked.md
   bitnetc matrix --quick                    a part: each model once per target, the rest in rotation
   bitnetc matrix --target p150 --model bitnet-2b-4t")]
 pub struct Args {
@@ -158,7 +158,7 @@ fn child(args: &Args, target: &str) -> miette::Result<Vec<Line>> {
 /// All plans for one target, a JSON line each.
 fn one_target(args: &Args, models: &[&Shipped], target: &str) -> miette::Result<()> {
     let card = Target::find(target).into_diagnostic()?;
-    let device = open(&card.card.name, args.python.as_deref())?;
+    let device = open(&card.card.name, args.python.as_deref(), card.release)?;
     let mut turn = NAMES.iter().position(|n| *n == target).unwrap_or(0);
     for shipped in models {
         let model = shipped.model()?;

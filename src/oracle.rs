@@ -4,11 +4,13 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use bitnetc_compiler::target::Target;
-use bitnetc_ttnn::oracle::{self, Inquiry, RuleReport};
+use bitnetc_plan::TtnnRelease;
+use bitnetc_ttnn::oracle::{self, Disagreement, Inquiry, RuleReport};
+use bitnetc_ttnn::{PythonEnv, Wanted};
 use miette::{IntoDiagnostic as _, miette};
 
 use crate::render::{self, Align, Column, Table};
-use crate::replay::open;
+use crate::replay::open_in;
 
 /// Hold the op rules against TT-NN on random calls, legal and illegal.
 ///
@@ -19,12 +21,20 @@ use crate::replay::open;
 #[command(after_help = "Examples:
   bitnetc ttnn oracle
   bitnetc ttnn oracle --target p150 --draws 500 --seed 7 --rule linear
+  bitnetc ttnn oracle --any-release --python ~/older/bin/python      which rules another release drifted from
 
-Ends with exit code 1 when TT-NN refuses a call that a rule calls legal, or fewer than 99 % of the draws agree.")]
+Ends with exit code 1 when TT-NN refuses a call that a rule calls legal, or fewer than 99 % of the draws agree;
+with --any-release when a single draw of any rule disagrees.")]
 pub struct Args {
     /// The mock card: n150, n300, p100 or p150
     #[arg(long, value_name = "CARD", default_value = "n150")]
     target: String,
+    /// The release whose rules are asked
+    #[arg(long, value_name = "VERSION", default_value_t = TtnnRelease::latest(), value_parser = TtnnRelease::find)]
+    release: &'static TtnnRelease,
+    /// Take the Python's TT-NN whatever release it is, and list the rules that drifted from it
+    #[arg(long)]
+    any_release: bool,
     /// Draws over all rules
     #[arg(long, default_value_t = 2000)]
     draws: u32,
@@ -45,25 +55,50 @@ pub struct Args {
 /// Disagreements shown.
 const SHOWN: usize = 12;
 
+/// A disagreement and the rule it is with.
+type Example<'a> = (&'a RuleReport, &'a Disagreement);
+
 /// Asks and prints.
 ///
 /// # Errors
 /// No TT-NN, no such target or rule, and too little agreement.
 pub fn run(args: &Args) -> miette::Result<()> {
-    let target = Target::find(&args.target).into_diagnostic()?;
+    let target = Target::under(&args.target, args.release).into_diagnostic()?;
     if let Some(part) = &args.rule
         && !oracle::rules().iter().any(|name| name.contains(part.as_str()))
     {
         return Err(miette!("no rule's name contains `{part}`: there are {}", oracle::rules().join("; ")));
     }
-    let device = open(&target.card.name, args.python.as_deref())?;
-    let inquiry = Inquiry { draws: args.draws, seed: args.seed, rule: args.rule.clone() };
+    let wanted = if args.any_release { Wanted::Any } else { Wanted::Only(args.release) };
+    let env = PythonEnv::find(args.python.as_deref(), wanted).into_diagnostic()?;
+    let device = open_in(&env, &target.card.name)?;
+    let programs = !args.any_release || oracle::records_programs(&device).into_diagnostic()?;
+    if !programs {
+        eprintln!("TT-NN {} does not record programs: their number is not compared", env.ttnn);
+    }
+    let inquiry = Inquiry { draws: args.draws, seed: args.seed, rule: args.rule.clone(), programs };
     let reports = oracle::run(&device, &target.card, &inquiry, &mut |r| eprintln!("{}: {} draws", r.rule, r.draws))
         .into_diagnostic()?;
     device.close().into_diagnostic()?;
-    let text = if args.json { lines(&reports)? } else { table(&reports) };
+    let text = match (args.json, args.any_release) {
+        (true, _) => lines(&reports)?,
+        (false, true) => table(&reports) + &examples(&firsts(&reports), usize::MAX),
+        (false, false) => table(&reports) + &examples(&disagreements(&reports), SHOWN),
+    };
     render::print(&text).map_err(crate::input::cannot_print)?;
-    judge(&reports)
+    if args.any_release { judge_drift(&reports, &env.ttnn, args.release) } else { judge(&reports) }
+}
+
+/// Refuses a release from which any rule differs, and names those that do.
+fn judge_drift(reports: &[RuleReport], found: &str, release: &TtnnRelease) -> miette::Result<()> {
+    let drifted: Vec<_> = reports.iter().filter(|r| !r.disagreements.is_empty()).collect();
+    if drifted.is_empty() {
+        eprintln!("none of {} rules of TT-NN {release} drifted in TT-NN {found}", reports.len());
+        return Ok(());
+    }
+    let each = drifted.iter().map(|r| format!("{} ({} of {} draws)", r.rule, r.disagreements.len(), r.claims()));
+    let (count, of, each) = (drifted.len(), reports.len(), each.collect::<Vec<_>>().join(", "));
+    Err(miette!("{count} of {of} rules of TT-NN {release} drifted in TT-NN {found}: {each}"))
 }
 
 fn judge(reports: &[RuleReport]) -> miette::Result<()> {
@@ -102,18 +137,20 @@ fn left_out(reports: &[RuleReport]) -> String {
         Column::new("rule", Align::Left),
         Column::new("draws", Align::Right),
         Column::new("TT-NN accepts", Align::Right),
+        Column::new("constraint", Align::Left),
         Column::new("the rule takes only", Align::Left),
     ]);
     for report in reports {
         for (at, left) in report.left_out.iter().enumerate() {
             let rule = if at == 0 { report.rule.clone() } else { String::new() };
-            table.row(vec![rule, left.draws.to_string(), left.accepted.to_string(), left.only.clone()]);
+            let (draws, accepted) = (left.draws.to_string(), left.accepted.to_string());
+            table.row(vec![rule, draws, accepted, left.constraint.clone(), left.only.clone()]);
         }
     }
     table.render(render::width())
 }
 
-/// A row per rule, the sum, what is left out, then the disagreements.
+/// A row per rule, the sum, what is left out.
 fn table(reports: &[RuleReport]) -> String {
     let mut table = Table::new(vec![
         Column::new("rule", Align::Left),
@@ -143,13 +180,67 @@ fn table(reports: &[RuleReport]) -> String {
     if reports.iter().any(|report| !report.left_out.is_empty()) {
         let _ = write!(text, "\nleft out on purpose\n{}", left_out(reports));
     }
-    let all: Vec<_> = reports.iter().flat_map(|r| r.disagreements.iter().map(move |d| (r, d))).collect();
-    for (report, d) in all.iter().take(SHOWN) {
+    text
+}
+
+fn disagreements(reports: &[RuleReport]) -> Vec<Example<'_>> {
+    reports.iter().flat_map(|r| r.disagreements.iter().map(move |d| (r, d))).collect()
+}
+
+/// The first disagreement of each rule.
+fn firsts(reports: &[RuleReport]) -> Vec<Example<'_>> {
+    reports.iter().filter_map(|r| r.disagreements.first().map(|d| (r, d))).collect()
+}
+
+/// At most `shown` of all.
+fn examples(all: &[Example<'_>], shown: usize) -> String {
+    let mut text = String::new();
+    for (report, d) in all.iter().take(shown) {
         let _ = writeln!(text, "\n{}, draw {}: {}\n  {}", report.rule, d.draw, d.kind, d.question);
         let _ = writeln!(text, "  predicted: {}\n  TT-NN: {}", d.predicted, d.found);
     }
-    if all.len() > SHOWN {
-        let _ = writeln!(text, "\nand {} more disagreements; --json has them all", all.len() - SHOWN);
+    if all.len() > shown {
+        let _ = writeln!(text, "\nand {} more disagreements; --json has them all", all.len() - shown);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use bitnetc_ttnn::oracle::Kind;
+
+    use super::*;
+
+    fn report(rule: &str, disagreements: usize) -> RuleReport {
+        let one = |draw| Disagreement {
+            draw,
+            kind: Kind::CircularBuffers,
+            question: format!("{rule} {draw}"),
+            predicted: "1".into(),
+            found: "2".into(),
+        };
+        let disagreements = (1..).take(disagreements).map(one).collect();
+        let (rule, left_out) = (rule.to_owned(), Vec::new());
+        RuleReport {
+            rule,
+            draws: 10,
+            both_accept: 7,
+            both_refuse: 0,
+            unclaimed: 0,
+            unclaimed_accepted: 0,
+            left_out,
+            disagreements,
+        }
+    }
+
+    #[test]
+    fn rules_that_drifted_are_named_with_their_first_example() {
+        let reports = [report("linear", 3), report("abs", 0), report("max", 1)];
+        let error = judge_drift(&reports, "9.9.9", TtnnRelease::latest()).unwrap_err().to_string();
+        assert!(error.starts_with("2 of 3 rules") && error.contains("TT-NN 9.9.9"), "{error}");
+        assert!(error.ends_with("linear (3 of 10 draws), max (1 of 10 draws)"), "{error}");
+        let text = examples(&firsts(&reports), usize::MAX);
+        assert!(text.contains("linear 1") && text.contains("max 1") && !text.contains("linear 2"), "{text}");
+        assert!(judge_drift(&reports[1..2], "9.9.9", TtnnRelease::latest()).is_ok());
+    }
 }

@@ -1,8 +1,8 @@
-//! Where `-o` points: a file, by the rules of [`mod@bitnetc_plan::file`], or `-` for stdout.
+//! Where `-o` points: a file, by the rules of [`mod@bitnetc_runtime::file`], or `-` for stdout.
 
 use std::path::Path;
 
-use bitnetc_plan::file;
+use bitnetc_runtime::file;
 use miette::{IntoDiagnostic, WrapErr};
 
 use crate::{input, render};

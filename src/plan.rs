@@ -6,7 +6,7 @@ use std::time::Instant;
 use bitnetc_compiler::policy::{Override, Policy};
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{Compiled, Options, compile};
-use bitnetc_plan::{Proofs, format};
+use bitnetc_plan::{Proofs, TtnnRelease, format};
 use miette::IntoDiagnostic;
 
 use crate::{input, inspect, output, render, trace_search};
@@ -39,6 +39,9 @@ pub struct Choices {
     /// n150, n300, p100, p150, or a target's RON file.
     #[arg(long, default_value = "n150")]
     pub target: String,
+    /// The release of TT-NN to plan for.
+    #[arg(long, value_name = "VERSION", default_value_t = TtnnRelease::latest(), value_parser = TtnnRelease::find)]
+    pub release: &'static TtnnRelease,
     /// Users of the decode phase, 1 to 32.
     #[arg(long, default_value_t = 1)]
     pub batch: u32,
@@ -80,7 +83,7 @@ impl Choices {
     /// The same, with `everything` in the record: also ways that are known to lose.
     fn compile_recording(&self, model: &str, everything: bool) -> miette::Result<Compiled> {
         let model = input::model(model)?;
-        let target = Target::find(&self.target).into_diagnostic()?;
+        let target = Target::under(&self.target, self.release).into_diagnostic()?;
         let mut options = Options::for_model(&model);
         options.policy = self.policy;
         options.overrides = self.overrides.clone();
@@ -119,7 +122,7 @@ pub fn run(args: Args) -> miette::Result<()> {
             if output::is_stdout(path) {
                 output::write_text(path, &format::to_ron(&compiled.plan).into_diagnostic()?)?;
             } else {
-                format::write(path, &compiled.plan).into_diagnostic()?;
+                output::write(path, &format::encode(path, &compiled.plan).into_diagnostic()?)?;
             }
             let name = if output::is_stdout(path) { "stdout".into() } else { path.display().to_string() };
             eprintln!("{name}: planned in {:.1} ms", spent.as_secs_f64() * 1000.0);

@@ -5,7 +5,7 @@ use bitnetc_compiler::model::Model;
 use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{Compiled, Options, compile};
-use bitnetc_plan::{PhaseKind, Plan};
+use bitnetc_plan::{PhaseKind, Plan, TtnnRelease};
 use miette::{IntoDiagnostic, miette};
 
 use crate::input;
@@ -29,7 +29,10 @@ pub struct Recompiled {
 /// When model or target cannot be had, the model is another one, or the options do not compile.
 pub fn recompile(plan: &Plan, model: Option<&str>, target: Option<&str>) -> miette::Result<Recompiled> {
     let model = find_model(plan, model)?;
-    let target = Target::find(target.unwrap_or(&plan.card.name)).map_err(|e| {
+    let release = TtnnRelease::find(&plan.release).map_err(|e| {
+        miette!(help = "compile the model again with `bitnetc plan`", "the plan cannot be made again: {e}")
+    })?;
+    let target = Target::under(target.unwrap_or(&plan.card.name), release).map_err(|e| {
         miette!(help = "give the target's RON file with --target", "the plan is for the card `{}`: {e}", plan.card.name)
     })?;
     if target.card.name != plan.card.name {

@@ -7,6 +7,7 @@ use std::time::Instant;
 use bitnetc_runtime::{Flow, GenerateOptions, LoadOptions, Sampling, Stop, check_prompts, generate};
 use miette::{IntoDiagnostic, WrapErr, miette};
 
+use crate::device::DeviceChoice;
 use crate::load::{self, NumericsChoice, Source};
 use crate::text::Text;
 use crate::{input, render};
@@ -21,6 +22,8 @@ use crate::{input, render};
 pub struct Args {
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    device: DeviceChoice,
     /// What to continue; may be repeated up to the plan's batch
     #[arg(long)]
     prompt: Vec<String>,
@@ -95,7 +98,8 @@ pub fn run(args: Args) -> miette::Result<()> {
     // Before the weights are loaded, which takes a while.
     sampling.check().and_then(|()| check_prompts(&plan, &tokens)).into_diagnostic()?;
     let options = LoadOptions { trace: !args.no_trace, ..LoadOptions::default() };
-    let mut session = load::session(plan, &weights, args.numerics.into(), &options)?;
+    let device = args.device.open(&plan, args.numerics.into())?;
+    let mut session = load::session_on(device, plan, &weights, &options)?;
     let interrupted = load::interrupted()?;
     let stop_tokens = if args.ignore_eos { &[][..] } else { &text.stop_tokens };
     let options = GenerateOptions { max_tokens: args.tokens, sampling, stop_tokens, interrupted: &interrupted };

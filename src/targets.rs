@@ -23,7 +23,7 @@ pub fn run(_: Args) -> miette::Result<()> {
         Column::new("GB/s", Align::Right),
     ]);
     for name in NAMES {
-        let Target { card, cost } = Target::find(name).into_diagnostic()?;
+        let Target { card, cost, release: _ } = Target::find(name).into_diagnostic()?;
         table.row(vec![
             card.name.clone(),
             format!("{:?}", card.arch),

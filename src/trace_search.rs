@@ -89,6 +89,6 @@ fn candidate(way: &Candidate) -> Value {
 }
 
 fn rejection(way: &Rejection) -> Value {
-    let broken = way.violations.iter().map(|v| json!({ "what": v.what, "hint": v.hint }));
+    let broken = way.violations.iter().map(|v| json!({ "constraint": v.id(), "what": v.what(), "hint": v.hint() }));
     json!({ "what": way.what, "breaks": broken.collect::<Vec<_>>() })
 }

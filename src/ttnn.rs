@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use bitnetc_plan::TtnnRelease;
 use bitnetc_ttnn::setup::default_directory;
-use bitnetc_ttnn::{CardKind, MockCard, PythonEnv, Setup, info};
+use bitnetc_ttnn::{CardKind, MockCard, PythonEnv, Setup, Wanted, info};
 use miette::{IntoDiagnostic as _, WrapErr as _};
 
 use crate::render;
@@ -17,7 +18,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Make the environment: a virtual environment with the pinned TT-NN, and what its mock cards need.
+    /// Make the environment: a virtual environment with TT-NN, and what its mock cards need.
     Setup(SetupArgs),
     /// Show the interpreter, TT-NN's version, and the grid, DRAM banks and L1 that TT-NN reports of a card.
     Info(InfoArgs),
@@ -45,6 +46,7 @@ struct PythonArgs {
 #[command(after_help = "Examples:
   bitnetc ttnn setup                          into .bitnetc/venv, where bitnetc finds it by itself
   bitnetc ttnn setup --dir ~/ttnn --python /usr/bin/python3.12
+  bitnetc ttnn setup --dir ~/older --release 0.70.1         for `bitnetc ttnn oracle --any-release`
 
 Does nothing where everything is in place. Needs Python 3.10 or 3.12 with a shared libpython; installs
 the package binutils-riscv64-unknown-elf with apt-get (and sudo) when it is missing.")]
@@ -52,6 +54,9 @@ struct SetupArgs {
     /// The virtual environment to make [default: .bitnetc/venv in the checkout's root]
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+    /// The release of TT-NN to install, any that pip finds; plans are made for the default
+    #[arg(long, value_name = "VERSION", default_value = TtnnRelease::latest().version)]
+    release: String,
     /// The Python to make it from [default: the first suitable one on PATH, of pyenv, of uv, in /usr/bin]
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -95,8 +100,8 @@ fn setup(args: &SetupArgs) -> miette::Result<()> {
         Some(dir) => std::path::absolute(dir).into_diagnostic().wrap_err_with(|| dir.display().to_string())?,
         None => default_directory(&std::env::current_dir().into_diagnostic().wrap_err("the current directory")?),
     };
-    let outcome =
-        Setup::new(&directory, args.python.as_deref()).run(&mut |step| eprintln!("{step} ...")).into_diagnostic()?;
+    let setup = Setup::new(&directory, &args.release, args.python.as_deref());
+    let outcome = setup.run(&mut |step| eprintln!("{step} ...")).into_diagnostic()?;
     let mut text = outcome.done.join("\n");
     if outcome.done.is_empty() {
         text.push_str("everything is in place");
@@ -111,14 +116,14 @@ fn setup(args: &SetupArgs) -> miette::Result<()> {
 fn show(args: &InfoArgs) -> miette::Result<()> {
     let card =
         if args.real { CardKind::Real } else { CardKind::Mock(MockCard::named(&args.target).into_diagnostic()?) };
-    let env = PythonEnv::find(args.python.as_deref()).into_diagnostic()?;
+    let env = PythonEnv::find(args.python.as_deref(), Wanted::Only(TtnnRelease::latest())).into_diagnostic()?;
     let info = info(&env, card).into_diagnostic()?;
     let text = if args.json { serde_json::to_string(&info).into_diagnostic()? } else { info.to_string() };
     render::print(&format!("{text}\n")).map_err(crate::input::cannot_print)
 }
 
 fn python(args: &PythonArgs) -> miette::Result<()> {
-    let env = PythonEnv::find(args.python.as_deref()).into_diagnostic()?;
+    let env = PythonEnv::find(args.python.as_deref(), Wanted::Only(TtnnRelease::latest())).into_diagnostic()?;
     let mut process = MockCard::named(&args.target).into_diagnostic()?.python(&env).into_diagnostic()?;
     let status = process.command.args(&args.program).status().into_diagnostic().wrap_err("cannot start Python")?;
     if status.success() { Ok(()) } else { Err(miette::miette!("the program ended with {status}")) }

@@ -106,21 +106,14 @@ fn the_record_of_the_search_is_json_and_changes_nothing() {
 }
 
 #[test]
-fn levers_stand_beside_the_hand_written_port() {
+fn levers_of_one_card_have_notes_and_shares_and_of_all_cards_a_column_each() {
     let text = stdout(&["levers", "bitnet-2b-4t", "--target", "n150", "--batch", "32", "--top", "3"]);
-    for part in [
-        "all projections",
-        "precision by proof",
-        "argmax on the card",
-        "above DRAM",
-        "measured at 8.5 tokens/s per user",
-        "are not explained",
-        "in a prefill of 128 tokens",
-    ] {
+    for part in
+        ["all projections", "precision by proof", "argmax on the card", "above DRAM", "in a prefill of 128 tokens"]
+    {
         assert!(text.contains(part), "{part}:\n{text}");
     }
     let all = stdout(&["levers", "tiny-shakespeare"]);
-    assert!(!all.contains("8.5 tokens/s"), "{all}");
     for case in ["n150 b1", "n150 b32", "p150 b1", "p150 b32"] {
         assert!(all.contains(case), "{all}");
     }

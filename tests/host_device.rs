@@ -11,22 +11,22 @@ use std::sync::atomic::AtomicBool;
 use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{Options, compile, model};
-use bitnetc_plan::{Plan, TensorSpec};
+use bitnetc_plan::{TensorSpec, VerifiedPlan};
 use bitnetc_runtime::host::Numerics;
 use bitnetc_runtime::{
-    Arguments, Call, Device, DeviceError, Flow, GenerateOptions, HostDevice, LoadOptions, RuntimeError, Sampling,
-    Session, Slot, Stop, Text, TraceId, Upload, Weights, generate,
+    Arguments, Device, DeviceError, Flow, GenerateOptions, HostDevice, LoadOptions, ResolvedStep, RuntimeError,
+    Sampling, Session, Slot, Stop, Text, TraceId, Upload, Weights, generate,
 };
 use common::golden::{argmax, correlation, directory, golden};
 
-fn plan(policy: Policy, batch: u32, prefill: &[u32]) -> Plan {
+fn plan(policy: Policy, batch: u32, prefill: &[u32]) -> VerifiedPlan {
     let model = model::find("tiny-shakespeare").unwrap().model().unwrap();
     let mut options = Options::for_model(&model);
     (options.policy, options.batch, options.prefill) = (policy, batch, prefill.to_vec());
     compile(&model, &Target::find("n150").unwrap(), &options).unwrap().plan
 }
 
-fn load(plan: &Plan, numerics: Numerics, options: &LoadOptions) -> Session<HostDevice> {
+fn load(plan: &VerifiedPlan, numerics: Numerics, options: &LoadOptions) -> Session<HostDevice> {
     let weights = Weights::open(&directory()).unwrap();
     let device = HostDevice::new(plan.card.arch, numerics);
     Session::load(plan.clone(), &weights, device, options, |_, _| {}).unwrap()
@@ -251,6 +251,10 @@ impl Device for Refusing {
         self.host.name()
     }
 
+    fn can_trace(&self) -> bool {
+        self.host.can_trace()
+    }
+
     fn reserve(&mut self, slots: usize) -> Result<(), DeviceError> {
         self.host.reserve(slots)
     }
@@ -267,11 +271,11 @@ impl Device for Refusing {
         self.host.write(slot, data)
     }
 
-    fn execute(&mut self, calls: &[Arc<Call>], arguments: Arguments) -> Result<(), (usize, DeviceError)> {
+    fn execute(&mut self, steps: &[Arc<ResolvedStep>], arguments: Arguments) -> Result<(), (usize, DeviceError)> {
         if self.capturing && self.refuses {
             return Err((1, DeviceError::Trace("no room".into())));
         }
-        self.host.execute(calls, arguments)
+        self.host.execute(steps, arguments)
     }
 
     fn free(&mut self, slot: Slot) -> Result<(), DeviceError> {

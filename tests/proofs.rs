@@ -7,12 +7,12 @@ use std::path::Path;
 use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{Options, compile, model};
-use bitnetc_plan::{DType, Fidelity, Op, Plan, Proofs};
+use bitnetc_plan::{DType, Fidelity, Op, Plan, Proofs, VerifiedPlan};
 use bitnetc_runtime::host::Numerics;
 use bitnetc_runtime::{HostDevice, LoadOptions, Session, Weights};
 
 /// The small model with int8 activations, asked for more than its ternary projections need.
-fn plan(target: &str, proofs: Proofs) -> Plan {
+fn plan(target: &str, proofs: Proofs) -> VerifiedPlan {
     let model = model::find("tiny-shakespeare").unwrap().model().unwrap();
     let roles = ["qkv", "o", "gate", "up", "down"];
     let overrides = roles.map(|role| format!("{role}=bfp8/HiFi4/fp32").parse().unwrap()).into();
@@ -27,7 +27,7 @@ fn math(plan: &Plan, name: &str) -> (DType, Fidelity) {
     (plan.weight(name).unwrap().spec.dtype, matmul.compute.fidelity)
 }
 
-fn logits(plan: &Plan) -> Vec<u32> {
+fn logits(plan: &VerifiedPlan) -> Vec<u32> {
     let weights = Weights::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs/tiny-shakespeare")).unwrap();
     let device = HostDevice::new(plan.card.arch, Numerics::Exact);
     let mut session = Session::load(plan.clone(), &weights, device, &LoadOptions::default(), |_, _| {}).unwrap();

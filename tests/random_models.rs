@@ -119,9 +119,9 @@ impl Case {
             Ok(compiled) => {
                 prop_assert!(verify(&compiled.plan).is_ok());
                 let bytes = format::to_binary(&compiled.plan).unwrap();
-                prop_assert_eq!(&format::read_bytes(&bytes).unwrap(), &compiled.plan);
+                prop_assert_eq!(&format::read_bytes(&bytes).unwrap(), &*compiled.plan);
                 let text = format::to_ron(&compiled.plan).unwrap();
-                prop_assert_eq!(&format::read_bytes(text.as_bytes()).unwrap(), &compiled.plan);
+                prop_assert_eq!(&format::read_bytes(text.as_bytes()).unwrap(), &*compiled.plan);
                 Ok(Some(true))
             }
             Err(error) => {

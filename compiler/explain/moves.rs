@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
+use bitnetc_plan::ttnn::Violation;
 use bitnetc_plan::{Cost, MemoryConfig, Op, Step};
 
-use super::{Refusal, without_numbers};
+use super::Refusal;
 use crate::PhaseRecord;
 use crate::passes::Record;
 use crate::ttnn::{Context, Ways, ways};
@@ -86,13 +87,13 @@ fn maker(cx: &Context<'_>, record: &Record, output: usize, to: &MemoryConfig) ->
 /// What refuses a placement: of the constraints that ways naming it break, the first that no other way breaks.
 fn refusal(all: &Ways, placement: &str) -> Option<Refusal> {
     let (tried, others): (Vec<_>, Vec<_>) = all.rejections.iter().partition(|r| r.what.contains(placement));
-    let elsewhere: HashSet<String> =
-        others.iter().flat_map(|r| &r.violations).map(|v| without_numbers(&v.what)).collect();
+    let elsewhere: HashSet<String> = others.iter().flat_map(|r| &r.violations).map(Violation::id).collect();
     let broken = tried.iter().flat_map(|r| r.violations.iter().map(move |v| (v, &r.what)));
-    let (violation, example) = broken.min_by_key(|(v, _)| elsewhere.contains(&without_numbers(&v.what)))?;
+    let (violation, example) = broken.min_by_key(|(v, _)| elsewhere.contains(&v.id()))?;
     Some(Refusal {
-        what: violation.what.clone(),
-        hint: violation.hint.clone(),
+        constraint: violation.id(),
+        what: violation.what(),
+        hint: violation.hint(),
         example: example.clone(),
         ways: tried.len(),
     })

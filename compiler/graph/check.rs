@@ -77,7 +77,21 @@ impl Op {
             Op::Embedding { weight } => vec![weight],
             Op::RmsNorm { gamma, .. } => gamma.iter().collect(),
             Op::Linear(linear) => linear.parts.iter().map(|p| &p.weight).collect(),
-            _ => Vec::new(),
+            Op::Tokens
+            | Op::Carry
+            | Op::Quantize { .. }
+            | Op::Dequantize { .. }
+            | Op::Scale { .. }
+            | Op::SplitHeads { .. }
+            | Op::Rope(_)
+            | Op::CacheUpdate { .. }
+            | Op::Attention { .. }
+            | Op::MergeHeads
+            | Op::Activation(_)
+            | Op::Mul { .. }
+            | Op::Add { .. }
+            | Op::LastToken
+            | Op::Argmax => Vec::new(),
         }
     }
 }

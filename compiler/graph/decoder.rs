@@ -80,9 +80,22 @@ impl Graph {
             let error = match &self.node(node).op {
                 Op::SplitHeads { .. } => self.check_split(node),
                 Op::Rope(rope) => self.check_rope(node, rope.dim),
-                Op::Unary(_) => self.check_function(node),
+                Op::Activation(_) => self.check_function(node),
                 Op::Argmax => self.check_logits(node),
-                _ => None,
+                Op::Tokens
+                | Op::Embedding { .. }
+                | Op::Carry
+                | Op::RmsNorm { .. }
+                | Op::Quantize { .. }
+                | Op::Dequantize { .. }
+                | Op::Scale { .. }
+                | Op::Linear(_)
+                | Op::CacheUpdate { .. }
+                | Op::Attention { .. }
+                | Op::MergeHeads
+                | Op::Mul { .. }
+                | Op::Add { .. }
+                | Op::LastToken => None,
             };
             misfits.extend(error.map(|error| Misfit { place: Place::Node(node), error }));
         }
@@ -238,8 +251,9 @@ impl Graph {
             let found = format!("a function of the residual stream `{}`", self.value_name(input));
             return Some(TypeError::new(Some(0), what, found, "a function of a projection's or a norm's result"));
         }
-        let fits =
-            self.only_user(node.into()).is_some_and(|u| matches!(self.node(u.node).op, Op::Mul { .. } | Op::Unary(_)));
+        let fits = self
+            .only_user(node.into())
+            .is_some_and(|u| matches!(self.node(u.node).op, Op::Mul { .. } | Op::Activation(_)));
         let found = format!("`{}`", self.value_name(node.into()));
         (!fits).then(|| TypeError::new(None, what, found, "one Mul that reads it, and nothing else"))
     }
@@ -256,9 +270,9 @@ impl Graph {
             ));
         }
         let super::Shape::Features(width) = self.value_type(logits).shape else { return None };
-        let vocab = self.nodes().find_map(|n| match &self.node(n).op {
-            Op::Embedding { weight } => weight.shape.first().copied(),
-            _ => None,
+        let vocab = self.nodes().find_map(|n| {
+            let Op::Embedding { weight } = &self.node(n).op else { return None };
+            weight.shape.first().copied()
         })?;
         let what = "logits and embedding differ in vocabulary";
         (width != vocab).then(|| {

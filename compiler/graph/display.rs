@@ -1,7 +1,7 @@
 //! Graphs as text for people: one line per node.
 
 use super::{
-    ActivationQuant, Graph, Heads, Linear, Op, Operand, Phase, Section, Shape, Unary, Value, ValueType, WeightRef,
+    Activation, ActivationQuant, Graph, Heads, Linear, Op, Operand, Phase, Section, Shape, Value, ValueType, WeightRef,
 };
 use std::fmt;
 
@@ -38,13 +38,13 @@ impl fmt::Display for Heads {
     }
 }
 
-impl fmt::Display for Unary {
+impl fmt::Display for Activation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Unary::Relu => "relu",
-            Unary::Relu2 => "relu2",
-            Unary::Square => "square",
-            Unary::Silu => "silu",
+            Activation::Relu => "relu",
+            Activation::Relu2 => "relu2",
+            Activation::Square => "square",
+            Activation::Silu => "silu",
         })
     }
 }
@@ -99,7 +99,7 @@ fn describe(op: &Op, inputs: &[String]) -> String {
         Op::CacheUpdate { context } => format!("cache_update({list}) context={context}"),
         Op::Attention { scale } => format!("attention({list}) scale={scale}"),
         Op::MergeHeads => format!("merge_heads({list})"),
-        Op::Unary(unary) => format!("{unary}({list})"),
+        Op::Activation(unary) => format!("{unary}({list})"),
         Op::Mul { a, b } => match inputs {
             [left, right] => format!("mul({}, {})", operand(left, a), operand(right, b)),
             _ => format!("mul({list})"),

@@ -32,7 +32,9 @@ type Result<T> = std::result::Result<T, TypeError>;
 fn features(inputs: &[ValueType], at: usize) -> Result<(usize, usize)> {
     match inputs[at].shape {
         Shape::Features(width) => Ok((inputs[at].rows, width)),
-        _ => Err(TypeError::new(Some(at), "a vector per row is needed", inputs[at], "[rows, width]")),
+        Shape::Ids | Shape::Heads { .. } | Shape::Cache { .. } => {
+            Err(TypeError::new(Some(at), "a vector per row is needed", inputs[at], "[rows, width]"))
+        }
     }
 }
 
@@ -40,7 +42,7 @@ fn features(inputs: &[ValueType], at: usize) -> Result<(usize, usize)> {
 fn heads(inputs: &[ValueType], at: usize, kind: Heads) -> Result<(usize, usize, usize)> {
     match inputs[at].shape {
         Shape::Heads { of, heads, head_dim } if of == kind => Ok((inputs[at].rows, heads, head_dim)),
-        _ => {
+        Shape::Ids | Shape::Features(_) | Shape::Heads { .. } | Shape::Cache { .. } => {
             let expected = format!("[rows, heads x head_dim] {kind}");
             Err(TypeError::new(Some(at), format!("{kind} are needed"), inputs[at], expected))
         }
@@ -51,7 +53,7 @@ fn heads(inputs: &[ValueType], at: usize, kind: Heads) -> Result<(usize, usize, 
 fn cache(inputs: &[ValueType], at: usize, kind: Heads) -> Result<(usize, usize)> {
     match inputs[at].shape {
         Shape::Cache { of, kv_heads, head_dim, .. } if of == kind => Ok((kv_heads, head_dim)),
-        _ => {
+        Shape::Ids | Shape::Features(_) | Shape::Heads { .. } | Shape::Cache { .. } => {
             let output = if kind == Heads::Keys { "first" } else { "second" };
             let expected = format!("the {output} output of a cache update");
             Err(TypeError::new(Some(at), format!("attention reads a cache of {kind} here"), inputs[at], expected))
@@ -85,7 +87,16 @@ impl Op {
             Op::SplitHeads { .. } => (1, 3),
             Op::Attention { .. } => (3, 3),
             Op::Mul { .. } | Op::Add { .. } | Op::CacheUpdate { .. } | Op::Rope(_) | Op::Dequantize { .. } => (2, 2),
-            _ => (1, 1),
+            Op::Embedding { .. }
+            | Op::Carry
+            | Op::RmsNorm { .. }
+            | Op::Quantize { .. }
+            | Op::Scale { .. }
+            | Op::Linear(_)
+            | Op::MergeHeads
+            | Op::Activation(_)
+            | Op::LastToken
+            | Op::Argmax => (1, 1),
         }
     }
 
@@ -106,7 +117,9 @@ impl Op {
                 weight_rank(&weight.shape, 2)?;
                 match inputs[0].shape {
                     Shape::Ids => one(inputs[0].rows, Shape::Features(weight.shape[1])),
-                    _ => Err(TypeError::new(Some(0), "an embedding reads token ids", inputs[0], "ids")),
+                    Shape::Features(_) | Shape::Heads { .. } | Shape::Cache { .. } => {
+                        Err(TypeError::new(Some(0), "an embedding reads token ids", inputs[0], "ids"))
+                    }
                 }
             }
             Op::Carry => features(inputs, 0).map(|_| inputs.to_vec()),
@@ -160,7 +173,7 @@ impl Op {
                 let (rows, heads, head_dim) = heads(inputs, 0, Heads::Attended)?;
                 one(rows, Shape::Features(heads * head_dim))
             }
-            Op::Unary(_) | Op::Scale { .. } => Ok(inputs.to_vec()),
+            Op::Activation(_) | Op::Scale { .. } => Ok(inputs.to_vec()),
             Op::Mul { .. } | Op::Add { .. } => {
                 features(inputs, 0)?;
                 same(inputs)?;

@@ -24,10 +24,12 @@ pub use check::GraphError;
 pub use decoder::{Misfit, Place};
 pub use infer::TypeError;
 pub use op::{
-    ActivationQuant, Encoding, Heads, Linear, Op, Operand, Part, Role, Rope, RopeScaling, ScaleConvention, Shape,
-    Unary, ValueType, WeightRef,
+    Activation, ActivationQuant, Encoding, Heads, Linear, Op, Operand, Part, Role, Rope, RopeScaling, ScaleConvention,
+    Shape, ValueType, WeightRef,
 };
 pub use scalar::{Factor, Scalar, resolve};
+
+pub use bitnetc_plan::Section;
 
 use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
@@ -67,22 +69,6 @@ impl Phase {
             Phase::Prefill { .. } => 1,
         }
     }
-}
-
-/// When a node runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Section {
-    /// Once, before the layers.
-    Prologue,
-    /// Once per layer.
-    Layer,
-    /// Once, after the layers.
-    Epilogue,
-}
-
-impl Section {
-    /// All sections in the order they run.
-    pub const ALL: [Section; 3] = [Section::Prologue, Section::Layer, Section::Epilogue];
 }
 
 /// An operation in the graph.

@@ -118,9 +118,9 @@ pub enum ActivationQuant {
     Int8PerToken,
 }
 
-/// A function of one number.
+/// An activation function of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
-pub enum Unary {
+pub enum Activation {
     /// `max(x, 0)`
     Relu,
     /// `max(x, 0)^2`
@@ -137,7 +137,7 @@ pub struct Operand {
     /// Multiplies the value first.
     pub scale: Scalar,
     /// Applied next, first to last.
-    pub unary: Vec<Unary>,
+    pub unary: Vec<Activation>,
 }
 
 impl Operand {
@@ -201,7 +201,7 @@ pub struct Linear {
     /// [`Op::Quantize`] and [`Op::Dequantize`] nodes.
     pub activations: ActivationQuant,
     /// Applied to the output last.
-    pub unary: Option<Unary>,
+    pub unary: Option<Activation>,
 }
 
 impl Linear {
@@ -285,7 +285,7 @@ pub enum Op {
     /// `heads -> features`.
     MergeHeads,
     /// `x -> x`.
-    Unary(Unary),
+    Activation(Activation),
     /// `a, b -> a * b` after each operand's own [`Operand`].
     Mul {
         /// What is done to the first input.

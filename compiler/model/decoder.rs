@@ -1,18 +1,10 @@
-//! What a file of sound operations must be besides: a decoder that can be scheduled.
+//! Checks that sound operations together make a decoder that can be scheduled.
 
 use super::Model;
+use super::building::Building;
 use super::error::ErrorKind;
-use super::read::Building;
 use crate::graph::{Misfit, Phase, Place};
 use std::ops::Range;
-
-/// Where an operation stands in the file.
-pub(super) struct Spot {
-    /// Its name.
-    pub span: Range<usize>,
-    /// The names of `from`, in order.
-    pub inputs: Vec<Range<usize>>,
-}
 
 impl Building<'_> {
     /// Notes everything in the model that no plan can be made of. `all` is where the model begins.

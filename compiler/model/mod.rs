@@ -30,6 +30,7 @@
 //!
 //! Every mistake is reported at once with its place: [`ModelErrors`]. A parsed [`Model`] gives the graph of any phase.
 
+mod building;
 mod decoder;
 mod error;
 pub mod import;

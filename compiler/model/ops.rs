@@ -1,11 +1,13 @@
 //! Reading one operation of a block.
 
 use super::error::ErrorKind;
-use super::reader::{Fields, Reader, brief};
+use super::reader::{FACTORS, Fields, Reader, brief};
 use super::rope::rope;
 use super::syntax::{Raw, Tree};
 use super::{Quantization, Statement};
-use crate::graph::{ActivationQuant, Encoding, Linear, Op, Operand, Part, Role, Scalar, Section, Unary, WeightRef};
+use crate::graph::{
+    Activation, ActivationQuant, Encoding, Linear, Op, Operand, Part, Role, Scalar, Section, WeightRef,
+};
 use std::ops::Range;
 
 /// An operation as read, with the places its names stand at.
@@ -71,9 +73,6 @@ const OPERATIONS: [(&str, Kind, usize, usize); 18] = [
 /// What a norm may add to a mean square: above it the norm is none, below it f32 has hardly anything.
 const EPSILONS: [f64; 2] = [1e-20, 1.0];
 
-/// Scores' factors and stretches of frequencies that f32 can take to any power that occurs.
-pub(super) const FACTORS: [f64; 2] = [1e-6, 1e6];
-
 /// Roles a projection can have.
 const PROJECTIONS: [(&str, Role); 6] = [
     ("Qkv", Role::Qkv),
@@ -111,11 +110,11 @@ fn mentioned(raw: Raw<'_>, field: &str) -> Vec<(String, Range<usize>)> {
     let Some(value) = fields.iter().find(|f| f.name == field).map(|f| f.value) else { return Vec::new() };
     let items = match value.open() {
         Ok(Tree::Items(items)) => items,
-        _ => vec![value],
+        Ok(Tree::Fields(_) | Tree::Text(_) | Tree::Number(_) | Tree::Word) | Err(_) => vec![value],
     };
-    let name = |item: Raw<'_>| match item.open() {
-        Ok(Tree::Text(text)) => Some((text, item.span())),
-        _ => None,
+    let name = |item: Raw<'_>| {
+        let Ok(Tree::Text(text)) = item.open() else { return None };
+        Some((text, item.span()))
     };
     items.into_iter().filter_map(name).collect()
 }
@@ -223,9 +222,10 @@ fn operation<'a>(
                 );
                 return None;
             }
-            let (encoding, activations) = match kind {
-                Kind::BitLinear => (quantization.weights, quantization.activations),
-                _ => (Encoding::Dense, ActivationQuant::None),
+            let (encoding, activations) = if kind == Kind::BitLinear {
+                (quantization.weights, quantization.activations)
+            } else {
+                (Encoding::Dense, ActivationQuant::None)
             };
             let weight = weight(reader, fields, encoding, section, 2, weight_span)?;
             let scale = if encoding.is_ternary() { Scalar::weight(&weight.name) } else { Scalar::ONE };
@@ -249,10 +249,10 @@ fn operation<'a>(
             (Op::Attention { scale }, Role::Sdpa)
         }
         Kind::MergeHeads => (Op::MergeHeads, Role::Data),
-        Kind::Relu => (Op::Unary(Unary::Relu), Role::Product),
-        Kind::Relu2 => (Op::Unary(Unary::Relu2), Role::Product),
-        Kind::Square => (Op::Unary(Unary::Square), Role::Product),
-        Kind::Silu => (Op::Unary(Unary::Silu), Role::Product),
+        Kind::Relu => (Op::Activation(Activation::Relu), Role::Product),
+        Kind::Relu2 => (Op::Activation(Activation::Relu2), Role::Product),
+        Kind::Square => (Op::Activation(Activation::Square), Role::Product),
+        Kind::Silu => (Op::Activation(Activation::Silu), Role::Product),
         Kind::Mul => (Op::Mul { a: Operand::PLAIN, b: Operand::PLAIN }, Role::Product),
         Kind::Add => (Op::Add { b_scale: Scalar::ONE }, Role::Residual),
         Kind::LastToken => (Op::LastToken, Role::Data),

@@ -1,13 +1,12 @@
 //! Reading a whole file: dimensions, quantisation, blocks, and the values that connect the operations.
 
-use super::decoder::Spot;
+use super::building::Building;
 use super::error::{ErrorKind, ModelError};
 use super::ops;
 use super::reader::{Dim, Fields, Reader};
 use super::syntax::Raw;
-use super::values::Types;
 use super::{Model, Quantization, Statement};
-use crate::graph::{ActivationQuant, Encoding, Op, Role, ScaleConvention, Section, WeightRef};
+use crate::graph::{ActivationQuant, Encoding, Op, Role, ScaleConvention, Section};
 use crate::policy::{Override, Wrong};
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
@@ -16,39 +15,6 @@ use std::ops::Range;
 
 /// The most layers that `bitnetc_plan::verify` lets a plan have.
 const MAX_LAYERS: usize = 1 << 14;
-
-pub(super) struct Defined {
-    pub types: Types,
-    pub span: Range<usize>,
-    pub section: Section,
-    pub used: bool,
-}
-
-/// The values of the file and what has been built of it.
-pub(super) struct Building<'a> {
-    pub reader: Reader<'a>,
-    pub values: IndexMap<String, Defined>,
-    pub statements: Vec<Statement>,
-    pub names: HashSet<String>,
-    /// Where each statement stands, by its name.
-    pub spots: HashMap<String, Spot>,
-    /// What is bound of each tensor.
-    pub weights: HashMap<String, Vec<(WeightRef, Role)>>,
-    blocks: HashSet<String>,
-    /// `(name inside, name outside)` of the residual stream at a layer's end.
-    pub carried: Option<(String, Range<usize>)>,
-    pub layers: Option<usize>,
-    pub context: Option<usize>,
-    pub quantization: Quantization,
-    /// Where values read now must have been defined.
-    pub section: Section,
-    /// Mistakes noted that leave the graph whole.
-    pub harmless: usize,
-    /// Something was left unread: what seems unused may be used there.
-    pub incomplete: bool,
-    /// Whole blocks were left unread.
-    pub incomplete_graph: bool,
-}
 
 pub(super) fn model(text: &str) -> Result<Model, Vec<ModelError>> {
     let mut building = Building {

@@ -5,6 +5,9 @@ use super::syntax::{Broken, Field, Raw, Tree};
 use indexmap::IndexMap;
 use std::ops::Range;
 
+/// Scores' factors and stretches of frequencies that f32 can take to any power that occurs.
+pub(super) const FACTORS: [f64; 2] = [1e-6, 1e6];
+
 /// The largest dimension; products of three still fit in 128 bits, of two in 64.
 const MAX_DIM: u64 = 1 << 31;
 

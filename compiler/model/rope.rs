@@ -1,8 +1,7 @@
 //! Reading a rotary embedding and its long-context rule.
 
 use super::error::ErrorKind;
-use super::ops::FACTORS;
-use super::reader::{Fields, Reader, brief};
+use super::reader::{FACTORS, Fields, Reader, brief};
 use super::syntax::Raw;
 use crate::graph::{Rope, RopeScaling};
 

@@ -28,7 +28,7 @@ macro_rules! shipped {
         &[$(Shipped {
             name: $name,
             path: concat!("graphs/", $file, ".ron"),
-            text: include_str!(concat!("../../graphs/", $file, ".ron")),
+            text: include_str!(concat!("../graphs/", $file, ".ron")),
         }),*]
     };
 }

@@ -1,16 +1,12 @@
 //! The values of a model file: defined once, used, and of a type; operations bound to them.
 
-use super::decoder::Spot;
+use super::building::{Building, Defined, Spot, Types};
 use super::error::{ErrorKind, position};
 use super::ops::{Lost, Parsed};
-use super::read::{Building, Defined};
 use super::syntax::Raw;
 use crate::graph::{Heads, Op, Phase, Role, Scalar, Section, Shape, ValueType, WeightRef};
 use std::collections::HashSet;
 use std::ops::Range;
-
-/// Types of a value in decode and prefill; none after a mistake, so that one mistake is not told twice.
-pub(super) type Types = Option<[ValueType; 2]>;
 
 /// Sizes to check shapes with: different from each other and from 1, so that a mix-up shows.
 const PHASES: [Phase; 2] = [Phase::Decode { batch: 2 }, Phase::Prefill { seq: 3 }];
@@ -137,7 +133,20 @@ impl Building<'_> {
             Op::CacheUpdate { .. } => ("CacheUpdate", Section::Layer),
             Op::LastToken => ("LastToken", Section::Epilogue),
             Op::Argmax => ("Argmax", Section::Epilogue),
-            _ => return,
+            Op::Embedding { .. }
+            | Op::Carry
+            | Op::RmsNorm { .. }
+            | Op::Quantize { .. }
+            | Op::Dequantize { .. }
+            | Op::Scale { .. }
+            | Op::Linear(_)
+            | Op::SplitHeads { .. }
+            | Op::Rope(_)
+            | Op::Attention { .. }
+            | Op::MergeHeads
+            | Op::Activation(_)
+            | Op::Mul { .. }
+            | Op::Add { .. } => return,
         };
         if parsed.statement.section != home {
             let place = ["the first block", "the repeated block", "the last block"]
@@ -284,13 +293,21 @@ fn guess(op: &Op, inputs: &[Types]) -> Vec<Types> {
                 Some(Shape::Heads { heads, head_dim, .. }) => {
                     of(Shape::Cache { of: kind, kv_heads: heads, context: *context, head_dim })
                 }
-                _ => None,
+                Some(Shape::Ids | Shape::Features(_) | Shape::Cache { .. }) | None => None,
             };
             vec![cache(Heads::Keys), cache(Heads::Values)]
         }
         Op::Attention { .. } => inputs.iter().take(1).map(|types| as_kind(types, Heads::Attended)).collect(),
-        Op::Add { .. } | Op::Mul { .. } | Op::Unary(_) => vec![known],
-        _ => Vec::new(),
+        Op::Add { .. } | Op::Mul { .. } | Op::Activation(_) => vec![known],
+        Op::RmsNorm { gamma: None, .. }
+        | Op::Tokens
+        | Op::Carry
+        | Op::Quantize { .. }
+        | Op::Dequantize { .. }
+        | Op::Scale { .. }
+        | Op::MergeHeads
+        | Op::LastToken
+        | Op::Argmax => Vec::new(),
     }
 }
 
@@ -298,10 +315,26 @@ fn is_cache(types: Types) -> bool {
     types.is_some_and(|[t, _]| matches!(t.shape, Shape::Cache { .. }))
 }
 
+/// The name of a statement with several outputs; only three kinds of operations have them.
 fn kind(op: &Op) -> &'static str {
     match op {
         Op::SplitHeads { .. } => "split_heads",
         Op::Rope(_) => "rope",
-        _ => "cache_update",
+        Op::Tokens
+        | Op::Embedding { .. }
+        | Op::Carry
+        | Op::RmsNorm { .. }
+        | Op::Quantize { .. }
+        | Op::Dequantize { .. }
+        | Op::Scale { .. }
+        | Op::Linear(_)
+        | Op::CacheUpdate { .. }
+        | Op::Attention { .. }
+        | Op::MergeHeads
+        | Op::Activation(_)
+        | Op::Mul { .. }
+        | Op::Add { .. }
+        | Op::LastToken
+        | Op::Argmax => "cache_update",
     }
 }

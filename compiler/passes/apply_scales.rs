@@ -62,7 +62,23 @@ fn absorb(graph: &mut Graph, value: Value, scale: &Scalar) -> bool {
         Op::Add { b_scale } if user.input == 1 => b_scale,
         Op::Mul { a, .. } if user.input == 0 => &mut a.scale,
         Op::Mul { b, .. } => &mut b.scale,
-        _ => return false,
+        Op::Tokens
+        | Op::Embedding { .. }
+        | Op::Carry
+        | Op::RmsNorm { .. }
+        | Op::Quantize { .. }
+        | Op::Dequantize { .. }
+        | Op::Scale { .. }
+        | Op::Linear(_)
+        | Op::SplitHeads { .. }
+        | Op::Rope(_)
+        | Op::CacheUpdate { .. }
+        | Op::Attention { .. }
+        | Op::MergeHeads
+        | Op::Activation(_)
+        | Op::Add { .. }
+        | Op::LastToken
+        | Op::Argmax => return false,
     };
     *own = own.times(scale);
     true

@@ -18,7 +18,7 @@
 //! ways ends in such a constant stays where it is. A projection that quantises its input itself is a dead end, for its floor is fixed:
 //! run [`super::activations()`] first.
 
-use crate::graph::{ActivationQuant, Graph, NodeId, Op, Operand, Scalar, Section, Unary, Use, Value};
+use crate::graph::{Activation, ActivationQuant, Graph, NodeId, Op, Operand, Scalar, Section, Use, Value};
 
 /// One scale that was moved.
 #[derive(Debug, Clone, PartialEq)]
@@ -146,7 +146,7 @@ fn reader(graph: &Graph, user: Use, scale: &Scalar, trial: &mut Trial) -> Option
                 None => operand.scale = operand.scale.times(scale),
             }
         }
-        Op::Unary(unary) => return absorb(graph, output(0), &scale.pow(homogeneous(*unary)?), trial),
+        Op::Activation(unary) => return absorb(graph, output(0), &scale.pow(homogeneous(*unary)?), trial),
         Op::Quantize { floor } => {
             *floor = floor.times(&scale.pow(-1));
             record(trial, edited, user.node, &node.name, op);
@@ -166,7 +166,9 @@ fn reader(graph: &Graph, user: Use, scale: &Scalar, trial: &mut Trial) -> Option
             }
         }
         Op::Argmax => return Some(()),
-        _ => return None,
+        Op::Add { .. } | Op::Linear(_) | Op::Tokens | Op::Embedding { .. } | Op::Carry | Op::Scale { .. } => {
+            return None;
+        }
     }
     record(trial, edited, user.node, &node.name, op);
     Some(())
@@ -183,11 +185,11 @@ fn record(trial: &mut Trial, edited: Option<usize>, node: NodeId, name: &str, op
 }
 
 /// `f(s*x) = s^degree * f(x)` for every `s > 0`.
-pub(super) fn homogeneous(unary: Unary) -> Option<i32> {
+pub(super) fn homogeneous(unary: Activation) -> Option<i32> {
     match unary {
-        Unary::Relu => Some(1),
-        Unary::Relu2 | Unary::Square => Some(2),
-        Unary::Silu => None,
+        Activation::Relu => Some(1),
+        Activation::Relu2 | Activation::Square => Some(2),
+        Activation::Silu => None,
     }
 }
 

@@ -10,7 +10,7 @@
 //! Gate and up stay two projections: splitting a joined result costs more than it saves. Transposes never enter the graph: weights are
 //! transposed when they are packed, and heads are split and merged by operations of their own.
 
-use crate::graph::{Graph, Linear, NodeId, Op, Operand, Scalar, TypeError, Unary, Use, Value};
+use crate::graph::{Activation, Graph, Linear, NodeId, Op, Operand, Scalar, TypeError, Use, Value};
 
 /// Fuses what the table says. Running it again changes nothing.
 ///
@@ -22,7 +22,7 @@ pub fn fuse(graph: &mut Graph) -> Result<(), TypeError> {
     for split in splits {
         qkv(graph, split)?;
     }
-    let unaries: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Op::Unary(_))).collect();
+    let unaries: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Op::Activation(_))).collect();
     // The last of a chain first: what it moves onto is then the next one's reader.
     for unary in unaries.into_iter().rev() {
         into_product(graph, unary);
@@ -50,10 +50,8 @@ fn stream_first(graph: &mut Graph) {
 }
 
 fn linear(graph: &Graph, node: NodeId) -> Option<&Linear> {
-    match &graph.node(node).op {
-        Op::Linear(linear) => Some(linear),
-        _ => None,
-    }
+    let Op::Linear(linear) = &graph.node(node).op else { return None };
+    Some(linear)
 }
 
 /// The projections that feed a three-input split can be one when they read the same value, treat it the same way, are of one kind
@@ -93,18 +91,18 @@ fn qkv(graph: &mut Graph, split: NodeId) -> Result<(), TypeError> {
 
 /// Moves an activation that only one product reads onto that product's operand.
 fn into_product(graph: &mut Graph, id: NodeId) {
-    let Op::Unary(unary) = graph.node(id).op else { return };
+    let Op::Activation(unary) = graph.node(id).op else { return };
     let (Some(user), Some(&input)) = (graph.only_user(id.into()), graph.inputs(id).first()) else { return };
     let Op::Mul { a, b } = &mut graph.node_mut(user.node).op else { return };
     let operand = if user.input == 0 { a } else { b };
     if !operand.scale.is_one() {
         return;
     }
-    let steps: &[Unary] = match unary {
-        Unary::Relu2 => &[Unary::Relu, Unary::Square],
-        Unary::Relu => &[Unary::Relu],
-        Unary::Square => &[Unary::Square],
-        Unary::Silu => &[Unary::Silu],
+    let steps: &[Activation] = match unary {
+        Activation::Relu2 => &[Activation::Relu, Activation::Square],
+        Activation::Relu => &[Activation::Relu],
+        Activation::Square => &[Activation::Square],
+        Activation::Silu => &[Activation::Silu],
     };
     operand.unary.splice(0..0, steps.iter().copied());
     graph.redirect(user, input);
@@ -118,10 +116,10 @@ fn relu_into_projection(graph: &mut Graph, product: NodeId) {
         let free = linear(graph, value.node).is_some_and(|l| l.unary.is_none());
         let Op::Mul { a, b } = &mut graph.node_mut(product).op else { return };
         let operand: &mut Operand = if input == 0 { a } else { b };
-        if alone && free && operand.unary.first() == Some(&Unary::Relu) && operand.scale.is_one() {
+        if alone && free && operand.unary.first() == Some(&Activation::Relu) && operand.scale.is_one() {
             operand.unary.remove(0);
             if let Op::Linear(linear) = &mut graph.node_mut(value.node).op {
-                linear.unary = Some(Unary::Relu);
+                linear.unary = Some(Activation::Relu);
             }
         }
     }

@@ -13,7 +13,8 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use bitnetc_plan::{DType, Fidelity, Proofs};
+use bitnetc_plan::release::Spills;
+use bitnetc_plan::{DType, Fidelity, Proofs, TtnnRelease};
 
 use super::values::{Content, Operands, Values, weight};
 use crate::graph::{Graph, NodeId, Op, Role};
@@ -85,9 +86,6 @@ impl Theorem {
     }
 }
 
-/// The TT-NN release that plans are made for.
-pub const TTNN: [u32; 3] = [0, 81, 1];
-
 /// What sums keep on their way through L1 from one K-block of a matmul to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Spill {
@@ -99,15 +97,15 @@ pub enum Spill {
     Bf16,
 }
 
-/// How a release of TT-NN spills: with an fp32 destination to Float32, else to bf16. From 0.81.1 on Float32 is reloaded straight into
-/// the destination, unless a bias is fused in; before, and with a bias, it goes through TF32. Releases before gave a DRAM-sharded matmul
-/// a bf16 intermediate whatever its destination.
-pub fn spill(ttnn: [u32; 3], fp32_dest_acc: bool, fused_bias: bool, dram_sharded: bool) -> Spill {
-    let direct = ttnn >= [0, 81, 1];
-    match fp32_dest_acc {
-        true if direct && !fused_bias => Spill::Fp32,
-        true if direct || !dram_sharded => Spill::Tf32,
-        _ => Spill::Bf16,
+/// How a matmul spills under a release of TT-NN: with an fp32 destination to Float32, else to bf16. What the release does with Float32
+/// is told by its [`Spills`].
+pub fn spill(release: Spills, fp32_dest_acc: bool, fused_bias: bool, dram_sharded: bool) -> Spill {
+    if !fp32_dest_acc || (dram_sharded && !release.dram_sharded_keeps_fp32) {
+        Spill::Bf16
+    } else if fused_bias || !release.reloads_fp32 {
+        Spill::Tf32
+    } else {
+        Spill::Fp32
     }
 }
 
@@ -147,8 +145,14 @@ impl Decision {
     }
 }
 
-/// Decides every node that has a precision.
-pub fn precision(graph: &Graph, policy: Policy, overrides: &[Override], proofs: Proofs) -> HashMap<NodeId, Decision> {
+/// Decides every node that has a precision, for matmuls of `release`.
+pub fn precision(
+    graph: &Graph,
+    policy: Policy,
+    overrides: &[Override],
+    proofs: Proofs,
+    release: &TtnnRelease,
+) -> HashMap<NodeId, Decision> {
     let asked = all_asked(graph, policy, overrides);
     let values = Values::of(graph, &asked);
     let decide = |(node, asked): (NodeId, Precision)| {
@@ -156,9 +160,25 @@ pub fn precision(graph: &Graph, policy: Policy, overrides: &[Override], proofs: 
         let (used, theorems) = match &graph.node(node).op {
             Op::Linear(linear) => {
                 let weight = weight(linear, asked.weight);
-                lower(asked, Operands { activation, weight, inner: linear.in_width() }, proofs)
+                lower(asked, Operands { activation, weight, inner: linear.in_width() }, proofs, release)
             }
-            _ => (asked, Vec::new()),
+            Op::Tokens
+            | Op::Embedding { .. }
+            | Op::Carry
+            | Op::RmsNorm { .. }
+            | Op::Quantize { .. }
+            | Op::Dequantize { .. }
+            | Op::Scale { .. }
+            | Op::SplitHeads { .. }
+            | Op::Rope(_)
+            | Op::CacheUpdate { .. }
+            | Op::Attention { .. }
+            | Op::MergeHeads
+            | Op::Activation(_)
+            | Op::Mul { .. }
+            | Op::Add { .. }
+            | Op::LastToken
+            | Op::Argmax => (asked, Vec::new()),
         };
         (node, Decision { asked, used, theorems, activation })
     };
@@ -171,15 +191,30 @@ fn all_asked(graph: &Graph, policy: Policy, overrides: &[Override]) -> HashMap<N
         let (role, ternary) = match &graph.node(node).op {
             Op::Linear(linear) => (graph.node(node).role, linear.is_ternary()),
             Op::Attention { .. } => (Role::Sdpa, false),
-            _ => return None,
+            Op::Tokens
+            | Op::Embedding { .. }
+            | Op::Carry
+            | Op::RmsNorm { .. }
+            | Op::Quantize { .. }
+            | Op::Dequantize { .. }
+            | Op::Scale { .. }
+            | Op::SplitHeads { .. }
+            | Op::Rope(_)
+            | Op::CacheUpdate { .. }
+            | Op::MergeHeads
+            | Op::Activation(_)
+            | Op::Mul { .. }
+            | Op::Add { .. }
+            | Op::LastToken
+            | Op::Argmax => return None,
         };
         Some((node, asked(policy, overrides, graph.phase, role, ternary)))
     };
     graph.nodes().filter_map(of).collect()
 }
 
-/// The cheapest precision that keeps of `asked` what `proofs` wants kept.
-pub fn lower(asked: Precision, operands: Operands, proofs: Proofs) -> (Precision, Vec<Theorem>) {
+/// The cheapest precision that keeps of `asked` what `proofs` wants kept, in a matmul of `release`.
+pub fn lower(asked: Precision, operands: Operands, proofs: Proofs, release: &TtnnRelease) -> (Precision, Vec<Theorem>) {
     let mut used = asked;
     let mut theorems = Vec::new();
     if proofs == Proofs::None {
@@ -195,7 +230,7 @@ pub fn lower(asked: Precision, operands: Operands, proofs: Proofs) -> (Precision
         theorems.extend(why);
     }
     // bitnetc fuses no bias; whether a matmul is DRAM-sharded is not known yet, so both must keep fp32.
-    let keeps_fp32 = |dram_sharded| spill(TTNN, used.fp32_dest_acc, false, dram_sharded) == Spill::Fp32;
+    let keeps_fp32 = |dram_sharded| spill(release.spills, used.fp32_dest_acc, false, dram_sharded) == Spill::Fp32;
     let lossless = keeps_fp32(true) && keeps_fp32(false);
     if used.fidelity == Fidelity::LoFi && operands.exact_sum().is_some() && lossless {
         theorems.push(Theorem::IntegerSumsAreExact);
@@ -240,7 +275,7 @@ mod tests {
     }
 
     fn products(asked: Precision, operands: Operands) -> (Precision, Vec<Theorem>) {
-        lower(asked, operands, Proofs::Products)
+        lower(asked, operands, Proofs::Products, TtnnRelease::latest())
     }
 
     #[test]
@@ -275,23 +310,26 @@ mod tests {
 
     #[test]
     fn bits_alone_lower_what_keeps_every_bit() {
-        let asked = asks(DType::Bfp8, Fidelity::HiFi2, true);
-        let (used, theorems) = lower(asked, ternary(Content::BF16, 2560), Proofs::Bits);
+        let (asked, release) = (asks(DType::Bfp8, Fidelity::HiFi2, true), TtnnRelease::latest());
+        let (used, theorems) = lower(asked, ternary(Content::BF16, 2560), Proofs::Bits, release);
         assert_eq!((used.weight, used.fidelity), (DType::Bfp4, Fidelity::HiFi2));
         assert_eq!(theorems, [Theorem::TernaryIsExactInBfp4]);
-        let (used, theorems) = lower(asked, ternary(Content::INT8, 2560), Proofs::Bits);
+        let (used, theorems) = lower(asked, ternary(Content::INT8, 2560), Proofs::Bits, release);
         assert_eq!(used.fidelity, Fidelity::LoFi);
         assert!(theorems.iter().all(|t| t.proof() == Proof::BitIdentical));
-        assert_eq!(lower(asked, ternary(Content::INT8, 2560), Proofs::None), (asked, vec![]));
+        assert_eq!(lower(asked, ternary(Content::INT8, 2560), Proofs::None, release), (asked, vec![]));
     }
 
     #[test]
-    fn only_the_release_planned_for_keeps_fp32_in_every_matmul() {
-        let all =
-            |ttnn| [(false, false), (false, true), (true, true)].map(|(bias, dram)| spill(ttnn, true, bias, dram));
-        assert_eq!(all(TTNN), [Spill::Fp32, Spill::Fp32, Spill::Tf32]);
-        assert_eq!(all([0, 80, 2]), [Spill::Tf32, Spill::Bf16, Spill::Bf16]);
-        assert_eq!(spill(TTNN, false, false, false), Spill::Bf16);
+    fn fp32_is_kept_in_every_matmul_of_releases_that_reload_it_only() {
+        let all = |release| {
+            [(false, false), (false, true), (true, true)].map(|(bias, dram)| spill(release, true, bias, dram))
+        };
+        let latest = TtnnRelease::latest().spills;
+        assert_eq!(all(latest), [Spill::Fp32, Spill::Fp32, Spill::Tf32]);
+        assert_eq!(spill(latest, false, false, false), Spill::Bf16);
+        let before = Spills { reloads_fp32: false, dram_sharded_keeps_fp32: false };
+        assert_eq!(all(before), [Spill::Tf32, Spill::Bf16, Spill::Bf16]);
     }
 
     #[test]

@@ -134,7 +134,23 @@ fn graph(model: &Model) -> Graph {
 fn unscaled(graph: &Graph) -> bool {
     graph.nodes().all(|n| match &graph.node(n).op {
         Op::Linear(linear) => linear.parts.iter().all(|p| p.scale.is_one()),
-        _ => true,
+        Op::Tokens
+        | Op::Embedding { .. }
+        | Op::Carry
+        | Op::RmsNorm { .. }
+        | Op::Quantize { .. }
+        | Op::Dequantize { .. }
+        | Op::Scale { .. }
+        | Op::SplitHeads { .. }
+        | Op::Rope(_)
+        | Op::CacheUpdate { .. }
+        | Op::Attention { .. }
+        | Op::MergeHeads
+        | Op::Activation(_)
+        | Op::Mul { .. }
+        | Op::Add { .. }
+        | Op::LastToken
+        | Op::Argmax => true,
     })
 }
 

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 use bitnetc_plan::DType;
 
-use crate::graph::{Graph, Linear, NodeId, Op, Operand, Role, Scalar, Section, Unary, Value};
+use crate::graph::{Activation, Graph, Linear, NodeId, Op, Operand, Role, Scalar, Section, Value};
 use crate::policy::Precision;
 
 /// Sums of a matrix product below this are exact in fp32, in units of its grid: the destination has 24 bits, and the matrix unit aligns
@@ -129,7 +129,7 @@ impl Content {
         match (dtype, self.grid) {
             (DType::Bfp8 | DType::Bfp4, Some(grid)) => grid.magnitude() < 1 << bits,
             (DType::Bfp8 | DType::Bfp4, None) => false,
-            _ => self.significant_bits <= bits,
+            (DType::F32 | DType::Bf16 | DType::U32 | DType::I32, _) => self.significant_bits <= bits,
         }
     }
 
@@ -152,7 +152,7 @@ impl Content {
         Content { significant_bits: self.significant_bits, grid: self.grid.and_then(moved) }
     }
 
-    fn unary(self, unary: Unary) -> Self {
+    fn unary(self, unary: Activation) -> Self {
         let relu = |c: Content| Content {
             significant_bits: c.significant_bits,
             grid: c.grid.map(|g| Grid { min: g.min.max(0), max: g.max.max(0), ..g }),
@@ -163,10 +163,10 @@ impl Content {
             Content::on(c.grid.map(magnitude).and_then(|g| g.times(g)))
         };
         match unary {
-            Unary::Relu => relu(self),
-            Unary::Square => square(self),
-            Unary::Relu2 => square(relu(self)),
-            Unary::Silu => Content::F32,
+            Activation::Relu => relu(self),
+            Activation::Square => square(self),
+            Activation::Relu2 => square(relu(self)),
+            Activation::Silu => Content::F32,
         }
     }
 
@@ -196,7 +196,7 @@ const fn precision_of(dtype: DType) -> Option<u32> {
         DType::Bf16 => Some(8),
         DType::Bfp8 => Some(7),
         DType::Bfp4 => Some(3),
-        _ => None,
+        DType::U32 | DType::I32 => None,
     }
 }
 
@@ -290,7 +290,7 @@ fn product(linear: &Linear, activation: Content, asked: Option<&Precision>) -> C
     let unscaled = linear.parts.iter().all(|part| part.scale.is_one());
     match operands.exact_sum() {
         Some(sum) if unscaled => linear.unary.map_or(sum, |unary| sum.unary(unary)),
-        _ => Content::F32,
+        Some(_) | None => Content::F32,
     }
 }
 
@@ -318,7 +318,7 @@ fn transfer(
         Op::Linear(linear) => product(linear, input(0), asked.get(&node)).stored(product_dtype(input(0))),
         // In the data type of what is scaled, which a power of two does not round.
         Op::Scale { scale } => input(0).scaled(scale).stored(DType::F32),
-        Op::Unary(unary) => input(0).unary(*unary).stored(DType::Bf16),
+        Op::Activation(unary) => input(0).unary(*unary).stored(DType::Bf16),
         Op::Mul { a, b } => input(0).operand(a).times(input(1).operand(b)).stored(DType::Bf16),
         Op::Add { b_scale } => input(0).plus(input(1).scaled(b_scale)).stored(DType::Bf16),
         Op::RmsNorm { .. } | Op::Quantize { .. } | Op::Dequantize { .. } | Op::Rope(_) | Op::Attention { .. } => {
@@ -364,15 +364,15 @@ mod tests {
 
     #[test]
     fn elementwise_rules_bound_what_they_make() {
-        let relu2 = Content::INT8.unary(Unary::Relu2);
+        let relu2 = Content::INT8.unary(Activation::Relu2);
         assert_eq!(grid(relu2), Some((0, 0, 127 * 127)));
-        assert_eq!(grid(Content::INT8.unary(Unary::Square)), Some((0, 0, 128 * 128)));
+        assert_eq!(grid(Content::INT8.unary(Activation::Square)), Some((0, 0, 128 * 128)));
         assert_eq!(grid(relu2.times(Content::whole(-3, 2))), Some((0, -3 * 127 * 127, 2 * 127 * 127)));
         let half = Content::INT8.scaled(&Scalar::number(0.5));
         assert_eq!(grid(half), Some((-1, -128, 127)));
         assert_eq!(grid(half.plus(Content::TERNARY)), Some((-1, -130, 129)));
         assert_eq!(Content::INT8.scaled(&Scalar::number(0.3)).grid, None);
-        assert_eq!(Content::INT8.unary(Unary::Silu).grid, None);
+        assert_eq!(Content::INT8.unary(Activation::Silu).grid, None);
         assert_eq!(Content::whole(0, i64::MAX).times(Content::whole(0, 2)).grid, None, "no range, no wrong one");
     }
 

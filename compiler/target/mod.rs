@@ -1,19 +1,72 @@
-//! Cards as data: `targets/*.ron`, each a [`Card`] with the calibrated constants of the cost model.
+//! Cards as data: `targets/*.ron`, each a card with the calibrated constants of the cost model.
+//!
+//! A target's file holds what is the card's own: its chips, grid and banks. How much L1 and DRAM TT-NN leaves of it depends on the release
+//! of TT-NN and is looked up there ([`TtnnRelease`]), unless the file says otherwise.
 
 use std::path::Path;
 
-use bitnetc_plan::Card;
+use bitnetc_plan::card::{Dram, L1};
+use bitnetc_plan::{Arch, Card, TtnnRelease};
+use ron::extensions::Extensions;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A card and what things cost on it.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A card under a release of TT-NN, and what things cost on it.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Target {
+    /// The release.
+    pub release: &'static TtnnRelease,
     /// What fits and what is legal.
     pub card: Card,
     /// What it costs.
     pub cost: Calibration,
+}
+
+/// The file of a target.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename = "Target")]
+struct TargetFile {
+    card: CardFile,
+    cost: Calibration,
+}
+
+/// A [`Card`] without what a release of TT-NN knows of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename = "Card")]
+struct CardFile {
+    name: String,
+    arch: Arch,
+    grid: (u32, u32),
+    #[serde(default)]
+    l1: Option<L1>,
+    dram: DramFile,
+}
+
+/// A [`Dram`] without what a release of TT-NN knows of it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename = "Dram")]
+struct DramFile {
+    banks: u32,
+    #[serde(default)]
+    bank_bytes: Option<u64>,
+    #[serde(default)]
+    alignment: Option<u64>,
+    #[serde(default)]
+    readers_per_bank: Option<u32>,
+}
+
+impl CardFile {
+    /// The card under a release; `None` where neither knows the size of a DRAM bank.
+    fn under(self, release: &TtnnRelease) -> Option<Card> {
+        let (chip, dram) = (release.chip(self.arch), self.dram);
+        let dram = Dram {
+            banks: dram.banks,
+            bank_bytes: dram.bank_bytes.or_else(|| chip.bank_bytes(dram.banks))?,
+            alignment: dram.alignment.unwrap_or(chip.dram_alignment),
+            readers_per_bank: dram.readers_per_bank.unwrap_or(chip.readers_per_bank),
+        };
+        Some(Card { name: self.name, arch: self.arch, grid: self.grid, l1: self.l1.unwrap_or(chip.l1), dram })
+    }
 }
 
 /// Constants of the cost model (see [`crate::ttnn::cost`]); times in microseconds, bandwidths in 1e9 bytes per second.
@@ -182,6 +235,21 @@ pub enum TargetError {
         /// What is wrong.
         reason: String,
     },
+    /// A number of banks that no board of the chip has, with a size that is left out.
+    #[error(
+        "{path}: card.dram.bank_bytes is missing, and no {arch:?} board of TT-NN {release} has {banks} banks: give the bytes of a bank \
+         as `bitnetc ttnn info --real` shows them, less those of a trace region"
+    )]
+    UnknownBanks {
+        /// As given.
+        path: String,
+        /// The chip.
+        arch: Arch,
+        /// Its banks.
+        banks: u32,
+        /// The release.
+        release: &'static str,
+    },
     /// A figure that no card has.
     #[error("{path}: {field} is {found}, expected {expected}")]
     Range {
@@ -198,10 +266,10 @@ pub enum TargetError {
 
 /// The shipped targets: name and file.
 const SHIPPED: [(&str, &str); 4] = [
-    ("n150", include_str!("../../targets/n150.ron")),
-    ("n300", include_str!("../../targets/n300.ron")),
-    ("p100", include_str!("../../targets/p100.ron")),
-    ("p150", include_str!("../../targets/p150.ron")),
+    ("n150", include_str!("../targets/n150.ron")),
+    ("n300", include_str!("../targets/n300.ron")),
+    ("p100", include_str!("../targets/p100.ron")),
+    ("p150", include_str!("../targets/p150.ron")),
 ];
 
 /// Names of the shipped targets.
@@ -213,23 +281,37 @@ impl Target {
     /// # Errors
     /// When there is no such target, or its file is unreadable, malformed or out of range.
     pub fn find(name: &str) -> Result<Target, TargetError> {
+        Target::under(name, TtnnRelease::latest())
+    }
+
+    /// The same under a release of TT-NN; [`Target::find`] takes the latest.
+    ///
+    /// # Errors
+    /// As for [`Target::find`].
+    pub fn under(name: &str, release: &'static TtnnRelease) -> Result<Target, TargetError> {
         if let Some((_, text)) = SHIPPED.iter().find(|(shipped, _)| *shipped == name) {
-            return Target::parse(text, &format!("targets/{name}.ron"));
+            return Target::parse(text, &format!("targets/{name}.ron"), release);
         }
         if !name.contains('/') && !name.ends_with(".ron") {
             return Err(TargetError::Unknown(name.to_string()));
         }
         let text = std::fs::read_to_string(Path::new(name))
             .map_err(|source| TargetError::Read { path: name.to_string(), source })?;
-        Target::parse(&text, name)
+        Target::parse(&text, name, release)
     }
 
-    fn parse(text: &str, path: &str) -> Result<Target, TargetError> {
-        let target: Target = ron::from_str(text).map_err(|e| TargetError::Syntax {
+    fn parse(text: &str, path: &str, release: &'static TtnnRelease) -> Result<Target, TargetError> {
+        // A figure that is given needs no `Some` around it.
+        let ron = ron::Options::default().with_default_extension(Extensions::IMPLICIT_SOME);
+        let file: TargetFile = ron.from_str(text).map_err(|e| TargetError::Syntax {
             path: path.to_string(),
             position: e.span.start.to_string(),
             reason: e.code.to_string(),
         })?;
+        let (arch, banks) = (file.card.arch, file.card.dram.banks);
+        let unknown = || TargetError::UnknownBanks { path: path.to_string(), arch, banks, release: release.version };
+        let card = file.card.under(release).ok_or_else(unknown)?;
+        let target = Target { release, card, cost: file.cost };
         target.validate(path)?;
         Ok(target)
     }
@@ -310,15 +392,34 @@ mod tests {
         }
     }
 
+    fn parse(text: &str) -> Result<Target, TargetError> {
+        Target::parse(text, "t.ron", TtnnRelease::latest())
+    }
+
+    #[test]
+    fn a_cards_file_comes_before_the_release() {
+        let n150 = SHIPPED[0].1;
+        let own =
+            "l1: (base: 1024, end: 2048, alignment: 32), dram: (bank_bytes: 4096, alignment: 64, readers_per_bank: 2, ";
+        let card = parse(&n150.replace("dram: (", own)).unwrap().card;
+        assert_eq!(card.l1, L1 { base: 1024, end: 2048, alignment: 32 });
+        assert_eq!(card.dram, Dram { banks: 12, bank_bytes: 4096, alignment: 64, readers_per_bank: 2 });
+        let harvested = n150.replace("banks: 12", "banks: 11");
+        let error = parse(&harvested).unwrap_err().to_string();
+        assert!(error.contains("t.ron: card.dram.bank_bytes is missing") && error.contains("11 banks"), "{error}");
+        let card = parse(&harvested.replace("banks: 11", "banks: 11, bank_bytes: 1000000")).unwrap().card;
+        assert_eq!((card.dram.bank_bytes, card.l1), (1_000_000, TtnnRelease::latest().wormhole.l1));
+    }
+
     #[test]
     fn a_bad_target_is_one_clear_error() {
         assert!(Target::find("n151").unwrap_err().to_string().contains("shipped are n150, n300, p100, p150"));
         assert!(matches!(Target::find("no/such.ron"), Err(TargetError::Read { .. })));
         let n150 = SHIPPED[0].1;
         let text = n150.replace("grid: (8, 8)", "grid: (0, 8)");
-        assert!(Target::parse(&text, "t.ron").unwrap_err().to_string().contains("card.grid is (0, 8)"));
+        assert!(parse(&text).unwrap_err().to_string().contains("card.grid is (0, 8)"));
         let text = n150.replace("grid:", "gird:");
-        assert!(Target::parse(&text, "t.ron").unwrap_err().to_string().starts_with("t.ron:7"));
+        assert!(parse(&text).unwrap_err().to_string().starts_with("t.ron:7"));
     }
 
     #[test]
@@ -334,12 +435,12 @@ mod tests {
                     continue;
                 }
                 let text = with(SHIPPED[0].1, path, figure);
-                let error = Target::parse(&text, "t.ron").map(|_| ()).expect_err(path).to_string();
+                let error = parse(&text).map(|_| ()).expect_err(path).to_string();
                 assert!(error.contains(path.as_str()), "{error}");
             }
         }
         let text = with(SHIPPED[0].1, "cost.attention.core_gb_per_s", "0.0");
-        assert!(Target::parse(&text, "t.ron").unwrap_err().to_string().contains("expected a positive number"));
+        assert!(parse(&text).unwrap_err().to_string().contains("expected a positive number"));
     }
 
     /// The file with another value of one field.

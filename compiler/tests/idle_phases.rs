@@ -5,7 +5,7 @@ use bitnetc_compiler::passes::precision::{Proof, lower};
 use bitnetc_compiler::passes::values::{Content, Operands};
 use bitnetc_compiler::policy::Precision;
 use bitnetc_numerics::{Arch, Fidelity, Format, MatmulConfig, Spill, SrcB, Tiled, matmul};
-use bitnetc_plan::{DType, Proofs};
+use bitnetc_plan::{DType, Proofs, TtnnRelease};
 use half::bf16;
 
 /// The sum of `activations` (by place in K, the others 0), each times a ternary 1.
@@ -53,7 +53,10 @@ fn only_integers_are_called_bit_identical() {
     let asked = Precision { weight: DType::Bfp8, fidelity: bitnetc_plan::Fidelity::HiFi2, fp32_dest_acc: false };
     let kept = |activation| {
         let operands = Operands { activation, weight: Content::TERNARY, inner: 2560 };
-        lower(asked, operands, Proofs::Products).1.iter().all(|t| t.proof() == Proof::BitIdentical)
+        lower(asked, operands, Proofs::Products, TtnnRelease::latest())
+            .1
+            .iter()
+            .all(|t| t.proof() == Proof::BitIdentical)
     };
     assert!(kept(Content::INT8));
     assert!(!kept(Content::BF16));

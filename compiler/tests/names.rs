@@ -24,7 +24,7 @@ fn compiled(model: &Model, policy: Policy, folding: bool) -> Result<Compiled, Co
 }
 
 fn plan(model: &Model) -> Plan {
-    compiled(model, Policy::Balanced, true).unwrap().plan
+    compiled(model, Policy::Balanced, true).unwrap().plan.into_plan()
 }
 
 fn tables(plan: &Plan) -> Vec<(&str, &Source)> {

@@ -12,7 +12,7 @@ fn plan(name: &str, target: &Target, change: impl FnOnce(&mut Options)) -> Plan 
     let model = model::find(name).unwrap().model().unwrap();
     let mut options = Options { prefill: vec![], ..Options::for_model(&model) };
     change(&mut options);
-    compile(&model, target, &options).unwrap().plan
+    compile(&model, target, &options).unwrap().plan.into_plan()
 }
 
 #[test]
@@ -60,9 +60,9 @@ fn attention_gets_most_of_the_card() {
     let target = Target::find("n150").unwrap();
     for batch in [1, 8] {
         let plan = plan("bitnet-2b-4t", &target, |o| o.batch = batch);
-        let mut attention = plan.phases[0].steps().filter_map(|s| match &s.op {
-            Op::SdpaDecode(args) => Some(args.program.grid),
-            _ => None,
+        let mut attention = plan.phases[0].steps().filter_map(|s| {
+            let Op::SdpaDecode(args) = &s.op else { return None };
+            Some(args.program.grid)
         });
         let (x, y) = attention.next().unwrap();
         assert!(x * y >= 40, "batch {batch}: {x}x{y}");

@@ -11,7 +11,7 @@ fn decode(name: &str, card: &str, batch: u32) -> Plan {
     let target = Target::find(card).unwrap();
     let context = 256;
     let options = Options { batch, context, prefill: vec![128], ..Options::for_model(&model) };
-    compile(&model, &target, &options).unwrap().plan
+    compile(&model, &target, &options).unwrap().plan.into_plan()
 }
 
 /// Heads split, rotated and cached: how often each call stands in a layer of decode.

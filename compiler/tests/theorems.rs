@@ -53,25 +53,15 @@ impl Product<'_> {
     }
 }
 
-/// What the pass lowers to, in the emulation's words.
-fn lowered(fidelity: plan::Fidelity, activation: Content, fp32: bool) -> (Fidelity, Vec<Theorem>) {
+/// The fidelity that the pass lowers to, and by which theorems.
+fn lowered(fidelity: Fidelity, activation: Content, fp32: bool) -> (Fidelity, Vec<Theorem>) {
     let asked = Precision { weight: plan::DType::Bfp4, fidelity, fp32_dest_acc: fp32 };
     let operands = Operands { activation, weight: Content::TERNARY, inner: 2560 };
-    let (used, theorems) = lower(asked, operands, plan::Proofs::Products);
-    (emulated(used.fidelity), theorems)
+    let (used, theorems) = lower(asked, operands, plan::Proofs::Products, plan::TtnnRelease::latest());
+    (used.fidelity, theorems)
 }
 
-fn emulated(fidelity: plan::Fidelity) -> Fidelity {
-    match fidelity {
-        plan::Fidelity::LoFi => Fidelity::LoFi,
-        plan::Fidelity::HiFi2 => Fidelity::HiFi2,
-        plan::Fidelity::HiFi3 => Fidelity::HiFi3,
-        plan::Fidelity::HiFi4 => Fidelity::HiFi4,
-    }
-}
-
-const ALL: [plan::Fidelity; 4] =
-    [plan::Fidelity::LoFi, plan::Fidelity::HiFi2, plan::Fidelity::HiFi3, plan::Fidelity::HiFi4];
+const ALL: [Fidelity; 4] = [Fidelity::LoFi, Fidelity::HiFi2, Fidelity::HiFi3, Fidelity::HiFi4];
 
 /// Every bf16 number times every ternary weight.
 #[test]
@@ -83,7 +73,7 @@ fn every_product_is_what_was_asked() {
         {
             for fidelity in ALL {
                 let (used, _) = lowered(fidelity, Content::BF16, fp32);
-                let asked = product(activation, *weight, emulated(fidelity), fp32, arch);
+                let asked = product(activation, *weight, fidelity, fp32, arch);
                 assert_eq!(product(activation, *weight, used, fp32, arch), asked, "{activation} x {weight}");
             }
         }
@@ -112,7 +102,7 @@ fn every_bfp8_product_is_exact_in_lofi() {
             [-1.0, 1.0].iter().flat_map(|s| TERNARY.map(|w| (s, w))).flat_map(|(s, w)| ARCHS.map(|a| (s, w, a)))
         {
             for fp32 in [false, true] {
-                let (used, _) = lowered(plan::Fidelity::HiFi4, Content::BFP8, fp32);
+                let (used, _) = lowered(Fidelity::HiFi4, Content::BFP8, fp32);
                 assert_eq!(used, Fidelity::LoFi);
                 let of = |fidelity| f32::from_bits(product(sign * activation, weight, fidelity, fp32, arch));
                 assert_eq!(of(used), of(Fidelity::HiFi4), "{activation} x {weight}");
@@ -132,11 +122,12 @@ fn every_product_of_a_bfp4_weight_is_what_was_asked() {
     for bits in (0..=u16::MAX).step_by(3) {
         let activation = bf16::from_bits(bits).to_f32();
         for (weight, arch) in weights.iter().flat_map(|w| ARCHS.map(|a| (w, a))) {
-            for (from, to) in [(plan::Fidelity::HiFi2, Fidelity::LoFi), (plan::Fidelity::HiFi4, Fidelity::HiFi3)] {
-                let used = emulated(lower(asked(from), operands, plan::Proofs::Products).0.fidelity);
+            for (from, to) in [(Fidelity::HiFi2, Fidelity::LoFi), (Fidelity::HiFi4, Fidelity::HiFi3)] {
+                let (used, _) = lower(asked(from), operands, plan::Proofs::Products, plan::TtnnRelease::latest());
+                let used = used.fidelity;
                 assert_eq!(used, to);
                 let of = |fidelity| product(activation, *weight, fidelity, true, arch);
-                assert_eq!(of(used), of(emulated(from)), "{activation} x {weight}");
+                assert_eq!(of(used), of(from), "{activation} x {weight}");
             }
         }
     }
@@ -213,11 +204,11 @@ proptest! {
         for arch in ARCHS {
             let exact: Vec<f32> = (0..2 * 32).map(|at| (0..K).map(|k| activations[at / 32 * K + k] * weights[k * 32 + at % 32]).sum()).collect();
             for fp32 in [false, true] {
-                let (used, theorems) = lowered(plan::Fidelity::HiFi4, Content::INT8, fp32);
+                let (used, theorems) = lowered(Fidelity::HiFi4, Content::INT8, fp32);
                 prop_assert_eq!(used, Fidelity::LoFi);
                 let lofi = it.bits(Format::Bfp4, used, fp32, block, arch);
                 for fidelity in ALL {
-                    prop_assert_eq!(&it.bits(Format::Bfp8, emulated(fidelity), fp32, block, arch), &lofi);
+                    prop_assert_eq!(&it.bits(Format::Bfp8, fidelity, fp32, block, arch), &lofi);
                 }
                 prop_assert_eq!(theorems.contains(&Theorem::IntegerSumsAreExact), fp32);
                 if fp32 {
@@ -242,7 +233,7 @@ proptest! {
         let exact = (0..2 * 32).map(|at| (0..K).map(|k| activations[at / 32 * K + k] * weights[k * 32 + at % 32]).sum::<f32>().to_bits());
         let exact: Vec<u32> = exact.collect();
         for (arch, fidelity) in ARCHS.iter().flat_map(|a| ALL.map(|f| (*a, f))) {
-            prop_assert_eq!(&it.bits(Format::Bf16, emulated(fidelity), true, block, arch), &exact, "{}", fidelity);
+            prop_assert_eq!(&it.bits(Format::Bf16, fidelity, true, block, arch), &exact, "{}", fidelity);
         }
     }
 
@@ -261,7 +252,7 @@ proptest! {
             let it = Product { rows: 2, k: K, n: 32, activations, weights: &weights, in_l1 };
             for fidelity in ALL {
                 let (used, _) = lowered(fidelity, Content::BF16, fp32);
-                let asked = it.bits(Format::Bfp8, emulated(fidelity), fp32, block, arch);
+                let asked = it.bits(Format::Bfp8, fidelity, fp32, block, arch);
                 prop_assert_eq!(it.bits(Format::Bfp4, used, fp32, block, arch), asked, "{} fp32 {}", fidelity, fp32);
             }
         }

@@ -1,4 +1,4 @@
-//! The cost model: predicted time of each call from the calibrated constants of a target.
+//! The cost model: predicted time of each call from the calibrated constants of a target. The law of each op is in the file of its name.
 //!
 //! `time = max(kernel + launch, period)`; the kernel's time by op family:
 //! - DRAM-sharded matmul: `start + blocks * max(block_floor, block + in0_block_w * max(read, compute))` per tile of K, where a bank's
@@ -7,22 +7,50 @@
 //! - 2D matmul: `start + max(compute, read) + unhidden * min(compute, read)`, and a start for each K-block more than the fit's;
 //! - norm: `start + per_1000 * width / 1000` for one tile of rows, reading and writing DRAM for more; norms and elementwise work pay for
 //!   the tiles of a core one after another;
-//! - attention: the busiest core's chunks of keys or the bytes all cores read, whichever is longer (`cost/attention.rs`), at the position asked
+//! - attention: the busiest core's chunks of keys or the bytes all cores read, whichever is longer (`attention`), at the position asked
 //!   in decode;
 //! - everything else: a measured time for one tile of rows, or bytes over the interleaved bandwidth.
 
+mod abs;
+mod arg_max;
 mod attention;
+mod binary;
+mod cache_fill;
+mod cache_update;
+mod cache_update_one;
+mod concat;
+mod concat_heads;
+mod concat_heads_decode;
+mod create_heads;
+mod create_heads_decode;
+mod deallocate;
+mod embedding;
+mod laws;
+mod matmul;
+mod plus_one;
+mod rms_norm;
+mod rotary;
+mod rotary_decode;
+mod rotary_fused;
+mod row_max;
+mod sdpa;
+mod sdpa_decode;
+mod slice;
+mod to_layout;
+mod to_memory_config;
 mod traffic;
+mod transpose;
+mod typecast;
+mod view;
 
 use std::iter::Sum;
 use std::ops::Add;
 
-use bitnetc_plan::op;
 use bitnetc_plan::ttnn::Outcome;
-use bitnetc_plan::{Bound, Cost, Fidelity, MatmulProgram, Op, TILE, TensorSpec};
+use bitnetc_plan::{Bound, Cost, Op, TensorSpec};
 
 use super::Context;
-use crate::target::Calibration;
+use crate::target::{Calibration, Movement};
 pub use traffic::data_bytes;
 
 /// Predicted time in whole nanoseconds, so that sums do not depend on their order. Ordered by time, then by
@@ -46,8 +74,34 @@ impl Price {
     /// The price of a call of this predicted cost.
     pub fn of_call(op: &Op, operands: &[&TensorSpec], cost: &Cost, cx: &Context<'_>) -> Self {
         let idle = match op {
-            Op::SdpaDecode(args) => attention::idle(args, operands, cx.target.card.cores()),
-            _ => 0,
+            Op::SdpaDecode(args) => sdpa_decode::idle(args, operands, cx.target.card.cores()),
+            Op::Embedding(_)
+            | Op::RmsNorm(_)
+            | Op::Matmul(_)
+            | Op::CreateHeadsDecode(_)
+            | Op::CreateHeads(_)
+            | Op::RotaryFused(_)
+            | Op::RotaryDecode(_)
+            | Op::Rotary(_)
+            | Op::CacheUpdate(_)
+            | Op::CacheUpdateOne(_)
+            | Op::CacheFill(_)
+            | Op::Sdpa(_)
+            | Op::ConcatHeadsDecode(_)
+            | Op::ConcatHeads(_)
+            | Op::ToMemoryConfig(_)
+            | Op::ToLayout(_)
+            | Op::Typecast(_)
+            | Op::View(_)
+            | Op::Transpose(_)
+            | Op::Slice(_)
+            | Op::Concat(_)
+            | Op::Binary(_)
+            | Op::Abs(_)
+            | Op::RowMax(_)
+            | Op::ArgMax(_)
+            | Op::PlusOne(_)
+            | Op::Deallocate(_) => 0,
         };
         Price { idle: u64::from(idle), ..Price::of(cost) }
     }
@@ -87,7 +141,30 @@ impl Sum for Price {
     }
 }
 
-/// What a kernel takes, before launching.
+/// A call as its law sees it.
+struct Call<'a> {
+    operands: &'a [&'a TensorSpec],
+    cx: &'a Context<'a>,
+    /// Bytes read from DRAM and written to it.
+    bytes: u64,
+}
+
+impl<'a> Call<'a> {
+    fn constants(&self) -> &'a Calibration {
+        &self.cx.target.cost
+    }
+
+    fn movement(&self) -> &'a Movement {
+        &self.constants().movement
+    }
+
+    /// Microseconds that the bytes take at the bandwidth of interleaved tensors.
+    fn streamed(&self) -> f64 {
+        self.bytes as f64 / (self.movement().interleaved_gb_per_s * 1000.0)
+    }
+}
+
+/// Time and work of a kernel, before launching.
 struct Kernel {
     us: f64,
     fpu_cycles: f64,
@@ -107,7 +184,7 @@ pub fn cost(op: &Op, operands: &[&TensorSpec], outcome: &Outcome, cx: &Context<'
     }
     let c = &cx.target.cost;
     let bytes = traffic::dram(op, operands, outcome, cx.position);
-    let kernel = kernel(op, operands, cx, bytes);
+    let kernel = kernel(op, &Call { operands, cx, bytes });
     let launched = kernel.us + c.launch_us;
     let bound = if launched < c.period_us { Bound::Launch } else { kernel.bound };
     let us = launched.max(c.period_us) + f64::from(outcome.programs - 1) * c.period_us;
@@ -120,112 +197,35 @@ pub fn unchecked(op: &Op, operands: &[&TensorSpec], cx: &Context<'_>) -> Cost {
     cost(op, operands, &Outcome { programs: 1, ..Outcome::default() }, cx)
 }
 
-fn kernel(op: &Op, operands: &[&TensorSpec], cx: &Context<'_>, bytes: u64) -> Kernel {
-    let c = &cx.target.cost;
-    let m = &c.movement;
-    let streamed = bytes as f64 / (m.interleaved_gb_per_s * 1000.0);
+fn kernel(op: &Op, call: &Call<'_>) -> Kernel {
     match op {
-        Op::Matmul(args) => matmul(args, operands, c, cx.target.card.dram.banks, bytes),
-        Op::RmsNorm(_) => Kernel::moves(norm(operands[0], cx).max(streamed)),
-        Op::SdpaDecode(args) => attention::decode(args, operands, c, cx.position, bytes),
-        Op::Sdpa(args) => attention::prefill(args, operands, c, streamed),
-        Op::CreateHeadsDecode(_) | Op::CreateHeads(_) => Kernel::moves(m.create_heads_us.max(streamed)),
-        Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => Kernel::moves(m.rotary_us.max(streamed)),
-        Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => Kernel::moves(m.cache_update_us.max(streamed)),
-        Op::ConcatHeadsDecode(_) | Op::ConcatHeads(_) => Kernel::moves(m.concat_heads_us.max(streamed)),
-        Op::ToMemoryConfig(args) => Kernel::moves(reshard(operands[0], args, c).max(streamed)),
-        Op::Binary(args) => {
-            let width = f64::from(operands[0].columns());
-            let base = match args.kind {
-                op::BinaryKind::Add => m.add_us,
-                op::BinaryKind::Mul => m.multiply_us + m.multiply_per_7000_us * width / 7000.0,
-            };
-            Kernel::moves(base.max(streamed) + crowding(operands[0], c))
-        }
-        Op::Abs(_) | Op::RowMax(_) | Op::Typecast(_) => {
-            let width = f64::from(operands[0].columns());
-            Kernel::moves(
-                (m.multiply_us + m.multiply_per_7000_us * width / 7000.0).max(streamed) + crowding(operands[0], c),
-            )
-        }
-        Op::Embedding(_) => Kernel::moves(m.embedding_us.max(streamed)),
-        Op::ToLayout(_) => Kernel::moves(m.untilize_us.max(streamed)),
-        Op::ArgMax(_) => Kernel::moves(bytes as f64 / (m.argmax_gb_per_s * 1000.0)),
-        Op::PlusOne(_) => Kernel::moves(m.plus_one_us),
-        Op::View(_) | Op::Transpose(_) | Op::Slice(_) | Op::Concat(_) => Kernel::moves(m.reshard_us.max(streamed)),
-        Op::Deallocate(_) => Kernel { us: 0.0, fpu_cycles: 0.0, bound: Bound::Launch },
-    }
-}
-
-/// A sharded norm shares a row among cores; an interleaved one gives each core rows of its own.
-fn norm(spec: &TensorSpec, cx: &Context<'_>) -> f64 {
-    let n = &cx.target.cost.norm;
-    if spec.memory.is_sharded() {
-        return n.start_us + n.per_1000_us * f64::from(spec.columns()) / 1000.0 + crowding(spec, &cx.target.cost);
-    }
-    let rows = spec.tile_rows().div_ceil(u64::from(cx.target.card.cores()));
-    n.start_us + n.interleaved_tile_us * (rows * spec.tile_columns()) as f64
-}
-
-/// What few cores cost: a core works on its tiles one after another. The slope is that of norms, for want of others.
-fn crowding(spec: &TensorSpec, c: &Calibration) -> f64 {
-    let tiles = spec.memory.shard().map_or(0, |[_, width]| width / TILE);
-    c.norm.per_tile_us * f64::from(tiles.saturating_sub(c.norm.uncrowded_tiles))
-}
-
-/// What K-blocks shorter than the fit's, and outputs computed block by block, add: each block starts anew.
-fn short_blocks(args: &op::Matmul, inner: f64, c: &Calibration) -> f64 {
-    let passes = match &args.program {
-        MatmulProgram::Multicast2D { out_block, per_core_m, .. } => per_core_m.div_ceil(out_block.0.max(1)),
-        _ => 1,
-    };
-    let blocks = f64::from(passes) * inner / f64::from(args.program.in0_block_w().max(1));
-    c.dram_sharded.block_us * (blocks - inner / f64::from(c.multicast.fitted_block)).max(0.0)
-}
-
-/// Cycles of one 32x32x32 product.
-fn tile_cycles(c: &Calibration, fidelity: Fidelity) -> f64 {
-    c.fpu.tile_cycles + 16.0 * f64::from(fidelity.phases()) * c.fpu.phase_factor
-}
-
-fn matmul(args: &op::Matmul, operands: &[&TensorSpec], c: &Calibration, banks: u32, bytes: u64) -> Kernel {
-    let inner = operands[1].tile_rows() as f64;
-    let cycles = tile_cycles(c, args.compute.fidelity);
-    let us = |cycles: f64| cycles / (c.clock_ghz * 1000.0);
-    match &args.program {
-        MatmulProgram::DramSharded { in0_block_w, readers, .. } => {
-            let columns = (operands[1].tile_columns() as f64 / f64::from(banks)).ceil();
-            let per_reader = (columns / f64::from(*readers)).ceil();
-            let read = columns * operands[1].dtype.tile_bytes() as f64 / (c.dram_sharded.bank_gb_per_s * 1000.0);
-            let compute = us(per_reader * cycles);
-            let blocks = inner / f64::from(*in0_block_w);
-            let block = c.dram_sharded.block_us + f64::from(*in0_block_w) * read.max(compute);
-            let bound = match () {
-                () if block < c.dram_sharded.block_floor_us => Bound::Launch,
-                () if compute > read => Bound::Compute,
-                () => Bound::Dram,
-            };
-            let time = c.dram_sharded.start_us + blocks * block.max(c.dram_sharded.block_floor_us);
-            // The first block is read and the last multiplied with nothing beside them.
-            let alone = f64::from(in0_block_w.saturating_sub(c.dram_sharded.fitted_block)) * read.min(compute);
-            Kernel { us: time + alone, fpu_cycles: inner * per_reader * cycles, bound }
-        }
-        MatmulProgram::Multicast1D { per_core_m, per_core_n, .. }
-        | MatmulProgram::Multicast2D { per_core_m, per_core_n, .. } => {
-            let work = f64::from(per_core_m * per_core_n) * inner * cycles;
-            let compute = us(work);
-            let read = bytes as f64 / (c.multicast.gb_per_s * 1000.0);
-            let bound = if compute > read { Bound::Compute } else { Bound::Dram };
-            let streamed = compute.max(read) + c.multicast.unhidden * compute.min(read);
-            Kernel { us: c.multicast.start_us + streamed + short_blocks(args, inner, c), fpu_cycles: work, bound }
-        }
-    }
-}
-
-fn reshard(from: &TensorSpec, args: &op::ToMemoryConfig, c: &Calibration) -> f64 {
-    match (from.memory.is_sharded(), args.memory.is_sharded()) {
-        (true, true) => c.movement.reshard_us,
-        (true, false) => c.movement.to_interleaved_us,
-        (false, _) => c.movement.to_sharded_us,
+        Op::Embedding(_) => embedding::kernel(call),
+        Op::RmsNorm(_) => rms_norm::kernel(call),
+        Op::Matmul(args) => matmul::kernel(args, call),
+        Op::CreateHeadsDecode(_) => create_heads_decode::kernel(call),
+        Op::CreateHeads(_) => create_heads::kernel(call),
+        Op::RotaryFused(_) => rotary_fused::kernel(call),
+        Op::RotaryDecode(_) => rotary_decode::kernel(call),
+        Op::Rotary(_) => rotary::kernel(call),
+        Op::CacheUpdate(_) => cache_update::kernel(call),
+        Op::CacheUpdateOne(_) => cache_update_one::kernel(call),
+        Op::CacheFill(_) => cache_fill::kernel(call),
+        Op::SdpaDecode(args) => sdpa_decode::kernel(args, call),
+        Op::Sdpa(args) => sdpa::kernel(args, call),
+        Op::ConcatHeadsDecode(_) => concat_heads_decode::kernel(call),
+        Op::ConcatHeads(_) => concat_heads::kernel(call),
+        Op::ToMemoryConfig(args) => to_memory_config::kernel(args, call),
+        Op::ToLayout(_) => to_layout::kernel(call),
+        Op::Typecast(_) => typecast::kernel(call),
+        Op::View(_) => view::kernel(call),
+        Op::Transpose(_) => transpose::kernel(call),
+        Op::Slice(_) => slice::kernel(call),
+        Op::Concat(_) => concat::kernel(call),
+        Op::Binary(args) => binary::kernel(args, call),
+        Op::Abs(_) => abs::kernel(call),
+        Op::RowMax(_) => row_max::kernel(call),
+        Op::ArgMax(_) => arg_max::kernel(call),
+        Op::PlusOne(_) => plus_one::kernel(call),
+        Op::Deallocate(_) => deallocate::kernel(),
     }
 }

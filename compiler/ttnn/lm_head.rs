@@ -13,7 +13,6 @@ use bitnetc_plan::{
 
 use super::front::Front;
 use super::{Context, Drafting, Ways, cost, matmul, placements};
-use crate::passes::select::weights::dram_sharded;
 use crate::policy::Precision;
 use crate::schedule::Call;
 
@@ -94,7 +93,7 @@ impl<'a> Cut<'a> {
         Weight {
             name: format!("lm_head.{at}"),
             per_layer: false,
-            spec: dram_sharded([inner, end - start], self.precision.weight, banks),
+            spec: placements::dram_sharded([inner, end - start], self.precision.weight, banks),
             address: None,
             source: Source::Columns(vec![part]),
         }

@@ -151,7 +151,7 @@ fn multicast_2d(call: &Call, cx: &Context<'_>, ask: &Ask, input: &TensorSpec, co
             MatmulProgram::Multicast2D { grid: (x, y), in0_block_w, out_block, .. } => {
                 format!("2D on {x}x{y}, in0_block_w {in0_block_w}, output block of {} tile rows", out_block.0)
             }
-            _ => String::new(),
+            MatmulProgram::DramSharded { .. } | MatmulProgram::Multicast1D { .. } => String::new(),
         };
         ways.consider(cx, call, vec![MemoryConfig::DRAM], what, |d| {
             let (a, b) = (d.input(0), d.input(1));

@@ -14,7 +14,7 @@ pub mod movement;
 pub mod norm;
 pub mod placements;
 
-use bitnetc_plan::ttnn::{Violation, check};
+use bitnetc_plan::ttnn::{Constraint, Source, Values, Violation, check};
 use bitnetc_plan::{Cost, Memory, MemoryConfig, Op, Ref, TensorSpec, Weight, l1};
 
 use rustc_hash::FxHashMap;
@@ -23,6 +23,25 @@ use crate::graph::Phase;
 use crate::schedule::{Call, Kind, Operand, Schedule, ValueId};
 use crate::target::Target;
 use cost::Price;
+
+/// A way names its operands and results correctly, or bitnetc has a defect.
+static KNOWN_OPERAND: Constraint = Constraint {
+    rule: "candidate",
+    name: "KNOWN_OPERAND",
+    source: Source::Bitnetc("a step can only read what is there"),
+    holds: "Every operand of a step is a weight, a buffer or an earlier result.",
+    text: "`{operand}` is not known to {step}",
+    hint: "",
+};
+
+static NAMED_RESULTS: Constraint = Constraint {
+    rule: "candidate",
+    name: "NAMED_RESULTS",
+    source: Source::Bitnetc("every result of a step has a name"),
+    holds: "A step names as many results as its call returns.",
+    text: "ttnn.{call} returns {returned} tensors, not {named}",
+    hint: "",
+};
 
 /// What candidates depend on besides the call.
 #[derive(Debug, Clone, Copy)]
@@ -247,18 +266,15 @@ impl<'a> Drafting<'a> {
         let mut specs = Vec::with_capacity(6);
         for operand in op.operands() {
             let Some((_, spec)) = self.known.iter().rev().find(|(r, _)| r == operand) else {
-                return Err(vec![Violation {
-                    what: format!("`{operand}` is not known to {name}"),
-                    hint: String::new(),
-                    narrower: true,
-                }]);
+                return Err(vec![Violation::new(&KNOWN_OPERAND, &[("operand", &operand.name()), ("step", &name)])]);
             };
             specs.push(spec);
         }
         let outcome = check(&op, &specs, &self.cx.target.card)?;
         if outcome.outputs.len() != outputs.len() {
-            let what = format!("ttnn.{} returns {} tensors, not {}", op.call(), outcome.outputs.len(), outputs.len());
-            return Err(vec![Violation { what, hint: String::new(), narrower: true }]);
+            let (returned, named) = (outcome.outputs.len(), outputs.len());
+            let values: Values<'_> = &[("call", &op.call()), ("returned", &returned), ("named", &named)];
+            return Err(vec![Violation::new(&NAMED_RESULTS, values)]);
         }
         let cost = cost::cost(&op, &specs, &outcome, self.cx);
         self.price = self.price + Price::of_call(&op, &specs, &cost, self.cx);

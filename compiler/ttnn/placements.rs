@@ -1,6 +1,6 @@
 //! The placements worth considering for a tensor of one tile of rows.
 
-use bitnetc_plan::{Card, Cores, MemoryConfig, TILE, TensorSpec};
+use bitnetc_plan::{Card, Cores, DType, MemoryConfig, TILE, TensorSpec};
 
 use super::Context;
 use crate::schedule::{Kind, ValueId};
@@ -52,6 +52,30 @@ pub fn head_count(cx: &Context<'_>, value: ValueId) -> Option<u32> {
     match call.kind {
         Kind::ConcatHeads { heads } => Some(heads),
         Kind::RmsNorm { .. } | Kind::Quantize { .. } => head_count(cx, call.values().next()?),
-        _ => None,
+        Kind::Embedding
+        | Kind::Matmul { .. }
+        | Kind::LmHead { .. }
+        | Kind::CreateHeads { .. }
+        | Kind::RotaryRows
+        | Kind::RotaryFused
+        | Kind::Rotary
+        | Kind::CacheUpdate
+        | Kind::CacheUpdateOne
+        | Kind::CacheFill
+        | Kind::Attention { .. }
+        | Kind::AddInto { .. }
+        | Kind::Multiply { .. }
+        | Kind::Dequantize { .. }
+        | Kind::Scale { .. }
+        | Kind::Typecast
+        | Kind::LastTile
+        | Kind::ArgMax
+        | Kind::PlusOne => None,
     }
+}
+
+/// `[1, 1, K, N]` with the columns in equal shards of whole tiles over the banks.
+pub fn dram_sharded([rows, columns]: [u32; 2], dtype: DType, banks: u32) -> TensorSpec {
+    let shard = columns.next_multiple_of(TILE * banks) / banks;
+    TensorSpec::tile(vec![1, 1, rows, columns], dtype, MemoryConfig::dram_width(banks, [rows, shard]))
 }

@@ -1,4 +1,4 @@
-//! Plan files: RON for people, a compact binary for machines. Both hold the same plan, bit for bit.
+//! Plan files: RON for people and a compact binary for machines. Both hold the same plan, bit for bit.
 //!
 //! | form | file | content |
 //! |---|---|---|
@@ -7,7 +7,7 @@
 //!
 //! [`read_bytes`] tells the two apart by the magic, not by the file's name. The header of the binary form is the same in every version,
 //! so that an old or a newer plan is told apart from a damaged one. Reading allocates in proportion to the bytes that are there, whatever
-//! lengths they claim. Reading answers for the form only; [`crate::verify()`] answers for the content.
+//! lengths they claim. Reading checks the form only; [`crate::verify()`] checks the content.
 
 use std::fs;
 use std::io::{self, Read as _};
@@ -18,25 +18,24 @@ use ron::ser::PrettyConfig;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::{FORMAT_VERSION, Plan, file};
+use crate::{FORMAT_VERSION, Plan};
 
-/// First bytes of a binary plan: not text in any encoding, and changed by every kind of newline translation.
+/// First bytes of a binary plan. They are no text in any encoding, and any translation of newlines damages them visibly.
 pub const MAGIC: [u8; 8] = *b"\x89BNPLN\r\n";
 
 /// Bytes before the payload of a binary plan.
 pub const HEADER_BYTES: usize = 24;
 
-/// Largest file that is read: a plan of any model is a thousand times smaller, a checkpoint given by mistake is larger.
+/// Largest file that is read. A plan of any model is a thousand times smaller, and a checkpoint that is given by mistake is larger.
 pub const MAX_BYTES: u64 = 64 << 20;
 
 /// Why a plan could not be read or written.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum FormatError {
     /// The file system refused.
-    #[error("cannot {doing} `{}`", path.display())]
+    #[error("cannot read `{}`", path.display())]
     Io {
-        /// `read`, `write`.
-        doing: &'static str,
         /// The file.
         path: PathBuf,
         /// What the system said.
@@ -51,7 +50,7 @@ pub enum FormatError {
     /// A plan of another version.
     #[error(
         "the plan has format version {found}, this bitnetc reads {FORMAT_VERSION}; {}",
-        if *found > FORMAT_VERSION { "a newer bitnetc is needed" } else { "compile the model again" }
+        if *found > FORMAT_VERSION { "a newer bitnetc is needed" } else { "compile the model again with `bitnetc plan`" }
     )]
     Version {
         /// The version in the file.
@@ -94,7 +93,7 @@ pub enum FormatError {
 /// # Errors
 /// [`FormatError`]: every variant but `Encode`.
 pub fn read(path: &Path) -> Result<Plan, FormatError> {
-    let io = |source| FormatError::Io { doing: "read", path: path.to_owned(), source };
+    let io = |source| FormatError::Io { path: path.to_owned(), source };
     let mut bytes = Vec::new();
     fs::File::open(path).and_then(|f| f.take(MAX_BYTES + 1).read_to_end(&mut bytes)).map_err(io)?;
     if bytes.len() as u64 > MAX_BYTES {
@@ -104,6 +103,30 @@ pub fn read(path: &Path) -> Result<Plan, FormatError> {
 }
 
 /// Reads a plan of either form.
+///
+/// ```
+/// # let text = r#"
+/// # (
+/// #     format: 3, release: "RELEASE",
+/// #     model: (name: "m", digest: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", layers: 1, vocab: 32),
+/// #     options: (
+/// #         policy: "balanced", overrides: [], batch: 1, context: 64, block: 64, priced_at: 0, proofs: products, folding: true,
+/// #     ),
+/// #     card: (
+/// #         name: "n150", arch: Wormhole, grid: (8, 8), l1: (base: 105824, end: 1499136, alignment: 16),
+/// #         dram: (banks: 12, bank_bytes: 1068318656, alignment: 32, readers_per_bank: 1),
+/// #     ),
+/// #     weights: [], buffers: [], phases: [],
+/// # )
+/// # "#.replace("RELEASE", bitnetc_plan::TtnnRelease::latest().version);
+/// use bitnetc_plan::format::{read_bytes, to_binary, to_ron};
+///
+/// // `text` is what `bitnetc plan MODEL -o plan.ron` writes.
+/// let plan = read_bytes(text.as_bytes())?;
+/// assert_eq!(read_bytes(to_ron(&plan)?.as_bytes())?, plan);
+/// assert_eq!(read_bytes(&to_binary(&plan)?)?, plan);
+/// # Ok::<(), bitnetc_plan::format::FormatError>(())
+/// ```
 ///
 /// # Errors
 /// [`FormatError`]: every variant but `Io` and `Encode`.
@@ -115,17 +138,16 @@ pub fn read_bytes(bytes: &[u8]) -> Result<Plan, FormatError> {
     if plan.format == FORMAT_VERSION { Ok(plan) } else { Err(FormatError::Version { found: plan.format }) }
 }
 
-/// Writes a plan, as binary when the file's extension is `plan`, as RON otherwise, by the rules of [`mod@file`].
+/// The bytes of a plan for a file at `path`: binary when its extension is `plan`, RON otherwise.
 ///
 /// # Errors
-/// [`FormatError::Io`], [`FormatError::Encode`].
-pub fn write(path: &Path, plan: &Plan) -> Result<(), FormatError> {
-    let bytes = if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("plan")) {
-        to_binary(plan)?
+/// [`FormatError::Encode`].
+pub fn encode(path: &Path, plan: &Plan) -> Result<Vec<u8>, FormatError> {
+    if path.extension().is_some_and(|e| e.eq_ignore_ascii_case("plan")) {
+        to_binary(plan)
     } else {
-        to_ron(plan)?.into_bytes()
-    };
-    file::write(path, &bytes).map_err(|source| FormatError::Io { doing: "write", path: path.to_owned(), source })
+        Ok(to_ron(plan)?.into_bytes())
+    }
 }
 
 /// The plan as RON. Equal plans give equal bytes.
@@ -133,7 +155,7 @@ pub fn write(path: &Path, plan: &Plan) -> Result<(), FormatError> {
 /// # Errors
 /// [`FormatError::Encode`].
 pub fn to_ron(plan: &Plan) -> Result<String, FormatError> {
-    // Down to the fields of a step; each of them is one line.
+    // Three levels lead to the fields of a step, each of which is written as one line.
     let pretty = PrettyConfig::new()
         .depth_limit(3)
         .compact_arrays(true)
@@ -197,7 +219,7 @@ fn from_ron(bytes: &[u8]) -> Result<Plan, FormatError> {
     ron::from_str(text).map_err(|e| explain(text, &e))
 }
 
-/// Only the version, whatever else there is: a plan of another version may have other fields.
+/// The version alone, which can be read from a plan whose other fields are those of another version.
 #[derive(Deserialize)]
 #[serde(rename = "Plan")]
 struct VersionOnly {

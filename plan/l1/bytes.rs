@@ -9,7 +9,7 @@ pub fn buffer_bytes(spec: &TensorSpec, card: &Card) -> u64 {
     l1_bytes(spec, u64::from(card.cores()), card.l1.alignment).next_multiple_of(card.dram.alignment)
 }
 
-/// Bytes `spec`, a tensor in DRAM, takes of each DRAM bank (of the fullest one; banks are filled in lock-step too).
+/// Bytes `spec`, a tensor in DRAM, takes of the fullest DRAM bank. All banks are charged alike, as allocation is lock-step there too.
 pub fn dram_bytes_per_bank(spec: &TensorSpec, card: &Card) -> u64 {
     let alignment = card.dram.alignment;
     per_bank(spec, u64::from(card.dram.banks), alignment).next_multiple_of(alignment)

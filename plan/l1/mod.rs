@@ -1,17 +1,17 @@
 //! The L1 allocator model: the exact address TT-NN gives every L1 tensor.
 //!
 //! TT-NN runs one allocator for the L1 of all worker cores together (lock-step): a buffer takes the same range of addresses on every core,
-//! whether the core holds a part of it or not. So one list of free ranges describes the card:
+//! whether the core holds a part of it or not. One list of free ranges therefore describes the whole card:
 //! - the range is `[card.l1.base, card.l1.end)`; circular buffers grow upwards from its base, outside of the allocator's knowledge;
 //! - a buffer takes [`buffer_bytes`] on each core, rounded up to the alignment of DRAM;
 //! - it is put at the top of the highest free range that holds it (`FreeListOpt` with `SearchPolicy::FIRST`, top-down: the size classes of
 //!   its free list only speed up that search);
 //! - a freed range joins its free neighbours.
 //!
-//! What a call's program needs of circular buffers has to end below [`Allocator::lowest`] while it runs.
+//! The circular buffers of a call's program have to end below [`Allocator::lowest`] while it runs.
 //!
 //! Sources: `tt_metal/impl/allocator/{l1_banking_allocator,bank_manager}.cpp`, `algorithms/free_list_opt.cpp`; the tests replay sequences
-//! whose addresses were read from TT-NN 0.81.1 on mock cards.
+//! whose addresses were read from [TT-NN](crate::release) on mock cards.
 
 mod bytes;
 

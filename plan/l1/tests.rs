@@ -1,4 +1,4 @@
-//! Sequences of allocations whose addresses TT-NN 0.81.1 gave on mock cards, and a naive model.
+//! Sequences of allocations whose addresses [TT-NN](crate::release) gave on mock cards, and a naive model.
 
 use super::*;
 use crate::card::{Dram, L1};
@@ -123,7 +123,7 @@ fn dram_bytes_per_bank_are_tt_nns() {
     }
 }
 
-/// One flag per alignment unit: slow, and obviously right.
+/// An allocator with one flag for each unit of alignment: slow, but simple enough to be right at a glance.
 struct Naive {
     taken: Vec<bool>,
     base: u64,

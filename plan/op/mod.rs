@@ -1,19 +1,55 @@
 //! The TT-NN calls a plan may make, each with its full arguments.
 //!
-//! One variant, one call. What each accepts and returns is in [`crate::ttnn`]; nothing here is checked.
+//! Each op is declared once, in a file of its name: the call's path, the arguments, the [`Role`] of each operand and what the call does to
+//! it ([`Access`]). [`for_each_op!`](crate::for_each_op) lists the ops; [`Op`] is made of that list, one variant for one call. Whatever can
+//! be said of all ops alike is derived from the declarations by the methods of [`Op`], so that a new op cannot be forgotten there. What an
+//! op accepts and returns is in [`crate::ttnn`]; nothing here is checked.
 
-mod arguments;
+mod argument;
+mod declare;
+mod role;
+
+mod abs;
+mod arg_max;
+mod binary;
+mod cache_fill;
+mod cache_update;
+mod cache_update_one;
+mod concat;
+mod concat_heads;
+mod concat_heads_decode;
+mod create_heads;
+mod create_heads_decode;
+mod deallocate;
+mod embedding;
+mod matmul;
+mod plus_one;
+mod rms_norm;
+mod rotary;
+mod rotary_decode;
+mod rotary_fused;
+mod row_max;
+mod sdpa;
+mod sdpa_decode;
+mod slice;
+mod to_layout;
+mod to_memory_config;
+mod transpose;
+mod typecast;
+mod view;
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use arguments::*;
+use crate::{ComputeKernel, Scalar, Unary};
+pub use argument::{Argument, Slot, Visit};
+pub use binary::{BinaryKind, Destination};
+use declare::Declaration;
+pub use role::{Access, Role, Use};
+pub use slice::Rows;
 
-use crate::Scalar;
-use crate::program::Unary;
-
-/// What an operand names.
+/// A tensor by the name that a plan gives it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Ref {
     /// An output of an earlier step of the phase.
@@ -39,18 +75,77 @@ impl fmt::Display for Ref {
     }
 }
 
-/// A call's name, or where its arguments tell it.
-macro_rules! call {
-    ($args:ident, kind) => {
-        $args.kind.call()
-    };
-    ($args:ident, $call:literal) => {
-        $call
+/// Hands the list of ops to the macro `$then`: of each op its documentation, its variant of [`Op`], the struct of its arguments, and the
+/// name of the file that is about it in every crate. A crate that has something to say of every op makes its match from this list,
+/// and then does not compile until a new op has its file there.
+#[macro_export]
+macro_rules! for_each_op {
+    ($then:ident) => {
+        $then! {
+            /// Rows of a table.
+            Embedding(Embedding) in embedding;
+            /// RMS norm.
+            RmsNorm(RmsNorm) in rms_norm;
+            /// Matrix product.
+            Matmul(Matmul) in matmul;
+            /// Decode: fused projection to heads.
+            CreateHeadsDecode(CreateHeadsDecode) in create_heads_decode;
+            /// Prefill: fused projection to heads.
+            CreateHeads(CreateHeads) in create_heads;
+            /// Decode: rotary embedding of q and k at once.
+            RotaryFused(RotaryFused) in rotary_fused;
+            /// Decode: rotary embedding of q or of k.
+            RotaryDecode(RotaryDecode) in rotary_decode;
+            /// Prefill: rotary embedding.
+            Rotary(Rotary) in rotary;
+            /// Decode: one row per user into the KV cache.
+            CacheUpdate(CacheUpdate) in cache_update;
+            /// Decode: one row per user into one of the KV caches.
+            CacheUpdateOne(CacheUpdateOne) in cache_update_one;
+            /// Prefill: a prompt into the KV cache.
+            CacheFill(CacheFill) in cache_fill;
+            /// Decode: attention over the paged KV cache.
+            SdpaDecode(SdpaDecode) in sdpa_decode;
+            /// Prefill: causal attention.
+            Sdpa(Sdpa) in sdpa;
+            /// Decode: heads to rows.
+            ConcatHeadsDecode(ConcatHeadsDecode) in concat_heads_decode;
+            /// Prefill: heads to rows.
+            ConcatHeads(ConcatHeads) in concat_heads;
+            /// Another placement.
+            ToMemoryConfig(ToMemoryConfig) in to_memory_config;
+            /// Another layout.
+            ToLayout(ToLayout) in to_layout;
+            /// Another data type.
+            Typecast(Typecast) in typecast;
+            /// Another shape of the same bytes.
+            View(View) in view;
+            /// Two dimensions exchanged.
+            Transpose(Transpose) in transpose;
+            /// Some rows.
+            Slice(Slice) in slice;
+            /// Columns side by side.
+            Concat(Concat) in concat;
+            /// Sum or product.
+            Binary(Binary) in binary;
+            /// Absolute value.
+            Abs(AbsOp) in abs;
+            /// Largest element of each row.
+            RowMax(RowMax) in row_max;
+            /// Index of the largest element of each row.
+            ArgMax(ArgMax) in arg_max;
+            /// Increment.
+            PlusOne(PlusOne) in plus_one;
+            /// End of a value.
+            Deallocate(Deallocate) in deallocate;
+        }
     };
 }
 
-macro_rules! ops {
-    ($($(#[$doc:meta])* $variant:ident($args:ty) $call:tt [$($field:ident),*];)*) => {
+macro_rules! define {
+    ($($(#[$doc:meta])* $variant:ident($args:ident) in $file:ident;)*) => {
+        $(pub use $file::$args;)*
+
         /// One TT-NN call.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         pub enum Op {
@@ -58,182 +153,172 @@ macro_rules! ops {
         }
 
         impl Op {
-            /// The call's path below `ttnn`.
-            pub const fn call(&self) -> &'static str {
-                match self { $(Op::$variant(_args) => call!(_args, $call),)* }
-            }
+            /// The name of every op, in the order of the variants.
+            pub const NAMES: &'static [&'static str] = &[$(stringify!($file)),*];
 
-            /// Every tensor the call reads or writes in place, in the order [`crate::ttnn::check`] takes them.
-            pub fn operands(&self) -> Vec<&Ref> {
+            /// The op's name, which the file about it has in every crate: `rms_norm`.
+            pub const fn name(&self) -> &'static str {
                 match self {
-                    $(Op::$variant(_args) => {
-                        #[allow(unused_mut)]
-                        let mut refs = Vec::new();
-                        $(Operand::push(&_args.$field, &mut refs);)*
-                        refs
-                    })*
+                    $(Op::$variant(_) => stringify!($file),)*
                 }
             }
 
-            /// The operands of [`Op::operands`], to rename them.
-            pub fn operands_mut(&mut self) -> Vec<&mut Ref> {
+            fn declaration(&self) -> &dyn Declaration {
                 match self {
-                    $(Op::$variant(_args) => {
-                        #[allow(unused_mut)]
-                        let mut refs = Vec::new();
-                        $(Operand::push_mut(&mut _args.$field, &mut refs);)*
-                        refs
-                    })*
+                    $(Op::$variant(args) => args,)*
+                }
+            }
+
+            fn declaration_mut(&mut self) -> &mut dyn Declaration {
+                match self {
+                    $(Op::$variant(args) => args,)*
                 }
             }
         }
 
         $(impl From<$args> for Op {
-            fn from(args: $args) -> Op { Op::$variant(args) }
+            fn from(args: $args) -> Op {
+                Op::$variant(args)
+            }
         })*
     };
 }
 
-/// One operand or several of a kind.
-trait Operand {
-    fn push<'a>(&'a self, refs: &mut Vec<&'a Ref>);
-    fn push_mut<'a>(&'a mut self, refs: &mut Vec<&'a mut Ref>);
-}
-
-impl Operand for Ref {
-    fn push<'a>(&'a self, refs: &mut Vec<&'a Ref>) {
-        refs.push(self);
-    }
-
-    fn push_mut<'a>(&'a mut self, refs: &mut Vec<&'a mut Ref>) {
-        refs.push(self);
-    }
-}
-
-impl Operand for Vec<Ref> {
-    fn push<'a>(&'a self, refs: &mut Vec<&'a Ref>) {
-        refs.extend(self);
-    }
-
-    fn push_mut<'a>(&'a mut self, refs: &mut Vec<&'a mut Ref>) {
-        refs.extend(self);
-    }
-}
-
-ops! {
-    /// Rows of a table.
-    Embedding(Embedding) "embedding" [indices, table];
-    /// RMS norm.
-    RmsNorm(RmsNorm) "rms_norm" [input, gamma];
-    /// Matrix product.
-    Matmul(Matmul) "linear" [a, b];
-    /// Decode: fused projection to heads.
-    CreateHeadsDecode(CreateHeadsDecode) "experimental.nlp_create_qkv_heads_decode" [input];
-    /// Prefill: fused projection to heads.
-    CreateHeads(CreateHeads) "experimental.nlp_create_qkv_heads" [input];
-    /// Decode: rotary embedding of q and k at once.
-    RotaryFused(RotaryFused) "experimental.rotary_embedding_llama_fused_qk" [q, k, cos, sin, trans];
-    /// Decode: rotary embedding of q or of k.
-    RotaryDecode(RotaryDecode) "experimental.rotary_embedding_llama" [input, cos, sin, trans];
-    /// Prefill: rotary embedding.
-    Rotary(Rotary) "experimental.rotary_embedding_llama" [input, cos, sin, trans];
-    /// Decode: one row per user into the KV cache.
-    CacheUpdate(CacheUpdate) "experimental.paged_fused_update_cache" [k_cache, k, v_cache, v, positions, page_table];
-    /// Decode: one row per user into one of the KV caches.
-    CacheUpdateOne(CacheUpdateOne) "experimental.paged_update_cache" [cache, input, positions, page_table];
-    /// Prefill: a prompt into the KV cache.
-    CacheFill(CacheFill) "experimental.paged_fill_cache" [cache, input, page_table];
-    /// Decode: attention over the paged KV cache.
-    SdpaDecode(SdpaDecode) "transformer.paged_scaled_dot_product_attention_decode" [q, k_cache, v_cache, positions, page_table];
-    /// Prefill: causal attention.
-    Sdpa(Sdpa) "transformer.scaled_dot_product_attention" [q, k, v];
-    /// Decode: heads to rows.
-    ConcatHeadsDecode(ConcatHeadsDecode) "experimental.nlp_concat_heads_decode" [input];
-    /// Prefill: heads to rows.
-    ConcatHeads(ConcatHeads) "experimental.nlp_concat_heads" [input];
-    /// Another placement.
-    ToMemoryConfig(ToMemoryConfig) "to_memory_config" [input];
-    /// Another layout.
-    ToLayout(ToLayout) "to_layout" [input];
-    /// Another data type.
-    Typecast(Typecast) "typecast" [input];
-    /// Another shape of the same bytes.
-    View(View) "reshape" [input];
-    /// Two dimensions exchanged.
-    Transpose(Transpose) "transpose" [input];
-    /// Some rows.
-    Slice(Slice) "slice" [input];
-    /// Columns side by side.
-    Concat(Concat) "concat" [inputs];
-    /// Sum or product.
-    Binary(Binary) kind [a, b];
-    /// Absolute value.
-    Abs(AbsOp) "abs" [input];
-    /// Largest element of each row.
-    RowMax(RowMax) "max" [input];
-    /// Index of the largest element of each row.
-    ArgMax(ArgMax) "argmax" [input, output];
-    /// Increment.
-    PlusOne(PlusOne) "plus_one" [buffer];
-    /// End of a value.
-    Deallocate(Deallocate) "deallocate" [input];
-}
-
-/// The scalars of a call, borrowed as the call is.
-macro_rules! scalars {
-    ($op:expr, $iter:ident) => {
-        match $op {
-            Op::RmsNorm(RmsNorm { epsilon: scalar, .. })
-            | Op::SdpaDecode(SdpaDecode { scale: scalar, .. })
-            | Op::Sdpa(Sdpa { scale: scalar, .. }) => vec![scalar],
-            Op::Binary(Binary { a_activations, b_activations, activations, .. }) => {
-                let unary = a_activations.$iter().chain(b_activations.$iter()).chain(activations.$iter());
-                unary
-                    .filter_map(|u| if let Unary::MulScalar(s) | Unary::MaxScalar(s) = u { Some(s) } else { None })
-                    .collect()
-            }
-            Op::Embedding(_) | Op::Matmul(_) | Op::CreateHeadsDecode(_) | Op::CreateHeads(_) => Vec::new(),
-            Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => Vec::new(),
-            Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => Vec::new(),
-            Op::ConcatHeadsDecode(_) | Op::ConcatHeads(_) | Op::ToMemoryConfig(_) | Op::ToLayout(_) => Vec::new(),
-            Op::Typecast(_) | Op::View(_) | Op::Transpose(_) | Op::Slice(_) | Op::Concat(_) => Vec::new(),
-            Op::Abs(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::PlusOne(_) | Op::Deallocate(_) => Vec::new(),
-        }
-    };
-}
+for_each_op!(define);
 
 impl Op {
+    /// The call's path below `ttnn`.
+    pub fn call(&self) -> &'static str {
+        self.declaration().call()
+    }
+
+    /// Shows every argument with its name, operands in the order in which [`crate::ttnn::check`] takes them.
+    pub fn arguments<'a>(&'a self, visit: &mut Visit<'_, 'a>) {
+        self.declaration().arguments(visit);
+    }
+
+    /// Every tensor the call is given, with its role and what becomes of it, in the order in which [`crate::ttnn::check`] takes them.
+    pub fn uses(&self) -> Vec<Use<'_>> {
+        let mut uses = Vec::new();
+        self.each_use(&mut |found| uses.push(found));
+        uses
+    }
+
+    /// Shows every one of [`Op::uses`].
+    fn each_use<'a>(&'a self, visit: &mut dyn FnMut(Use<'a>)) {
+        self.arguments(&mut |_, argument| {
+            if let Argument::Operand(found) = argument {
+                visit(found);
+            }
+        });
+    }
+
+    /// The tensors of [`Op::uses`].
+    pub fn operands(&self) -> Vec<&Ref> {
+        let mut operands = Vec::new();
+        self.each_use(&mut |found| operands.push(found.tensor));
+        operands
+    }
+
+    /// The operands of [`Op::operands`], to rename them.
+    pub fn operands_mut(&mut self) -> Vec<&mut Ref> {
+        let mut operands = Vec::new();
+        self.declaration_mut().slots(&mut |slot| match slot {
+            Slot::Operand(operand) => operands.push(operand),
+            Slot::Scalar(_) => {}
+        });
+        operands
+    }
+
+    /// The first operand of a role.
+    pub fn operand(&self, role: Role) -> Option<&Ref> {
+        self.first(|found| found.role == role)
+    }
+
+    fn first(&self, wanted: impl Fn(&Use<'_>) -> bool) -> Option<&Ref> {
+        let mut first = None;
+        self.each_use(&mut |found| {
+            if first.is_none() && wanted(&found) {
+                first = Some(found.tensor);
+            }
+        });
+        first
+    }
+
     /// The operands whose contents the call replaces: caches, output tensors, the left operand of an in-place [`Binary`].
     pub fn written(&self) -> Vec<&Ref> {
-        match self {
-            Op::CacheUpdate(args) => vec![&args.k_cache, &args.v_cache],
-            Op::CacheUpdateOne(args) => vec![&args.cache],
-            Op::CacheFill(args) => vec![&args.cache],
-            Op::Binary(Binary { a, into: Destination::InPlace, .. }) => vec![a],
-            Op::ArgMax(args) => vec![&args.output],
-            Op::PlusOne(args) => vec![&args.buffer],
-            Op::Binary(Binary { into: Destination::New(_), .. }) | Op::Embedding(_) | Op::RmsNorm(_) => Vec::new(),
-            Op::Matmul(_) | Op::CreateHeadsDecode(_) | Op::CreateHeads(_) | Op::RotaryFused(_) => Vec::new(),
-            Op::RotaryDecode(_) | Op::Rotary(_) | Op::SdpaDecode(_) | Op::Sdpa(_) => Vec::new(),
-            Op::ConcatHeadsDecode(_) | Op::ConcatHeads(_) | Op::ToMemoryConfig(_) | Op::ToLayout(_) => Vec::new(),
-            Op::Typecast(_) | Op::View(_) | Op::Transpose(_) | Op::Slice(_) | Op::Concat(_) => Vec::new(),
-            Op::Abs(_) | Op::RowMax(_) | Op::Deallocate(_) => Vec::new(),
-        }
+        let mut written = Vec::new();
+        self.each_use(&mut |found| {
+            if found.access == Access::Write {
+                written.push(found.tensor);
+            }
+        });
+        written
+    }
+
+    /// The value that the call frees.
+    pub fn freed(&self) -> Option<&Ref> {
+        self.first(|found| found.access == Access::Free)
+    }
+
+    /// The value whose memory the call's result takes over.
+    pub fn renamed(&self) -> Option<&Ref> {
+        self.first(|found| found.access == Access::Rename)
+    }
+
+    /// True when the call runs on the device; false when it only frees or renames.
+    pub fn launches(&self) -> bool {
+        self.freed().is_none() && self.renamed().is_none()
+    }
+
+    /// Number of tensors the call returns; what it writes in place it does not return.
+    pub fn results(&self) -> usize {
+        if self.written().is_empty() { self.declaration().results() } else { 0 }
     }
 
     /// Every number that depends on weight scales.
     pub fn scalars(&self) -> Vec<&Scalar> {
-        scalars!(self, iter)
+        let mut scalars = Vec::new();
+        self.arguments(&mut |_, argument| match argument {
+            Argument::Scalar(scalar) => scalars.push(scalar),
+            Argument::Functions(functions) => scalars.extend(functions.iter().filter_map(Unary::scalar)),
+            Argument::Operand(_) | Argument::Compute(_) | Argument::Memory(_) | Argument::Cores(_) => {}
+            Argument::MatmulProgram(_) | Argument::NormProgram(_) | Argument::SdpaProgram(_) => {}
+            Argument::Count(_) | Argument::Shape(_) | Argument::Dimensions(..) | Argument::Range(..) => {}
+            Argument::Choice | Argument::KnownAtCall => {}
+        });
+        scalars
     }
 
     /// The numbers of [`Op::scalars`], to evaluate them.
     pub fn scalars_mut(&mut self) -> Vec<&mut Scalar> {
-        scalars!(self, iter_mut)
+        let mut scalars = Vec::new();
+        self.declaration_mut().slots(&mut |slot| match slot {
+            Slot::Scalar(scalar) => scalars.push(scalar),
+            Slot::Operand(_) => {}
+        });
+        scalars
+    }
+
+    /// Fidelity and accumulation, of a call that has the choice.
+    pub fn compute(&self) -> Option<ComputeKernel> {
+        let mut found = None;
+        self.arguments(&mut |_, argument| {
+            if let Argument::Compute(compute) = argument {
+                found = Some(compute);
+            }
+        });
+        found
     }
 
     /// True when an argument of the call is known only when it is made (the user of a cache fill, the prompt's last token), so that no
     /// trace can hold it.
     pub fn is_host_dependent(&self) -> bool {
-        matches!(self, Op::CacheFill(_) | Op::Slice(Slice { rows: Rows::LastTokenTile, .. }))
+        let mut dependent = false;
+        self.arguments(&mut |_, argument| dependent |= matches!(argument, Argument::KnownAtCall));
+        dependent
     }
 }
+
+#[cfg(test)]
+mod tests;

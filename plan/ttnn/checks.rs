@@ -1,9 +1,13 @@
 //! Collecting broken constraints.
 
-use std::fmt::Arguments;
-
-use super::{Answer, Outcome, Violation};
+use super::constraint::{Constraint, Values, Violation, constraints, values};
+use super::{Answer, Outcome};
 use crate::TensorSpec;
+
+constraints! { "call", "the binding of the call";
+    OPERANDS: "A call has as many operands as it takes."
+        => "{given} operands given", "this call takes {taken}";
+}
 
 /// The constraints a call was found to break so far.
 #[derive(Debug, Default)]
@@ -17,21 +21,18 @@ impl Checks {
         Checks { broken: Vec::new() }
     }
 
-    /// Notes a violation of TT-NN's constraint unless `ok`; returns `ok`. The texts are only rendered when needed.
-    pub fn require(&mut self, ok: bool, what: Arguments<'_>, hint: Arguments<'_>) -> bool {
-        self.note(ok, what, hint, false)
-    }
-
-    /// As [`Checks::require`], for a limit of the rule's own: TT-NN may take the call.
-    pub fn narrow(&mut self, ok: bool, what: Arguments<'_>, hint: Arguments<'_>) -> bool {
-        self.note(ok, what, hint, true)
-    }
-
-    fn note(&mut self, ok: bool, what: Arguments<'_>, hint: Arguments<'_>, narrower: bool) -> bool {
-        if !ok {
-            self.broken.push(Violation { what: what.to_string(), hint: hint.to_string(), narrower });
+    /// Notes `constraint` as broken unless it `holds`; returns `holds`. Values are only made into text when it does not.
+    #[inline]
+    pub fn require(&mut self, constraint: &'static Constraint, holds: bool, values: Values<'_>) -> bool {
+        if !holds {
+            self.note(constraint, values);
         }
-        ok
+        holds
+    }
+
+    #[cold]
+    fn note(&mut self, constraint: &'static Constraint, values: Values<'_>) {
+        self.broken.push(Violation::new(constraint, values));
     }
 
     /// True while nothing is broken.
@@ -44,7 +45,12 @@ impl Checks {
     /// # Errors
     /// Every violation, when there is one.
     pub fn settle(&mut self) -> Result<(), Vec<Violation>> {
-        if self.broken.is_empty() { Ok(()) } else { Err(std::mem::take(&mut self.broken)) }
+        if self.broken.is_empty() { Ok(()) } else { Err(self.take()) }
+    }
+
+    /// The violations found so far, which are no longer kept here.
+    pub fn take(&mut self) -> Vec<Violation> {
+        std::mem::take(&mut self.broken)
     }
 
     /// `outcome()` when nothing is broken.
@@ -60,9 +66,7 @@ impl Checks {
 ///
 /// # Errors
 /// One violation that tells the counts.
-pub fn operands<'a, const N: usize>(given: &[&'a TensorSpec]) -> Result<[&'a TensorSpec; N], Vec<Violation>> {
-    <[&TensorSpec; N]>::try_from(given).map_err(|_| {
-        let (what, hint) = (format!("{} operands given", given.len()), format!("this call takes {N}"));
-        vec![Violation { what, hint, narrower: false }]
-    })
+pub(super) fn operands<'a, const N: usize>(given: &[&'a TensorSpec]) -> Result<[&'a TensorSpec; N], Vec<Violation>> {
+    <[&TensorSpec; N]>::try_from(given)
+        .map_err(|_| vec![Violation::new(&OPERANDS, values![given = given.len(), taken = N])])
 }

@@ -1,67 +1,58 @@
-//! Calls on small persistent buffers: `ttnn.embedding`, `ttnn.plus_one`.
+//! `ttnn.embedding`: rows of a table.
+//!
+//! With a multiple of 32 indices one program reads and tilizes, to any placement. Otherwise the rows go to an interleaved row-major tensor
+//! first, and the result is interleaved.
 
-use super::movement::alignment;
-use super::{Answer, Checks, Outcome, Temporary, operands, require_placement};
-use crate::op::{Embedding, PlusOne};
+use super::constraint::{constraints, values};
+use super::{Answer, Checks, Outcome, Temporary, require_placement};
+use crate::op::Embedding;
+use crate::ttnn::checks::operands;
 use crate::{Card, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
 
+constraints! { "embedding", "embedding_device_operation.cpp", also [placement];
+    INDEX_TYPE: "Indices are u32 or bf16."
+        => "Input must be UINT32 or BFLOAT16: {indices}", "u32 indices";
+    ROW_OF_INDICES: "Indices are u32, row-major and interleaved."
+        because "tokens are kept so; other indices take other kernels"
+        => "indices {indices}", "row-major u32 indices, interleaved";
+    ONE_ROW: "Indices are a single row."
+        because "a phase reads one row of tokens"
+        => "indices {shape}", "[1, N] or [1, 1, N]";
+    TABLE_TYPE: "The table is bf16."
+        => "Weights tensor must have BFLOAT16 dtype: {table}", "a bf16 table";
+    TABLE_ROWS: "The table is one row-major interleaved matrix whose rows are whole tiles."
+        because "TT-NN untilizes a tiled table whole, every time"
+        => "table {table}", "a row-major interleaved table [1, 1, V, D], D a multiple of 32";
+    RESULT_TILED: "The result is tiled."
+        because "plans compute on tiles"
+        => "embedding into {layout} layout", "a tiled result";
+    SHARD_DIVIDES_ROW: "The width of a shard of the result divides the row."
+        => "Number of columns in table {columns} must be factor of shard width {width}", "shards of equal width";
+    FULL_TILES_FOR_WIDTH_SHARDS: "A width-sharded result has a multiple of 32 rows."
+        => "Shard height {height} must match physical height {count} of the row-major rows",
+           "an interleaved result, or a multiple of 32 indices";
+    FULL_TILES_FOR_HEIGHT_SHARDS: "A height-sharded result has a multiple of 32 rows."
+        because "rows of a shard pass through a second program whose buffers were not studied"
+        => "{count} rows into {memory}", "an interleaved result, or a multiple of 32 indices";
+    FEW_OR_NARROW_ROWS: "Of rows wider than 1024 columns, a number that is no multiple of 32 is at most 32."
+        because "buffers of the tilizing program were not studied for more"
+        => "embedding of {count} rows of {columns}", "a multiple of 32 indices, or at most 32";
+}
+
 /// Rows of a row-major bf16 table `[1,1,V,D]` at u32 indices `[..,N]` -> tiled `[1,N,D]`.
-///
-/// With N a multiple of 32 one program reads and tilizes, to any placement. Otherwise the rows go to an interleaved row-major tensor first,
-/// and the result is interleaved. Stricter than TT-NN: a tiled result; a row-major table (TT-NN untilizes a tiled one whole, every
-/// time); D a multiple of 32; more than 32 columns of tiles only for N up to 32 when N is no multiple of 32.
-///
-/// # Errors
-/// The constraints of `embedding_device_operation.cpp` that the call breaks, and the above.
-pub fn check_embedding(args: &Embedding, given: &[&TensorSpec], card: &Card) -> Answer {
+pub(super) fn check(args: &Embedding, given: &[&TensorSpec], card: &Card) -> Answer {
     let [indices, table] = operands(given)?;
     let mut checks = Checks::new();
-    checks.require(
-        matches!(indices.dtype, DType::U32 | DType::Bf16),
-        format_args!("Input must be UINT32 or BFLOAT16: {indices}"),
-        format_args!("u32 indices"),
-    );
-    checks.narrow(
-        indices.dtype == DType::U32 && indices.layout == Layout::RowMajor && !indices.memory.is_sharded(),
-        format_args!("indices {indices}"),
-        format_args!("row-major u32 indices, interleaved"),
-    );
-    checks.narrow(
-        indices.layout == Layout::Tile || indices.matrix_rows() == 1,
-        format_args!("indices {:?}", indices.shape),
-        format_args!("[1, N] or [1, 1, N]"),
-    );
-    checks.require(
-        table.dtype == DType::Bf16,
-        format_args!("Weights tensor must have BFLOAT16 dtype: {table}"),
-        format_args!("a bf16 table"),
-    );
-    checks.narrow(
-        table.layout == Layout::RowMajor
-            && table.outer() == 1
-            && table.columns() % TILE == 0
-            && !table.memory.is_sharded(),
-        format_args!("table {table}"),
-        format_args!("a row-major interleaved table [1, 1, V, D], D a multiple of 32"),
-    );
-    checks.narrow(
-        args.layout == Layout::Tile,
-        format_args!("embedding into {:?} layout", args.layout),
-        format_args!("a tiled result"),
-    );
+    require_operands(args, indices, table, &mut checks);
     checks.settle()?;
-    let count = indices.columns();
-    let output = TensorSpec::tile([1, count, table.columns()], DType::Bf16, args.memory.clone());
+    let (count, columns) = (indices.columns(), table.columns());
+    let output = TensorSpec::tile([1, count, columns], DType::Bf16, args.memory.clone());
     require_placement(&output, card, &mut checks);
     if let Some([_, width]) = args.memory.shard() {
-        checks.require(
-            table.columns() % width.max(1) == 0,
-            format_args!("Number of columns in table {} must be factor of shard width {width}", table.columns()),
-            format_args!("shards of equal width"),
-        );
+        checks.require(&SHARD_DIVIDES_ROW, columns % width.max(1) == 0, values![columns, width]);
     }
     if count % TILE == 0 {
-        let circular_buffers = fused_bytes(&args.memory, table.columns() / TILE);
+        let circular_buffers = fused_bytes(&args.memory, columns / TILE);
         return checks.finish(|| Outcome {
             outputs: vec![output],
             circular_buffers,
@@ -69,31 +60,46 @@ pub fn check_embedding(args: &Embedding, given: &[&TensorSpec], card: &Card) -> 
             programs: 1,
         });
     }
+    let strategy = args.memory.strategy();
     checks.require(
-        args.memory.strategy() != Some(Strategy::Width),
-        format_args!(
-            "Shard height {} must match physical height {count} of the row-major rows",
-            count.next_multiple_of(TILE)
-        ),
-        format_args!("an interleaved result, or a multiple of 32 indices"),
+        &FULL_TILES_FOR_WIDTH_SHARDS,
+        strategy != Some(Strategy::Width),
+        values![height = count.next_multiple_of(TILE), count],
     );
-    checks.narrow(
-        args.memory.strategy() != Some(Strategy::Height),
-        format_args!("{count} rows into {}", args.memory),
-        format_args!("an interleaved result, or a multiple of 32 indices"),
+    checks.require(
+        &FULL_TILES_FOR_HEIGHT_SHARDS,
+        strategy != Some(Strategy::Height),
+        values![count, memory = args.memory],
     );
-    checks.narrow(
-        table.columns() <= 32 * TILE || count <= TILE,
-        format_args!("embedding of {count} rows of {}", table.columns()),
-        format_args!("a multiple of 32 indices, or at most 32"),
-    );
-    let circular_buffers = rows_bytes(table.columns(), card).max(tilize_bytes(table.columns() / TILE, card));
-    let rows = TensorSpec::row_major([1, count, table.columns()], DType::Bf16, args.memory.clone());
+    checks.require(&FEW_OR_NARROW_ROWS, columns <= 32 * TILE || count <= TILE, values![count, columns]);
+    let circular_buffers = rows_bytes(columns, card).max(tilize_bytes(columns / TILE, card));
+    let rows = TensorSpec::row_major([1, count, columns], DType::Bf16, args.memory.clone());
     let temporaries = match args.memory.memory() {
         Memory::L1 => vec![Temporary { spec: rows, before_output: true }],
         Memory::Dram => Vec::new(),
     };
     checks.finish(|| Outcome { outputs: vec![output], circular_buffers, temporaries, programs: 2 })
+}
+
+fn require_operands(args: &Embedding, indices: &TensorSpec, table: &TensorSpec, checks: &mut Checks) {
+    checks.require(&INDEX_TYPE, matches!(indices.dtype, DType::U32 | DType::Bf16), values![indices]);
+    checks.require(
+        &ROW_OF_INDICES,
+        indices.dtype == DType::U32 && indices.layout == Layout::RowMajor && !indices.memory.is_sharded(),
+        values![indices],
+    );
+    checks.require(
+        &ONE_ROW,
+        indices.layout == Layout::Tile || indices.matrix_rows() == 1,
+        values![shape = indices.shape],
+    );
+    checks.require(&TABLE_TYPE, table.dtype == DType::Bf16, values![table]);
+    let rows = table.layout == Layout::RowMajor
+        && table.outer() == 1
+        && table.columns().is_multiple_of(TILE)
+        && !table.memory.is_sharded();
+    checks.require(&TABLE_ROWS, rows, values![table]);
+    checks.require(&RESULT_TILED, args.layout == Layout::Tile, values![layout = args.layout]);
 }
 
 /// A row of tiles, twice when it has at most 64; again for the result unless it is packed into its shards; and 32 indices.
@@ -121,37 +127,11 @@ fn tilize_bytes(tiles: u32, card: &Card) -> u64 {
     2 * block * tile + 64 * block + 2 * card.dram.alignment
 }
 
-/// One row of i32 or u32, row-major, interleaved; in place.
-///
-/// # Errors
-/// The constraints of `plusone_device_operation.cpp` that the call breaks; more than one row (stricter than TT-NN).
-pub fn check_plus_one(_args: &PlusOne, given: &[&TensorSpec], card: &Card) -> Answer {
-    let [x] = operands(given)?;
-    let mut checks = Checks::new();
-    checks.require(
-        matches!(x.dtype, DType::I32 | DType::U32),
-        format_args!("Only INT32 and UINT32 is supported for inputs! {}", x.dtype),
-        format_args!("an i32 or u32 buffer"),
-    );
-    checks.require(
-        x.layout == Layout::RowMajor,
-        format_args!("Only ROW_MAJOR layout is supported for inputs!"),
-        format_args!("a row-major buffer"),
-    );
-    checks.narrow(
-        x.matrix_rows() == 1 && !x.memory.is_sharded(),
-        format_args!("plus_one of {x}"),
-        format_args!("one row, interleaved"),
-    );
-    let circular_buffers = (u64::from(x.columns()) * 4).next_multiple_of(alignment(x.memory.memory(), card));
-    checks.finish(|| Outcome { outputs: Vec::new(), circular_buffers, temporaries: Vec::new(), programs: 1 })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ttnn::check;
-    use crate::ttnn::mock::{any, bytes, integers, n150, p150, refusal, row};
+    use crate::ttnn::mock::{any, n150, p150, refusal, row};
 
     fn answer(count: u32, columns: u32, memory: MemoryConfig, card: &Card) -> Answer {
         let indices = TensorSpec::row_major([1, 1, count], DType::U32, MemoryConfig::DRAM);
@@ -195,16 +175,6 @@ mod tests {
         let table = TensorSpec::row_major([1, 1, 4096, 1536], DType::Bf16, MemoryConfig::DRAM);
         let args = Embedding { indices: any(), table: any(), layout: Layout::Tile, memory: MemoryConfig::DRAM };
         let broken = check(&args.into(), &[&indices, &table], &n150()).unwrap_err();
-        assert!(broken.iter().all(|v| v.narrower), "{broken:?}");
-    }
-
-    #[test]
-    fn bytes_of_plus_one() {
-        let of = |count: u32, card: &Card| bytes(PlusOne { buffer: any() }, &[&integers([count])], card);
-        assert_eq!((of(32, &n150()), of(1, &n150()), of(9, &n150())), (128, 32, 64));
-        assert_eq!((of(32, &p150()), of(1, &p150()), of(9, &p150())), (128, 64, 64));
-        let wrong = TensorSpec::row_major([32], DType::Bf16, MemoryConfig::DRAM);
-        let answer = check(&PlusOne { buffer: any() }.into(), &[&wrong], &n150());
-        assert!(refusal(answer).contains("Only INT32 and UINT32"));
+        assert!(broken.iter().all(|v| v.is_narrower()), "{broken:?}");
     }
 }

@@ -1,10 +1,34 @@
-//! `ttnn.linear`: what every program config has in common. Each config has a file of its own.
+//! `ttnn.linear`: the constraints that every program config has in common. Each config has a file of its own.
 
-use super::matmul_dram_sharded::dram_sharded;
-use super::matmul_multicast::{multicast_1d, multicast_2d};
-use super::{Answer, Checks, Outcome, operands, require_placement};
+mod blocks;
+mod dram_sharded;
+mod multicast_1d;
+mod multicast_2d;
+
+use blocks::Cut;
+use dram_sharded::Readers;
+
+use super::constraint::{constraints, values};
+use super::{Answer, Checks, Outcome, require_placement};
 use crate::op::Matmul;
+use crate::ttnn::checks::operands;
 use crate::{Card, DType, Layout, MatmulProgram, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
+
+constraints! { "matmul", "matmul_device_operation.cpp",
+    also [matmul::dram_sharded, matmul::blocks, matmul::multicast_1d, matmul::multicast_2d, placement];
+    TILED: "Both operands are tiled."
+        => "Inputs to matmul must be tilized", "both operands in TILE layout";
+    INNER: "The first operand is as wide as the second is high."
+        => "The width of the first tensor must be equal to the height of the second tensor. Mismatch: width={width} height={height}",
+           "a weight of {width} rows";
+    TYPE: "Operands and result are of a float type."
+        => "Unsupported data format", "bf16, bfp8, bfp4 or f32 operands";
+    ONE_WEIGHT: "The second operand is a single matrix."
+        => "matmul (batch bcast variant) expects input tensors of shapes BCMK*11KN=BCMN or equivalent",
+           "a weight [1, 1, K, N]";
+    RESULT_MEMORY: "The memory config is the one that follows from the program config."
+        => "Mismatch between computed {computed} and provided {provided} mem config", "memory config {computed}";
+}
 
 /// Sizes in tiles, operands and card of one matmul.
 pub(super) struct Problem<'a> {
@@ -21,36 +45,13 @@ pub(super) struct Problem<'a> {
 }
 
 /// `[..,M,K] @ [1,1,K,N] -> [..,M,N]`; the result keeps the logical shape of `a`.
-///
-/// # Errors
-/// Every constraint of `matmul_device_operation.cpp` and of the config's program factory that the call breaks.
-pub fn check_matmul(args: &Matmul, given: &[&TensorSpec], card: &Card) -> Answer {
+pub(super) fn check(args: &Matmul, given: &[&TensorSpec], card: &Card) -> Answer {
     let [a, b] = operands(given)?;
     let mut checks = Checks::new();
-    checks.require(
-        a.layout == Layout::Tile && b.layout == Layout::Tile,
-        format_args!("Inputs to matmul must be tilized"),
-        format_args!("both operands in TILE layout"),
-    );
-    checks.require(
-        a.columns() == b.rows(),
-        format_args!(
-            "The width of the first tensor must be equal to the height of the second tensor. Mismatch: width={} height={}",
-            a.columns(),
-            b.rows()
-        ),
-        format_args!("a weight of {} rows", a.columns()),
-    );
-    checks.require(
-        is_float(a.dtype) && is_float(b.dtype) && is_float(args.dtype),
-        format_args!("Unsupported data format"),
-        format_args!("bf16, bfp8, bfp4 or f32 operands"),
-    );
-    checks.require(
-        b.outer() == 1,
-        format_args!("matmul (batch bcast variant) expects input tensors of shapes BCMK*11KN=BCMN or equivalent"),
-        format_args!("a weight [1, 1, K, N]"),
-    );
+    checks.require(&TILED, a.layout == Layout::Tile && b.layout == Layout::Tile, values![]);
+    checks.require(&INNER, a.columns() == b.rows(), values![width = a.columns(), height = b.rows()]);
+    checks.require(&TYPE, is_float(a.dtype) && is_float(b.dtype) && is_float(args.dtype), values![]);
+    checks.require(&ONE_WEIGHT, b.outer() == 1, values![]);
     checks.settle()?;
     let problem = Problem {
         args,
@@ -61,10 +62,28 @@ pub fn check_matmul(args: &Matmul, given: &[&TensorSpec], card: &Card) -> Answer
         k: a.columns().div_ceil(TILE),
         n: b.columns().div_ceil(TILE),
     };
-    match &args.program {
-        MatmulProgram::DramSharded { .. } => dram_sharded(&problem, checks),
-        MatmulProgram::Multicast1D { .. } => multicast_1d(&problem, checks),
-        MatmulProgram::Multicast2D { .. } => multicast_2d(&problem, checks),
+    match args.program {
+        MatmulProgram::DramSharded { in0_block_w, per_core_m, per_core_n, readers, activation: _ } => {
+            dram_sharded::check(&problem, Readers { in0_block_w, per_core_m, per_core_n, readers }, checks)
+        }
+        MatmulProgram::Multicast1D { grid, in0_block_w, out_subblock, per_core_m, per_core_n, activation: _ } => {
+            let per_core = (per_core_m, per_core_n);
+            let cut = Cut { grid, in0_block_w, subblock: out_subblock, block: per_core, per_core };
+            multicast_1d::check(&problem, &cut, checks)
+        }
+        MatmulProgram::Multicast2D {
+            grid,
+            in0_block_w,
+            out_subblock,
+            out_block,
+            per_core_m,
+            per_core_n,
+            activation: _,
+        } => {
+            let per_core = (per_core_m, per_core_n);
+            let cut = Cut { grid, in0_block_w, subblock: out_subblock, block: out_block, per_core };
+            multicast_2d::check(&problem, &cut, checks)
+        }
     }
 }
 
@@ -102,9 +121,9 @@ impl Problem<'_> {
     /// The answer with the result placed in `memory`, which must be what the step says.
     pub(super) fn finish(&self, memory: MemoryConfig, circular_buffers: u64, mut checks: Checks) -> Answer {
         checks.require(
+            &RESULT_MEMORY,
             self.args.memory == memory,
-            format_args!("Mismatch between computed {memory} and provided {} mem config", self.args.memory),
-            format_args!("memory config {memory}"),
+            values![computed = memory, provided = self.args.memory],
         );
         let mut shape = self.a.shape.clone();
         if let Some(last) = shape.last_mut() {

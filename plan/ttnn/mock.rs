@@ -1,4 +1,4 @@
-//! The cards the tests' figures were read from, as TT-NN 0.81.1 describes them on a mock cluster, and short forms of tensors.
+//! The cards the tests' figures were read from, as [TT-NN](crate::release) describes them on a mock cluster, and short forms of tensors.
 
 use crate::card::{Dram, L1};
 use crate::{Arch, Card, Cores, DType, MemoryConfig, TensorSpec};
@@ -39,7 +39,7 @@ pub(crate) fn integers(shape: impl Into<Vec<u32>>) -> TensorSpec {
 /// The texts of an answer's violations, one a line.
 pub(crate) fn refusal(answer: super::Answer) -> String {
     let violations = answer.expect_err("this call is refused");
-    violations.iter().map(|v| v.what.as_str()).collect::<Vec<_>>().join("\n")
+    violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
 }
 
 /// `[1, 1, rows, columns]` bf16, width-sharded over the first `cores` cores of the card in shards of `tiles` columns of tiles.

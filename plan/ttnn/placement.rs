@@ -1,27 +1,47 @@
-//! What every tensor on a card must satisfy, whatever op returns it: TT-NN's `TensorSpec` and buffer checks.
+//! The demands of TT-NN's `TensorSpec` and buffers on every tensor on a card, whatever call returns it.
 
-use super::Checks;
+use super::constraint::{constraints, values};
+use super::{Checks, SHAPE};
 use crate::{Card, Cores, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
 
+constraints! { "placement", "tensor_spec.cpp";
+    BLOCK_FORMAT_TILED: "A tensor of a block format (bfp8, bfp4) is tiled." in "tensor_layout.cpp"
+        => "{dtype} tensors must be in TILE layout", "bf16 in row-major layout";
+    SHARD_GRID: "Shards lie on disjoint ranges of cores (or DRAM banks) that the card has." in "buffer.cpp"
+        => "shard grid {cores} is not within the {width}x{height} {place} of {card}", "disjoint ranges of existing {place}";
+    SHARD_TILES: "The sides of a shard are positive, and multiples of 32 in a tiled tensor." in "tensor_layout.cpp"
+        => "Physical shard shape ({rows}, {columns}) must be tile {{32, 32}} sized!", "shard sides that are multiples of 32";
+    SHARD_HEIGHT: "A width shard is as high as the tensor, padded to tiles."
+        => "Shard height {rows} must match physical height {height} for width sharded", "shard [{height}, {columns}]";
+    SHARD_WIDTH: "A height shard is as wide as the tensor, padded to tiles."
+        => "Shard width {columns} must match physical width {width} for height sharded", "shard [{rows}, {width}]";
+    ROWS_FILL_SHARDS: "Rows of a row-major tensor fill its height shards."
+        because "no call of a plan leaves the rest of a shard's row empty, and addresses were not studied"
+        => "rows of {width} in shards of {columns}", "shard [{rows}, {width}]";
+    CORE_PER_SHARD: "There is a core for each shard."
+        => "Number of shards {shards} must not exceed number of cores {cores}", "{shards} cores, one for each shard";
+    SHARD_PER_CORE: "There is a shard for each core; only DRAM banks may stay empty."
+        because "TT-NN takes more cores and leaves some empty, which no call of a plan profits from"
+        => "{shards} shards on {cores} cores", "{shards} cores, one for each shard";
+}
+
 /// Requires that TT-NN can place a tensor of `spec` on `card`, capacity aside.
-///
-/// Stricter than TT-NN in one point: the shards of a sharded tensor must lie on exactly as many cores as there are shards (TT-NN takes more
-/// cores and leaves some empty, which no op of a plan profits from), except in DRAM, where the last banks may be empty.
 pub fn require_placement(spec: &TensorSpec, card: &Card, checks: &mut Checks) {
     checks.require(
+        &BLOCK_FORMAT_TILED,
         !spec.dtype.is_block() || spec.layout == Layout::Tile,
-        format_args!("{} tensors must be in TILE layout", spec.dtype),
-        format_args!("bf16 in row-major layout"),
+        values![dtype = spec.dtype],
     );
-    checks.require(
-        (1..=4).contains(&spec.shape.len()) && spec.shape.iter().all(|&d| d > 0),
-        format_args!("shape {:?}", spec.shape),
-        format_args!("one to four dimensions, none of them 0"),
-    );
+    checks.require(&SHAPE, has_sides(spec), values![shape = spec.shape]);
     if let MemoryConfig::Sharded { memory, strategy, cores, shard } = &spec.memory {
         require_grid(*memory, cores, card, checks);
         require_shards(spec, *memory, *strategy, cores.len(), *shard, checks);
     }
+}
+
+/// One to four dimensions, none of them 0.
+pub(super) fn has_sides(spec: &TensorSpec) -> bool {
+    (1..=4).contains(&spec.shape.len()) && spec.shape.iter().all(|&d| d > 0)
 }
 
 fn require_grid(memory: Memory, cores: &Cores, card: &Card, checks: &mut Checks) {
@@ -30,9 +50,9 @@ fn require_grid(memory: Memory, cores: &Cores, card: &Card, checks: &mut Checks)
         Memory::Dram => ((card.dram.banks, 1), "banks"),
     };
     checks.require(
+        &SHARD_GRID,
         cores.fits(grid),
-        format_args!("shard grid {cores} is not within the {}x{} {place} of {}", grid.0, grid.1, card.name),
-        format_args!("disjoint ranges of existing {place}"),
+        values![cores, width = grid.0, height = grid.1, place, card = card.name],
     );
 }
 
@@ -46,11 +66,8 @@ fn require_shards(
 ) {
     let [rows, columns] = shard;
     let whole = if spec.layout == Layout::Tile { TILE } else { 1 };
-    if !checks.require(
-        rows > 0 && columns > 0 && rows % whole == 0 && columns % whole == 0,
-        format_args!("Physical shard shape ({rows}, {columns}) must be tile {{32, 32}} sized!"),
-        format_args!("shard sides that are multiples of 32"),
-    ) {
+    let sides = rows > 0 && columns > 0 && rows % whole == 0 && columns % whole == 0;
+    if !checks.require(&SHARD_TILES, sides, values![rows, columns]) {
         return;
     }
     let height = spec.matrix_rows();
@@ -58,36 +75,25 @@ fn require_shards(
         u64::from(if spec.layout == Layout::Tile { spec.columns().next_multiple_of(TILE) } else { spec.columns() });
     let shards = match strategy {
         Strategy::Width => {
-            checks.require(
-                height == u64::from(rows),
-                format_args!("Shard height {rows} must match physical height {height} for width sharded"),
-                format_args!("shard [{height}, {columns}]"),
-            );
+            checks.require(&SHARD_HEIGHT, height == u64::from(rows), values![rows, columns, height]);
             width.div_ceil(u64::from(columns))
         }
         Strategy::Height => {
-            checks.require(
-                width == u64::from(columns) || (whole == 1 && width < u64::from(columns)),
-                format_args!("Shard width {columns} must match physical width {width} for height sharded"),
-                format_args!("shard [{rows}, {width}]"),
-            );
-            checks.narrow(
-                width >= u64::from(columns),
-                format_args!("rows of {width} in shards of {columns}"),
-                format_args!("shard [{rows}, {width}]"),
-            );
+            let fits = width == u64::from(columns) || (whole == 1 && width < u64::from(columns));
+            checks.require(&SHARD_WIDTH, fits, values![rows, columns, width]);
+            checks.require(&ROWS_FILL_SHARDS, width >= u64::from(columns), values![rows, columns, width]);
             height.div_ceil(u64::from(rows))
         }
     };
     let cores = u64::from(cores);
-    checks.require(
-        shards <= cores,
-        format_args!("Number of shards {shards} must not exceed number of cores {cores}"),
-        format_args!("{shards} cores, one for each shard"),
-    );
-    checks.narrow(
-        shards >= cores || memory == Memory::Dram,
-        format_args!("{shards} shards on {cores} cores"),
-        format_args!("{shards} cores, one for each shard"),
-    );
+    checks.require(&CORE_PER_SHARD, shards <= cores, values![shards, cores]);
+    checks.require(&SHARD_PER_CORE, shards >= cores || memory == Memory::Dram, values![shards, cores]);
+}
+
+/// Alignment of pages in a memory, in bytes.
+pub(super) const fn alignment(memory: Memory, card: &Card) -> u64 {
+    match memory {
+        Memory::L1 => card.l1.alignment,
+        Memory::Dram => card.dram.alignment,
+    }
 }

@@ -4,10 +4,12 @@
 //! work. On Blackhole, when every pair reads equally many chunks of keys, the cores of a head forward keys and values to each other
 //! ([`Forwarding`]), which takes a buffer of flags and, for larger chunks, a third slot of keys and values.
 
+use super::constraint::{constraints, values};
 use super::users::whole_tiles;
-use super::{Answer, Checks, Outcome, operands, require_placement};
+use super::{Answer, Checks, Outcome, require_placement};
 use crate::op::Sdpa;
 use crate::program::SdpaProgram;
+use crate::ttnn::checks::operands;
 use crate::{Arch, Card, DType, Layout, TILE, TensorSpec};
 
 /// Longest prompt, largest head and chunk a rule looks at: far beyond what fits, and small enough for arithmetic in 64 bits.
@@ -15,11 +17,32 @@ const MOST_ROWS: u32 = 1 << 20;
 const MOST_COLUMNS: u32 = 1 << 10;
 const MOST_CHUNK: u32 = 1 << 13;
 
-/// Prefill attention; q, k and v interleaved.
-///
-/// # Errors
-/// Every broken constraint of `sdpa_device_operation.cpp` and `sdpa_program_factory.cpp`.
-pub fn check_sdpa(args: &Sdpa, given: &[&TensorSpec], card: &Card) -> Answer {
+constraints! { "sdpa", "sdpa_device_operation.cpp", also [placement];
+    TYPE: "q, k and v are bf16, bfp8 or bfp4."
+        => "Data type of input tensor must be BFLOAT16, BFLOAT8_B, or BFLOAT4_B and is {dtype}", "bf16, bfp8 or bfp4";
+    TILED: "q, k and v are tiled."
+        => "Inputs to SDPA must be tilized", "TILE layout";
+    INTERLEAVED: "q, k and v are interleaved."
+        => "Operands to SDPA need to be DRAM/L1 interleaved", "interleaved instead of {memory}";
+    SHAPE: "q, k and v are [1, heads, S, head_dim], head_dim a multiple of 32."
+        => "Padding is not supported on the head_dim dimension: {shape}", "[1, heads, S, head_dim], head_dim a multiple of 32";
+    SAME_ROWS: "q and k have as many rows, as causal masking asks."
+        => "Causal SDPA requires Q and K to have the same sequence length. Got Q: {q}, K: {k}", "keys of {q} rows";
+    SAME_COLUMNS: "k and v have one shape, with q's head_dim."
+        => "K and V hidden dim must match. Got K: {k}, V: {v}", "keys and values [1, kv_heads, {rows}, {head_dim}]";
+    HEADS: "The heads of q are a multiple of those of k."
+        => "Q num_heads must be >= K num_heads and divisible by K num_heads, and K num_heads must be greater than 0. Got Q: {q}, K: {k}",
+           "heads a multiple of the kv heads";
+    CHUNKS: "Chunks of q and k are positive multiples of 32 rows."
+        => "{name} must be a positive multiple of TILE_SIZE. Got {name}: {chunk}, TILE_SIZE: 32", "a multiple of 32";
+    GRID_ON_CARD: "The grid of the program config is on the card." in "sdpa_program_factory.cpp"
+        => "Provided grid {x}x{y} must not contain more cores than the device", "a grid within {width}x{height}";
+    RESULT_INTERLEAVED: "The result is interleaved."
+        => "sharded output {memory}", "L1 or DRAM interleaved";
+}
+
+/// q, k and v interleaved -> the shape of q, interleaved.
+pub(super) fn check(args: &Sdpa, given: &[&TensorSpec], card: &Card) -> Answer {
     let [q, k, v] = operands(given)?;
     let mut checks = Checks::new();
     for tensor in [q, k, v] {
@@ -28,30 +51,19 @@ pub fn check_sdpa(args: &Sdpa, given: &[&TensorSpec], card: &Card) -> Answer {
     checks.settle()?;
     let (heads, rows, head_dim) = (q.shape[1], q.shape[2], q.shape[3]);
     let kv_heads = k.shape[1];
+    checks.require(&SAME_ROWS, k.shape[2] == rows, values![q = rows, k = k.shape[2]]);
     checks.require(
-        k.shape[2] == rows,
-        format_args!("Causal SDPA requires Q and K to have the same sequence length. Got Q: {rows}, K: {}", k.shape[2]),
-        format_args!("keys of {rows} rows"),
-    );
-    checks.require(
+        &SAME_COLUMNS,
         k.shape == v.shape && k.columns() == head_dim,
-        format_args!("K and V hidden dim must match. Got K: {:?}, V: {:?}", k.shape, v.shape),
-        format_args!("keys and values [1, kv_heads, {rows}, {head_dim}]"),
+        values![k = k.shape, v = v.shape, rows, head_dim],
     );
     checks.require(
+        &HEADS,
         heads >= kv_heads && heads.is_multiple_of(kv_heads),
-        format_args!(
-            "Q num_heads must be >= K num_heads and divisible by K num_heads, and K num_heads must be greater than 0. \
-             Got Q: {heads}, K: {kv_heads}"
-        ),
-        format_args!("heads a multiple of the kv heads"),
+        values![q = heads, k = kv_heads],
     );
     require_program(args.program, card, &mut checks);
-    checks.require(
-        !args.memory.is_sharded(),
-        format_args!("sharded output {}", args.memory),
-        format_args!("L1 or DRAM interleaved"),
-    );
+    checks.require(&RESULT_INTERLEAVED, !args.memory.is_sharded(), values![memory = args.memory]);
     let output = TensorSpec::tile(q.shape.clone(), q.dtype, args.memory.clone());
     require_placement(&output, card, &mut checks);
     checks.finish(|| Outcome {
@@ -64,41 +76,25 @@ pub fn check_sdpa(args: &Sdpa, given: &[&TensorSpec], card: &Card) -> Answer {
 
 fn require_operand(tensor: &TensorSpec, checks: &mut Checks) {
     checks.require(
+        &TYPE,
         matches!(tensor.dtype, DType::Bf16 | DType::Bfp8 | DType::Bfp4),
-        format_args!("Data type of input tensor must be BFLOAT16, BFLOAT8_B, or BFLOAT4_B and is {}", tensor.dtype),
-        format_args!("bf16, bfp8 or bfp4"),
+        values![dtype = tensor.dtype],
     );
+    checks.require(&TILED, tensor.layout == Layout::Tile, values![]);
+    checks.require(&INTERLEAVED, !tensor.memory.is_sharded(), values![memory = tensor.memory]);
     checks.require(
-        tensor.layout == Layout::Tile,
-        format_args!("Inputs to SDPA must be tilized"),
-        format_args!("TILE layout"),
-    );
-    checks.require(
-        !tensor.memory.is_sharded(),
-        format_args!("Operands to SDPA need to be DRAM/L1 interleaved"),
-        format_args!("interleaved instead of {}", tensor.memory),
-    );
-    checks.require(
+        &SHAPE,
         matches!(*tensor.shape.as_slice(), [1, 1..=u32::MAX, 1..=MOST_ROWS, d @ 1..=MOST_COLUMNS] if whole_tiles(d)),
-        format_args!("Padding is not supported on the head_dim dimension: {:?}", tensor.shape),
-        format_args!("[1, heads, S, head_dim], head_dim a multiple of 32"),
+        values![shape = tensor.shape],
     );
 }
 
 fn require_program(program: SdpaProgram, card: &Card, checks: &mut Checks) {
     for (name, chunk) in [("q_chunk_size", program.q_chunk), ("k_chunk_size", program.k_chunk)] {
-        checks.require(
-            (1..=MOST_CHUNK).contains(&chunk) && chunk.is_multiple_of(TILE),
-            format_args!("{name} must be a positive multiple of TILE_SIZE. Got {name}: {chunk}, TILE_SIZE: 32"),
-            format_args!("a multiple of 32"),
-        );
+        checks.require(&CHUNKS, (1..=MOST_CHUNK).contains(&chunk) && chunk.is_multiple_of(TILE), values![name, chunk]);
     }
-    let (x, y) = program.grid;
-    checks.require(
-        x > 0 && y > 0 && x <= card.grid.0 && y <= card.grid.1,
-        format_args!("Provided grid {x}x{y} must not contain more cores than the device"),
-        format_args!("a grid within {}x{}", card.grid.0, card.grid.1),
-    );
+    let ((x, y), (width, height)) = (program.grid, card.grid);
+    checks.require(&GRID_ON_CARD, x > 0 && y > 0 && x <= width && y <= height, values![x, y, width, height]);
 }
 
 /// Sizes of one call, in chunks and tiles.
@@ -149,7 +145,7 @@ impl Forwarding {
     /// Two slots and no flags: every core reads for itself.
     const NONE: Forwarding = Forwarding { slots: 2, flags: 0 };
 
-    /// When 0.81.1 forwards, found by trying sizes, grids, formats and heads on the mock.
+    /// When [the release](crate::release) forwards, found by trying sizes, grids, formats and heads on the mock.
     fn new(cut: &Cut, args: &Sdpa, k: &TensorSpec, card: &Card) -> Self {
         let wide = cut.columns >= 4 && k.dtype == DType::Bf16 && !args.compute.fp32_dest_acc;
         let cores = args.program.grid.0 * args.program.grid.1;

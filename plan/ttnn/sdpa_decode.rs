@@ -4,10 +4,12 @@
 //! by row, collect the users' results and hand q to the workers: a sharded q has to lie on just those.
 
 use super::assign::same_order;
-use super::cache::{require_cache, require_page_table, require_positions, stick};
+use super::constraint::{constraints, values};
+use super::paged_cache::{require_cache, require_page_table, require_positions, stick};
 use super::users::whole_tiles;
-use super::{Answer, Checks, Outcome, operands, require_placement};
+use super::{Answer, Checks, Outcome, require_placement};
 use crate::op::SdpaDecode;
+use crate::ttnn::checks::operands;
 use crate::{Card, Cores, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
 
 /// Most cores TT-NN gives one kv head of one user (`max_cores_per_head_batch`, default).
@@ -38,51 +40,67 @@ impl Split {
     }
 }
 
-/// Decode attention.
-///
-/// Stricter than TT-NN, where TT-NN would compute something else without a word:
-/// - a sharded q lies on the first `B` cores of the program's grid, row by row (kernels read user `i` from the `i`-th of them);
-/// - the kv heads are a multiple of those per core (otherwise heads are left out): one core per user, or as many as kv heads, or a
-///   divisor that comes out even;
-/// - `k_chunk` divides the context the page table spans, so that no chunk reads past it; 0 leaves the choice to the kernels;
-/// - blocks are whole tiles, the page table and positions in DRAM, the result is not sharded (TT-NN allows it with a single kv head).
-///
-/// # Errors
-/// Every broken constraint of `sdpa_decode.cpp`, its `device_operation.cpp` and `program_factory.cpp`.
-pub fn check_sdpa_decode(args: &SdpaDecode, given: &[&TensorSpec], card: &Card) -> Answer {
+constraints! { "sdpa_decode", "sdpa_decode_device_operation.cpp",
+    also [paged_cache, paged_cache::positions, placement];
+    Q_TYPE: "q is bf16."
+        => "GQA expects BFLOAT16 input tensor, but got {dtype}", "bf16 queries";
+    Q_SHAPE: "q is tiled [1, B, H, head_dim] of up to 32 heads, head_dim a multiple of 32."
+        because "decode takes one token of each user; heads beyond a tile were not studied"
+        => "Q {q}", "tiled [1, B, H, head_dim], up to 32 heads, head_dim a multiple of 32";
+    CACHES_ALIKE: "The caches of keys and values have one shape."
+        => "K and V must have same block size: {k} and {v}", "caches of one shape";
+    SAME_COLUMNS: "The caches are as wide as q."
+        => "Q, K, V must have same hidden size", "caches of {columns} columns";
+    HEADS: "The heads of q are a multiple of the kv heads."
+        => "GQA expects Q to have a multiple of K heads, but got {heads} and {kv_heads}",
+           "heads a multiple of the kv heads";
+    CHUNK: "k_chunk_size is a power of two from 32 on, or 0, which leaves the choice to the kernels." in "sdpa_decode.cpp"
+        => "User provided k_chunk_size must be power of 2, got: {chunk}", "a power of 2 from 32 on, or 0";
+    WHOLE_CHUNKS: "k_chunk_size divides the context that the page table spans."
+        because "TT-NN would read past it without a word"
+        => "K sequence length must be multiple of chunk size, got: {context} and {chunk}",
+           "a smaller chunk or a longer page table";
+    GRID_ON_CARD: "The grid of the program config is on the card." in "sdpa_decode_program_factory.cpp"
+        => "grid {x}x{y} is outside the worker grid {width}x{height}", "a grid within the card's";
+    CORE_PER_USER: "The grid has a core for each user." in "sdpa_decode_program_factory.cpp"
+        => "Cores available ({cores}) must be >= batch size ({users})", "at least {users} cores";
+    EVEN_HEADS: "The kv heads are a multiple of those that one core works through."
+        because "TT-NN leaves heads out otherwise: one core per user, as many as kv heads, or a divisor that comes out even"
+        => "{cores} cores for {users} users make {per_core} of {kv_heads} kv heads per core", "{users} cores, or {most} or more";
+    Q_IN_DRAM: "An interleaved q is in DRAM."
+        => "Q tensor buffer type must be DRAM when not sharded but got L1", "queries height-sharded in L1, or in DRAM";
+    Q_HEIGHT_SHARDED: "A sharded q is height-sharded in L1."
+        => "Q tensor memory layout must be HEIGHT_SHARDED when sharded but got {memory}", "L1 HS[32,{columns}]";
+    Q_SHARD: "A shard of q holds one user."
+        because "TT-NN takes other shards, and reads the wrong users"
+        => "q lies in shards of {rows}x{width}, not one user to a shard", "L1 HS[32,{columns}]";
+    Q_CORES: "A sharded q lies on the first cores of the program's grid, row by row."
+        because "kernels read user i from the i-th core of the grid"
+        => "q lies on {cores}, but user i is read from core i of the {x}x{y} grid",
+           "a grid as wide as the one q was laid out on";
+    RESULT_INTERLEAVED: "The result is interleaved."
+        => "Sharded output not supported for GQA", "L1 or DRAM interleaved";
+}
+
+/// q `[1,B,H,D]` -> `[1,B,H,D]`, interleaved.
+pub(super) fn check(args: &SdpaDecode, given: &[&TensorSpec], card: &Card) -> Answer {
     let [q, k_cache, v_cache, positions, page_table] = operands(given)?;
     let mut checks = Checks::new();
     require_cache(k_cache, &mut checks);
     require_cache(v_cache, &mut checks);
+    checks.require(&Q_TYPE, q.dtype == DType::Bf16, values![dtype = q.dtype]);
     checks.require(
-        q.dtype == DType::Bf16,
-        format_args!("GQA expects BFLOAT16 input tensor, but got {}", q.dtype),
-        format_args!("bf16 queries"),
-    );
-    checks.narrow(
+        &Q_SHAPE,
         q.layout == Layout::Tile
             && matches!(*q.shape.as_slice(), [1, 1..=u32::MAX, 1..=TILE, d @ 1..=MOST_COLUMNS] if whole_tiles(d)),
-        format_args!("Q {q}"),
-        format_args!("tiled [1, B, H, head_dim], up to 32 heads, head_dim a multiple of 32"),
+        values![q],
     );
     checks.settle()?;
-    let (users, heads) = (q.shape[1], q.shape[2]);
+    let (users, heads, columns) = (q.shape[1], q.shape[2], q.columns());
     let (kv_heads, block) = (k_cache.shape[1], k_cache.shape[2]);
-    checks.require(
-        k_cache.shape == v_cache.shape,
-        format_args!("K and V must have same block size: {:?} and {:?}", k_cache.shape, v_cache.shape),
-        format_args!("caches of one shape"),
-    );
-    checks.require(
-        k_cache.columns() == q.columns(),
-        format_args!("Q, K, V must have same hidden size"),
-        format_args!("caches of {} columns", q.columns()),
-    );
-    checks.require(
-        heads.is_multiple_of(kv_heads),
-        format_args!("GQA expects Q to have a multiple of K heads, but got {heads} and {kv_heads}"),
-        format_args!("heads a multiple of the kv heads"),
-    );
+    checks.require(&CACHES_ALIKE, k_cache.shape == v_cache.shape, values![k = k_cache.shape, v = v_cache.shape]);
+    checks.require(&SAME_COLUMNS, k_cache.columns() == columns, values![columns]);
+    checks.require(&HEADS, heads.is_multiple_of(kv_heads), values![heads, kv_heads]);
     require_positions(positions, users, &mut checks);
     require_page_table(page_table, Some(users), &mut checks);
     checks.settle()?;
@@ -91,11 +109,7 @@ pub fn check_sdpa_decode(args: &SdpaDecode, given: &[&TensorSpec], card: &Card) 
         return checks.finish(Outcome::default);
     };
     require_q(q, args.program.grid, users, &mut checks);
-    checks.require(
-        !args.memory.is_sharded(),
-        format_args!("Sharded output not supported for GQA"),
-        format_args!("L1 or DRAM interleaved"),
-    );
+    checks.require(&RESULT_INTERLEAVED, !args.memory.is_sharded(), values![]);
     let output = TensorSpec::tile(q.shape.clone(), DType::Bf16, args.memory.clone());
     require_placement(&output, card, &mut checks);
     checks.finish(|| Outcome {
@@ -109,68 +123,50 @@ pub fn check_sdpa_decode(args: &SdpaDecode, given: &[&TensorSpec], card: &Card) 
 }
 
 fn require_chunk(chunk: u32, context: u64, checks: &mut Checks) {
+    let power = chunk == 0 || (chunk.is_power_of_two() && (TILE..=MOST_CHUNK).contains(&chunk));
+    checks.require(&CHUNK, power, values![chunk]);
     checks.require(
-        chunk == 0 || (chunk.is_power_of_two() && (TILE..=MOST_CHUNK).contains(&chunk)),
-        format_args!("User provided k_chunk_size must be power of 2, got: {chunk}"),
-        format_args!("a power of 2 from 32 on, or 0"),
-    );
-    checks.narrow(
+        &WHOLE_CHUNKS,
         chunk == 0 || context.is_multiple_of(u64::from(chunk)),
-        format_args!("K sequence length must be multiple of chunk size, got: {context} and {chunk}"),
-        format_args!("a smaller chunk or a longer page table"),
+        values![context, chunk],
     );
 }
 
 fn require_grid(grid: (u32, u32), users: u32, kv_heads: u32, card: &Card, checks: &mut Checks) -> Option<Split> {
-    let (x, y) = grid;
-    if !checks.require(
-        x > 0 && y > 0 && x <= card.grid.0 && y <= card.grid.1,
-        format_args!("grid {x}x{y} is outside the worker grid {}x{}", card.grid.0, card.grid.1),
-        format_args!("a grid within the card's"),
-    ) {
+    let ((x, y), (width, height)) = (grid, card.grid);
+    let on_card = x > 0 && y > 0 && x <= width && y <= height;
+    if !checks.require(&GRID_ON_CARD, on_card, values![x, y, width, height]) {
         return None;
     }
     let cores = x * y;
     let split = Split::of(cores, users, kv_heads);
-    checks.require(
-        split.is_some(),
-        format_args!("Cores available ({cores}) must be >= batch size ({users})"),
-        format_args!("at least {users} cores"),
-    );
+    checks.require(&CORE_PER_USER, split.is_some(), values![cores, users]);
     let split = split?;
-    checks.narrow(
+    checks.require(
+        &EVEN_HEADS,
         kv_heads.is_multiple_of(split.heads_per_core),
-        format_args!("{cores} cores for {users} users make {} of {kv_heads} kv heads per core", split.heads_per_core),
-        format_args!("{users} cores, or {} or more", users.saturating_mul(kv_heads)),
+        values![cores, users, per_core = split.heads_per_core, kv_heads, most = users.saturating_mul(kv_heads)],
     );
     Some(split)
 }
 
 fn require_q(q: &TensorSpec, grid: (u32, u32), users: u32, checks: &mut Checks) {
+    let columns = q.columns();
     match &q.memory {
         MemoryConfig::Interleaved(memory) => {
-            checks.require(
-                *memory == Memory::Dram,
-                format_args!("Q tensor buffer type must be DRAM when not sharded but got L1"),
-                format_args!("queries height-sharded in L1, or in DRAM"),
-            );
+            checks.require(&Q_IN_DRAM, *memory == Memory::Dram, values![]);
         }
-        MemoryConfig::Sharded { memory, strategy, cores, shard } => {
+        MemoryConfig::Sharded { memory, strategy, cores, shard: [rows, width] } => {
             checks.require(
+                &Q_HEIGHT_SHARDED,
                 *strategy == Strategy::Height && *memory == Memory::L1,
-                format_args!("Q tensor memory layout must be HEIGHT_SHARDED when sharded but got {}", q.memory),
-                format_args!("L1 HS[32,{}]", q.columns()),
+                values![memory = q.memory, columns],
             );
-            // TT-NN takes other shards and other cores, and reads the wrong users.
-            checks.narrow(
-                *shard == [TILE, q.columns()],
-                format_args!("q lies in shards of {}x{}, not one user to a shard", shard[0], shard[1]),
-                format_args!("L1 HS[32,{}]", q.columns()),
-            );
-            checks.narrow(
+            checks.require(&Q_SHARD, [*rows, *width] == [TILE, columns], values![rows, width, columns]);
+            checks.require(
+                &Q_CORES,
                 same_order(cores.iter(), Cores::row_major(users, grid).iter()),
-                format_args!("q lies on {cores}, but user i is read from core i of the {}x{} grid", grid.0, grid.1),
-                format_args!("a grid as wide as the one q was laid out on"),
+                values![cores, x = grid.0, y = grid.1],
             );
         }
     }

@@ -1,7 +1,14 @@
 //! Tensors of a decode step, `[1, B, heads, head_dim]`: one user on a core, the user's heads the rows of one tile.
 
 use super::Checks;
+use super::constraint::{Constraint, constraints, values};
 use crate::{Cores, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
+
+constraints! { "users", "";
+    MOST_USERS: "A decode tensor [1, B, heads, head_dim] holds at most 32 users with at most 32 heads each."
+        because "TT-NN takes more in places, and no decode call after that takes the result"
+        => "shape {shape}: more than 32 users or 32 heads", "[1, B, heads, head_dim], up to 32 users and heads";
+}
 
 /// Users of a decode batch, and heads of one user: each fill one tile of rows.
 pub const MOST: u32 = TILE;
@@ -11,30 +18,21 @@ pub const fn whole_tiles(side: u32) -> bool {
     side > 0 && side.is_multiple_of(TILE)
 }
 
-/// `[1, B, heads, head_dim]` of up to 32 users with up to 32 heads. `refused` is what TT-NN says of another first dimension; more users
-/// or heads it takes in places, without a decode op after that would.
-pub fn require_users(tensor: &TensorSpec, refused: &str, checks: &mut Checks) {
+/// `[1, B, heads, head_dim]` of up to 32 users with up to 32 heads. `one` is the rule's own constraint on the first dimension.
+pub fn require_users(tensor: &TensorSpec, one: &'static Constraint, checks: &mut Checks) {
+    checks.require(one, matches!(*tensor.shape.as_slice(), [1, _, _, _]), values![shape = tensor.shape]);
     checks.require(
-        matches!(*tensor.shape.as_slice(), [1, _, _, _]),
-        format_args!("{refused}: {:?}", tensor.shape),
-        format_args!("[1, B, heads, head_dim]"),
-    );
-    checks.narrow(
+        &MOST_USERS,
         matches!(*tensor.shape.as_slice(), [_, 1..=MOST, 1..=MOST, 1..=u32::MAX]),
-        format_args!("shape {:?}: more than 32 users or 32 heads", tensor.shape),
-        format_args!("[1, B, heads, head_dim], up to 32 users and heads"),
+        values![shape = tensor.shape],
     );
 }
 
-/// The cores of the users, one each; `refused` is what TT-NN says of any other placement.
-pub fn user_cores<'a>(tensor: &'a TensorSpec, refused: &str, checks: &mut Checks) -> Option<&'a Cores> {
+/// The cores of the users, one each; `sharded` is the rule's own constraint on their placement.
+pub fn user_cores<'a>(tensor: &'a TensorSpec, sharded: &'static Constraint, checks: &mut Checks) -> Option<&'a Cores> {
     let (users, columns) = (tensor.shape[1], tensor.columns());
     let cores = height_shards(tensor, [TILE, columns]).filter(|cores| cores.len() == users);
-    checks.require(
-        cores.is_some(),
-        format_args!("{refused}, one user per core; it is {}", tensor.memory),
-        format_args!("L1 HS[32,{columns}] on {users} cores"),
-    );
+    checks.require(sharded, cores.is_some(), values![memory = tensor.memory, columns, users]);
     cores
 }
 

@@ -1,11 +1,12 @@
-//! Invariants `Format`, `Card`, `Options`, `Bounds`: numbers that everything after may calculate with.
+//! Invariants `Format`, `Card`, `Options` and `Bounds`. They keep every number of a plan so small that the checks after them can
+//! calculate with it without overflow.
 
 use super::check_format;
 use crate::defect::Defects;
-use crate::op::{Binary, Destination, Rows};
+use crate::op::Argument;
 use crate::weight::{HeadPadding, Matrix};
 use crate::{
-    Card, Cores, Invariant, MatmulProgram, MemoryConfig, Op, PhaseKind, Place, Plan, Source, TensorSpec, Unary,
+    Card, Cores, DType, Invariant, MatmulProgram, MemoryConfig, Op, PhaseKind, Place, Plan, Source, TensorSpec, Unary,
 };
 
 /// Largest dimension of a tensor or a shard: a hundred times any vocabulary.
@@ -14,11 +15,11 @@ const DIMENSION: u32 = 1 << 24;
 const VOLUME: u64 = 1 << 36;
 /// Largest parameter of a program config, in tiles; products of two stay within 32 bits.
 const PARAMETER: u32 = 1 << 14;
-/// Columns, rows and banks of any card.
+/// Most columns, rows and banks of any card.
 const GRID: u32 = 1 << 8;
-/// Ranges of a core set and operands of a call.
+/// Most ranges of a core set, and most operands of a call.
 const LIST: usize = 1 << 10;
-/// Memory of any card, bytes.
+/// Most bytes of memory of any card.
 const MEMORY: u64 = 1 << 44;
 
 pub fn check(plan: &Plan, defects: &mut Defects) {
@@ -169,78 +170,46 @@ fn op_problem(op: &Op) -> Option<String> {
     if operands.is_empty() {
         return Some("no operands".into());
     }
-    memories(op).into_iter().find_map(memory_problem).or_else(|| numbers_problem(op))
+    let mut problem = None;
+    op.arguments(&mut |name, argument| problem = problem.take().or_else(|| argument_problem(name, argument)));
+    problem
 }
 
-fn memories(op: &Op) -> Option<&MemoryConfig> {
-    match op {
-        Op::Embedding(a) => Some(&a.memory),
-        Op::RmsNorm(a) => Some(&a.memory),
-        Op::Matmul(a) => Some(&a.memory),
-        Op::CreateHeadsDecode(a) => Some(&a.memory),
-        Op::CreateHeads(a) => Some(&a.memory),
-        Op::Rotary(a) => Some(&a.memory),
-        Op::SdpaDecode(a) => Some(&a.memory),
-        Op::Sdpa(a) => Some(&a.memory),
-        Op::ConcatHeads(a) => Some(&a.memory),
-        Op::ToMemoryConfig(a) => Some(&a.memory),
-        Op::ToLayout(a) => Some(&a.memory),
-        Op::Typecast(a) => Some(&a.memory),
-        Op::Transpose(a) => Some(&a.memory),
-        Op::Slice(a) => Some(&a.memory),
-        Op::Concat(a) => Some(&a.memory),
-        Op::Abs(a) => Some(&a.memory),
-        Op::RowMax(a) => Some(&a.memory),
-        Op::Binary(Binary { into: Destination::New(memory), .. }) => Some(memory),
-        Op::Binary(_) | Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::ConcatHeadsDecode(_) => None,
-        Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => None,
-        Op::View(_) | Op::ArgMax(_) | Op::PlusOne(_) | Op::Deallocate(_) => None,
-    }
-}
-
-fn numbers_problem(op: &Op) -> Option<String> {
-    match op {
-        Op::RmsNorm(a) => a.program.and_then(|p| {
-            grid(p.grid)
-                .or_else(|| parameters(&[("subblock_w", p.subblock_w), ("block_h", p.block_h), ("block_w", p.block_w)]))
-        }),
-        Op::Matmul(a) => program_problem(&a.program),
-        Op::CreateHeadsDecode(a) => parameters(&[("heads", a.heads), ("kv_heads", a.kv_heads)]),
-        Op::CreateHeads(a) => parameters(&[("heads", a.heads), ("kv_heads", a.kv_heads)]),
-        // Decode leaves q_chunk at 0, and TT-NN chooses k_chunk when it is 0.
-        Op::SdpaDecode(a) => grid(a.program.grid)
-            .or_else(|| parameters(&[("q_chunk", a.program.q_chunk.max(1)), ("k_chunk", a.program.k_chunk.max(1))])),
-        Op::Sdpa(a) => grid(a.program.grid)
-            .or_else(|| parameters(&[("q_chunk", a.program.q_chunk), ("k_chunk", a.program.k_chunk)])),
-        Op::ConcatHeadsDecode(a) => parameters(&[("heads", a.heads)]).or_else(|| cores_problem(&a.cores)),
-        Op::View(a) => spec_problem(&TensorSpec::row_major(a.shape.clone(), crate::DType::U32, MemoryConfig::DRAM)),
-        Op::Transpose(a) => (a.dims.0 > 3 || a.dims.1 > 3).then(|| format!("dimensions {:?} of at most four", a.dims)),
-        Op::Slice(a) => match a.rows {
-            Rows::Range(start, end) => (start >= end || end > DIMENSION).then(|| format!("rows {start} to {end}")),
-            Rows::LastTokenTile => None,
-        },
-        Op::Binary(a) => {
-            let lists = [&a.a_activations, &a.b_activations, &a.activations];
-            lists.into_iter().find_map(|list| activations_problem(list))
+fn argument_problem(name: &str, argument: Argument<'_>) -> Option<String> {
+    match argument {
+        Argument::Memory(memory) => memory_problem(memory),
+        Argument::Cores(cores) => cores_problem(cores),
+        Argument::NormProgram(p) => grid(p.grid)
+            .or_else(|| parameters(&[("subblock_w", p.subblock_w), ("block_h", p.block_h), ("block_w", p.block_w)])),
+        Argument::MatmulProgram(program) => program_problem(program),
+        Argument::SdpaProgram(p) => {
+            grid(p.grid).or_else(|| parameters(&[("q_chunk", p.q_chunk.max(1)), ("k_chunk", p.k_chunk.max(1))]))
         }
-        Op::Embedding(_) | Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => None,
-        Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) | Op::ConcatHeads(_) => None,
-        Op::ToMemoryConfig(_) | Op::ToLayout(_) | Op::Typecast(_) | Op::Concat(_) => None,
-        Op::Abs(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::PlusOne(_) | Op::Deallocate(_) => None,
+        Argument::Count(count) => parameters(&[(name, count)]),
+        Argument::Shape(shape) => spec_problem(&TensorSpec::row_major(shape, DType::U32, MemoryConfig::DRAM)),
+        Argument::Dimensions(a, b) => (a > 3 || b > 3).then(|| format!("dimensions {:?} of at most four", (a, b))),
+        Argument::Range(start, end) => (start >= end || end > DIMENSION).then(|| format!("rows {start} to {end}")),
+        Argument::Functions(functions) => functions_problem(functions),
+        // Operands are looked up by the walk, and scalars belong to the invariant `Scalar`.
+        Argument::Operand(_) | Argument::Scalar(_) => None,
+        Argument::Compute(_) | Argument::Choice | Argument::KnownAtCall => None,
     }
 }
 
-fn activations_problem(list: &[Unary]) -> Option<String> {
-    if list.len() > 8 {
-        return Some(format!("a chain of {} elementwise functions", list.len()));
+fn functions_problem(functions: &[Unary]) -> Option<String> {
+    if functions.len() > 8 {
+        return Some(format!("a chain of {} elementwise functions", functions.len()));
     }
-    list.iter().find_map(|unary| match unary {
-        Unary::MaxScalar(s) if !s.value.is_finite() => Some(format!("a maximum with {}", s.value)),
-        // What is clamped was scaled to both signs.
-        Unary::Clamp(low, high) if !low.is_finite() || !high.is_finite() || *low >= 0.0 || *high <= 0.0 => {
-            Some(format!("a clamp to {low}..{high}"))
+    functions.iter().find_map(|function| match function {
+        Unary::MaxScalar(s) => (!s.value.is_finite()).then(|| format!("a maximum with {}", s.value)),
+        // A clamp stands after a multiplication of numbers of both signs.
+        Unary::Clamp(low, high) => {
+            let sound = low.is_finite() && high.is_finite() && *low < 0.0 && *high > 0.0;
+            (!sound).then(|| format!("a clamp to {low}..{high}"))
         }
-        _ => None,
+        Unary::Relu | Unary::Square | Unary::Silu | Unary::Recip | Unary::MulScalar(_) | Unary::Round | Unary::Abs => {
+            None
+        }
     })
 }
 

@@ -1,4 +1,4 @@
-//! Invariants `BufferRole` and, for buffers, `Placement`: a persistent buffer is what its role asks for.
+//! Invariants `BufferRole` and, for buffers, `Placement`: a persistent buffer has the spec that its role asks for.
 
 use super::weights::placement;
 use crate::defect::Defects;
@@ -20,7 +20,7 @@ pub fn check(plan: &Plan, defects: &mut Defects) {
             let what = format!("{:?} is {}", buffer.role, buffer.spec);
             defects.push(Invariant::BufferRole, place(), what, expected);
         }
-        let cache = matches!(buffer.role, BufferRole::KeyCache | BufferRole::ValueCache);
+        let cache = buffer.role.is_cache();
         if buffer.per_layer != cache {
             let what = if cache { "a cache shared by all layers" } else { "one per layer" };
             defects.push(Invariant::BufferRole, place(), what, "each layer has its own caches and nothing else");
@@ -34,7 +34,7 @@ pub fn check(plan: &Plan, defects: &mut Defects) {
     }
 }
 
-/// What would be right, unless it is.
+/// The spec that the buffer's role asks for, when the buffer has another.
 fn role_problem(plan: &Plan, buffer: &Buffer) -> Option<String> {
     let (batch, block) = (plan.options.batch, plan.options.block);
     let blocks = plan.options.context.div_ceil(block);
@@ -42,7 +42,7 @@ fn role_problem(plan: &Plan, buffer: &Buffer) -> Option<String> {
     let expected = match buffer.role {
         BufferRole::Tokens => list(&[1, 1, batch], DType::U32),
         BufferRole::Positions => list(&[batch], DType::I32),
-        // Once per user for q and k on the same cores, twice for disjoint ones.
+        // One position for each user where q and k lie on the same cores, two where they lie on different ones.
         BufferRole::RotaryPositions if *buffer.spec.shape == [1, batch] => list(&[1, batch], DType::U32),
         BufferRole::RotaryPositions => list(&[1, 2 * batch], DType::U32),
         BufferRole::PageTable => list(&[batch, blocks], DType::I32),

@@ -1,12 +1,13 @@
-//! Invariants `Dataflow` and `Trace`: what a phase reads from and writes to persistent buffers, and in which order.
+//! Invariants `Dataflow` and `Trace`: a phase reads and writes the persistent buffers that its ops are for, in an order that makes each run
+//! see what the run before it left.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::defect::Defects;
-use crate::walk::Section;
-use crate::{Buffer, BufferRole, Invariant, Op, Phase, PhaseKind, Place, Plan, Ref, Step, Trace};
+use crate::op::{Access, Role};
+use crate::{Buffer, BufferRole, Invariant, Phase, PhaseKind, Place, Plan, Ref, Section, Step, Trace};
 
-/// The first run compiles every kernel; more than one serves whoever counts them.
+/// Most runs before a capture. One is enough to compile every kernel; a plan may ask for a few more, but not for millions.
 const MOST_WARM_UP: u32 = 16;
 
 pub fn check(plan: &Plan, phase: &Phase, defects: &mut Defects) {
@@ -28,7 +29,7 @@ pub fn check(plan: &Plan, phase: &Phase, defects: &mut Defects) {
     }
 }
 
-/// What a phase must leave behind.
+/// The buffers that a phase has to write for what runs after it.
 fn required_writes(kind: PhaseKind) -> Vec<BufferRole> {
     use BufferRole::{FirstTokens, KeyCache, Positions, RotaryPositions, Tokens, ValueCache};
     match kind {
@@ -37,60 +38,42 @@ fn required_writes(kind: PhaseKind) -> Vec<BufferRole> {
     }
 }
 
-fn is_cache(role: BufferRole) -> bool {
-    matches!(role, BufferRole::KeyCache | BufferRole::ValueCache)
-}
-
-/// Operands that only buffers of certain roles may be.
-fn expected_roles(op: &Op, kind: PhaseKind) -> Vec<(&Ref, Vec<BufferRole>)> {
-    use BufferRole::{FirstTokens, KeyCache, PageTable, Positions, Prompt, RotaryPositions, Tokens, ValueCache};
+/// The persistent buffers that an operand of this role may be, which then has to be one of them. An empty list forbids buffers.
+fn expected_buffers(role: Role, kind: PhaseKind) -> Vec<BufferRole> {
     let (indices, next) = match kind {
-        PhaseKind::Decode { .. } => (vec![Tokens, RotaryPositions], Tokens),
-        PhaseKind::Prefill { tokens } => (vec![Prompt(tokens)], FirstTokens),
+        PhaseKind::Decode { .. } => (vec![BufferRole::Tokens, BufferRole::RotaryPositions], BufferRole::Tokens),
+        PhaseKind::Prefill { tokens } => (vec![BufferRole::Prompt(tokens)], BufferRole::FirstTokens),
     };
-    match op {
-        Op::Embedding(a) => vec![(&a.indices, indices)],
-        Op::CacheUpdate(a) => vec![
-            (&a.k_cache, vec![KeyCache]),
-            (&a.v_cache, vec![ValueCache]),
-            (&a.positions, vec![Positions]),
-            (&a.page_table, vec![PageTable]),
-        ],
-        Op::CacheUpdateOne(a) => vec![
-            (&a.cache, vec![KeyCache, ValueCache]),
-            (&a.positions, vec![Positions]),
-            (&a.page_table, vec![PageTable]),
-        ],
-        Op::CacheFill(a) => vec![(&a.cache, vec![KeyCache, ValueCache]), (&a.page_table, vec![PageTable])],
-        Op::SdpaDecode(a) => vec![
-            (&a.k_cache, vec![KeyCache]),
-            (&a.v_cache, vec![ValueCache]),
-            (&a.positions, vec![Positions]),
-            (&a.page_table, vec![PageTable]),
-        ],
-        Op::ArgMax(a) => vec![(&a.output, vec![next])],
-        Op::PlusOne(a) => vec![(&a.buffer, vec![Positions, RotaryPositions])],
-        _ => Vec::new(),
+    match role {
+        Role::Indices => indices,
+        Role::KeyCache => vec![BufferRole::KeyCache],
+        Role::ValueCache => vec![BufferRole::ValueCache],
+        Role::Cache => vec![BufferRole::KeyCache, BufferRole::ValueCache],
+        Role::Positions => vec![BufferRole::Positions],
+        Role::PageTable => vec![BufferRole::PageTable],
+        Role::NextToken => vec![next],
+        Role::Counter => vec![BufferRole::Positions, BufferRole::RotaryPositions],
+        Role::Tensor | Role::Moved | Role::Cut | Role::Part | Role::Table | Role::Gamma | Role::Matrix => vec![],
+        Role::Projection | Role::Cosines | Role::Sines | Role::Queries | Role::Keys | Role::Values => vec![],
+        Role::TokenRows | Role::PromptRows | Role::Logits => vec![],
     }
 }
 
 fn roles(plan: &Plan, phase: &Phase, step: &Step, defects: &mut Defects) {
-    let expected = expected_roles(&step.op, phase.kind);
     let mut bad = |what: String, hint: String| {
         defects.push(Invariant::Dataflow, Place::Step(phase.kind, step.name.clone()), what, hint);
     };
-    for (operand, roles) in &expected {
-        let role = match operand {
-            Ref::Buffer(name) => plan.buffer(name).map(|b| b.role),
-            _ => None,
-        };
-        if !role.is_some_and(|r| roles.contains(&r)) {
-            bad(format!("ttnn.{} is given `{operand}`", step.op.call()), format!("the buffer for {}", one_of(roles)));
-        }
-    }
-    for operand in step.op.operands() {
-        if matches!(operand, Ref::Buffer(_)) && !expected.iter().any(|(e, _)| *e == operand) {
-            bad(format!("ttnn.{} has no use for the buffer `{operand}`", step.op.call()), "a value".into());
+    let call = step.op.call();
+    for operand in step.op.uses() {
+        let tensor = operand.tensor;
+        let buffer = if let Ref::Buffer(name) = tensor { Some(plan.buffer(name).map(|b| b.role)) } else { None };
+        let expected = expected_buffers(operand.role, phase.kind);
+        if expected.is_empty() {
+            if buffer.is_some() {
+                bad(format!("ttnn.{call} has no use for the buffer `{tensor}`"), "a value".into());
+            }
+        } else if !buffer.flatten().is_some_and(|role| expected.contains(&role)) {
+            bad(format!("ttnn.{call} is given `{tensor}`"), format!("the buffer for {}", one_of(&expected)));
         }
     }
 }
@@ -108,27 +91,25 @@ struct Usage<'a> {
 
 fn uses<'a>(plan: &'a Plan, phase: &'a Phase) -> BTreeMap<&'a str, Usage<'a>> {
     let mut uses: BTreeMap<&str, Usage> = BTreeMap::new();
-    let sections =
-        [(Section::Prologue, &phase.prologue), (Section::Layer, &phase.layer), (Section::Epilogue, &phase.epilogue)];
-    let steps = sections.into_iter().flat_map(|(section, steps)| steps.iter().map(move |step| (section, step)));
+    let steps =
+        Section::ALL.into_iter().flat_map(|section| phase.section(section).iter().map(move |step| (section, step)));
     for (index, (section, step)) in steps.enumerate() {
-        let written = step.op.written();
-        for operand in step.op.operands() {
-            let Ref::Buffer(name) = operand else { continue };
+        for operand in step.op.uses() {
+            let Ref::Buffer(name) = operand.tensor else { continue };
             // An unknown buffer was reported as an undefined operand.
             let Some(buffer) = plan.buffer(name) else { continue };
             let usage = uses.entry(name).or_insert_with(|| Usage { buffer, reads: Vec::new(), writes: Vec::new() });
-            if written.contains(&operand) {
-                usage.writes.push((index, section, step));
-            } else {
-                usage.reads.push((index, step));
+            match operand.access {
+                Access::Write => usage.writes.push((index, section, step)),
+                Access::Read | Access::Rename | Access::Free => usage.reads.push((index, step)),
             }
         }
     }
     uses
 }
 
-/// Each buffer is written at most once, and read on the right side of that.
+/// Each buffer is written at most once. A cache is read after that, since attention sees the new token; any other buffer before, since it is
+/// written for the next run.
 fn order(phase: &Phase, usage: &Usage, defects: &mut Defects) {
     let role = usage.buffer.role;
     let mut bad = |step: &Step, what: String, hint: &str| {
@@ -138,15 +119,15 @@ fn order(phase: &Phase, usage: &Usage, defects: &mut Defects) {
         bad(step, format!("the buffer for {role:?} is written again"), "one step writes it");
     }
     let Some(&(written, section, writer)) = usage.writes.first() else { return };
-    if is_cache(role) != (section == Section::Layer) {
-        let hint = if is_cache(role) { "in the layer" } else { "before or after the layers" };
+    if role.is_cache() != (section == Section::Layer) {
+        let hint = if role.is_cache() { "in the layer" } else { "before or after the layers" };
         bad(writer, format!("the buffer for {role:?} is written in the {section:?}"), hint);
     }
     for &(read, reader) in &usage.reads {
-        if is_cache(role) && read < written {
+        if role.is_cache() && read < written {
             bad(reader, format!("{role:?} is read before step `{}` wrote this token", writer.name), "write first");
         }
-        if !is_cache(role) && read > written {
+        if !role.is_cache() && read > written {
             let what = format!("{role:?} is read after step `{}` wrote it for the next run", writer.name);
             bad(reader, what, "read first");
         }
@@ -168,9 +149,9 @@ fn check_trace(plan: &Plan, phase: &Phase, trace: &Trace, uses: &BTreeMap<&str, 
             "leave the phase untraced",
         );
     }
-    let carried = uses.iter().filter(|(_, u)| !is_cache(u.buffer.role) && !u.writes.is_empty());
+    let carried = uses.iter().filter(|(_, u)| !u.buffer.role.is_cache() && !u.writes.is_empty());
     let carried: BTreeSet<&str> = carried.map(|(name, _)| *name).collect();
-    let given = uses.iter().filter(|(_, u)| !is_cache(u.buffer.role) && u.writes.is_empty());
+    let given = uses.iter().filter(|(_, u)| !u.buffer.role.is_cache() && u.writes.is_empty());
     let given: BTreeSet<&str> = given.map(|(name, _)| *name).collect();
     for (list, names, required) in [("feedback", &trace.feedback, &carried), ("inputs", &trace.inputs, &given)] {
         let mut seen = BTreeSet::new();
@@ -188,9 +169,9 @@ fn check_trace(plan: &Plan, phase: &Phase, trace: &Trace, uses: &BTreeMap<&str, 
                 "feedback is what the phase writes, inputs the rest",
             );
         }
-        // The host may also set what the card carries on: to start another prompt.
+        // The host may write feedback buffers too: it does when another prompt starts.
         let allowed =
-            |name: &&str| uses.get(name).is_some_and(|u| !is_cache(u.buffer.role)) || plan.buffer(name).is_none();
+            |name: &&str| uses.get(name).is_some_and(|u| !u.buffer.role.is_cache()) || plan.buffer(name).is_none();
         let strict = list == "feedback";
         for name in seen.iter().filter(|name| !allowed(name) || strict && !required.contains(*name)) {
             bad(place(), format!("{list} names `{name}`, which the phase does not use so"), "");

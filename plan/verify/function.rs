@@ -1,14 +1,15 @@
-//! Invariant `Function`, and what `WeightSource` says of tables: the phases compute one model's function, as far as a plan tells.
+//! Invariant `Function`, and the part of `WeightSource` that is about tables: all phases compute the function of one model.
 //!
-//! What a plan does not tell is the model: that a projection is followed by another, how often the residual stream is added to, which
-//! activation there is. Two phases that make the same mistake agree.
+//! A plan does not contain its model. The numbers that the phases calculate with can be compared with each other; the order of the
+//! projections, the number of residual additions and the activation functions cannot be compared with anything, so that a mistake that all
+//! phases make is not found here.
 
 use std::collections::{BTreeSet, HashMap};
 
 use crate::defect::Defects;
-use crate::op::{CreateHeads, CreateHeadsDecode, Rotary, RotaryDecode, RotaryFused, Sdpa, SdpaDecode};
+use crate::op::Role;
 use crate::weight::{Matrix, RotaryFunction};
-use crate::{BufferRole, Invariant, Op, Phase, Place, Plan, Ref, Scalar, Source, Step, Weight};
+use crate::{BufferRole, Invariant, Op, Phase, Place, Plan, Ref, Scalar, Source, Step, Value, Weight};
 
 pub fn check(plan: &Plan, defects: &mut Defects) {
     let functions: Vec<Function> =
@@ -23,10 +24,10 @@ pub fn check(plan: &Plan, defects: &mut Defects) {
     }
 }
 
-/// Calls looked through for where a value comes from; a value may be made of itself.
+/// Most calls that are followed back to where a value comes from. In a broken plan a value may be made of itself.
 const MOST_MOVES: usize = 32;
 
-/// What two phases of a plan have in common.
+/// The numbers and tables of a phase that those of any other phase of the plan have to equal.
 #[derive(Default)]
 struct Function<'a> {
     /// Epsilon and factors of each norm.
@@ -87,19 +88,12 @@ impl<'a> Origins<'a> {
         if let Ref::Value(name) = operand { self.makers.get(name.as_str()).copied() } else { None }
     }
 
-    /// What an operand is moved, cut or looked up from.
+    /// The tensor that an operand was moved, cut or looked up from.
     fn of(&self, mut operand: &'a Ref) -> &'a Ref {
         for _ in 0..MOST_MOVES {
-            operand = match self.maker(operand).map(|step| &step.op) {
-                Some(Op::ToMemoryConfig(args)) => &args.input,
-                Some(Op::ToLayout(args)) => &args.input,
-                Some(Op::Typecast(args)) => &args.input,
-                Some(Op::View(args)) => &args.input,
-                Some(Op::Transpose(args)) => &args.input,
-                Some(Op::Slice(args)) => &args.input,
-                Some(Op::Embedding(args)) => &args.table,
-                _ => break,
-            };
+            let source = self.maker(operand).and_then(|step| step.op.uses().into_iter().find(|u| u.role.is_source()));
+            let Some(source) = source else { break };
+            operand = source.tensor;
         }
         operand
     }
@@ -108,79 +102,39 @@ impl<'a> Origins<'a> {
         if let Ref::Weight(name) = self.of(operand) { self.plan.weight(name) } else { None }
     }
 
-    /// The checkpoint matrices that columns are computed with, left to right.
-    fn matrices(&self, operand: &'a Ref) -> Vec<&'a Matrix> {
-        let columns = |operand| match self.weight(operand).map(|w| &w.source) {
-            Some(Source::Columns(matrices)) => matrices.as_slice(),
-            _ => &[],
-        };
-        match self.maker(self.of(operand)).map(|step| &step.op) {
-            Some(Op::Matmul(args)) => columns(&args.b).iter().collect(),
-            Some(Op::Concat(args)) => {
-                let parts = args.inputs.iter().filter_map(|input| self.maker(self.of(input)));
-                let weights =
-                    parts.filter_map(|step| if let Op::Matmul(args) = &step.op { Some(&args.b) } else { None });
-                weights.flat_map(columns).collect()
-            }
-            _ => Vec::new(),
+    /// The output that an operand names.
+    fn value(&self, operand: &Ref) -> Option<&'a Value> {
+        self.maker(operand)?.outputs.iter().find(|value| value.name == operand.name())
+    }
+
+    /// The checkpoint matrices of a weight whose columns stand side by side.
+    fn columns(&self, weight: &'a Ref) -> &'a [Matrix] {
+        match self.weight(weight).map(|w| &w.source) {
+            Some(Source::Columns(matrices)) => matrices,
+            Some(Source::Rows(_) | Source::Vector { .. } | Source::Ones { .. }) | None => &[],
+            Some(Source::RotaryTable { .. } | Source::RotaryTransform) => &[],
         }
+    }
+
+    /// The checkpoint matrices that the columns of an operand are computed with, left to right.
+    fn matrices(&self, operand: &'a Ref) -> Vec<&'a Matrix> {
+        let Some(maker) = self.maker(self.of(operand)) else { return Vec::new() };
+        let parts = maker.op.uses().into_iter().filter(|part| part.role == Role::Part);
+        let products = parts.filter_map(|part| self.maker(self.of(part.tensor))).chain([maker]);
+        products.filter_map(|step| step.op.operand(Role::Matrix)).flat_map(|weight| self.columns(weight)).collect()
     }
 }
 
-/// What a phase computes; what is wrong within it goes to `defects`.
+/// The part of a phase's function that a plan tells; where a step computes nothing sensible, `defects` says so.
 fn function<'a>(origins: &Origins<'a>, defects: &mut Defects) -> Function<'a> {
     let (plan, phase) = (origins.plan, origins.phase);
     let mut function = Function::default();
     for step in phase.steps() {
-        let mut bad = |invariant, what: String, hint: String| {
-            defects.push(invariant, Place::Step(phase.kind, step.name.clone()), what, hint);
-        };
-        match &step.op {
-            Op::Embedding(args) => {
-                if let Some((what, hint)) = table_problem(plan, &args.indices, origins.weight(&args.table)) {
-                    bad(Invariant::WeightSource, what, hint);
-                }
+        function.numbers(&step.op, origins);
+        for operand in step.op.uses() {
+            if let Some((invariant, what, hint)) = function.operand(operand.role, operand.tensor, &step.op, origins) {
+                defects.push(invariant, Place::Step(phase.kind, step.name.clone()), what, hint);
             }
-            Op::RmsNorm(args) => {
-                function.norms.push((&args.epsilon, origins.weight(&args.gamma).map(|w| &w.source)));
-            }
-            Op::Matmul(args) => {
-                if let Some(Source::Columns(matrices)) = origins.weight(&args.b).map(|w| &w.source) {
-                    function.matrices.extend(matrices.iter().map(|m| m.tensor.as_str()));
-                }
-            }
-            Op::CreateHeadsDecode(CreateHeadsDecode { input, .. }) | Op::CreateHeads(CreateHeads { input, .. }) => {
-                if let [q, k, v] = origins.matrices(input)[..]
-                    && (q.rotate_pairs != k.rotate_pairs || v.rotate_pairs)
-                {
-                    let what =
-                        format!("the pairs of `{}`, `{}` and `{}` are not ordered alike", q.tensor, k.tensor, v.tensor);
-                    bad(Invariant::Function, what, "those of queries and keys, or none".into());
-                }
-            }
-            Op::RotaryFused(RotaryFused { cos, sin, .. })
-            | Op::RotaryDecode(RotaryDecode { cos, sin, .. })
-            | Op::Rotary(Rotary { cos, sin, .. }) => match rotation(origins, cos, sin) {
-                Some(rotation) if function.rotary.contains(&rotation) => {}
-                Some(rotation) => function.rotary.push(rotation),
-                None => {
-                    let what = format!("`{cos}` and `{sin}` are no cosines and sines of the same angles");
-                    bad(Invariant::Function, what, "rows of two tables with one list of frequencies".into());
-                }
-            },
-            Op::SdpaDecode(SdpaDecode { scale, .. }) | Op::Sdpa(Sdpa { scale, .. }) => {
-                function.attention.push(scale);
-            }
-            Op::Binary(_) => function.factors.extend(step.op.scalars()),
-            Op::ArgMax(args) => {
-                let spec =
-                    origins.maker(&args.input).and_then(|s| s.outputs.iter().find(|v| v.name == args.input.name()));
-                if let Some(logits) = spec.filter(|v| v.spec.columns() != plan.model.vocab) {
-                    let what = format!("the token is picked of {} logits", logits.spec.columns());
-                    bad(Invariant::Function, what, format!("the vocabulary has {}", plan.model.vocab));
-                }
-            }
-            _ => {}
         }
     }
     let values = phase.steps().flat_map(|step| &step.outputs).filter(|v| phase.results.contains(&v.name));
@@ -192,16 +146,81 @@ fn function<'a>(origins: &Origins<'a>, defects: &mut Defects) -> Function<'a> {
     function
 }
 
+/// A broken invariant: which one, what was found, what would be right.
+type Problem = (Invariant, String, String);
+
+impl<'a> Function<'a> {
+    /// Adds the numbers a call computes with, to the list of what they are for.
+    fn numbers(&mut self, op: &'a Op, origins: &Origins<'a>) {
+        let scalars = op.scalars();
+        match (op.operand(Role::Gamma), op.operand(Role::Queries)) {
+            (Some(gamma), _) => {
+                let source = origins.weight(gamma).map(|w| &w.source);
+                self.norms.extend(scalars.into_iter().map(|epsilon| (epsilon, source)));
+            }
+            (None, Some(_)) => self.attention.extend(scalars),
+            (None, None) => self.factors.extend(scalars),
+        }
+    }
+
+    /// Adds what an operand contributes; or tells why it is not what its role asks for.
+    fn operand(&mut self, role: Role, tensor: &'a Ref, op: &'a Op, origins: &Origins<'a>) -> Option<Problem> {
+        match role {
+            Role::Table => {
+                let indices = op.operand(Role::Indices)?;
+                let (what, hint) = table_problem(origins.plan, indices, origins.weight(tensor))?;
+                Some((Invariant::WeightSource, what, hint))
+            }
+            Role::Matrix => {
+                self.matrices.extend(origins.columns(tensor).iter().map(|m| m.tensor.as_str()));
+                None
+            }
+            Role::Projection => {
+                let what = pairs_problem(&origins.matrices(tensor))?;
+                Some((Invariant::Function, what, "those of queries and keys, or none".into()))
+            }
+            Role::Cosines => {
+                let sines = op.operand(Role::Sines)?;
+                let Some(rotation) = rotation(origins, tensor, sines) else {
+                    let what = format!("`{tensor}` and `{sines}` are no cosines and sines of the same angles");
+                    return Some((Invariant::Function, what, "rows of two tables with one list of frequencies".into()));
+                };
+                if !self.rotary.contains(&rotation) {
+                    self.rotary.push(rotation);
+                }
+                None
+            }
+            Role::Logits => {
+                let vocab = origins.plan.model.vocab;
+                let logits = origins.value(tensor).filter(|v| v.spec.columns() != vocab)?;
+                let what = format!("the token is picked of {} logits", logits.spec.columns());
+                Some((Invariant::Function, what, format!("the vocabulary has {vocab}")))
+            }
+            Role::Tensor | Role::Moved | Role::Cut | Role::Part | Role::Indices | Role::Gamma | Role::Sines => None,
+            Role::Queries | Role::Keys | Role::Values | Role::KeyCache | Role::ValueCache | Role::Cache => None,
+            Role::TokenRows | Role::PromptRows | Role::Positions | Role::PageTable => None,
+            Role::NextToken | Role::Counter => None,
+        }
+    }
+}
+
+/// Scores are products of queries and keys, so the rotated pairs of both lie alike; values are not rotated.
+fn pairs_problem(matrices: &[&Matrix]) -> Option<String> {
+    let [q, k, v] = matrices else { return None };
+    let alike = q.rotate_pairs == k.rotate_pairs && !v.rotate_pairs;
+    (!alike).then(|| format!("the pairs of `{}`, `{}` and `{}` are not ordered alike", q.tensor, k.tensor, v.tensor))
+}
+
 /// Tokens are looked up among all of the vocabulary, positions among all of the context.
 fn table_problem(plan: &Plan, indices: &Ref, table: Option<&Weight>) -> Option<(String, String)> {
     let Ref::Buffer(name) = indices else { return None };
-    let (wanted, right) = match (plan.buffer(name)?.role, table.map(|w| &w.source)) {
-        (BufferRole::Tokens | BufferRole::Prompt(_), Some(Source::Rows(_))) => (plan.model.vocab, true),
-        (BufferRole::Tokens | BufferRole::Prompt(_), _) => (plan.model.vocab, false),
-        (BufferRole::RotaryPositions, Some(Source::RotaryTable { .. })) => (plan.options.context, true),
-        (BufferRole::RotaryPositions, _) => (plan.options.context, false),
-        // Other buffers are no indices: `Dataflow` reports them.
-        _ => return None,
+    let source = table.map(|w| &w.source);
+    let (wanted, right) = match plan.buffer(name)?.role {
+        BufferRole::Tokens | BufferRole::Prompt(_) => (plan.model.vocab, matches!(source, Some(Source::Rows(_)))),
+        BufferRole::RotaryPositions => (plan.options.context, matches!(source, Some(Source::RotaryTable { .. }))),
+        // The other buffers are no indices, and the invariant `Dataflow` reports them.
+        BufferRole::Positions | BufferRole::PageTable | BufferRole::FirstTokens => return None,
+        BufferRole::KeyCache | BufferRole::ValueCache => return None,
     };
     let hint = format!("a table of {wanted} rows made for them");
     let Some(table) = table.filter(|_| right) else {
@@ -215,10 +234,11 @@ fn table_problem(plan: &Plan, indices: &Ref, table: Option<&Weight>) -> Option<(
 /// Frequencies and amplitude, when cosines and sines have the same.
 fn rotation<'a>(origins: &Origins<'a>, cos: &'a Ref, sin: &'a Ref) -> Option<(&'a [f64], f64)> {
     let table = |operand, wanted| match &origins.weight(operand)?.source {
-        Source::RotaryTable { function, frequencies, amplitude, .. } if *function == wanted => {
-            Some((frequencies.as_slice(), *amplitude))
+        Source::RotaryTable { function, frequencies, amplitude, .. } => {
+            (*function == wanted).then_some((frequencies.as_slice(), *amplitude))
         }
-        _ => None,
+        Source::Columns(_) | Source::Rows(_) | Source::Vector { .. } | Source::Ones { .. } => None,
+        Source::RotaryTransform => None,
     };
     let (cos, sin) = (table(cos, RotaryFunction::Cos)?, table(sin, RotaryFunction::Sin)?);
     (cos == sin).then_some(cos)

@@ -1,18 +1,19 @@
 //! Every invariant of a plan, checked without the compiler.
 //!
 //! [`verify`] answers for a whole plan: all defects, each with its place and what would be right, never a panic. What it returns for a
-//! sound plan, [`Verified`], is what a runtime asks for: executing it needs no further checks of the plan.
+//! sound plan, [`Verified`], says where everything lies. A runtime asks for a [`VerifiedPlan`]: executing it needs no further checks.
 //!
-//! First, the numbers; a plan that breaks one of these is not looked at further:
+//! The numbers come first. A plan that breaks one of these invariants is not looked at further:
 //!
 //! | invariant | holds when |
 //! |---|---|
 //! | [`Format`](Invariant::Format) | the format version is [`FORMAT_VERSION`] |
+//! | [`Release`](Invariant::Release) | the release is one of [`crate::TtnnRelease::ALL`], whose rules these are, and has every call |
 //! | [`Card`](Invariant::Card) | the grid has cores, `base < end` in L1, alignments are powers of two from 16, there are banks and readers |
 //! | [`Options`](Invariant::Options) | batch 1 to 32; cache blocks of 32, 64 or 128 tokens; a context of at least one block, in which attention was priced; layers and vocabulary not empty; a SHA-256 in hex |
 //! | [`Bounds`](Invariant::Bounds) | shapes have 1 to 4 dimensions; dimensions, shards, lengths of sources, core coordinates and program parameters are not 0 and far below overflow; clamps keep numbers of both signs |
 //!
-//! Of the tensors that live as long as the plan:
+//! Then come the tensors that live as long as the plan:
 //!
 //! | invariant | holds when |
 //! |---|---|
@@ -21,7 +22,7 @@
 //! | [`WeightSource`](Invariant::WeightSource) | the spec's shape, data type and layout are those its source makes; row ranges and head paddings divide their matrix; there is one per layer exactly when `{layer}` is in a tensor's name; the table of tokens has the vocabulary's rows, that of rotary positions at least the context's; all factors are finite |
 //! | [`BufferRole`](Invariant::BufferRole) | spec and `per_layer` are those its role has at the plan's batch, context and block; the two caches have one shape |
 //!
-//! Of each phase, in the order of its steps, prologue, one layer, epilogue ([`crate::walk`] replays them):
+//! Each phase is checked in the order of its steps, prologue, one layer and epilogue, which [`crate::walk`] replays:
 //!
 //! | invariant | holds when |
 //! |---|---|
@@ -41,17 +42,17 @@
 //! | [`Trace`](Invariant::Trace) | a traced phase has a warm-up of 1 to 16 runs; no step takes an argument known only at the call; feedback is exactly what the phase writes, caches apart; inputs are at least the other buffers it reads, and none it does not |
 //! | [`Cost`](Invariant::Cost) | predicted times are finite and not negative |
 //!
-//! Of what the phases compute:
+//! The last invariant is about the function that the phases compute:
 //!
 //! | invariant | holds when |
 //! |---|---|
 //! | [`Function`](Invariant::Function) | all phases have the same norms (epsilon, scales, factors), attention factors, elementwise factors, rotary frequencies and amplitude, and multiply by the same matrices; cosines and sines are of the same angles; the pairs of queries and keys are ordered alike; tokens are picked of as many logits as the vocabulary has, and results are those |
 //!
-//! What a plan does not tell, verify cannot know. It takes the model's word for what is computed: a residual addition that is made twice
-//! in every phase, or an activation that is missing in every phase, is a sound plan of another model. Policy, overrides, notes and
-//! predicted costs are labels: nothing depends on them. A way that is legal but slow is legal.
+//! Verification cannot know the model, which is not part of a plan. A plan in which every phase makes the same residual addition twice, or
+//! leaves out the same activation, is a sound plan of another model. Policy, overrides, notes and predicted costs are labels on which
+//! nothing depends, and a call that is legal but slow is legal.
 //!
-//! Trace legality follows: a captured region allocates and frees the same tensors at the same addresses each time (`LayerLoop`, `Freed`,
+//! From these invariants it follows that a traced phase may be captured and replayed: a captured region allocates and frees the same tensors at the same addresses each time (`LayerLoop`, `Freed`,
 //! `Address`), its kernels are compiled before (`warm_up`), no call of [`crate::Op`] writes from the host but those with host-dependent
 //! arguments, and whatever changes between replays lies in persistent buffers.
 
@@ -60,22 +61,60 @@ mod buffers;
 mod dataflow;
 mod function;
 mod phases;
+mod release;
 mod weights;
 
 use std::collections::HashSet;
 use std::hash::Hash;
+use std::ops::Deref;
 
 use crate::defect::Defects;
 use crate::l1::dram_bytes_per_bank;
 use crate::walk::{self, Context, Walk};
 use crate::{Defect, FORMAT_VERSION, Invariant, PhaseKind, Place, Plan};
 
-/// A plan that keeps every invariant, and what checking it found out.
+/// A plan that keeps every invariant, together with the results of the checks.
 #[derive(Debug, Clone)]
 pub struct Verified<'a> {
     plan: &'a Plan,
     walks: Vec<Walk>,
     dram: DramUse,
+}
+
+/// A plan that keeps every invariant: what a runtime asks for. It reads as a [`Plan`] and cannot be changed, so that it is verified once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct VerifiedPlan {
+    plan: Plan,
+    dram: DramUse,
+}
+
+impl VerifiedPlan {
+    /// Checks every invariant of `plan`.
+    ///
+    /// # Errors
+    /// As [`verify`].
+    pub fn new(plan: Plan) -> Result<Self, Vec<Defect>> {
+        let dram = verify(&plan)?.dram();
+        Ok(VerifiedPlan { plan, dram })
+    }
+
+    /// What the plan takes of the fullest DRAM bank.
+    pub const fn dram(&self) -> DramUse {
+        self.dram
+    }
+
+    /// The plan, to be changed: what was known about it is forgotten.
+    pub fn into_plan(self) -> Plan {
+        self.plan
+    }
+}
+
+impl Deref for VerifiedPlan {
+    type Target = Plan;
+
+    fn deref(&self) -> &Plan {
+        &self.plan
+    }
 }
 
 /// Bytes of the fullest DRAM bank.
@@ -115,10 +154,36 @@ impl<'a> Verified<'a> {
 
 /// Checks every invariant.
 ///
+/// ```
+/// use bitnetc_plan::{Invariant, format, verify};
+///
+/// // A plan that would run nothing.
+/// let text = r#"
+/// (
+///     format: 3, release: "RELEASE",
+///     model: (name: "m", digest: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", layers: 1, vocab: 32),
+///     options: (
+///         policy: "balanced", overrides: [], batch: 1, context: 64, block: 64, priced_at: 0, proofs: products, folding: true,
+///     ),
+///     card: (
+///         name: "n150", arch: Wormhole, grid: (8, 8), l1: (base: 105824, end: 1499136, alignment: 16),
+///         dram: (banks: 12, bank_bytes: 1068318656, alignment: 32, readers_per_bank: 1),
+///     ),
+///     weights: [], buffers: [], phases: [],
+/// )
+/// "#.replace("RELEASE", bitnetc_plan::TtnnRelease::latest().version);
+/// let plan = format::read_bytes(text.as_bytes())?;
+/// let defects = verify(&plan).expect_err("it has no phases");
+/// assert_eq!(defects[0].invariant, Invariant::Names);
+/// println!("{}; {}", defects[0], defects[0].hint);
+/// # Ok::<(), format::FormatError>(())
+/// ```
+///
 /// # Errors
 /// All defects found, in the order of the plan. A plan whose numbers are out of bounds is not looked at further.
 pub fn verify(plan: &Plan) -> Result<Verified<'_>, Vec<Defect>> {
     let mut defects = Defects::default();
+    release::check(plan, &mut defects);
     bounds::check(plan, &mut defects);
     if !defects.0.is_empty() {
         return Err(defects.0);
@@ -237,7 +302,7 @@ fn check_used(plan: &Plan, defects: &mut Defects) {
 }
 
 fn check_weight_addresses(plan: &Plan, walk: Option<&Walk>, defects: &mut Defects) {
-    // All phases start with the same persistent tensors: any walk has them all.
+    // All phases start with the same persistent tensors, so any walk has all their addresses.
     let Some(walk) = walk else { return };
     for (weight, address) in plan.weights.iter().zip(&walk.weights) {
         if weight.address != *address {
@@ -258,7 +323,7 @@ fn dram_use(plan: &Plan, walks: &[Walk]) -> DramUse {
     }
 }
 
-/// The version first: a plan of another version may mean anything by its fields.
+/// The fields of a plan of another version may mean anything, so the version is checked before them.
 fn check_format(plan: &Plan, defects: &mut Defects) {
     if plan.format != FORMAT_VERSION {
         let what = format!("format version {}", plan.format);

@@ -1,10 +1,11 @@
-//! Invariants `Address`, `Footprint`, `L1Capacity`, `Freed`, `Scalar` and `Cost`: a phase against its walk.
+//! Invariants `Address`, `Footprint`, `L1Capacity`, `Freed`, `Scalar` and `Cost`: what a phase declares equals what its walk found, and its
+//! numbers can be used.
 
 use super::weights::{LAYER, placement, ternary_tensors};
 use crate::defect::Defects;
-use crate::op::{Sdpa, SdpaDecode};
-use crate::walk::{Section, StepMemory, Walk};
-use crate::{Footprint, Invariant, Memory, Op, Phase, Place, Plan, Scalar, Step, Unary};
+use crate::op::Argument;
+use crate::walk::{StepMemory, Walk};
+use crate::{Footprint, Invariant, Memory, Op, Phase, Place, Plan, Scalar, Section, Step, Unary};
 
 pub fn check(plan: &Plan, phase: &Phase, walk: &Walk, defects: &mut Defects) {
     defects.0.extend(walk.defects.iter().cloned());
@@ -88,25 +89,35 @@ fn scalars(plan: &Plan, step: &Step, section: Section, place: Place, defects: &m
     }
 }
 
-/// Numbers with which a call computes nothing of use.
-fn domain_problem(op: &Op) -> Option<(String, &'static str)> {
-    let positive = |what: &str, scalar: &Scalar| {
-        (scalar.value <= 0.0).then(|| (format!("{what} of {}", scalar.value), "a number above 0"))
-    };
-    match op {
-        Op::RmsNorm(args) => positive("an epsilon", &args.epsilon),
-        Op::SdpaDecode(SdpaDecode { scale, .. }) | Op::Sdpa(Sdpa { scale, .. }) => {
-            positive("a factor of scores", scale)
-        }
-        Op::Binary(args) => {
-            let mut functions = args.a_activations.iter().chain(&args.b_activations).chain(&args.activations);
-            functions.find_map(|unary| match unary {
-                // It keeps a divisor away from 0.
-                Unary::MaxScalar(scalar) => positive("a maximum with a number", scalar),
-                Unary::MulScalar(scalar) if scalar.value == 0.0 => Some(("a factor of 0".into(), "any other number")),
-                _ => None,
-            })
-        }
-        _ => None,
+/// The defect of a number that a call cannot use: what was found and what would be right.
+type Domain = Option<(String, &'static str)>;
+
+/// The first number with which the call would compute nothing of use.
+fn domain_problem(op: &Op) -> Domain {
+    let mut problem = None;
+    op.arguments(&mut |name, argument| {
+        let found = match argument {
+            Argument::Scalar(scalar) => above_zero(name, scalar),
+            Argument::Functions(functions) => functions.iter().find_map(function_problem),
+            Argument::Operand(_) | Argument::Compute(_) | Argument::Memory(_) | Argument::Cores(_) => None,
+            Argument::MatmulProgram(_) | Argument::NormProgram(_) | Argument::SdpaProgram(_) => None,
+            Argument::Count(_) | Argument::Shape(_) | Argument::Dimensions(..) | Argument::Range(..) => None,
+            Argument::Choice | Argument::KnownAtCall => None,
+        };
+        problem = problem.take().or(found);
+    });
+    problem
+}
+
+fn function_problem(function: &Unary) -> Domain {
+    match function {
+        // The maximum keeps a divisor away from 0.
+        Unary::MaxScalar(scalar) => above_zero("maximum", scalar),
+        Unary::MulScalar(scalar) => (scalar.value == 0.0).then(|| ("a factor of 0".into(), "any other number")),
+        Unary::Relu | Unary::Square | Unary::Silu | Unary::Recip | Unary::Round | Unary::Clamp(..) | Unary::Abs => None,
     }
+}
+
+fn above_zero(name: &str, scalar: &Scalar) -> Domain {
+    (scalar.value <= 0.0).then(|| (format!("{name} is {}", scalar.value), "a number above 0"))
 }

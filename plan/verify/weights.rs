@@ -1,11 +1,11 @@
-//! Invariants `WeightSource` and, for weights, `Placement`: a weight's tensor is what its source makes.
+//! Invariants `WeightSource` and, for weights, `Placement`: a weight's spec is that of the tensor which its source makes.
 
 use crate::defect::Defects;
 use crate::ttnn::{Checks, require_placement};
 use crate::weight::{Content, HeadPadding, Matrix};
 use crate::{Card, DType, Invariant, Layout, Memory, Place, Plan, Source, TILE, TensorSpec, Weight};
 
-/// What stands for the layer's number in a tensor's name.
+/// Stands for the number of the layer in the name of a checkpoint's tensor.
 pub const LAYER: &str = "{layer}";
 
 pub fn check(plan: &Plan, defects: &mut Defects) {
@@ -26,7 +26,7 @@ pub fn placement(spec: &TensorSpec, card: &Card, place: Place, defects: &mut Def
     let mut checks = Checks::new();
     require_placement(spec, card, &mut checks);
     for violation in checks.settle().err().into_iter().flatten() {
-        defects.push(Invariant::Placement, place.clone(), violation.what, violation.hint);
+        defects.broken(Invariant::Placement, place.clone(), "", violation);
     }
 }
 
@@ -35,7 +35,7 @@ pub fn ternary_tensors(plan: &Plan) -> impl Iterator<Item = &str> {
     let matrices = plan.weights.iter().flat_map(|w| match &w.source {
         Source::Columns(matrices) => matrices.as_slice(),
         Source::Rows(matrix) => std::slice::from_ref(matrix),
-        _ => &[],
+        Source::Vector { .. } | Source::Ones { .. } | Source::RotaryTable { .. } | Source::RotaryTransform => &[],
     });
     matrices.filter(|m| m.content != Content::Dense).map(|m| m.tensor.as_str())
 }
@@ -106,7 +106,7 @@ fn columns(weight: &Weight, matrices: &[Matrix], problems: &mut Vec<String>) {
         problems.push("a matmul's weight is tiled".into());
     }
     let (rows, columns) = (u64::from(weight.spec.rows()), u64::from(weight.spec.columns()));
-    // Completing tiles and banks is TT-NN's.
+    // The plan declares the logical shape; TT-NN pads it to whole tiles and banks.
     if [rows, columns] != [height, width] {
         problems.push(format!("shape [{rows}, {columns}], its matrices make [{height}, {width}]"));
     }
@@ -122,7 +122,7 @@ fn rows(weight: &Weight, matrix: &Matrix, problems: &mut Vec<String>) {
     }
 }
 
-/// `[out, in]` on the card.
+/// `[out, in]` of the matrix on the card, with its heads padded.
 fn matrix_problems(weight: &Weight, matrix: &Matrix, problems: &mut Vec<String>) -> [u64; 2] {
     tensor_name(weight, &matrix.tensor, problems);
     let [out, input] = matrix.shape;

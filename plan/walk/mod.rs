@@ -1,7 +1,7 @@
-//! The walk: a phase replayed on the memory model, step by step, one layer for all.
+//! The walk: a phase replayed step by step on the model of the card's memory.
 //!
-//! This is the one implementation of what a phase does to L1. The compiler's lifetime pass takes addresses and footprints from it
-//! ([`settle`]), [`crate::verify()`] compares a plan with it, `inspect --memory` prints it.
+//! It is the only implementation of what a phase does to L1. The compiler's lifetime pass takes addresses and footprints from it
+//! ([`settle`]), [`crate::verify()`] compares a plan with it, and `inspect --memory` prints it.
 //!
 //! The order of allocations is TT-NN's: persistent weights in L1 in the plan's order, then for each step the temporaries made before the
 //! output, the outputs, the temporaries made after; the temporaries go when the step ends, values when they are freed. A [`View`] takes
@@ -10,13 +10,15 @@
 //! [`View`]: crate::op::View
 //! [`Invariant::LayerLoop`]: crate::Invariant::LayerLoop
 
+mod memory;
 mod replay;
+mod values;
 
 use crate::ttnn::Outcome;
-use crate::{Buffer, Card, Defect, Footprint, Phase, Plan, Weight};
+use crate::{Buffer, Card, Defect, Footprint, Phase, Plan, Section, Weight};
 use replay::Replay;
 
-/// What a phase stands on.
+/// The parts of a plan that the walk through a phase needs besides the phase.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// The card.
@@ -33,18 +35,7 @@ impl<'a> From<&'a Plan> for Context<'a> {
     }
 }
 
-/// The three parts of a phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Section {
-    /// Before the layers.
-    Prologue,
-    /// One layer.
-    Layer,
-    /// After the layers.
-    Epilogue,
-}
-
-/// What the walk found.
+/// Everything the walk through a phase found out.
 #[derive(Debug, Clone)]
 pub struct Walk {
     /// One for each step, in the order of [`Phase::steps`].
@@ -55,7 +46,7 @@ pub struct Walk {
     pub dram_peak: u64,
     /// Bytes of one DRAM bank that the results take.
     pub dram_results: u64,
-    /// What is wrong: invariants `Defined`, `Alive`, `LayerLoop`, `Freed`, `Used`, `Legal`, `Outputs`, `L1Capacity`.
+    /// Broken invariants, of `Defined`, `Alive`, `LayerLoop`, `Freed`, `Used`, `Legal`, `Outputs`, `L1Capacity`.
     pub defects: Vec<Defect>,
 }
 
@@ -64,7 +55,7 @@ pub struct Walk {
 pub struct StepMemory {
     /// The part of the phase it is in.
     pub section: Section,
-    /// What TT-NN answers; `None` when it refuses or an operand is unknown.
+    /// TT-NN's answer to the call; `None` when it refuses or an operand is unknown.
     pub outcome: Option<Outcome>,
     /// L1 address of each output, `None` in DRAM or when there is no room.
     pub addresses: Vec<Option<u64>>,
@@ -85,7 +76,7 @@ pub struct Resident {
     pub bytes: u64,
 }
 
-/// Replays `phase`. Never fails: what is wrong is in [`Walk::defects`], and the walk goes on with what the plan declares.
+/// Replays `phase`. It never fails: defects are collected in [`Walk::defects`], and the walk goes on with what the plan declares.
 ///
 /// The numbers of card, specs and operations must be within [`Bounds`](crate::Invariant::Bounds), and the card's within
 /// [`Card`](crate::Invariant::Card).
@@ -94,17 +85,17 @@ pub fn walk(context: Context, phase: &Phase) -> Walk {
     for weight in context.weights {
         replay.persist(weight);
     }
-    replay.section(Section::Prologue, &phase.prologue);
-    replay.section(Section::Layer, &phase.layer);
+    replay.section(Section::Prologue);
+    replay.section(Section::Layer);
     replay.end_layer();
-    replay.section(Section::Epilogue, &phase.epilogue);
+    replay.section(Section::Epilogue);
     replay.finish(&phase.results)
 }
 
 /// Writes the walk's addresses and footprints into `plan`: of weights, and of every value and step of every phase.
 ///
 /// # Errors
-/// The defects of all walks; the plan then is half settled and worth nothing.
+/// The defects of all walks; the plan is half settled then, and of no use.
 pub fn settle(plan: &mut Plan) -> Result<(), Vec<Defect>> {
     let mut defects = Vec::new();
     let Plan { card, weights, buffers, phases, .. } = plan;

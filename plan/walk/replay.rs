@@ -1,42 +1,21 @@
 //! The state of a walk and what each step does to it.
 
-use std::collections::HashMap;
-
-use super::{Context, Resident, Section, StepMemory, Walk};
+use super::memory::CardMemory;
+use super::values::{State, Tracked, Values};
+use super::{Context, StepMemory, Walk};
 use crate::defect::{Defects, Invariant, Place};
-use crate::l1::{Allocator, buffer_bytes, dram_bytes_per_bank};
-use crate::op::View;
+use crate::l1::{OutOfMemory, dram_bytes_per_bank};
 use crate::ttnn::{self, Outcome};
-use crate::{Buffer, Footprint, Memory, Op, Phase, Ref, Step, TensorSpec, Weight};
+use crate::{Footprint, Memory, Phase, Ref, Section, Step, TensorSpec, Weight};
 
 /// Name of a call's internal tensors in a map of L1.
 const TEMPORARY: &str = "(temporary)";
 
-enum State {
-    Alive,
-    Freed { by: String },
-    TakenOver { by: String },
-}
-
-struct Tracked<'a> {
-    spec: &'a TensorSpec,
-    address: Option<u64>,
-    section: Section,
-    maker: &'a str,
-    /// Since it was last written.
-    used: bool,
-    state: State,
-}
-
 pub(super) struct Replay<'a> {
     context: Context<'a>,
     phase: &'a Phase,
-    weights: HashMap<&'a str, &'a Weight>,
-    buffers: HashMap<&'a str, &'a Buffer>,
-    values: HashMap<&'a str, Tracked<'a>>,
-    allocator: Allocator,
-    residents: Vec<Resident>,
-    dram_live: u64,
+    values: Values<'a>,
+    memory: CardMemory<'a>,
     walk: Walk,
     defects: Defects,
 }
@@ -46,12 +25,8 @@ impl<'a> Replay<'a> {
         Replay {
             context,
             phase,
-            weights: context.weights.iter().map(|w| (w.name.as_str(), w)).collect(),
-            buffers: context.buffers.iter().map(|b| (b.name.as_str(), b)).collect(),
-            values: HashMap::new(),
-            allocator: Allocator::new(context.card),
-            residents: Vec::new(),
-            dram_live: 0,
+            values: Values::new(context),
+            memory: CardMemory::new(context.card),
             walk: Walk { steps: Vec::new(), weights: Vec::new(), dram_peak: 0, dram_results: 0, defects: Vec::new() },
             defects: Defects::default(),
         }
@@ -60,20 +35,23 @@ impl<'a> Replay<'a> {
     pub fn persist(&mut self, weight: &'a Weight) {
         let address = match weight.spec.memory.memory() {
             Memory::Dram => None,
-            Memory::L1 => self.allocate(&weight.name, &weight.spec, Place::Weight(weight.name.clone())),
+            Memory::L1 => {
+                let found = self.memory.allocate(&weight.name, &weight.spec);
+                self.room(found, &weight.name, &weight.spec, Place::Weight(weight.name.clone()))
+            }
         };
         self.walk.weights.push(address);
     }
 
-    pub fn section(&mut self, section: Section, steps: &'a [Step]) {
-        for step in steps {
-            let memory = match &step.op {
-                Op::Deallocate(args) => {
-                    self.deallocate(section, step, &args.input);
-                    None
-                }
-                Op::View(args) => self.view(section, step, args),
-                _ => self.call(section, step),
+    pub fn section(&mut self, section: Section) {
+        for step in self.phase.section(section) {
+            let memory = if let Some(input) = step.op.freed() {
+                self.free(section, step, input);
+                None
+            } else if let Some(input) = step.op.renamed() {
+                self.rename(section, step, input)
+            } else {
+                Some(self.call(section, step))
             };
             let empty = StepMemory {
                 section,
@@ -87,70 +65,73 @@ impl<'a> Replay<'a> {
     }
 
     /// A call that makes new tensors or writes into old ones.
-    fn call(&mut self, section: Section, step: &'a Step) -> Option<StepMemory> {
+    fn call(&mut self, section: Section, step: &'a Step) -> StepMemory {
         let outcome = self.check(section, step);
         self.mark(step);
         let temporaries = outcome.as_ref().map_or(&[][..], |o| &o.temporaries);
         let mut scratch = Vec::new();
         for temporary in temporaries.iter().filter(|t| t.before_output) {
-            scratch.extend(self.allocate(TEMPORARY, &temporary.spec, self.place(step)));
+            scratch.extend(self.scratch(step, &temporary.spec));
         }
-        let addresses: Vec<_> = step.outputs.iter().map(|v| self.make(step, &v.spec, &v.name)).collect();
+        let addresses: Vec<_> = step.outputs.iter().map(|v| self.make(step, &v.name, &v.spec)).collect();
         for temporary in temporaries.iter().filter(|t| !t.before_output) {
-            scratch.extend(self.allocate(TEMPORARY, &temporary.spec, self.place(step)));
+            scratch.extend(self.scratch(step, &temporary.spec));
         }
-        let footprint = self.footprint(step, outcome.as_ref());
-        let live = self.live();
-        for address in scratch.into_iter().rev() {
-            self.release(Some(address));
-        }
-        self.walk.dram_peak = self.walk.dram_peak.max(self.dram_live);
+        let footprint = match &outcome {
+            Some(outcome) if outcome.programs > 0 => self.memory.footprint(outcome.circular_buffers),
+            Some(_) => Footprint::default(),
+            // The footprint of a call that the rules refuse is not known, so the declared one stands.
+            None => step.l1,
+        };
+        let live = self.memory.live();
+        scratch.into_iter().rev().for_each(|address| self.memory.release(address));
+        self.walk.dram_peak = self.walk.dram_peak.max(self.memory.dram());
         for (value, address) in step.outputs.iter().zip(&addresses) {
             self.define(section, step, &value.name, &value.spec, *address);
         }
-        Some(StepMemory { section, outcome, addresses, footprint, live })
+        StepMemory { section, outcome, addresses, footprint, live }
     }
 
     /// The same memory under a new name.
-    fn view(&mut self, section: Section, step: &'a Step, args: &'a View) -> Option<StepMemory> {
+    fn rename(&mut self, section: Section, step: &'a Step, input: &'a Ref) -> Option<StepMemory> {
         let outcome = self.check(section, step);
         self.mark(step);
-        let address = self.end(section, step, &args.input, State::TakenOver { by: step.name.clone() })?;
+        let address = self.end(section, step, input, State::TakenOver { by: step.name.clone() })?;
         for value in &step.outputs {
             self.define(section, step, &value.name, &value.spec, address);
-            self.rename(args.input.name(), &value.name);
+            self.memory.rename(input.name(), &value.name);
         }
         let addresses = vec![address; step.outputs.len()];
-        Some(StepMemory { section, outcome, addresses, footprint: Footprint::default(), live: self.live() })
+        Some(StepMemory { section, outcome, addresses, footprint: Footprint::default(), live: self.memory.live() })
     }
 
-    fn deallocate(&mut self, section: Section, step: &'a Step, input: &'a Ref) {
+    fn free(&mut self, section: Section, step: &'a Step, input: &'a Ref) {
         if !step.outputs.is_empty() {
             self.defect(Invariant::Outputs, step, "a deallocation returns nothing", "no outputs");
         }
-        let unused = matches!(self.known(input), Some(Tracked { used: false, state: State::Alive, .. }));
-        if unused {
+        let known = self.values.value(input);
+        let spec = known.map(|t| t.spec);
+        if known.is_some_and(|t| t.is_alive() && !t.used) {
             let what = format!("`{input}` is freed without having been used since it was written");
             self.defect(Invariant::Used, step, what, "the step that should use it is missing, or it should not exist");
         }
-        let spec = self.known(input).map(|t| t.spec);
-        if let (Some(address), Some(spec)) =
-            (self.end(section, step, input, State::Freed { by: step.name.clone() }), spec)
-        {
-            self.drop_memory(spec, address);
+        let address = self.end(section, step, input, State::Freed { by: step.name.clone() });
+        if let (Some(address), Some(spec)) = (address, spec) {
+            self.memory.drop(spec, address);
         }
     }
 
     /// Ends a value's life under its name; its address when it was alive and may end here.
     fn end(&mut self, section: Section, step: &'a Step, input: &'a Ref, state: State) -> Option<Option<u64>> {
+        // An operand that is not there was reported before a call renames it; a call that frees was not checked.
+        let frees = step.op.freed().is_some();
         if !matches!(input, Ref::Value(_)) {
             let what = format!("`{input}` belongs to the plan and cannot be freed or taken over");
             self.defect(Invariant::Alive, step, what, "only values end");
             return None;
         }
-        let Some(tracked) = self.values.get_mut(input.name()) else {
-            // A view's operand was reported by the check of its operands.
-            if matches!(step.op, Op::Deallocate(_)) {
+        let Some(tracked) = self.values.value_mut(input) else {
+            if frees {
                 self.defect(Invariant::Defined, step, format!("`{input}` is not defined here"), "define it before");
             }
             return None;
@@ -168,7 +149,7 @@ impl<'a> Replay<'a> {
             }
             State::Freed { by } | State::TakenOver { by } => {
                 let what = format!("`{input}` already ended in step `{by}`");
-                if matches!(step.op, Op::Deallocate(_)) {
+                if frees {
                     self.defect(Invariant::Alive, step, what, "free it once");
                 }
                 None
@@ -179,13 +160,12 @@ impl<'a> Replay<'a> {
     pub fn end_layer(&mut self) {
         for step in &self.phase.layer {
             for value in &step.outputs {
-                let Some(tracked) = self.values.get_mut(value.name.as_str()) else { continue };
-                if !matches!(tracked.state, State::Alive) || tracked.section != Section::Layer {
+                let Some(tracked) = self.values.get_mut(&value.name) else { continue };
+                if !tracked.is_alive() || tracked.section != Section::Layer {
                     continue;
                 }
                 tracked.state = State::Freed { by: "(end of the layer)".into() };
-                let (spec, address) = (tracked.spec, tracked.address);
-                self.drop_memory(spec, address);
+                self.memory.drop(tracked.spec, tracked.address);
                 let what = format!("`{}` outlives the layer that made it: every layer would make another", value.name);
                 self.defect(Invariant::LayerLoop, step, what, "free it after its last use in the layer");
             }
@@ -194,24 +174,21 @@ impl<'a> Replay<'a> {
 
     pub fn finish(mut self, results: &'a [String]) -> Walk {
         for name in results {
-            match self.values.get_mut(name.as_str()) {
-                Some(tracked) if matches!(tracked.state, State::Alive) => {
-                    tracked.used = true;
-                    if tracked.spec.memory.memory() == Memory::Dram {
-                        let bytes = dram_bytes_per_bank(tracked.spec, self.context.card);
-                        self.walk.dram_results = self.walk.dram_results.saturating_add(bytes);
-                    }
-                }
-                _ => {
-                    let place = Place::Phase(self.phase.kind);
-                    let what = format!("result `{name}` is not alive after the last step");
-                    self.defects.push(Invariant::Freed, place, what, "a result is defined and never freed");
-                }
+            let Some(tracked) = self.values.get_mut(name).filter(|t| t.is_alive()) else {
+                let what = format!("result `{name}` is not alive after the last step");
+                let place = Place::Phase(self.phase.kind);
+                self.defects.push(Invariant::Freed, place, what, "a result is defined and never freed");
+                continue;
+            };
+            tracked.used = true;
+            if tracked.spec.memory.memory() == Memory::Dram {
+                let bytes = dram_bytes_per_bank(tracked.spec, self.context.card);
+                self.walk.dram_results = self.walk.dram_results.saturating_add(bytes);
             }
         }
         for value in self.phase.steps().flat_map(|step| &step.outputs) {
-            let Some(tracked) = self.values.get(value.name.as_str()) else { continue };
-            if !matches!(tracked.state, State::Alive) || results.contains(&value.name) {
+            let Some(tracked) = self.values.get(&value.name) else { continue };
+            if !tracked.is_alive() || results.contains(&value.name) {
                 continue;
             }
             let place = Place::Step(self.phase.kind, tracked.maker.to_owned());
@@ -227,7 +204,7 @@ impl<'a> Replay<'a> {
         let mut specs = Vec::new();
         let mut complete = true;
         for operand in step.op.operands() {
-            match self.operand(section, operand) {
+            match self.values.operand(section, operand) {
                 Ok(spec) => specs.push(spec),
                 Err((invariant, what, hint)) => {
                     complete = false;
@@ -238,83 +215,41 @@ impl<'a> Replay<'a> {
         if !complete {
             return None;
         }
+        let call = step.op.call();
         let outcome = match ttnn::check(&step.op, &specs, self.context.card) {
             Ok(outcome) => outcome,
             Err(violations) => {
-                for v in violations {
-                    self.defect(Invariant::Legal, step, format!("ttnn.{}: {}", step.op.call(), v.what), v.hint);
+                let call = format!("ttnn.{call}: ");
+                for violation in violations {
+                    self.defects.broken(Invariant::Legal, self.place(step), &call, violation);
                 }
                 return None;
             }
         };
-        let declared: Vec<_> = step.outputs.iter().map(|v| &v.spec).collect();
-        if declared.len() != outcome.outputs.len() {
-            let what = format!(
-                "ttnn.{} returns {} tensors, {} are declared",
-                step.op.call(),
-                outcome.outputs.len(),
-                declared.len()
-            );
+        debug_assert_eq!(outcome.outputs.len(), step.op.results(), "the rule of {call} returns what its op declares");
+        if step.outputs.len() != step.op.results() {
+            let (returned, declared) = (step.op.results(), step.outputs.len());
+            let what = format!("ttnn.{call} returns {returned} tensors, {declared} are declared");
             self.defect(Invariant::Outputs, step, what, "");
         }
         for (value, real) in step.outputs.iter().zip(&outcome.outputs) {
             if value.spec != *real {
-                let what =
-                    format!("`{}` is declared {}, ttnn.{} returns {real}", value.name, value.spec, step.op.call());
+                let what = format!("`{}` is declared {}, ttnn.{call} returns {real}", value.name, value.spec);
                 self.defect(Invariant::Outputs, step, what, "");
             }
         }
         Some(outcome)
     }
 
-    fn operand(&self, section: Section, operand: &'a Ref) -> Result<&'a TensorSpec, (Invariant, String, &'static str)> {
-        let per_layer = |per_layer: bool, spec| match per_layer && section != Section::Layer {
-            true => Err((
-                Invariant::Defined,
-                format!("`{operand}` is one per layer, and this is no layer"),
-                "use it in the layer",
-            )),
-            false => Ok(spec),
-        };
-        match operand {
-            Ref::Weight(name) => match self.weights.get(name.as_str()) {
-                Some(weight) => per_layer(weight.per_layer, &weight.spec),
-                None => Err((Invariant::Defined, format!("the plan has no weight `{name}`"), "list it in `weights`")),
-            },
-            Ref::Buffer(name) => match self.buffers.get(name.as_str()) {
-                Some(buffer) => per_layer(buffer.per_layer, &buffer.spec),
-                None => Err((Invariant::Defined, format!("the plan has no buffer `{name}`"), "list it in `buffers`")),
-            },
-            Ref::Value(name) => match self.values.get(name.as_str()) {
-                None => Err((
-                    Invariant::Defined,
-                    format!("`{name}` is used before it is defined"),
-                    "an earlier step returns it",
-                )),
-                Some(Tracked { state: State::Alive, spec, .. }) => Ok(spec),
-                Some(Tracked { state: State::Freed { by }, .. }) => Err((
-                    Invariant::Alive,
-                    format!("`{name}` is used after step `{by}` freed it"),
-                    "free it after its last use",
-                )),
-                Some(Tracked { state: State::TakenOver { by }, .. }) => Err((
-                    Invariant::Alive,
-                    format!("`{name}` is used after step `{by}` took it over"),
-                    "use that step's result",
-                )),
-            },
-        }
-    }
-
     /// Notes which values the step reads, then which it writes.
     fn mark(&mut self, step: &'a Step) {
         for operand in step.op.operands() {
-            if let Some(tracked) = self.known_mut(operand) {
+            if let Some(tracked) = self.values.value_mut(operand) {
                 tracked.used = true;
             }
         }
         for operand in step.op.written() {
-            if let Some(tracked) = self.known_mut(operand) {
+            if let Some(tracked) = self.values.value_mut(operand) {
                 tracked.used = false;
             }
             if matches!(operand, Ref::Weight(_)) {
@@ -323,85 +258,31 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn known(&self, operand: &Ref) -> Option<&Tracked<'a>> {
-        if let Ref::Value(name) = operand { self.values.get(name.as_str()) } else { None }
-    }
-
-    fn known_mut(&mut self, operand: &Ref) -> Option<&mut Tracked<'a>> {
-        if let Ref::Value(name) = operand { self.values.get_mut(name.as_str()) } else { None }
-    }
-
     fn define(&mut self, section: Section, step: &'a Step, name: &'a str, spec: &'a TensorSpec, address: Option<u64>) {
-        let tracked = Tracked { spec, address, section, maker: &step.name, used: false, state: State::Alive };
-        // A second value of the name hides the first: `Names` reports it.
-        self.values.insert(name, tracked);
+        let maker = &step.name;
+        self.values.define(name, Tracked { spec, address, section, maker, used: false, state: State::Alive });
     }
 
-    fn footprint(&self, step: &Step, outcome: Option<&Outcome>) -> Footprint {
-        match outcome {
-            Some(outcome) if outcome.programs > 0 => {
-                let end = self.context.card.l1.end;
-                let lowest = self.allocator.lowest().unwrap_or(end);
-                Footprint { circular_buffers: outcome.circular_buffers, tensors: end.saturating_sub(lowest) }
-            }
-            // What the rules refuse has no footprint but the declared one.
-            None => step.l1,
-            Some(_) => Footprint::default(),
-        }
+    /// Memory for an output; its address when it is in L1 and there was room.
+    fn make(&mut self, step: &Step, name: &str, spec: &TensorSpec) -> Option<u64> {
+        let found = self.memory.make(name, spec);
+        self.room(found, name, spec, self.place(step)).flatten()
     }
 
-    fn live(&self) -> Vec<Resident> {
-        let mut live = self.residents.clone();
-        live.sort_by_key(|r| r.address);
-        live
+    /// L1 for a tensor internal to a call.
+    fn scratch(&mut self, step: &Step, spec: &TensorSpec) -> Option<u64> {
+        let found = self.memory.allocate(TEMPORARY, spec);
+        self.room(found, TEMPORARY, spec, self.place(step))
     }
 
-    /// Memory for an output.
-    fn make(&mut self, step: &Step, spec: &TensorSpec, name: &str) -> Option<u64> {
-        match spec.memory.memory() {
-            Memory::L1 => self.allocate(name, spec, self.place(step)),
-            Memory::Dram => {
-                self.dram_live = self.dram_live.saturating_add(dram_bytes_per_bank(spec, self.context.card));
-                None
-            }
-        }
-    }
-
-    fn allocate(&mut self, name: &str, spec: &TensorSpec, place: Place) -> Option<u64> {
-        match self.allocator.allocate(spec) {
-            Ok(address) => {
-                let bytes = buffer_bytes(spec, self.context.card);
-                self.residents.push(Resident { name: name.to_owned(), address, bytes });
-                Some(address)
-            }
-            Err(full) => {
+    /// What was found, or the defect that there is no room.
+    fn room<T>(&mut self, found: Result<T, OutOfMemory>, name: &str, spec: &TensorSpec, place: Place) -> Option<T> {
+        found
+            .map_err(|full| {
                 let what = format!("no room in L1 for `{name}`, {spec}: {full}");
                 self.defects.push(Invariant::L1Capacity, place, what, "free values earlier, or keep some in DRAM");
-                None
-            }
-        }
-    }
-
-    fn drop_memory(&mut self, spec: &TensorSpec, address: Option<u64>) {
-        match spec.memory.memory() {
-            Memory::L1 => self.release(address),
-            Memory::Dram => {
-                self.dram_live = self.dram_live.saturating_sub(dram_bytes_per_bank(spec, self.context.card))
-            }
-        }
-    }
-
-    fn release(&mut self, address: Option<u64>) {
-        if let Some(address) = address {
-            self.allocator.free(address);
-            self.residents.retain(|r| r.address != address);
-        }
-    }
-
-    fn rename(&mut self, from: &str, to: &str) {
-        for resident in self.residents.iter_mut().filter(|r| r.name == from) {
-            resident.name = to.to_owned();
-        }
+            })
+            .ok()
     }
 
     fn place(&self, step: &Step) -> Place {

@@ -104,7 +104,8 @@ fn free(name: &str) -> Step {
     step(&format!("free.{name}"), Deallocate { input: value(name) }, &[])
 }
 
-/// `x` comes from nowhere legal here (a norm of itself's buffer): the walk's tests look at memory, not at that.
+/// The value `x` is made by a norm of the buffer `start`, which no real plan does. The walk's tests are about memory, for which it does
+/// not matter how `x` came to be.
 fn phase() -> Phase {
     let embed = RmsNorm { input: Ref::Buffer("start".into()), ..norm("") };
     Phase {
@@ -147,7 +148,7 @@ fn at(step: &str) -> Place {
 fn addresses_and_footprints_count_down_from_the_end() {
     let walk = run(|_| {});
     assert_eq!(walk.defects, []);
-    // 2048 bytes of `trans` stay at the end for good.
+    // The 2048 bytes of `trans` stay at the end of L1 for the whole phase.
     let trans = END - 2048;
     assert_eq!(walk.weights, [None, None, Some(trans), None]);
     let addresses: Vec<_> = walk.steps.iter().flat_map(|s| s.addresses.clone()).collect();
@@ -175,6 +176,7 @@ fn settle_writes_what_the_walk_found() {
     phase.epilogue[0].outputs[0].spec.memory = MemoryConfig::DRAM;
     let mut plan = Plan {
         format: FORMAT_VERSION,
+        release: TtnnRelease::latest().to_string(),
         model: ModelInfo { name: "m".into(), digest: "0".repeat(64), layers: 3, vocab: 32 },
         options: Options {
             policy: "fast".into(),
@@ -221,7 +223,7 @@ fn leaks_and_losses_of_a_layer_are_told() {
     let walk = run(|p| drop(p.layer.remove(2)));
     assert_eq!(found(&walk), [(Invariant::LayerLoop, &Place::Step(PhaseKind::Decode { batch: 32 }, "norm".into()))]);
     let walk = run(|p| p.layer.push(free("x")));
-    // It is not freed for it: the rest of the walk sees what the prologue made.
+    // The walk reports the deallocation but does not carry it out, so that the following steps find the prologue's value.
     assert_eq!(found(&walk), [(Invariant::Used, &at("free.x")), (Invariant::LayerLoop, &at("free.x"))]);
     let walk = run(|p| drop(p.epilogue.remove(1)));
     assert_eq!(found(&walk), [(Invariant::Freed, &at("embed"))]);

@@ -1,6 +1,6 @@
 //! Matmuls on the host, bit for bit the FPU's.
 
-use bitnetc_numerics::{Arch, Fidelity, Format, MatmulConfig, Spill, SrcB, Tiled, matmul_into};
+use bitnetc_numerics::{Arch, Format, MatmulConfig, Spill, SrcB, Tiled, matmul_into};
 use bitnetc_plan::op::Matmul;
 use bitnetc_plan::{MatmulProgram, TILE};
 use half::bf16;
@@ -25,20 +25,11 @@ pub fn config(op: &Matmul, k: usize, arch: Arch, format: Format) -> MatmulConfig
     let two_d = matches!(op.program, MatmulProgram::Multicast2D { .. });
     MatmulConfig {
         arch,
-        fidelity: fidelity(op.compute.fidelity),
+        fidelity: op.compute.fidelity,
         fp32_dest: op.compute.fp32_dest_acc,
         spill: Spill::of(op.compute.packer_l1_acc, blocks, two_d),
         in0_block_w,
         out_format: format,
-    }
-}
-
-fn fidelity(fidelity: bitnetc_plan::Fidelity) -> Fidelity {
-    match fidelity {
-        bitnetc_plan::Fidelity::LoFi => Fidelity::LoFi,
-        bitnetc_plan::Fidelity::HiFi2 => Fidelity::HiFi2,
-        bitnetc_plan::Fidelity::HiFi3 => Fidelity::HiFi3,
-        bitnetc_plan::Fidelity::HiFi4 => Fidelity::HiFi4,
     }
 }
 

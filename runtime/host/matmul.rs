@@ -2,7 +2,7 @@
 //!
 //! | way | when | result |
 //! |---|---|---|
-//! | integers | [`crate::Call::integer`] | the integer sum, which is what the FPU makes of it, bit for bit |
+//! | integers | [`crate::ResolvedStep::integer`] | the integer sum, which is what the FPU makes of it, bit for bit |
 //! | emulated | [`Numerics::Exact`] | bit for bit the FPU's: fidelity phases, destination register, spills between K-blocks, packing |
 //! | fast | [`Numerics::Fast`] | sums in fp32 of the exact products, rounded once: closer to the real numbers than the card's |
 //!
@@ -112,12 +112,12 @@ pub(super) fn finish(op: &Matmul, out: &mut HostTensor, sums: impl Fn(usize, &mu
             None => {}
         }
     };
-    each_row(out, |row, buffers, out| match out.floats() {
+    each_row(out, |row, buffer, out| match out.floats() {
         Some(values) => fill(row, values),
         None => {
-            buffers.a.resize(columns, 0.0);
-            fill(row, &mut buffers.a);
-            out.write(&mut buffers.a);
+            buffer.resize(columns, 0.0);
+            fill(row, buffer);
+            out.write(buffer);
         }
     });
 }

@@ -2,25 +2,25 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | [`tensor`] | tensors and the pool their storage comes from |
-//! | [`rows`] | row-wise work and rounding on write |
-//! | [`matmul`] | the three ways of a matmul, of which [`emulated`] is one |
-//! | [`norm`], [`rotary`], [`attention`], [`elementwise`], [`movement`], [`cache`] | the other calls |
+//! | `tensor` | tensors and the pool their storage comes from |
+//! | `run` | a step being executed: its operands and its results |
+//! | `ops` | the ops, one file each |
+//! | `matmul` | the three ways of a matmul, of which `emulated` is one |
+//! | `movement`, `heads`, `rotate`, `paged`, `rows` | what several ops share: copies, heads, rotation, the paged KV cache, rounding |
 //!
 //! What a card forbids is forbidden here: while a trace is captured nothing may be placed or written, and its replay takes all its storage
 //! from what earlier runs gave back, or fails.
 
-pub mod attention;
-pub mod cache;
-pub mod elementwise;
-pub mod emulated;
-mod execute;
-pub mod matmul;
-pub mod movement;
-pub mod norm;
-pub mod rotary;
-pub mod rows;
-pub mod tensor;
+mod emulated;
+mod heads;
+mod matmul;
+mod movement;
+mod ops;
+mod paged;
+mod rotate;
+mod rows;
+mod run;
+mod tensor;
 #[cfg(test)]
 mod testing;
 
@@ -32,33 +32,22 @@ use bitnetc_numerics::{DenseWeights, TernaryWeights, narrow_slice};
 use bitnetc_plan::{Arch, Source, TensorSpec};
 
 use crate::DeviceError;
-use crate::device::{Arguments, Call, Device, Slot, TraceId, Upload};
+use crate::device::{Arguments, Device, ResolvedStep, Slot, TraceId, Upload};
+use crate::weights::Tensor;
 use crate::weights::bytes::format_of;
-use crate::weights::{Rows, Tensor};
 pub use matmul::Numerics;
-use matmul::{MatmulScratch, WeightMatrix};
+use matmul::WeightMatrix;
+use run::{Held, Run, Scratch};
 use tensor::{Data, HostTensor, Pool};
-
-/// What a slot holds.
-#[derive(Debug, Default)]
-enum Held {
-    #[default]
-    Empty,
-    Tensor(HostTensor),
-    Matrix(WeightMatrix),
-    Table(Rows),
-}
 
 /// The host as a device.
 #[derive(Debug)]
 pub struct HostDevice {
-    arch: bitnetc_numerics::Arch,
+    arch: Arch,
     numerics: Numerics,
     slots: Vec<Held>,
     pool: Pool,
-    matmul: MatmulScratch,
-    elements: elementwise::ElementScratch,
-    row: Vec<f32>,
+    scratch: Scratch,
     capture: Option<Recording>,
     traces: Vec<Option<Recording>>,
     times: Option<BTreeMap<&'static str, CallTime>>,
@@ -73,23 +62,17 @@ pub struct CallTime {
     pub time: Duration,
 }
 
-type Recording = Vec<(Arc<Call>, Arguments)>;
+type Recording = Vec<(Arc<ResolvedStep>, Arguments)>;
 
 impl HostDevice {
     /// A host that computes like a chip of family `arch`.
     pub fn new(arch: Arch, numerics: Numerics) -> Self {
-        let arch = match arch {
-            Arch::Wormhole => bitnetc_numerics::Arch::Wormhole,
-            Arch::Blackhole => bitnetc_numerics::Arch::Blackhole,
-        };
         HostDevice {
             arch,
             numerics,
             slots: Vec::new(),
             pool: Pool::default(),
-            matmul: MatmulScratch::default(),
-            elements: elementwise::ElementScratch::default(),
-            row: Vec::new(),
+            scratch: Scratch::default(),
             capture: None,
             traces: Vec::new(),
             times: None,
@@ -117,7 +100,7 @@ impl HostDevice {
     pub fn weight_bytes(&self) -> usize {
         let bytes = |held: &Held| match held {
             Held::Matrix(matrix) => matrix.bytes(),
-            _ => 0,
+            Held::Empty | Held::Tensor(_) | Held::Table(_) => 0,
         };
         self.slots.iter().map(bytes).sum()
     }
@@ -139,15 +122,12 @@ impl HostDevice {
         Ok(if fast { WeightMatrix::Dense(DenseWeights::from_tiled(tiles.view())) } else { WeightMatrix::Tiles(tiles) })
     }
 
-    /// Runs a call, counting its time when that was asked for.
-    fn timed(&mut self, call: &Call, arguments: Arguments) -> Result<(), DeviceError> {
-        if self.times.is_none() {
-            return self.run(call, arguments);
-        }
-        let started = Instant::now();
-        let done = self.run(call, arguments);
-        if let Some(times) = &mut self.times {
-            let time = times.entry(call.op.call()).or_default();
+    /// Executes a step, counting its time when that was asked for.
+    fn timed(&mut self, step: &ResolvedStep, arguments: Arguments) -> Result<(), DeviceError> {
+        let started = self.times.is_some().then(Instant::now);
+        let done = ops::execute(&mut Run { device: self, step, arguments });
+        if let (Some(times), Some(started)) = (&mut self.times, started) {
+            let time = times.entry(step.op.call()).or_default();
             time.calls += 1;
             time.time += started.elapsed();
         }
@@ -156,14 +136,14 @@ impl HostDevice {
 
     fn replay(&mut self, recording: &Recording) -> Result<(), DeviceError> {
         // The results of the last replay go first, as they were not there yet when storage was first taken.
-        for (slot, _) in recording.iter().flat_map(|(call, _)| &call.outputs) {
+        for (slot, _) in recording.iter().flat_map(|(step, _)| &step.outputs) {
             self.hold(*slot, Held::Empty)?;
         }
         self.pool.sealed = true;
         // Inside of the thread pool, as in `execute`.
         let done = rayon::scope(|_| {
-            recording.iter().try_for_each(|(call, arguments)| {
-                self.timed(call, *arguments).map_err(|e| DeviceError::Trace(format!("step `{}`: {e}", call.name)))
+            recording.iter().try_for_each(|(step, arguments)| {
+                self.timed(step, *arguments).map_err(|e| DeviceError::Trace(format!("step `{}`: {e}", step.name)))
             })
         });
         self.pool.sealed = false;
@@ -181,13 +161,8 @@ impl HostDevice {
         Ok(())
     }
 
-    fn tensor(&self, operand: usize, slot: Slot) -> Result<&HostTensor, DeviceError> {
-        match self.slots.get(slot.index()) {
-            Some(Held::Tensor(tensor)) => Ok(tensor),
-            Some(Held::Matrix(_)) => Err(wrong_kind(operand, "a weight matrix of matmuls")),
-            Some(Held::Table(_)) => Err(wrong_kind(operand, "an embedding table")),
-            _ => Err(DeviceError::Empty { operand }),
-        }
+    fn tensor(&self, slot: Slot) -> Result<&HostTensor, DeviceError> {
+        self.slots.get(slot.index()).ok_or(DeviceError::Empty { operand: 0 })?.tensor(0)
     }
 
     fn not_while_capturing(&self, what: &str) -> Result<(), DeviceError> {
@@ -196,10 +171,6 @@ impl HostDevice {
             Some(_) => Err(DeviceError::Trace(format!("{what} while a trace is captured"))),
         }
     }
-}
-
-fn wrong_kind(operand: usize, got: &str) -> DeviceError {
-    DeviceError::Operand { operand, got: got.into(), want: "a tensor".into() }
 }
 
 /// A constant tensor, rounded as TT-NN rounds on the host.
@@ -220,6 +191,10 @@ impl Device for HostDevice {
         format!("host ({:?} numerics of {:?})", self.numerics, self.arch).to_lowercase()
     }
 
+    fn can_trace(&self) -> bool {
+        true
+    }
+
     fn reserve(&mut self, slots: usize) -> Result<(), DeviceError> {
         self.slots.resize_with(slots, Held::default);
         Ok(())
@@ -231,7 +206,10 @@ impl Device for HostDevice {
         let held = match (&upload.weight.source, tensor) {
             (Source::Columns(_), tensor) => Held::Matrix(self.matrix(upload, &tensor)?),
             (Source::Rows(_), Tensor::Rows(rows)) => Held::Table(rows),
-            (_, tensor) => Held::Tensor(constant(upload, &tensor)?),
+            (Source::Rows(_) | Source::Vector { .. } | Source::Ones { .. }, tensor)
+            | (Source::RotaryTable { .. } | Source::RotaryTransform, tensor) => {
+                Held::Tensor(constant(upload, &tensor)?)
+            }
         };
         self.hold(slot, held)
     }
@@ -247,22 +225,23 @@ impl Device for HostDevice {
         let Some(Held::Tensor(tensor)) = self.slots.get_mut(slot.index()) else {
             return Err(DeviceError::Empty { operand: 0 });
         };
-        let unexpected = tensor.unexpected(0, format!("{} integers or more", data.len()));
         match &mut tensor.data {
             Data::Integer(held) if held.len() >= data.len() => held[..data.len()].copy_from_slice(data),
-            _ => return Err(unexpected),
+            Data::Integer(_) | Data::Bf16(_) | Data::F32(_) => {
+                return Err(tensor.unexpected(0, format!("{} integers or more", data.len())));
+            }
         }
         Ok(())
     }
 
-    fn execute(&mut self, calls: &[Arc<Call>], arguments: Arguments) -> Result<(), (usize, DeviceError)> {
+    fn execute(&mut self, steps: &[Arc<ResolvedStep>], arguments: Arguments) -> Result<(), (usize, DeviceError)> {
         if let Some(recording) = &mut self.capture {
-            recording.extend(calls.iter().map(|call| (Arc::clone(call), arguments)));
+            recording.extend(steps.iter().map(|step| (Arc::clone(step), arguments)));
             return Ok(());
         }
         // Inside of the thread pool, or each kernel would wait to be let in.
         rayon::scope(|_| {
-            calls.iter().enumerate().try_for_each(|(i, call)| self.timed(call, arguments).map_err(|error| (i, error)))
+            steps.iter().enumerate().try_for_each(|(i, step)| self.timed(step, arguments).map_err(|error| (i, error)))
         })
     }
 
@@ -273,12 +252,12 @@ impl Device for HostDevice {
 
     fn read_integers(&mut self, slot: Slot, out: &mut Vec<u32>) -> Result<(), DeviceError> {
         out.clear();
-        out.extend_from_slice(self.tensor(0, slot)?.integers(0)?);
+        out.extend_from_slice(self.tensor(slot)?.integers(0)?);
         Ok(())
     }
 
     fn read_floats(&mut self, slot: Slot, out: &mut Vec<f32>) -> Result<(), DeviceError> {
-        let tensor = self.tensor(0, slot)?;
+        let tensor = self.tensor(slot)?;
         if matches!(tensor.data, Data::Integer(_)) {
             return Err(tensor.unexpected(0, "floats"));
         }
@@ -325,7 +304,7 @@ mod tests {
         let mut device = HostDevice::new(Arch::Wormhole, Numerics::Exact);
         device.reserve(1).unwrap();
         let spec = Arc::new(TensorSpec::tile([1, 1, 1, 1], bitnetc_plan::DType::U32, bitnetc_plan::MemoryConfig::DRAM));
-        let call = Call {
+        let step = ResolvedStep {
             name: "step".into(),
             op: Op::PlusOne(PlusOne { buffer: Ref::Buffer("b".into()) }),
             operands: vec![Slot(0)],
@@ -333,7 +312,7 @@ mod tests {
             integer: false,
         };
         device.begin_trace().unwrap();
-        device.execute(&[Arc::new(call)], Arguments::default()).unwrap();
+        device.execute(&[Arc::new(step)], Arguments::default()).unwrap();
         let trace = device.end_trace().unwrap();
         for _ in 0..2 {
             assert!(matches!(device.replay_trace(trace), Err(DeviceError::Range { what: "slot", got: 1, limit: 1 })));

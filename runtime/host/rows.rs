@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use bitnetc_numerics::{Format, cast_through, pack_slice, through_packer, widen_slice};
+use bitnetc_numerics::{Format, Function, cast_through, pack_slice, through_packer, widen_slice};
 use half::bf16;
 use rayon::prelude::*;
 
@@ -13,17 +13,8 @@ use crate::weights::bytes::format_of;
 /// Fewer elements than this are not worth another core.
 const MIN_ELEMENTS: usize = 1 << 14;
 
-/// Two rows of fp32 numbers.
-#[derive(Debug, Default)]
-pub struct Buffers {
-    /// First.
-    pub a: Vec<f32>,
-    /// Second.
-    pub b: Vec<f32>,
-}
-
 thread_local! {
-    static BUFFERS: RefCell<Buffers> = RefCell::default();
+    static ROW: RefCell<Vec<f32>> = RefCell::default();
 }
 
 /// A row being written.
@@ -59,12 +50,12 @@ impl RowOut<'_> {
     }
 }
 
-/// Calls `f` for every row of `out` with the row's number and the thread's buffers. Does nothing for integers.
-pub fn each_row(out: &mut HostTensor, f: impl Fn(usize, &mut Buffers, &mut RowOut<'_>) + Sync) {
+/// Calls `f` for every row of `out` with the row's number and a buffer that the thread keeps. Does nothing for integers.
+pub fn each_row(out: &mut HostTensor, f: impl Fn(usize, &mut Vec<f32>, &mut RowOut<'_>) + Sync) {
     let (rows, columns, format) = (out.rows(), out.columns(), format_of(out.spec.dtype));
     let parallel = rows > 1 && rows * columns >= MIN_ELEMENTS;
     let run = |row: usize, data: RowData<'_>| {
-        BUFFERS.with(|buffers| f(row, &mut buffers.borrow_mut(), &mut RowOut { data, format }));
+        ROW.with(|buffer| f(row, &mut buffer.borrow_mut(), &mut RowOut { data, format }));
     };
     match &mut out.data {
         Data::Bf16(v) if parallel => {
@@ -83,9 +74,9 @@ pub fn each_row(out: &mut HostTensor, f: impl Fn(usize, &mut Buffers, &mut RowOu
 macro_rules! floats {
     ($data:expr, $error:expr, $x:ident => $body:expr) => {
         match $data {
-            Data::Bf16($x) => $body,
-            Data::F32($x) => $body,
-            Data::Integer(_) => Err($error),
+            $crate::host::tensor::Data::Bf16($x) => $body,
+            $crate::host::tensor::Data::F32($x) => $body,
+            $crate::host::tensor::Data::Integer(_) => Err($error),
         }
     };
 }
@@ -100,6 +91,17 @@ pub fn settle(out: &mut HostTensor) -> Result<(), DeviceError> {
         cast_through(format, columns, data)?;
     }
     Ok(())
+}
+
+/// Applies functions to every element and rounds to the type of `out`.
+///
+/// # Errors
+/// Integers, or another number of elements.
+pub fn unary(functions: &[Function], input: &HostTensor, out: &mut HostTensor) -> Result<(), DeviceError> {
+    floats!(&input.data, input.unexpected(0, "floats"), x => {
+        floats!(&mut out.data, out.unexpected(1, "floats"), to => Ok(bitnetc_numerics::unary(functions, x, to)?))
+    })?;
+    settle(out)
 }
 
 impl HostTensor {
@@ -159,10 +161,10 @@ mod tests {
         for rows in [1u32, 3, 600] {
             let spec = Arc::new(TensorSpec::tile([1, 1, rows, 64], DType::F32, MemoryConfig::DRAM));
             let mut tensor = Pool::default().take(&spec).unwrap();
-            each_row(&mut tensor, |row, buffers, out| {
-                buffers.a.clear();
-                buffers.a.resize(64, row as f32 + 1.0);
-                out.write(&mut buffers.a);
+            each_row(&mut tensor, |row, buffer, out| {
+                buffer.clear();
+                buffer.resize(64, row as f32 + 1.0);
+                out.write(buffer);
             });
             let Data::F32(values) = &tensor.data else { panic!() };
             assert!(values.iter().enumerate().all(|(i, &v)| v == (i / 64) as f32 + 1.0));

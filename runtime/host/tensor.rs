@@ -1,8 +1,8 @@
 //! A tensor on the host: logical elements row-major, in a type that holds every value of its data type exactly.
 //!
 //! bfp8 and bfp4 elements are kept as the bf16 numbers they stand for (7 and 3 bits of magnitude fit its 8), rounded to their groups of 16
-//! whenever they are written. Tile padding is not kept: no call of a plan lets it into a result, except that rows past the logical ones
-//! may appear in a `View`, as zeros.
+//! whenever they are written. Tile padding is not kept, because no op lets it into a result; only a `View` may show rows past the
+//! logical ones, and they are zeros.
 
 use std::sync::Arc;
 
@@ -22,6 +22,17 @@ pub enum Data {
     Integer(Vec<u32>),
 }
 
+impl Data {
+    /// Drops the elements from number `len` on.
+    pub fn truncate(&mut self, len: usize) {
+        match self {
+            Data::Bf16(v) => v.truncate(len),
+            Data::F32(v) => v.truncate(len),
+            Data::Integer(v) => v.truncate(len),
+        }
+    }
+}
+
 /// A tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostTensor {
@@ -31,10 +42,10 @@ pub struct HostTensor {
     pub data: Data,
 }
 
-/// Storage that tensors give back when they end, to be taken up again.
+/// Storage of tensors that have ended, kept for tensors to come.
 ///
-/// Storage comes in powers of two and serves only its own size: so what one run of a phase took suffices for the next, in whatever
-/// order, and in steady state nothing is allocated.
+/// Sizes are powers of two, and storage is used only for its own size. What one run of a phase took is therefore enough for the next run in
+/// any order, and in steady state nothing is allocated.
 #[derive(Debug, Default)]
 pub struct Pool {
     bf16: Shelves<bf16>,
@@ -101,7 +112,8 @@ fn take<T: Clone + Unwritten>(shelves: &mut Shelves<T>, len: usize, sealed: bool
     Ok(data)
 }
 
-/// What elements hold that nothing was ever written to; with debug assertions all that were not written since they were taken.
+/// The value of elements that were never written. With debug assertions, storage that is taken again is filled with it, so that a kernel
+/// that leaves elements unwritten is found by tests.
 trait Unwritten {
     const UNWRITTEN: Self;
 }
@@ -161,7 +173,7 @@ impl HostTensor {
     pub fn integers(&self, operand: usize) -> Result<&[u32], DeviceError> {
         match &self.data {
             Data::Integer(v) => Ok(v),
-            _ => Err(self.unexpected(operand, "integers")),
+            Data::Bf16(_) | Data::F32(_) => Err(self.unexpected(operand, "integers")),
         }
     }
 
@@ -172,7 +184,7 @@ impl HostTensor {
     pub fn bf16(&self, operand: usize) -> Result<&[bf16], DeviceError> {
         match &self.data {
             Data::Bf16(v) => Ok(v),
-            _ => Err(self.unexpected(operand, "bf16, bfp8 or bfp4")),
+            Data::F32(_) | Data::Integer(_) => Err(self.unexpected(operand, "bf16, bfp8 or bfp4")),
         }
     }
 

@@ -20,3 +20,9 @@ pub fn values(tensor: &HostTensor) -> Vec<f32> {
     tensor.read_at(0, &mut out);
     out
 }
+
+/// f32 elements 0, 1, 2 and so on.
+pub fn numbered(shape: &[u32]) -> HostTensor {
+    let count = shape.iter().product::<u32>();
+    tensor(shape, DType::F32, &(0..count).map(|i| i as f32).collect::<Vec<_>>())
+}

@@ -130,7 +130,7 @@ impl DenseWeights {
                     Panels::Block(w) => isa.block(&w[range], x, rows, &mut sums),
                 }
                 for (r, sums) in sums.iter().enumerate().take(rows) {
-                    // SAFETY: the row exists, and no other task has this panel.
+                    // SAFETY: `first + r` is a row of the output, and no other task writes the columns of this panel.
                     unsafe { target.write(first + r, panel * TILE, sums) }
                 }
             }
@@ -179,7 +179,8 @@ struct Columns {
     n: usize,
 }
 
-// SAFETY: tasks write disjoint columns, and the borrow of the output outlives them.
+// SAFETY: a shared `Columns` only writes, through `write`, whose callers promise that no two tasks write the same columns; the
+// output is borrowed for as long as the tasks run.
 unsafe impl Sync for Columns {}
 
 impl Columns {
@@ -189,7 +190,8 @@ impl Columns {
     /// Row r exists, and no one else touches these columns.
     unsafe fn write(&self, r: usize, first: usize, sums: &[f32; TILE]) {
         let count = TILE.min(self.n - first);
-        // SAFETY: r * n + first + count <= m * n by the above.
+        // SAFETY: the caller promises that row r exists, and `first + count <= n`: the elements lie in the output, which nothing
+        // else touches there.
         unsafe { self.out.add(r * self.n + first).copy_from_nonoverlapping(sums.as_ptr(), count) }
     }
 }

@@ -16,7 +16,7 @@ use crate::simd::{Loop, vectorised};
 
 /// A function of one element, as it may stand in a chain of activations.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Unary {
+pub enum Function {
     /// max(x, 0).
     Relu,
     /// x * x.
@@ -37,7 +37,7 @@ pub enum Unary {
     Abs,
 }
 
-impl Unary {
+impl Function {
     /// The function's value, in f32.
     #[inline(always)]
     pub fn apply(self, x: f32) -> f32 {
@@ -54,15 +54,15 @@ impl Unary {
             values.iter_mut().for_each(|v| *v = f(*v));
         }
         match self {
-            Unary::Relu => each(values, |x| x.max(0.0)),
-            Unary::Square => each(values, |x| x * x),
-            Unary::Silu => each(values, |x| x / (1.0 + exp(-x))),
-            Unary::Recip => each(values, |x| 1.0 / x),
-            Unary::Mul(c) => each(values, |x| x * c),
-            Unary::Maximum(c) => each(values, |x| x.max(c)),
-            Unary::Round => each(values, round_half_even),
-            Unary::Clamp(low, high) => each(values, |x| x.max(low).min(high)),
-            Unary::Abs => each(values, f32::abs),
+            Function::Relu => each(values, |x| x.max(0.0)),
+            Function::Square => each(values, |x| x * x),
+            Function::Silu => each(values, |x| x / (1.0 + exp(-x))),
+            Function::Recip => each(values, |x| 1.0 / x),
+            Function::Mul(c) => each(values, |x| x * c),
+            Function::Maximum(c) => each(values, |x| x.max(c)),
+            Function::Round => each(values, round_half_even),
+            Function::Clamp(low, high) => each(values, |x| x.max(low).min(high)),
+            Function::Abs => each(values, f32::abs),
         }
     }
 }
@@ -98,11 +98,11 @@ pub enum Broadcast {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Chains<'a> {
     /// To the first operand.
-    pub a: &'a [Unary],
+    pub a: &'a [Function],
     /// To the second operand.
-    pub b: &'a [Unary],
+    pub b: &'a [Function],
     /// To the result.
-    pub out: &'a [Unary],
+    pub out: &'a [Function],
 }
 
 /// Elements worth a task of their own.
@@ -121,7 +121,7 @@ fn store<O: Element>(values: &[f32], out: &mut [O]) {
 }
 
 #[inline(always)]
-fn apply_chain(functions: &[Unary], values: &mut [f32]) {
+fn apply_chain(functions: &[Function], values: &mut [f32]) {
     functions.iter().for_each(|f| f.apply_all(values));
 }
 
@@ -129,7 +129,7 @@ fn apply_chain(functions: &[Unary], values: &mut [f32]) {
 ///
 /// # Errors
 /// [`NumericsError::Dimension`] if the slices differ in length.
-pub fn unary<I: Element, O: Element>(functions: &[Unary], x: &[I], out: &mut [O]) -> Result<(), NumericsError> {
+pub fn unary<I: Element, O: Element>(functions: &[Function], x: &[I], out: &mut [O]) -> Result<(), NumericsError> {
     check_dim("output elements", out.len(), x.len())?;
     let part = |(out, x)| vectorised(UnaryPart { functions, x, out });
     if out.len() <= CHUNK {
@@ -141,7 +141,7 @@ pub fn unary<I: Element, O: Element>(functions: &[Unary], x: &[I], out: &mut [O]
 }
 
 struct UnaryPart<'a, I, O> {
-    functions: &'a [Unary],
+    functions: &'a [Function],
     x: &'a [I],
     out: &'a mut [O],
 }
@@ -258,8 +258,8 @@ mod tests {
             x.chunks(32).map(|r| r.iter().fold(bf16::ZERO, |m, v| m.max(bf16_host(widen(*v).abs())))).collect();
         let mut q = vec![bf16::ZERO; 64];
         let chains = Chains {
-            b: &[Unary::Maximum(1e-5), Unary::Recip, Unary::Mul(127.0)],
-            out: &[Unary::Round, Unary::Clamp(-128.0, 127.0)],
+            b: &[Function::Maximum(1e-5), Function::Recip, Function::Mul(127.0)],
+            out: &[Function::Round, Function::Clamp(-128.0, 127.0)],
             ..Chains::default()
         };
         binary(Binary::Mul, &x, &max, (Broadcast::Column, 32), chains, &mut q).unwrap();
@@ -274,7 +274,7 @@ mod tests {
     fn relu_squared_times_up() {
         let (gate, up) = ([-2f32, 3.0, 0.5], [4f32, 5.0, -6.0]);
         let mut out = [0f32; 3];
-        let chains = Chains { a: &[Unary::Relu, Unary::Square], ..Chains::default() };
+        let chains = Chains { a: &[Function::Relu, Function::Square], ..Chains::default() };
         binary(Binary::Mul, &gate, &up, (Broadcast::None, 3), chains, &mut out).unwrap();
         assert_eq!(out, [0.0, 45.0, -1.5]);
     }
@@ -285,12 +285,12 @@ mod tests {
         let a: Vec<f32> = (0..rows * cols).map(|i| (i % 1013) as f32 - 500.0).collect();
         let b: Vec<f32> = (0..rows * cols).map(|i| (i % 719) as f32).collect();
         let mut out = vec![0f32; rows * cols];
-        let chains = Chains { b: &[Unary::Square], out: &[Unary::Relu], ..Chains::default() };
+        let chains = Chains { b: &[Function::Square], out: &[Function::Relu], ..Chains::default() };
         binary(Binary::Add, &a, &b, (Broadcast::None, cols), chains, &mut out).unwrap();
         assert!(out.iter().zip(a.iter().zip(&b)).all(|(o, (a, b))| *o == (a + b * b).max(0.0)));
         binary(Binary::Mul, &a, &b[..rows], (Broadcast::Column, cols), Chains::default(), &mut out).unwrap();
         assert!(out.iter().enumerate().all(|(i, o)| *o == a[i] * b[i / cols]));
-        unary(&[Unary::Abs], &a, &mut out).unwrap();
+        unary(&[Function::Abs], &a, &mut out).unwrap();
         assert!(out.iter().zip(&a).all(|(o, a)| *o == a.abs()));
     }
 
@@ -303,18 +303,18 @@ mod tests {
         assert_eq!(out, [2.0, 3.0, 13.0, 14.0]);
         assert!(binary(Binary::Add, &a, &a, (Broadcast::Column, 2), none, &mut out).is_err());
         assert!(binary(Binary::Add, &a, &a, (Broadcast::None, 3), none, &mut out).is_err());
-        assert!(unary(&[Unary::Relu], &a, &mut [0f32; 3]).is_err());
+        assert!(unary(&[Function::Relu], &a, &mut [0f32; 3]).is_err());
     }
 
     #[test]
     fn round_is_half_to_even_and_silu_is_silu() {
-        assert_eq!(Unary::Round.apply(2.5), 2.0);
-        assert_eq!(Unary::Round.apply(-3.5), -4.0);
+        assert_eq!(Function::Round.apply(2.5), 2.0);
+        assert_eq!(Function::Round.apply(-3.5), -4.0);
         for bits in (0..u32::MAX).step_by(65_537) {
             let x = f32::from_bits(bits);
-            let (got, want) = (Unary::Round.apply(x), x.round_ties_even());
+            let (got, want) = (Function::Round.apply(x), x.round_ties_even());
             assert!(got.to_bits() == want.to_bits() || (x.is_nan() && got.is_nan()), "{x}: {got} {want}");
         }
-        assert!((Unary::Silu.apply(1.0) - 0.731_058_6).abs() < 1e-6);
+        assert!((Function::Silu.apply(1.0) - 0.731_058_6).abs() < 1e-6);
     }
 }

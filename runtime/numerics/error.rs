@@ -3,6 +3,7 @@
 /// Why a numeric routine refused its operands. What it was to write is of no meaning then: shapes are checked before anything is written,
 /// contents (a page, an activation that is no int8) as they are reached.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum NumericsError {
     /// A buffer does not hold what its shape says.
     #[error("{what} has {got} elements; its shape needs {want}")]

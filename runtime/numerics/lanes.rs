@@ -75,7 +75,7 @@ impl Lanes {
             // SAFETY: the variant exists only where `available` has detected the features.
             #[cfg(target_arch = "x86_64")]
             Lanes::Avx512 => unsafe { avx512::load_tile(tile, weights, down, across) },
-            // SAFETY: as above.
+            // SAFETY: the variant exists only where `available` has detected the features.
             #[cfg(target_arch = "x86_64")]
             Lanes::Avx2 => unsafe { avx2_load(tile, weights, down, across) },
             Lanes::Portable => tile.load(weights, down, across),
@@ -90,7 +90,7 @@ impl Lanes {
             // SAFETY: the variant exists only where `available` has detected the features.
             #[cfg(target_arch = "x86_64")]
             Lanes::Avx512 => unsafe { avx512::accumulate(tile, rows, dst, how) },
-            // SAFETY: as above.
+            // SAFETY: the variant exists only where `available` has detected the features.
             #[cfg(target_arch = "x86_64")]
             Lanes::Avx2 => unsafe { avx2_accumulate(tile, rows, dst, how) },
             Lanes::Portable => accumulate_generic(tile, rows, dst, how, group_sum),

@@ -52,7 +52,7 @@ pub use attention::{Cache, MAX_HEAD_DIM, Pages, decode_attention, prefill_attent
 pub use dense::DenseWeights;
 pub use device_pack::through_packer;
 pub use element::Element;
-pub use elementwise::{Binary, Broadcast, Chains, Unary, binary, unary};
+pub use elementwise::{Binary, Broadcast, Chains, Function, binary, unary};
 pub use error::NumericsError;
 pub use fixed_point::{join_fixed_point, split_fixed_point};
 pub use format::{EXPONENTS, Format, GROUP, TILE, TILE_ELEMS, element_index, face_row};

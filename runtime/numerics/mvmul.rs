@@ -3,7 +3,7 @@
 //! An MVMUL adds 16 products to an element of Dst. A product takes 5 bits of SrcA's significand and 7 of
 //! SrcB's, chosen by the fidelity phase; each group of 8 products is aligned to its largest exponent and
 //! summed as integers; the two sums and Dst are then aligned to the largest of the three and added.
-//! Exponent 255 is an ordinary number, exponent 0 is zero.
+//! Exponent 255 is an ordinary number, exponent 0 is zero. Wormhole and Blackhole differ only in how they round negative sums of one unit.
 //!
 //! | phase | SrcA bits | SrcB bits | exponent |
 //! |---|---|---|---|
@@ -12,39 +12,7 @@
 //! | 2 | top 5 | last 4, times 8 | -7 |
 //! | 3 | next 5 | last 4, times 8 | -12 |
 
-/// Which Tensix this is. Only a rounding case of negative one-unit sums differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Arch {
-    /// Wormhole B0 (n150, n300).
-    Wormhole,
-    /// Blackhole (p100, p150).
-    Blackhole,
-}
-
-/// Math fidelity: how many phases a matmul runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Fidelity {
-    /// Phase 0.
-    LoFi,
-    /// Phases 0 and 1.
-    HiFi2,
-    /// Phases 0 to 2.
-    HiFi3,
-    /// Phases 0 to 3.
-    HiFi4,
-}
-
-impl Fidelity {
-    /// Phases run, in order, from 0.
-    pub const fn phases(self) -> u32 {
-        match self {
-            Fidelity::LoFi => 1,
-            Fidelity::HiFi2 => 2,
-            Fidelity::HiFi3 => 3,
-            Fidelity::HiFi4 => 4,
-        }
-    }
-}
+pub use bitnetc_plan::{Arch, Fidelity};
 
 /// A value as SrcA and SrcB hold it: sign, 8-bit exponent, 10 fraction bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -39,11 +39,11 @@ pub(crate) fn vectorised<L: Loop>(work: L) -> L::Output {
             && is_x86_feature_detected!("avx512dq")
             && is_x86_feature_detected!("avx512vl")
         {
-            // SAFETY: the features are there.
+            // SAFETY: the machine has the features that `avx512` is compiled for: they were detected above.
             return unsafe { avx512(work) };
         }
         if is_x86_feature_detected!("avx2") {
-            // SAFETY: the feature is there.
+            // SAFETY: the machine has AVX2, which `avx2` is compiled for: it was detected above.
             return unsafe { avx2(work) };
         }
     }

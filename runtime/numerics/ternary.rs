@@ -216,7 +216,7 @@ impl TernaryWeights {
                 sums,
                 #[inline(always)]
                 |r, sums| {
-                    // SAFETY: r < m as `sums` has m rows, and no other task has this panel.
+                    // SAFETY: `r < m`, as `sums` has m rows, and no other task writes the columns of this panel.
                     unsafe { target.write(r, panel * TILE, sums) }
                 },
             );
@@ -286,7 +286,8 @@ struct Columns<O> {
     unit: f32,
 }
 
-// SAFETY: tasks write disjoint columns, and the borrow of the output outlives them.
+// SAFETY: a shared `Columns` only writes, through `write`, whose callers promise that no two tasks write the same columns; the
+// output is borrowed for as long as the tasks run.
 unsafe impl<O: Send> Sync for Columns<O> {}
 
 impl<O: Sum> Columns<O> {
@@ -297,7 +298,8 @@ impl<O: Sum> Columns<O> {
     #[inline(always)]
     unsafe fn write(&self, r: usize, first: usize, sums: &[i32; TILE]) {
         let sums = sums.map(|sum| O::of(sum, self.unit));
-        // SAFETY: row r has columns first .. n, at most m * n elements in all.
+        // SAFETY: the caller promises that row r exists: its columns `first..n` lie within the m * n elements of the output, and
+        // nothing else touches those that are written.
         unsafe {
             let out = self.out.add(r * self.n + first);
             if self.n - first >= TILE {

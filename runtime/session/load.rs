@@ -1,8 +1,8 @@
-//! From a verified plan and its weights to a session: everything has its slot on the device.
+//! Loading: places the weights and buffers of a verified plan in their slots of a device.
 
 use std::sync::Arc;
 
-use bitnetc_plan::{BufferRole, PhaseKind, Plan};
+use bitnetc_plan::{BufferRole, PhaseKind, Plan, VerifiedPlan};
 
 use super::{Inputs, Session, Traced};
 use crate::RuntimeError;
@@ -26,18 +26,40 @@ impl Default for LoadOptions {
 }
 
 impl<D: Device> Session<D> {
-    /// Checks `plan` and `weights`, then places everything on `device`; `progress` is told weights done and to do.
+    /// Checks that `weights` are those of `plan`, then places everything on `device`; `progress` is told how many weights are placed and
+    /// how many there are.
+    ///
+    /// ```
+    /// use bitnetc_compiler::target::Target;
+    /// use bitnetc_compiler::{Options, compile, model};
+    /// use bitnetc_runtime::host::Numerics;
+    /// use bitnetc_runtime::{HostDevice, LoadOptions, Session, Weights};
+    ///
+    /// let model = model::find("tiny-shakespeare").ok_or("a shipped model")?.model()?;
+    /// let options = Options { prefill: vec![32], ..Options::for_model(&model) };
+    /// let plan = compile(&model, &Target::find("n150")?, &options)?.plan;
+    /// let weights = Weights::open("../graphs/tiny-shakespeare".as_ref())?;
+    ///
+    /// let device = HostDevice::new(plan.card.arch, Numerics::Fast);
+    /// let mut session = Session::load(plan, &weights, device, &LoadOptions::default(), |_done, _all| {})?;
+    /// let mut logits = Vec::new();
+    /// session.prefill(0, &[5, 6, 7])?;
+    /// session.logits(&mut logits)?;
+    /// // A prefill leaves the logits of a tile of tokens; the last of the prompt is row 2.
+    /// let vocab = session.plan().model.vocab as usize;
+    /// assert!(logits[2 * vocab..3 * vocab].iter().all(|logit| logit.is_finite()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
-    /// A plan that does not verify, weights that are missing or wrong, a device without memory.
+    /// Weights that are missing or wrong, a device without memory.
     pub fn load(
-        plan: Plan,
+        plan: VerifiedPlan,
         weights: &Weights,
         mut device: D,
         options: &LoadOptions,
         mut progress: impl FnMut(usize, usize),
     ) -> Result<Self, RuntimeError> {
-        verify(&plan)?;
         weights.check(&plan)?;
         let pages = page_table(&plan, options)?;
         let program = Program::new(&plan, &weights.scales(&plan)?)?;
@@ -66,7 +88,7 @@ impl<D: Device> Session<D> {
             first: buffer(BufferRole::FirstTokens),
         };
         let decode = program.phases.iter().position(|p| matches!(p.kind, PhaseKind::Decode { .. }));
-        let traced = options.trace && decode.is_some_and(|d| program.phases[d].trace.is_some());
+        let traced = options.trace && device.can_trace() && decode.is_some_and(|d| program.phases[d].trace.is_some());
         let trace = if traced { Traced::NotYet } else { Traced::Never };
         let copies =
             plan.buffer_for(BufferRole::RotaryPositions).map_or(0, |b| b.spec.columns() / plan.options.batch.max(1));
@@ -83,16 +105,6 @@ impl<D: Device> Session<D> {
         };
         session.write("page table", inputs.pages, &pages)?;
         Ok(session)
-    }
-}
-
-fn verify(plan: &Plan) -> Result<(), RuntimeError> {
-    match bitnetc_plan::verify(plan) {
-        Ok(_) => Ok(()),
-        Err(defects) => Err(RuntimeError::Unverified {
-            first: defects.first().map_or_else(|| "for no reason given".into(), ToString::to_string),
-            others: defects.len().saturating_sub(1),
-        }),
     }
 }
 

@@ -1,17 +1,17 @@
 //! A plan loaded on a device: prefill a user, decode all users one token, read logits.
 //!
-//! The state between calls is the persistent buffers (tokens, positions, page table, KV caches); [`crate::generate()`] drives them. A traced
-//! decode phase is warmed up and captured before the first user is prefilled or placed, with every user at position 0: what the warm-up
-//! writes into the caches is overwritten before anyone reads it.
+//! Between two steps of decoding, all state is in the plan's persistent buffers: tokens, positions, page table and KV caches.
+//! [`crate::generate()`] drives a session. A decode phase that is to be traced is warmed up and captured before the first user is prefilled.
+//! Every user is then at position 0, so what the warm-up writes into the caches is overwritten before it is read.
 
 mod load;
 mod prompt;
 
 use std::sync::Arc;
 
-use bitnetc_plan::Plan;
+use bitnetc_plan::{Plan, VerifiedPlan};
 
-use crate::device::{Arguments, Call, Device, Slot, TraceId};
+use crate::device::{Arguments, Device, ResolvedStep, Slot, TraceId};
 use crate::program::{PhaseProgram, Program};
 use crate::{DeviceError, RuntimeError};
 
@@ -24,7 +24,7 @@ pub const TILE_ROWS: usize = 32;
 /// A plan loaded on a device.
 #[derive(Debug)]
 pub struct Session<D> {
-    plan: Plan,
+    plan: VerifiedPlan,
     program: Program,
     device: D,
     inputs: Inputs,
@@ -100,7 +100,7 @@ impl<D: Device> Session<D> {
         let phase = &self.program.phases[decode];
         let recorded = [&phase.body, &phase.epilogue]
             .into_iter()
-            .try_for_each(|calls| execute(&mut self.device, phase, calls, Arguments::default()));
+            .try_for_each(|steps| execute(&mut self.device, phase, steps, Arguments::default()));
         // The capture ends whatever came of it: until then the device would take nothing else.
         let ended = self.device.end_trace().map_err(capture());
         if let (Err(_), Ok(part)) = (&recorded, &ended) {
@@ -227,12 +227,12 @@ impl<D: Device> Session<D> {
 fn execute<D: Device>(
     device: &mut D,
     phase: &PhaseProgram,
-    calls: &[Arc<Call>],
+    steps: &[Arc<ResolvedStep>],
     arguments: Arguments,
 ) -> Result<(), RuntimeError> {
-    device.execute(calls, arguments).map_err(|(at, error): (usize, DeviceError)| RuntimeError::Step {
+    device.execute(steps, arguments).map_err(|(at, error): (usize, DeviceError)| RuntimeError::Step {
         phase: phase.kind.to_string(),
-        step: calls[at].name.clone(),
+        step: steps[at].name.clone(),
         error: Box::new(error),
     })
 }

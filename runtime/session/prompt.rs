@@ -1,4 +1,4 @@
-//! What a prompt goes through: prefill, its first token, its logits.
+//! Prefill of a prompt, and reading its first token and its logits.
 
 use bitnetc_plan::{BufferRole, Op, PhaseKind, Plan};
 
@@ -69,12 +69,12 @@ impl<D: Device> Session<D> {
         for tile in 0..tiles {
             arguments.tile_row = (tile * TILE_ROWS) as u32;
             let phase = &self.program.phases[index];
-            for call in &phase.epilogue {
+            for step in &phase.epilogue {
                 // What the body made is needed again for the next tile.
                 let ends_body =
-                    matches!(call.op, Op::Deallocate(_)) && !phase.epilogue_slots.contains(&call.operands[0]);
+                    matches!(step.op, Op::Deallocate(_)) && !phase.epilogue_slots.contains(&step.operands[0]);
                 if tile + 1 == tiles || !ends_body {
-                    execute(&mut self.device, phase, std::slice::from_ref(call), arguments)?;
+                    execute(&mut self.device, phase, std::slice::from_ref(step), arguments)?;
                 }
             }
             self.results = Some(index);

@@ -1,13 +1,15 @@
 //! Finding a Python on the user's machine that a TT-NN environment can be made from.
 //!
-//! Looked at, in this order: `--python`, names on `PATH`, pyenv's versions, uv's, the system's directories. The first that is Python 3.10 or
-//! 3.12, has a shared libpython and can make virtual environments is taken. A name on `PATH` may be a shim that answers with an error; that
+//! Looked at, in this order: `--python`, names on `PATH`, pyenv's versions, uv's, the system's directories. The first that is a
+//! version TT-NN has a wheel for, has a shared libpython and can make virtual environments is taken. A name on `PATH` may be a shim that answers with an error; that
 //! is one more reason to pass over it, not a failure.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use crate::environment::{EnvironmentDefect, Facts, PYTHON_VERSIONS, path_directories};
+use bitnetc_plan::TtnnRelease;
+
+use crate::environment::{EnvironmentDefect, Facts, path_directories};
 
 /// A place where interpreters are kept, as found on this machine.
 #[derive(Debug, Clone, Default)]
@@ -43,17 +45,17 @@ impl Places {
         }
     }
 
-    /// Every interpreter that exists here, best guess first.
-    fn candidates(&self) -> Vec<PathBuf> {
+    /// Every interpreter that exists here, best guess for `release` first.
+    fn candidates(&self, release: &TtnnRelease) -> Vec<PathBuf> {
         if let Some(named) = &self.named {
             return vec![named.clone()];
         }
-        let exact = PYTHON_VERSIONS.map(|(major, minor)| format!("python{major}.{minor}"));
+        let exact: Vec<_> = release.python.iter().map(|(major, minor)| format!("python{major}.{minor}")).collect();
         let mut found = Vec::new();
         for name in exact.iter().map(String::as_str).chain(["python3", "python"]) {
             found.extend(self.path.iter().map(|dir| dir.join(name)));
         }
-        for (major, minor) in PYTHON_VERSIONS {
+        for (major, minor) in release.python {
             for root in &self.pyenv {
                 found.extend(installed(&root.join("versions"), &format!("{major}.{minor}.")));
             }
@@ -66,20 +68,20 @@ impl Places {
         found
     }
 
-    /// The interpreter to make an environment from.
+    /// The interpreter to make an environment for `release` from.
     ///
     /// # Errors
     /// Every interpreter looked at, with what it lacks.
-    pub fn choose(&self) -> Result<PathBuf, Vec<(PathBuf, BaseDefect)>> {
+    pub fn choose(&self, release: &'static TtnnRelease) -> Result<PathBuf, Vec<(PathBuf, BaseDefect)>> {
         let mut refused = Vec::new();
         let mut seen = HashSet::new();
-        for candidate in self.candidates() {
+        for candidate in self.candidates(release) {
             // Shims are all one file, told apart by the name they are called by: only real interpreters are looked at once.
             let file = candidate.canonicalize().unwrap_or_else(|_| candidate.clone());
             if !seen.insert((file, candidate.file_name().map(ToOwned::to_owned))) {
                 continue;
             }
-            match check(&candidate) {
+            match check(&candidate, release) {
                 Ok(()) => return Ok(candidate),
                 Err(defect) => refused.push((candidate, defect)),
             }
@@ -99,9 +101,9 @@ pub enum BaseDefect {
     NoVenv(u32, u32),
 }
 
-fn check(executable: &Path) -> Result<(), BaseDefect> {
+fn check(executable: &Path, release: &'static TtnnRelease) -> Result<(), BaseDefect> {
     let facts = Facts::of(executable).map_err(BaseDefect::Unusable)?;
-    facts.check_version().map_err(BaseDefect::Unusable)?;
+    facts.check_version(release).map_err(BaseDefect::Unusable)?;
     facts.libpython().map_err(BaseDefect::Unusable)?;
     if !facts.has_venv {
         return Err(BaseDefect::NoVenv(facts.version.0, facts.version.1));
@@ -151,9 +153,9 @@ mod tests {
         let new = python(dir.path().join("pyenv/versions/3.10.13/bin/python3"), (3, 10), true, true);
         let places =
             Places { path: vec![dir.path().join("shims")], pyenv: vec![dir.path().join("pyenv")], ..Places::default() };
-        assert_eq!(places.choose().unwrap(), new);
+        assert_eq!(places.choose(TtnnRelease::latest()).unwrap(), new);
         std::fs::remove_file(new).unwrap();
-        assert_eq!(places.choose().unwrap(), old);
+        assert_eq!(places.choose(TtnnRelease::latest()).unwrap(), old);
     }
 
     #[test]
@@ -163,7 +165,7 @@ mod tests {
         let uv = python(dir.path().join("uv/cpython-3.12.4-linux-x86_64-gnu/bin/python3"), (3, 12), true, true);
         let places =
             Places { path: vec![dir.path().join("bin")], uv: vec![dir.path().join("uv")], ..Places::default() };
-        assert_eq!(places.choose().unwrap(), uv);
+        assert_eq!(places.choose(TtnnRelease::latest()).unwrap(), uv);
     }
 
     #[test]
@@ -173,7 +175,7 @@ mod tests {
         python(dir.path().join("b/python3.12"), (3, 12), true, false);
         python(dir.path().join("c/python3.10"), (3, 10), false, true);
         let places = Places { path: ["a", "b", "c"].map(|d| dir.path().join(d)).to_vec(), ..Places::default() };
-        let refused = places.choose().unwrap_err();
+        let refused = places.choose(TtnnRelease::latest()).unwrap_err();
         let text: Vec<String> = refused.iter().map(|(_, defect)| defect.to_string()).collect();
         assert_eq!(refused.len(), 3);
         for part in ["no shared libpython3.10.so", "python3.12-venv", "is Python 3.11"] {
@@ -188,8 +190,11 @@ mod tests {
         let named = python(dir.path().join("b/python3"), (3, 13), true, true);
         let places = Places { named: Some(named.clone()), path: vec![dir.path().join("a")], ..Places::default() };
         assert_eq!(
-            places.choose().unwrap_err(),
-            vec![(named, BaseDefect::Unusable(EnvironmentDefect::Version(3, 13)))]
+            places.choose(TtnnRelease::latest()).unwrap_err(),
+            vec![(
+                named,
+                BaseDefect::Unusable(EnvironmentDefect::Version { version: (3, 13), release: TtnnRelease::latest() })
+            )]
         );
     }
 }

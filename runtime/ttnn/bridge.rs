@@ -1,4 +1,4 @@
-//! What crosses between Rust and cpp/: references to Python objects and the few operations the shim knows.
+//! The boundary between Rust and cpp/: references to Python objects, and the few operations on them that the shim offers.
 //!
 //! Everything above this file uses [`crate::Object`] and [`crate::Value`]; nothing else calls these functions.
 
@@ -55,7 +55,8 @@ pub(crate) mod ffi {
     }
 }
 
-// SAFETY: a handle is only ever touched by the shim, which takes the GIL for every operation, its destruction included; the pointer in it never changes.
+// SAFETY: only the shim reads what a handle points to, and it takes the GIL for every operation, destruction included; the
+// pointer in the handle never changes.
 unsafe impl Send for ffi::Handle {}
-// SAFETY: as above; shared references reach nothing but GIL-guarded functions.
+// SAFETY: a shared reference to a handle can only be given to functions of the shim, each of which takes the GIL first.
 unsafe impl Sync for ffi::Handle {}

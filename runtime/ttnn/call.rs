@@ -1,4 +1,5 @@
-//! A call of TT-NN as data: the one form that is executed through the shim and printed as Python.
+//! Calls of TT-NN's Python API as data. The same data are executed through the shim and printed as Python source, so that what a person
+//! reads is what is run.
 //!
 //! A program is a list of [`Statement`]s, `targets = callee(args, kwargs)`. Arguments are literals, names of earlier results, attributes of
 //! `ttnn` such as `bfloat16`, or nested calls, which is how config objects are written:

@@ -1,4 +1,4 @@
-//! The card a process drives: a real one, or a mock that TT-NN takes for one.
+//! The card a process drives: a real one, Tenstorrent's simulator of one, or a mock that TT-NN takes for one.
 //!
 //! TT-NN reads its description of the machine from the environment when it first touches a device, once per process. This module puts that
 //! environment in order: for a mock card the descriptor, a kernel cache of its own and none of the variables that would change the grid; for
@@ -6,19 +6,22 @@
 
 use std::fmt;
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use crate::environment::PythonEnv;
 use crate::error::TtnnError;
 use crate::python::{QUIET, set_variable, unset_variable};
 use crate::setup;
+use crate::simulator::Simulator;
 
 /// A card to open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CardKind {
-    /// A simulated board: allocates, checks and compiles for real, runs no kernel.
+    /// A mock board: allocates, checks and compiles for real, runs no kernel.
     Mock(MockCard),
+    /// A simulated chip: runs Tenstorrent's kernels.
+    Simulator(Simulator),
     /// The board in this machine, device 0.
     Real,
 }
@@ -64,10 +67,10 @@ impl MockCard {
     /// The cluster descriptor TT-NN reads.
     pub const fn descriptor(self) -> &'static str {
         match self {
-            MockCard::N150 => include_str!("../../targets/mock/n150.yaml"),
-            MockCard::N300 => include_str!("../../targets/mock/n300.yaml"),
-            MockCard::P100 => include_str!("../../targets/mock/p100.yaml"),
-            MockCard::P150 => include_str!("../../targets/mock/p150.yaml"),
+            MockCard::N150 => include_str!("mock/n150.yaml"),
+            MockCard::N300 => include_str!("mock/n300.yaml"),
+            MockCard::P100 => include_str!("mock/p100.yaml"),
+            MockCard::P150 => include_str!("mock/p150.yaml"),
         }
     }
 
@@ -86,6 +89,7 @@ impl fmt::Display for CardKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             CardKind::Mock(mock) => write!(f, "the mock {}", mock.name()),
+            CardKind::Simulator(simulator) => write!(f, "the simulator {}", simulator.library().display()),
             CardKind::Real => f.write_str("the real card"),
         }
     }
@@ -94,14 +98,17 @@ impl fmt::Display for CardKind {
 const DESCRIPTOR: &str = "TT_METAL_MOCK_CLUSTER_DESC_PATH";
 const SLOW_DISPATCH: &str = "TT_METAL_SLOW_DISPATCH_MODE";
 
+/// The variable that names a simulator's library.
+pub(crate) const SIMULATOR: &str = "TT_METAL_SIMULATOR";
+
 /// Variables that select something else than a real card.
-const NOT_REAL: [&str; 3] = [DESCRIPTOR, "TT_METAL_SIMULATOR", "TT_METAL_TTSIM"];
+const NOT_REAL: [&str; 3] = [DESCRIPTOR, SIMULATOR, "TT_METAL_TTSIM"];
 
 /// Variables of a user's shell that would change a mock card's grid, its firmware (which only the wheel's precompiled one can replace where
 /// no real compiler is), or its chips.
 const FOREIGN_TO_MOCK: [&str; 8] = [
     SLOW_DISPATCH,
-    "TT_METAL_SIMULATOR",
+    SIMULATOR,
     "TT_METAL_TTSIM",
     "TT_METAL_CORE_GRID_OVERRIDE_TODEPRECATE",
     "TT_METAL_INSPECTOR",
@@ -113,28 +120,35 @@ const FOREIGN_TO_MOCK: [&str; 8] = [
 /// The card this process has opened first.
 static OPENED: Mutex<Option<CardKind>> = Mutex::new(None);
 
-/// The descriptor file of a mock card; removed when dropped.
+/// The files that describe a card to TT-NN; removed when dropped.
 #[derive(Debug)]
-pub(crate) struct Descriptor(#[allow(dead_code, reason = "kept for its Drop")] tempfile::NamedTempFile);
+#[allow(dead_code, reason = "kept for their Drop")]
+pub(crate) enum Files {
+    /// The descriptor of a mock card.
+    Descriptor(tempfile::NamedTempFile),
+    /// The directory of a simulator.
+    Simulator(tempfile::TempDir),
+}
 
 /// Readies the process's environment for `card`.
 ///
 /// # Errors
 /// Another card was opened before; a mock variable or the stand-in compiler stands in the way of a real card; files cannot be written.
-pub(crate) fn prepare(card: CardKind, env: &PythonEnv) -> Result<Option<Descriptor>, TtnnError> {
+pub(crate) fn prepare(card: &CardKind, env: &PythonEnv) -> Result<Option<Files>, TtnnError> {
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(first) = opened.filter(|first| *first != card) {
+    if let Some(first) = opened.as_ref().filter(|first| *first != card) {
         return Err(TtnnError::CardChanged { opened: first.to_string(), wanted: card.to_string() });
     }
-    let descriptor = match card {
+    let files = match card {
         CardKind::Real => {
             refuse_mock_leftovers(env)?;
             None
         }
-        CardKind::Mock(mock) => Some(prepare_mock(mock)?),
+        CardKind::Mock(mock) => Some(prepare_mock(*mock)?),
+        CardKind::Simulator(simulator) => Some(simulator.prepare(env)?),
     };
-    *opened = Some(card);
-    Ok(descriptor)
+    *opened = Some(card.clone());
+    Ok(files)
 }
 
 fn refuse_mock_leftovers(env: &PythonEnv) -> Result<(), TtnnError> {
@@ -150,19 +164,19 @@ fn refuse_mock_leftovers(env: &PythonEnv) -> Result<(), TtnnError> {
     Ok(())
 }
 
-fn prepare_mock(mock: MockCard) -> Result<Descriptor, TtnnError> {
+fn prepare_mock(mock: MockCard) -> Result<Files, TtnnError> {
     for variable in FOREIGN_TO_MOCK {
         unset_variable(variable)?;
     }
     if mock.slow_dispatch() {
         set_variable(SLOW_DISPATCH, "1")?;
     }
-    for (variable, directory) in mock_directories()? {
+    for (variable, directory) in own_directories("mock")? {
         set_variable(variable, &directory)?;
     }
     let file = write_descriptor(mock).map_err(|source| TtnnError::File { path: std::env::temp_dir(), source })?;
     set_variable(DESCRIPTOR, &file.path().display().to_string())?;
-    Ok(Descriptor(file))
+    Ok(Files::Descriptor(file))
 }
 
 /// A Python process that takes the mock card for a real one; its descriptor lives as long as this.
@@ -170,7 +184,7 @@ fn prepare_mock(mock: MockCard) -> Result<Descriptor, TtnnError> {
 pub struct MockPython {
     /// The interpreter with its environment set; add the program and its arguments.
     pub command: std::process::Command,
-    _descriptor: Descriptor,
+    _descriptor: Files,
 }
 
 impl MockCard {
@@ -186,7 +200,7 @@ impl MockCard {
         if self.slow_dispatch() {
             command.env(SLOW_DISPATCH, "1");
         }
-        for (variable, directory) in mock_directories()? {
+        for (variable, directory) in own_directories("mock")? {
             command.env(variable, directory);
         }
         let file = write_descriptor(self).map_err(|source| TtnnError::File { path: std::env::temp_dir(), source })?;
@@ -194,14 +208,15 @@ impl MockCard {
             command.env(variable, value);
         }
         command.env(DESCRIPTOR, file.path());
-        Ok(MockPython { command, _descriptor: Descriptor(file) })
+        Ok(MockPython { command, _descriptor: Files::Descriptor(file) })
     }
 }
 
-/// Kernels made by the stand-in compiler must never be found by a process that drives a real card, and TT-NN writes logs to the current
-/// directory unless told otherwise: a directory of bitnetc's own for each, by the variable that names it.
-fn mock_directories() -> Result<Vec<(&'static str, String)>, TtnnError> {
-    let cache = cache_directory();
+/// Kernels made by the stand-in compiler, or without an instruction that the simulator lacks, must never be found by a process that drives
+/// a real card, and TT-NN writes logs to the current directory unless told otherwise: a directory of bitnetc's own for each, by the variable
+/// that names it.
+pub(crate) fn own_directories(place: &str) -> Result<Vec<(&'static str, String)>, TtnnError> {
+    let cache = cache_directory().join(place);
     [("TT_METAL_CACHE", "kernels"), ("TT_METAL_LOGS_PATH", "logs")]
         .into_iter()
         .map(|(variable, name)| {
@@ -220,13 +235,13 @@ fn write_descriptor(mock: MockCard) -> std::io::Result<tempfile::NamedTempFile> 
     Ok(file)
 }
 
-/// `$XDG_CACHE_HOME/bitnetc/mock` or `~/.cache/bitnetc/mock`; without a home, below the temporary directory.
+/// `$XDG_CACHE_HOME/bitnetc` or `~/.cache/bitnetc`; without a home, below the temporary directory.
 fn cache_directory() -> PathBuf {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path: &PathBuf| path.is_absolute());
     let base = absolute("XDG_CACHE_HOME")
         .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
         .unwrap_or_else(|| std::env::temp_dir().join("cache"));
-    base.join(Path::new("bitnetc/mock"))
+    base.join("bitnetc")
 }
 
 #[cfg(test)]

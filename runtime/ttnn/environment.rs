@@ -1,7 +1,8 @@
 //! Which Python runs TT-NN, and what it lacks.
 //!
 //! An interpreter is usable when it exists, is a version TT-NN has a wheel for, has a shared libpython that can be loaded, and has the
-//! release of `ttnn` that plans are checked against. The choice, first match wins:
+//! release of `ttnn` that is [wanted](Wanted): the one a plan was made for, since another one may accept other calls and place tensors
+//! elsewhere. The choice, first match wins:
 //! 1. `--python PATH`, 2. `BITNETC_PYTHON`: taken at their word, an unusable one is an error;
 //! 3. `.bitnetc/venv` in the current directory or one above it: likewise, it exists for this purpose;
 //! 4. `VIRTUAL_ENV`, 5. `python3` and `python` on `PATH`: the first that is usable.
@@ -13,14 +14,30 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bitnetc_plan::TtnnRelease;
 use serde::Deserialize;
 
-/// The TT-NN release that plans are checked against.
-pub const TTNN_VERSION: &str = "0.81.1";
-/// Python versions that release has wheels for.
-pub const PYTHON_VERSIONS: [(u32, u32); 2] = [(3, 10), (3, 12)];
 /// The project's own virtual environment, below the repository's root.
 pub const VENV: &str = ".bitnetc/venv";
+
+/// Which release of TT-NN an interpreter must have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// This one.
+    Only(&'static TtnnRelease),
+    /// Whichever is installed, known or not: to find out what changed.
+    Any,
+}
+
+impl Wanted {
+    /// The release to speak of where none is installed.
+    const fn release(self) -> &'static TtnnRelease {
+        match self {
+            Wanted::Only(release) => release,
+            Wanted::Any => TtnnRelease::latest(),
+        }
+    }
+}
 
 /// An interpreter that can be embedded and has TT-NN.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +56,7 @@ pub struct PythonEnv {
 
 /// Why no interpreter could be chosen.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EnvironmentError {
     /// One interpreter, explicitly chosen, is not usable.
     #[error("{origin} {executable}: {defect}", executable = .executable.display())]
@@ -52,11 +70,13 @@ pub enum EnvironmentError {
     },
     /// Nothing usable was found anywhere.
     #[error(
-        "no Python with TT-NN {TTNN_VERSION} was found; `bitnetc ttnn setup` makes one in {VENV}, or name one with --python or \
+        "no Python with TT-NN {release} was found; `bitnetc ttnn setup` makes one in {VENV}, or name one with --python or \
          BITNETC_PYTHON{}",
         list(tried)
     )]
     NotFound {
+        /// The release looked for.
+        release: &'static TtnnRelease,
         /// Every interpreter looked at, and why it was passed over.
         tried: Vec<(PathBuf, EnvironmentDefect)>,
     },
@@ -74,7 +94,12 @@ pub enum EnvironmentDefect {
     /// It does not start, or does not answer like Python 3.
     DoesNotRun(String),
     /// TT-NN has no wheel for it.
-    Version(u32, u32),
+    Version {
+        /// Its version.
+        version: (u32, u32),
+        /// The release that was looked for.
+        release: &'static TtnnRelease,
+    },
     /// It was built without a shared libpython.
     NoSharedLibrary {
         /// Its version.
@@ -83,9 +108,14 @@ pub enum EnvironmentDefect {
         looked: Vec<PathBuf>,
     },
     /// `ttnn` is not installed in it.
-    NoTtnn,
-    /// Another release of `ttnn` is installed in it: what it accepts and where it puts tensors is not what plans are checked against.
-    OtherTtnn(String),
+    NoTtnn(&'static TtnnRelease),
+    /// Another release of `ttnn` is installed in it: what it accepts and where it puts tensors is not what the plan says.
+    OtherTtnn {
+        /// The version installed.
+        found: String,
+        /// The release that was looked for.
+        release: &'static TtnnRelease,
+    },
 }
 
 impl fmt::Display for EnvironmentDefect {
@@ -93,8 +123,9 @@ impl fmt::Display for EnvironmentDefect {
         match self {
             EnvironmentDefect::Missing => f.write_str("no such interpreter"),
             EnvironmentDefect::DoesNotRun(why) => write!(f, "does not run as Python 3: {why}"),
-            EnvironmentDefect::Version(major, minor) => {
-                write!(f, "is Python {major}.{minor}, but TT-NN {TTNN_VERSION} is made for Python 3.10 and 3.12")
+            EnvironmentDefect::Version { version: (major, minor), release } => {
+                let made_for = release.pythons();
+                write!(f, "is Python {major}.{minor}, but TT-NN {release} is made for Python {made_for}")
             }
             EnvironmentDefect::NoSharedLibrary { version: (major, minor), looked } => {
                 let looked = looked.iter().map(|p| p.display().to_string()).collect::<Vec<_>>().join(", ");
@@ -104,13 +135,13 @@ impl fmt::Display for EnvironmentDefect {
                      libpython{major}.{minor}; with pyenv build with --enable-shared) or use another interpreter"
                 )
             }
-            EnvironmentDefect::NoTtnn => {
-                write!(f, "has no ttnn: run `bitnetc ttnn setup`, or `pip install ttnn=={TTNN_VERSION}` in it")
+            EnvironmentDefect::NoTtnn(release) => {
+                write!(f, "has no ttnn: run `bitnetc ttnn setup`, or `pip install ttnn=={release}` in it")
             }
-            EnvironmentDefect::OtherTtnn(version) => write!(
+            EnvironmentDefect::OtherTtnn { found, release } => write!(
                 f,
-                "has ttnn {version}, but plans are checked against {TTNN_VERSION}: run `bitnetc ttnn setup`, or \
-                 `pip install ttnn=={TTNN_VERSION}` in it"
+                "has ttnn {found}, but {release} is what this was made for: run `bitnetc ttnn setup`, or \
+                 `pip install ttnn=={release}` in it"
             ),
         }
     }
@@ -182,12 +213,12 @@ impl Facts {
         }
     }
 
-    /// Refuses versions without a wheel.
-    pub(crate) fn check_version(&self) -> Result<(), EnvironmentDefect> {
-        if PYTHON_VERSIONS.contains(&self.version) {
+    /// Refuses versions of Python that the release has no wheel for.
+    pub(crate) fn check_version(&self, release: &'static TtnnRelease) -> Result<(), EnvironmentDefect> {
+        if release.python.contains(&self.version) {
             Ok(())
         } else {
-            Err(EnvironmentDefect::Version(self.version.0, self.version.1))
+            Err(EnvironmentDefect::Version { version: self.version, release })
         }
     }
 }
@@ -197,13 +228,17 @@ impl PythonEnv {
     ///
     /// # Errors
     /// The first [`EnvironmentDefect`] found.
-    pub fn inspect(executable: &Path) -> Result<PythonEnv, EnvironmentDefect> {
+    pub fn inspect(executable: &Path, wanted: Wanted) -> Result<PythonEnv, EnvironmentDefect> {
         let facts = Facts::of(executable)?;
-        facts.check_version()?;
+        let release = wanted.release();
+        // Where any release will do, one that is installed has shown that there is a wheel.
+        if wanted != Wanted::Any || facts.ttnn.is_none() {
+            facts.check_version(release)?;
+        }
         let libpython = facts.libpython()?;
-        let ttnn = facts.ttnn.ok_or(EnvironmentDefect::NoTtnn)?;
-        if ttnn != TTNN_VERSION {
-            return Err(EnvironmentDefect::OtherTtnn(ttnn));
+        let ttnn = facts.ttnn.ok_or(EnvironmentDefect::NoTtnn(release))?;
+        if wanted != Wanted::Any && ttnn != release.version {
+            return Err(EnvironmentDefect::OtherTtnn { found: ttnn, release });
         }
         let (executable, version, site_packages) = (executable.to_owned(), facts.version, facts.site_packages);
         Ok(PythonEnv { executable, version, libpython, site_packages, ttnn })
@@ -213,7 +248,7 @@ impl PythonEnv {
     ///
     /// # Errors
     /// The chosen one is unusable, or there is none.
-    pub fn find(python: Option<&Path>) -> Result<PythonEnv, EnvironmentError> {
+    pub fn find(python: Option<&Path>, wanted: Wanted) -> Result<PythonEnv, EnvironmentError> {
         let current = std::env::current_dir().unwrap_or_default();
         // An empty variable is one that is not set.
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -224,7 +259,7 @@ impl PythonEnv {
             virtual_env: variable("VIRTUAL_ENV"),
             path: path_directories(std::env::var_os("PATH").as_deref()),
         }
-        .run()
+        .run(wanted)
     }
 
     /// Directory of the kernel compiler TT-NN prefers: below the wheel.
@@ -257,11 +292,11 @@ struct Search {
 }
 
 impl Search {
-    fn run(self) -> Result<PythonEnv, EnvironmentError> {
+    fn run(self, wanted: Wanted) -> Result<PythonEnv, EnvironmentError> {
         let project = project_venv(&self.directory).map(|venv| venv.join("bin/python"));
         let named = [("--python", self.argument), ("BITNETC_PYTHON", self.variable), (VENV, project)];
         if let Some((origin, executable)) = named.into_iter().find_map(|(origin, path)| Some((origin, path?))) {
-            return PythonEnv::inspect(&executable).map_err(|defect| EnvironmentError::Unusable {
+            return PythonEnv::inspect(&executable, wanted).map_err(|defect| EnvironmentError::Unusable {
                 origin,
                 executable,
                 defect,
@@ -271,12 +306,12 @@ impl Search {
         let on_path = self.path.iter().flat_map(|dir| [dir.join("python3"), dir.join("python")]);
         let mut tried = Vec::new();
         for executable in venv.into_iter().chain(on_path).filter(|path| path.is_file()) {
-            match PythonEnv::inspect(&executable) {
+            match PythonEnv::inspect(&executable, wanted) {
                 Ok(env) => return Ok(env),
                 Err(defect) => tried.push((executable, defect)),
             }
         }
-        Err(EnvironmentError::NotFound { tried })
+        Err(EnvironmentError::NotFound { release: wanted.release(), tried })
     }
 }
 
@@ -284,6 +319,8 @@ impl Search {
 mod tests {
     use super::*;
     use crate::test_script::script;
+
+    const LATEST: &TtnnRelease = TtnnRelease::latest();
 
     fn nowhere(directory: &Path) -> Search {
         Search { argument: None, variable: None, directory: directory.to_owned(), virtual_env: None, path: Vec::new() }
@@ -307,10 +344,10 @@ mod tests {
     #[test]
     fn the_argument_wins_and_is_taken_at_its_word() {
         let dir = tempfile::tempdir().unwrap();
-        let good = fake(&dir.path().join("good"), (3, 10), Some("0.81.1"), true);
+        let good = fake(&dir.path().join("good"), (3, 10), Some(LATEST.version), true);
         let bare = fake(&dir.path().join("bare"), (3, 10), None, true);
         let search = Search { argument: Some(bare), variable: Some(good), ..nowhere(dir.path()) };
-        let error = search.run().unwrap_err().to_string();
+        let error = search.run(Wanted::Only(LATEST)).unwrap_err().to_string();
         assert!(error.starts_with("--python ") && error.contains("bitnetc ttnn setup"), "{error}");
     }
 
@@ -318,21 +355,21 @@ mod tests {
     fn the_projects_environment_is_found_from_below() {
         let dir = tempfile::tempdir().unwrap();
         let bin = dir.path().join(VENV).join("bin");
-        let python = fake(&bin, (3, 12), Some("0.81.1"), true);
+        let python = fake(&bin, (3, 12), Some(LATEST.version), true);
         std::fs::rename(python, bin.join("python")).unwrap();
         let below = dir.path().join("a/b");
         std::fs::create_dir_all(&below).unwrap();
-        let env = nowhere(&below).run().unwrap();
+        let env = nowhere(&below).run(Wanted::Only(LATEST)).unwrap();
         assert_eq!(env.executable, bin.join("python"));
-        assert_eq!((env.version, env.ttnn.as_str()), ((3, 12), "0.81.1"));
+        assert_eq!((env.version, env.ttnn.as_str()), ((3, 12), LATEST.version));
     }
 
     #[test]
     fn unusable_interpreters_on_the_path_are_passed_over_and_listed() {
         let dir = tempfile::tempdir().unwrap();
         let cases = [
-            ("old", (3, 9), Some("0.81.1"), true),
-            ("static", (3, 10), Some("0.81.1"), false),
+            ("old", (3, 9), Some(LATEST.version), true),
+            ("static", (3, 10), Some(LATEST.version), false),
             ("bare", (3, 12), None, true),
             ("other", (3, 10), Some("0.70.1"), true),
         ];
@@ -341,7 +378,8 @@ mod tests {
             fake(&dir.path().join(name), version, ttnn, shared);
             path.push(dir.path().join(name));
         }
-        let error = Search { path: path.clone(), ..nowhere(dir.path()) }.run().unwrap_err().to_string();
+        let error =
+            Search { path: path.clone(), ..nowhere(dir.path()) }.run(Wanted::Only(LATEST)).unwrap_err().to_string();
         for part in [
             "is Python 3.9",
             "has no shared libpython3.10.so",
@@ -351,9 +389,21 @@ mod tests {
         ] {
             assert!(error.contains(part), "{part} is missing in: {error}");
         }
-        let good = fake(&dir.path().join("good"), (3, 10), Some("0.81.1"), true);
+        let good = fake(&dir.path().join("good"), (3, 10), Some(LATEST.version), true);
         path.push(dir.path().join("good"));
-        assert_eq!(Search { path, ..nowhere(dir.path()) }.run().unwrap().executable, good);
+        assert_eq!(Search { path, ..nowhere(dir.path()) }.run(Wanted::Only(LATEST)).unwrap().executable, good);
+    }
+
+    #[test]
+    fn any_release_will_do_where_that_is_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let newer = fake(&dir.path().join("newer"), (3, 14), Some("9.9.9"), true);
+        let env = PythonEnv::inspect(&newer, Wanted::Any).unwrap();
+        assert_eq!(env.ttnn, "9.9.9");
+        let version = EnvironmentDefect::Version { version: (3, 14), release: LATEST };
+        assert_eq!(PythonEnv::inspect(&newer, Wanted::Only(LATEST)), Err(version.clone()));
+        let bare = fake(&dir.path().join("bare"), (3, 14), None, true);
+        assert_eq!(PythonEnv::inspect(&bare, Wanted::Any), Err(version));
     }
 
     #[test]
@@ -362,9 +412,9 @@ mod tests {
         let path = dir.path().join("python3");
         script(&path, "echo 'pyenv: python3: command not found' >&2; exit 127");
         assert_eq!(
-            PythonEnv::inspect(&path),
+            PythonEnv::inspect(&path, Wanted::Any),
             Err(EnvironmentDefect::DoesNotRun("pyenv: python3: command not found".into()))
         );
-        assert_eq!(PythonEnv::inspect(&dir.path().join("none")), Err(EnvironmentDefect::Missing));
+        assert_eq!(PythonEnv::inspect(&dir.path().join("none"), Wanted::Any), Err(EnvironmentDefect::Missing));
     }
 }

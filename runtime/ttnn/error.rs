@@ -1,4 +1,4 @@
-//! What can go wrong between the project and TT-NN.
+//! Errors of the interpreter and of TT-NN.
 //!
 //! TT-NN reports a refused call as a C++ exception that Python wraps in a `RuntimeError`. Its text has a fixed form, taken apart here:
 //! ```text
@@ -107,6 +107,7 @@ fn without_trace(text: &str) -> &str {
 
 /// Every failure of this crate.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TtnnError {
     /// No usable interpreter, or one that lacks something.
     #[error(transparent)]
@@ -158,6 +159,34 @@ pub enum TtnnError {
     StandInCompiler {
         /// The stand-in's path.
         path: PathBuf,
+    },
+    /// A simulator is a shared library.
+    #[error("the simulator {library}: {why}; give the libttsim of the plan's chip family that Tenstorrent publishes", library = .library.display())]
+    NoSimulator {
+        /// The path given.
+        library: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The simulator runs real kernels, which need the real compiler.
+    #[error("TT-NN has no kernel compiler: install Tenstorrent's SFPI in /opt/tenstorrent/sfpi, or put it in place of {path}", path = .path.display())]
+    NoCompiler {
+        /// Where TT-NN's own would be.
+        path: PathBuf,
+    },
+    /// The open card is not one that the plan was made for.
+    #[error("{card} does not fit the plan: {what} is {found}, the plan needs {planned}; {hint}")]
+    Unfit {
+        /// The open card.
+        card: String,
+        /// What differs.
+        what: String,
+        /// The plan's figure.
+        planned: String,
+        /// The card's.
+        found: String,
+        /// What to do.
+        hint: String,
     },
     /// No mock descriptor of that name.
     #[error("there is no mock card {name:?}; mock cards are {}", crate::card::names())]

@@ -1,6 +1,6 @@
-//! What TT-NN records while it runs calls: allocations with addresses, circular buffers, the device programs chosen.
+//! The record that TT-NN keeps of calls it runs: allocations with addresses, circular buffers, the device programs chosen.
 //!
-//! Two modes, for two questions (neither answers both):
+//! There are two modes, because neither reports everything:
 //! - [`RunMode::Normal`] allocates for real and runs every check: out of memory, circular buffers that run into tensors. It reports legacy
 //!   circular buffers with their addresses, and no dataflow buffers.
 //! - [`RunMode::NoDispatch`] allocates nothing (every address is 0, memory never runs out) and reports the sizes of circular buffers,
@@ -104,8 +104,18 @@ impl Graph {
     /// Device operations that ran: their names, in order.
     pub fn device_operations(&self) -> impl Iterator<Item = &str> {
         self.nodes.iter().filter_map(|node| match node {
-            Node::FunctionStart { name, factory: Some(_), .. } => Some(name.as_str()),
-            _ => None,
+            Node::FunctionStart { name, factory } => factory.as_ref().map(|_| name.as_str()),
+            Node::BufferAllocate(_) | Node::CircularBuffer(_) | Node::DataflowBuffer(_) | Node::Scratchpad(_) => None,
+            Node::ProgramExecution | Node::Other(_) => None,
+        })
+    }
+
+    /// Addresses of the L1 buffers that were allocated, in order.
+    pub fn l1_addresses(&self) -> impl Iterator<Item = u64> {
+        self.nodes.iter().filter_map(|node| match node {
+            Node::BufferAllocate(buffer) => (buffer.kind == BufferKind::L1).then_some(buffer.address),
+            Node::FunctionStart { .. } | Node::CircularBuffer(_) | Node::DataflowBuffer(_) => None,
+            Node::Scratchpad(_) | Node::ProgramExecution | Node::Other(_) => None,
         })
     }
 
@@ -116,9 +126,11 @@ impl Graph {
         let (mut everywhere, mut most) = (0, 0);
         for node in &self.nodes {
             match node {
-                Node::CircularBuffer(buffer) | Node::DataflowBuffer(buffer) | Node::Scratchpad(buffer)
-                    if !buffer.borrowed =>
-                {
+                Node::CircularBuffer(buffer) | Node::DataflowBuffer(buffer) | Node::Scratchpad(buffer) => {
+                    // A borrowed buffer lies in a tensor's memory.
+                    if buffer.borrowed {
+                        continue;
+                    }
                     match &buffer.cores {
                         Some(set) => set.iter().for_each(|core| *cores.entry(core).or_default() += buffer.size),
                         None => everywhere += buffer.size,
@@ -129,7 +141,7 @@ impl Graph {
                     cores.clear();
                     everywhere = 0;
                 }
-                _ => {}
+                Node::FunctionStart { .. } | Node::BufferAllocate(_) | Node::ProgramExecution | Node::Other(_) => {}
             }
         }
         most

@@ -45,7 +45,7 @@ pub struct Info {
 /// # Errors
 /// The card does not open; see [`OpenCard::open`].
 pub fn info(env: &PythonEnv, card: CardKind) -> Result<Info, TtnnError> {
-    let device = OpenCard::open(env, card, CardOptions::default())?;
+    let device = OpenCard::open(env, card.clone(), CardOptions::default())?;
     let (l1_base, l1_end) = device.l1_range();
     let info = Info {
         python: env.executable.clone(),

@@ -5,7 +5,7 @@
 
 use bitnetc_plan::Memory;
 
-use crate::card::{self, CardKind, Descriptor};
+use crate::card::{self, CardKind, Files};
 use crate::environment::PythonEnv;
 use crate::error::TtnnError;
 use crate::graph::{self, Graph, RunMode};
@@ -52,7 +52,7 @@ pub struct OpenCard {
     dram_banks: u32,
     l1_range: (u64, u64),
     closed: bool,
-    _descriptor: Option<Descriptor>,
+    _files: Option<Files>,
 }
 
 /// The outcome of captured work: what it returned and what TT-NN recorded, also when it failed.
@@ -70,7 +70,7 @@ impl OpenCard {
     /// # Errors
     /// The interpreter does not start; another card was opened before; a mock stands in the way of a real card; TT-NN's own words.
     pub fn open(env: &PythonEnv, card: CardKind, options: CardOptions) -> Result<OpenCard, TtnnError> {
-        let descriptor = card::prepare(card, env)?;
+        let files = card::prepare(&card, env)?;
         let interpreter = Interpreter::start(env)?;
         let number = |value: u32| Value::Int(i64::from(value));
         let object = interpreter.ttnn().call_method(
@@ -91,7 +91,7 @@ impl OpenCard {
             dram_banks: 0,
             l1_range: (0, 0),
             closed: false,
-            _descriptor: descriptor,
+            _files: files,
         };
         device.grid = device.extent("compute_with_storage_grid_size")?;
         device.dram_banks = device.extent("dram_grid_size")?.0;
@@ -119,8 +119,8 @@ impl OpenCard {
     }
 
     /// What was opened.
-    pub fn card(&self) -> CardKind {
-        self.card
+    pub fn card(&self) -> &CardKind {
+        &self.card
     }
 
     /// Columns and rows of worker cores that programs may use.

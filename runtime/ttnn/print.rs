@@ -1,4 +1,4 @@
-//! A call as Python source.
+//! Prints calls as Python source.
 //!
 //! Literals follow Python's rules, lines break at 100 columns with one argument a line, so that what [`crate::call`] executes can be read
 //! and run elsewhere.
@@ -42,7 +42,8 @@ impl PyCall {
                 Expr::Call(call) if inner + prefix.len() + flat.chars().count() + 1 > WIDTH => {
                     call.write_broken(out, inner)
                 }
-                _ => out.push_str(&flat),
+                Expr::Call(_) | Expr::List(_) | Expr::Tuple(_) | Expr::Name(_) | Expr::Path(_) => out.push_str(&flat),
+                Expr::None | Expr::Bool(_) | Expr::Int(_) | Expr::Float(_) | Expr::Str(_) => out.push_str(&flat),
             }
             out.push_str(",\n");
         }

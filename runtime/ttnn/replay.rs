@@ -7,11 +7,12 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use bitnetc_plan::op::{Deallocate, View};
 use bitnetc_plan::{Memory, Op, Phase, PhaseKind, Plan, Ref, Step, TensorSpec};
 
 use crate::call::Scope;
 use crate::error::TtnnError;
-use crate::graph::{BufferKind, Graph, Node, RunMode};
+use crate::graph::{Graph, RunMode};
 use crate::lower::{self, Fixed, value_key};
 use crate::open_card::OpenCard;
 use crate::python::Object;
@@ -320,16 +321,10 @@ impl Run<'_> {
             self.difference(layer, step, ACCEPTANCE, "accepted".into(), error.to_string());
             return Ok(false);
         }
-        match &step.op {
-            Op::Deallocate(args) => {
-                self.scope.remove(&value_key(args.input.name()));
-                self.live.remove(args.input.name());
-            }
-            Op::View(args) => {
-                self.scope.remove(&value_key(args.input.name()));
-                self.live.remove(args.input.name());
-            }
-            _ => {}
+        // A view takes over the memory of its input.
+        if let Op::Deallocate(Deallocate { input }) | Op::View(View { input, .. }) = &step.op {
+            self.scope.remove(&value_key(input.name()));
+            self.live.remove(input.name());
         }
         for value in &step.outputs {
             let object = self.scope.get(&step.name, &value_key(&value.name))?;
@@ -361,13 +356,10 @@ impl Run<'_> {
         if real.device_operations().next().is_none() {
             return;
         }
-        let own = real.nodes.iter().filter_map(|n| match n {
-            Node::BufferAllocate(b) if b.kind == BufferKind::L1 => Some(b.address),
-            _ => None,
-        });
+        let own = real.l1_addresses();
         let ended = step.op.operands().into_iter().filter_map(|r| match r {
             Ref::Value(name) => self.live.get(name).copied().flatten(),
-            _ => None,
+            Ref::Weight(_) | Ref::Buffer(_) => None,
         });
         let others = self.live.values().copied().flatten().chain(self.persistent.iter().copied());
         let lowest = own.chain(ended).chain(others).min();

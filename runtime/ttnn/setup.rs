@@ -1,7 +1,7 @@
 //! Making the TT-NN environment: `bitnetc ttnn setup`.
 //!
 //! What it leaves behind, each part only where it is missing:
-//! 1. a virtual environment with the pinned wheel ([`TTNN_VERSION`]);
+//! 1. a virtual environment with the wheel of a release of TT-NN;
 //! 2. RISC-V binutils (`riscv64-unknown-elf-as`, `-ld`), by apt where they are missing;
 //! 3. the stand-in kernel compiler inside the wheel, unless a real SFPI is installed.
 //!
@@ -13,10 +13,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use bitnetc_plan::file::Output;
+use bitnetc_plan::TtnnRelease;
 
 use crate::base::{BaseDefect, Places};
-use crate::environment::{EnvironmentDefect, PythonEnv, TTNN_VERSION, VENV, path_directories, project_venv};
+use crate::environment::{EnvironmentDefect, PythonEnv, VENV, Wanted, path_directories, project_venv};
 
 /// Name under which TT-NN looks for its kernel compiler.
 pub(crate) const COMPILER: &str = "riscv-tt-elf-g++";
@@ -31,14 +31,18 @@ const LINKER: &str = "riscv64-unknown-elf-ld";
 
 /// Why the environment could not be made.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum SetupError {
     /// No interpreter on this machine will do.
     #[error(
-        "no Python 3.10 or 3.12 with a shared libpython was found: install one (Debian: python3.12 python3.12-venv libpython3.12; \
+        "no Python {} with a shared libpython was found: install one (Debian: python3.12 python3.12-venv libpython3.12; \
          uv: `uv python install 3.12`; pyenv: `PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install 3.10`) or name one with --python{}",
+        .release.pythons(),
         list(refused)
     )]
     NoPython {
+        /// The release whose versions of Python were looked for.
+        release: &'static TtnnRelease,
         /// What was looked at, and why it will not do.
         refused: Vec<(PathBuf, BaseDefect)>,
     },
@@ -113,6 +117,7 @@ pub struct Outcome {
 #[derive(Debug)]
 pub struct Setup {
     directory: PathBuf,
+    version: String,
     places: Places,
     path: Vec<PathBuf>,
     superuser: bool,
@@ -127,10 +132,12 @@ pub fn default_directory(current: &Path) -> PathBuf {
 }
 
 impl Setup {
-    /// Prepares a run for the virtual environment `directory`; `python` names the interpreter to make it from.
-    pub fn new(directory: &Path, python: Option<&Path>) -> Setup {
+    /// Prepares a run for the virtual environment `directory`; `version` is that of TT-NN's wheel, `python` names the interpreter to make
+    /// it from.
+    pub fn new(directory: &Path, version: &str, python: Option<&Path>) -> Setup {
         Setup {
             directory: directory.to_owned(),
+            version: version.to_owned(),
             places: Places::of_this_machine(python),
             path: path_directories(std::env::var_os("PATH").as_deref()),
             superuser: rustix::process::geteuid().is_root(),
@@ -169,13 +176,12 @@ impl Setup {
 
     fn environment(&self, progress: &mut dyn FnMut(&str), done: &mut Vec<String>) -> Result<PythonEnv, SetupError> {
         let python = self.directory.join("bin/python");
-        let state = PythonEnv::inspect(&python);
-        match state {
-            Ok(env) => return Ok(env),
-            Err(EnvironmentDefect::NoTtnn | EnvironmentDefect::OtherTtnn(_)) => {}
+        match PythonEnv::inspect(&python, Wanted::Any) {
+            Ok(env) if env.ttnn == self.version => return Ok(env),
+            Ok(_) | Err(EnvironmentDefect::NoTtnn(_) | EnvironmentDefect::OtherTtnn { .. }) => {}
             Err(EnvironmentDefect::Missing | EnvironmentDefect::DoesNotRun(_)) => self.make_venv(progress, done)?,
             // It works, for somebody else: not ours to clear.
-            Err(defect @ (EnvironmentDefect::Version(..) | EnvironmentDefect::NoSharedLibrary { .. })) => {
+            Err(defect @ (EnvironmentDefect::Version { .. } | EnvironmentDefect::NoSharedLibrary { .. })) => {
                 return Err(SetupError::OtherVenv { directory: self.directory.clone(), defect });
             }
         }
@@ -184,12 +190,12 @@ impl Setup {
             run("installing pip", Command::new(&python).args(["-m", "ensurepip"]))?;
             done.push("installed pip".into());
         }
-        progress(&format!("installing ttnn {TTNN_VERSION}"));
-        let wheel = format!("ttnn=={TTNN_VERSION}");
+        progress(&format!("installing ttnn {}", self.version));
+        let wheel = format!("ttnn=={}", self.version);
         let arguments = ["-m", "pip", "install", "--disable-pip-version-check", "--quiet", &wheel];
         run("installing TT-NN", Command::new(&python).args(arguments))?;
-        done.push(format!("installed ttnn {TTNN_VERSION}"));
-        PythonEnv::inspect(&python)
+        done.push(format!("installed ttnn {}", self.version));
+        PythonEnv::inspect(&python, Wanted::Any)
             .map_err(|defect| SetupError::StillUnusable { directory: self.directory.clone(), defect })
     }
 
@@ -199,7 +205,8 @@ impl Setup {
         if occupied && !self.directory.join("pyvenv.cfg").is_file() {
             return Err(SetupError::NotAVenv { directory: self.directory.clone() });
         }
-        let base = self.places.choose().map_err(|refused| SetupError::NoPython { refused })?;
+        let release = TtnnRelease::latest();
+        let base = self.places.choose(release).map_err(|refused| SetupError::NoPython { release, refused })?;
         let (from, to) = (base.display(), self.directory.display());
         progress(&format!("making a virtual environment in {to} from {from}"));
         run(
@@ -263,6 +270,12 @@ impl Setup {
     }
 }
 
+/// True where TT-NN would compile kernels for real: with a compiler of the system, or its own that is no stand-in.
+pub(crate) fn has_real_compiler(env: &PythonEnv) -> bool {
+    let own = env.wheel_compiler_directory().join(COMPILER);
+    Path::new(SYSTEM_COMPILER).exists() || (own.exists() && !is_stand_in(&own))
+}
+
 /// True for this project's stand-in, whatever its version.
 pub(crate) fn is_stand_in(path: &Path) -> bool {
     let mut head = Vec::new();
@@ -272,10 +285,13 @@ pub(crate) fn is_stand_in(path: &Path) -> bool {
 
 fn write(path: &Path, text: &str, mode: u32) -> Result<(), SetupError> {
     let written = || {
-        let mut file = Output::create(path)?;
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let mut file = tempfile::NamedTempFile::new_in(real.parent().unwrap_or(Path::new(".")))?;
         file.write_all(text.as_bytes())?;
         file.as_file().set_permissions(std::fs::Permissions::from_mode(mode))?;
-        file.finish()
+        file.as_file().sync_all()?;
+        file.persist(real)?;
+        Ok(())
     };
     written().map_err(|source| SetupError::File { path: path.to_owned(), source })
 }

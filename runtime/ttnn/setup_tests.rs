@@ -3,6 +3,8 @@
 use super::*;
 use crate::test_script::script;
 
+const LATEST: &str = TtnnRelease::latest().version;
+
 struct Machine {
     root: tempfile::TempDir,
 }
@@ -49,6 +51,7 @@ echo '{{"version":[3,12],"site_packages":"{root}/site","ttnn":'$(cat {root}/ttnn
         let path = vec![self.path("bin")];
         Setup {
             directory: self.path("env"),
+            version: LATEST.into(),
             places: Places { path: path.clone(), ..Places::default() },
             path,
             superuser: true,
@@ -90,8 +93,18 @@ fn another_release_is_replaced_and_an_old_stand_in_renewed() {
     let script = machine.path("site/ttnn/runtime/sfpi/compiler/bin").join(COMPILER);
     std::fs::write(&script, format!("#!/bin/sh\n{MARK} (an earlier one)\n")).unwrap();
     let again = machine.run().unwrap();
-    assert_eq!((again.done.len(), again.env.ttnn.as_str()), (2, TTNN_VERSION));
+    assert_eq!((again.done.len(), again.env.ttnn.as_str()), (2, LATEST));
     assert_eq!(std::fs::read_to_string(script).unwrap(), STAND_IN);
+}
+
+#[test]
+fn a_release_that_no_plan_is_made_for_can_be_installed_too() {
+    let machine = Machine::new();
+    machine.python();
+    machine.binutils();
+    let other = || Setup { version: "0.70.1".into(), ..machine.setup() }.run(&mut |_| {}).unwrap();
+    assert_eq!(other().env.ttnn, "0.70.1");
+    assert!(other().done.is_empty());
 }
 
 #[test]
@@ -177,7 +190,7 @@ fn an_environment_without_pip_gets_it() {
     std::fs::remove_file(machine.path("ttnn")).unwrap();
     std::fs::write(machine.path("nopip"), "").unwrap();
     let outcome = machine.run().unwrap();
-    assert_eq!(outcome.done, ["installed pip".to_string(), format!("installed ttnn {TTNN_VERSION}")]);
+    assert_eq!(outcome.done, ["installed pip".to_string(), format!("installed ttnn {LATEST}")]);
 }
 
 #[test]

@@ -101,7 +101,7 @@ pub fn byte_len(spec: &bitnetc_plan::TensorSpec) -> Option<u64> {
     let inner = spec.shape.len().saturating_sub(2);
     let units = |(at, &d): (usize, &u32)| match spec.layout {
         Layout::Tile if at >= inner => u64::from(d.div_ceil(TILE)),
-        _ => u64::from(d),
+        Layout::Tile | Layout::RowMajor => u64::from(d),
     };
     let bytes = match spec.layout {
         Layout::RowMajor => spec.dtype.element_bytes()?,

@@ -1,7 +1,7 @@
 //! A Hugging Face checkpoint directory: memory-mapped safetensors, one file or several behind `model.safetensors.index.json`.
 //!
-//! Opening reads the headers alone and finds every truncated or malformed file. A head tied to the embedding table is a matter of the
-//! model, which then names the table: nothing stands in for a tensor that is not stored.
+//! Opening reads the headers alone and finds every truncated or malformed file. A tensor that is not
+//! stored is an error; nothing is put in its place. (An output head tied to the embedding table is no exception: the model names the table.)
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;

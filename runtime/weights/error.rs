@@ -1,9 +1,10 @@
-//! What can be wrong with a checkpoint or a packed file: one sentence each, naming tensor and file.
+//! Errors of checkpoints and packed files. Each message is one sentence that names the tensor and the file.
 
 use std::path::PathBuf;
 
 /// Why weights cannot be used. Always found before the first step of a plan runs.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WeightError {
     /// The operating system refused.
     #[error("{}: {error}", path.display())]

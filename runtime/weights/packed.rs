@@ -19,8 +19,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::file::Output;
 use bitnetc_numerics::TiledView;
-use bitnetc_plan::file::Output;
 use bitnetc_plan::{DType, Layout, Plan, TensorSpec, Weight};
 use memmap2::Mmap;
 use serde::{Deserialize, Serialize};
@@ -152,7 +152,8 @@ impl Packed {
     /// Not a packed file, another version, truncated, an index that does not match its checksum or points out of the file.
     pub fn open(path: &Path) -> Result<Self, WeightError> {
         let file = File::open(path).map_err(WeightError::io(path))?;
-        // SAFETY: as in `Checkpoint::map`: read-only, and a file cut short underneath ends this process whatever we do.
+        // SAFETY: the mapping is read-only and private to this process; as with any mapped file, one that is cut short by
+        // another process while it is read ends this one, which no interface to mapped files can prevent.
         let map = unsafe { Mmap::map(&file) }.map_err(WeightError::io(path))?;
         let malformed = |why: String| WeightError::Malformed { path: path.into(), why };
         if map.len() < FIRST as usize || map[..8] != MAGIC {

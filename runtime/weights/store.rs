@@ -105,7 +105,7 @@ pub fn matrices(weight: &Weight) -> &[Matrix] {
     match &weight.source {
         Source::Columns(matrices) => matrices,
         Source::Rows(matrix) => std::slice::from_ref(matrix),
-        _ => &[],
+        Source::Vector { .. } | Source::Ones { .. } | Source::RotaryTable { .. } | Source::RotaryTransform => &[],
     }
 }
 

@@ -1,6 +1,6 @@
 //! Random checkpoints: every tensor a plan asks for, in the packed layout of microsoft/bitnet-b1.58-2B-4T, at its real shape.
 //!
-//! For speed, memory and accuracy of kernels, not for text: ternary values are uniform over -1, 0 and 1, norms are ones, embeddings are
+//! They serve to measure speed, memory and the accuracy of kernels; their text means nothing: ternary values are uniform over -1, 0 and 1, norms are ones, embeddings are
 //! normal-like with variance 1. The same seed writes the same bytes. The file is written as a stream, and is there whole or not at all.
 
 use std::collections::BTreeMap;
@@ -8,8 +8,8 @@ use std::io::{BufWriter, Write};
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crate::file::Output;
 use bitnetc_plan::Plan;
-use bitnetc_plan::file::Output;
 use bitnetc_plan::weight::{Content, Source};
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;

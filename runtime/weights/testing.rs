@@ -71,6 +71,7 @@ pub fn weight(shape: &[u32], source: Source) -> Weight {
 pub fn plan_of(weights: Vec<Weight>, layers: u32) -> Plan {
     Plan {
         format: bitnetc_plan::FORMAT_VERSION,
+        release: bitnetc_plan::TtnnRelease::latest().to_string(),
         model: ModelInfo { name: "test".into(), digest: "0".repeat(64), layers, vocab: 64 },
         options: Options {
             policy: "balanced".into(),

@@ -1,7 +1,7 @@
 //! The plan as JSON: the figures of the tables, unrounded, for tools.
 
-use bitnetc_plan::walk::{Section, StepMemory};
-use bitnetc_plan::{Step, Value as PlanValue};
+use bitnetc_plan::walk::StepMemory;
+use bitnetc_plan::{Section, Step, Value as PlanValue};
 use serde_json::{Value, json};
 
 use super::View;
@@ -47,12 +47,10 @@ fn phase(view: &View, number: usize) -> Value {
     if !view.phases.is_empty() && !view.phases.contains(&number) {
         return document;
     }
-    let sections =
-        [(Section::Prologue, &phase.prologue), (Section::Layer, &phase.layer), (Section::Epilogue, &phase.epilogue)];
     let mut memory = walk.map(|w| w.steps.iter());
     let mut steps = Vec::new();
-    for (section, list) in sections {
-        for item in list {
+    for section in Section::ALL {
+        for item in phase.section(section) {
             let memory = memory.as_mut().and_then(Iterator::next);
             if view.layer.is_none() || section == Section::Layer {
                 steps.push(step(item, section, memory, view));

@@ -1,7 +1,7 @@
 //! The L1 map of each step: circular buffers from the bottom, tensors from the top, what is free between.
 
-use bitnetc_plan::walk::{Section, StepMemory, Walk};
-use bitnetc_plan::{Card, Phase, Step};
+use bitnetc_plan::walk::{StepMemory, Walk};
+use bitnetc_plan::{Card, Phase, Section, Step};
 
 use super::{View, steps};
 use crate::render::units::thousands;
@@ -56,7 +56,7 @@ fn row(card: &Card, step: &Step, memory: &StepMemory) -> Vec<String> {
 fn map(card: &Card, memory: &StepMemory) -> String {
     let buffers_end = card.l1.base + memory.footprint.circular_buffers;
     let cell = |i: u64| {
-        // What the middle of the cell holds; the ends of a range are as sharp as a cell is.
+        // A cell shows what lies at its middle, so the ends of a range are only as exact as a cell is wide.
         let at = card.l1.base + (2 * i + 1) * card.l1_bytes() / (2 * CELLS);
         let tensor = memory.live.iter().any(|r| (r.address..r.address + r.bytes).contains(&at));
         if tensor {

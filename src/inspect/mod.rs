@@ -1,4 +1,4 @@
-//! `bitnetc inspect`: what a plan does, step by step.
+//! `bitnetc inspect`: prints the phases and steps of a plan, with their memory and predicted times.
 
 mod json;
 mod memory;
@@ -75,7 +75,7 @@ pub fn overview(plan: &Plan) -> String {
     text
 }
 
-/// What of a plan is looked at.
+/// The part of a plan that was asked for.
 struct View<'a> {
     plan: &'a Plan,
     verified: Option<&'a Verified<'a>>,

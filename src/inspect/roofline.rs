@@ -1,7 +1,7 @@
-//! What a step would take if nothing but its bytes or its products bound it.
+//! The time a step would take at the peak of the DRAM or of the matrix unit, if nothing else slowed it down.
 
 use bitnetc_compiler::target::{NAMES, Target};
-use bitnetc_plan::Plan;
+use bitnetc_plan::{Plan, TtnnRelease};
 
 /// Peaks of a card, from its target file: a plan holds bytes and cycles, no speeds.
 #[derive(Debug, Clone, Copy)]
@@ -15,7 +15,8 @@ impl Roofline {
     pub fn of(plan: &Plan) -> Option<Self> {
         // By a shipped name only: a plan's card does not name files.
         let name = NAMES.into_iter().find(|name| *name == plan.card.name)?;
-        let target = Target::find(name).ok().filter(|target| target.card == plan.card)?;
+        let release = TtnnRelease::find(&plan.release).ok()?;
+        let target = Target::under(name, release).ok().filter(|target| target.card == plan.card)?;
         Some(Roofline { dram_gb_per_s: target.cost.dram_gb_per_s, clock_ghz: target.cost.clock_ghz })
     }
 
@@ -40,7 +41,7 @@ mod tests {
     fn peaks_are_those_of_the_plans_own_card() {
         let model = model::find("tiny-shakespeare").unwrap().model().unwrap();
         let options = Options { prefill: vec![], ..Options::for_model(&model) };
-        let mut plan = compile(&model, &Target::find("n150").unwrap(), &options).unwrap().plan;
+        let mut plan = compile(&model, &Target::find("n150").unwrap(), &options).unwrap().plan.into_plan();
         let roofline = Roofline::of(&plan).unwrap();
         assert!((roofline.dram_us(288_000) - 1.0).abs() < 1e-9 && (roofline.fpu_us(2_000) - 2.0).abs() < 1e-9);
         // No step is predicted to be faster than its roofline.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use bitnetc_plan::op::Role;
 use bitnetc_plan::walk::Walk;
 use bitnetc_plan::{ComputeKernel, Op, Phase, Plan, Ref, Step};
 use owo_colors::OwoColorize as _;
@@ -36,7 +37,7 @@ pub fn text(view: &View, phase: &Phase, walk: Option<&Walk>, width: Option<usize
     text
 }
 
-/// What stands below the tables.
+/// The remarks below the tables.
 fn remarks(view: &View, phase: &Phase) -> String {
     let mut text = String::new();
     if view.roofline.is_some() {
@@ -98,14 +99,14 @@ fn table(view: &View, steps: &[Step]) -> Table {
     let mut steps = steps.iter().peekable();
     while let Some(step) = steps.next() {
         let mut freed: Vec<&str> = freed(step).into_iter().collect();
-        // A first step that frees stands for itself.
+        // A deallocation has a row of its own only where no call stands before it.
         let name = if freed.is_empty() { step.name.as_str() } else { "" };
-        while let Some(next) = steps.next_if(|next| matches!(next.op, Op::Deallocate(_))) {
+        while let Some(next) = steps.next_if(|next| next.op.freed().is_some()) {
             freed.extend(self::freed(next));
         }
         let number = |n: u64| if n == 0 { String::new() } else { thousands(n) };
-        let runs = !matches!(step.op, Op::Deallocate(_) | Op::View(_));
-        // What is nothing at all says less than an empty cell.
+        let runs = step.op.launches();
+        // An empty cell is easier to read than a zero.
         let peak = |us: fn(&Roofline, u64) -> f64, amount: u64| match &view.roofline {
             Some(roofline) if amount > 0 => format!("{:.1}", us(roofline, amount)),
             _ => String::new(),
@@ -129,18 +130,12 @@ fn table(view: &View, steps: &[Step]) -> Table {
 }
 
 fn freed(step: &Step) -> Option<&str> {
-    match &step.op {
-        Op::Deallocate(args) => Some(args.input.name()),
-        _ => None,
-    }
+    step.op.freed().map(Ref::name)
 }
 
-/// The call without its module.
+/// The call without its module; nothing for a deallocation, which stands beside another call.
 pub fn call(op: &Op) -> &'static str {
-    match op {
-        Op::Deallocate(_) => "",
-        other => other.call().rsplit('.').next().unwrap_or_default(),
-    }
+    if op.freed().is_some() { "" } else { op.call().rsplit('.').next().unwrap_or_default() }
 }
 
 fn outputs(step: &Step) -> String {
@@ -149,29 +144,13 @@ fn outputs(step: &Step) -> String {
     made.chain(written).collect::<Vec<_>>().join("\n")
 }
 
-/// Fidelity, accumulation, and the weight's data type.
+/// Fidelity, the matrix's data type when it is a weight, and accumulation.
 fn math(plan: &Plan, op: &Op) -> String {
-    let Some(ComputeKernel { fidelity, fp32_dest_acc, .. }) = compute(op) else { return String::new() };
+    let Some(ComputeKernel { fidelity, fp32_dest_acc, .. }) = op.compute() else { return String::new() };
     let accumulation = if fp32_dest_acc { " fp32" } else { "" };
-    let weight = match op {
-        Op::Matmul(args) => match &args.b {
-            Ref::Weight(name) => plan.weight(name).map_or_else(String::new, |w| format!(" {}", w.spec.dtype)),
-            _ => String::new(),
-        },
-        _ => String::new(),
+    let weight = match op.operand(Role::Matrix) {
+        Some(Ref::Weight(name)) => plan.weight(name).map_or_else(String::new, |w| format!(" {}", w.spec.dtype)),
+        Some(Ref::Value(_) | Ref::Buffer(_)) | None => String::new(),
     };
     format!("{fidelity}{weight}{accumulation}")
-}
-
-fn compute(op: &Op) -> Option<ComputeKernel> {
-    match op {
-        Op::RmsNorm(a) => Some(a.compute),
-        Op::Matmul(a) => Some(a.compute),
-        Op::RotaryFused(a) => Some(a.compute),
-        Op::RotaryDecode(a) => Some(a.compute),
-        Op::Rotary(a) => Some(a.compute),
-        Op::SdpaDecode(a) => Some(a.compute),
-        Op::Sdpa(a) => Some(a.compute),
-        _ => None,
-    }
 }

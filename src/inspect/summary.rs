@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use bitnetc_plan::walk::{Section, Walk};
-use bitnetc_plan::{Op, Phase, Plan};
+use bitnetc_plan::walk::Walk;
+use bitnetc_plan::{Phase, Plan, Section};
 use owo_colors::OwoColorize as _;
 
 use super::View;
@@ -41,7 +41,7 @@ impl Counts {
         // The first of equals.
         let highest = phase.steps().rev().max_by_key(|s| s.l1.high_water());
         Counts {
-            layer_calls: phase.layer.iter().filter(|s| !matches!(s.op, Op::Deallocate(_))).count(),
+            layer_calls: phase.layer.iter().filter(|s| s.op.freed().is_none()).count(),
             layer_programs,
             programs: whole(),
             high_water: highest.map_or(0, |s| s.l1.high_water()),

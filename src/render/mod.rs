@@ -7,9 +7,10 @@ pub use table::{Align, Column, Table};
 
 use std::io::{self, Write as _};
 
-/// Columns of the terminal on stdout; `None` when stdout is a file or a pipe, where lines may be as long as they need.
+/// Columns of the terminal on stdout; `None` when stdout is a file or a pipe, or a terminal that tells no size, as those of containers and
+/// build servers often are (0 columns): there lines may be as long as they need.
 pub fn width() -> Option<usize> {
-    comfy_table::Table::new().width().map(usize::from)
+    comfy_table::Table::new().width().map(usize::from).filter(|columns| *columns > 0)
 }
 
 /// `text` in lines of at most `width` columns, cut at spaces; a word that is longer has a line of its own.

@@ -23,7 +23,7 @@ pub fn plans() -> &'static [Plan] {
             let model = model::find(name).unwrap_or_else(|| panic!("no model {name}")).model().unwrap();
             let options = Options { batch, policy, prefill: vec![128], ..Options::for_model(&model) };
             let compiled = compile(&model, &Target::find(card).unwrap(), &options);
-            compiled.unwrap_or_else(|e| panic!("{name} on {card}: {e}")).plan
+            compiled.unwrap_or_else(|e| panic!("{name} on {card}: {e}")).plan.into_plan()
         };
         cases.into_iter().map(plan).collect()
     })

@@ -3,17 +3,17 @@
 use super::kernels::{self, Matrix};
 use super::{Data, EvalError, Output, Run, WeightError};
 use crate::graph::{
-    ActivationQuant, Linear, NodeId, Op, Operand, Scalar, Section, Shape, Unary, Value, WeightRef, resolve,
+    Activation, ActivationQuant, Linear, NodeId, Op, Operand, Scalar, Section, Shape, Value, WeightRef, resolve,
 };
 use rayon::prelude::*;
 use std::sync::Arc;
 
-fn apply(unary: Unary, x: f32) -> f32 {
+fn apply(unary: Activation, x: f32) -> f32 {
     match unary {
-        Unary::Relu => x.max(0.0),
-        Unary::Relu2 => x.max(0.0) * x.max(0.0),
-        Unary::Square => x * x,
-        Unary::Silu => x / (1.0 + (-x).exp()),
+        Activation::Relu => x.max(0.0),
+        Activation::Relu2 => x.max(0.0) * x.max(0.0),
+        Activation::Square => x * x,
+        Activation::Silu => x / (1.0 + (-x).exp()),
     }
 }
 
@@ -38,7 +38,7 @@ impl Run<'_, '_> {
         match self.input(id, at)? {
             Data::Rows(rows) => Ok(rows.clone()),
             Data::Integers(rows) => Ok(Arc::new(rows.iter().map(|&v| f32::from(v)).collect())),
-            _ => Err(self.unsound(id)),
+            Data::Ids(_) | Data::Cache(_) => Err(self.unsound(id)),
         }
     }
 
@@ -48,7 +48,7 @@ impl Run<'_, '_> {
         match self.graph.value_type(value).shape {
             Shape::Features(width) if width > 0 => Ok(width),
             Shape::Heads { heads, head_dim, .. } if heads * head_dim > 0 => Ok(heads * head_dim),
-            _ => Err(self.unsound(id)),
+            Shape::Features(_) | Shape::Heads { .. } | Shape::Ids | Shape::Cache { .. } => Err(self.unsound(id)),
         }
     }
 
@@ -116,7 +116,7 @@ impl Run<'_, '_> {
             Op::CacheUpdate { .. } => self.cache(id)?,
             Op::Attention { scale } => vec![self.attention(id, scale)?],
             Op::MergeHeads => vec![self.input(id, 0)?.clone()],
-            Op::Unary(unary) => vec![rows(self.floats(id, 0)?.iter().map(|&v| apply(*unary, v)).collect())],
+            Op::Activation(unary) => vec![rows(self.floats(id, 0)?.iter().map(|&v| apply(*unary, v)).collect())],
             Op::Mul { a, b } => {
                 let (a, b) = (self.operand(id, 0, a)?, self.operand(id, 1, b)?);
                 vec![rows(a.iter().zip(&b).map(|(a, b)| a * b).collect())]
@@ -167,11 +167,11 @@ impl Run<'_, '_> {
         let width = self.width(id, 0)?;
         let quantized = match (self.input(id, 0)?, linear.activations) {
             (Data::Integers(integers), _) => Some((integers.clone(), None)),
-            (_, ActivationQuant::Int8PerToken) => {
+            (Data::Ids(_) | Data::Rows(_) | Data::Cache(_), ActivationQuant::Int8PerToken) => {
                 let (integers, factors) = kernels::quantize(&self.floats(id, 0)?, width, 1e-5);
                 Some((Arc::new(integers), Some(factors)))
             }
-            _ => None,
+            (Data::Ids(_) | Data::Rows(_) | Data::Cache(_), ActivationQuant::None) => None,
         };
         let count = self.floats(id, 0)?.len() / width;
         let mut parts = Vec::with_capacity(linear.parts.len());
@@ -188,7 +188,7 @@ impl Run<'_, '_> {
             for (row, values) in product.chunks_exact_mut(out).enumerate() {
                 let factor = match &quantized {
                     Some((_, Some(factors))) => scale * f64::from(factors[row]) / 127.0,
-                    _ => scale,
+                    Some((_, None)) | None => scale,
                 } as f32;
                 for value in values {
                     *value *= factor;

@@ -167,7 +167,7 @@ fn no_way(call: &Call, ways: &Ways) -> PlaceError {
     let nearest = ways.rejections.iter().filter(|r| !r.violations.is_empty()).min_by_key(|r| r.violations.len());
     let (reason, hint) = nearest.map_or_else(
         || ("no placement suits its operands".to_string(), String::new()),
-        |r| (format!("{} ({})", r.violations[0].what, r.what), r.violations[0].hint.clone()),
+        |r| (format!("{} ({})", r.violations[0], r.what), r.violations[0].hint()),
     );
     PlaceError::NoWay { call: call.name.clone(), reason, hint }
 }

@@ -1,10 +1,10 @@
 //! Products and residual additions.
 
-use bitnetc_plan::{DType, Unary as Fused};
+use bitnetc_plan::{DType, Unary};
 
 use super::weights::scalar;
 use super::{SelectError, Selector};
-use crate::graph::{NodeId, Operand as LogicalOperand, Section, Unary};
+use crate::graph::{Activation, NodeId, Operand as LogicalOperand, Section};
 use crate::schedule::Kind;
 
 impl Selector<'_> {
@@ -70,17 +70,17 @@ impl Selector<'_> {
 }
 
 /// The elementwise functions of an operand, as TT-NN applies them.
-fn activations(operand: &LogicalOperand) -> Vec<Fused> {
+fn activations(operand: &LogicalOperand) -> Vec<Unary> {
     let mut chain = Vec::new();
     if !operand.scale.is_one() {
-        chain.push(Fused::MulScalar(scalar(&operand.scale)));
+        chain.push(Unary::MulScalar(scalar(&operand.scale)));
     }
     for unary in &operand.unary {
         match unary {
-            Unary::Relu => chain.push(Fused::Relu),
-            Unary::Relu2 => chain.extend([Fused::Relu, Fused::Square]),
-            Unary::Square => chain.push(Fused::Square),
-            Unary::Silu => chain.push(Fused::Silu),
+            Activation::Relu => chain.push(Unary::Relu),
+            Activation::Relu2 => chain.extend([Unary::Relu, Unary::Square]),
+            Activation::Square => chain.push(Unary::Square),
+            Activation::Silu => chain.push(Unary::Silu),
         }
     }
     chain

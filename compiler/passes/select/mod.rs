@@ -90,7 +90,7 @@ impl Selector<'_> {
             Op::CacheUpdate { .. } => self.cache_update(node, section),
             Op::Attention { scale } => self.attention(node, section, scale),
             Op::MergeHeads => self.merge_heads(node, section),
-            Op::Unary(unary) => Err(self.unsupported(
+            Op::Activation(unary) => Err(self.unsupported(
                 node,
                 format!("{unary:?} stands alone"),
                 "let the fuse pass put it into a product",
@@ -110,7 +110,7 @@ impl Selector<'_> {
                 "a layer ends in something else than the residual stream",
                 "end it in the last addition to the stream",
             )),
-            _ => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
 

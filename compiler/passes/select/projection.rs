@@ -5,7 +5,7 @@ use bitnetc_plan::{Layout, TILE};
 
 use super::weights;
 use super::{SelectError, Selector};
-use crate::graph::{Linear, NodeId, Op, Role, Section, Unary};
+use crate::graph::{Activation, Linear, NodeId, Op, Role, Section};
 use crate::passes::values::product_dtype;
 use crate::policy::Precision;
 use crate::schedule::{Kind, Operand};
@@ -33,8 +33,8 @@ impl Selector<'_> {
         }
         let activation = match linear.unary {
             None => None,
-            Some(Unary::Relu) => Some(FusedActivation::Relu),
-            Some(Unary::Silu) => Some(FusedActivation::Silu),
+            Some(Activation::Relu) => Some(FusedActivation::Relu),
+            Some(Activation::Silu) => Some(FusedActivation::Silu),
             Some(other) => {
                 return Err(self.unsupported(
                     node,
@@ -96,7 +96,23 @@ impl Selector<'_> {
                     return Some((heads as u32, kv_heads as u32, head_dim as u32));
                 }
                 Op::Dequantize { .. } | Op::Scale { .. } if user.input == 0 => at = user.node,
-                _ => return None,
+                Op::Tokens
+                | Op::Embedding { .. }
+                | Op::Carry
+                | Op::RmsNorm { .. }
+                | Op::Quantize { .. }
+                | Op::Dequantize { .. }
+                | Op::Scale { .. }
+                | Op::Linear(_)
+                | Op::Rope(_)
+                | Op::CacheUpdate { .. }
+                | Op::Attention { .. }
+                | Op::MergeHeads
+                | Op::Activation(_)
+                | Op::Mul { .. }
+                | Op::Add { .. }
+                | Op::LastToken
+                | Op::Argmax => return None,
             }
         }
     }

@@ -7,6 +7,7 @@ use bitnetc_plan::weight::{Content, HeadPadding, Matrix, RotaryFunction};
 use bitnetc_plan::{Cores, DType, MemoryConfig, Scalar, Source, TILE, TensorSpec, Weight};
 
 use crate::graph::{Encoding, Linear, Rope, ScaleConvention, WeightRef};
+use crate::ttnn::placements::dram_sharded;
 
 /// A plan's scalar for a graph's.
 pub fn scalar(scalar: &crate::graph::Scalar) -> Scalar {
@@ -102,12 +103,6 @@ pub fn projection(
         address: None,
         source: Source::Columns(parts),
     })
-}
-
-/// `[1, 1, K, N]` with the columns in equal shards of whole tiles over the banks.
-pub fn dram_sharded([rows, columns]: [u32; 2], dtype: DType, banks: u32) -> TensorSpec {
-    let shard = columns.next_multiple_of(TILE * banks) / banks;
-    TensorSpec::tile(vec![1, 1, rows, columns], dtype, MemoryConfig::dram_width(banks, [rows, shard]))
 }
 
 /// A rotary table: row-major with every position for `embedding` (decode), or the first `tiled` positions as tiles (prefill).

@@ -1,9 +1,10 @@
 //! Bytes that calls read from DRAM and write to it.
 
+use bitnetc_plan::op::{Argument, Role};
 use bitnetc_plan::ttnn::Outcome;
 use bitnetc_plan::{Layout, Memory, Op, TensorSpec};
 
-use super::attention;
+use super::{sdpa, sdpa_decode};
 
 /// Bytes of a tensor's data, padding included.
 pub fn data_bytes(spec: &TensorSpec) -> u64 {
@@ -15,29 +16,55 @@ pub fn data_bytes(spec: &TensorSpec) -> u64 {
     }
 }
 
-/// Bytes a call reads from and writes to DRAM.
+/// Bytes a call reads from and writes to DRAM: what it returns, and of each operand as much as its role has read.
 pub fn dram(op: &Op, operands: &[&TensorSpec], outcome: &Outcome, position: u32) -> u64 {
+    let returned: u64 = outcome.outputs.iter().map(data_bytes).sum();
     let written: u64 = outcome.outputs.iter().filter(|s| in_dram(s)).map(data_bytes).sum();
-    let read: u64 = match op {
-        // Only the rows looked up.
-        Op::Embedding(_) => outcome.outputs.iter().map(data_bytes).sum(),
-        Op::CacheUpdate(_) => touched(operands[0], operands[1]) + touched(operands[2], operands[3]),
-        Op::CacheUpdateOne(_) => touched(operands[0], operands[1]),
-        Op::CacheFill(_) => 2 * data_bytes(operands[1]),
-        Op::SdpaDecode(args) => dram_of(&operands[..1]) + attention::decode_reads(args, operands, position),
-        Op::Sdpa(args) => dram_of(&operands[..1]) + attention::prefill_reads(args, operands),
-        Op::Slice(_) => written.max(outcome.outputs.iter().map(data_bytes).sum()),
-        _ => dram_of(operands),
-    };
+    let (mut read, mut given, mut before) = (attended(op, operands, position), operands.iter(), None);
+    op.arguments(&mut |_, argument| {
+        if let Argument::Operand(operand) = argument
+            && let Some(&spec) = given.next()
+        {
+            read += match operand.role {
+                Role::Table | Role::Cut => returned,
+                Role::TokenRows => before.map_or(0, |cache| touched(cache, spec)),
+                // As many bytes are read as are written to the cache.
+                Role::PromptRows => 2 * data_bytes(spec),
+                // Counted with the rows that go into them, or by `attended`.
+                Role::KeyCache | Role::ValueCache | Role::Cache | Role::Keys | Role::Values => 0,
+                // A few words for each user.
+                Role::Indices | Role::Positions | Role::PageTable => 0,
+                Role::Tensor | Role::Moved | Role::Part | Role::Gamma | Role::Matrix | Role::Projection => whole(spec),
+                Role::Cosines | Role::Sines | Role::Queries => whole(spec),
+                Role::Logits | Role::NextToken | Role::Counter => whole(spec),
+            };
+            before = Some(spec);
+        }
+    });
     read + written
+}
+
+/// Bytes of keys and values, which attention reads as often as its program config and the position make it.
+fn attended(op: &Op, operands: &[&TensorSpec], position: u32) -> u64 {
+    match op {
+        Op::SdpaDecode(args) => sdpa_decode::reads(args, operands, position),
+        Op::Sdpa(args) => sdpa::reads(args, operands),
+        Op::Embedding(_) | Op::RmsNorm(_) | Op::Matmul(_) | Op::CreateHeadsDecode(_) | Op::CreateHeads(_) => 0,
+        Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => 0,
+        Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => 0,
+        Op::ConcatHeadsDecode(_) | Op::ConcatHeads(_) | Op::ToMemoryConfig(_) | Op::ToLayout(_) => 0,
+        Op::Typecast(_) | Op::View(_) | Op::Transpose(_) | Op::Slice(_) | Op::Concat(_) => 0,
+        Op::Binary(_) | Op::Abs(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::PlusOne(_) | Op::Deallocate(_) => 0,
+    }
 }
 
 fn in_dram(spec: &TensorSpec) -> bool {
     spec.memory.memory() == Memory::Dram
 }
 
-fn dram_of(operands: &[&TensorSpec]) -> u64 {
-    operands.iter().filter(|s| in_dram(s)).map(|s| data_bytes(s)).sum()
+/// All of a tensor, if it is in DRAM.
+fn whole(spec: &TensorSpec) -> u64 {
+    if in_dram(spec) { data_bytes(spec) } else { 0 }
 }
 
 /// One new row per user and kv head: the tiles of that row are read, changed and written back.

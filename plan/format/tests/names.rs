@@ -1,4 +1,4 @@
-//! Every name of the contract, misspelt: none may be taken for one left out.
+//! Misspells every name of the contract: an optional field whose name is misspelt must not be taken for one that was left out.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -10,10 +10,10 @@ use super::sample;
 fn names(text: &str) -> Vec<Range<usize>> {
     let bytes = text.as_bytes();
     let is_word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    // The name before each open bracket, and before what is read now.
+    // The name before each open bracket, and the name before the current position.
     let (mut around, mut last) = (Vec::new(), "");
     let (mut seen, mut found) = (HashSet::new(), Vec::new());
-    // After the lines that enable extensions.
+    // The lines at the top that enable extensions hold no names of the contract.
     let mut at = text.find("\n(").unwrap();
     while at < bytes.len() {
         match bytes[at] {
@@ -54,7 +54,7 @@ fn a_misspelt_name_in_ron_is_told() {
         let changed = format!("{}{misspelt}{}", &text[..name.start], &text[name.end..]);
         match read_bytes(changed.as_bytes()) {
             Err(FormatError::Syntax { what, .. }) if what.contains(&format!("`{misspelt}`")) => {}
-            // Without its version a text is no plan at all.
+            // A text without the field `format` is reported as no plan at all.
             Err(FormatError::NotAPlan { .. }) if misspelt == "format_x" => {}
             other => panic!("`{misspelt}` at {}: {:?}", name.start, other.map(|_| "read as a plan")),
         }
@@ -67,7 +67,7 @@ fn a_misspelt_name_in_a_binary_is_told() {
     let names: HashSet<&str> = names(&text).into_iter().map(|name| &text[name]).collect();
     for name in names {
         let misspelt = format!("{}Z", &name[..name.len() - 1]);
-        // As MessagePack writes a short text: its length, then its bytes.
+        // MessagePack writes a short text as its length, followed by its bytes.
         let written = |text: &str| [&[0xa0 | text.len() as u8], text.as_bytes()].concat();
         let (old, new) = (written(name), written(&misspelt));
         let mut changed = binary.clone();

@@ -1,4 +1,4 @@
-//! What TT-NN 0.81.1 answered on the mock n150 and p150.
+//! Checks against the answers that TT-NN gave on the mock n150 and p150.
 
 use super::*;
 use crate::MemoryConfig;
@@ -43,7 +43,7 @@ impl Case {
     }
 
     fn check(&self) -> Answer {
-        check_sdpa(&self.args(), &self.tensors().each_ref(), &self.card)
+        check(&self.args(), &self.tensors().each_ref(), &self.card)
     }
 }
 
@@ -122,7 +122,7 @@ fn refusals_are_tt_nns() {
     let case = b((64, 64));
     let [q, mut k, v] = case.tensors();
     k.shape[2] = 2048;
-    let answer = check_sdpa(&case.args(), &[&q, &k, &v], &case.card);
+    let answer = check(&case.args(), &[&q, &k, &v], &case.card);
     assert!(refusal(answer).contains("Got Q: 1024, K: 2048"));
     // 512 x 512 takes more L1 than there is; the dispatcher says so.
     let call = crate::Op::Sdpa(b((512, 512)).args());

@@ -1,4 +1,4 @@
-//! What TT-NN 0.81.1 answered on the mock n150 and p150.
+//! Checks against the answers that TT-NN gave on the mock n150 and p150.
 
 use super::*;
 use crate::op::Ref;
@@ -65,7 +65,7 @@ impl Case {
     }
 
     fn check_with(&self, tensors: &[TensorSpec; 5]) -> Answer {
-        check_sdpa_decode(&self.args(), &tensors.each_ref(), &self.card)
+        check(&self.args(), &tensors.each_ref(), &self.card)
     }
 }
 
@@ -144,7 +144,7 @@ fn refusals_are_tt_nns() {
     assert!(change(4, |t| t.shape = vec![7, 16]).contains("must match"));
     let mut sharded = case.args();
     sharded.memory = case.tensors()[0].memory.clone();
-    let answer = check_sdpa_decode(&sharded, &case.tensors().each_ref(), &case.card);
+    let answer = check(&sharded, &case.tensors().each_ref(), &case.card);
     assert!(refusal(answer).contains("Sharded output not supported for GQA"));
     let mut dram = case.tensors();
     dram[0].memory = MemoryConfig::DRAM;
@@ -165,8 +165,8 @@ fn silent_mistakes_are_refused() {
     // Several users to a shard, which TT-NN takes too.
     tensors[0].memory = MemoryConfig::height(Cores::row_major(2, (4, 4)), [128, 128]);
     let broken = case.check_with(&tensors).unwrap_err();
-    assert!(broken.iter().all(|v| v.narrower), "{broken:?}");
-    assert!(broken.iter().any(|v| v.what.contains("shards of 128x128")), "{broken:?}");
+    assert!(broken.iter().all(|v| v.is_narrower()), "{broken:?}");
+    assert!(broken.iter().any(|v| v.what().contains("shards of 128x128")), "{broken:?}");
     let beyond = Case { per: 1, ..bitnet(n150(), 8) };
     assert!(refusal(beyond.check()).contains("must be multiple of chunk size, got: 64 and 128"));
 }

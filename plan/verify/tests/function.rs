@@ -1,4 +1,4 @@
-//! Tables, logits and rotation, one broken plan each. What phases have in common is tested on plans with more than one.
+//! Broken plans for tables, logits and rotation. Differences between phases are tested in `tests/plan_mutations`, on plans with several.
 
 use super::*;
 use crate::weight::{Content, Matrix, RotaryFunction};
@@ -33,7 +33,7 @@ fn tables_hold_what_is_looked_up_in_them() {
     };
     short("cos");
     short("sin");
-    // A table of another kind.
+    // The rows of another kind of table.
     broken(Invariant::WeightSource, |p| {
         weight(p, "cos").source = Source::Rows(Matrix { content: Content::Dense, ..qkv(p)[2].clone() });
     });

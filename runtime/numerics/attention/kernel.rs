@@ -99,29 +99,29 @@ pub(super) fn attend(dim: usize, queries: &mut [Query], rows: &impl Rows) {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")
         {
-            // SAFETY: the features are there.
+            // SAFETY: the machine has the three features that `attend_avx512` is compiled for: they were detected above.
             return unsafe { attend_avx512(dim, queries, rows) };
         }
         if is_x86_feature_detected!("avx2") {
-            // SAFETY: the feature is there.
+            // SAFETY: the machine has AVX2, which `attend_avx2` is compiled for: it was detected above.
             return unsafe { attend_avx2(dim, queries, rows) };
         }
     }
-    // SAFETY: portable.
+    // SAFETY: `Portable` needs no instruction set beyond the target's own.
     unsafe { attend_with::<Portable>(dim, queries, rows) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn attend_avx512(dim: usize, queries: &mut [Query], rows: &impl Rows) {
-    // SAFETY: this function has the features.
+    // SAFETY: this function is compiled for the features of `Avx512`, so its caller has made sure of them.
     unsafe { attend_with::<Avx512>(dim, queries, rows) }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
 fn attend_avx2(dim: usize, queries: &mut [Query], rows: &impl Rows) {
-    // SAFETY: this function has the feature.
+    // SAFETY: this function is compiled for the feature of `Avx2`, so its caller has made sure of it.
     unsafe { attend_with::<Avx2>(dim, queries, rows) }
 }
 
@@ -142,7 +142,8 @@ unsafe fn attend_with<V: Vectors>(dim: usize, queries: &mut [Query], rows: &impl
         for q in &mut *queries {
             let count = CHUNK.min(q.limit.saturating_sub(first));
             if count > 0 {
-                // SAFETY: the caller's; the chunk has `count` rows and more.
+                // SAFETY: the caller promises the instruction set; `whole` is a multiple of `LANES`, and the chunk holds
+                // `CHUNK >= count` rows of it.
                 unsafe { V::dots(&q.q[..whole], chunk, &mut q.weights[..count]) };
                 q.weigh(dim, count);
             }
@@ -152,7 +153,8 @@ unsafe fn attend_with<V: Vectors>(dim: usize, queries: &mut [Query], rows: &impl
         }
         for q in &mut *queries {
             let count = CHUNK.min(q.limit.saturating_sub(first));
-            // SAFETY: as above.
+            // SAFETY: the caller promises the instruction set; `whole` is a multiple of `LANES`, and the chunk holds
+            // `CHUNK >= count` rows of it.
             unsafe { V::add(&mut q.sum[..whole], &q.weights[..count], chunk) }
         }
     }

@@ -13,13 +13,14 @@ pub(super) trait Vectors {
     /// `out[i] = sum a * rows[i]`.
     ///
     /// # Safety
-    /// The machine has the instruction set; `rows` has `out.len()` rows.
+    /// The machine has the instruction set; `a.len()` is a multiple of `LANES`, and `rows` has at least `out.len()` rows of it.
     unsafe fn dots(a: &[f32], rows: &[f32], out: &mut [f32]);
 
     /// `sums += weights[0] * rows[0]`, then `weights[1] * rows[1]`, and so on.
     ///
     /// # Safety
-    /// The machine has the instruction set; `rows` has `weights.len()` rows.
+    /// The machine has the instruction set; `sums.len()` is a multiple of `LANES`, and `rows` has at least `weights.len()` rows
+    /// of it.
     unsafe fn add(sums: &mut [f32], weights: &[f32], rows: &[f32]);
 }
 
@@ -69,14 +70,14 @@ mod x86 {
         #[inline]
         #[target_feature(enable = "avx2")]
         unsafe fn dots(a: &[f32], rows: &[f32], out: &mut [f32]) {
-            // SAFETY: the caller's.
+            // SAFETY: the caller promises what `Portable` asks for, which is the same.
             unsafe { Portable::dots(a, rows, out) }
         }
 
         #[inline]
         #[target_feature(enable = "avx2")]
         unsafe fn add(sums: &mut [f32], weights: &[f32], rows: &[f32]) {
-            // SAFETY: the caller's.
+            // SAFETY: the caller promises what `Portable` asks for, which is the same.
             unsafe { Portable::add(sums, weights, rows) }
         }
     }
@@ -88,7 +89,7 @@ mod x86 {
             let (whole, rest) = out.as_chunks_mut::<LANES>();
             let (first, last) = rows.split_at(whole.len() * LANES * a.len());
             for (out, rows) in whole.iter_mut().zip(first.chunks_exact(LANES * a.len())) {
-                // SAFETY: 16 rows of a's length; 16 numbers are written.
+                // SAFETY: `rows` is a chunk of 16 rows of `a`'s length, and `out` has room for the 16 numbers that are stored.
                 unsafe { _mm512_storeu_ps(out.as_mut_ptr(), sixteen(a, rows)) };
             }
             for (out, row) in rest.iter_mut().zip(last.chunks_exact(a.len())) {
@@ -102,7 +103,7 @@ mod x86 {
             let (len, mut at) = (sums.len(), 0);
             while at < len {
                 let vectors = (len - at) / LANES;
-                // SAFETY: as many vectors from `at` on are in the sums, and in each row.
+                // SAFETY: `vectors` vectors are left from `at` on in the sums, and the caller promises as many in each row.
                 at += LANES
                     * unsafe {
                         match vectors {
@@ -116,36 +117,36 @@ mod x86 {
         }
     }
 
-    /// 16 numbers.
+    /// The 16 numbers from `at` on.
     ///
     /// # Safety
-    /// They are there.
+    /// `x` has them: `at + 16 <= x.len()`.
     #[inline]
     #[target_feature(enable = "avx512f")]
     unsafe fn load(x: &[f32], at: usize) -> __m512 {
-        // SAFETY: the caller's; the load needs no alignment.
+        // SAFETY: the caller promises 16 numbers from `at` on; the load needs no alignment.
         unsafe { _mm512_loadu_ps(x.as_ptr().add(at)) }
     }
 
     /// Adds to N vectors of the sums from `at` on, which stay in registers; returns N.
     ///
     /// # Safety
-    /// The sums, and each of as many rows as there are weights, have them.
+    /// The sums have N vectors from `at` on, and so has each of at least `weights.len()` rows of the sums' length.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn add_tile<const N: usize>(sums: &mut [f32], weights: &[f32], rows: &[f32], at: usize) -> usize {
-        // SAFETY: the caller's.
+        // SAFETY: the caller promises N vectors of the sums from `at` on.
         let mut acc: [__m512; N] = std::array::from_fn(|i| unsafe { load(sums, at + LANES * i) });
         for (p, weight) in weights.iter().enumerate() {
             let weight = _mm512_set1_ps(*weight);
             for (i, acc) in acc.iter_mut().enumerate() {
-                // SAFETY: the caller's.
+                // SAFETY: the caller promises N vectors from `at` on in each row, and a row for each weight.
                 let row = unsafe { load(rows, p * sums.len() + at + LANES * i) };
                 *acc = _mm512_add_ps(*acc, _mm512_mul_ps(weight, row));
             }
         }
         for (i, acc) in acc.into_iter().enumerate() {
-            // SAFETY: the caller's; the store needs no alignment.
+            // SAFETY: the caller promises N vectors of the sums from `at` on; the store needs no alignment.
             unsafe { _mm512_storeu_ps(sums.as_mut_ptr().add(at + LANES * i), acc) };
         }
         N
@@ -154,16 +155,16 @@ mod x86 {
     /// The dot products of 16 rows.
     ///
     /// # Safety
-    /// There are 16 rows of a's length.
+    /// `a.len()` is a multiple of 16, and `rows` has 16 rows of it.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn sixteen(a: &[f32], rows: &[f32]) -> __m512 {
         let mut acc = [_mm512_setzero_ps(); LANES];
         for at in (0..a.len()).step_by(LANES) {
-            // SAFETY: `at` + 16 <= a.len(), and the rows are there.
+            // SAFETY: `at + 16 <= a.len()`, because the caller promises a multiple of 16.
             let x = unsafe { load(a, at) };
             for (r, acc) in acc.iter_mut().enumerate() {
-                // SAFETY: as above.
+                // SAFETY: the caller promises 16 rows of `a`'s length, and `at + 16 <= a.len()`.
                 let row = unsafe { load(rows, r * a.len() + at) };
                 *acc = _mm512_add_ps(*acc, _mm512_mul_ps(x, row));
             }
@@ -192,12 +193,12 @@ mod x86 {
     fn one(a: &[f32], b: &[f32]) -> f32 {
         let mut acc = _mm512_setzero_ps();
         for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
-            // SAFETY: 16 numbers each.
+            // SAFETY: both are arrays of 16 numbers.
             let (a, b) = unsafe { (load(a, 0), load(b, 0)) };
             acc = _mm512_add_ps(acc, _mm512_mul_ps(a, b));
         }
         let mut lanes = [0f32; LANES];
-        // SAFETY: 16 numbers; the store needs no alignment.
+        // SAFETY: `lanes` has room for the 16 numbers; the store needs no alignment.
         unsafe { _mm512_storeu_ps(lanes.as_mut_ptr(), acc) };
         pairwise(lanes)
     }
@@ -214,7 +215,8 @@ mod tests {
             let a: Vec<f32> = (0..len).map(number).collect();
             let b: Vec<f32> = (0..len * rows).map(|i| (i as f32 * 1.31).cos()).collect();
             let weights: Vec<f32> = (0..rows).map(|i| 1.0 / (i + 1) as f32).collect();
-            // SAFETY: there are as many rows as results and weights; instruction sets are used where they are detected.
+            // SAFETY: the lengths are multiples of 16, there are as many rows as results and weights, and below an instruction set
+            // is used only where it is detected.
             let run = |dots: unsafe fn(&[f32], &[f32], &mut [f32]), add: unsafe fn(&mut [f32], &[f32], &[f32])| unsafe {
                 let (mut products, mut sums) = (vec![0f32; rows], a.clone());
                 dots(&a, &b, &mut products);

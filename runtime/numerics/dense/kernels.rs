@@ -75,7 +75,7 @@ impl Isa {
             // SAFETY: the variants exist only where `available` detected their features.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => unsafe { avx512::bf16(w, x, rows, sums) },
-            // SAFETY: as above.
+            // SAFETY: the variants exist only where `available` detected their features.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { bf16_avx2(w, x, rows, sums) },
             Isa::Portable => panel(w, x, rows, sums, widen_bf16),
@@ -89,7 +89,7 @@ impl Isa {
             // SAFETY: the variants exist only where `available` detected their features.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512 => unsafe { avx512::block(w, x, rows, sums) },
-            // SAFETY: as above.
+            // SAFETY: the variants exist only where `available` detected their features.
             #[cfg(target_arch = "x86_64")]
             Isa::Avx2 => unsafe { block_avx2(w, x, rows, sums) },
             Isa::Portable => panel(w, x, rows, sums, widen_block),
@@ -148,7 +148,7 @@ mod avx512 {
     #[target_feature(enable = "avx512f")]
     pub(super) fn bf16(w: &[[u16; TILE]], x: &[half::bf16], rows: usize, sums: &mut [[f32; TILE]; ROWS]) {
         let wide = |row: &[u16; TILE]| {
-            // SAFETY: a row is two vectors of 32 bytes; the loads need no alignment.
+            // SAFETY: a row of 32 numbers of 2 bytes is two vectors of 32 bytes; the loads need no alignment.
             let halves =
                 unsafe { [_mm256_loadu_si256(row.as_ptr().cast()), _mm256_loadu_si256(row.as_ptr().add(16).cast())] };
             halves.map(|h| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(h))))

@@ -186,7 +186,8 @@ static CONFIG: Config = {
 /// # Safety
 /// [`available`], `x` has `steps` tiles, `codes` `steps` pairs of tiles; `steps` is not zero.
 unsafe fn one_by_two(x: *const i8, codes: *const Line, steps: usize, out: &mut Products) {
-    // SAFETY: the caller's; the sums take two of the four tiles of `out`.
+    // SAFETY: the caller promises the instructions and the tiles that are loaded; the sums are stored to two of the four tiles
+    // of `out`, which is borrowed mutably.
     unsafe {
         asm!(
             "ldtilecfg [{config}]",
@@ -222,7 +223,8 @@ unsafe fn one_by_two(x: *const i8, codes: *const Line, steps: usize, out: &mut P
 /// # Safety
 /// [`available`], `x` has twice `steps` tiles, `codes` `steps` pairs of tiles; `steps` is not zero.
 unsafe fn two_by_two(x: *const i8, codes: *const Line, steps: usize, out: &mut Products) {
-    // SAFETY: the caller's; the sums take the four tiles of `out`.
+    // SAFETY: the caller promises the instructions and the tiles that are loaded; the sums are stored to the four tiles of
+    // `out`, which is borrowed mutably.
     unsafe {
         asm!(
             "ldtilecfg [{config}]",

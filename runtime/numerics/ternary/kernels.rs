@@ -123,7 +123,8 @@ impl Kernel {
                         _ => take(&[avx512::row(lines, x, sums[0])]),
                     }
                 },
-                // SAFETY: as above.
+                // SAFETY: the variant exists only where `available` detected its feature; the assertions above
+                // make x and the sums long enough.
                 #[cfg(target_arch = "x86_64")]
                 Kernel::Avx2 => unsafe {
                     match rows {
@@ -197,7 +198,7 @@ mod avx512 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512vnni")]
     unsafe fn spread(x: &[i8], at: usize) -> __m512i {
-        // SAFETY: the caller's.
+        // SAFETY: the caller promises 4 bytes from `at` on; they are read as one number without need of alignment.
         _mm512_set1_epi32(unsafe { x.as_ptr().add(at).cast::<i32>().read_unaligned() })
     }
 
@@ -212,7 +213,7 @@ mod avx512 {
     #[target_feature(enable = "avx512f,avx512vnni")]
     fn store(acc: [__m512i; LINES]) -> [i32; TILE] {
         let mut out = [0i32; TILE];
-        // SAFETY: two halves of 16 sums; the stores need no alignment.
+        // SAFETY: `out` is two halves of 16 sums; the stores need no alignment.
         unsafe {
             _mm512_storeu_si512(out.as_mut_ptr().cast(), acc[0]);
             _mm512_storeu_si512(out.as_mut_ptr().add(16).cast(), acc[1]);
@@ -234,7 +235,7 @@ mod avx512 {
             pair.iter().for_each(prefetch);
             let codes = [load(&pair[0]), load(&pair[1])];
             for i in 0..4 {
-                // SAFETY: step * 16 + 4 i + 4 <= k.
+                // SAFETY: the caller promises k values in x, and `step * 16 + 4 * i + 4 <= k`.
                 let b = unsafe { spread(x, step * STEP + 4 * i) };
                 for l in 0..LINES {
                     let c = _mm512_and_si512(codes[l], masks[i]);
@@ -267,7 +268,7 @@ mod avx512 {
             for i in 0..4 {
                 let c = codes.map(|c| _mm512_and_si512(c, mask));
                 for (r, a) in acc.iter_mut().enumerate() {
-                    // SAFETY: r < R and step * 16 + 4 i + 4 <= k.
+                    // SAFETY: the caller promises R packed rows of k values in x; `r < R` and `step * 16 + 4 * i + 4 <= k`.
                     let b = unsafe { spread(x, (step * STEP + 4 * i) * R + 4 * r) };
                     a[0] = _mm512_dpbusd_epi32(a[0], c[0], b);
                     a[1] = _mm512_dpbusd_epi32(a[1], c[1], b);
@@ -309,7 +310,8 @@ mod avx2 {
                     let c = _mm256_and_si256(codes, mask);
                     for (r, s) in sums.iter_mut().enumerate() {
                         let at = (step * STEP + 4 * i) * R + 4 * r;
-                        // SAFETY: r < R and step * 16 + 4 i + 4 <= k.
+                        // SAFETY: the caller promises R packed rows of k values in x; `r < R` and
+                        // `step * 16 + 4 * i + 4 <= k`.
                         let four = unsafe { x.as_ptr().add(at).cast::<i32>().read_unaligned() };
                         let pairs = _mm256_maddubs_epi16(c, _mm256_set1_epi32(four));
                         *s = _mm256_add_epi16(*s, pairs);
@@ -324,7 +326,7 @@ mod avx2 {
         acc.map(|a| {
             let mut out = [0i32; TILE];
             for (part, v) in a.into_iter().enumerate() {
-                // SAFETY: part * 8 + 8 <= 32; the store needs no alignment.
+                // SAFETY: `part < 4`, so the 8 sums lie within the 32 of `out`; the store needs no alignment.
                 unsafe { _mm256_storeu_si256(out.as_mut_ptr().add(part * 8).cast(), v) }
             }
             out

@@ -9,7 +9,7 @@
 
 mod names;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
 use bitnetc_plan::{Buffer, BufferRole, Layout, Phase, PhaseKind, Plan, Ref, Scalar, Step, TensorSpec, Weight};
@@ -105,7 +105,8 @@ fn buffers(plan: &Plan, text: &mut String) {
     }
     let prompts = plan.buffers.iter().filter_map(|b| match b.role {
         BufferRole::Prompt(tokens) => Some(format!("{tokens}: {}", literal(&b.name))),
-        _ => None,
+        BufferRole::Tokens | BufferRole::Positions | BufferRole::RotaryPositions | BufferRole::PageTable => None,
+        BufferRole::KeyCache | BufferRole::ValueCache | BufferRole::FirstTokens => None,
     });
     let _ = writeln!(text, "PROMPTS = {{{}}}", prompts.collect::<Vec<_>>().join(", "));
 }
@@ -129,6 +130,13 @@ fn scalars(plan: &Plan, text: &mut String) {
         }
     }
     text.push_str("}\n");
+}
+
+/// The operands of a phase by the identifiers that its function gives them.
+pub fn identifiers(phase: &Phase) -> HashMap<String, Ref> {
+    let names = Names::of(phase);
+    let operands = phase.steps().flat_map(|step| step.op.operands());
+    operands.map(|operand| (names.get(&lower::key(operand)).to_owned(), operand.clone())).collect()
 }
 
 /// What the program fills in by names of its own.

@@ -1,8 +1,8 @@
 //! Python identifiers for what a phase names.
 //!
-//! A plan's names are any text, and unique only among their kind. Each gets an identifier of its own: itself where that is one
-//! (`attn_norm`), with `_` for what no identifier holds (`merged.in` is `merged_in`), with a number where that is taken already, by Python,
-//! by the program or by another name.
+//! Names in a plan can be any text, and a value, a weight and a buffer may share one. Each gets an identifier of its own: the name itself
+//! where it is an identifier (`attn_norm`), with `_` in place of characters that an identifier cannot hold (`merged.in` becomes
+//! `merged_in`), and with a number at its end where Python, the program or another name has taken the identifier already.
 
 use std::collections::{HashMap, HashSet};
 

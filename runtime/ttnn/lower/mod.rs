@@ -1,18 +1,43 @@
-//! Lowering: a plan's step as the one TT-NN call it stands for.
+//! Lowering: a plan's step as the one TT-NN call it stands for. Each op has its file, named as its variant of [`Op`].
 //!
 //! The same lowering is executed through the shim ([`crate::replay()`]) and printed as Python ([`crate::emit`]). Values, weights and buffers
 //! are named by [`key`]; what a plan leaves open until the call is made (numbers that depend on weight scales, the user and the last token
 //! of a prefill) is [`Open`]'s to fill in.
 
-mod attention;
+mod abs;
+mod arg_max;
+mod binary;
+mod cache_fill;
+mod cache_update;
+mod cache_update_one;
+mod concat;
+mod concat_heads;
+mod concat_heads_decode;
 mod config;
-mod elementwise;
+mod create_heads;
+mod create_heads_decode;
+mod deallocate;
+mod embedding;
+mod matmul;
+mod plus_one;
+mod rms_norm;
+mod rotary;
+mod rotary_decode;
+mod rotary_fused;
+mod row_max;
+mod sdpa;
+mod sdpa_decode;
+mod slice;
+mod to_layout;
+mod to_memory_config;
+mod transpose;
+mod typecast;
+mod view;
 
-use bitnetc_plan::op::{self, Rows};
-use bitnetc_plan::{DType, Layout, MemoryConfig, Op, Ref, Scalar, Step, TILE};
+use bitnetc_plan::{DType, Layout, Op, Ref, Scalar, Step, TILE};
 
 use crate::call::{Expr, PyCall, Statement};
-use crate::tensor::{dtype_path, layout_path, memory_config};
+use crate::tensor::{dtype_path, layout_path};
 
 /// Fills in what a plan leaves open.
 pub trait Open {
@@ -73,109 +98,64 @@ fn layout(layout: Layout) -> Expr {
     Expr::ttnn(layout_path(layout))
 }
 
-fn integers(values: impl IntoIterator<Item = u32>) -> Expr {
-    Expr::Tuple(values.into_iter().map(|v| Expr::Int(i64::from(v))).collect())
+/// A step being lowered, and what fills in the numbers that its plan leaves open.
+struct Lowering<'a> {
+    step: &'a Step,
+    open: &'a dyn Open,
 }
 
-/// One call on its first operand with a memory config: the shape of most.
-fn on(path: &str, input: &Ref) -> PyCall {
-    PyCall::ttnn(path).arg(operand(input))
+impl Lowering<'_> {
+    /// The step's TT-NN call, without arguments.
+    fn call(&self) -> PyCall {
+        PyCall::ttnn(self.step.op.call())
+    }
+
+    /// The step's TT-NN call on its first operand.
+    fn on(&self, input: &Ref) -> PyCall {
+        self.call().arg(operand(input))
+    }
+
+    /// The `at`th scalar of the step.
+    fn scalar(&self, at: usize, scalar: &Scalar) -> Expr {
+        self.open.scalar(self.step, at, scalar)
+    }
 }
 
 /// The statement of a step: its results assigned, or none for a call that writes in place.
 pub fn lower(step: &Step, open: &dyn Open) -> Statement {
-    Statement::new(step.outputs.iter().map(|v| value_key(&v.name)), call(step, open))
+    let call = call(&Lowering { step, open });
+    Statement::new(step.outputs.iter().map(|v| value_key(&v.name)), call)
 }
 
-fn call(step: &Step, open: &dyn Open) -> PyCall {
-    let scalar = |at: usize, s: &Scalar| open.scalar(step, at, s);
-    let path = step.op.call();
-    match &step.op {
-        Op::Embedding(args) => PyCall::ttnn(path)
-            .arg(operand(&args.indices))
-            .arg(operand(&args.table))
-            .kwarg("layout", layout(args.layout))
-            .kwarg("memory_config", memory_config(&args.memory)),
-        Op::RmsNorm(args) => on(path, &args.input)
-            .kwarg("epsilon", scalar(0, &args.epsilon))
-            .kwarg("weight", operand(&args.gamma))
-            .maybe("program_config", args.program.as_ref().map(config::norm))
-            .kwarg("memory_config", memory_config(&args.memory))
-            .kwarg("compute_kernel_config", config::compute(args.compute)),
-        Op::Matmul(args) => matmul(path, args),
-        Op::ToMemoryConfig(args) => on(path, &args.input).arg(memory_config(&args.memory)),
-        Op::ToLayout(args) => {
-            on(path, &args.input).arg(layout(args.layout)).kwarg("memory_config", memory_config(&args.memory))
-        }
-        Op::Typecast(args) => {
-            on(path, &args.input).arg(dtype(args.dtype)).kwarg("memory_config", memory_config(&args.memory))
-        }
-        Op::View(args) => view(path, args),
-        Op::Transpose(args) => {
-            on(path, &args.input).arg(args.dims.0).arg(args.dims.1).kwarg("memory_config", memory_config(&args.memory))
-        }
-        Op::Slice(args) => slice(path, step, args, open),
-        Op::Concat(args) => PyCall::ttnn(path)
-            .arg(Expr::List(args.inputs.iter().map(operand).collect()))
-            .kwarg("dim", Expr::Int(-1))
-            .kwarg("memory_config", memory_config(&args.memory)),
-        Op::Binary(args) => elementwise::binary(args, &scalar),
-        Op::Abs(args) => on(path, &args.input).kwarg("memory_config", memory_config(&args.memory)),
-        Op::RowMax(args) => on(path, &args.input)
-            .kwarg("dim", Expr::Int(-1))
-            .kwarg("keepdim", true)
-            .kwarg("memory_config", memory_config(&args.memory)),
-        Op::ArgMax(args) => on(path, &args.input)
-            .kwarg("dim", Expr::Int(3))
-            .kwarg("keepdim", false)
-            .kwarg("output_tensor", operand(&args.output)),
-        Op::PlusOne(args) => on(path, &args.buffer),
-        Op::Deallocate(args) => on(path, &args.input),
-        Op::CreateHeadsDecode(args) => attention::create_heads_decode(path, args),
-        Op::CreateHeads(args) => attention::create_heads(path, args),
-        Op::RotaryFused(args) => attention::rotary_fused(path, args),
-        Op::RotaryDecode(args) => attention::rotary_decode(path, args),
-        Op::Rotary(args) => attention::rotary(path, args),
-        Op::CacheUpdate(args) => attention::cache_update(path, args),
-        Op::CacheUpdateOne(args) => attention::cache_update_one(path, args),
-        Op::CacheFill(args) => attention::cache_fill(path, args, open.user()),
-        Op::SdpaDecode(args) => attention::sdpa_decode(path, args, scalar(0, &args.scale)),
-        Op::Sdpa(args) => attention::sdpa(path, args, scalar(0, &args.scale)),
-        Op::ConcatHeadsDecode(args) => attention::concat_heads_decode(path, args),
-        Op::ConcatHeads(args) => attention::concat_heads(path, args),
+fn call(step: &Lowering<'_>) -> PyCall {
+    match &step.step.op {
+        Op::Embedding(args) => embedding::lower(args, step),
+        Op::RmsNorm(args) => rms_norm::lower(args, step),
+        Op::Matmul(args) => matmul::lower(args, step),
+        Op::CreateHeadsDecode(args) => create_heads_decode::lower(args, step),
+        Op::CreateHeads(args) => create_heads::lower(args, step),
+        Op::RotaryFused(args) => rotary_fused::lower(args, step),
+        Op::RotaryDecode(args) => rotary_decode::lower(args, step),
+        Op::Rotary(args) => rotary::lower(args, step),
+        Op::CacheUpdate(args) => cache_update::lower(args, step),
+        Op::CacheUpdateOne(args) => cache_update_one::lower(args, step),
+        Op::CacheFill(args) => cache_fill::lower(args, step),
+        Op::SdpaDecode(args) => sdpa_decode::lower(args, step),
+        Op::Sdpa(args) => sdpa::lower(args, step),
+        Op::ConcatHeadsDecode(args) => concat_heads_decode::lower(args, step),
+        Op::ConcatHeads(args) => concat_heads::lower(args, step),
+        Op::ToMemoryConfig(args) => to_memory_config::lower(args, step),
+        Op::ToLayout(args) => to_layout::lower(args, step),
+        Op::Typecast(args) => typecast::lower(args, step),
+        Op::View(args) => view::lower(args, step),
+        Op::Transpose(args) => transpose::lower(args, step),
+        Op::Slice(args) => slice::lower(args, step),
+        Op::Concat(args) => concat::lower(args, step),
+        Op::Binary(args) => binary::lower(args, step),
+        Op::Abs(args) => abs::lower(args, step),
+        Op::RowMax(args) => row_max::lower(args, step),
+        Op::ArgMax(args) => arg_max::lower(args, step),
+        Op::PlusOne(args) => plus_one::lower(args, step),
+        Op::Deallocate(args) => deallocate::lower(args, step),
     }
-}
-
-fn matmul(path: &str, args: &op::Matmul) -> PyCall {
-    // TT-NN derives the shards of a sharded result from the program config and ignores a shard spec.
-    let memory = match &args.memory {
-        MemoryConfig::Sharded { .. } => Expr::ttnn("L1_WIDTH_SHARDED_MEMORY_CONFIG"),
-        interleaved => memory_config(interleaved),
-    };
-    PyCall::ttnn(path)
-        .arg(operand(&args.a))
-        .arg(operand(&args.b))
-        .kwarg("program_config", config::matmul(&args.program))
-        .kwarg("memory_config", memory)
-        .kwarg("dtype", dtype(args.dtype))
-        .kwarg("compute_kernel_config", config::compute(args.compute))
-}
-
-/// With its padded shape, since TT-NN refuses to change the logical volume without.
-fn view(path: &str, args: &op::View) -> PyCall {
-    let mut padded = args.shape.clone();
-    let sides = padded.len();
-    for side in padded.iter_mut().skip(sides.saturating_sub(2)) {
-        *side = side.next_multiple_of(TILE);
-    }
-    on(path, &args.input).arg(integers(args.shape.iter().copied())).arg(integers(padded))
-}
-
-fn slice(path: &str, step: &Step, args: &op::Slice, open: &dyn Open) -> PyCall {
-    let columns = step.outputs.first().map_or(0, |v| v.spec.columns());
-    let (start, end) = match args.rows {
-        Rows::Range(start, end) => (Expr::ints([0, 0, start, 0]), Expr::ints([1, 1, end, columns])),
-        Rows::LastTokenTile => open.last_tile(columns),
-    };
-    on(path, &args.input).arg(start).arg(end).kwarg("memory_config", memory_config(&args.memory))
 }

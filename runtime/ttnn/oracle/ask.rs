@@ -1,11 +1,12 @@
-//! What TT-NN says to a question: asked without dispatch for sizes, then for real.
+//! Asks TT-NN a question on a mock card. A call is executed twice: without dispatch, which reports the sizes of all buffers, then for real,
+//! which checks memory and gives addresses.
 
 use bitnetc_plan::{Cost, Footprint, Op, Step, TILE, TensorSpec, Value};
 
 use super::{Facts, Question};
 use crate::call::Scope;
 use crate::error::TtnnError;
-use crate::graph::{BufferKind, Node, RunMode};
+use crate::graph::{Graph, Node, RunMode};
 use crate::lower::{self, Fixed};
 use crate::open_card::OpenCard;
 use crate::python::Object;
@@ -25,7 +26,7 @@ pub(super) fn ask(device: &OpenCard, question: &Question) -> Result<Reply, TtnnE
     match question {
         Question::Place(spec) => {
             let allocated = device.capture(RunMode::Normal, || device.allocate(spec))?;
-            reply(allocated.result.map(|tensor| vec![tensor]), 0, &allocated.graph.nodes)
+            reply(allocated.result.map(|tensor| vec![tensor]), 0, &allocated.graph)
         }
         Question::Call { op, operands } => call(device, op, operands),
     }
@@ -48,7 +49,7 @@ fn call(device: &OpenCard, op: &Op, operands: &[TensorSpec]) -> Result<Reply, Tt
         Ok(result) => Ok(vec![result]),
         Err(error) => Err(error),
     };
-    reply(outputs, sized.graph.busiest_core(), &real.graph.nodes)
+    reply(outputs, sized.graph.busiest_core(), &real.graph)
 }
 
 /// A call as a step; of its outputs only a slice's columns are looked at, which are its operand's.
@@ -69,21 +70,17 @@ fn open(operands: &[TensorSpec]) -> Fixed {
     Fixed { last_row: rows.saturating_sub(1) / TILE * TILE }
 }
 
-fn reply(result: Result<Vec<Object>, TtnnError>, circular_buffers: u64, nodes: &[Node]) -> Result<Reply, TtnnError> {
+fn reply(result: Result<Vec<Object>, TtnnError>, circular_buffers: u64, graph: &Graph) -> Result<Reply, TtnnError> {
     let outputs = match result {
         Ok(outputs) => outputs,
         Err(TtnnError::Python(error)) => return Ok(Reply::Refused(error.to_string())),
         Err(error) => return Err(error),
     };
     let outputs = outputs.iter().map(spec::of_tensor).collect::<Result<_, _>>()?;
-    let addresses = nodes.iter().filter_map(|node| match node {
-        Node::BufferAllocate(buffer) if buffer.kind == BufferKind::L1 => Some(buffer.address),
-        _ => None,
-    });
-    let programs = nodes.iter().filter(|node| matches!(node, Node::ProgramExecution)).count();
+    let programs = graph.nodes.iter().filter(|node| matches!(node, Node::ProgramExecution)).count();
     Ok(Reply::Accepted(Facts {
         outputs,
-        addresses: addresses.collect(),
+        addresses: graph.l1_addresses().collect(),
         circular_buffers,
         programs: u32::try_from(programs).unwrap_or(u32::MAX),
     }))

@@ -6,7 +6,7 @@
 //!  ask       what TT-NN on a mock card says
 //!  report    both, compared and counted per rule
 //! ```
-//! A rule that narrows what TT-NN takes ([`bitnetc_plan::ttnn::Violation::narrower`]) makes no claim about the calls it leaves out; they are
+//! A rule that narrows what TT-NN takes ([`bitnetc_plan::ttnn::Violation::is_narrower`]) makes no claim about the calls it leaves out; they are
 //! counted apart. Every other draw is a claim, and a claim agrees when TT-NN accepts and refuses as predicted and, accepting, returns the
 //! specs, takes the bytes and launches the programs that were predicted, at the addresses that were predicted.
 
@@ -15,8 +15,11 @@ mod draw;
 mod predict;
 mod report;
 
-use bitnetc_plan::{Card, Op, TensorSpec};
+use bitnetc_plan::op::AbsOp;
+use bitnetc_plan::{Card, DType, MemoryConfig, Op, Ref, TensorSpec};
 
+use ask::Reply;
+use predict::Prediction;
 pub use report::{Disagreement, Kind, LeftOut, RuleReport};
 
 use crate::error::TtnnError;
@@ -53,6 +56,8 @@ pub struct Inquiry {
     pub seed: u64,
     /// Only rules whose name contains this.
     pub rule: Option<String>,
+    /// Compare how many programs a call launches. Not every release records them: see [`records_programs`].
+    pub programs: bool,
 }
 
 /// Draws without a claim for each draw with one, at most.
@@ -60,7 +65,18 @@ const PATIENCE: u32 = 12;
 
 /// Names of all rules, in the order they are asked.
 pub fn rules() -> Vec<&'static str> {
-    draw::RULES.iter().map(|(name, _)| *name).collect()
+    draw::rules().map(|(name, _)| *name).collect()
+}
+
+/// Whether the TT-NN of an open card records the programs that a call launches, tried on a call that launches one.
+///
+/// # Errors
+/// TT-NN's own.
+pub fn records_programs(device: &OpenCard) -> Result<bool, TtnnError> {
+    let x = TensorSpec::tile([1, 1, 32, 32], DType::Bf16, MemoryConfig::DRAM);
+    let op = Op::from(AbsOp { input: Ref::Value("x0".into()), memory: MemoryConfig::DRAM });
+    let reply = ask::ask(device, &Question::Call { op: Box::new(op), operands: vec![x] })?;
+    Ok(matches!(reply, Reply::Accepted(facts) if facts.programs > 0))
 }
 
 /// Asks an open mock card and the rules of `card`, which it must be a mock of. `heard` is told of each rule's report when it is done.
@@ -74,7 +90,7 @@ pub fn run(
     heard: &mut dyn FnMut(&RuleReport),
 ) -> Result<Vec<RuleReport>, TtnnError> {
     let wanted = |name: &str| inquiry.rule.as_ref().is_none_or(|part| name.contains(part.as_str()));
-    let rules: Vec<_> = draw::RULES.iter().enumerate().filter(|(_, (name, _))| wanted(name)).collect();
+    let rules: Vec<_> = draw::rules().enumerate().filter(|(_, (name, _))| wanted(name)).collect();
     let mut reports = Vec::new();
     for (at, (number, (name, draw))) in rules.iter().enumerate() {
         // The remainder goes to the first rules.
@@ -88,7 +104,12 @@ pub fn run(
             let Some(question) = draw(&mut dice).filter(|q| predict::is_askable(q, card)) else { continue };
             report.draws += 1;
             let prediction = predict::predict(&question, card);
-            let reply = ask::ask(device, &question)?;
+            let mut reply = ask::ask(device, &question)?;
+            if let (false, Prediction::Accepted(predicted), Reply::Accepted(found)) =
+                (inquiry.programs, &prediction, &mut reply)
+            {
+                found.programs = predicted.programs;
+            }
             report.count(&question, prediction, reply);
         }
         heard(&report);

@@ -1,4 +1,4 @@
-//! What the rules and the L1 model say to a question.
+//! Predicts the answer to a question from the op rules and the model of the L1 allocator.
 
 use bitnetc_plan::l1::{Allocator, dram_bytes_per_bank};
 use bitnetc_plan::ttnn::{Checks, Outcome, Violation, check, require_placement};
@@ -13,8 +13,8 @@ pub(super) enum Prediction {
     Accepted(Facts),
     /// Refused, for this reason.
     Refused(String),
-    /// The rule leaves such calls out, and says which it takes.
-    Unclaimed(String),
+    /// The rule leaves such calls out: the first of its own limits that the call breaks.
+    Unclaimed(Option<Violation>),
 }
 
 /// True when the operands can be allocated, so that the question is about the call.
@@ -49,9 +49,9 @@ pub(super) fn predict(question: &Question, card: &Card) -> Prediction {
 }
 
 fn refusal(broken: &[Violation]) -> Prediction {
-    match broken.iter().find(|v| !v.narrower) {
-        Some(violation) => Prediction::Refused(violation.what.clone()),
-        None => Prediction::Unclaimed(broken.first().map(|v| v.hint.clone()).unwrap_or_default()),
+    match broken.iter().find(|v| !v.is_narrower()) {
+        Some(violation) => Prediction::Refused(format!("{}: {violation}", violation.id())),
+        None => Prediction::Unclaimed(broken.first().cloned()),
     }
 }
 
@@ -87,7 +87,7 @@ fn fit(operands: &[TensorSpec], outcome: Outcome, card: &Card) -> Prediction {
         Some(lowest) if outcome.circular_buffers > 0 && end > lowest => {
             Prediction::Refused(format!("circular buffers up to {end} clash with L1 buffers at {lowest}"))
         }
-        _ => Prediction::Accepted(Facts {
+        Some(_) | None => Prediction::Accepted(Facts {
             outputs: outcome.outputs,
             addresses,
             circular_buffers: outcome.circular_buffers,

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use bitnetc_plan::ttnn::Violation;
+
 use super::ask::Reply;
 use super::predict::Prediction;
 use super::{Facts, Question};
@@ -51,9 +53,11 @@ pub struct Disagreement {
     pub found: String,
 }
 
-/// Draws that a rule leaves out on purpose, for one reason.
+/// Draws that a rule leaves out on purpose, for one constraint of its own.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct LeftOut {
+    /// The constraint's id.
+    pub constraint: String,
     /// What the rule takes only, with the numbers of the first such draw.
     pub only: String,
     /// Draws.
@@ -77,7 +81,7 @@ pub struct RuleReport {
     pub unclaimed: u32,
     /// Of these, accepted by TT-NN.
     pub unclaimed_accepted: u32,
-    /// These draws by their reasons, in the order they came up.
+    /// These draws by the constraint they break, in the order they came up.
     pub left_out: Vec<LeftOut>,
     /// Claims that failed.
     pub disagreements: Vec<Disagreement>,
@@ -112,12 +116,14 @@ impl RuleReport {
         self.disagreements.iter().filter(|d| d.kind == Kind::Refused).count()
     }
 
-    fn leave_out(&mut self, only: String, accepted: bool) {
+    fn leave_out(&mut self, broken: Option<&Violation>, accepted: bool) {
         self.unclaimed += 1;
         self.unclaimed_accepted += u32::from(accepted);
-        let known = self.left_out.iter().position(|known| outline(&known.only) == outline(&only));
+        let constraint = broken.map_or_else(String::new, Violation::id);
+        let known = self.left_out.iter().position(|known| known.constraint == constraint);
         let at = known.unwrap_or_else(|| {
-            self.left_out.push(LeftOut { only, draws: 0, accepted: 0 });
+            let only = broken.map_or_else(String::new, Violation::hint);
+            self.left_out.push(LeftOut { constraint, only, draws: 0, accepted: 0 });
             self.left_out.len() - 1
         });
         self.left_out[at].draws += 1;
@@ -126,8 +132,8 @@ impl RuleReport {
 
     pub(super) fn count(&mut self, question: &Question, prediction: Prediction, reply: Reply) {
         let (kind, predicted, found) = match (prediction, reply) {
-            (Prediction::Unclaimed(only), reply) => {
-                self.leave_out(only, matches!(reply, Reply::Accepted(_)));
+            (Prediction::Unclaimed(broken), reply) => {
+                self.leave_out(broken.as_ref(), matches!(reply, Reply::Accepted(_)));
                 return;
             }
             (Prediction::Refused(_), Reply::Refused(_)) => {
@@ -152,11 +158,6 @@ impl RuleReport {
             found,
         });
     }
-}
-
-/// A reason without its numbers.
-fn outline(reason: &str) -> String {
-    reason.chars().filter(|c| !c.is_ascii_digit()).collect()
 }
 
 /// The first fact that differs.
@@ -190,6 +191,7 @@ impl fmt::Display for Question {
 
 #[cfg(test)]
 mod tests {
+    use bitnetc_plan::ttnn::{Constraint, Source};
     use bitnetc_plan::{DType, MemoryConfig, TensorSpec};
 
     use super::*;
@@ -232,14 +234,21 @@ mod tests {
 
     #[test]
     fn what_a_rule_leaves_out_is_no_claim() {
+        const fn own(name: &'static str, hint: &'static str) -> Constraint {
+            Constraint { rule: "r", name, source: Source::Bitnetc(""), holds: "", text: "", hint }
+        }
+        static SHARD: Constraint = own("SHARD", "shards of {rows}");
+        static FLOAT: Constraint = own("FLOAT", "bf16 or f32");
+        let shards = |rows: u32| Prediction::Unclaimed(Some(Violation::new(&SHARD, &[("rows", &rows)])));
         let report = counted([
-            (Prediction::Unclaimed("shards of 32".into()), Reply::Accepted(facts(0))),
-            (Prediction::Unclaimed("bf16 or f32".into()), Reply::Accepted(facts(0))),
-            (Prediction::Unclaimed("shards of 64".into()), Reply::Refused("no".into())),
+            (shards(32), Reply::Accepted(facts(0))),
+            (Prediction::Unclaimed(Some(Violation::new(&FLOAT, &[]))), Reply::Accepted(facts(0))),
+            (shards(64), Reply::Refused("no".into())),
         ]);
         assert_eq!((report.claims(), report.unclaimed, report.unclaimed_accepted), (0, 3, 2));
-        let reasons: Vec<_> = report.left_out.iter().map(|l| (l.only.as_str(), l.draws, l.accepted)).collect();
-        assert_eq!(reasons, [("shards of 32", 2, 1), ("bf16 or f32", 1, 1)]);
+        let reasons: Vec<_> =
+            report.left_out.iter().map(|l| (l.constraint.as_str(), l.only.as_str(), l.draws, l.accepted)).collect();
+        assert_eq!(reasons, [("r.shard", "shards of 32", 2, 1), ("r.float", "bf16 or f32", 1, 1)]);
         assert!(report.disagreements.is_empty());
     }
 }

@@ -1,12 +1,14 @@
-//! Matmuls under their three program configs.
+//! Draws of `ttnn.linear`.
 
 use bitnetc_plan::op::Matmul;
 use bitnetc_plan::program::FusedActivation;
 use bitnetc_plan::{Arch, Cores, DType, MatmulProgram, MemoryConfig, TILE, TensorSpec};
 
 use super::dice::{Dice, WIDTHS};
-use super::{operand, question};
+use super::{Rule, operand, question};
 use crate::oracle::Question;
+
+pub const RULES: &[Rule] = &[("linear, DRAM-sharded", dram_sharded), ("linear, 1D multicast", multicast_1d), ("linear, 2D multicast", multicast_2d)];
 
 /// Widths of products that are no width of activations: fused projections, shares of vocabularies.
 const PRODUCTS: [u32; 8] = [3840, 1280, 13824, 2688, 1000, 16032, 8016, 4008];
@@ -36,7 +38,7 @@ fn linear(
     question(dice, Matmul { a: operand(), b: operand(), program, compute, dtype, memory }, vec![a, b])
 }
 
-pub fn dram_sharded(dice: &mut Dice<'_>) -> Option<Question> {
+fn dram_sharded(dice: &mut Dice<'_>) -> Option<Question> {
     let (k, n) = inner_and_outer(dice);
     let (inner, outer) = (k / TILE, n.div_ceil(TILE));
     let rows = if dice.chance(0.03) { 64 } else { dice.batch_rows() };
@@ -82,7 +84,7 @@ fn subblock(dice: &mut Dice<'_>, block: (u32, u32)) -> (u32, u32) {
     (height, width)
 }
 
-pub fn multicast_1d(dice: &mut Dice<'_>) -> Option<Question> {
+fn multicast_1d(dice: &mut Dice<'_>) -> Option<Question> {
     let (k, n) = inner_and_outer(dice);
     let (inner, outer) = (k / TILE, n.div_ceil(TILE));
     let (x, y) = dice.card.grid;
@@ -114,7 +116,7 @@ pub fn multicast_1d(dice: &mut Dice<'_>) -> Option<Question> {
     linear(dice, program, out, a, b)
 }
 
-pub fn multicast_2d(dice: &mut Dice<'_>) -> Option<Question> {
+fn multicast_2d(dice: &mut Dice<'_>) -> Option<Question> {
     let (k, n) = inner_and_outer(dice);
     let rows = dice.pick(&[32, 64, 96, 128, 256, 512, 1024, 2048, 4096]);
     let (m, inner, outer) = (rows / TILE, k / TILE, n.div_ceil(TILE));

@@ -3,14 +3,10 @@
 //! Sizes are those of models; placements are any that TT-NN can allocate; arguments are mostly sensible, sometimes not. A twelfth of the
 //! questions has one operand spoiled, whatever the rule ([`Dice::spoil`]).
 
-mod attention;
 mod dice;
-mod elementwise;
 mod heads;
-mod matmul;
-mod movement;
-mod norm;
-mod tables;
+mod paged;
+mod placement;
 
 use bitnetc_plan::{Op, Ref, TensorSpec};
 
@@ -21,40 +17,58 @@ use super::Question;
 /// A generator; `None` when what it drew makes no sense even as a broken question (a shard for no core).
 type Draw = fn(&mut Dice<'_>) -> Option<Question>;
 
-/// The rules and their generators.
-pub(super) const RULES: &[(&str, Draw)] = &[
-    ("placement", dice::place),
-    ("linear, DRAM-sharded", matmul::dram_sharded),
-    ("linear, 1D multicast", matmul::multicast_1d),
-    ("linear, 2D multicast", matmul::multicast_2d),
-    ("rms_norm, sharded", norm::sharded),
-    ("rms_norm, interleaved", norm::interleaved),
-    ("nlp_create_qkv_heads_decode", heads::create_decode),
-    ("nlp_create_qkv_heads", heads::create),
-    ("nlp_concat_heads_decode", heads::concat_decode),
-    ("nlp_concat_heads", heads::concat),
-    ("rotary_embedding_llama_fused_qk", attention::rotary_fused),
-    ("rotary_embedding_llama", attention::rotary),
-    ("rotary_embedding_llama, decode", attention::rotary_decode),
-    ("paged_fused_update_cache", attention::cache_update),
-    ("paged_update_cache", attention::cache_update_one),
-    ("paged_fill_cache", attention::cache_fill),
-    ("paged_scaled_dot_product_attention_decode", attention::sdpa_decode),
-    ("scaled_dot_product_attention", attention::sdpa),
-    ("add, mul", elementwise::binary),
-    ("abs", elementwise::abs),
-    ("max", elementwise::row_max),
-    ("to_memory_config", movement::to_memory_config),
-    ("to_layout", movement::to_layout),
-    ("typecast", movement::typecast),
-    ("reshape", movement::view),
-    ("transpose", movement::transpose),
-    ("slice", movement::slice),
-    ("concat", movement::concat),
-    ("embedding", tables::embedding),
-    ("argmax", tables::argmax),
-    ("plus_one", tables::plus_one),
-];
+/// A rule's name and its generator.
+pub(super) type Rule = (&'static str, Draw);
+
+/// Declares the modules of the ops and gathers their rules. An op that is left out does not compile: its variant is missing from a match.
+macro_rules! ops {
+    ($($variant:ident in $module:ident;)*) => {
+        $(mod $module;)*
+
+        const OF_OPS: &[&[Rule]] = &[$($module::RULES),*];
+
+        const _: fn(&Op) -> &'static [Rule] = |op| match op {
+            $(Op::$variant(_) => $module::RULES,)*
+        };
+    };
+}
+
+// The order numbers the generators' streams of random numbers. A new op goes to the end, so that the others ask what they asked before.
+ops! {
+    Matmul in matmul;
+    RmsNorm in rms_norm;
+    CreateHeadsDecode in create_heads_decode;
+    CreateHeads in create_heads;
+    ConcatHeadsDecode in concat_heads_decode;
+    ConcatHeads in concat_heads;
+    RotaryFused in rotary_fused;
+    Rotary in rotary;
+    RotaryDecode in rotary_decode;
+    CacheUpdate in cache_update;
+    CacheUpdateOne in cache_update_one;
+    CacheFill in cache_fill;
+    SdpaDecode in sdpa_decode;
+    Sdpa in sdpa;
+    Binary in binary;
+    Abs in abs;
+    RowMax in row_max;
+    ToMemoryConfig in to_memory_config;
+    ToLayout in to_layout;
+    Typecast in typecast;
+    View in view;
+    Transpose in transpose;
+    Slice in slice;
+    Concat in concat;
+    Embedding in embedding;
+    ArgMax in arg_max;
+    PlusOne in plus_one;
+    Deallocate in deallocate;
+}
+
+/// The rules and their generators, in the order they are asked.
+pub(super) fn rules() -> impl Iterator<Item = &'static Rule> {
+    placement::RULES.iter().chain(OF_OPS.iter().copied().flatten())
+}
 
 /// An operand's place in a call under construction; [`question`] names it.
 fn operand() -> Ref {

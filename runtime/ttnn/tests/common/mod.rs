@@ -2,17 +2,19 @@
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
+use bitnetc_plan::TtnnRelease;
 use bitnetc_ttnn::setup::default_directory;
-use bitnetc_ttnn::{CardKind, CardOptions, EnvironmentError, MockCard, OpenCard, PythonEnv, Setup};
+use bitnetc_ttnn::{CardKind, CardOptions, EnvironmentError, MockCard, OpenCard, PythonEnv, Setup, Wanted};
 
 /// The environment that `bitnetc` itself would choose.
 pub fn environment() -> &'static PythonEnv {
     static ENV: OnceLock<PythonEnv> = OnceLock::new();
-    ENV.get_or_init(|| match PythonEnv::find(None) {
+    ENV.get_or_init(|| match PythonEnv::find(None, Wanted::Only(TtnnRelease::latest())) {
         Ok(env) => env,
         Err(EnvironmentError::NotFound { .. }) => {
             let directory = default_directory(&std::env::current_dir().unwrap());
-            let outcome = Setup::new(&directory, None).run(&mut |step| eprintln!("setup: {step}"));
+            let outcome =
+                Setup::new(&directory, TtnnRelease::latest().version, None).run(&mut |step| eprintln!("setup: {step}"));
             outcome.unwrap_or_else(|error| panic!("these tests need TT-NN: {error}")).env
         }
         Err(error) => panic!("{error}"),

@@ -1,0 +1,133 @@
+//! A compiled decode step and what it takes to price other schedules of the same model beside it.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use bitnetc_compiler::graph::Role;
+use bitnetc_compiler::model::Model;
+use bitnetc_compiler::passes::Record;
+use bitnetc_compiler::pricer::Pricer;
+use bitnetc_compiler::schedule::Kind;
+use bitnetc_compiler::target::Target;
+use bitnetc_compiler::ttnn::Candidate;
+use bitnetc_compiler::{Compiled, Options, compile};
+use bitnetc_plan::op::Matmul;
+use bitnetc_plan::{Op, PhaseKind, Ref, Step, TensorSpec};
+
+use crate::host::{Published, published};
+use crate::rows::{Rows, RowsError};
+
+/// A plan, the published figures, and a pricer for single calls on the plan's card.
+pub struct Bench<'a> {
+    pub model: &'a Model,
+    pub target: &'a Target,
+    pub options: Options,
+    /// The plan from which all comparisons start.
+    pub compiled: Compiled,
+    pub pricer: Pricer<'a>,
+    pub rows: Rows,
+    pub published: &'static Published,
+    /// Plans with other options, by their options.
+    variants: RefCell<HashMap<String, Result<Rc<Compiled>, String>>>,
+}
+
+impl<'a> Bench<'a> {
+    /// `compiled` is the plan of `model` on `target` with `options`.
+    pub fn new(model: &'a Model, target: &'a Target, options: Options, compiled: Compiled) -> Result<Self, RowsError> {
+        let pricer = Pricer::new(target, options.priced_at());
+        let (rows, published) = (Rows::published()?, published()?);
+        Ok(Bench { model, target, options, compiled, pricer, rows, published, variants: RefCell::default() })
+    }
+
+    /// The plan with other options, compiled once.
+    pub fn variant(&self, change: impl FnOnce(&mut Options)) -> Result<Rc<Compiled>, String> {
+        let mut options = self.options.clone();
+        change(&mut options);
+        let key = format!("{options:?}");
+        if let Some(known) = self.variants.borrow().get(&key) {
+            return known.clone();
+        }
+        let compiled = compile(self.model, self.target, &options).map(Rc::new).map_err(|e| e.to_string());
+        self.variants.borrow_mut().insert(key, compiled.clone());
+        compiled
+    }
+
+    /// The steps of decode and how often each runs.
+    pub fn steps(&self) -> impl Iterator<Item = (u32, &Step)> {
+        let layers = self.compiled.plan.model.layers;
+        self.compiled.plan.decode().into_iter().flat_map(move |p| {
+            let once = |s| (1, s);
+            p.prologue
+                .iter()
+                .map(once)
+                .chain(p.layer.iter().map(move |s| (layers, s)))
+                .chain(p.epilogue.iter().map(once))
+        })
+    }
+
+    /// Predicted microseconds of the steps that `take` accepts.
+    pub fn sum_us(&self, take: impl Fn(&Step) -> bool) -> f64 {
+        self.steps().filter(|(_, s)| take(s)).map(|(times, s)| f64::from(times) * s.cost.us).sum()
+    }
+
+    /// How each call of decode was placed.
+    fn records(&self) -> impl Iterator<Item = &Record> {
+        let decode = self.compiled.record.iter().find(|r| matches!(r.kind, PhaseKind::Decode { .. }));
+        decode.into_iter().flat_map(|r| r.placed.record.iter())
+    }
+
+    /// The role of the model's operation that a step belongs to.
+    pub fn role(&self, step: &Step) -> Option<Role> {
+        let of =
+            |r: &&Record| r.ways.candidates.get(r.chosen).is_some_and(|c| c.drafts.iter().any(|d| d.name == step.name));
+        self.records().find(of).map(|r| r.call.role)
+    }
+
+    /// The matmuls of the plan with their times, weights and arguments.
+    pub fn matmuls(&self) -> impl Iterator<Item = (u32, &Step, &TensorSpec, &Matmul)> {
+        self.steps().filter_map(|(times, step)| {
+            let Op::Matmul(args) = &step.op else { return None };
+            let Ref::Weight(name) = &args.b else { return None };
+            self.compiled.plan.weight(name).map(|w| (times, step, &w.spec, args))
+        })
+    }
+
+    /// The matmuls of the layers.
+    pub fn projections(&self) -> impl Iterator<Item = (u32, &Step, &TensorSpec, &Matmul)> {
+        self.matmuls().filter(|(_, step, ..)| self.role(step) != Some(Role::LmHead))
+    }
+
+    /// Tiles of columns of q, k and v in the fused projection `fused`.
+    pub fn heads_of_qkv(&self, fused: &TensorSpec) -> Result<Vec<u32>, String> {
+        let split = self.steps().find_map(|(_, s)| {
+            let Op::CreateHeadsDecode(args) = &s.op else { return None };
+            Some((args.heads, args.kv_heads))
+        });
+        let (heads, kv_heads) = split.ok_or("no head split")?;
+        let per_head = fused.tile_columns() as u32 / (heads + 2 * kv_heads).max(1);
+        Ok([heads, kv_heads, kv_heads].map(|h| h * per_head).to_vec())
+    }
+
+    /// All ways of the LM head in decode.
+    pub fn head_ways(&self) -> Option<&Record> {
+        self.records().find(|r| matches!(r.call.kind, Kind::LmHead { .. }))
+    }
+
+    /// The chosen way of the LM head.
+    pub fn head(&self) -> Option<&Candidate> {
+        self.head_ways().and_then(|r| r.ways.candidates.get(r.chosen))
+    }
+
+    /// The cheapest way of the LM head among those with the most chunks.
+    pub fn most_chunks(&self) -> Option<&Candidate> {
+        let candidates = &self.head_ways()?.ways.candidates;
+        let most = candidates.iter().map(|c| c.chunks).max()?;
+        candidates.iter().filter(|c| c.chunks == most).min_by_key(|c| c.price)
+    }
+}
+
+/// Whether a step writes keys or values into their cache.
+pub fn is_cache(step: &Step) -> bool {
+    matches!(step.op, Op::CacheUpdate(_) | Op::CacheUpdateOne(_))
+}

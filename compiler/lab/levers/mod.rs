@@ -1,0 +1,217 @@
+//! The predicted worth of single choices in a decode step, for one model, card and batch.
+//!
+//! A lever is one choice moved from its worse position to the plan's. One that is an option of the compiler is compiled both ways and the
+//! two plans are compared ([`How::Compiled`]). One that the compiler never leaves unused is priced call by call: the calls of the plan
+//! beside the calls that would stand in their place, by the same cost functions ([`How::Priced`]). Where a figure rests on a measurement
+//! of another card it says so ([`How::Extrapolated`], [`How::Measured`]), and where nothing was published the lever has no figure. Levers
+//! overlap, so their savings do not add up.
+
+mod lm_head;
+mod movement;
+mod precision;
+mod projections;
+#[cfg(test)]
+mod tests;
+
+use bitnetc_compiler::model::Model;
+use bitnetc_compiler::policy::Policy;
+use bitnetc_compiler::target::Target;
+use bitnetc_compiler::ttnn::cost::data_bytes;
+use bitnetc_compiler::{CompileError, Options, compile};
+use bitnetc_plan::{Cost, Op, Plan, Step};
+
+use crate::bench::Bench;
+use crate::rows::{RowsError, Use};
+
+/// How a lever's figures came about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum How {
+    /// Two plans.
+    Compiled,
+    /// Calls by the cost model.
+    Priced,
+    /// Calls by the cost model, with a constant from where it was measured, or with an assumption.
+    Extrapolated(String),
+    /// A published measurement, on the card named.
+    Measured(String),
+    /// Nothing: there is no figure.
+    Unknown,
+}
+
+impl std::fmt::Display for How {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            How::Compiled => f.write_str("compiled"),
+            How::Priced => f.write_str("priced"),
+            How::Extrapolated(from) => f.write_str(from),
+            How::Measured(card) => write!(f, "measured on {card}"),
+            How::Unknown => f.write_str("-"),
+        }
+    }
+}
+
+/// One lever.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Lever {
+    /// Its name.
+    pub name: String,
+    /// What it is moved from, and to.
+    pub positions: (String, String),
+    /// Predicted microseconds a step of the two positions, or why there are none.
+    pub us: Result<(f64, f64), String>,
+    /// Where they come from.
+    pub how: How,
+    /// What a reader should know of the comparison.
+    pub note: String,
+}
+
+impl Lever {
+    /// Microseconds saved a step.
+    pub fn saved_us(&self) -> Option<f64> {
+        self.us.as_ref().ok().map(|(from, to)| from - to)
+    }
+}
+
+/// A step of the plan and its share of the time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Share {
+    /// Its name.
+    pub name: String,
+    /// How often it runs.
+    pub times: u32,
+    /// Predicted cost of one run.
+    pub cost: Cost,
+}
+
+impl Share {
+    /// Predicted microseconds of all runs.
+    pub fn us(&self) -> f64 {
+        self.cost.us * f64::from(self.times)
+    }
+
+    /// What of that is not its bytes passing at the card's peak DRAM bandwidth.
+    pub fn above_dram_us(&self, target: &Target) -> f64 {
+        self.us() - f64::from(self.times) * self.cost.dram_bytes as f64 / (target.cost.dram_gb_per_s * 1000.0)
+    }
+}
+
+/// A decode step of one policy and how far it is from the DRAM.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Distance {
+    /// The policy.
+    pub policy: Policy,
+    /// Predicted microseconds on the card and of host work, or why there is no plan.
+    pub us: Result<(f64, f64), String>,
+    /// Bytes of weights that a step reads.
+    pub weight_bytes: u64,
+    /// Microseconds those take at the card's peak bandwidth.
+    pub floor_us: f64,
+}
+
+/// All that was found.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Levers {
+    /// By policy.
+    pub distances: Vec<Distance>,
+    /// Each by itself, from the plan.
+    pub levers: Vec<Lever>,
+    /// In a prefill of [`BUCKET`] tokens: the last token's slice.
+    pub prefill: Lever,
+    /// Steps of the plan, those that lose most against the DRAM first.
+    pub shares: Vec<Share>,
+    /// Policy of that plan.
+    pub policy: Policy,
+    /// Position at which attention was priced.
+    pub position: u32,
+}
+
+/// Prefill bucket on which the last-token slice is priced.
+pub const BUCKET: u32 = 128;
+
+/// Why there is nothing to compare.
+#[derive(Debug, thiserror::Error)]
+pub enum LeversError {
+    /// The model has no plan with these options: levers are moved from that plan.
+    #[error(transparent)]
+    Compile(#[from] CompileError),
+    /// A data file that came along: a defect of bitnetc.
+    #[error(transparent)]
+    Published(#[from] RowsError),
+}
+
+/// Prices the levers of a model.
+///
+/// # Errors
+/// When the model has no plan with these options.
+pub fn levers(model: &Model, target: &Target, options: &Options) -> Result<Levers, LeversError> {
+    let mut options = options.clone();
+    options.prefill = Vec::new();
+    let compiled = compile(model, target, &options)?;
+    let (policy, position) = (options.policy, options.priced_at());
+    let bench = Bench::new(model, target, options, compiled)?;
+    let mut shares = bench.shares();
+    shares.sort_by(|a, b| b.above_dram_us(target).total_cmp(&a.above_dram_us(target)));
+    Ok(Levers {
+        distances: Policy::ALL.map(|policy| bench.distance(policy)).to_vec(),
+        levers: bench.levers().map_err(CompileError::Policy)?,
+        prefill: bench.last_token(),
+        shares,
+        policy,
+        position,
+    })
+}
+
+/// Predicted microseconds of decode on the card.
+fn device_us(plan: &Plan) -> f64 {
+    plan.decode().map_or(0.0, |p| p.cost.device_us)
+}
+
+impl Bench<'_> {
+    fn distance(&self, policy: Policy) -> Distance {
+        let variant = self.variant(|o| o.policy = policy);
+        let weight_bytes = variant.as_ref().map_or(0, |c| weight_bytes(&c.plan));
+        let us =
+            variant.map(|c| c.plan.decode().map_or((0.0, 0.0), |p| (p.cost.device_us, p.cost.host_us.unwrap_or(0.0))));
+        Distance { policy, us, weight_bytes, floor_us: weight_bytes as f64 / (self.target.cost.dram_gb_per_s * 1000.0) }
+    }
+
+    fn shares(&self) -> Vec<Share> {
+        self.steps().map(|(times, step)| Share { name: step.name.clone(), times, cost: step.cost }).collect()
+    }
+
+    fn levers(&self) -> Result<Vec<Lever>, bitnetc_compiler::policy::PolicyError> {
+        let mut levers = self.precision()?;
+        levers.extend(self.interleaved_matmuls());
+        levers.extend([self.norms(), self.chunks(), self.fused_qkv(), self.cache()]);
+        levers.extend(self.host());
+        Ok(levers)
+    }
+
+    /// Priced, unless the named constant was measured on another card only.
+    fn rests_on(&self, constant: &str) -> How {
+        match self.measured_on(constant).filter(|card| **card != self.target.card.name) {
+            Some(card) => How::Extrapolated(format!("extrapolated, {constant} was measured on {card}")),
+            None => How::Priced,
+        }
+    }
+
+    /// The card on which the named constant was measured: this one, if on this one.
+    fn measured_on(&self, constant: &str) -> Option<&String> {
+        let sets = |used: &Use| matches!(used, Use::Sets(what) if what.as_str() == constant);
+        let cards: Vec<_> = self.rows.calls.iter().filter(|r| sets(&r.used)).map(|r| &r.target).collect();
+        cards.iter().find(|card| ***card == self.target.card.name).or(cards.first()).copied()
+    }
+}
+
+/// Bytes of tiled weights that a decode step reads.
+fn weight_bytes(plan: &Plan) -> u64 {
+    let Some(phase) = plan.decode() else { return 0 };
+    let read = |steps: &[Step], times: u64| -> u64 {
+        let operands = steps.iter().filter_map(|s| {
+            let Op::Matmul(args) = &s.op else { return None };
+            plan.weight(args.b.name())
+        });
+        operands.map(|w| times * data_bytes(&w.spec)).sum()
+    };
+    read(&phase.prologue, 1) + read(&phase.layer, u64::from(plan.model.layers)) + read(&phase.epilogue, 1)
+}

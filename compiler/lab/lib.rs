@@ -1,0 +1,20 @@
+//! Experiments with the compiler: how well its cost model predicts published measurements, and how much each choice of a plan is worth.
+//!
+//! The compiler needs none of this to make a plan. The experiments compile models, price schedules other than the compiler's by the same
+//! cost functions, and compare; so this crate depends on the compiler and nothing in the compiler depends on it.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`rows`] | measurements as data: whole decode steps and single calls, with their sources |
+//! | [`host`] | published figures of the host's part of a decode step |
+//! | [`priced`] | a decode step as a list of priced calls |
+//! | [`calibration`] | the cost model beside the measurements, and the fit of its constants |
+//! | [`levers`](mod@levers) | the predicted worth of single choices: sharded weights, fused projections, argmax on the card and others |
+
+mod bench;
+pub mod calibration;
+pub mod host;
+mod interleaved;
+pub mod levers;
+pub mod priced;
+pub mod rows;

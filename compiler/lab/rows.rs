@@ -1,0 +1,294 @@
+//! Measurements as data: rows of whole decode steps and of single calls, read from RON.
+//!
+//! `measured.ron` holds those that were published; a file of the same form holds anybody's own:
+//!
+//! ```ron
+//! (
+//!     steps: [(model: "llama-3.2-1b", target: "n150", tokens_per_s: 87.8, set: ["down=/LoFi"], position: 255, batch: 1)],
+//!     calls: [(what: "rms_norm 2560", target: "p150", us: (31.6, 31.6), call: Norm(columns: 2560, cores: 8, conversions: true))],
+//! )
+//! ```
+
+mod validate;
+
+use bitnetc_plan::{DType, Fidelity};
+use serde::Deserialize;
+
+use bitnetc_compiler::policy::Override;
+
+/// The use that was made of a row when the cost model was fitted.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+pub enum Use {
+    /// Nothing: the row was kept out.
+    #[default]
+    None,
+    /// It is one of those the constants were fitted to.
+    Fit,
+    /// The named constants were read off it, or off the page it is on.
+    Sets(String),
+}
+
+/// Which schedule was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+pub enum Scheduled {
+    /// tt_transformers': QKV goes through interleaved memory.
+    #[default]
+    TtTransformers,
+    /// tt_transformers' with QKV kept in shards.
+    QkvSharded,
+    /// Interleaved throughout, as ports that shard nothing run it.
+    Interleaved,
+    /// A plan of bitnetc's.
+    Plan,
+}
+
+/// A measured decode step of a whole model.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepRow {
+    /// Name of a shipped model, or path of a model's RON file.
+    pub model: String,
+    /// Name of the card.
+    pub target: String,
+    /// Tokens per second of one user.
+    pub tokens_per_s: f64,
+    /// What was measured.
+    #[serde(default)]
+    pub schedule: Scheduled,
+    /// Precision where it differs from the balanced policy's in decode (gate and up bfp4 LoFi, all else bfp8 HiFi2), in the form that
+    /// `--set` takes.
+    #[serde(default)]
+    pub set: Vec<String>,
+    /// Users.
+    #[serde(default = "one")]
+    pub batch: u32,
+    /// Position at which attention is priced.
+    #[serde(default = "position")]
+    pub position: u32,
+    /// How a table calls its setting.
+    #[serde(default)]
+    pub label: String,
+    /// Whether the model was fitted to it.
+    #[serde(default)]
+    pub used: Use,
+    /// Who published it.
+    #[serde(default)]
+    pub source: String,
+    /// What is not known of it.
+    #[serde(default)]
+    pub note: String,
+}
+
+/// A call or a few that were measured by themselves.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CallRow {
+    /// What it is, for a table.
+    pub what: String,
+    /// Name of the card.
+    pub target: String,
+    /// Microseconds: least and most.
+    pub us: (f64, f64),
+    /// The call.
+    pub call: Measured,
+    /// Only the kernels, without launches and shortest periods.
+    #[serde(default)]
+    pub kernel: bool,
+    /// Whether the model was fitted to it.
+    #[serde(default)]
+    pub used: Use,
+    /// Who published it.
+    #[serde(default)]
+    pub source: String,
+    /// What is not known of it.
+    #[serde(default)]
+    pub note: String,
+}
+
+/// A measured call; widths in elements, for one tile of rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub enum Measured {
+    /// A projection by 1D matmuls with interleaved weights, in chunks of its columns.
+    Linear {
+        inner: u32,
+        columns: u32,
+        weight: DType,
+        fidelity: Fidelity,
+        #[serde(default = "one")]
+        chunks: u32,
+    },
+    /// A norm on so many cores, 0 when interleaved; with the conversions to shards and back.
+    Norm {
+        columns: u32,
+        #[serde(default)]
+        cores: u32,
+        #[serde(default)]
+        conversions: bool,
+    },
+    /// Attention in decode.
+    Attention { users: u32, heads: u32, kv_heads: u32, head_dim: u32, cache: DType, position: u32 },
+    /// Interleaved to shards.
+    ToSharded { columns: u32 },
+    /// Shards to interleaved.
+    ToInterleaved { columns: u32 },
+    /// Shards to other shards.
+    Reshard { columns: u32 },
+    /// The head split.
+    CreateHeads { users: u32, heads: u32, kv_heads: u32, head_dim: u32 },
+    /// Rotation of q and k in one call.
+    RotateFused { users: u32, heads: u32, head_dim: u32 },
+    /// Keys and values written in one call.
+    CacheUpdate { users: u32, kv_heads: u32, head_dim: u32 },
+    /// Heads joined.
+    ConcatHeads { users: u32, heads: u32, head_dim: u32 },
+    /// Heads resharded, joined, and brought to interleaved memory.
+    JoinHeads { users: u32, heads: u32, head_dim: u32 },
+    /// Residual addition.
+    Add { columns: u32 },
+    /// SiLU of one factor, and the product.
+    MulSilu { columns: u32 },
+    /// Rows of the embedding.
+    Embedding { columns: u32 },
+    /// Tiles to rows.
+    Untilize { columns: u32 },
+    /// The token of one user.
+    ArgMax { columns: u32 },
+    /// Positions move on.
+    PlusOne,
+}
+
+/// Rows of a file.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rows {
+    /// Whole steps.
+    #[serde(default)]
+    pub steps: Vec<StepRow>,
+    /// Single calls.
+    #[serde(default)]
+    pub calls: Vec<CallRow>,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// The published rows have contexts of about 256 tokens.
+const fn position() -> u32 {
+    255
+}
+
+/// Why a file of rows is refused.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum RowsError {
+    /// It is not of the form.
+    #[error("{path}:{position}: {reason}")]
+    Syntax {
+        /// As given.
+        path: String,
+        /// Line and column.
+        position: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A figure that no measurement has.
+    #[error("{path}: {row}: {field} is {found}, expected {expected}")]
+    Range {
+        /// As given.
+        path: String,
+        /// The row.
+        row: String,
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        found: String,
+        /// What would be right.
+        expected: &'static str,
+    },
+    /// A precision that there is not.
+    #[error("{path}: {row}: {reason}")]
+    Set {
+        /// As given.
+        path: String,
+        /// The row.
+        row: String,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Rows {
+    /// The published rows.
+    ///
+    /// # Errors
+    /// None as shipped: a test reads them.
+    pub fn published() -> Result<Rows, RowsError> {
+        Rows::parse("compiler/lab/measured.ron", include_str!("measured.ron"))
+    }
+
+    /// The rows of a file's text; `path` is for its errors.
+    ///
+    /// # Errors
+    /// When it is not of the form, or a figure is out of range.
+    pub fn parse(path: &str, text: &str) -> Result<Rows, RowsError> {
+        let rows: Rows = ron::from_str(text).map_err(|e| RowsError::Syntax {
+            path: path.to_string(),
+            position: e.span.start.to_string(),
+            reason: e.code.to_string(),
+        })?;
+        for row in &rows.steps {
+            row.validate(path)?;
+        }
+        for row in &rows.calls {
+            row.validate(path)?;
+        }
+        Ok(rows)
+    }
+}
+
+impl StepRow {
+    /// The precision that [`StepRow::set`] asks for.
+    ///
+    /// # Errors
+    /// When it is not of the form.
+    pub fn overrides(&self) -> Result<Vec<Override>, bitnetc_compiler::policy::PolicyError> {
+        self.set.iter().map(|text| text.parse()).collect()
+    }
+
+    /// How a table calls its setting; batch and position where they are not those of the published rows.
+    pub fn setting(&self) -> String {
+        let mut text = match () {
+            () if !self.label.is_empty() => self.label.clone(),
+            () if self.set.is_empty() => "as balanced".into(),
+            () => self.set.join(" "),
+        };
+        if self.batch != one() {
+            text.push_str(&format!(", batch {}", self.batch));
+        }
+        if self.position != position() {
+            text.push_str(&format!(", position {}", self.position));
+        }
+        text
+    }
+}
+
+impl CallRow {
+    /// The middle of what was measured.
+    pub fn middle_us(&self) -> f64 {
+        f64::midpoint(self.us.0, self.us.1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_published_rows_are_read_and_six_were_fitted() {
+        let rows = Rows::published().unwrap();
+        assert_eq!(rows.steps.iter().filter(|r| r.used == Use::Fit).count(), 6);
+        assert!(rows.steps.iter().all(|r| !r.source.is_empty()) && rows.calls.iter().all(|r| !r.source.is_empty()));
+    }
+}

@@ -1,0 +1,38 @@
+//! Laws that several ops share.
+
+use bitnetc_plan::{Fidelity, TILE, TensorSpec};
+
+use super::{Call, Kernel};
+use crate::target::Calibration;
+
+/// A measured time for one tile of rows, or its bytes over the interleaved bandwidth, whichever is longer.
+pub fn measured(us: f64, call: &Call<'_>) -> Kernel {
+    Kernel::moves(us.max(call.streamed()))
+}
+
+/// Elementwise work on every tile of the first operand, at the pace of a product.
+pub fn elementwise(call: &Call<'_>) -> Kernel {
+    elementwise_in(product_us(call), call)
+}
+
+/// Elementwise work that takes `us` where cores are not crowded.
+pub fn elementwise_in(us: f64, call: &Call<'_>) -> Kernel {
+    Kernel::moves(us.max(call.streamed()) + crowding(call.operands[0], call.constants()))
+}
+
+/// Microseconds of an elementwise product as wide as the first operand.
+pub fn product_us(call: &Call<'_>) -> f64 {
+    let m = call.movement();
+    m.multiply_us + m.multiply_per_7000_us * f64::from(call.operands[0].columns()) / 7000.0
+}
+
+/// Microseconds that few cores add: a core works on its tiles one after another. The slope is that of norms, for want of others.
+pub fn crowding(spec: &TensorSpec, c: &Calibration) -> f64 {
+    let tiles = spec.memory.shard().map_or(0, |[_, width]| width / TILE);
+    c.norm.per_tile_us * f64::from(tiles.saturating_sub(c.norm.uncrowded_tiles))
+}
+
+/// Cycles of one 32x32x32 product.
+pub fn tile_cycles(c: &Calibration, fidelity: Fidelity) -> f64 {
+    c.fpu.tile_cycles + 16.0 * f64::from(fidelity.phases()) * c.fpu.phase_factor
+}

@@ -1,0 +1,20 @@
+//! Price of an RMS norm.
+
+use bitnetc_plan::TensorSpec;
+
+use super::{Call, Kernel, laws};
+use crate::ttnn::Context;
+
+pub fn kernel(call: &Call<'_>) -> Kernel {
+    laws::measured(norm(call.operands[0], call.cx), call)
+}
+
+/// A sharded norm shares a row among cores; an interleaved one gives each core rows of its own.
+fn norm(spec: &TensorSpec, cx: &Context<'_>) -> f64 {
+    let n = &cx.target.cost.norm;
+    if spec.memory.is_sharded() {
+        return n.start_us + n.per_1000_us * f64::from(spec.columns()) / 1000.0 + laws::crowding(spec, &cx.target.cost);
+    }
+    let rows = spec.tile_rows().div_ceil(u64::from(cx.target.card.cores()));
+    n.start_us + n.interleaved_tile_us * (rows * spec.tile_columns()) as f64
+}

@@ -1,0 +1,54 @@
+//! TT-NN 0.81.1, as it describes mock cards (`bitnetc ttnn info`).
+
+use super::{Chip, Spills, TtnnRelease};
+use crate::card::L1;
+
+/// The bytes of DRAM banks are those that a trace region of 50 MiB leaves.
+pub(super) const RELEASE: TtnnRelease = TtnnRelease {
+    version: "0.81.1",
+    python: &[(3, 10), (3, 12)],
+    wormhole: Chip {
+        l1: L1 { base: 105_824, end: 1_499_136, alignment: 16 },
+        bank_bytes: &[(12, 1_068_318_656)],
+        dram_alignment: 32,
+        readers_per_bank: 1,
+    },
+    blackhole: Chip {
+        l1: L1 { base: 111_744, end: 1_572_864, alignment: 16 },
+        bank_bytes: &[(7, 4_269_604_864), (8, 4_270_587_776)],
+        dram_alignment: 64,
+        readers_per_bank: 3,
+    },
+    // Releases before this one do neither.
+    spills: Spills { reloads_fp32: true, dram_sharded_keeps_fp32: true },
+    calls: &[
+        "abs",
+        "add",
+        "argmax",
+        "concat",
+        "deallocate",
+        "embedding",
+        "experimental.nlp_concat_heads",
+        "experimental.nlp_concat_heads_decode",
+        "experimental.nlp_create_qkv_heads",
+        "experimental.nlp_create_qkv_heads_decode",
+        "experimental.paged_fill_cache",
+        "experimental.paged_fused_update_cache",
+        "experimental.paged_update_cache",
+        "experimental.rotary_embedding_llama",
+        "experimental.rotary_embedding_llama_fused_qk",
+        "linear",
+        "max",
+        "mul",
+        "plus_one",
+        "reshape",
+        "rms_norm",
+        "slice",
+        "to_layout",
+        "to_memory_config",
+        "transformer.paged_scaled_dot_product_attention_decode",
+        "transformer.scaled_dot_product_attention",
+        "transpose",
+        "typecast",
+    ],
+};

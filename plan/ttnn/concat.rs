@@ -1,0 +1,96 @@
+//! `ttnn.concat` along columns.
+//!
+//! A core reads whole rows of the result, two at a time when four fit into what L1 leaves.
+
+use super::constraint::{constraints, values};
+use super::{Answer, Checks, Outcome, require_placement};
+use crate::op::Concat;
+use crate::{Card, DType, Layout, TensorSpec};
+
+/// Most tensors that one program joins; more are joined in several.
+const MOST_AT_ONCE: usize = 47;
+
+constraints! { "concat", "concat_device_operation.cpp", also [placement];
+    COUNT: "Two to 47 tensors are joined."
+        because "TT-NN joins more in several programs, and returns a single one as it is"
+        => "concat of {count} tensors", "2 to {most}";
+    RESULT_INTERLEAVED: "The result is interleaved."
+        because "plans join logits in DRAM; kernels for shards were not studied"
+        => "concat into {memory}", "an interleaved result";
+    ROW_MAJOR: "The tensors are row-major, interleaved, bf16 or f32."
+        because "plans join untilized logits"
+        => "concat of {input} (tensor {at})", "row-major bf16 or f32 tensors, interleaved";
+    EQUAL_ROWS: "The tensors have one type, and one shape but for the columns."
+        => "All input tensors must have the same dimensions except at the concat dimension: tensor {at} is {input}, the first {first}",
+           "equal types and shapes but for the columns";
+    ALIGNED_ROWS: "Rows of every tensor end on the alignment of DRAM."
+        because "TT-NN transposes others, one by one"
+        => "rows of tensor {at} are {bytes} B, not a multiple of {alignment} B", "columns in multiples of {columns}";
+}
+
+/// Row-major DRAM tensors of equal rows, side by side.
+pub(super) fn check(args: &Concat, given: &[&TensorSpec], card: &Card) -> Answer {
+    let mut checks = Checks::new();
+    let count = given.len();
+    checks.require(&COUNT, (2..=MOST_AT_ONCE).contains(&count), values![count, most = MOST_AT_ONCE]);
+    checks.require(&RESULT_INTERLEAVED, !args.memory.is_sharded(), values![memory = args.memory]);
+    checks.settle()?;
+    let first = given[0];
+    for (at, x) in given.iter().enumerate() {
+        require_rows(at, x, first, card, &mut checks);
+    }
+    checks.settle()?;
+    let columns: u32 = given.iter().map(|x| x.columns()).sum();
+    let row = u64::from(columns) * first.dtype.element_bytes().unwrap_or(0);
+    let circular_buffers = if 4 * row + 2 * card.l1.base <= card.l1.end { 2 * row } else { row };
+    let mut shape = first.shape.clone();
+    if let Some(last) = shape.last_mut() {
+        *last = columns;
+    }
+    let output = TensorSpec::row_major(shape, first.dtype, args.memory.clone());
+    require_placement(&output, card, &mut checks);
+    checks.finish(|| Outcome { outputs: vec![output], circular_buffers, temporaries: Vec::new(), programs: 1 })
+}
+
+fn require_rows(at: usize, x: &TensorSpec, first: &TensorSpec, card: &Card, checks: &mut Checks) {
+    let leading = first.shape.len().saturating_sub(1);
+    let (bytes, alignment) = (u64::from(x.columns()) * x.dtype.element_bytes().unwrap_or(0), card.dram.alignment);
+    checks.require(
+        &ROW_MAJOR,
+        x.layout == Layout::RowMajor && !x.memory.is_sharded() && matches!(x.dtype, DType::Bf16 | DType::F32),
+        values![input = x, at],
+    );
+    let equal =
+        x.dtype == first.dtype && x.shape.len() == first.shape.len() && x.shape[..leading] == first.shape[..leading];
+    checks.require(&EQUAL_ROWS, equal, values![at, input = x, first]);
+    checks.require(
+        &ALIGNED_ROWS,
+        bytes % alignment == 0,
+        values![at, bytes, alignment, columns = alignment / x.dtype.element_bytes().unwrap_or(1)],
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemoryConfig;
+    use crate::ttnn::check;
+    use crate::ttnn::mock::{any, n150, p150, refusal};
+
+    #[test]
+    fn bytes_of_concat() {
+        let of = |count, columns, dtype, card: &Card| {
+            let x = TensorSpec::row_major([1, 1, 8, columns], dtype, MemoryConfig::DRAM);
+            let args = Concat { inputs: vec![any(); count], memory: MemoryConfig::DRAM };
+            check(&args.into(), &vec![&x; count], card)
+        };
+        let bytes = |count, columns, dtype, card: &Card| of(count, columns, dtype, card).unwrap().circular_buffers;
+        assert_eq!(bytes(8, 16032, DType::Bf16, &n150()), 513_024);
+        assert_eq!(bytes(4, 32064, DType::F32, &n150()), 513_024);
+        assert_eq!(bytes(2, 80448, DType::Bf16, &n150()), 643_584);
+        assert_eq!(bytes(2, 80480, DType::Bf16, &n150()), 321_920);
+        assert_eq!(bytes(2, 84320, DType::Bf16, &p150()), 674_560);
+        assert!(refusal(of(16, 8016, DType::Bf16, &p150())).contains("16032 B, not a multiple of 64 B"));
+        assert!(refusal(of(48, 640, DType::Bf16, &n150())).contains("concat of 48 tensors"));
+    }
+}

@@ -1,0 +1,82 @@
+//! `ttnn.to_layout`: tiles to rows.
+
+use super::constraint::{constraints, values};
+use super::{Answer, Checks, Outcome, require_placement};
+use crate::op::ToLayout;
+use crate::ttnn::checks::operands;
+use crate::{Card, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
+
+constraints! { "to_layout", "", also [placement];
+    TILES_TO_ROWS: "A tiled tensor becomes row-major."
+        because "plans only untilize; weights are tilized when they are packed"
+        => "to_layout from {from} to {to}", "a tiled tensor made row-major";
+    RESULT_INTERLEAVED: "The result is interleaved."
+        because "kernels for sharded results have buffers that depend on a search in TT-NN"
+        => "untilize into {memory}", "an interleaved result";
+    FLOAT: "The tensor is bf16, bfp8 or f32."
+        because "other types were not studied"
+        => "untilize of {dtype}", "bf16, bfp8 or f32";
+    WIDTH_SHARDED: "The tensor is width-sharded in L1."
+        because "other placements go through kernels whose buffers depend on a search in TT-NN"
+        => "untilize of {memory}", "a width-sharded tensor in L1";
+    ONE_TILE_ROW: "The tensor has one row of tiles."
+        because "plans untilize logits of one token per user"
+        => "untilize of {rows} rows of tiles", "at most 32 rows";
+}
+
+/// Tiles to rows: one row of tiles, width-sharded in L1 -> row-major, interleaved. bfp8 becomes bf16.
+pub(super) fn check(args: &ToLayout, given: &[&TensorSpec], card: &Card) -> Answer {
+    let [x] = operands(given)?;
+    let mut checks = Checks::new();
+    checks.require(
+        &TILES_TO_ROWS,
+        args.layout == Layout::RowMajor && x.layout == Layout::Tile,
+        values![from = x.layout, to = args.layout],
+    );
+    checks.require(&RESULT_INTERLEAVED, !args.memory.is_sharded(), values![memory = args.memory]);
+    checks.require(
+        &FLOAT,
+        matches!(x.dtype, DType::Bf16 | DType::Bfp8 | DType::F32),
+        values![dtype = x.dtype],
+    );
+    let MemoryConfig::Sharded { memory: Memory::L1, strategy: Strategy::Width, shard, .. } = &x.memory else {
+        checks.require(&WIDTH_SHARDED, false, values![memory = x.memory]);
+        return checks.finish(Outcome::default);
+    };
+    checks.require(&ONE_TILE_ROW, x.tile_rows() == 1, values![rows = x.tile_rows()]);
+    let dtype = if x.dtype == DType::Bfp8 { DType::Bf16 } else { x.dtype };
+    let tiles = u64::from(shard[1] / TILE);
+    let out = tiles * dtype.tile_bytes();
+    let even = x.columns().next_multiple_of(TILE) % shard[1].max(1) == 0;
+    let circular_buffers = match (x.rows() % TILE == 0 && x.columns() % TILE == 0, even) {
+        (true, true) => out,
+        (true, false) => out + tiles * x.dtype.tile_bytes(),
+        (false, _) => 2 * out,
+    };
+    let output = TensorSpec::row_major(x.shape.clone(), dtype, args.memory.clone());
+    require_placement(&output, card, &mut checks);
+    checks.finish(|| Outcome { outputs: vec![output], circular_buffers, temporaries: Vec::new(), programs: 1 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ttnn::mock::{any, bytes, n150, row};
+
+    #[test]
+    fn bytes_of_untilize() {
+        let card = n150();
+        let of = |rows, columns, cores, tiles, dtype| {
+            let x = TensorSpec { dtype, ..row(&card, rows, columns, cores, tiles) };
+            let args = ToLayout { input: any(), layout: Layout::RowMajor, memory: MemoryConfig::DRAM };
+            bytes(args, &[&x], &card)
+        };
+        assert_eq!(of(32, 16032, 24, 21, DType::Bf16), 86_016);
+        assert_eq!(of(8, 16032, 24, 21, DType::Bf16), 86_016);
+        assert_eq!(of(32, 2560, 8, 10, DType::Bf16), 20_480);
+        assert_eq!(of(1, 2560, 8, 10, DType::Bf16), 40_960);
+        assert_eq!(of(32, 16032, 32, 16, DType::F32), 131_072);
+        assert_eq!(of(32, 2560, 27, 3, DType::Bfp8), 9408);
+        assert_eq!(of(32, 4008, 42, 3, DType::Bfp8), 12_288);
+    }
+}

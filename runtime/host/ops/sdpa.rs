@@ -1,0 +1,90 @@
+//! `ttnn.transformer.scaled_dot_product_attention`: causal attention of a prompt.
+
+use bitnetc_numerics::prefill_attention;
+use bitnetc_plan::op::Sdpa;
+
+use crate::DeviceError;
+use crate::host::rows::settle;
+use crate::host::run::Run;
+use crate::host::tensor::{Data, HostTensor};
+
+pub fn execute(op: &Sdpa, run: &mut Run<'_>) -> Result<(), DeviceError> {
+    run.produce(|x, [out]| prefill(x.tensor(0)?, x.tensor(1)?, x.tensor(2)?, op.scale.value, out))
+}
+
+/// q `[1, H, S, D]`, k and v `[1, Hkv, S, D]`; row `s` sees rows up to `s`.
+fn prefill(
+    q: &HostTensor,
+    k: &HostTensor,
+    v: &HostTensor,
+    scale: f64,
+    out: &mut HostTensor,
+) -> Result<(), DeviceError> {
+    let (rows, dim, scale) = (q.dim(2), q.dim(3), scale as f32);
+    for (operand, tensor) in [(1, k), (2, v)] {
+        if (tensor.dim(2), tensor.dim(3)) != (rows, dim) {
+            return Err(tensor.unexpected(operand, format!("{rows} rows of {dim}")));
+        }
+    }
+    let (q, k, v) = (q.bf16(0)?, k.bf16(1)?, v.bf16(2)?);
+    match &mut out.data {
+        Data::Bf16(out) => prefill_attention(q, k, v, rows, dim, scale, out)?,
+        Data::F32(out) => prefill_attention(q, k, v, rows, dim, scale, out)?,
+        Data::Integer(_) => return Err(out.unexpected(3, "floats")),
+    }
+    settle(out)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::host::tensor::{Pool, elements};
+    use bitnetc_plan::{DType, MemoryConfig, TensorSpec};
+    use std::sync::Arc;
+
+    pub(in crate::host::ops) fn tensor(shape: &[u32], dtype: DType, seed: usize) -> HostTensor {
+        let spec = Arc::new(TensorSpec::tile(shape, dtype, MemoryConfig::DRAM));
+        let mut tensor = Pool::default().zeros(&spec).unwrap();
+        let number = |i: usize| ((i * 37 + seed * 101) % 97) as f32 / 48.0 - 1.0;
+        tensor.write_at(0, &mut (0..elements(&spec)).map(number).collect::<Vec<_>>());
+        tensor
+    }
+
+    pub(in crate::host::ops) fn row(tensor: &HostTensor, row: usize) -> Vec<f64> {
+        let mut out = vec![0f32; tensor.columns()];
+        tensor.read_row(row, &mut out);
+        out.into_iter().map(f64::from).collect()
+    }
+
+    pub(in crate::host::ops) const H: usize = 4;
+    pub(in crate::host::ops) const KV: usize = 2;
+    pub(in crate::host::ops) const S: usize = 70;
+    pub(in crate::host::ops) const D: usize = 40;
+
+    /// q, k, v and their attention.
+    pub(in crate::host::ops) fn prompt() -> [HostTensor; 4] {
+        let shape = |heads: usize| [1, heads as u32, S as u32, D as u32];
+        let [q, k, v] = [(H, 1), (KV, 2), (KV, 3)].map(|(heads, seed)| tensor(&shape(heads), DType::Bf16, seed));
+        let mut out = tensor(&shape(H), DType::Bf16, 0);
+        prefill(&q, &k, &v, 0.3, &mut out).unwrap();
+        [q, k, v, out]
+    }
+
+    #[test]
+    fn prefill_is_causal_softmax_attention() {
+        let [q, k, v, out] = prompt();
+        for head in 0..H {
+            for s in [0, 1, 33, S - 1] {
+                let query = row(&q, head * S + s);
+                let kv = head / (H / KV) * S;
+                let dot = |i: usize| row(&k, kv + i).iter().zip(&query).map(|(a, b)| a * b).sum::<f64>();
+                let weights: Vec<f64> = (0..=s).map(|i| (dot(i) * 0.3).exp()).collect();
+                let total: f64 = weights.iter().sum();
+                for (d, got) in row(&out, head * S + s).into_iter().enumerate() {
+                    let want: f64 = weights.iter().enumerate().map(|(i, w)| w / total * row(&v, kv + i)[d]).sum();
+                    assert!((got - want).abs() < 4e-3, "{head} {s} {d}: {got} {want}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Which device a plan runs on: the host, or TT-NN on a card, a simulator or a mock.
+
+use std::path::PathBuf;
+
+use bitnetc_plan::{Plan, TtnnRelease, VerifiedPlan};
+use bitnetc_runtime::host::Numerics;
+use bitnetc_runtime::{Device, HostDevice};
+use bitnetc_ttnn::{CardKind, MockCard, PythonEnv, Simulator, TtnnDevice, Wanted};
+use clap::ValueEnum;
+use miette::{IntoDiagnostic as _, miette};
+
+/// What executes the plan.
+#[derive(Debug, Clone, clap::Args)]
+pub struct DeviceChoice {
+    /// What executes the plan
+    #[arg(long, value_enum, default_value_t = DeviceKind::Host)]
+    device: DeviceKind,
+    /// With --device ttnn: a mock of the plan's card instead of a card; it accepts or refuses every call and computes nothing
+    #[arg(long)]
+    mock: bool,
+    /// With --device ttnn: Tenstorrent's simulator (its libttsim for the plan's chip family) instead of a card
+    #[arg(long, value_name = "LIB", conflicts_with = "mock")]
+    simulator: Option<PathBuf>,
+    /// With --device ttnn: the Python that has TT-NN
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+}
+
+/// The devices there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DeviceKind {
+    /// This machine's processor, with the numerics of the card
+    Host,
+    /// The real TT-NN
+    Ttnn,
+}
+
+impl DeviceChoice {
+    /// Opens the device for `plan`.
+    ///
+    /// # Errors
+    /// Options that do not go together; no TT-NN, no card, another card than the plan's.
+    pub fn open(&self, plan: &VerifiedPlan, numerics: Numerics) -> miette::Result<Box<dyn Device>> {
+        match self.device {
+            DeviceKind::Host => {
+                let of_ttnn = [
+                    ("--mock", self.mock),
+                    ("--simulator", self.simulator.is_some()),
+                    ("--python", self.python.is_some()),
+                ];
+                if let Some((flag, _)) = of_ttnn.iter().find(|(_, given)| *given) {
+                    return Err(miette!(help = "add --device ttnn", "{flag} is for the TT-NN device"));
+                }
+                Ok(Box::new(HostDevice::new(plan.card.arch, numerics)))
+            }
+            DeviceKind::Ttnn => {
+                let release = TtnnRelease::find(&plan.release).into_diagnostic()?;
+                let env = PythonEnv::find(self.python.as_deref(), Wanted::Only(release)).into_diagnostic()?;
+                let kind = self.card(plan).into_diagnostic()?;
+                Ok(Box::new(TtnnDevice::open(&env, kind, plan).into_diagnostic()?))
+            }
+        }
+    }
+
+    fn card(&self, plan: &Plan) -> Result<CardKind, bitnetc_ttnn::TtnnError> {
+        match &self.simulator {
+            Some(library) => Simulator::new(library, plan.card.arch).map(CardKind::Simulator),
+            None if self.mock => MockCard::named(&plan.card.name).map(CardKind::Mock),
+            None => Ok(CardKind::Real),
+        }
+    }
+}
