@@ -62,7 +62,7 @@ pub fn rms_norm(
         |[row, buffer], (out, x)| {
             widen_slice(x, row);
             fmul(row, row, how, buffer);
-            let scale = 1.0 / fadd(mean.of(buffer), rne(epsilon)).sqrt();
+            let scale = (1.0 / f64::from(fadd(mean.of(buffer), rne(epsilon))).sqrt()) as f32;
             fmul_scalar(row, scale, how, buffer);
             fmul(buffer, &weights, how, row);
             pack_slice(row, out);

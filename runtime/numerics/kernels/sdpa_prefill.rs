@@ -115,8 +115,8 @@ impl QueryTile<'_> {
         }
         let Some(state) = state else { return };
         for (r, out) in out.chunks_mut(self.dim).enumerate() {
-            let inverse = 1.0 / ones.sum(&state.sums[r]);
-            let inverse = if self.how.fp32_dest { tf32(inverse) } else { rne(inverse) };
+            let sum = ones.sum(&state.sums[r]);
+            let inverse = if self.how.fp32_dest { tf32(1.0 / tf32(sum)) } else { rne(1.0 / sum) };
             for (values, out) in state.values.iter().zip(out.chunks_mut(TILE)) {
                 let mut product = [0f32; TILE];
                 fmul_scalar(&values[r], inverse, self.how, &mut product);
