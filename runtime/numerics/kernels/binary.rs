@@ -9,7 +9,7 @@ use half::bf16;
 
 use super::Known;
 use super::fpu::{fadd_dst, rne, truncated};
-use crate::elementwise::{Binary, Broadcast, Chains, Unary};
+use crate::elementwise::{Binary, Broadcast, Chains, Function};
 use crate::error::{NumericsError, check_dim, check_multiple};
 use crate::rounding::{bf16_host, widen};
 use crate::simd::{Loop, vectorised};
@@ -25,7 +25,7 @@ pub enum BinaryOperand {
 
 /// Whether [`binary`], or [`crate::binary`] with an f32 operand, has the kernel's bits.
 pub fn binary_known(op: Binary, a: BinaryOperand, chains: Chains<'_>) -> Known {
-    let silu = |chain: &[Unary]| chain.contains(&Unary::Silu);
+    let silu = |chain: &[Function]| chain.contains(&Function::Silu);
     match (op, a) {
         _ if silu(chains.a) || silu(chains.b) || silu(chains.out) => Known::Unknown("silu was not compared"),
         (Binary::Add, BinaryOperand::F32) => Known::Unknown("a sum with an f32 operand was not compared"),
@@ -101,17 +101,17 @@ impl Loop for Part<'_> {
 
 /// Functions on a bf16 Dst.
 #[inline(always)]
-fn apply(chain: &[Unary], values: &mut [f32]) {
+fn apply(chain: &[Function], values: &mut [f32]) {
     for function in chain {
         function.apply_all(values);
         match function {
-            Unary::Recip | Unary::Square | Unary::Silu => values.iter_mut().for_each(|v| *v = rne(*v)),
-            Unary::Relu
-            | Unary::Mul(_)
-            | Unary::Maximum(_)
-            | Unary::Round
-            | Unary::Clamp(..)
-            | Unary::Abs => values.iter_mut().for_each(|v| *v = truncated(*v)),
+            Function::Recip | Function::Square | Function::Silu => values.iter_mut().for_each(|v| *v = rne(*v)),
+            Function::Relu
+            | Function::Mul(_)
+            | Function::Maximum(_)
+            | Function::Round
+            | Function::Clamp(..)
+            | Function::Abs => values.iter_mut().for_each(|v| *v = truncated(*v)),
         }
     }
 }

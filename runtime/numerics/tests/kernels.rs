@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use bitnetc_numerics::kernels::{self, Compute, DecodeSoftmax, HeadShape, NormProgram, PrefillSoftmax};
-use bitnetc_numerics::{Arch, Binary, Broadcast, Cache, Chains, Fidelity, Format, Pages, Unary};
+use bitnetc_numerics::{Arch, Binary, Broadcast, Cache, Chains, Fidelity, Format, Pages, Function};
 use half::bf16;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
@@ -39,17 +39,17 @@ impl Case {
         Compute { arch, fidelity, fp32_dest }
     }
 
-    fn chain(&self, name: &str) -> Vec<Unary> {
+    fn chain(&self, name: &str) -> Vec<Function> {
         let functions = self.arguments.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
         let parse = |function: &Value| {
             let scalar = |i: usize| function[i].as_f64().unwrap() as f32;
             match function.as_str().or(function[0].as_str()).unwrap() {
-                "square" => Unary::Square,
-                "recip" => Unary::Recip,
-                "round" => Unary::Round,
-                "mul" => Unary::Mul(scalar(1)),
-                "max" => Unary::Maximum(scalar(1)),
-                "clamp" => Unary::Clamp(scalar(1), scalar(2)),
+                "square" => Function::Square,
+                "recip" => Function::Recip,
+                "round" => Function::Round,
+                "mul" => Function::Mul(scalar(1)),
+                "max" => Function::Maximum(scalar(1)),
+                "clamp" => Function::Clamp(scalar(1), scalar(2)),
                 other => panic!("no function {other}"),
             }
         };
