@@ -9,10 +9,11 @@
 
 use std::sync::Arc;
 
-use bitnetc_plan::TensorSpec;
+use bitnetc_numerics::kernels::Compute;
+use bitnetc_plan::{ComputeKernel, TensorSpec};
 use smallvec::SmallVec;
 
-use super::matmul::{MatmulScratch, WeightMatrix};
+use super::matmul::{MatmulScratch, Numerics, WeightMatrix};
 use super::ops::binary::BinaryScratch;
 use super::tensor::HostTensor;
 use super::{HostDevice, tensor};
@@ -118,6 +119,17 @@ impl<'a> Operands<'a> {
 }
 
 impl Run<'_> {
+    /// Whether results are to have the bits of TT-NN's kernels.
+    pub fn exact(&self) -> bool {
+        self.device.numerics == Numerics::Exact
+    }
+
+    /// How the kernel of a step with this config computes; `None` when the formula is to be computed instead.
+    pub fn kernel(&self, compute: ComputeKernel) -> Option<Compute> {
+        let ComputeKernel { fidelity, fp32_dest_acc, packer_l1_acc: _ } = compute;
+        self.exact().then_some(Compute { arch: self.device.arch, fidelity, fp32_dest: fp32_dest_acc })
+    }
+
     /// The operands.
     pub fn operands(&mut self) -> Operands<'_> {
         Operands { held: &self.device.slots, slots: &self.step.operands, scratch: &mut self.device.scratch }
