@@ -8,7 +8,7 @@ use bitnetc_plan::{
     Plan, VerifiedPlan, Weight, walk,
 };
 
-use crate::graph::{Graph, NodeId, Op, Phase};
+use crate::graph::{Graph, NodeId, Operation};
 use crate::model::Model;
 use crate::passes::precision::Decision;
 use crate::passes::{self, Fold, Placed, Reserve, SelectError, Setting};
@@ -46,23 +46,8 @@ pub struct PhaseRecord {
     pub placed: Placed,
 }
 
-impl PhaseRecord {
-    /// The phase as graphs name it.
-    pub fn phase(&self) -> Phase {
-        phase(self.kind)
-    }
-}
-
-/// A phase as graphs name it.
-fn phase(kind: PhaseKind) -> Phase {
-    match kind {
-        PhaseKind::Decode { batch } => Phase::Decode { batch: batch as usize },
-        PhaseKind::Prefill { tokens } => Phase::Prefill { seq: tokens as usize },
-    }
-}
-
-/// A phase after the passes over its graph.
-struct Scene<'a> {
+/// A phase after the passes over its graph: the fused graph, and the precision decided for its nodes.
+struct FusedPhase<'a> {
     graph: &'a Graph,
     decisions: &'a HashMap<NodeId, Decision>,
     kind: PhaseKind,
@@ -112,7 +97,7 @@ impl<'a> Compiler<'a> {
         let mut overrides = model.precision.clone();
         overrides.extend(options.overrides.iter().cloned());
         let rows = model.statements.iter().filter_map(|s| {
-            let Op::Embedding { weight } = &s.op else { return None };
+            let Operation::Embedding { weight } = &s.op else { return None };
             weight.shape.first().copied()
         });
         let vocab = rows.min().unwrap_or(0);
@@ -167,7 +152,7 @@ impl<'a> Compiler<'a> {
     /// All passes over one phase, in the order of [`crate::passes`].
     fn run_passes(&mut self, kind: PhaseKind) -> Result<(), CompileError> {
         let broken = |error| CompileError::Fuse { phase: kind, error };
-        let mut graph = self.timed("graph", |c| c.model.to_graph(phase(kind), c.options.context as usize))?;
+        let mut graph = self.timed("graph", |c| c.model.to_graph(kind, c.options.context as usize))?;
         self.timed("fuse", |_| passes::fuse(&mut graph)).map_err(broken)?;
         self.timed("activations", |c| passes::activations(&mut graph, c.options.policy)).map_err(broken)?;
         let folds = self.timed("scales", |c| passes::scales(&mut graph, c.options.folding)).map_err(broken)?;
@@ -175,7 +160,7 @@ impl<'a> Compiler<'a> {
         let decisions = self.timed("precision", |c| {
             passes::precision(&graph, c.options.policy, &c.overrides, c.options.proofs, c.target.release)
         });
-        let mut best = self.select_place_lifetime(&Scene { graph: &graph, decisions: &decisions, kind })?;
+        let mut best = self.select_place_lifetime(&FusedPhase { graph: &graph, decisions: &decisions, kind })?;
         best.phase.trace = self.timed("trace", |_| passes::trace(kind, &best.buffers));
         let precision = named(&graph, &decisions);
         let Attempt { schedule, placed, reserved, phase, weights, buffers } = best;
@@ -188,23 +173,23 @@ impl<'a> Compiler<'a> {
 
     /// The passes from selection on; in decode with q and k on disjoint cores or on the same ones, whichever is faster, or whichever can
     /// be had.
-    fn select_place_lifetime(&mut self, scene: &Scene<'_>) -> Result<Attempt, CompileError> {
-        let disjoint = self.attempt(scene, HeadCores::Disjoint);
-        if matches!(scene.kind, PhaseKind::Prefill { .. }) {
+    fn select_place_lifetime(&mut self, fused: &FusedPhase<'_>) -> Result<Attempt, CompileError> {
+        let disjoint = self.attempt(fused, HeadCores::Disjoint);
+        if matches!(fused.kind, PhaseKind::Prefill { .. }) {
             return disjoint;
         }
         let disjoint = match disjoint {
-            Err(CompileError::Place { .. }) => return self.attempt(scene, HeadCores::Shared),
+            Err(CompileError::Place { .. }) => return self.attempt(fused, HeadCores::Shared),
             other => other?,
         };
-        let schedule = self.select(scene, HeadCores::Shared)?;
-        let cx = self.context(&schedule, scene.kind);
+        let schedule = self.select(fused, HeadCores::Shared)?;
+        let cx = self.context(&schedule, fused.kind);
         // Most often fused calls win by so much that no search is needed to see it.
         let least = passes::least(&cx, self.plan.model.layers, &disjoint.placed.record);
         if least.is_none_or(|least| least >= disjoint.placed.price) {
             return Ok(disjoint);
         }
-        match self.attempt(scene, HeadCores::Shared) {
+        match self.attempt(fused, HeadCores::Shared) {
             Ok(shared) if shared.placed.price < disjoint.placed.price => Ok(shared),
             Ok(_) | Err(_) => Ok(disjoint),
         }
@@ -212,19 +197,19 @@ impl<'a> Compiler<'a> {
 
     /// The passes from selection on with q and k of decode on such cores, giving way to fragmentation as [`passes::Reserve`] says. The
     /// plan stays as it is.
-    fn attempt(&mut self, scene: &Scene<'_>, heads: HeadCores) -> Result<Attempt, CompileError> {
-        let clash = |name| CompileError::Select { phase: scene.kind, error: SelectError::Clash { name } };
-        let schedule = self.timed("select", |c| c.select(scene, heads))?;
+    fn attempt(&mut self, fused: &FusedPhase<'_>, heads: HeadCores) -> Result<Attempt, CompileError> {
+        let clash = |name| CompileError::Select { phase: fused.kind, error: SelectError::Clash { name } };
+        let schedule = self.timed("select", |c| c.select(fused, heads))?;
         let constants = joined(&self.plan.weights, &schedule.weights, |w| &w.name).map_err(clash)?;
         let buffers = joined(&self.plan.buffers, &schedule.buffers, |b| &b.name).map_err(clash)?;
         let card = &self.target.card;
         let mut reserve = Reserve::new(&constants, card);
         loop {
-            let mut placed = self.timed("place", |c| c.place(&schedule, scene, reserve.bytes()))?;
+            let mut placed = self.timed("place", |c| c.place(&schedule, fused, reserve.bytes()))?;
             let weights = joined(&constants, &placed.weights, |w| &w.name).map_err(clash)?;
             let context = walk::Context { card, weights: &weights, buffers: &buffers };
             let (phase, fits) = self.timed("lifetime", |c| {
-                let phase = c.lifetime(&schedule, &mut placed, scene.kind);
+                let phase = c.lifetime(&schedule, &mut placed, fused.kind);
                 let fits = reserve.suffices(context, &phase);
                 (phase, fits)
             });
@@ -234,34 +219,34 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn select(&self, scene: &Scene<'_>, heads: HeadCores) -> Result<Schedule, CompileError> {
+    fn select(&self, fused: &FusedPhase<'_>, heads: HeadCores) -> Result<Schedule, CompileError> {
         let setting = Setting {
-            precision: scene.decisions,
-            cache: self.cache_dtype(scene.graph, scene.decisions),
+            precision: fused.decisions,
+            cache: self.cache_dtype(fused.graph, fused.decisions),
             batch: self.options.batch,
             block: self.options.block,
             card: &self.target.card,
             lm_head_chunks: self.lm_head_chunks,
             heads,
         };
-        passes::select(scene.graph, &setting).map_err(|error| CompileError::Select { phase: scene.kind, error })
+        passes::select(fused.graph, &setting).map_err(|error| CompileError::Select { phase: fused.kind, error })
     }
 
     /// The KV cache has the data type attention was given.
     fn cache_dtype(&self, graph: &Graph, decisions: &HashMap<NodeId, Decision>) -> bitnetc_plan::DType {
-        let attention = graph.nodes().find(|n| matches!(graph.node(*n).op, Op::Attention { .. }));
+        let attention = graph.nodes().find(|n| matches!(graph.node(*n).op, Operation::Attention { .. }));
         attention.and_then(|n| decisions.get(&n)).map_or(self.options.policy.cache(), |d| d.used.weight)
     }
 
     fn context<'s>(&'s self, schedule: &'s Schedule, kind: PhaseKind) -> Context<'s> {
         let (position, everything) = (self.options.priced_at(), self.options.everything);
-        Context { target: self.target, schedule, phase: phase(kind), position, everything }
+        Context { target: self.target, schedule, phase: kind, position, everything }
     }
 
-    fn place(&self, schedule: &Schedule, scene: &Scene<'_>, reserved: u64) -> Result<Placed, CompileError> {
-        let cx = self.context(schedule, scene.kind);
+    fn place(&self, schedule: &Schedule, fused: &FusedPhase<'_>, reserved: u64) -> Result<Placed, CompileError> {
+        let cx = self.context(schedule, fused.kind);
         passes::place(&cx, self.plan.model.layers, reserved).map_err(|error| CompileError::Place {
-            phase: scene.kind,
+            phase: fused.kind,
             card: self.target.card.name.clone(),
             error,
         })

@@ -160,7 +160,7 @@ pub fn explain(
     let steps: Vec<&Step> = compiled.plan.phase(kind).map(|p| p.steps().collect()).unwrap_or_default();
     let (at, chosen) = find(record, step).ok_or_else(|| no_step(record, step, &steps))?;
     let position = options.priced_at();
-    let cx = Context { target, schedule: &record.schedule, phase: record.phase(), position, everything: false };
+    let cx = Context { target, schedule: &record.schedule, phase: record.kind, position, everything: false };
     let layers = compiled.plan.model.layers;
     let mut search = WhatIf::new(&cx, layers, record.reserved)?;
     let all = ways(&chosen.call, &Context { everything: true, ..cx });

@@ -4,7 +4,7 @@ use bitnetc_plan::op::Matmul;
 use bitnetc_plan::ttnn::{Outcome, Violation, check};
 use bitnetc_plan::{ComputeKernel, Cores, Cost, DType, MatmulProgram, MemoryConfig, Op, Ref, TILE, TensorSpec};
 
-use crate::graph::Phase;
+use crate::graph::PhaseKind;
 use crate::schedule::Schedule;
 use crate::target::Target;
 use crate::ttnn::matmul::divisors;
@@ -43,7 +43,7 @@ impl<'a> Pricer<'a> {
     }
 
     fn context(&self) -> Context<'_> {
-        let phase = Phase::Decode { batch: 1 };
+        let phase = PhaseKind::Decode { batch: 1 };
         Context { target: self.target, schedule: &self.schedule, phase, position: self.position, everything: false }
     }
 

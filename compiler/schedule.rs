@@ -28,7 +28,7 @@ pub type ValueId = usize;
 
 /// What a call reads.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Operand {
+pub enum Input {
     /// A value of the phase.
     Value(ValueId),
     /// A weight, by name.
@@ -46,7 +46,7 @@ pub enum HeadCores {
     Shared,
 }
 
-/// What a call computes. Operands are listed as `inputs -> outputs`.
+/// What a call computes. Tensors are listed as `inputs -> outputs`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     /// `ids buffer, table -> rows`.
@@ -151,7 +151,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether the `at`th value operand is written in place.
+    /// Whether the `at`th value among the inputs is written in place.
     pub fn writes(&self, at: usize) -> bool {
         matches!(self, Kind::AddInto { .. }) && at == 0
     }
@@ -167,7 +167,7 @@ pub struct Call {
     /// What is computed.
     pub kind: Kind,
     /// What is read.
-    pub inputs: Vec<Operand>,
+    pub inputs: Vec<Input>,
     /// What is made.
     pub outputs: Vec<ValueId>,
     /// What was proved about it.
@@ -177,7 +177,7 @@ pub struct Call {
 impl Call {
     /// The values among the inputs, in order.
     pub fn values(&self) -> impl Iterator<Item = ValueId> + '_ {
-        self.inputs.iter().filter_map(|i| if let Operand::Value(v) = i { Some(*v) } else { None })
+        self.inputs.iter().filter_map(|i| if let Input::Value(v) = i { Some(*v) } else { None })
     }
 }
 
@@ -237,12 +237,12 @@ impl Schedule {
         self.buffers.iter().find(|b| b.name == name)
     }
 
-    /// The spec of a weight or buffer operand; `None` for a value, which has no placement yet.
-    pub fn fixed_spec(&self, operand: &Operand) -> Option<&TensorSpec> {
-        match operand {
-            Operand::Value(_) => None,
-            Operand::Weight(name) => self.weight(name).map(|w| &w.spec),
-            Operand::Buffer(name) => self.buffer(name).map(|b| &b.spec),
+    /// The spec of a weight or buffer; `None` for a value, which has no placement yet.
+    pub fn fixed_spec(&self, input: &Input) -> Option<&TensorSpec> {
+        match input {
+            Input::Value(_) => None,
+            Input::Weight(name) => self.weight(name).map(|w| &w.spec),
+            Input::Buffer(name) => self.buffer(name).map(|b| &b.spec),
         }
     }
 }

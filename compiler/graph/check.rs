@@ -1,6 +1,6 @@
 //! Invariants of a graph.
 
-use super::{Graph, NodeId, Op, Section, Shape, TypeError, WeightRef};
+use super::{Graph, NodeId, Operation, Section, Shape, TypeError, WeightRef};
 use std::collections::HashSet;
 
 /// A broken invariant of a [`Graph`]. Passes end in [`Graph::check`]; one of these is a defect of the pass before it.
@@ -70,28 +70,28 @@ pub enum GraphError {
     Empty,
 }
 
-impl Op {
+impl Operation {
     /// The weights an operation binds, in order.
     pub fn weights(&self) -> Vec<&WeightRef> {
         match self {
-            Op::Embedding { weight } => vec![weight],
-            Op::RmsNorm { gamma, .. } => gamma.iter().collect(),
-            Op::Linear(linear) => linear.parts.iter().map(|p| &p.weight).collect(),
-            Op::Tokens
-            | Op::Carry
-            | Op::Quantize { .. }
-            | Op::Dequantize { .. }
-            | Op::Scale { .. }
-            | Op::SplitHeads { .. }
-            | Op::Rope(_)
-            | Op::CacheUpdate { .. }
-            | Op::Attention { .. }
-            | Op::MergeHeads
-            | Op::Activation(_)
-            | Op::Mul { .. }
-            | Op::Add { .. }
-            | Op::LastToken
-            | Op::Argmax => Vec::new(),
+            Operation::Embedding { weight } => vec![weight],
+            Operation::RmsNorm { gamma, .. } => gamma.iter().collect(),
+            Operation::Linear(linear) => linear.parts.iter().map(|p| &p.weight).collect(),
+            Operation::Tokens
+            | Operation::Carry
+            | Operation::Quantize { .. }
+            | Operation::Dequantize { .. }
+            | Operation::Scale { .. }
+            | Operation::SplitHeads { .. }
+            | Operation::Rope(_)
+            | Operation::CacheUpdate { .. }
+            | Operation::Attention { .. }
+            | Operation::MergeHeads
+            | Operation::Activation(_)
+            | Operation::Mul { .. }
+            | Operation::Add { .. }
+            | Operation::LastToken
+            | Operation::Argmax => Vec::new(),
         }
     }
 }
@@ -141,7 +141,7 @@ impl Graph {
         for value in inputs {
             let source = self.node(value.node);
             let fits = match (node.section, source.section) {
-                (Section::Layer, Section::Prologue) => matches!(node.op, Op::Carry),
+                (Section::Layer, Section::Prologue) => matches!(node.op, Operation::Carry),
                 (Section::Epilogue, Section::Layer) => self.carried() == Some(value),
                 (reader, read) => reader == read,
             };
@@ -169,7 +169,7 @@ impl Graph {
     }
 
     fn check_ends(&self, errors: &mut Vec<GraphError>) {
-        let carries: Vec<_> = self.nodes().filter(|&n| matches!(self.node(n).op, Op::Carry)).collect();
+        let carries: Vec<_> = self.nodes().filter(|&n| matches!(self.node(n).op, Operation::Carry)).collect();
         if carries.len() != 1 || self.node(carries[0]).section != Section::Layer {
             errors.push(GraphError::Carry(carries.len()));
         }

@@ -2,10 +2,10 @@
 //!
 //! A [`Graph`] is a directed acyclic graph in three sections: the prologue runs once, the layer is one instance of the decoder layer
 //! and runs `layers` times, the epilogue runs once. One value is carried around the layer loop, the residual stream: inside the layer
-//! it is the output of the one [`Op::Carry`] node, at its end it is [`Graph::carried`], which the epilogue reads after the last layer.
+//! it is the output of the one [`Operation::Carry`] node, at its end it is [`Graph::carried`], which the epilogue reads after the last layer.
 //!
 //! Invariants, checked by [`Graph::check`]:
-//! - names are unique; every input of a node is fed by exactly one edge; types are those [`Op::infer`] gives;
+//! - names are unique; every input of a node is fed by exactly one edge; types are those [`Operation::infer`] gives;
 //! - the prologue reads the prologue; the layer reads the layer, except that `Carry` reads the prologue; the epilogue reads the
 //!   epilogue and `carried`;
 //! - `{layer}` occurs in the weight names of the layer and of nothing else;
@@ -24,12 +24,12 @@ pub use check::GraphError;
 pub use decoder::{Misfit, Place};
 pub use infer::TypeError;
 pub use op::{
-    Activation, ActivationQuant, Encoding, Heads, Linear, Op, Operand, Part, Role, Rope, RopeScaling, ScaleConvention,
-    Shape, ValueType, WeightRef,
+    Activation, ActivationQuant, Encoding, Heads, Linear, MulInput, Operation, Part, Role, Rope, RopeScaling,
+    ScaleConvention, Shape, ValueType, WeightRef,
 };
 pub use scalar::{Factor, Scalar, resolve};
 
-pub use bitnetc_plan::Section;
+pub use bitnetc_plan::{PhaseKind, Section};
 
 use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
@@ -37,39 +37,6 @@ use petgraph::visit::EdgeRef;
 
 /// Identifies a node for as long as it is in the graph; removing others does not change it.
 pub type NodeId = NodeIndex<u32>;
-
-/// What a graph is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-pub enum Phase {
-    /// One token for each of `batch` users.
-    Decode {
-        /// Users.
-        batch: usize,
-    },
-    /// `seq` tokens of one user, from position 0.
-    Prefill {
-        /// Tokens.
-        seq: usize,
-    },
-}
-
-impl Phase {
-    /// Rows of a value: one per token processed.
-    pub fn rows(self) -> usize {
-        match self {
-            Phase::Decode { batch } => batch,
-            Phase::Prefill { seq } => seq,
-        }
-    }
-
-    /// Users served.
-    pub fn users(self) -> usize {
-        match self {
-            Phase::Decode { batch } => batch,
-            Phase::Prefill { .. } => 1,
-        }
-    }
-}
 
 /// An operation in the graph.
 #[derive(Debug, Clone, PartialEq)]
@@ -81,7 +48,7 @@ pub struct Node {
     /// What it is to the model.
     pub role: Role,
     /// What it computes.
-    pub op: Op,
+    pub op: Operation,
     /// Types of its outputs.
     pub outputs: Vec<ValueType>,
 }
@@ -125,8 +92,8 @@ pub struct Use {
 pub struct Graph {
     /// The model's name.
     pub model: String,
-    /// What the graph is for.
-    pub phase: Phase,
+    /// The phase whose computation this is.
+    pub phase: PhaseKind,
     /// How often the layer section runs; at least 1.
     pub layers: usize,
     /// Positions the KV caches hold.
@@ -140,7 +107,7 @@ pub struct Graph {
 
 impl Graph {
     /// A graph without nodes.
-    pub fn new(model: impl Into<String>, phase: Phase, layers: usize, context: usize) -> Self {
+    pub fn new(model: impl Into<String>, phase: PhaseKind, layers: usize, context: usize) -> Self {
         let (nodes, carried, result, reserved) = (StableDiGraph::new(), None, None, Vec::new());
         Graph { model: model.into(), phase, layers, context, nodes, carried, result, reserved }
     }
@@ -154,7 +121,7 @@ impl Graph {
         name: &str,
         section: Section,
         role: Role,
-        op: Op,
+        op: Operation,
         inputs: &[Value],
     ) -> Result<NodeId, TypeError> {
         let types: Vec<_> = inputs.iter().map(|&v| self.value_type(v)).collect();
@@ -174,7 +141,7 @@ impl Graph {
         &self.nodes[node]
     }
 
-    /// A node, to change its operation. Changing what [`Op::infer`] answers makes [`Graph::check`] fail.
+    /// A node, to change its operation. Changing what [`Operation::infer`] answers makes [`Graph::check`] fail.
     ///
     /// # Panics
     /// When the node was removed.

@@ -9,7 +9,7 @@ use super::Scalar;
 /// Where a value's numbers stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ValueType {
-    /// Rows: users in decode, tokens in prefill, 1 after [`Op::LastToken`]; for a cache, the users it serves.
+    /// Rows: users in decode, tokens in prefill, 1 after [`Operation::LastToken`]; for a cache, the users it serves.
     pub rows: usize,
     /// What one row holds.
     pub shape: Shape,
@@ -131,18 +131,18 @@ pub enum Activation {
     Silu,
 }
 
-/// An operand of a [`Op::Mul`]: what is applied to the value before multiplying, `unary(scale * x)`, unaries in order.
+/// An operand of a [`Operation::Mul`]: what is applied to the value before multiplying, `unary(scale * x)`, unaries in order.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Operand {
+pub struct MulInput {
     /// Multiplies the value first.
     pub scale: Scalar,
     /// Applied next, first to last.
     pub unary: Vec<Activation>,
 }
 
-impl Operand {
+impl MulInput {
     /// The value as it is.
-    pub const PLAIN: Operand = Operand { scale: Scalar::ONE, unary: Vec::new() };
+    pub const PLAIN: MulInput = MulInput { scale: Scalar::ONE, unary: Vec::new() };
 }
 
 /// How rotary frequencies are stretched for long contexts.
@@ -198,7 +198,7 @@ pub struct Linear {
     /// Column blocks in order; all of one encoding kind and one input width.
     pub parts: Vec<Part>,
     /// What is done to the input, and undone in the output. [`ActivationQuant::None`] when the graph has explicit
-    /// [`Op::Quantize`] and [`Op::Dequantize`] nodes.
+    /// [`Operation::Quantize`] and [`Operation::Dequantize`] nodes.
     pub activations: ActivationQuant,
     /// Applied to the output last.
     pub unary: Option<Activation>,
@@ -223,7 +223,7 @@ impl Linear {
 
 /// A logical operation.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Op {
+pub enum Operation {
     /// `-> ids`: the tokens to process.
     Tokens,
     /// `ids -> features`: rows of a table.
@@ -286,12 +286,12 @@ pub enum Op {
     MergeHeads,
     /// `x -> x`.
     Activation(Activation),
-    /// `a, b -> a * b` after each operand's own [`Operand`].
+    /// `a, b -> a * b` after each operand's own [`MulInput`].
     Mul {
         /// What is done to the first input.
-        a: Operand,
+        a: MulInput,
         /// What is done to the second input.
-        b: Operand,
+        b: MulInput,
     },
     /// `a, b -> a + b_scale * b`: `a` is the residual stream.
     Add {

@@ -45,7 +45,7 @@ mod values;
 pub use error::{ErrorKind, ModelError, ModelErrors};
 pub use shipped::{Shipped, find, shipped};
 
-use crate::graph::{ActivationQuant, Encoding, Graph, Op, Phase, Role, Section, TypeError, Value};
+use crate::graph::{ActivationQuant, Encoding, Graph, Operation, PhaseKind, Role, Section, TypeError, Value};
 use crate::policy::Override;
 use indexmap::IndexMap;
 use std::collections::HashMap;
@@ -69,7 +69,7 @@ pub struct Statement {
     /// What it is to the model.
     pub role: Role,
     /// What it computes, as the graph starts out with it.
-    pub op: Op,
+    pub op: Operation,
     /// Names of the values it reads.
     pub inputs: Vec<String>,
     /// Names of the values it defines.
@@ -116,7 +116,7 @@ pub enum PhaseError {
     #[error("{phase}: a phase takes at least 1 row, and a prompt at most the context of {context}")]
     Rows {
         /// Asked for.
-        phase: Phase,
+        phase: PhaseKind,
         /// Positions of the cache.
         context: usize,
     },
@@ -143,11 +143,11 @@ impl Model {
     ///
     /// # Errors
     /// When the phase has no rows or does not fit the context, or the context not the model.
-    pub fn to_graph(&self, phase: Phase, context: usize) -> Result<Graph, PhaseError> {
+    pub fn to_graph(&self, phase: PhaseKind, context: usize) -> Result<Graph, PhaseError> {
         if context == 0 || context > self.context {
             return Err(PhaseError::Context { asked: context, most: self.context });
         }
-        let too_long = matches!(phase, Phase::Prefill { seq } if seq > context);
+        let too_long = matches!(phase, PhaseKind::Prefill { tokens } if tokens as usize > context);
         if phase.rows() == 0 || too_long {
             return Err(PhaseError::Rows { phase, context });
         }
@@ -168,7 +168,7 @@ impl Model {
                 .iter()
                 .map(|n| values.get(n.as_str()).copied().ok_or_else(|| lost(n)))
                 .collect::<Result<_, _>>()?;
-            if let (Op::LastToken, Phase::Decode { .. }, [input], [output]) =
+            if let (Operation::LastToken, PhaseKind::Decode { .. }, [input], [output]) =
                 (&statement.op, phase, &inputs[..], &statement.outputs[..])
             {
                 values.insert(output, *input);
@@ -176,7 +176,7 @@ impl Model {
                 continue;
             }
             let op = match &statement.op {
-                Op::CacheUpdate { .. } => Op::CacheUpdate { context },
+                Operation::CacheUpdate { .. } => Operation::CacheUpdate { context },
                 op => op.clone(),
             };
             let node = graph
@@ -185,7 +185,7 @@ impl Model {
             for (output, name) in statement.outputs.iter().enumerate() {
                 values.insert(name, Value { node, output });
             }
-            if let Op::Argmax = statement.op {
+            if let Operation::Argmax = statement.op {
                 graph.set_result(node.into());
             }
         }

@@ -6,7 +6,7 @@ use super::ops;
 use super::reader::{Dim, Fields, Reader};
 use super::syntax::Raw;
 use super::{Model, Quantization, Statement};
-use crate::graph::{ActivationQuant, Encoding, Op, Role, ScaleConvention, Section};
+use crate::graph::{ActivationQuant, Encoding, Operation, Role, ScaleConvention, Section};
 use crate::policy::{Override, Wrong};
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
@@ -244,7 +244,7 @@ impl<'a> Building<'a> {
                 name: carry.clone(),
                 section: Section::Layer,
                 role: Role::Data,
-                op: Op::Carry,
+                op: Operation::Carry,
                 inputs: vec![from],
                 outputs: vec![carry],
             };
@@ -257,8 +257,11 @@ impl<'a> Building<'a> {
     /// The end of the repeated block: `to` goes around and out.
     fn close(&mut self, name: String, span: Range<usize>) {
         let types = self.used(&name, span.clone());
-        let start =
-            self.statements.iter().find(|s| matches!(s.op, Op::Carry)).and_then(|s| self.values.get(&s.outputs[0]));
+        let start = self
+            .statements
+            .iter()
+            .find(|s| matches!(s.op, Operation::Carry))
+            .and_then(|s| self.values.get(&s.outputs[0]));
         if let (Some(end), Some(start)) = (types, start.and_then(|s| s.types))
             && end != start
         {

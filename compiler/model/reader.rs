@@ -90,7 +90,7 @@ impl<'a> Reader<'a> {
             Tree::Items(items) if items.is_empty() => {
                 Some(Fields { owner: what.to_string(), span: raw.name_span(), fields: Vec::new(), known: Vec::new() })
             }
-            _ => {
+            Tree::Items(_) | Tree::Text(_) | Tree::Number(_) | Tree::Word => {
                 self.wrong(raw, &format!("{what}(field: value, ..)"));
                 None
             }
@@ -101,7 +101,7 @@ impl<'a> Reader<'a> {
     pub fn list(&mut self, raw: Raw<'a>, expected: &str) -> Option<Vec<Raw<'a>>> {
         match self.open(raw)? {
             Tree::Items(items) if raw.text().starts_with('[') => Some(items),
-            _ => {
+            Tree::Items(_) | Tree::Fields(_) | Tree::Text(_) | Tree::Number(_) | Tree::Word => {
                 self.wrong(raw, expected);
                 None
             }
@@ -120,7 +120,7 @@ impl<'a> Reader<'a> {
                 self.error(ErrorKind::BadValue, raw.span(), "empty text", "nothing between the quotes", expected);
                 None
             }
-            _ => {
+            Tree::Fields(_) | Tree::Items(_) | Tree::Number(_) | Tree::Word => {
                 self.wrong(raw, expected);
                 None
             }
@@ -148,7 +148,7 @@ impl<'a> Reader<'a> {
                 self.error(ErrorKind::BadValue, raw.span(), "a number out of range", found, expected);
                 None
             }
-            _ => {
+            Tree::Fields(_) | Tree::Items(_) | Tree::Text(_) | Tree::Word => {
                 self.wrong(raw, &expected);
                 None
             }
@@ -181,7 +181,7 @@ impl<'a> Reader<'a> {
             }
             Tree::Number(_) => None,
             Tree::Text(text) => self.sum(&text, raw.span())?,
-            _ => {
+            Tree::Fields(_) | Tree::Items(_) | Tree::Word => {
                 self.wrong(raw, expected);
                 return None;
             }

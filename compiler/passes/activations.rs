@@ -4,16 +4,15 @@
 //! or runs the projections on unrounded activations ([`drop_quantisation`]). The second computes another function, by design: it
 //! leaves out a rounding the model was trained with, and its error is measured, not proved.
 
-use crate::graph::{ActivationQuant, Graph, NodeId, Op, Role, Scalar, TypeError, Use, Value};
+use crate::graph::{ActivationQuant, Graph, NodeId, Operation, Role, Scalar, TypeError, Use, Value};
 
 fn quantised(graph: &Graph) -> Vec<NodeId> {
-    let int8 =
-        |n: &NodeId| matches!(&graph.node(*n).op, Op::Linear(l) if l.activations == ActivationQuant::Int8PerToken);
+    let int8 = |n: &NodeId| matches!(&graph.node(*n).op, Operation::Linear(l) if l.activations == ActivationQuant::Int8PerToken);
     graph.nodes().filter(int8).collect()
 }
 
 fn clear(graph: &mut Graph, node: NodeId) {
-    if let Op::Linear(linear) = &mut graph.node_mut(node).op {
+    if let Operation::Linear(linear) = &mut graph.node_mut(node).op {
         linear.activations = ActivationQuant::None;
     }
 }
@@ -25,8 +24,8 @@ pub fn drop_quantisation(graph: &mut Graph) {
     }
 }
 
-/// Makes activation quantisation visible: one [`Op::Quantize`] for every value that quantised projections read, shared by them, and one
-/// [`Op::Dequantize`] after each of them. The function stays the same: a projection's `relu` commutes with the positive factor.
+/// Makes activation quantisation visible: one [`Operation::Quantize`] for every value that quantised projections read, shared by them, and one
+/// [`Operation::Dequantize`] after each of them. The function stays the same: a projection's `relu` commutes with the positive factor.
 ///
 /// # Errors
 /// A [`TypeError`] would be a defect of the graph before; [`Graph::check`] finds the same.
@@ -39,7 +38,7 @@ pub fn explicit(graph: &mut Graph) -> Result<(), TypeError> {
             Some((_, quantize)) => *quantize,
             None => {
                 let name = graph.fresh_name(&format!("{}.int8", graph.value_name(input)));
-                let op = Op::Quantize { floor: Scalar::number(1e-5) };
+                let op = Operation::Quantize { floor: Scalar::number(1e-5) };
                 let node = graph.add(&name, section, Role::Quant, op, &[input])?;
                 shared.push((input, node));
                 node
@@ -47,7 +46,7 @@ pub fn explicit(graph: &mut Graph) -> Result<(), TypeError> {
         };
         clear(graph, linear);
         let name = graph.fresh_name(&format!("{}.dequant", graph.node(linear).name));
-        let op = Op::Dequantize { scale: Scalar::ONE, power: 1 };
+        let op = Operation::Dequantize { scale: Scalar::ONE, power: 1 };
         let factors = Value { node: quantize, output: 1 };
         let dequantize = graph.add(&name, section, Role::Quant, op, &[linear.into(), factors])?;
         graph.replace(linear.into(), dequantize.into());

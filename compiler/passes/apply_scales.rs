@@ -12,7 +12,7 @@
 //! function fused into it that does not commute with a positive factor keeps its scale, and `select` refuses it.
 
 use super::fold_scales::{homogeneous, split_of};
-use crate::graph::{Graph, NodeId, Op, Role, Scalar, Section, TypeError, Value};
+use crate::graph::{Graph, NodeId, Operation, Role, Scalar, Section, TypeError, Value};
 
 /// Applies every scale where it arises.
 ///
@@ -28,7 +28,7 @@ pub fn apply_scales(graph: &mut Graph) -> Result<(), TypeError> {
 }
 
 fn projection(graph: &mut Graph, id: NodeId) -> Result<(), TypeError> {
-    let Op::Linear(linear) = &graph.node(id).op else { return Ok(()) };
+    let Operation::Linear(linear) = &graph.node(id).op else { return Ok(()) };
     // `f(s * x) = s * f(x)` holds for degree 1 alone.
     if linear.unary.is_some_and(|unary| homogeneous(unary) != Some(1)) {
         return Ok(());
@@ -48,7 +48,7 @@ fn projection(graph: &mut Graph, id: NodeId) -> Result<(), TypeError> {
         },
         None => return Ok(()),
     }
-    if let Op::Linear(linear) = &mut graph.node_mut(id).op {
+    if let Operation::Linear(linear) = &mut graph.node_mut(id).op {
         linear.parts.iter_mut().for_each(|part| part.scale = Scalar::ONE);
     }
     Ok(())
@@ -58,27 +58,27 @@ fn projection(graph: &mut Graph, id: NodeId) -> Result<(), TypeError> {
 fn absorb(graph: &mut Graph, value: Value, scale: &Scalar) -> bool {
     let Some(user) = graph.only_user(value) else { return false };
     let own = match &mut graph.node_mut(user.node).op {
-        Op::Dequantize { scale, .. } if user.input == 0 => scale,
-        Op::Add { b_scale } if user.input == 1 => b_scale,
-        Op::Mul { a, .. } if user.input == 0 => &mut a.scale,
-        Op::Mul { b, .. } => &mut b.scale,
-        Op::Tokens
-        | Op::Embedding { .. }
-        | Op::Carry
-        | Op::RmsNorm { .. }
-        | Op::Quantize { .. }
-        | Op::Dequantize { .. }
-        | Op::Scale { .. }
-        | Op::Linear(_)
-        | Op::SplitHeads { .. }
-        | Op::Rope(_)
-        | Op::CacheUpdate { .. }
-        | Op::Attention { .. }
-        | Op::MergeHeads
-        | Op::Activation(_)
-        | Op::Add { .. }
-        | Op::LastToken
-        | Op::Argmax => return false,
+        Operation::Dequantize { scale, .. } if user.input == 0 => scale,
+        Operation::Add { b_scale } if user.input == 1 => b_scale,
+        Operation::Mul { a, .. } if user.input == 0 => &mut a.scale,
+        Operation::Mul { b, .. } => &mut b.scale,
+        Operation::Tokens
+        | Operation::Embedding { .. }
+        | Operation::Carry
+        | Operation::RmsNorm { .. }
+        | Operation::Quantize { .. }
+        | Operation::Dequantize { .. }
+        | Operation::Scale { .. }
+        | Operation::Linear(_)
+        | Operation::SplitHeads { .. }
+        | Operation::Rope(_)
+        | Operation::CacheUpdate { .. }
+        | Operation::Attention { .. }
+        | Operation::MergeHeads
+        | Operation::Activation(_)
+        | Operation::Add { .. }
+        | Operation::LastToken
+        | Operation::Argmax => return false,
     };
     *own = own.times(scale);
     true
@@ -91,7 +91,7 @@ fn multiply(graph: &mut Graph, value: Value, scale: &Scalar) -> Result<(), TypeE
     }
     let name = graph.fresh_name(&format!("{}.scaled", graph.value_name(value)));
     let section = graph.node(value.node).section;
-    let node = graph.add(&name, section, Role::Quant, Op::Scale { scale: scale.clone() }, &[value])?;
+    let node = graph.add(&name, section, Role::Quant, Operation::Scale { scale: scale.clone() }, &[value])?;
     graph.replace(value, node.into());
     Ok(())
 }

@@ -10,7 +10,7 @@
 //! Gate and up stay two projections: splitting a joined result costs more than it saves. Transposes never enter the graph: weights are
 //! transposed when they are packed, and heads are split and merged by operations of their own.
 
-use crate::graph::{Activation, Graph, Linear, NodeId, Op, Operand, Scalar, TypeError, Use, Value};
+use crate::graph::{Activation, Graph, Linear, MulInput, NodeId, Operation, Scalar, TypeError, Use, Value};
 
 /// Fuses what the table says. Running it again changes nothing.
 ///
@@ -18,16 +18,16 @@ use crate::graph::{Activation, Graph, Linear, NodeId, Op, Operand, Scalar, TypeE
 /// A [`TypeError`] would be a defect of the graph before; [`Graph::check`] finds the same.
 pub fn fuse(graph: &mut Graph) -> Result<(), TypeError> {
     stream_first(graph);
-    let splits: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Op::SplitHeads { .. })).collect();
+    let splits: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Operation::SplitHeads { .. })).collect();
     for split in splits {
         qkv(graph, split)?;
     }
-    let unaries: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Op::Activation(_))).collect();
+    let unaries: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Operation::Activation(_))).collect();
     // The last of a chain first: what it moves onto is then the next one's reader.
     for unary in unaries.into_iter().rev() {
         into_product(graph, unary);
     }
-    let products: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Op::Mul { .. })).collect();
+    let products: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Operation::Mul { .. })).collect();
     for product in products {
         relu_into_projection(graph, product);
     }
@@ -41,7 +41,7 @@ fn stream_first(graph: &mut Graph) {
         let sum = pair[1].node;
         if let [other, second] = graph.inputs(sum)[..]
             && second == pair[0]
-            && graph.node(sum).op == (Op::Add { b_scale: Scalar::ONE })
+            && graph.node(sum).op == (Operation::Add { b_scale: Scalar::ONE })
         {
             graph.redirect(Use { node: sum, input: 0 }, second);
             graph.redirect(Use { node: sum, input: 1 }, other);
@@ -50,7 +50,7 @@ fn stream_first(graph: &mut Graph) {
 }
 
 fn linear(graph: &Graph, node: NodeId) -> Option<&Linear> {
-    let Op::Linear(linear) = &graph.node(node).op else { return None };
+    let Operation::Linear(linear) = &graph.node(node).op else { return None };
     Some(linear)
 }
 
@@ -74,7 +74,7 @@ fn qkv(graph: &mut Graph, split: NodeId) -> Result<(), TypeError> {
         parts.extend(one.parts.iter().cloned());
     }
     let (section, role) = (graph.node(q.node).section, graph.node(q.node).role);
-    let fused = Op::Linear(Linear { parts, activations: first.activations, unary: None });
+    let fused = Operation::Linear(Linear { parts, activations: first.activations, unary: None });
     let name = graph.node(split).name.clone();
     let op = graph.node(split).op.clone();
     let split_role = graph.node(split).role;
@@ -91,9 +91,9 @@ fn qkv(graph: &mut Graph, split: NodeId) -> Result<(), TypeError> {
 
 /// Moves an activation that only one product reads onto that product's operand.
 fn into_product(graph: &mut Graph, id: NodeId) {
-    let Op::Activation(unary) = graph.node(id).op else { return };
+    let Operation::Activation(unary) = graph.node(id).op else { return };
     let (Some(user), Some(&input)) = (graph.only_user(id.into()), graph.inputs(id).first()) else { return };
-    let Op::Mul { a, b } = &mut graph.node_mut(user.node).op else { return };
+    let Operation::Mul { a, b } = &mut graph.node_mut(user.node).op else { return };
     let operand = if user.input == 0 { a } else { b };
     if !operand.scale.is_one() {
         return;
@@ -114,11 +114,11 @@ fn relu_into_projection(graph: &mut Graph, product: NodeId) {
     for (input, value) in graph.inputs(product).into_iter().enumerate() {
         let alone = graph.only_user(value) == Some(Use { node: product, input });
         let free = linear(graph, value.node).is_some_and(|l| l.unary.is_none());
-        let Op::Mul { a, b } = &mut graph.node_mut(product).op else { return };
-        let operand: &mut Operand = if input == 0 { a } else { b };
+        let Operation::Mul { a, b } = &mut graph.node_mut(product).op else { return };
+        let operand: &mut MulInput = if input == 0 { a } else { b };
         if alone && free && operand.unary.first() == Some(&Activation::Relu) && operand.scale.is_one() {
             operand.unary.remove(0);
-            if let Op::Linear(linear) = &mut graph.node_mut(value.node).op {
+            if let Operation::Linear(linear) = &mut graph.node_mut(value.node).op {
                 linear.unary = Some(Activation::Relu);
             }
         }

@@ -1,9 +1,9 @@
 //! Precision: what each matrix product is asked to be, lowered as far as nothing is lost.
 //!
-//! The matrix unit multiplies in phases, each taking other bits of its operands (Tensix ISA, MVMUL): of the weight the top 5
+//! The matrix unit multiplies in phases, each taking other bits of its product (Tensix ISA, MVMUL): of the weight the top 5
 //! significant bits (phases 0, 2) or the next 5 (phases 1, 3), of the activation the top 7 (phases 0, 1) or the last 4 (phases 2, 3).
 //! A phase whose bits are all zero is idle: its products are zero. It may still change the sum. A zero product keeps the exponent of
-//! its operands, and the destination is aligned to it, which rounds away low bits of a destination that has cancelled to something
+//! its product, and the destination is aligned to it, which rounds away low bits of a destination that has cancelled to something
 //! small. So leaving idle phases out keeps every product and rounds the sum less often, and it keeps every bit where the destination
 //! has none that an alignment could drop: for integers. [`Proof`] tells the two kinds apart, and
 //! `compiler/tests/theorems.rs` holds both against the host's emulation, with a case in which the bits do differ.
@@ -16,8 +16,8 @@ use std::fmt;
 use bitnetc_plan::release::Spills;
 use bitnetc_plan::{DType, Fidelity, Proofs, TtnnRelease};
 
-use super::values::{Content, Operands, Values, weight};
-use crate::graph::{Graph, NodeId, Op, Role};
+use super::values::{Content, MatrixProduct, Values, weight};
+use crate::graph::{Graph, NodeId, Operation, Role};
 use crate::policy::{Override, Policy, Precision, asked};
 
 /// How much of a result a theorem keeps.
@@ -158,27 +158,27 @@ pub fn precision(
     let decide = |(node, asked): (NodeId, Precision)| {
         let activation = graph.inputs(node).first().map_or(Content::BF16, |value| values.get(*value));
         let (used, theorems) = match &graph.node(node).op {
-            Op::Linear(linear) => {
+            Operation::Linear(linear) => {
                 let weight = weight(linear, asked.weight);
-                lower(asked, Operands { activation, weight, inner: linear.in_width() }, proofs, release)
+                lower(asked, MatrixProduct { activation, weight, inner: linear.in_width() }, proofs, release)
             }
-            Op::Tokens
-            | Op::Embedding { .. }
-            | Op::Carry
-            | Op::RmsNorm { .. }
-            | Op::Quantize { .. }
-            | Op::Dequantize { .. }
-            | Op::Scale { .. }
-            | Op::SplitHeads { .. }
-            | Op::Rope(_)
-            | Op::CacheUpdate { .. }
-            | Op::Attention { .. }
-            | Op::MergeHeads
-            | Op::Activation(_)
-            | Op::Mul { .. }
-            | Op::Add { .. }
-            | Op::LastToken
-            | Op::Argmax => (asked, Vec::new()),
+            Operation::Tokens
+            | Operation::Embedding { .. }
+            | Operation::Carry
+            | Operation::RmsNorm { .. }
+            | Operation::Quantize { .. }
+            | Operation::Dequantize { .. }
+            | Operation::Scale { .. }
+            | Operation::SplitHeads { .. }
+            | Operation::Rope(_)
+            | Operation::CacheUpdate { .. }
+            | Operation::Attention { .. }
+            | Operation::MergeHeads
+            | Operation::Activation(_)
+            | Operation::Mul { .. }
+            | Operation::Add { .. }
+            | Operation::LastToken
+            | Operation::Argmax => (asked, Vec::new()),
         };
         (node, Decision { asked, used, theorems, activation })
     };
@@ -189,24 +189,24 @@ pub fn precision(
 fn all_asked(graph: &Graph, policy: Policy, overrides: &[Override]) -> HashMap<NodeId, Precision> {
     let of = |node: NodeId| {
         let (role, ternary) = match &graph.node(node).op {
-            Op::Linear(linear) => (graph.node(node).role, linear.is_ternary()),
-            Op::Attention { .. } => (Role::Sdpa, false),
-            Op::Tokens
-            | Op::Embedding { .. }
-            | Op::Carry
-            | Op::RmsNorm { .. }
-            | Op::Quantize { .. }
-            | Op::Dequantize { .. }
-            | Op::Scale { .. }
-            | Op::SplitHeads { .. }
-            | Op::Rope(_)
-            | Op::CacheUpdate { .. }
-            | Op::MergeHeads
-            | Op::Activation(_)
-            | Op::Mul { .. }
-            | Op::Add { .. }
-            | Op::LastToken
-            | Op::Argmax => return None,
+            Operation::Linear(linear) => (graph.node(node).role, linear.is_ternary()),
+            Operation::Attention { .. } => (Role::Sdpa, false),
+            Operation::Tokens
+            | Operation::Embedding { .. }
+            | Operation::Carry
+            | Operation::RmsNorm { .. }
+            | Operation::Quantize { .. }
+            | Operation::Dequantize { .. }
+            | Operation::Scale { .. }
+            | Operation::SplitHeads { .. }
+            | Operation::Rope(_)
+            | Operation::CacheUpdate { .. }
+            | Operation::MergeHeads
+            | Operation::Activation(_)
+            | Operation::Mul { .. }
+            | Operation::Add { .. }
+            | Operation::LastToken
+            | Operation::Argmax => return None,
         };
         Some((node, asked(policy, overrides, graph.phase, role, ternary)))
     };
@@ -214,17 +214,22 @@ fn all_asked(graph: &Graph, policy: Policy, overrides: &[Override]) -> HashMap<N
 }
 
 /// The cheapest precision that keeps of `asked` what `proofs` wants kept, in a matmul of `release`.
-pub fn lower(asked: Precision, operands: Operands, proofs: Proofs, release: &TtnnRelease) -> (Precision, Vec<Theorem>) {
+pub fn lower(
+    asked: Precision,
+    product: MatrixProduct,
+    proofs: Proofs,
+    release: &TtnnRelease,
+) -> (Precision, Vec<Theorem>) {
     let mut used = asked;
     let mut theorems = Vec::new();
     if proofs == Proofs::None {
         return (used, theorems);
     }
-    if asked.weight != DType::Bfp4 && operands.weight.fits(DType::Bfp4) {
+    if asked.weight != DType::Bfp4 && product.weight.fits(DType::Bfp4) {
         used.weight = DType::Bfp4;
         theorems.push(Theorem::TernaryIsExactInBfp4);
     }
-    let (fidelity, why) = fidelity(asked.fidelity, operands);
+    let (fidelity, why) = fidelity(asked.fidelity, product);
     if proofs == Proofs::Products || why.iter().all(|theorem| theorem.proof() == Proof::BitIdentical) {
         used.fidelity = fidelity;
         theorems.extend(why);
@@ -232,17 +237,17 @@ pub fn lower(asked: Precision, operands: Operands, proofs: Proofs, release: &Ttn
     // bitnetc fuses no bias; whether a matmul is DRAM-sharded is not known yet, so both must keep fp32.
     let keeps_fp32 = |dram_sharded| spill(release.spills, used.fp32_dest_acc, false, dram_sharded) == Spill::Fp32;
     let lossless = keeps_fp32(true) && keeps_fp32(false);
-    if used.fidelity == Fidelity::LoFi && operands.exact_sum().is_some() && lossless {
+    if used.fidelity == Fidelity::LoFi && product.exact_sum().is_some() && lossless {
         theorems.push(Theorem::IntegerSumsAreExact);
     }
     (used, theorems)
 }
 
 /// The fidelity without the last phases that are idle, and why they are.
-fn fidelity(asked: Fidelity, operands: Operands) -> (Fidelity, Vec<Theorem>) {
+fn fidelity(asked: Fidelity, product: MatrixProduct) -> (Fidelity, Vec<Theorem>) {
     const BY_PHASES: [Fidelity; 4] = [Fidelity::LoFi, Fidelity::HiFi2, Fidelity::HiFi3, Fidelity::HiFi4];
-    let weight = operands.weight.significant_bits <= 5;
-    let activation = operands.activation.significant_bits <= 7;
+    let weight = product.weight.significant_bits <= 5;
+    let activation = product.activation.significant_bits <= 7;
     let idle = [false, weight, activation, weight || activation];
     let last = BY_PHASES.iter().position(|f| *f == asked).unwrap_or(0);
     let kept = (0..=last).rev().find(|phase| !idle[*phase]).unwrap_or(0);
@@ -250,13 +255,13 @@ fn fidelity(asked: Fidelity, operands: Operands) -> (Fidelity, Vec<Theorem>) {
     if dropped.is_empty() {
         return (asked, Vec::new());
     }
-    if operands.fit_phase_zero() {
+    if product.fit_phase_zero() {
         return (BY_PHASES[kept], vec![Theorem::IntegersFitPhaseZero]);
     }
     // Phase 3 needs one of the two; the weight's is named where both hold.
     let by_weight = weight && (dropped.contains(&1) || dropped.contains(&3));
     let by_activation = dropped.contains(&2) || (dropped.contains(&3) && !weight);
-    let ternary = operands.weight == Content::TERNARY;
+    let ternary = product.weight == Content::TERNARY;
     let no_low_bits = if ternary { Theorem::TernaryHasNoLowBits } else { Theorem::WeightHasNoLowBits };
     let why = [(by_weight, no_low_bits), (by_activation, Theorem::ActivationHasNoLowBits)];
     (BY_PHASES[kept], why.into_iter().filter_map(|(holds, theorem)| holds.then_some(theorem)).collect())
@@ -270,12 +275,12 @@ mod tests {
         Precision { weight, fidelity, fp32_dest_acc }
     }
 
-    fn ternary(activation: Content, inner: usize) -> Operands {
-        Operands { activation, weight: Content::TERNARY, inner }
+    fn ternary(activation: Content, inner: usize) -> MatrixProduct {
+        MatrixProduct { activation, weight: Content::TERNARY, inner }
     }
 
-    fn products(asked: Precision, operands: Operands) -> (Precision, Vec<Theorem>) {
-        lower(asked, operands, Proofs::Products, TtnnRelease::latest())
+    fn products(asked: Precision, product: MatrixProduct) -> (Precision, Vec<Theorem>) {
+        lower(asked, product, Proofs::Products, TtnnRelease::latest())
     }
 
     #[test]
@@ -300,7 +305,7 @@ mod tests {
     fn dense_weights_lower_by_what_their_format_holds() {
         let of = |dtype, activation| {
             let weight = Content::F32.stored(dtype);
-            products(asks(dtype, Fidelity::HiFi4, true), Operands { activation, weight, inner: 2560 }).0
+            products(asks(dtype, Fidelity::HiFi4, true), MatrixProduct { activation, weight, inner: 2560 }).0
         };
         assert_eq!(of(DType::Bf16, Content::BF16), asks(DType::Bf16, Fidelity::HiFi4, true));
         assert_eq!(of(DType::Bfp8, Content::BF16), asks(DType::Bfp8, Fidelity::HiFi4, true));

@@ -142,14 +142,14 @@ impl Sum for Price {
 }
 
 /// A call as its law sees it.
-struct Call<'a> {
+struct Priced<'a> {
     operands: &'a [&'a TensorSpec],
     cx: &'a Context<'a>,
     /// Bytes read from DRAM and written to it.
     bytes: u64,
 }
 
-impl<'a> Call<'a> {
+impl<'a> Priced<'a> {
     fn constants(&self) -> &'a Calibration {
         &self.cx.target.cost
     }
@@ -184,7 +184,7 @@ pub fn cost(op: &Op, operands: &[&TensorSpec], outcome: &Outcome, cx: &Context<'
     }
     let c = &cx.target.cost;
     let bytes = traffic::dram(op, operands, outcome, cx.position);
-    let kernel = kernel(op, &Call { operands, cx, bytes });
+    let kernel = kernel(op, &Priced { operands, cx, bytes });
     let launched = kernel.us + c.launch_us;
     let bound = if launched < c.period_us { Bound::Launch } else { kernel.bound };
     let us = launched.max(c.period_us) + f64::from(outcome.programs - 1) * c.period_us;
@@ -197,35 +197,35 @@ pub fn unchecked(op: &Op, operands: &[&TensorSpec], cx: &Context<'_>) -> Cost {
     cost(op, operands, &Outcome { programs: 1, ..Outcome::default() }, cx)
 }
 
-fn kernel(op: &Op, call: &Call<'_>) -> Kernel {
+fn kernel(op: &Op, priced: &Priced<'_>) -> Kernel {
     match op {
-        Op::Embedding(_) => embedding::kernel(call),
-        Op::RmsNorm(_) => rms_norm::kernel(call),
-        Op::Matmul(args) => matmul::kernel(args, call),
-        Op::CreateHeadsDecode(_) => create_heads_decode::kernel(call),
-        Op::CreateHeads(_) => create_heads::kernel(call),
-        Op::RotaryFused(_) => rotary_fused::kernel(call),
-        Op::RotaryDecode(_) => rotary_decode::kernel(call),
-        Op::Rotary(_) => rotary::kernel(call),
-        Op::CacheUpdate(_) => cache_update::kernel(call),
-        Op::CacheUpdateOne(_) => cache_update_one::kernel(call),
-        Op::CacheFill(_) => cache_fill::kernel(call),
-        Op::SdpaDecode(args) => sdpa_decode::kernel(args, call),
-        Op::Sdpa(args) => sdpa::kernel(args, call),
-        Op::ConcatHeadsDecode(_) => concat_heads_decode::kernel(call),
-        Op::ConcatHeads(_) => concat_heads::kernel(call),
-        Op::ToMemoryConfig(args) => to_memory_config::kernel(args, call),
-        Op::ToLayout(_) => to_layout::kernel(call),
-        Op::Typecast(_) => typecast::kernel(call),
-        Op::View(_) => view::kernel(call),
-        Op::Transpose(_) => transpose::kernel(call),
-        Op::Slice(_) => slice::kernel(call),
-        Op::Concat(_) => concat::kernel(call),
-        Op::Binary(args) => binary::kernel(args, call),
-        Op::Abs(_) => abs::kernel(call),
-        Op::RowMax(_) => row_max::kernel(call),
-        Op::ArgMax(_) => arg_max::kernel(call),
-        Op::PlusOne(_) => plus_one::kernel(call),
+        Op::Embedding(_) => embedding::kernel(priced),
+        Op::RmsNorm(_) => rms_norm::kernel(priced),
+        Op::Matmul(args) => matmul::kernel(args, priced),
+        Op::CreateHeadsDecode(_) => create_heads_decode::kernel(priced),
+        Op::CreateHeads(_) => create_heads::kernel(priced),
+        Op::RotaryFused(_) => rotary_fused::kernel(priced),
+        Op::RotaryDecode(_) => rotary_decode::kernel(priced),
+        Op::Rotary(_) => rotary::kernel(priced),
+        Op::CacheUpdate(_) => cache_update::kernel(priced),
+        Op::CacheUpdateOne(_) => cache_update_one::kernel(priced),
+        Op::CacheFill(_) => cache_fill::kernel(priced),
+        Op::SdpaDecode(args) => sdpa_decode::kernel(args, priced),
+        Op::Sdpa(args) => sdpa::kernel(args, priced),
+        Op::ConcatHeadsDecode(_) => concat_heads_decode::kernel(priced),
+        Op::ConcatHeads(_) => concat_heads::kernel(priced),
+        Op::ToMemoryConfig(args) => to_memory_config::kernel(args, priced),
+        Op::ToLayout(_) => to_layout::kernel(priced),
+        Op::Typecast(_) => typecast::kernel(priced),
+        Op::View(_) => view::kernel(priced),
+        Op::Transpose(_) => transpose::kernel(priced),
+        Op::Slice(_) => slice::kernel(priced),
+        Op::Concat(_) => concat::kernel(priced),
+        Op::Binary(args) => binary::kernel(args, priced),
+        Op::Abs(_) => abs::kernel(priced),
+        Op::RowMax(_) => row_max::kernel(priced),
+        Op::ArgMax(_) => arg_max::kernel(priced),
+        Op::PlusOne(_) => plus_one::kernel(priced),
         Op::Deallocate(_) => deallocate::kernel(),
     }
 }

@@ -188,7 +188,7 @@ fn draft(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Phase, Role};
+    use crate::graph::{PhaseKind, Role};
     use crate::policy::{Policy, asked};
     use crate::target::Target;
     use bitnetc_plan::weight::Content;
@@ -196,7 +196,7 @@ mod tests {
     #[test]
     fn chunks_divide_among_all_readers_but_the_last() {
         let p150 = Target::find("p150").unwrap().card;
-        let precision = asked(Policy::Balanced, &[], Phase::Decode { batch: 1 }, Role::LmHead, false);
+        let precision = asked(Policy::Balanced, &[], PhaseKind::Decode { batch: 1 }, Role::LmHead, false);
         let matrix = Matrix {
             tensor: "lm_head".into(),
             shape: [128_256, 2560],

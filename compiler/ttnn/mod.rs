@@ -19,8 +19,8 @@ use bitnetc_plan::{Cost, Memory, MemoryConfig, Op, Ref, TensorSpec, Weight, l1};
 
 use rustc_hash::FxHashMap;
 
-use crate::graph::Phase;
-use crate::schedule::{Call, Kind, Operand, Schedule, ValueId};
+use crate::graph::PhaseKind;
+use crate::schedule::{Call, Input, Kind, Schedule, ValueId};
 use crate::target::Target;
 use cost::Price;
 
@@ -51,7 +51,7 @@ pub struct Context<'a> {
     /// The phase's values, weights and buffers.
     pub schedule: &'a Schedule,
     /// Decode or prefill.
-    pub phase: Phase,
+    pub phase: PhaseKind,
     /// Position at which attention is priced.
     pub position: u32,
     /// Enumerate also what is known to lose, for a record to be read by people.
@@ -61,7 +61,7 @@ pub struct Context<'a> {
 impl Context<'_> {
     /// Whether the phase is decode.
     pub fn decode(&self) -> bool {
-        matches!(self.phase, Phase::Decode { .. })
+        matches!(self.phase, PhaseKind::Decode { .. })
     }
 
     /// L1 bytes per core of a tensor; 0 in DRAM.
@@ -96,7 +96,7 @@ pub struct Draft {
 pub struct Candidate {
     /// In a few words.
     pub what: String,
-    /// Placement of each value operand, in order.
+    /// Placement of each value among the inputs, in order.
     pub requires: Vec<MemoryConfig>,
     /// Spec of each output, in order.
     pub produces: Vec<TensorSpec>,
@@ -201,9 +201,9 @@ impl<'a> Drafting<'a> {
     fn new(cx: &'a Context<'a>, call: &'a Call, requires: &[MemoryConfig]) -> Self {
         let mut known = Vec::with_capacity(call.inputs.len() + 4);
         let mut placements = requires.iter();
-        for operand in &call.inputs {
-            match operand {
-                Operand::Value(id) => {
+        for input in &call.inputs {
+            match input {
+                Input::Value(id) => {
                     let memory = placements.next().cloned().unwrap_or(MemoryConfig::DRAM);
                     known.push((Ref::Value(cx.schedule.values[*id].name.clone()), cx.spec(*id, memory)));
                 }
@@ -335,11 +335,11 @@ impl<'a> Drafting<'a> {
     }
 }
 
-/// The plan's reference of an operand.
-pub fn reference(schedule: &Schedule, operand: &Operand) -> Ref {
-    match operand {
-        Operand::Value(id) => Ref::Value(schedule.values[*id].name.clone()),
-        Operand::Weight(name) => Ref::Weight(name.clone()),
-        Operand::Buffer(name) => Ref::Buffer(name.clone()),
+/// The plan's reference of an input.
+pub fn reference(schedule: &Schedule, input: &Input) -> Ref {
+    match input {
+        Input::Value(id) => Ref::Value(schedule.values[*id].name.clone()),
+        Input::Weight(name) => Ref::Weight(name.clone()),
+        Input::Buffer(name) => Ref::Buffer(name.clone()),
     }
 }

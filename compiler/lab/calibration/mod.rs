@@ -23,9 +23,9 @@ pub mod refit;
 pub use reference::reference;
 
 use bitnetc_plan::ttnn::Violation;
-use bitnetc_plan::{Op as TtnnOp, PhaseKind, Proofs};
+use bitnetc_plan::{Op, PhaseKind, Proofs};
 
-use bitnetc_compiler::graph::{Op, Phase, Role, TypeError};
+use bitnetc_compiler::graph::{Operation, Role, TypeError};
 use bitnetc_compiler::model::{Model, PhaseError};
 use bitnetc_compiler::passes::prepare;
 use bitnetc_compiler::policy::{Policy, PolicyError};
@@ -101,17 +101,17 @@ impl Shape {
     /// # Errors
     /// When it is not Llama-like.
     pub fn of(model: &Model) -> Result<Self, CalibrationError> {
-        let mut graph = model.to_graph(Phase::Decode { batch: 1 }, model.context)?;
+        let mut graph = model.to_graph(PhaseKind::Decode { batch: 1 }, model.context)?;
         prepare(&mut graph, Policy::Fast, true)?;
         let width = |role: Role, inner: bool, missing| {
             let found = graph.nodes().map(|n| graph.node(n)).filter(|n| n.role == role).find_map(|n| {
-                let Op::Linear(linear) = &n.op else { return None };
+                let Operation::Linear(linear) = &n.op else { return None };
                 Some(if inner { linear.in_width() } else { linear.out_width() } as u32)
             });
             found.ok_or_else(|| CalibrationError::Unlike { model: model.name.clone(), missing })
         };
         let heads = graph.nodes().find_map(|n| {
-            let Op::SplitHeads { heads, kv_heads, head_dim } = graph.node(n).op else { return None };
+            let Operation::SplitHeads { heads, kv_heads, head_dim } = graph.node(n).op else { return None };
             Some((heads as u32, kv_heads as u32, head_dim as u32))
         });
         let missing = || CalibrationError::Unlike { model: model.name.clone(), missing: "attention heads" };
@@ -153,7 +153,7 @@ impl StepRow {
             let layers = compiled.plan.model.layers;
             let sections = [(1, &phase.prologue), (layers, &phase.layer), (1, &phase.epilogue)];
             for (times, steps) in sections {
-                let kept = steps.iter().filter(|s| !matches!(s.op, TtnnOp::ArgMax(_) | TtnnOp::PlusOne(_)));
+                let kept = steps.iter().filter(|s| !matches!(s.op, Op::ArgMax(_) | Op::PlusOne(_)));
                 calls.extend(kept.map(|s| PricedCall { name: s.name.clone(), times, cost: s.cost }));
             }
         }

@@ -9,7 +9,7 @@ use super::{CalibrationError, Shape};
 use crate::host;
 use crate::priced::{PricedCall, PricedStep};
 use crate::rows::{Scheduled, StepRow};
-use bitnetc_compiler::graph::{Phase, Role};
+use bitnetc_compiler::graph::{PhaseKind, Role};
 use bitnetc_compiler::policy::{Override, Policy, Precision, asked};
 use bitnetc_compiler::pricer::{Pricer, Projection, operand, row};
 use bitnetc_compiler::target::Target;
@@ -56,7 +56,7 @@ impl Reference<'_> {
     }
 
     fn precision(&self, role: Role) -> Precision {
-        let phase = Phase::Decode { batch: self.measured.batch as usize };
+        let phase = PhaseKind::Decode { batch: self.measured.batch };
         asked(Policy::Balanced, &self.overrides, phase, role, false)
     }
 

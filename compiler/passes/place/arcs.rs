@@ -150,9 +150,9 @@ impl Way {
 }
 
 /// A call seen from the search.
-pub struct Scene<'a> {
+pub struct CallInputs<'a> {
     /// Its value operands in order, one value possibly twice.
-    pub operands: &'a [ValueId],
+    pub values: &'a [ValueId],
     /// Which operands live on.
     pub survives: &'a [bool],
     /// Which operands may not change their placement.
@@ -162,11 +162,11 @@ pub struct Scene<'a> {
 }
 
 /// All arcs of a call whose operands are `at` these placements, without those that another beats in both price and L1.
-pub fn arcs(placements: &mut Placements<'_>, ways: &[Way], scene: &Scene<'_>, at: &[PlacementId]) -> Vec<Arc> {
+pub fn arcs(placements: &mut Placements<'_>, ways: &[Way], inputs: &CallInputs<'_>, at: &[PlacementId]) -> Vec<Arc> {
     let mut fronts: FxHashMap<(Vec<Located>, Vec<Located>), Vec<Arc>> = FxHashMap::default();
     let mut order = Vec::new();
     for (index, way) in ways.iter().enumerate() {
-        for arc in arcs_of(placements, index, way, scene, at) {
+        for arc in arcs_of(placements, index, way, inputs, at) {
             let key = (arc.moved.clone(), arc.made.clone());
             let front = fronts.entry(key.clone()).or_insert_with(|| {
                 order.push(key);
@@ -187,17 +187,17 @@ fn arcs_of(
     placements: &mut Placements<'_>,
     index: usize,
     way: &Way,
-    scene: &Scene<'_>,
+    inputs: &CallInputs<'_>,
     at: &[PlacementId],
 ) -> Vec<Arc> {
     let mut reshards: Vec<Reshard> = Vec::new();
     let (mut price, mut copies, mut worst_move) = (way.price, 0, 0);
-    for (operand, value) in scene.operands.iter().enumerate() {
+    for (operand, value) in inputs.values.iter().enumerate() {
         let to = way.requires[operand];
         if to == at[operand] {
             continue;
         }
-        if scene.written[operand] {
+        if inputs.written[operand] {
             return Vec::new();
         }
         if let Some(earlier) = reshards.iter().find(|r| r.value == *value) {
@@ -217,8 +217,8 @@ fn arcs_of(
     let mut arcs = vec![plain];
     for at in 0..arcs[0].reshards.len() {
         let value = arcs[0].reshards[at].value;
-        let operand = scene.operands.iter().position(|v| *v == value).unwrap_or(0);
-        if !scene.survives[operand] || scene.pinned[operand] {
+        let operand = inputs.values.iter().position(|v| *v == value).unwrap_or(0);
+        if !inputs.survives[operand] || inputs.pinned[operand] {
             continue;
         }
         let replacing: Vec<Arc> = arcs

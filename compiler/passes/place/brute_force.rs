@@ -16,9 +16,9 @@ use proptest::prelude::*;
 use super::arcs::reshard_cost;
 use super::enumerate;
 use super::search::Search;
-use crate::graph::{Phase, Section};
+use crate::graph::{PhaseKind, Section};
 use crate::policy::Policy;
-use crate::schedule::{Call, Operand, Schedule, ValueId};
+use crate::schedule::{Call, Input, Schedule, ValueId};
 use crate::target::Target;
 use crate::ttnn::cost::Price;
 use crate::ttnn::{Candidate, Context, Ways, reference};
@@ -136,12 +136,12 @@ impl<'a> Brute<'a> {
     fn high_water(&self, call: &Call, way: &Candidate) -> u64 {
         let mut known: Vec<(Ref, TensorSpec)> = Vec::new();
         let mut wants = way.requires.iter();
-        for operand in &call.inputs {
-            let spec = match operand {
-                Operand::Value(id) => Some(self.cx.spec(*id, wants.next().unwrap().clone())),
+        for input in &call.inputs {
+            let spec = match input {
+                Input::Value(id) => Some(self.cx.spec(*id, wants.next().unwrap().clone())),
                 fixed => self.cx.schedule.fixed_spec(fixed).cloned(),
             };
-            known.extend(spec.map(|spec| (reference(self.cx.schedule, operand), spec)));
+            known.extend(spec.map(|spec| (reference(self.cx.schedule, input), spec)));
         }
         known.extend(way.weights.iter().map(|w| (Ref::Weight(w.name.clone()), w.spec.clone())));
         let results: Vec<&String> = call.outputs.iter().map(|id| &self.cx.schedule.values[*id].name).collect();
@@ -217,7 +217,7 @@ struct Step<'a> {
 struct Source {
     target: Target,
     schedule: Schedule,
-    phase: Phase,
+    phase: PhaseKind,
     layers: u32,
     ways: HashMap<Section, Vec<Ways>>,
 }
@@ -228,7 +228,7 @@ impl Source {
         let target = Target::find(target).unwrap();
         let options = Options { batch, policy, prefill: vec![], ..Options::for_model(&model) };
         let record = compile(&model, &target, &options).unwrap().record.remove(0);
-        let (phase, layers) = (record.phase(), model.layers as u32);
+        let (phase, layers) = (record.kind, model.layers as u32);
         let mut source = Source { target, schedule: record.schedule, phase, layers, ways: HashMap::new() };
         source.ways = enumerate(&source.context()).unwrap();
         source

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::arcs::{Arc, Located, PlacementId, Placements, Scene, Way, arcs};
+use super::arcs::{Arc, CallInputs, Located, PlacementId, Placements, Way, arcs};
 use super::{Choices, PlaceError, still_needed};
 use crate::graph::Section;
 use crate::schedule::{Call, ValueId};
@@ -140,11 +140,11 @@ impl<'a> Search<'a> {
         trail: &mut Trail,
         outer: &[ValueId],
     ) -> Result<Vec<(State, Reached)>, PlaceError> {
-        let operands: Vec<ValueId> = call.values().collect();
-        let survives: Vec<bool> = operands.iter().map(|v| still_needed(self.cx, section, at, *v, outer)).collect();
-        let pinned: Vec<bool> = operands.iter().map(|v| outer.contains(v)).collect();
-        let written: Vec<bool> = (0..operands.len()).map(|at| call.kind.writes(at)).collect();
-        let scene = Scene { operands: &operands, survives: &survives, pinned: &pinned, written: &written };
+        let values: Vec<ValueId> = call.values().collect();
+        let survives: Vec<bool> = values.iter().map(|v| still_needed(self.cx, section, at, *v, outer)).collect();
+        let pinned: Vec<bool> = values.iter().map(|v| outer.contains(v)).collect();
+        let written: Vec<bool> = (0..values.len()).map(|at| call.kind.writes(at)).collect();
+        let inputs = CallInputs { values: &values, survives: &survives, pinned: &pinned, written: &written };
         let unread: Vec<ValueId> =
             call.outputs.iter().copied().filter(|v| !still_needed(self.cx, section, at, *v, outer)).collect();
 
@@ -154,13 +154,13 @@ impl<'a> Search<'a> {
         let mut index: FxHashMap<State, usize> = FxHashMap::default();
         let mut leanest = u64::MAX;
         for (state, reached) in frontier {
-            let placed: SmallVec<[PlacementId; 4]> = operands.iter().map(|v| placement_of(&state, *v)).collect();
+            let placed: SmallVec<[PlacementId; 4]> = values.iter().map(|v| placement_of(&state, *v)).collect();
             let live: u64 = state.iter().map(|l| self.placements.bytes(*l)).sum();
             let range = known
                 .entry(placed)
                 .or_insert_with_key(|placed| {
                     let first = trail.arcs.len();
-                    trail.arcs.extend(arcs(&mut self.placements, &prepared, &scene, placed));
+                    trail.arcs.extend(arcs(&mut self.placements, &prepared, &inputs, placed));
                     first..trail.arcs.len()
                 })
                 .clone();
@@ -170,7 +170,7 @@ impl<'a> Search<'a> {
                 if live + arc.peak > self.budget {
                     continue;
                 }
-                let after = successor(&state, arc, &scene, &unread);
+                let after = successor(&state, arc, &inputs, &unread);
                 let price = reached.price + arc.price;
                 let known_at = index.get(&after).copied();
                 if known_at.is_some_and(|i| next[i].1.price <= price) {
@@ -199,12 +199,12 @@ fn placement_of(state: &State, value: ValueId) -> PlacementId {
     state.iter().find(|(v, _)| *v == value).map_or(PlacementId::MAX, |(_, p)| *p)
 }
 
-/// The state after an arc: operands that end are gone, moved ones are where they went, outputs are there.
-fn successor(state: &State, arc: &Arc, scene: &Scene<'_>, unread: &[ValueId]) -> State {
+/// The state after an arc: values that end are gone, moved ones are where they went, outputs are there.
+fn successor(state: &State, arc: &Arc, inputs: &CallInputs<'_>, unread: &[ValueId]) -> State {
     let mut after = State::new();
     for (value, placement) in state {
-        let operand = scene.operands.iter().position(|v| v == value);
-        if operand.is_some_and(|o| !scene.survives[o]) {
+        let operand = inputs.values.iter().position(|v| v == value);
+        if operand.is_some_and(|o| !inputs.survives[o]) {
             continue;
         }
         let moved = arc.moved.iter().find(|(v, _)| v == value).map(|(_, p)| *p);

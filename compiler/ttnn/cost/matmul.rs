@@ -3,12 +3,12 @@
 use bitnetc_plan::{Bound, MatmulProgram, op};
 
 use super::laws::tile_cycles;
-use super::{Call, Kernel};
+use super::{Kernel, Priced};
 use crate::target::Calibration;
 
-pub fn kernel(args: &op::Matmul, call: &Call<'_>) -> Kernel {
-    let (operands, c, bytes) = (call.operands, call.constants(), call.bytes);
-    let banks = call.cx.target.card.dram.banks;
+pub fn kernel(args: &op::Matmul, priced: &Priced<'_>) -> Kernel {
+    let (operands, c, bytes) = (priced.operands, priced.constants(), priced.bytes);
+    let banks = priced.cx.target.card.dram.banks;
     let inner = operands[1].tile_rows() as f64;
     let cycles = tile_cycles(c, args.compute.fidelity);
     let us = |cycles: f64| cycles / (c.clock_ghz * 1000.0);

@@ -6,14 +6,14 @@ use bitnetc_plan::{TILE, TensorSpec};
 
 use super::attention::{self, Work};
 use super::laws::tile_cycles;
-use super::{Call, Kernel};
+use super::{Kernel, Priced};
 
 /// One token per user over the cache up to `position`.
 ///
 /// TT-NN deals the grid as [`Split`] says. The chunks of a head go to its cores as evenly as they can; cores without a chunk idle, the
 /// others' results are combined two by two, in as many rounds as that takes (`sdpa_flash_decode.cpp`).
-pub fn kernel(args: &SdpaDecode, call: &Call<'_>) -> Kernel {
-    let (operands, c, position) = (call.operands, call.constants(), call.cx.position);
+pub fn kernel(args: &SdpaDecode, priced: &Priced<'_>) -> Kernel {
+    let (operands, c, position) = (priced.operands, priced.constants(), priced.cx.position);
     let (q, cache) = (operands[0], operands[1]);
     let (users, kv_heads) = (q.shape[1], cache.shape[1]);
     let (x, y) = args.program.grid;
@@ -25,7 +25,7 @@ pub fn kernel(args: &SdpaDecode, call: &Call<'_>) -> Kernel {
     let of_a_core = u64::from(split.heads_per_core) * u64::from(chunks.div_ceil(active));
     let tiles = [1, u64::from(chunk / TILE), cache.tile_columns()];
     let work = Work::of(of_a_core, tiles, cache.dtype, tile_cycles(c, args.compute.fidelity));
-    let streamed = call.bytes as f64 / (c.attention.gb_per_s * 1000.0);
+    let streamed = priced.bytes as f64 / (c.attention.gb_per_s * 1000.0);
     attention::kernel(&work, streamed, active.next_power_of_two().ilog2(), c)
 }
 

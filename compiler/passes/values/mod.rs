@@ -12,7 +12,7 @@ use std::collections::HashMap;
 
 use bitnetc_plan::DType;
 
-use crate::graph::{Activation, Graph, Linear, NodeId, Op, Operand, Role, Scalar, Section, Value};
+use crate::graph::{Activation, Graph, Linear, MulInput, NodeId, Operation, Role, Scalar, Section, Value};
 use crate::policy::Precision;
 
 /// Sums of a matrix product below this are exact in fp32, in units of its grid: the destination has 24 bits, and the matrix unit aligns
@@ -170,7 +170,7 @@ impl Content {
         }
     }
 
-    fn operand(self, operand: &Operand) -> Self {
+    fn operand(self, operand: &MulInput) -> Self {
         operand.unary.iter().fold(self.scaled(&operand.scale), |content, unary| content.unary(*unary))
     }
 
@@ -202,7 +202,7 @@ const fn precision_of(dtype: DType) -> Option<u32> {
 
 /// What a matrix product multiplies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Operands {
+pub struct MatrixProduct {
     /// What is known of the activations.
     pub activation: Content,
     /// What is known of the weights, as stored.
@@ -211,7 +211,7 @@ pub struct Operands {
     pub inner: usize,
 }
 
-impl Operands {
+impl MatrixProduct {
     /// Whether both are whole multiples of a unit and phase 0 sees all of every product: 7 significant bits of the activation, 5 of the
     /// weight, and no two products so far apart that aligning them in a group of 8 drops a bit.
     pub fn fit_phase_zero(&self) -> bool {
@@ -251,7 +251,7 @@ impl Values {
         values.section(graph, Section::Prologue, asked);
         values.section(graph, Section::Layer, asked);
         // Around the loop: a stream that changes becomes any bf16 number, which adding to it leaves any bf16 number.
-        let carry = graph.nodes().find(|n| matches!(graph.node(*n).op, Op::Carry));
+        let carry = graph.nodes().find(|n| matches!(graph.node(*n).op, Operation::Carry));
         if let (Some(carry), Some(end)) = (carry, graph.carried()) {
             let start = values.get(carry.into());
             if start.join(values.get(end)) != start {
@@ -273,7 +273,7 @@ impl Values {
             let inputs: Vec<_> = graph.inputs(node).into_iter().map(|value| self.get(value)).collect();
             for output in 0..graph.node(node).outputs.len() {
                 let value = Value { node, output };
-                if matches!(graph.node(node).op, Op::Carry) && self.known.contains_key(&value) {
+                if matches!(graph.node(node).op, Operation::Carry) && self.known.contains_key(&value) {
                     continue;
                 }
                 let content = transfer(graph, node, output, &inputs, asked);
@@ -286,7 +286,7 @@ impl Values {
 /// What a projection computes: sums that are exact stay on their grid, sums that are rounded on the way may leave its range.
 fn product(linear: &Linear, activation: Content, asked: Option<&Precision>) -> Content {
     let Some(asked) = asked.filter(|asked| asked.fp32_dest_acc) else { return Content::F32 };
-    let operands = Operands { activation, weight: weight(linear, asked.weight), inner: linear.in_width() };
+    let operands = MatrixProduct { activation, weight: weight(linear, asked.weight), inner: linear.in_width() };
     let unscaled = linear.parts.iter().all(|part| part.scale.is_one());
     match operands.exact_sum() {
         Some(sum) if unscaled => linear.unary.map_or(sum, |unary| sum.unary(unary)),
@@ -304,33 +304,35 @@ fn transfer(
 ) -> Content {
     let input = |at: usize| inputs.get(at).copied().unwrap_or(Content::BF16);
     match &graph.node(node).op {
-        Op::Tokens | Op::Argmax => Content::whole(0, u32::MAX as i64),
+        Operation::Tokens | Operation::Argmax => Content::whole(0, u32::MAX as i64),
         // The table is bf16.
-        Op::Embedding { .. } => Content::BF16,
-        Op::Carry => input(0),
-        Op::MergeHeads | Op::LastToken => input(0).stored(DType::Bf16),
-        Op::SplitHeads { .. } => input(if inputs.len() == 1 { 0 } else { output }).stored(DType::Bf16),
-        Op::Quantize { .. } if output == 0 => Content::INT8,
+        Operation::Embedding { .. } => Content::BF16,
+        Operation::Carry => input(0),
+        Operation::MergeHeads | Operation::LastToken => input(0).stored(DType::Bf16),
+        Operation::SplitHeads { .. } => input(if inputs.len() == 1 { 0 } else { output }).stored(DType::Bf16),
+        Operation::Quantize { .. } if output == 0 => Content::INT8,
         // Earlier calls and the other phase filled the cache as well, in a data type that attention is told.
-        Op::CacheUpdate { .. } => Content::BF16,
+        Operation::CacheUpdate { .. } => Content::BF16,
         // Logits are bf16 or f32, and nobody but argmax reads them.
-        Op::Linear(_) if graph.node(node).role == Role::LmHead => Content::F32,
-        Op::Linear(linear) => product(linear, input(0), asked.get(&node)).stored(product_dtype(input(0))),
+        Operation::Linear(_) if graph.node(node).role == Role::LmHead => Content::F32,
+        Operation::Linear(linear) => product(linear, input(0), asked.get(&node)).stored(product_dtype(input(0))),
         // In the data type of what is scaled, which a power of two does not round.
-        Op::Scale { scale } => input(0).scaled(scale).stored(DType::F32),
-        Op::Activation(unary) => input(0).unary(*unary).stored(DType::Bf16),
-        Op::Mul { a, b } => input(0).operand(a).times(input(1).operand(b)).stored(DType::Bf16),
-        Op::Add { b_scale } => input(0).plus(input(1).scaled(b_scale)).stored(DType::Bf16),
-        Op::RmsNorm { .. } | Op::Quantize { .. } | Op::Dequantize { .. } | Op::Rope(_) | Op::Attention { .. } => {
-            Content::BF16
-        }
+        Operation::Scale { scale } => input(0).scaled(scale).stored(DType::F32),
+        Operation::Activation(unary) => input(0).unary(*unary).stored(DType::Bf16),
+        Operation::Mul { a, b } => input(0).operand(a).times(input(1).operand(b)).stored(DType::Bf16),
+        Operation::Add { b_scale } => input(0).plus(input(1).scaled(b_scale)).stored(DType::Bf16),
+        Operation::RmsNorm { .. }
+        | Operation::Quantize { .. }
+        | Operation::Dequantize { .. }
+        | Operation::Rope(_)
+        | Operation::Attention { .. } => Content::BF16,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::Phase;
+    use crate::graph::PhaseKind;
     use crate::model;
     use crate::passes::prepare;
     use crate::policy::Policy;
@@ -378,10 +380,10 @@ mod tests {
 
     #[test]
     fn sums_are_exact_up_to_the_largest_k() {
-        let sum = |inner| Operands { activation: Content::INT8, weight: Content::TERNARY, inner }.exact_sum();
+        let sum = |inner| MatrixProduct { activation: Content::INT8, weight: Content::TERNARY, inner }.exact_sum();
         assert_eq!(sum(65_535).and_then(grid), Some((0, -128 * 65_535, 128 * 65_535)));
         assert_eq!(sum(65_536), None);
-        let wide = Operands { activation: Content::whole(-64, 64), weight: Content::whole(-32, 31), inner: 1 };
+        let wide = MatrixProduct { activation: Content::whole(-64, 64), weight: Content::whole(-32, 31), inner: 1 };
         assert!(!wide.fit_phase_zero(), "2^6 x 2^5 is 11 binades above the unit");
     }
 
@@ -389,7 +391,7 @@ mod tests {
     #[test]
     fn integers_reach_from_a_quantisation_to_its_dequantisation() {
         let model = model::find("bitnet-2b-4t").unwrap().model().unwrap();
-        let mut graph = model.to_graph(Phase::Decode { batch: 1 }, 128).unwrap();
+        let mut graph = model.to_graph(PhaseKind::Decode { batch: 1 }, 128).unwrap();
         prepare(&mut graph, Policy::Exact, true).unwrap();
         let exact = Precision { weight: DType::Bfp4, fidelity: bitnetc_plan::Fidelity::LoFi, fp32_dest_acc: true };
         let asked: HashMap<_, _> = graph.nodes().map(|node| (node, exact)).collect();
