@@ -1,4 +1,5 @@
-//! The compiler: a model, a target and options in, a verified plan out.
+//! The driver of the compiler: it takes a model, a target and options, runs the passes of [`crate::passes`] over each phase, and returns a
+//! verified plan.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use crate::target::Target;
 use crate::ttnn::Context;
 use crate::{CompileError, Options};
 
-/// A plan and how it came about.
+/// A plan, with a record of the choices that led to it.
 #[derive(Debug, Clone)]
 pub struct Compiled {
     /// The plan.
@@ -29,20 +30,20 @@ pub struct Compiled {
     pub timings: Vec<(&'static str, Duration)>,
 }
 
-/// How a phase came about.
+/// The choices that led to one phase of a plan.
 #[derive(Debug, Clone)]
 pub struct PhaseRecord {
     /// The phase.
     pub kind: PhaseKind,
-    /// Precision asked, used and proved, by node name.
+    /// The precision asked for, the one used and its proof, by the name of the graph node.
     pub precision: Vec<(String, Decision)>,
-    /// Weight scales that were moved, and where to.
+    /// The weight scales that were moved, and the nodes that took them.
     pub folds: Vec<Fold>,
     /// The calls before they were placed.
     pub schedule: Schedule,
-    /// L1 bytes per core that placing left alone: the persistent tensors, and what fragmentation wastes.
+    /// Bytes of L1 per core that the placement left free for persistent tensors and for fragmentation.
     pub reserved: u64,
-    /// Choices of placement.
+    /// The candidates of each call, and the one chosen.
     pub placed: Placed,
 }
 
@@ -53,7 +54,7 @@ struct FusedPhase<'a> {
     kind: PhaseKind,
 }
 
-/// A phase placed, with the weights and buffers of the plan it would make.
+/// A phase with one choice of [`HeadCores`] placed, and the weights and buffers that the plan would have with it.
 struct Attempt {
     schedule: Schedule,
     placed: Placed,
@@ -63,7 +64,22 @@ struct Attempt {
     buffers: Vec<Buffer>,
 }
 
-/// Compiles `model` for `target`.
+/// Compiles `model` for `target`: the decode phase for the batch of `options`, and a prefill phase for each of its buckets.
+///
+/// ```
+/// use bitnetc_compiler::target::Target;
+/// use bitnetc_compiler::{Options, compile, model};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let model = model::find("tiny-shakespeare").ok_or("not shipped")?.model()?;
+/// let target = Target::find("n150")?;
+/// let options = Options { prefill: vec![32], ..Options::for_model(&model) };
+/// let compiled = compile(&model, &target, &options)?;
+/// assert_eq!(compiled.plan.phases.len(), 2);
+/// assert!(compiled.plan.phases[0].cost.device_us > 0.0);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// When an option is out of range, the model has no counterpart in TT-NN, or the card cannot hold it.
@@ -80,7 +96,7 @@ pub fn compile(model: &Model, target: &Target, options: &Options) -> Result<Comp
     compiler.finish()
 }
 
-/// State of a compilation.
+/// The state of a compilation: its inputs, the plan as far as it is made, and the record of how.
 struct Compiler<'a> {
     model: &'a Model,
     target: &'a Target,
@@ -137,7 +153,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Times a pass.
+    /// Runs a pass and adds its wall time to the timings.
     fn timed<T>(&mut self, pass: &'static str, run: impl FnOnce(&mut Self) -> T) -> T {
         let started = Instant::now();
         let result = run(self);
@@ -149,7 +165,7 @@ impl<'a> Compiler<'a> {
         result
     }
 
-    /// All passes over one phase, in the order of [`crate::passes`].
+    /// Runs all passes over one phase, in the order of [`crate::passes`], and adds the phase to the plan.
     fn run_passes(&mut self, kind: PhaseKind) -> Result<(), CompileError> {
         let broken = |error| CompileError::Fuse { phase: kind, error };
         let mut graph = self.timed("graph", |c| c.model.to_graph(kind, c.options.context as usize))?;
@@ -171,8 +187,8 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// The passes from selection on; in decode with q and k on disjoint cores or on the same ones, whichever is faster, or whichever can
-    /// be had.
+    /// Runs the passes from selection on. In decode they are run with q and k on disjoint cores and on the same cores, and the faster
+    /// schedule is kept, or the only one that can be had.
     fn select_place_lifetime(&mut self, fused: &FusedPhase<'_>) -> Result<Attempt, CompileError> {
         let disjoint = self.attempt(fused, HeadCores::Disjoint);
         if matches!(fused.kind, PhaseKind::Prefill { .. }) {
@@ -184,7 +200,8 @@ impl<'a> Compiler<'a> {
         };
         let schedule = self.select(fused, HeadCores::Shared)?;
         let cx = self.context(&schedule, fused.kind);
-        // Most often fused calls win by so much that no search is needed to see it.
+        // On disjoint cores q and k share calls. Those mostly win by so much that a lower bound of the other schedule shows it without a
+        // search.
         let least = passes::least(&cx, self.plan.model.layers, &disjoint.placed.record);
         if least.is_none_or(|least| least >= disjoint.placed.price) {
             return Ok(disjoint);
@@ -195,8 +212,8 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// The passes from selection on with q and k of decode on such cores, giving way to fragmentation as [`passes::Reserve`] says. The
-    /// plan stays as it is.
+    /// Runs the passes from selection on with q and k of decode on the given cores. While fragmentation makes the result overflow L1, it is
+    /// placed again with a larger reserve, see [`passes::Reserve`]. The plan is not changed.
     fn attempt(&mut self, fused: &FusedPhase<'_>, heads: HeadCores) -> Result<Attempt, CompileError> {
         let clash = |name| CompileError::Select { phase: fused.kind, error: SelectError::Clash { name } };
         let schedule = self.timed("select", |c| c.select(fused, heads))?;
@@ -232,7 +249,7 @@ impl<'a> Compiler<'a> {
         passes::select(fused.graph, &setting).map_err(|error| CompileError::Select { phase: fused.kind, error })
     }
 
-    /// The KV cache has the data type attention was given.
+    /// The data type of the KV cache, which is the one decided for attention.
     fn cache_dtype(&self, graph: &Graph, decisions: &HashMap<NodeId, Decision>) -> bitnetc_plan::DType {
         let attention = graph.nodes().find(|n| matches!(graph.node(*n).op, Operation::Attention { .. }));
         attention.and_then(|n| decisions.get(&n)).map_or(self.options.policy.cache(), |d| d.used.weight)
@@ -296,7 +313,8 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// All of `known` and those of `new` that it does not have; the name of one it has otherwise.
+/// All items of `known`, and the items of `new` that are not among them. The error is the name of an item that both have with different
+/// contents.
 fn joined<T: Clone + PartialEq>(known: &[T], new: &[T], name: impl Fn(&T) -> &String) -> Result<Vec<T>, String> {
     let mut all = known.to_vec();
     for item in new {

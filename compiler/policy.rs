@@ -1,4 +1,4 @@
-//! Precision policies: what is asked of each role in each phase, before anything is proved.
+//! Precision policies: the precision that is asked of each role in each phase. The `precision` pass may lower it where a proof allows.
 //!
 //! | policy | decode | prefill | activations |
 //! |---|---|---|---|
@@ -99,6 +99,7 @@ pub const ROLES: [(&str, Role); 7] = [
 
 /// Why a policy or an override is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PolicyError {
     /// No such policy.
     #[error("no policy `{0}`: there are balanced, exact and fast")]
@@ -108,7 +109,7 @@ pub enum PolicyError {
     Override {
         /// As given.
         text: String,
-        /// What is wrong with it.
+        /// The part that is refused, and the forms that are accepted.
         what: String,
     },
 }
@@ -200,7 +201,7 @@ impl fmt::Display for Override {
     }
 }
 
-/// What `policy` asks of `role` in `phase`, after `overrides`, the later ones winning.
+/// The precision that `policy` asks of `role` in `phase`, after `overrides`, of which later ones win.
 pub fn asked(policy: Policy, overrides: &[Override], phase: PhaseKind, role: Role, ternary: bool) -> Precision {
     let mut precision = policy_asks(policy, phase, role, ternary);
     let decode = matches!(phase, PhaseKind::Decode { .. });

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 /// A broken invariant of a [`Graph`]. Passes end in [`Graph::check`]; one of these is a defect of the pass before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum GraphError {
     /// Two nodes of one name.
     #[error("two nodes are named `{0}`")]

@@ -182,6 +182,7 @@ const fn position() -> u32 {
 
 /// Why a file of rows is refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RowsError {
     /// It is not of the form.
     #[error("{path}:{position}: {reason}")]

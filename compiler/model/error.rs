@@ -6,6 +6,7 @@ use std::ops::Range;
 
 /// The kind of a mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// Not RON.
     Syntax,

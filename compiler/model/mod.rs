@@ -103,6 +103,7 @@ pub struct Model {
 
 /// Why a model has no graph for a phase.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PhaseError {
     /// The cache would hold more positions than the model was made for, or none.
     #[error("context {asked}: the model's context is 1 to {most}")]
@@ -131,7 +132,20 @@ pub enum PhaseError {
 }
 
 impl Model {
-    /// Reads a model file; `name` is what error messages call it.
+    /// Reads the text of a model file; error messages call the file `name`.
+    ///
+    /// ```
+    /// use bitnetc_compiler::model::{Model, find};
+    ///
+    /// let shipped = find("tiny-shakespeare").unwrap();
+    /// let model = Model::parse(shipped.path, shipped.text)?;
+    /// assert_eq!(model.layers, model.dims["layers"]);
+    ///
+    /// let misspelt = shipped.text.replace("dims:", "dimensions:");
+    /// let mistakes = Model::parse("misspelt.ron", &misspelt).unwrap_err();
+    /// assert!(mistakes.listing().starts_with("misspelt.ron:"));
+    /// # Ok::<(), bitnetc_compiler::model::ModelErrors>(())
+    /// ```
     ///
     /// # Errors
     /// All mistakes of the file.

@@ -1,8 +1,8 @@
-//! What becomes of activation quantisation.
+//! The quantisation of activations: made explicit or left out.
 //!
-//! A BitNet model rounds the input of every ternary projection to 8-bit integers by token. A policy either keeps that ([`explicit`])
-//! or runs the projections on unrounded activations ([`drop_quantisation`]). The second computes another function, by design: it
-//! leaves out a rounding the model was trained with, and its error is measured, not proved.
+//! A BitNet model rounds the input of every ternary projection to 8-bit integers, each token by its own scale. A policy either keeps that
+//! ([`explicit`]) or runs the projections on unrounded activations ([`drop_quantisation`]). The second computes a different function on
+//! purpose: it leaves out a rounding with which the model was trained, and its error is measured rather than proved.
 
 use crate::graph::{ActivationQuant, Graph, NodeId, Operation, Role, Scalar, TypeError, Use, Value};
 
@@ -17,18 +17,19 @@ fn clear(graph: &mut Graph, node: NodeId) {
     }
 }
 
-/// Removes activation quantisation. The function changes by the rounding that is left out.
+/// Removes activation quantisation. The function of the graph changes by the rounding that is left out.
 pub fn drop_quantisation(graph: &mut Graph) {
     for node in quantised(graph) {
         clear(graph, node);
     }
 }
 
-/// Makes activation quantisation visible: one [`Operation::Quantize`] for every value that quantised projections read, shared by them, and one
-/// [`Operation::Dequantize`] after each of them. The function stays the same: a projection's `relu` commutes with the positive factor.
+/// Turns activation quantisation into nodes: one [`Operation::Quantize`] for every value that quantised projections read, which they share,
+/// and one [`Operation::Dequantize`] after each of them. The function stays the same, since the `relu` of a projection commutes with a
+/// positive factor.
 ///
 /// # Errors
-/// A [`TypeError`] would be a defect of the graph before; [`Graph::check`] finds the same.
+/// A [`TypeError`] means that the graph was broken before the pass; [`Graph::check`] finds the same.
 pub fn explicit(graph: &mut Graph) -> Result<(), TypeError> {
     let mut shared: Vec<(Value, NodeId)> = Vec::new();
     for linear in quantised(graph) {

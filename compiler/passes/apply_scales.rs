@@ -1,4 +1,4 @@
-//! Without folding: every weight scale multiplies its own product, before anything else is made of it.
+//! Weight scales without folding: every scale multiplies the product of its own projection before anything else is computed from it.
 //!
 //! | the product is read by | and is multiplied |
 //! |---|---|
@@ -8,16 +8,17 @@
 //! | a head split, with a scale for each of q, k and v | by a call of its own on each |
 //! | anything else | by a call of its own |
 //!
-//! The same function as [`super::fold_scales`] leaves, with other roundings: for comparing the two, not for speed. A projection with a
-//! function fused into it that does not commute with a positive factor keeps its scale, and `select` refuses it.
+//! The graph computes the same function as after [`super::fold_scales`], with other roundings. It serves to compare the two and is not
+//! meant to be fast. A projection with a fused function that does not commute with a positive factor keeps its scale, and `select` refuses
+//! it.
 
 use super::fold_scales::{homogeneous, split_of};
 use crate::graph::{Graph, NodeId, Operation, Role, Scalar, Section, TypeError, Value};
 
-/// Applies every scale where it arises.
+/// Multiplies every scale where it arises.
 ///
 /// # Errors
-/// A [`TypeError`] would be a defect of the graph before.
+/// A [`TypeError`] means that the graph was broken before the pass.
 pub fn apply_scales(graph: &mut Graph) -> Result<(), TypeError> {
     for section in Section::ALL {
         for id in graph.order(section) {
@@ -54,7 +55,7 @@ fn projection(graph: &mut Graph, id: NodeId) -> Result<(), TypeError> {
     Ok(())
 }
 
-/// Lets the one reader multiply, if it multiplies anyway.
+/// Moves the scale into the only reader of a value, if that reader multiplies by a constant anyway. Returns whether it did.
 fn absorb(graph: &mut Graph, value: Value, scale: &Scalar) -> bool {
     let Some(user) = graph.only_user(value) else { return false };
     let own = match &mut graph.node_mut(user.node).op {
@@ -84,7 +85,7 @@ fn absorb(graph: &mut Graph, value: Value, scale: &Scalar) -> bool {
     true
 }
 
-/// A multiplication right after a value.
+/// Adds a node that multiplies a value, and lets all readers read its result.
 fn multiply(graph: &mut Graph, value: Value, scale: &Scalar) -> Result<(), TypeError> {
     if scale.is_one() {
         return Ok(());

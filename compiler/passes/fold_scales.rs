@@ -1,6 +1,6 @@
-//! Folding: the output scales of ternary weights move to constants that are there anyway.
+//! Folding: the output scales of ternary weights move into constants that the schedule has anyway, so that they cost nothing.
 //!
-//! Dividing a projection's output by its scale `s > 0` is undone further down, where a constant takes `s` at no cost:
+//! A projection's output is divided by its scale `s > 0`, and the nodes that read it make up for that:
 //!
 //! | the scale meets | and goes into |
 //! |---|---|
@@ -14,24 +14,24 @@
 //! | a dequantisation of one matrix | its constant |
 //! | another projection | that projection's own scale, folded in its turn |
 //!
-//! Each of these is an identity of real numbers, and none rounds more often than the multiplication it replaces. A scale none of whose
-//! ways ends in such a constant stays where it is. A projection that quantises its input itself is a dead end, for its floor is fixed:
-//! run [`super::activations()`] first.
+//! Each of these is an identity of real numbers, and none rounds more often than the multiplication it replaces. If one of the paths from a
+//! projection ends in no such constant, its scale stays where it is. A projection that quantises its own input is such an end, because its
+//! floor is fixed; run [`super::activations()`] first.
 
 use crate::graph::{Activation, ActivationQuant, Graph, MulInput, NodeId, Operation, Scalar, Section, Use, Value};
 
 /// One scale that was moved.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fold {
-    /// The projection it left, as `node` or `node[part]`.
+    /// The projection from which it was moved, as `node` or `node[part]`.
     pub from: String,
     /// The scale.
     pub scale: Scalar,
-    /// The nodes whose constants took it, in the order they were met.
+    /// The nodes whose constants took it, in the order in which they were reached.
     pub into: Vec<String>,
 }
 
-/// Folds every scale that can be. Answers what was moved; what is not listed stayed.
+/// Folds every scale that can be folded, and returns those that were. A scale that is not among them stayed where it was.
 pub fn fold_scales(graph: &mut Graph) -> Vec<Fold> {
     let mut folds = Vec::new();
     for section in Section::ALL {
@@ -44,7 +44,7 @@ pub fn fold_scales(graph: &mut Graph) -> Vec<Fold> {
     folds
 }
 
-/// What a trial changed: constants by node, applied only if every way ends well.
+/// The changes that folding one scale would make, by node. They are applied only if every path ends in a constant that takes the scale.
 #[derive(Default)]
 struct Trial {
     edits: Vec<(NodeId, Operation)>,
@@ -103,7 +103,7 @@ fn commit(
     folds.push(Fold { from, scale, into: trial.into });
 }
 
-/// The head split that alone reads a projection (or its dequantisation) and cuts it where its parts meet.
+/// The head split that is the only reader of a projection (or of its dequantisation) and that cuts it where its parts meet.
 pub(super) fn split_of(graph: &Graph, id: NodeId) -> Option<NodeId> {
     let mut user = graph.only_user(id.into())?;
     if matches!(graph.node(user.node).op, Operation::Dequantize { .. }) && user.input == 0 {
@@ -116,7 +116,7 @@ pub(super) fn split_of(graph: &Graph, id: NodeId) -> Option<NodeId> {
     (widths == cuts && graph.inputs(user.node).len() == 1).then_some(user.node)
 }
 
-/// Lets every reader of `value`, which shall be divided by `scale`, make up for it. None when one of them cannot.
+/// Notes the changes by which every reader of `value` makes up for its division by `scale`. `None` when one of them cannot.
 fn absorb(graph: &Graph, value: Value, scale: &Scalar, trial: &mut Trial) -> Option<()> {
     if graph.carried() == Some(value) || graph.result() == Some(value) {
         return None;
@@ -191,7 +191,7 @@ fn record(trial: &mut Trial, edited: Option<usize>, node: NodeId, name: &str, op
     }
 }
 
-/// `f(s*x) = s^degree * f(x)` for every `s > 0`.
+/// The degree of a homogeneous function: `f(s*x) = s^degree * f(x)` for every `s > 0`. `None` when the function is not homogeneous.
 pub(super) fn homogeneous(unary: Activation) -> Option<i32> {
     match unary {
         Activation::Relu => Some(1),

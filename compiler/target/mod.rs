@@ -213,6 +213,7 @@ pub struct Movement {
 
 /// Why a target cannot be had.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TargetError {
     /// Neither a shipped name nor a file.
     #[error("no target `{0}`: shipped are {names}, or give the path of a target's RON file", names = NAMES.join(", "))]
@@ -277,6 +278,14 @@ pub const NAMES: [&str; SHIPPED.len()] = [SHIPPED[0].0, SHIPPED[1].0, SHIPPED[2]
 
 impl Target {
     /// A shipped target by name, or a target file by path (anything with a `/` or that ends in `.ron`).
+    ///
+    /// ```
+    /// use bitnetc_compiler::target::Target;
+    ///
+    /// assert_eq!(Target::find("n150")?.card.grid, (8, 8));
+    /// assert!(Target::find("n151").is_err_and(|error| error.to_string().contains("shipped are n150")));
+    /// # Ok::<(), bitnetc_compiler::target::TargetError>(())
+    /// ```
     ///
     /// # Errors
     /// When there is no such target, or its file is unreadable, malformed or out of range.

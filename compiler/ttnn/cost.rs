@@ -1,15 +1,16 @@
-//! The cost model: predicted time of each call from the calibrated constants of a target. The law of each op is in the file of its name.
+//! The cost model predicts the time of each call from the calibrated constants of a target. The formula of each op is in the file of its
+//! name.
 //!
 //! `time = max(kernel + launch, period)`; the kernel's time by op family:
-//! - DRAM-sharded matmul: `start + blocks * max(block_floor, block + in0_block_w * max(read, compute))` per tile of K, where a bank's
-//!   columns are read at the bank's bandwidth and multiplied by its readers; of blocks longer than those of the fit the first is read
-//!   and the last multiplied alone;
-//! - 2D matmul: `start + max(compute, read) + unhidden * min(compute, read)`, and a start for each K-block more than the fit's;
-//! - norm: `start + per_1000 * width / 1000` for one tile of rows, reading and writing DRAM for more; norms and elementwise work pay for
-//!   the tiles of a core one after another;
-//! - attention: the busiest core's chunks of keys or the bytes all cores read, whichever is longer (`attention`), at the position asked
-//!   in decode;
-//! - everything else: a measured time for one tile of rows, or bytes over the interleaved bandwidth.
+//! - DRAM-sharded matmul: `start + blocks * max(block_floor, block + in0_block_w * max(read, compute))`, where reading and computing are
+//!   per tile of K: a bank's columns are read at the bank's bandwidth and multiplied by its readers. Where blocks are longer than those of
+//!   the fit, the first is read and the last multiplied with nothing beside it;
+//! - 2D matmul: `start + max(compute, read) + unhidden * min(compute, read)`, and a start for each K-block beyond the number in the fit;
+//! - norm: `start + per_1000 * width / 1000` for one tile of rows, and the time of reading and writing DRAM for more. The tiles of a core
+//!   take their time one after another, in norms and in elementwise work;
+//! - attention: the busiest core's chunks of keys or the bytes that all cores read, whichever takes longer (`attention`); in decode at the
+//!   position asked for;
+//! - everything else: a measured time for one tile of rows, or the bytes over the interleaved bandwidth.
 
 mod abs;
 mod arg_max;
@@ -59,9 +60,10 @@ pub use traffic::data_bytes;
 pub struct Price {
     /// Launches and shortest periods included.
     pub ns: u64,
-    /// Work of matrix units and DRAM alone; decides between ways that launching makes equal.
+    /// Time of the matrix units and DRAM alone. It decides between ways whose predicted times are equal because launching takes longer.
     pub work: u64,
-    /// Cores that attention gives nothing to do at any position: of two ways as good at the position asked, the other is better later.
+    /// Cores that attention leaves without work at any position. Of two ways that are equal at the position asked, the one with fewer idle
+    /// cores is better at later positions.
     pub idle: u64,
 }
 
@@ -106,7 +108,7 @@ impl Price {
         Price { idle: u64::from(idle), ..Price::of(cost) }
     }
 
-    /// What is left without a part of it.
+    /// The price that is left without a part of it.
     pub fn without(self, part: Price) -> Self {
         let Price { ns, work, idle } = part;
         Price {
@@ -141,7 +143,7 @@ impl Sum for Price {
     }
 }
 
-/// A call as its law sees it.
+/// An op to be priced: the tensors and circumstances that its time depends on, besides its arguments.
 struct Priced<'a> {
     operands: &'a [&'a TensorSpec],
     cx: &'a Context<'a>,
@@ -188,11 +190,11 @@ pub fn cost(op: &Op, operands: &[&TensorSpec], outcome: &Outcome, cx: &Context<'
     let launched = kernel.us + c.launch_us;
     let bound = if launched < c.period_us { Bound::Launch } else { kernel.bound };
     let us = launched.max(c.period_us) + f64::from(outcome.programs - 1) * c.period_us;
-    // Nanoseconds are finer than the model.
+    // The model is not exact to nanoseconds, and rounded times compare equal where they should.
     Cost { us: (us * 1000.0).round() / 1000.0, dram_bytes: bytes, fpu_cycles: kernel.fpu_cycles.round() as u64, bound }
 }
 
-/// Predicted cost of a call of one program that nobody has called legal, its results left out: a lower bound.
+/// Predicted cost of a call of one program whose legality is not checked. Its results are not counted, so this is a lower bound.
 pub fn unchecked(op: &Op, operands: &[&TensorSpec], cx: &Context<'_>) -> Cost {
     cost(op, operands, &Outcome { programs: 1, ..Outcome::default() }, cx)
 }

@@ -41,6 +41,7 @@ pub struct Output {
 
 /// Why a graph cannot be evaluated.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EvalError {
     /// A weight is missing or wrong.
     #[error(transparent)]

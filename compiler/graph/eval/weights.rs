@@ -4,6 +4,7 @@ use crate::graph::{Encoding, ScaleConvention};
 
 /// Why a weight cannot be had.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WeightError {
     /// No such tensor.
     #[error("no tensor `{0}`")]

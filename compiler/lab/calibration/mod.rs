@@ -58,6 +58,7 @@ pub struct Shape {
 
 /// Why a row cannot be priced.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CalibrationError {
     /// The model has no decode phase.
     #[error(transparent)]

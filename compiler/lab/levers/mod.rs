@@ -130,6 +130,7 @@ pub const BUCKET: u32 = 128;
 
 /// Why there is nothing to compare.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LeversError {
     /// The model has no plan with these options: levers are moved from that plan.
     #[error(transparent)]

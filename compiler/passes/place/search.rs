@@ -1,4 +1,4 @@
-//! The search: cheapest path through the states of each section, section by section.
+//! The search for the cheapest path through the states of each section, section by section.
 
 use std::collections::HashMap;
 
@@ -12,16 +12,16 @@ use crate::schedule::{Call, ValueId};
 use crate::ttnn::cost::Price;
 use crate::ttnn::{Context, Ways};
 
-/// The live values and their placements, by value.
+/// A state: the live values with their placements, ordered by value.
 type State = SmallVec<[Located; 8]>;
 
-/// The cheapest known way to a state.
+/// The cheapest known path to a state.
 #[derive(Debug, Clone, Copy)]
 struct Reached {
     price: Price,
     /// Index of the last hop, `None` at the start.
     hop: Option<usize>,
-    /// Which start state the path began at.
+    /// The index of the start state at which the path begins.
     start: usize,
 }
 
@@ -39,7 +39,7 @@ struct Trail {
     hops: Vec<Hop>,
 }
 
-/// What a section's search left: its end states in a fixed order, and the hops to read the paths from.
+/// The result of searching one section: its end states in a fixed order, and the hops from which the paths are read.
 struct Solved {
     ends: Vec<(State, Reached)>,
     trail: Trail,
@@ -55,7 +55,7 @@ pub struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// A search that leaves `reserved` bytes of L1 alone.
+    /// A search that leaves `reserved` bytes of L1 per core free.
     pub fn new(cx: &'a Context<'a>, reserved: u64) -> Self {
         let budget = cx.target.card.l1_bytes().saturating_sub(reserved);
         Search { cx, placements: Placements::new(cx), budget, states: 0 }
@@ -79,7 +79,7 @@ impl<'a> Search<'a> {
         let starts = prologue.ends.iter().map(|(state, _)| (state.clone(), Price::default())).collect();
         let layer = self.section(Section::Layer, starts, &ways[&Section::Layer], &outer)?;
 
-        // A layer ends in the state it began in, so its end names the prologue's end it stands on.
+        // A layer ends in the state in which it began, so its end state identifies the end state of the prologue before it.
         let starts: Vec<_> = layer
             .ends
             .iter()
@@ -103,7 +103,7 @@ impl<'a> Search<'a> {
         Ok((choices, best.price))
     }
 
-    /// Values that the epilogue does not read are gone when it begins.
+    /// The state at the start of the epilogue, without the values that it does not read.
     fn without_dead(&self, state: &State) -> State {
         let calls = self.cx.schedule.section(Section::Epilogue);
         state.iter().copied().filter(|(v, _)| calls.iter().any(|c| c.values().any(|r| r == *v))).collect()
@@ -199,7 +199,7 @@ fn placement_of(state: &State, value: ValueId) -> PlacementId {
     state.iter().find(|(v, _)| *v == value).map_or(PlacementId::MAX, |(_, p)| *p)
 }
 
-/// The state after an arc: values that end are gone, moved ones are where they went, outputs are there.
+/// The state after an arc: values that end are removed, moved ones have their new placements, and outputs are added.
 fn successor(state: &State, arc: &Arc, inputs: &CallInputs<'_>, unread: &[ValueId]) -> State {
     let mut after = State::new();
     for (value, placement) in state {

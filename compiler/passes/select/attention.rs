@@ -1,4 +1,4 @@
-//! Heads, KV cache and attention.
+//! Selection of the calls for heads, the KV cache and attention.
 
 use bitnetc_plan::weight::HeadPadding;
 use bitnetc_plan::{BufferRole, DType, MemoryConfig, TILE, TensorSpec};
@@ -43,7 +43,7 @@ impl Selector<'_> {
         Ok(())
     }
 
-    /// `[1, users, heads, head_dim]` in decode, `[1, heads, tokens, head_dim]` in prefill.
+    /// A value that holds heads: `[1, users, heads, head_dim]` in decode, `[1, heads, tokens, head_dim]` in prefill.
     fn heads_value(&mut self, node: NodeId, suffix: &str, heads: u32, head_dim: u32) -> ValueId {
         let rows = self.rows();
         let shape = if self.decode() { vec![1, rows, heads, head_dim] } else { vec![1, heads, rows, head_dim] };
@@ -95,7 +95,7 @@ impl Selector<'_> {
         Ok(())
     }
 
-    /// Keys or values of a prompt in the cache's data type: what decode will read, prefill's attention reads too.
+    /// Keys or values of a prompt in the data type of the cache, so that the attention of prefill reads the same numbers as that of decode.
     fn as_cached(
         &mut self,
         node: NodeId,

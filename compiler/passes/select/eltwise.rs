@@ -1,4 +1,4 @@
-//! Products and residual additions.
+//! Selection of the calls for products and residual additions.
 
 use bitnetc_plan::{DType, Unary};
 
@@ -63,13 +63,13 @@ impl Selector<'_> {
             ));
         }
         self.call(node, section, Kind::AddInto { scale: scalar(b_scale) }, inputs, vec![]);
-        // The sum stands where the stream stood.
+        // The addition writes over the stream, so the sum is the stream's value.
         self.ids.insert(node.into(), stream);
         Ok(())
     }
 }
 
-/// The elementwise functions of an operand, as TT-NN applies them.
+/// The elementwise functions that TT-NN applies to one input of a product.
 fn activations(operand: &MulInput) -> Vec<Unary> {
     let mut chain = Vec::new();
     if !operand.scale.is_one() {

@@ -1,4 +1,4 @@
-//! Select: the TT-NN calls of each logical operation, which differ between decode and prefill.
+//! Select: each logical operation becomes one or more TT-NN calls, which differ between decode and prefill.
 //!
 //! | logical operation | decode | prefill |
 //! |---|---|---|
@@ -9,8 +9,8 @@
 //! | last token | nothing: every row is a last token | slice of the tile of rows that holds it |
 //! | argmax | into the token buffer, then positions count up | into the first-token buffer |
 //!
-//! Heads whose width is no multiple of a tile are padded with zero columns: products of zeros add nothing to scores and sums, and a
-//! norm over padded heads makes up for the columns it counts too many (see [`weights`]).
+//! Heads whose width is no multiple of a tile are padded with zero columns. Products of zeros add nothing to scores and sums, and a norm
+//! over padded heads corrects for the columns that it counts too many (see [`weights`]).
 
 mod attention;
 mod eltwise;
@@ -55,20 +55,21 @@ pub fn select(graph: &Graph, setting: &Setting<'_>) -> Result<Schedule, SelectEr
     Ok(selector.schedule)
 }
 
-/// Buffers that are named before any node; all others have a dot in their name, which no node has.
+/// Names of buffers without a dot. All other buffers have a dot in their name, which no node has, so that only these could clash with a
+/// node.
 const BUFFERS: [&str; 7] =
     ["tokens", "positions", "rotary_positions", "page_table", "k_cache", "v_cache", "first_tokens"];
 
-/// State of the selection.
+/// The state of the selection of one phase.
 struct Selector<'a> {
     graph: &'a Graph,
     setting: &'a Setting<'a>,
     schedule: Schedule,
     /// The schedule's value for each of the graph's.
     ids: HashMap<Value, ValueId>,
-    /// Features that are padded heads.
+    /// The values whose columns are padded heads.
     padding: HashMap<Value, HeadPadding>,
-    /// Rotary rows and matrix, for each rope and padded head width that has needed them.
+    /// The rotary tables and the transformation matrix of each rope and padded head width met so far.
     rotary: Vec<(Rope, u32, [Input; 3])>,
 }
 
@@ -102,7 +103,7 @@ impl Selector<'_> {
         }
     }
 
-    /// Layers hand on the residual stream, nothing else.
+    /// Checks that a layer hands on the residual stream and nothing else.
     fn layer_end(&self) -> Result<(), SelectError> {
         match self.graph.carried() {
             Some(end) if self.ids.get(&end).copied() != self.schedule.stream => Err(self.unsupported(
@@ -150,7 +151,7 @@ impl Selector<'_> {
         self.schedule.section_mut(section).push(Call { name, role, kind, inputs, outputs, note });
     }
 
-    /// Adds a call that stands for no node of its own.
+    /// Adds a call that prepares something for other calls and belongs to no node.
     fn helper(&mut self, name: &str, section: Section, kind: Kind, inputs: Vec<Input>, outputs: Vec<ValueId>) {
         let call = Call { name: name.to_string(), role: Role::Data, kind, inputs, outputs, note: String::new() };
         self.schedule.section_mut(section).push(call);
@@ -175,13 +176,13 @@ impl Selector<'_> {
         }
     }
 
-    /// The name of a projection's weight: the projection's own, unless a buffer has it.
+    /// The name of a projection's weight: that of the projection, unless a buffer has this name.
     fn weight_name(&self, node: NodeId) -> String {
         let name = &self.graph.node(node).name;
         if BUFFERS.contains(&name.as_str()) { format!("{name}.weight") } else { name.clone() }
     }
 
-    /// Registers a weight once; a second time under the same name it must be the same weight.
+    /// Registers a weight. A second one of the same name must be the same weight.
     fn weight(&mut self, weight: Weight) -> Result<Input, SelectError> {
         let input = Input::Weight(weight.name.clone());
         match self.schedule.weight(&weight.name) {
@@ -192,7 +193,7 @@ impl Selector<'_> {
         Ok(input)
     }
 
-    /// Registers a buffer once; a second time under the same name it must be the same buffer.
+    /// Registers a buffer. A second one of the same name must be the same buffer.
     fn buffer(
         &mut self,
         name: &str,

@@ -1,4 +1,4 @@
-//! Norms, quantisation by row and its undoing.
+//! Selection of the calls for norms, quantisation by row and dequantisation.
 
 use bitnetc_plan::DType;
 

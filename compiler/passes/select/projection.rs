@@ -1,4 +1,4 @@
-//! Projections and the LM head.
+//! Selection of the calls for projections and the LM head.
 
 use bitnetc_plan::program::FusedActivation;
 use bitnetc_plan::{Layout, TILE};
@@ -86,7 +86,7 @@ impl Selector<'_> {
         Ok(())
     }
 
-    /// The heads into which a projection's output is split, if it is.
+    /// The query heads, KV heads and head width into which a projection's output is split; `None` if it is not split.
     fn split_after(&self, node: NodeId) -> Option<(u32, u32, u32)> {
         let mut at = node;
         loop {

@@ -1,4 +1,4 @@
-//! Rotary embedding: tables, looked up once per step in decode, and the rotation of q and k.
+//! Selection of the calls for the rotary embedding: the tables, looked up once per step in decode, and the rotation of q and k.
 
 use bitnetc_plan::weight::RotaryFunction;
 use bitnetc_plan::{Cores, DType};
@@ -47,7 +47,8 @@ impl Selector<'_> {
         Ok(())
     }
 
-    /// Decode looks the users' rows up once per step; prefill reads whole tables.
+    /// The tables of cosines and sines and the transformation matrix. Decode looks up the users' rows once per step; prefill reads whole
+    /// tables.
     fn rotary_tables(&mut self, rope: &Rope, head_dim: u32) -> Result<[Input; 3], SelectError> {
         let family = match self.rotary.len() {
             0 => "rotary".to_string(),

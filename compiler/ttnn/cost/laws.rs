@@ -1,4 +1,4 @@
-//! Laws that several ops share.
+//! Formulas that several ops share.
 
 use bitnetc_plan::{Fidelity, TILE, TensorSpec};
 
@@ -15,7 +15,7 @@ pub fn elementwise(priced: &Priced<'_>) -> Kernel {
     elementwise_in(product_us(priced), priced)
 }
 
-/// Elementwise work that takes `us` where cores are not crowded.
+/// Elementwise work that takes `us` microseconds when no core has more tiles than in the measurement.
 pub fn elementwise_in(us: f64, priced: &Priced<'_>) -> Kernel {
     Kernel::moves(us.max(priced.streamed()) + crowding(priced.operands[0], priced.constants()))
 }
@@ -26,7 +26,8 @@ pub fn product_us(priced: &Priced<'_>) -> f64 {
     m.multiply_us + m.multiply_per_7000_us * f64::from(priced.operands[0].columns()) / 7000.0
 }
 
-/// Microseconds that few cores add: a core works on its tiles one after another. The slope is that of norms, for want of others.
+/// Microseconds that are added when there are few cores, since a core works on its tiles one after another. The slope is that of norms, as
+/// no other was measured.
 pub fn crowding(spec: &TensorSpec, c: &Calibration) -> f64 {
     let tiles = spec.memory.shard().map_or(0, |[_, width]| width / TILE);
     c.norm.per_tile_us * f64::from(tiles.saturating_sub(c.norm.uncrowded_tiles))

@@ -7,10 +7,10 @@ use super::attention::{self, Work};
 use super::laws::tile_cycles;
 use super::{Kernel, Priced};
 
-/// A whole prompt, causal.
+/// Causal attention over a whole prompt.
 ///
-/// A head's chunks of queries are worked on in pairs, the first with the last, where they pair up; pairs of all heads are dealt to the
-/// grid.
+/// Later chunks of queries see more keys. TT-NN therefore pairs a head's chunks, the first with the last, where their number is even, and
+/// deals the pairs of all heads to the grid.
 pub fn kernel(args: &Sdpa, priced: &Priced<'_>) -> Kernel {
     let (operands, c) = (priced.operands, priced.constants());
     let (q, k) = (operands[0], operands[1]);
