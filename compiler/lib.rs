@@ -3,7 +3,6 @@
 //! Compilation goes through several levels, each with its own module and its own words: the statements of a model file become the nodes of
 //! a graph, these become calls, each call has candidates, and the chosen candidates become the steps of a plan.
 //!
-//!
 //! - [`model`]: the declarative IR, its errors, import from Hugging Face, the shipped models.
 //! - [`graph`]: the graph of one phase's logical operations, before and after fusing.
 //! - [`passes`]: the decisions of the compiler, in the order in which [`compile()`] makes them.

@@ -3,7 +3,7 @@
 use super::{Graph, NodeId, Operation, Section, Shape, TypeError, WeightRef};
 use std::collections::HashSet;
 
-/// A broken invariant of a [`Graph`]. Passes end in [`Graph::check`]; one of these is a defect of the pass before it.
+/// A broken invariant of a [`Graph`]. Passes end in [`Graph::check`], so each of these is a defect of the pass before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum GraphError {
@@ -23,13 +23,13 @@ pub enum GraphError {
     Type {
         /// The node.
         node: String,
-        /// What it refuses.
+        /// The input or type that it refuses.
         error: TypeError,
     },
     /// Stored output types that differ from the inferred ones.
     #[error("`{0}` claims other output types than its inputs give it")]
     StaleType(String),
-    /// An edge between sections that must not be.
+    /// An edge between sections that must not be connected.
     #[error("`{reader}` ({reader_section:?}) reads `{source_node}` ({source_section:?})")]
     CrossSection {
         /// The reading node.
@@ -72,7 +72,7 @@ pub enum GraphError {
 }
 
 impl Operation {
-    /// The weights an operation binds, in order.
+    /// The weights of an operation, in order.
     pub fn weights(&self) -> Vec<&WeightRef> {
         match self {
             Operation::Embedding { weight } => vec![weight],
@@ -98,10 +98,10 @@ impl Operation {
 }
 
 impl Graph {
-    /// Checks every invariant the module states.
+    /// Checks every invariant that the documentation of [`crate::graph`] lists.
     ///
     /// # Errors
-    /// All that are broken, in node order.
+    /// All broken invariants, in node order.
     pub fn check(&self) -> Result<(), Vec<GraphError>> {
         let mut errors = Vec::new();
         if self.layers == 0 || self.phase.rows() == 0 {

@@ -1,35 +1,35 @@
-//! The decoder that can be scheduled: what a graph must be besides sound.
+//! The conditions under which a sound graph is a decoder that can be scheduled.
 //!
-//! The evaluator takes any sound graph. A plan keeps the residual stream in one tensor that additions write in place, applies functions
-//! as operands of products, and has one call for each part of attention. So:
+//! The evaluator accepts any sound graph. A plan keeps the residual stream in one tensor that additions write in place, applies functions
+//! to the inputs of products, and has one call for each part of attention. This requires:
 //!
-//! - the residual stream starts as `Carry`; each `Add` is in the layer and adds to the stream as the last one left it something else;
-//!   the last sum is what the layer ends in; nothing that needs a sum reads the stream from before it;
-//! - a head split reads three projections of one value and one kind, which nobody else reads; rotary embedding turns whole heads;
-//! - a function of one number is read by one product, through other such functions or not, and is none of the residual stream;
-//! - each role is one projection's, but for the three of the head split;
-//! - the LM head reads the last token, `Argmax` reads the LM head, and there are as many logits as the embedding has rows.
+//! - The residual stream starts as `Carry`. Each `Add` is in the layer and adds something to the stream as the last `Add` left it. The last
+//!   sum is the end of the layer. No node that depends on a sum reads the stream from before it.
+//! - A head split reads three projections of one value and one kind, which have no other reader. Rotary embedding rotates whole heads.
+//! - An activation function is read by one product, directly or through other such functions, and is not applied to the residual stream.
+//! - Each role belongs to one projection, except for the three projections of the head split.
+//! - The LM head reads the last token, `Argmax` reads the LM head, and there are as many logits as the embedding has rows.
 //!
-//! What queries, keys and values may be used for their types say, see [`super::Heads`].
+//! The uses of queries, keys and values are restricted by their types, see [`super::Heads`].
 
 use super::{Graph, NodeId, Operation, Role, Section, TypeError, Value};
 use petgraph::algo::has_path_connecting;
 
-/// Something that no plan can be made of.
+/// A property of a graph for which there is no plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misfit {
-    /// Where.
+    /// The place in the graph.
     pub place: Place,
-    /// What is wrong, and what would be right.
+    /// The mistake, and the form that would be accepted.
     pub error: TypeError,
 }
 
-/// Where a graph is no decoder.
+/// The place at which a graph is not a decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// At an operation, or the input of it that the error names.
     Node(NodeId),
-    /// Where the layer ends.
+    /// At the end of the layer.
     LayerEnd,
 }
 
@@ -52,7 +52,7 @@ impl Graph {
     /// [`Graph::order`] with every reader of the residual stream before the sum that overwrites it.
     ///
     /// # Errors
-    /// A node that there is no such place for.
+    /// A node for which there is no such place.
     pub fn order_in_place(&self, section: Section) -> Result<Vec<NodeId>, NodeId> {
         let mut before = Vec::new();
         for (old, sum) in self.overwritten() {
@@ -65,13 +65,13 @@ impl Graph {
         left.map_or(Ok(order), Err)
     }
 
-    /// Every value of the residual stream but the last, with the sum that takes its place.
+    /// Every value of the residual stream but the last, with the sum that overwrites it.
     fn overwritten(&self) -> Vec<(Value, NodeId)> {
         let stream = self.stream();
         stream.windows(2).map(|pair| (pair[0], pair[1].node)).collect()
     }
 
-    /// What keeps a sound graph from being a decoder that can be scheduled, in node order.
+    /// Lists everything that keeps a sound graph from being a decoder that can be scheduled, in node order.
     pub fn misfits(&self) -> Vec<Misfit> {
         let mut misfits = Vec::new();
         self.check_stream(&mut misfits);
@@ -151,7 +151,7 @@ impl Graph {
         }
     }
 
-    /// The last value of the stream that a sum could have added to: the last that does not need it.
+    /// The name of the last value of the stream to which this sum could have added: the last value that does not depend on the sum.
     fn reaching(&self, sum: NodeId, stream: &[Value]) -> String {
         let could = stream.iter().rev().find(|v| !has_path_connecting(&self.nodes, sum, v.node, None));
         could.map(|v| self.value_name(*v)).unwrap_or_default()

@@ -1,4 +1,4 @@
-//! Graphs as text for people: one line per node.
+//! Graphs as text for people, one line per node.
 
 use super::{
     Activation, ActivationQuant, Graph, Heads, Linear, MulInput, Operation, PhaseKind, Section, Shape, Value,
@@ -104,7 +104,7 @@ fn describe(op: &Operation, inputs: &[String]) -> String {
 }
 
 impl Graph {
-    /// A value's name: its node's, with the output's number when the node has several.
+    /// The name of a value: that of its node, followed by the number of the output when the node has several.
     pub fn value_name(&self, value: Value) -> String {
         let node = self.node(value.node);
         if node.outputs.len() == 1 { node.name.clone() } else { format!("{}.{}", node.name, value.output) }

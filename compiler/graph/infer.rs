@@ -1,18 +1,18 @@
-//! Output types of each operation, and what it refuses.
+//! Type inference: the output types of each operation, and the inputs that it refuses.
 
 use super::{Heads, Linear, Operation, PhaseKind, Shape, ValueType};
 
-/// Why an operation does not accept its inputs.
+/// The reason for which an operation does not accept its inputs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: found {found}, expected {expected}")]
 pub struct TypeError {
     /// The input at fault, counted from 0, when one is.
     pub input: Option<usize>,
-    /// What is wrong.
+    /// The mistake.
     pub what: String,
-    /// What was found.
+    /// The type that was found.
     pub found: String,
-    /// What would be right.
+    /// The value or form that would be accepted.
     pub expected: String,
 }
 
@@ -38,7 +38,7 @@ fn features(inputs: &[ValueType], at: usize) -> Result<(usize, usize)> {
     }
 }
 
-/// Heads of a kind; answers rows, heads, numbers per head.
+/// Expects heads of a kind and returns the rows, the heads and the numbers per head.
 fn heads(inputs: &[ValueType], at: usize, kind: Heads) -> Result<(usize, usize, usize)> {
     match inputs[at].shape {
         Shape::Heads { of, heads, head_dim } if of == kind => Ok((inputs[at].rows, heads, head_dim)),
@@ -49,7 +49,7 @@ fn heads(inputs: &[ValueType], at: usize, kind: Heads) -> Result<(usize, usize, 
     }
 }
 
-/// The cache of a kind of heads; answers KV heads and numbers per head.
+/// Expects the cache of a kind of heads and returns the KV heads and the numbers per head.
 fn cache(inputs: &[ValueType], at: usize, kind: Heads) -> Result<(usize, usize)> {
     match inputs[at].shape {
         Shape::Cache { of, kv_heads, head_dim, .. } if of == kind => Ok((kv_heads, head_dim)),
@@ -80,7 +80,7 @@ fn weight_rank(shape: &[usize], rank: usize) -> Result<()> {
 }
 
 impl Operation {
-    /// The numbers of inputs this operation takes, as an inclusive range of which only the ends are legal.
+    /// The least and the largest number of inputs that this operation takes. Numbers between the two are not legal.
     pub fn arity(&self) -> (usize, usize) {
         match self {
             Operation::Tokens => (0, 0),
@@ -104,7 +104,7 @@ impl Operation {
         }
     }
 
-    /// Types of the outputs for inputs of these types.
+    /// The types of the outputs for inputs of these types.
     ///
     /// # Errors
     /// A [`TypeError`] naming the input that does not fit and what would.

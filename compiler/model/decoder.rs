@@ -7,7 +7,7 @@ use crate::graph::{Misfit, PhaseKind, Place};
 use std::ops::Range;
 
 impl Building<'_> {
-    /// Notes everything in the model that no plan can be made of. `all` is where the model begins.
+    /// Notes every property of the model for which there is no plan. `all` is the place in the file at which the model begins.
     pub(super) fn decoder(&mut self, model: &Model, end: Range<usize>, all: Range<usize>) {
         let graph = match model.to_graph(PhaseKind::Prefill { tokens: 1 }, model.context) {
             Ok(graph) => graph,

@@ -1,6 +1,6 @@
-//! The declarative model: what a file in `graphs/` says.
+//! The declarative model: the contents of a file in `graphs/`.
 //!
-//! A model file is RON: named dimensions, how weights are quantised, and a graph of three blocks.
+//! A model file is written in RON. It names dimensions, says how weights are quantised, and describes a graph of three blocks.
 //!
 //! ```ron
 //! Model(
@@ -18,17 +18,18 @@
 //! ```
 //!
 //! - A dimension is a whole number or text: sums of products of numbers and named dimensions.
-//! - Values are named once in the whole file in letters, digits and `_`, defined before they are used, and used. In the repeated block `carry` is the residual
-//!   stream at the start of a layer (`from` in the first), `to` is its value at the end; only `to` is seen after the block.
+//! - A value has a name of letters, digits and `_` that is unique in the file. It must be defined before it is used, and it must be used.
+//!   In the repeated block `carry` is the residual stream at the start of a layer (`from` in the first layer) and `to` is its value at the
+//!   end; only `to` is visible after the block.
 //! - `BitLinear` is a ternary projection stored and quantised as `quantization` says, `Linear` a dense one; both name their tensor, its
 //!   `[out, in]` shape and their role (Qkv, O, Gate, Up, Down, LmHead). `weight: Slice(name, start, end)` binds rows of a tensor.
 //! - `weights` is `Packed(Multiplies)`, `Packed(Divides)` (by what `weight_scale` does to the product) or `Absmean` (ternarised when
 //!   loaded); `activations` is `Int8PerToken` or `None`. A model without `BitLinear` has no `quantization`.
 //! - The last block ends in the one `Argmax`; `LastToken` acts in prefill only.
-//! - What the operations must be as a whole to be scheduled, [`Graph::misfits`] lists: a residual stream that the layer's additions write
-//!   in place, projections that the head split alone reads, activation functions that are operands of a product.
+//! - The operations as a whole must be a decoder that can be scheduled: a residual stream that the layer's additions write in place,
+//!   projections that only the head split reads, activation functions that only products read. [`Graph::misfits`] lists the conditions.
 //!
-//! Every mistake is reported at once with its place: [`ModelErrors`]. A parsed [`Model`] gives the graph of any phase.
+//! All mistakes of a file are reported together, each with its place ([`ModelErrors`]). A parsed [`Model`] gives the graph of any phase.
 
 mod building;
 mod decoder;
@@ -50,7 +51,7 @@ use crate::policy::Override;
 use indexmap::IndexMap;
 use std::collections::HashMap;
 
-/// How the ternary weights of a model are stored and what is done to what they multiply.
+/// The storage of a model's ternary weights, and the quantisation of the activations that they multiply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quantization {
     /// Storage of the ternary weights; [`Encoding::Dense`] in a model without any.
@@ -62,13 +63,13 @@ pub struct Quantization {
 /// One operation of a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
-    /// Name of its node in the graph: its output's, or that of its kind when it has several.
+    /// The name of its node in the graph: that of its output, or that of its kind when it has several outputs.
     pub name: String,
-    /// When it runs.
+    /// The section in which it runs.
     pub section: Section,
-    /// What it is to the model.
+    /// Its role in the model.
     pub role: Role,
-    /// What it computes, as the graph starts out with it.
+    /// Its operation, before any pass.
     pub op: Operation,
     /// Names of the values it reads.
     pub inputs: Vec<String>,
@@ -95,7 +96,7 @@ pub struct Model {
     pub context: usize,
     /// All operations in order; the carry is one of them.
     pub statements: Vec<Statement>,
-    /// The residual stream at the end of a layer, as the last block calls it and as the layer does.
+    /// The residual stream at the end of a layer.
     carried: String,
     /// Hexadecimal SHA-256 of the file's text.
     pub digest: String,
@@ -126,7 +127,7 @@ pub enum PhaseError {
     Type {
         /// The operation.
         node: String,
-        /// What it refuses.
+        /// The input that it refuses.
         error: TypeError,
     },
 }
@@ -156,7 +157,7 @@ impl Model {
     /// The graph of one phase with caches of `context` positions.
     ///
     /// # Errors
-    /// When the phase has no rows or does not fit the context, or the context not the model.
+    /// When the phase has no rows, the phase does not fit the context, or the context does not fit the model.
     pub fn to_graph(&self, phase: PhaseKind, context: usize) -> Result<Graph, PhaseError> {
         if context == 0 || context > self.context {
             return Err(PhaseError::Context { asked: context, most: self.context });

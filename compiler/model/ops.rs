@@ -10,7 +10,7 @@ use crate::graph::{
 };
 use std::ops::Range;
 
-/// An operation as read, with the places its names stand at.
+/// An operation as read, with the places of its names in the file.
 pub(super) struct Parsed {
     pub statement: Statement,
     /// Spans of `from`'s names, in order.
@@ -70,7 +70,7 @@ const OPERATIONS: [(&str, Kind, usize, usize); 18] = [
     ("Square", Kind::Square, 1, 1),
 ];
 
-/// What a norm may add to a mean square: above it the norm is none, below it f32 has hardly anything.
+/// The range of a norm's epsilon. Above it the norm would do nothing, and below it the number is lost in f32.
 const EPSILONS: [f64; 2] = [1e-20, 1.0];
 
 /// Roles a projection can have.
@@ -83,7 +83,7 @@ const PROJECTIONS: [(&str, Role); 6] = [
     ("LmHead", Role::LmHead),
 ];
 
-/// What can be said of an operation that cannot be read: the names it mentions.
+/// The names that an operation mentions, for one that cannot be read otherwise.
 pub(super) struct Lost {
     pub inputs: Vec<(String, Range<usize>)>,
     pub outputs: Vec<(String, Range<usize>)>,
@@ -104,7 +104,7 @@ pub(super) fn read<'a>(
     })
 }
 
-/// The names in a field, as far as they can be made out.
+/// The names in a field, as far as they can be read.
 fn mentioned(raw: Raw<'_>, field: &str) -> Vec<(String, Range<usize>)> {
     let Ok(Tree::Fields(fields)) = raw.open() else { return Vec::new() };
     let Some(value) = fields.iter().find(|f| f.name == field).map(|f| f.value) else { return Vec::new() };
@@ -180,7 +180,7 @@ fn names<'a>(
     items.into_iter().map(|item| Some((reader.text(item, &expected)?, item.span()))).collect()
 }
 
-/// What an operation's own fields say.
+/// Reads the fields that are particular to an operation.
 struct Body {
     op: Operation,
     role: Role,

@@ -1,4 +1,4 @@
-//! The values of a model file: defined once, used, and of a type; operations bound to them.
+//! Checks of the values of a model file: each is defined once, is used, and has a type that fits its uses.
 
 use super::building::{Building, Defined, Spot, Types};
 use super::error::{ErrorKind, position};
@@ -8,11 +8,11 @@ use crate::graph::{Heads, Operation, PhaseKind, Role, Scalar, Section, Shape, Va
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// Sizes to check shapes with: different from each other and from 1, so that a mix-up shows.
+/// The phases with which shapes are checked. Their sizes differ from each other and from 1, so that a mix-up is noticed.
 const PHASES: [PhaseKind; 2] = [PhaseKind::Decode { batch: 2 }, PhaseKind::Prefill { tokens: 3 }];
 
 impl Building<'_> {
-    /// Marks a value as used and answers its types.
+    /// Marks a value as used and returns its types.
     pub(super) fn used(&mut self, name: &str, span: Range<usize>) -> Types {
         let section = self.section;
         match self.values.get_mut(name) {
@@ -32,7 +32,7 @@ impl Building<'_> {
         }
     }
 
-    /// The values that can be used where reading stands, the last eight of them.
+    /// The last eight of the values that can be used at this point, for messages.
     fn visible(&self) -> String {
         let here = self.values.iter().rev().filter(|(_, v)| v.section == self.section).map(|(name, _)| name.as_str());
         let mut last: Vec<_> = here.take(8).collect();
@@ -87,7 +87,7 @@ impl Building<'_> {
         self.statements.push(parsed.statement);
     }
 
-    /// An operation that cannot be read: its names are taken as used and defined, so that its mistake is told once.
+    /// Handles an operation that cannot be read: its names count as used and defined, so that its mistake is reported only once.
     pub(super) fn lost(&mut self, lost: Lost) {
         self.incomplete = true;
         for (name, _) in lost.inputs {
@@ -125,7 +125,7 @@ impl Building<'_> {
         Some(both)
     }
 
-    /// Operations of which a model has one, and those bound to a section.
+    /// Checks operations that a model has only once, and those that belong to one section.
     fn special(&mut self, parsed: &Parsed) {
         let op = &parsed.statement.op;
         let (name, home) = match op {
@@ -200,7 +200,7 @@ impl Building<'_> {
         }
     }
 
-    /// What can be judged only at the end: unused names, missing ends.
+    /// Checks that are possible only at the end of the file: unused names and missing ends.
     pub(super) fn ends(&mut self, all: Range<usize>, quantization: Option<Raw<'_>>) {
         let results: HashSet<String> = self
             .statements
@@ -267,7 +267,8 @@ impl Building<'_> {
     }
 }
 
-/// What an operation that does not fit its inputs would give, as far as it says itself, so that what follows is still checked.
+/// The outputs of an operation that does not fit its inputs, as far as it determines them itself, so that the operations after it are still
+/// checked.
 fn guess(op: &Operation, inputs: &[Types]) -> Vec<Types> {
     let known = inputs.iter().copied().flatten().next();
     let rows = known.map_or(PHASES.map(|phase| phase.rows() as usize), |types| types.map(|t| t.rows));

@@ -28,7 +28,7 @@ pub struct Row {
     pub position: usize,
 }
 
-/// What a run computes.
+/// The outputs of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
     /// The next token of every row.
