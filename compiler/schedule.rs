@@ -41,8 +41,8 @@ pub enum Input {
 /// The cores on which decode keeps the query and key heads of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadCores {
-    /// Queries and keys are on different cores. One call rotates both, and one call writes keys and values into their caches. This takes
-    /// two cores per user.
+    /// Queries and keys are on different cores, so this takes two cores per user. One call rotates both, and one call writes keys and
+    /// values into their caches. The fused projection must come in width shards of a head or less.
     Disjoint,
     /// Queries and keys are on the same core. Each is rotated and cached by a call of its own, and the fused projection may be in any
     /// shards.

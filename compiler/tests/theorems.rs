@@ -133,7 +133,7 @@ fn every_product_of_a_bfp4_weight_is_what_was_asked() {
     }
 }
 
-/// What the value analysis says a format keeps, it keeps; -128 to 127 in bfp8 is where it does not.
+/// Every format keeps the integers that the value analysis says it keeps; it does not keep -128 to 127 in bfp8, as the analysis says.
 #[test]
 fn formats_keep_the_integers_that_the_analysis_says_they_keep() {
     for (dtype, format) in
