@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use bitnetc_compiler::graph::eval::{Evaluator, Row, State, Ternary, WeightError, WeightSource};
-use bitnetc_compiler::graph::{Encoding, Graph, Phase, ScaleConvention};
+use bitnetc_compiler::graph::{Encoding, Graph, PhaseKind, ScaleConvention};
 use bitnetc_compiler::model::Model;
 use bitnetc_plan::Plan;
 use bitnetc_plan::weight::{Content, Matrix};
@@ -88,7 +88,7 @@ impl<'w> Reference<'w> {
     /// A model that makes no graph of that context.
     pub fn new(model: &Model, plan: &Plan, weights: &'w ReferenceWeights<'_>) -> miette::Result<Self> {
         let context = plan.options.context as usize;
-        let graph = model.to_graph(Phase::Prefill { seq: context }, context).into_diagnostic()?;
+        let graph = model.to_graph(PhaseKind::Prefill { tokens: plan.options.context }, context).into_diagnostic()?;
         Ok(Reference { evaluator: Evaluator::new(weights), graph, kept: RefCell::default() })
     }
 
