@@ -7,7 +7,7 @@ mod common;
 use std::path::{Path, PathBuf};
 
 use bitnetc_compiler::graph::eval::{Evaluator, Row, State, Ternary, WeightError, WeightSource};
-use bitnetc_compiler::graph::{Encoding, Phase, ScaleConvention};
+use bitnetc_compiler::graph::{Encoding, PhaseKind, ScaleConvention};
 use bitnetc_compiler::model::import;
 use bitnetc_plan::weight::{Content, Matrix};
 use bitnetc_runtime::weights::Checkpoint;
@@ -70,7 +70,7 @@ fn agrees(folder: &Path) {
     assert!(!golden.is_empty() && golden.len() == lists.len());
 
     let model = import::directory(folder).unwrap().model;
-    let graph = model.to_graph(Phase::Prefill { seq: model.context }, model.context).unwrap();
+    let graph = model.to_graph(PhaseKind::Prefill { tokens: model.context as u32 }, model.context).unwrap();
     let stored = Stored(Checkpoint::open(folder).unwrap());
     let evaluator = Evaluator::new(&stored);
     let mut least = 1.0_f64;

@@ -1,6 +1,6 @@
 //! In what two models differ that read tensors of the same names.
 
-use crate::graph::{Op, Role};
+use crate::graph::{Operation, Role};
 use crate::model::{Model, Statement};
 use std::fmt::Debug;
 
@@ -22,15 +22,17 @@ pub fn differences(model: &Model, found: &Model) -> Vec<String> {
     compare("quantization", both.map(|model| format!("{:?}", model.quantization)));
     compare(
         "eps",
-        both.map(|model| all(model, |s| if let Op::RmsNorm { eps, .. } = &s.op { Some(eps.value) } else { None })),
+        both.map(|model| {
+            all(model, |s| if let Operation::RmsNorm { eps, .. } = &s.op { Some(eps.value) } else { None })
+        }),
     );
     compare(
         "rotary embedding",
-        both.map(|model| all(model, |s| if let Op::Rope(rope) = &s.op { Some(rope) } else { None })),
+        both.map(|model| all(model, |s| if let Operation::Rope(rope) = &s.op { Some(rope) } else { None })),
     );
     compare(
         "activation",
-        both.map(|model| all(model, |s| if let Op::Activation(unary) = &s.op { Some(unary) } else { None })),
+        both.map(|model| all(model, |s| if let Operation::Activation(unary) = &s.op { Some(unary) } else { None })),
     );
     let head =
         |s: &Statement| (s.role == Role::LmHead).then(|| s.op.weights().first().map(|w| w.name.clone())).flatten();
