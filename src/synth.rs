@@ -32,7 +32,7 @@ pub struct Args {
 /// Plans, to learn which tensors the model has, and writes them.
 ///
 /// # Errors
-/// Whatever planning or the file system refuse.
+/// Any error of planning or of the file system.
 pub fn run(args: Args) -> miette::Result<()> {
     let plan = args.choices.compile(&args.model)?.plan;
     let (interrupted, mut progress) = (load::interrupted()?, Progress::new("writing"));

@@ -142,7 +142,7 @@ fn ternary(w: f32, factor: f32) -> f32 {
     (w * factor).round_ties_even().clamp(-1.0, 1.0)
 }
 
-/// What absmean multiplies the elements of a whole stored tensor by.
+/// The factor by which absmean multiplies the elements of a whole stored tensor.
 fn absmean(stored: &Stored<'_>) -> Result<f32, WeightError> {
     let mut sum = 0f64;
     stored.floats(0..stored.len(), |w| sum += f64::from(w.abs()))?;
