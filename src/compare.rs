@@ -37,7 +37,7 @@ const MOST_KEPT: usize = 1 << 27;
 /// Plans, runs and tabulates.
 ///
 /// # Errors
-/// Whatever planning, weights, tokenizer, files or a plan's steps refuse; a plan, or choices that the table makes itself.
+/// Any error of planning, weights, tokenizer, files or a plan's steps; a plan in place of a model, or choices that the table makes itself.
 pub fn run(args: Args) -> miette::Result<()> {
     let name = args.source.name();
     if args.source.planned()?.is_some() {

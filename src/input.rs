@@ -1,4 +1,4 @@
-//! What several subcommands take: a model, a plan, a target.
+//! Arguments that several subcommands share: a model, a plan, a target.
 
 use std::path::Path;
 

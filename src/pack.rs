@@ -24,7 +24,7 @@ pub struct Args {
 /// Packs.
 ///
 /// # Errors
-/// Whatever planning, weights or the file system refuse.
+/// Any error of planning, of weights or of the file system.
 pub fn run(args: Args) -> miette::Result<()> {
     let plan = args.source.plan()?;
     let weights = args.source.weights(&plan)?;

@@ -36,7 +36,7 @@ pub struct Args {
 /// Plans, to learn which tensors the model has, and writes them.
 ///
 /// # Errors
-/// Whatever planning or the file system refuse.
+/// Any error of planning or of the file system.
 pub fn run(args: Args) -> miette::Result<()> {
     let there = [folder::SINGLE, folder::INDEX, "pytorch_model.bin"].map(|name| args.output.join(name));
     if let Some(file) = there.iter().find(|file| file.exists()).filter(|_| !args.force) {

@@ -1,4 +1,4 @@
-//! What a person sees when a model file is wrong: every mistake at once, each with its place, what was found and what would be right.
+//! The errors of a wrong model file: every mistake is shown at once, each with its place, the finding and the correction.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -52,7 +52,7 @@ pub struct Run<'a> {
     pub device: &'a mut HostDevice,
     /// The step.
     pub step: &'a ResolvedStep,
-    /// What the host says about this execution of it.
+    /// The arguments that the host gives for this execution of the step.
     pub arguments: Arguments,
 }
 
@@ -142,7 +142,7 @@ impl Run<'_> {
     /// Makes the step's N results: `make` writes every element of them. They are in their slots when it succeeds.
     ///
     /// # Errors
-    /// What `make` refuses; a step with another number of results.
+    /// Any error of `make`; a step with another number of results.
     pub fn produce<const N: usize>(
         &mut self,
         make: impl FnOnce(&mut Operands<'_>, &mut [HostTensor; N]) -> Result<(), DeviceError>,
@@ -168,7 +168,7 @@ impl Run<'_> {
     /// Lets `change` write operand `operand` where it is. Meanwhile it is none of the [`Operands`].
     ///
     /// # Errors
-    /// What `change` refuses; an operand that is no tensor.
+    /// Any error of `change`; an operand that is no tensor.
     pub fn change(
         &mut self,
         operand: usize,
@@ -184,7 +184,7 @@ impl Run<'_> {
     /// Makes a tensor like operand `operand` beside it, then puts it in its place.
     ///
     /// # Errors
-    /// What `make` refuses; an operand that is no tensor.
+    /// Any error of `make`; an operand that is no tensor.
     pub fn replace(
         &mut self,
         operand: usize,

@@ -36,7 +36,7 @@ pub enum WeightError {
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason why it cannot be used.
         why: String,
     },
     /// A file ends before its last tensor.
@@ -72,7 +72,7 @@ pub enum WeightError {
         path: PathBuf,
         /// Its shape.
         got: Vec<usize>,
-        /// What would be right.
+        /// The value that would be right.
         want: String,
     },
     /// A tensor of a data type that cannot hold what the plan needs.
@@ -84,7 +84,7 @@ pub enum WeightError {
         path: PathBuf,
         /// Its data type.
         got: String,
-        /// What would be right.
+        /// The value that would be right.
         want: &'static str,
     },
     /// A tensor whose numbers cannot be right.
@@ -94,7 +94,7 @@ pub enum WeightError {
         tensor: String,
         /// Its file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason why it cannot be used.
         why: String,
     },
     /// A weight of the plan whose source does not make a tensor of its spec.
@@ -102,7 +102,7 @@ pub enum WeightError {
     Plan {
         /// The weight.
         weight: String,
-        /// What does not agree.
+        /// The disagreement.
         why: String,
     },
     /// A packed file made for another plan.

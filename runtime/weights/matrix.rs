@@ -178,7 +178,7 @@ fn unit(stored: &Stored<'_>) -> Result<f32, WeightError> {
     }
 }
 
-/// What absmean multiplies the elements of a whole stored tensor by.
+/// The factor by which absmean multiplies the elements of a whole stored tensor.
 fn absmean(stored: &Stored<'_>) -> Result<f32, WeightError> {
     let mut sum = 0f64;
     stored.floats(0..stored.len(), |w| sum += f64::from(w.abs()))?;

@@ -67,7 +67,7 @@ struct Entry {
     crc: u32,
 }
 
-/// What [`write()`] wrote.
+/// A summary of the file that [`write()`] wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
     /// Tensors.
@@ -79,7 +79,7 @@ pub struct Summary {
 /// Packs the weights of `plan` into `path`; `progress` is told tensors done and to do, and says whether to go on.
 ///
 /// # Errors
-/// Whatever is wrong with the weights; a file system that refuses. Then `path` is as it was.
+/// An error of the weights or of the file system, after which `path` is as it was before.
 pub fn write(
     plan: &Plan,
     weights: &Weights,

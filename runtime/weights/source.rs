@@ -52,7 +52,7 @@ pub struct Tiles<'a> {
 /// Makes weight `weight` of layer `layer`.
 ///
 /// # Errors
-/// Whatever is wrong with its tensors; a source that does not make its spec.
+/// An error of one of its tensors; a source that does not make the weight's spec.
 pub fn open<'a>(checkpoint: &'a Checkpoint, weight: &Weight, layer: u32) -> Result<Tensor<'a>, WeightError> {
     let disagree = |why: String| WeightError::Plan { weight: weight.name.clone(), why };
     let spec = &weight.spec;

@@ -76,7 +76,7 @@ impl Weights {
     /// The numbers of a weight.
     ///
     /// # Errors
-    /// Whatever is wrong with its tensors.
+    /// An error of one of its tensors.
     pub fn tensor(&self, weight: &Weight, layer: u32) -> Result<Tensor<'_>, WeightError> {
         match self {
             Weights::Checkpoint(checkpoint) => source::open(checkpoint, weight, layer),
@@ -95,7 +95,7 @@ impl Weights {
     /// A weight's bytes as TT-NN lays them out.
     ///
     /// # Errors
-    /// Whatever is wrong with its tensors.
+    /// An error of one of its tensors.
     pub fn bytes(&self, weight: &Weight, layer: u32) -> Result<Cow<'_, [u8]>, WeightError> {
         match self {
             Weights::Checkpoint(checkpoint) => source::open(checkpoint, weight, layer)?.bytes(weight).map(Cow::Owned),

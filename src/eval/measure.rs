@@ -10,7 +10,7 @@ use super::reference::Reference;
 use super::windows::{Computed, Window};
 use crate::load::{self, Progress};
 
-/// What was measured.
+/// The measurements of one run.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
     /// Tokens predicted.
@@ -33,7 +33,7 @@ impl Measured {
 /// Predicts every window with the plan's `phase`; `each` gets the window's number and all its logits.
 ///
 /// # Errors
-/// Whatever the plan's steps or the reference refuse; Ctrl-C.
+/// Any error of the plan's steps or of the reference; Ctrl-C.
 pub fn measure(
     session: &mut Session<Box<dyn Device>>,
     phase: Computed,

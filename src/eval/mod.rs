@@ -51,7 +51,7 @@ pub struct Args {
     model: Option<String>,
 }
 
-/// What a plan can be compared with.
+/// The computations that a plan can be compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Against {
     /// The f32 evaluator of the model's logical graph
@@ -61,7 +61,7 @@ pub enum Against {
 /// Evaluates and reports.
 ///
 /// # Errors
-/// Whatever planning, weights, tokenizer, files or the plan's steps refuse.
+/// Any error of planning, weights, tokenizer, files or the plan's steps.
 pub fn run(args: Args) -> miette::Result<()> {
     let plan = args.source.plan()?;
     let path = args.source.weights_path(&plan)?;

@@ -101,7 +101,7 @@ impl<'w> Reference<'w> {
     /// Logits of every token, `[tokens, vocabulary]`.
     ///
     /// # Errors
-    /// Whatever the evaluator refuses.
+    /// Any error of the evaluator.
     pub fn logits(&self, tokens: &[u32]) -> miette::Result<Rc<Vec<f32>>> {
         let mut kept = self.kept.borrow_mut();
         if let Some(logits) = kept.logits.get(tokens) {

@@ -1,4 +1,4 @@
-//! What is predicted: windows of a text, or lists of tokens.
+//! The input of `eval` and `compare`, whose tokens are predicted: windows of a text, or lists of tokens.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use miette::{IntoDiagnostic, WrapErr, miette};
 
 use crate::text::Text;
 
-/// What is read.
+/// The files to read.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Inputs {
     /// Text to predict, in windows of the context

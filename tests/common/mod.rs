@@ -1,4 +1,4 @@
-//! What several test files need: the program itself, and what the small model is known to compute.
+//! Helpers of several test files: the program itself, and the results that the small model is known to give.
 
 #![allow(dead_code, reason = "no test file needs everything")]
 
