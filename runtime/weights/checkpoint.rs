@@ -1,4 +1,5 @@
-//! A Hugging Face checkpoint directory: memory-mapped safetensors, one file or several behind `model.safetensors.index.json`.
+//! A Hugging Face checkpoint directory: memory-mapped safetensors, one file or several behind `model.safetensors.index.json`. A GGUF file is
+//! opened as one, too, see [`super::gguf`].
 //!
 //! Opening reads the headers alone and finds every truncated or malformed file. A head tied to the embedding table is a matter of the
 //! model, which then names the table: nothing stands in for a tensor that is not stored.
@@ -10,9 +11,10 @@ use std::sync::Arc;
 
 use memmap2::Mmap;
 use safetensors::tensor::Metadata;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 
-use super::{WeightError, floats};
+use super::floats::{self, Dtype};
+use super::{WeightError, gguf};
 
 const SINGLE: &str = "model.safetensors";
 /// How a file begins that Git LFS has left in the place of a large one.
@@ -25,21 +27,26 @@ pub struct Checkpoint {
     dir: PathBuf,
     files: Vec<MappedFile>,
     tensors: HashMap<String, Entry>,
+    /// Ternary tensors bring their scales along.
+    scales_within: bool,
+    notes: Vec<String>,
 }
 
 #[derive(Debug)]
-struct MappedFile {
-    path: PathBuf,
-    map: Arc<Mmap>,
+pub(super) struct MappedFile {
+    pub path: PathBuf,
+    pub map: Arc<Mmap>,
 }
 
 #[derive(Debug)]
-struct Entry {
-    file: usize,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    start: usize,
-    end: usize,
+pub(super) struct Entry {
+    pub file: usize,
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    pub start: usize,
+    pub end: usize,
+    /// Rows of a head, when its halves are stored interleaved.
+    pub pairs: Option<usize>,
 }
 
 /// A stored tensor: its header and its bytes, little-endian, row-major.
@@ -58,14 +65,20 @@ pub struct Stored<'a> {
     /// Where they start in the file.
     pub(crate) start: usize,
     pub(crate) map: &'a Arc<Mmap>,
+    /// Rows of a head, when its halves are stored interleaved.
+    pairs: Option<usize>,
 }
 
 impl Checkpoint {
-    /// Opens the checkpoint in `dir`.
+    /// Opens the checkpoint in `dir`, or the GGUF file of that path.
     ///
     /// # Errors
+    /// See [`gguf::checkpoint`] for a file. For a directory:
     /// No checkpoint there, a file that cannot be read, a malformed header or index, a truncated file.
     pub fn open(dir: &Path) -> Result<Self, WeightError> {
+        if dir.is_file() {
+            return gguf::checkpoint(dir);
+        }
         let index = dir.join(INDEX);
         let single = dir.join(SINGLE);
         let mut listed = BTreeMap::new();
@@ -79,7 +92,13 @@ impl Checkpoint {
         } else {
             return Err(WeightError::io(dir)(std::io::ErrorKind::NotFound.into()));
         };
-        let mut checkpoint = Checkpoint { dir: dir.into(), files: Vec::new(), tensors: HashMap::new() };
+        let mut checkpoint = Checkpoint {
+            dir: dir.into(),
+            files: Vec::new(),
+            tensors: HashMap::new(),
+            scales_within: false,
+            notes: Vec::new(),
+        };
         for name in names {
             checkpoint.map(dir.join(name))?;
         }
@@ -115,7 +134,7 @@ impl Checkpoint {
         let file = self.files.len();
         for (name, info) in metadata.tensors() {
             let (start, end) = (base + info.data_offsets.0, base + info.data_offsets.1);
-            let entry = Entry { file, dtype: info.dtype, shape: info.shape.clone(), start, end };
+            let entry = Entry { file, dtype: info.dtype.into(), shape: info.shape.clone(), start, end, pairs: None };
             if self.tensors.insert(name.clone(), entry).is_some() {
                 return Err(malformed(format!("tensor `{name}` is in an earlier file too")));
             }
@@ -124,12 +143,42 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// The checkpoint that a GGUF file holds.
+    ///
+    /// # Errors
+    /// A tensor that is there twice.
+    pub(super) fn of_gguf(
+        path: &Path,
+        files: Vec<MappedFile>,
+        entries: Vec<(String, Entry)>,
+        notes: Vec<String>,
+    ) -> Result<Self, WeightError> {
+        let mut tensors = HashMap::new();
+        for (name, entry) in entries {
+            let path = files[entry.file].path.clone();
+            if tensors.insert(name.clone(), entry).is_some() {
+                return Err(WeightError::Malformed { path, why: format!("tensor `{name}` is there twice") });
+            }
+        }
+        Ok(Checkpoint { dir: path.into(), files, tensors, scales_within: true, notes })
+    }
+
+    /// True where ternary tensors bring their scales along, and need none beside them.
+    pub(super) fn scales_within(&self) -> bool {
+        self.scales_within
+    }
+
+    /// What a person should know of how the checkpoint is read.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// Lets the system take back the memory of what was read.
     pub fn release(&self) {
         self.files.iter().for_each(|file| release(&file.map));
     }
 
-    /// The directory.
+    /// The directory, or the GGUF file.
     pub fn dir(&self) -> &Path {
         &self.dir
     }
@@ -155,6 +204,7 @@ impl Checkpoint {
             data,
             start: entry.start,
             map: &file.map,
+            pairs: entry.pairs,
         })
     }
 }
@@ -238,10 +288,7 @@ impl Stored<'_> {
     /// # Errors
     /// [`WeightError::DType`].
     pub fn expect_float(&self) -> Result<(), WeightError> {
-        match self.dtype {
-            Dtype::F32 | Dtype::F16 | Dtype::BF16 => Ok(()),
-            _ => Err(self.wrong_dtype("bf16, f16 or f32")),
-        }
+        if self.dtype.is_float() { Ok(()) } else { Err(self.wrong_dtype("bf16, f16 or f32")) }
     }
 
     /// [`WeightError::DType`] for this tensor.
@@ -249,7 +296,7 @@ impl Stored<'_> {
         WeightError::DType {
             tensor: self.name.into(),
             path: self.path.into(),
-            got: format!("{:?}", self.dtype).to_lowercase(),
+            got: self.dtype.to_string(),
             want,
         }
     }
@@ -265,8 +312,7 @@ impl Stored<'_> {
     /// [`WeightError::DType`] when they are not floats, [`WeightError::Content`] for an infinity or NaN.
     pub fn expect_finite(&self, range: std::ops::Range<usize>) -> Result<(), WeightError> {
         self.expect_float()?;
-        let width = floats::width(self.dtype);
-        match floats::all_finite(self.dtype, &self.data[range.start * width..range.end * width]) {
+        match floats::all_finite(self.dtype, &self.data[floats::span(self.dtype, range)]) {
             true => Ok(()),
             false => Err(self.bad("holds infinities or NaN".into())),
         }
@@ -276,12 +322,37 @@ impl Stored<'_> {
     ///
     /// # Errors
     /// [`WeightError::DType`] when the elements are not floats.
-    pub fn floats(&self, range: std::ops::Range<usize>, f: impl FnMut(f32)) -> Result<(), WeightError> {
+    pub fn floats(&self, range: std::ops::Range<usize>, mut f: impl FnMut(f32)) -> Result<(), WeightError> {
         self.expect_float()?;
-        let width = floats::width(self.dtype);
-        floats::each(self.dtype, &self.data[range.start * width..range.end * width], f);
+        let columns = self.shape.get(1).copied().unwrap_or(1).max(1);
+        if self.pairs.is_none() || !(range.start.is_multiple_of(columns) && range.end.is_multiple_of(columns)) {
+            floats::each(self.dtype, &self.data[floats::span(self.dtype, range)], f);
+            return Ok(());
+        }
+        for row in range.start / columns..range.end / columns {
+            let at = self.stored_row(row) * columns;
+            floats::each(self.dtype, &self.data[floats::span(self.dtype, at..at + columns)], &mut f);
+        }
         Ok(())
     }
+
+    /// Where row `row` is stored.
+    #[inline]
+    pub(super) fn stored_row(&self, row: usize) -> usize {
+        self.pairs.map_or(row, |head| paired(row, head))
+    }
+
+    /// Rows of a head, when its halves are stored interleaved.
+    pub(super) fn pairs(&self) -> Option<usize> {
+        self.pairs
+    }
+}
+
+/// Where row `row` of a matrix of heads is stored, whose halves are interleaved: row `t * head/2 + i` of a head is stored at `2i + t`.
+#[inline]
+pub(super) fn paired(row: usize, head: usize) -> usize {
+    let (first, at) = (row - row % head, row % head);
+    first + 2 * (at % (head / 2)) + at / (head / 2)
 }
 
 #[cfg(test)]
