@@ -5,6 +5,7 @@ use std::path::Path;
 use bitnetc_compiler::model::{self, Model, Shipped};
 use bitnetc_plan::Plan;
 use bitnetc_plan::format::{self, FormatError};
+use bitnetc_runtime::weights::gguf;
 use miette::{IntoDiagnostic, Report, WrapErr, miette};
 
 /// A shipped model.
@@ -32,6 +33,10 @@ pub fn model(name: &str) -> miette::Result<Model> {
         let meant = did_you_mean(name, &names);
         let help = format!("{meant}shipped models: {}\nor give the path of a model's RON file", names.join(", "));
         return Err(miette!(help = help, "no model `{name}`"));
+    }
+    if gguf::is_gguf(path) {
+        let help = format!("`bitnetc import {name} -o model.ron` makes a model file of it");
+        return Err(miette!(help = help, "{name} is a GGUF file, no model file"));
     }
     if path.is_dir() {
         let help = match path.join("config.json").exists() {

@@ -1,7 +1,8 @@
-//! Text to tokens and back: tokenizer.json, the chat template, the tokens that end a text.
+//! Text to tokens and back: tokenizer.json or a GGUF file's vocabulary, the chat template, the tokens that end a text.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use bitnetc_runtime::weights::gguf::{self, Gguf, Vocabulary};
 use miette::{IntoDiagnostic, WrapErr, miette};
 use minijinja::{Environment, Error, ErrorKind, context};
 use serde_json::Value;
@@ -17,12 +18,21 @@ pub struct Text {
 }
 
 impl Text {
-    /// Reads `tokenizer.json` of `dir`, and of the files beside it that are there: `tokenizer_config.json`, `chat_template.jinja`,
+    /// Where the text of a model is described whose weights are at `weights`: there, or beside a packed file.
+    pub fn beside(weights: &Path) -> PathBuf {
+        let here = weights.is_dir() || gguf::is_gguf(weights);
+        if here { weights.into() } else { weights.parent().map(PathBuf::from).unwrap_or_default() }
+    }
+
+    /// Reads the vocabulary of a GGUF file, or `tokenizer.json` of `dir`, and of the files beside it that are there: `tokenizer_config.json`, `chat_template.jinja`,
     /// `generation_config.json`, `config.json`.
     ///
     /// # Errors
     /// No tokenizer, files that do not parse.
     pub fn open(dir: &Path) -> miette::Result<Self> {
+        if gguf::is_gguf(dir) {
+            return Text::of_gguf(dir);
+        }
         let path = dir.join("tokenizer.json");
         if !path.is_file() {
             let help = "give the directory that has it with --tokenizer";
@@ -34,13 +44,7 @@ impl Text {
             Some(text) => Some(text),
             None => config.as_ref().and_then(chat_template),
         };
-        let mut special = Vec::new();
-        for name in ["bos_token", "eos_token", "unk_token", "pad_token"] {
-            let token = config.as_ref().map(|c| &c[name]);
-            if let Some(text) = token.and_then(|t| t.as_str().or_else(|| t["content"].as_str())) {
-                special.push((name, text.to_string()));
-            }
-        }
+        let special = config.as_ref().map(special).unwrap_or_default();
         let mut stop_tokens = Vec::new();
         for file in ["generation_config.json", "config.json"] {
             if let Some(config) = json(&dir.join(file))? {
@@ -52,6 +56,18 @@ impl Text {
         stop_tokens.sort_unstable();
         stop_tokens.dedup();
         Ok(Text { tokenizer, template, stop_tokens, special })
+    }
+
+    fn of_gguf(path: &Path) -> miette::Result<Self> {
+        let help = "give the directory of its tokenizer.json with --tokenizer";
+        let read = Gguf::open(path).and_then(|gguf| Vocabulary::of(&gguf));
+        let Vocabulary { tokenizer, config, stop_tokens, notes } = read.map_err(|e| miette!(help = help, "{e}"))?;
+        let tokenizer = Tokenizer::from_bytes(tokenizer.to_string());
+        let tokenizer = tokenizer.map_err(|e| miette!(help = help, "the vocabulary of {}: {e}", path.display()))?;
+        for note in notes {
+            eprintln!("note: {note}");
+        }
+        Ok(Text { tokenizer, template: chat_template(&config), stop_tokens, special: special(&config) })
     }
 
     /// Tokens of a text, with the tokens that the tokenizer puts around one.
@@ -169,6 +185,13 @@ pub fn json(path: &Path) -> miette::Result<Option<Value>> {
 fn ids(value: &Value) -> Vec<u32> {
     let id = |v: &Value| v.as_u64().and_then(|id| u32::try_from(id).ok());
     value.as_array().map_or_else(|| id(value).into_iter().collect(), |list| list.iter().filter_map(id).collect())
+}
+
+/// The special tokens that a config names, as templates know them.
+fn special(config: &Value) -> Vec<(&'static str, String)> {
+    let text = |name: &str| config[name].as_str().or_else(|| config[name]["content"].as_str()).map(str::to_string);
+    let names = ["bos_token", "eos_token", "unk_token", "pad_token"];
+    names.into_iter().filter_map(|name| Some((name, text(name)?))).collect()
 }
 
 /// The template of a config: one, or the one named `default` of several.

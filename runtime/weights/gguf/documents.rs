@@ -1,4 +1,4 @@
-//! A GGUF file's metadata as the documents of a Hugging Face folder.
+//! A GGUF file's metadata as the `config.json` of a Hugging Face folder.
 //!
 //! | architecture | class | MLP | sub-norms | projections |
 //! |---|---|---|---|---|
@@ -56,27 +56,23 @@ impl Architecture {
     }
 }
 
-/// What a Hugging Face folder would hold.
+/// What a Hugging Face folder would say of the model.
 #[derive(Debug, Clone)]
-pub struct Documents {
+pub struct Described {
     /// `general.name`, if there is one.
     pub name: Option<String>,
     /// `config.json`.
     pub config: Value,
-    /// `tokenizer.json`, or why there is none.
-    pub tokenizer: Result<Value, String>,
-    /// `tokenizer_config.json`: the chat template and the texts of special tokens.
-    pub tokenizer_config: Value,
-    /// What had to be guessed.
+    /// What a person should know of it.
     pub notes: Vec<String>,
 }
 
-impl Documents {
+impl Described {
     /// Reads the metadata of a file.
     ///
     /// # Errors
-    /// Metadata that is missing or of the wrong type; a rule that is not known.
-    pub fn of(gguf: &Gguf) -> Result<Documents, WeightError> {
+    /// Metadata that is missing or of the wrong type; an architecture or a rule that is not read.
+    pub fn of(gguf: &Gguf) -> Result<Described, WeightError> {
         let architecture = Architecture::of(gguf)?;
         let mut notes = Vec::new();
         if architecture == Architecture::BitNet {
@@ -87,9 +83,8 @@ impl Documents {
             );
         }
         let config = config(gguf, architecture)?;
-        let tokenizer = tokenizer::document(gguf, &mut notes)?;
         let name = gguf.text("general.name")?.map(str::to_string);
-        Ok(Documents { name, config, tokenizer, tokenizer_config: tokenizer::config(gguf)?, notes })
+        Ok(Described { name, config, notes })
     }
 }
 

@@ -6,8 +6,8 @@
 //! | [`reader`] | a header's bytes |
 //! | [`types`] | what a block of each type holds |
 //! | [`names`] | names of tensors |
-//! | [`documents`] | metadata as `config.json`, `tokenizer_config.json` |
-//! | [`tokenizer`] | the vocabulary as `tokenizer.json` |
+//! | [`documents`] | metadata as `config.json` |
+//! | [`tokenizer`] | the vocabulary as `tokenizer.json` and `tokenizer_config.json` |
 //!
 //! [`checkpoint`] gives a [`Checkpoint`] whose tensors have Hugging Face's names and shapes and lie in the mapped file as they are: an
 //! element is decoded when it is read, so that no tensor is ever in memory twice.
@@ -28,7 +28,8 @@ pub mod types;
 use std::path::Path;
 
 pub use container::{Gguf, is_gguf};
-pub use documents::Documents;
+pub use documents::Described;
+pub use tokenizer::Vocabulary;
 pub use types::Blocks;
 
 use super::checkpoint::{Checkpoint, Entry};

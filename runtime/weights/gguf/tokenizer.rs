@@ -14,6 +14,32 @@ use serde_json::{Map, Value, json};
 use super::container::Gguf;
 use crate::weights::WeightError;
 
+/// What a Hugging Face folder would say of text.
+#[derive(Debug, Clone)]
+pub struct Vocabulary {
+    /// `tokenizer.json`.
+    pub tokenizer: Value,
+    /// `tokenizer_config.json`: the chat template and the texts of special tokens.
+    pub config: Value,
+    /// Ids that end a text.
+    pub stop_tokens: Vec<u32>,
+    /// What a person should know of it.
+    pub notes: Vec<String>,
+}
+
+impl Vocabulary {
+    /// Reads the vocabulary of a file.
+    ///
+    /// # Errors
+    /// Metadata that is missing or of the wrong type; a tokenizer that is not read.
+    pub fn of(gguf: &Gguf) -> Result<Vocabulary, WeightError> {
+        let mut notes = Vec::new();
+        let tokenizer = document(gguf, &mut notes)?.map_err(|why| gguf.malformed(why))?;
+        let stop_tokens = stop_tokens(gguf)?.into_iter().filter_map(|id| u32::try_from(id).ok()).collect();
+        Ok(Vocabulary { tokenizer, config: config(gguf)?, stop_tokens, notes })
+    }
+}
+
 /// How text is split before byte-level BPE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Split {
@@ -47,7 +73,7 @@ pub(super) fn stop_tokens(gguf: &Gguf) -> Result<Vec<u64>, WeightError> {
 }
 
 /// `tokenizer_config.json`.
-pub(super) fn config(gguf: &Gguf) -> Result<Value, WeightError> {
+fn config(gguf: &Gguf) -> Result<Value, WeightError> {
     let mut config = Map::new();
     if let Some(template) = gguf.text("tokenizer.chat_template")? {
         config.insert("chat_template".into(), template.into());
@@ -75,7 +101,7 @@ fn special(gguf: &Gguf, role: &str) -> Result<Option<usize>, WeightError> {
 }
 
 /// `tokenizer.json`, or why the file's tokenizer is not one that can be read.
-pub(super) fn document(gguf: &Gguf, notes: &mut Vec<String>) -> Result<Result<Value, String>, WeightError> {
+fn document(gguf: &Gguf, notes: &mut Vec<String>) -> Result<Result<Value, String>, WeightError> {
     if let Some(text) = gguf.text("tokenizer.huggingface.json")? {
         return Ok(serde_json::from_str(text).map_err(|e| format!("its tokenizer.huggingface.json: {e}")));
     }
