@@ -108,8 +108,7 @@ impl Source {
             return Ok(path.clone());
         }
         if plan.model.name != SMALL_MODEL {
-            let help =
-                "give a checkpoint directory, a .gguf or a packed file with --weights; `bitnetc synth` makes a random one";
+            let help = "give a checkpoint directory, a .gguf or a packed file with --weights; `bitnetc synth` makes a random one";
             return Err(miette!(help = help, "no weights for `{}`", plan.model.name));
         }
         let beside = Path::new("graphs").join(SMALL_MODEL);

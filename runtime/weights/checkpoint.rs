@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use memmap2::Mmap;
-use safetensors::tensor::Metadata;
 use safetensors::SafeTensors;
+use safetensors::tensor::Metadata;
 
 use super::floats::{self, Dtype};
 use super::{WeightError, gguf};
@@ -293,12 +293,7 @@ impl Stored<'_> {
 
     /// [`WeightError::DType`] for this tensor.
     pub fn wrong_dtype(&self, want: &'static str) -> WeightError {
-        WeightError::DType {
-            tensor: self.name.into(),
-            path: self.path.into(),
-            got: self.dtype.to_string(),
-            want,
-        }
+        WeightError::DType { tensor: self.name.into(), path: self.path.into(), got: self.dtype.to_string(), want }
     }
 
     /// [`WeightError::Content`] for this tensor.

@@ -104,9 +104,9 @@ pub fn ternary(kind: u32, values: &[i8], scale: f32) -> Vec<u8> {
     let code = |v: i8| (v + 1) as u8;
     match kind {
         I2_S => {
-            let blocks = values.chunks(128).flat_map(|b| {
-                (0..32).map(|p| (0..4).fold(0, |byte, g| byte | code(b[32 * g + p]) << (6 - 2 * g)))
-            });
+            let blocks = values
+                .chunks(128)
+                .flat_map(|b| (0..32).map(|p| (0..4).fold(0, |byte, g| byte | code(b[32 * g + p]) << (6 - 2 * g))));
             blocks.chain(scale.to_le_bytes()).chain([0; 28]).collect()
         }
         TQ1_0 => values
@@ -126,9 +126,9 @@ pub fn ternary(kind: u32, values: &[i8], scale: f32) -> Vec<u8> {
         TQ2_0 => values
             .chunks(256)
             .flat_map(|b| {
-                let halves = b.chunks(128).flat_map(|h| {
-                    (0..32).map(|p| (0..4).fold(0, |byte, g| byte | code(h[32 * g + p]) << (2 * g)))
-                });
+                let halves = b
+                    .chunks(128)
+                    .flat_map(|h| (0..32).map(|p| (0..4).fold(0, |byte, g| byte | code(h[32 * g + p]) << (2 * g))));
                 halves.chain(block_scale(b, scale)).collect::<Vec<_>>()
             })
             .collect(),

@@ -23,9 +23,9 @@ use memmap2::Mmap;
 
 use super::Blocks;
 use super::reader::{Broken, Kind, Reader, Value};
+use crate::weights::WeightError;
 use crate::weights::checkpoint::MappedFile;
 use crate::weights::floats::Dtype;
-use crate::weights::WeightError;
 
 const MAGIC: &[u8] = b"GGUF";
 /// How a file begins that Git LFS has left in the place of a large one.
@@ -90,7 +90,12 @@ impl Gguf {
             Some(other) => return Err(malformed(format!("split.count is {other:?}, no count of shards"))),
         };
         if shards == 1 {
-            return Ok(Gguf { path: path.into(), files: vec![first], metadata: header.metadata, tensors: header.tensors });
+            return Ok(Gguf {
+                path: path.into(),
+                files: vec![first],
+                metadata: header.metadata,
+                tensors: header.tensors,
+            });
         }
         let paths = shard_paths(path, shards).ok_or_else(|| {
             malformed(format!("one of {shards} shards, which are named like model-00001-of-{shards:05}.gguf"))
@@ -99,7 +104,8 @@ impl Gguf {
             first = MappedFile::open(&paths[0])?;
             header = self::header(&first, 0)?;
         }
-        let mut gguf = Gguf { path: path.into(), files: vec![first], metadata: header.metadata, tensors: header.tensors };
+        let mut gguf =
+            Gguf { path: path.into(), files: vec![first], metadata: header.metadata, tensors: header.tensors };
         for (at, shard) in paths.iter().enumerate() {
             let file = MappedFile::open(shard)?;
             let header = self::header(&file, at)?;
@@ -141,7 +147,9 @@ impl Gguf {
             None => Ok(None),
             Some(Value::Unsigned(value)) => Ok(Some(*value)),
             Some(Value::Signed(value)) => u64::try_from(*value).map(Some).map_err(|_| self.wrong(key, "count")),
-            Some(Value::Bool(_) | Value::Float(_) | Value::Text(_) | Value::Array { .. }) => Err(self.wrong(key, "count")),
+            Some(Value::Bool(_) | Value::Float(_) | Value::Text(_) | Value::Array { .. }) => {
+                Err(self.wrong(key, "count"))
+            }
         }
     }
 
@@ -316,7 +324,8 @@ fn place(
         supported: SUPPORTED,
     })?;
     let uncounted = || bad("has more elements than can be counted".into());
-    let shape: Vec<usize> = shape.iter().map(|&d| usize::try_from(d)).collect::<Result<_, _>>().map_err(|_| uncounted())?;
+    let shape: Vec<usize> =
+        shape.iter().map(|&d| usize::try_from(d)).collect::<Result<_, _>>().map_err(|_| uncounted())?;
     let columns = shape.last().copied().unwrap_or(1);
     let outer = &shape[..shape.len().saturating_sub(1)];
     let rows = outer.iter().try_fold(1usize, |all, &d| all.checked_mul(d)).ok_or_else(uncounted)?;

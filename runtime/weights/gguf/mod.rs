@@ -77,7 +77,10 @@ pub fn checkpoint(path: &Path) -> Result<Checkpoint, WeightError> {
         tensors.push((known, entry));
     }
     if gguf.tensors.iter().any(|tensor| tensor.dtype == Dtype::Blocks(Blocks::I2_S)) {
-        notes.push("I2_S is read in blocks of 128, as converters and x86 write it; on ARM, llama-quantize writes blocks of 64".into());
+        notes.push(
+            "I2_S is read in blocks of 128, as converters and x86 write it; on ARM, llama-quantize writes blocks of 64"
+                .into(),
+        );
     }
     checkpoint::Checkpoint::of_gguf(path, gguf.files, tensors, notes)
 }

@@ -66,9 +66,7 @@ fn the_tests_writer_writes_the_packages_bytes() {
     for (name, kind) in [("I2_S", writer::I2_S), ("TQ1_0", writer::TQ1_0), ("TQ2_0", writer::TQ2_0)] {
         assert_eq!(writer::ternary(kind, &ternary, 0.8125), tensor(&gguf, name).1, "{name}");
     }
-    for (name, kind) in
-        [("Q8_0", writer::Q8_0), ("Q4_0", writer::Q4_0), ("F16", writer::F16), ("BF16", writer::BF16)]
-    {
+    for (name, kind) in [("Q8_0", writer::Q8_0), ("Q4_0", writer::Q4_0), ("F16", writer::F16), ("BF16", writer::BF16)] {
         assert_eq!(writer::floats(kind, &floats), tensor(&gguf, name).1, "{name}");
     }
 }
@@ -109,8 +107,10 @@ fn small() -> writer::Writer {
     file.text("general.architecture", "llama").count("llama.block_count", 1).count("llama.embedding_length", 32);
     file.count("llama.context_length", 64).count("llama.feed_forward_length", 32);
     file.count("llama.attention.head_count", 2).float("llama.attention.layer_norm_rms_epsilon", 1e-5);
-    file.text("tokenizer.ggml.model", "llama").texts("tokenizer.ggml.tokens", &["<unk>", "<s>", "</s>", "▁", "a", "▁a"]);
-    file.floats("tokenizer.ggml.scores", &[0.0, 0.0, 0.0, -1.0, -2.0, -3.0]).integers("tokenizer.ggml.token_type", &[2, 3, 3, 1, 1, 1]);
+    file.text("tokenizer.ggml.model", "llama")
+        .texts("tokenizer.ggml.tokens", &["<unk>", "<s>", "</s>", "▁", "a", "▁a"]);
+    file.floats("tokenizer.ggml.scores", &[0.0, 0.0, 0.0, -1.0, -2.0, -3.0])
+        .integers("tokenizer.ggml.token_type", &[2, 3, 3, 1, 1, 1]);
     for (name, rows) in [("token_embd", 6), ("blk.0.attn_q", 32), ("blk.0.attn_k", 32)] {
         let values: Vec<f32> = (0..32 * rows).map(|i| (i % 7) as f32).collect();
         file.tensor(&format!("{name}.weight"), &[rows, 32], writer::Q8_0, writer::floats(writer::Q8_0, &values));
@@ -126,7 +126,8 @@ fn a_file_cut_anywhere_is_one_error() {
     for length in (0..bytes.len()).step_by(7) {
         std::fs::write(&path, &bytes[..length]).unwrap();
         let error = checkpoint(&path).unwrap_err();
-        let known = matches!(error, WeightError::Truncated { .. } | WeightError::Malformed { .. } | WeightError::Io { .. });
+        let known =
+            matches!(error, WeightError::Truncated { .. } | WeightError::Malformed { .. } | WeightError::Io { .. });
         assert!(known && error.to_string().contains("model.gguf"), "{length}: {error}");
     }
 }

@@ -49,7 +49,8 @@ enum Split {
 }
 
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Smallest vocabulary that is taken for Llama 3's when a file does not say how text is split.
 const LLAMA3_TOKENS: usize = 128_000;
 
@@ -79,7 +80,8 @@ fn config(gguf: &Gguf) -> Result<Value, WeightError> {
         config.insert("chat_template".into(), template.into());
     }
     let tokens = gguf.texts("tokenizer.ggml.tokens")?.unwrap_or_default();
-    for (name, role) in [("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding")] {
+    for (name, role) in [("bos_token", "bos"), ("eos_token", "eos"), ("unk_token", "unknown"), ("pad_token", "padding")]
+    {
         let token = special(gguf, role)?.and_then(|id| tokens.get(id));
         if let Some(token) = token {
             config.insert(name.into(), token.as_str().into());
@@ -121,7 +123,8 @@ fn document(gguf: &Gguf, notes: &mut Vec<String>) -> Result<Result<Value, String
         "llama" => {
             let scores = gguf.numbers("tokenizer.ggml.scores")?;
             let scores = scores.filter(|scores| scores.len() == tokens.len());
-            let scores = scores.ok_or_else(|| gguf.malformed("its llama vocabulary has no score for each token".into()))?;
+            let scores =
+                scores.ok_or_else(|| gguf.malformed("its llama vocabulary has no score for each token".into()))?;
             let prefix = gguf.flag("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
             let unknown = special(gguf, "unknown")?.and_then(|id| tokens.get(id));
             (sentence_piece(&tokens, &scores, prefix, unknown), true)
@@ -184,7 +187,9 @@ fn split(gguf: &Gguf, tokens: &[String], notes: &mut Vec<String>) -> Result<Resu
         None | Some("default") => {
             let llama3 = tokens.len() >= LLAMA3_TOKENS && tokens.iter().any(|token| token == "<|begin_of_text|>");
             let (split, name) = if llama3 { (Split::Llama3, "Llama 3's") } else { (Split::Gpt2, "GPT-2's") };
-            notes.push(format!("the file does not say how text is split into words (tokenizer.ggml.pre): {name} way is taken"));
+            notes.push(format!(
+                "the file does not say how text is split into words (tokenizer.ggml.pre): {name} way is taken"
+            ));
             split
         }
         Some(other) => {
@@ -200,7 +205,8 @@ fn vocabulary(tokens: &[String]) -> Map<String, Value> {
 
 /// The parts of a `tokenizer.json` of byte-level BPE.
 fn byte_level(tokens: &[String], merges: Vec<String>, split: Split) -> Value {
-    let bytes = |regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex});
+    let bytes =
+        |regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": regex});
     let words = |pattern: &str| {
         let words = json!({"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false});
         json!({"type": "Sequence", "pretokenizers": [words, bytes(false)]})
