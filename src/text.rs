@@ -338,3 +338,7 @@ mod tests {
         assert_eq!(chat_template(&several).as_deref(), Some("b"));
     }
 }
+
+#[cfg(test)]
+#[path = "text_gguf_tests.rs"]
+mod gguf_tests;

@@ -2,7 +2,7 @@
 //! value plus 1. Rows follow each other without a gap, and behind the last lie 32 bytes that begin with the f32 scale.
 //!
 //! That is how bitnet.cpp's converters write it everywhere and how its `quantize_i2_s` does on x86. On ARM `quantize_i2_s` fills blocks of
-//! 64 in 16 bytes, and nothing in a file tells the two apart.
+//! 64 in 16 bytes, and built without `ACT_PARALLEL` it interleaves four rows; nothing in a file tells them apart.
 
 pub(super) const ELEMENTS: usize = 128;
 pub(super) const BYTES: usize = 32;
