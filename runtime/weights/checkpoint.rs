@@ -73,7 +73,7 @@ impl Checkpoint {
     /// Opens the checkpoint in `dir`, or the GGUF file of that path.
     ///
     /// # Errors
-    /// See [`gguf::checkpoint`] for a file. For a directory:
+    /// See [`gguf::checkpoint()`] for a file. For a directory:
     /// No checkpoint there, a file that cannot be read, a malformed header or index, a truncated file.
     pub fn open(dir: &Path) -> Result<Self, WeightError> {
         if dir.is_file() {

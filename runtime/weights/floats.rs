@@ -49,7 +49,7 @@ impl std::fmt::Display for Dtype {
 }
 
 impl Dtype {
-    /// True for what [`at`] and [`each`] read.
+    /// True for elements that are read as f32.
     pub fn is_float(self) -> bool {
         match self {
             Dtype::F32 | Dtype::F16 | Dtype::BF16 => true,

@@ -2,14 +2,14 @@
 //!
 //! | module | does |
 //! |---|---|
-//! | [`container`] | the header, shards, where tensors lie |
-//! | [`reader`] | a header's bytes |
+//! | `container` | the header, shards, where tensors lie |
+//! | `reader` | a header's bytes |
 //! | [`types`] | what a block of each type holds |
-//! | [`names`] | names of tensors |
-//! | [`documents`] | metadata as `config.json` |
-//! | [`tokenizer`] | the vocabulary as `tokenizer.json` and `tokenizer_config.json` |
+//! | `names` | names of tensors |
+//! | `documents` | metadata as `config.json` |
+//! | `tokenizer` | the vocabulary as `tokenizer.json` and `tokenizer_config.json` |
 //!
-//! [`checkpoint`] gives a [`Checkpoint`] whose tensors have Hugging Face's names and shapes and lie in the mapped file as they are: an
+//! [`checkpoint()`] gives a [`Checkpoint`] whose tensors have Hugging Face's names and shapes and lie in the mapped file as they are: an
 //! element is decoded when it is read, so that no tensor is ever in memory twice.
 //!
 //! Conventions that differ from Hugging Face's:
@@ -32,9 +32,9 @@ pub use documents::Described;
 pub use tokenizer::Vocabulary;
 pub use types::Blocks;
 
+use super::WeightError;
 use super::checkpoint::{Checkpoint, Entry};
 use super::floats::Dtype;
-use super::{WeightError, checkpoint};
 use documents::Architecture;
 
 /// Opens a GGUF file as a checkpoint.
@@ -82,7 +82,7 @@ pub fn checkpoint(path: &Path) -> Result<Checkpoint, WeightError> {
                 .into(),
         );
     }
-    checkpoint::Checkpoint::of_gguf(path, gguf.files, tensors, notes)
+    Checkpoint::of_gguf(path, gguf.files, tensors, notes)
 }
 
 #[cfg(test)]

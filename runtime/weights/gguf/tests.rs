@@ -37,7 +37,7 @@ fn values(gguf: &Gguf, name: &str) -> Vec<f32> {
 
 /// As in `testdata/quants.py`.
 fn hashed(count: u64, salt: u64) -> Vec<u8> {
-    let byte = |at: u64| (((at + salt * 1_000_003) * 2_654_435_761 & 0xffff_ffff) >> 13 & 255) as u8;
+    let byte = |at: u64| ((((at + salt * 1_000_003) * 2_654_435_761) & 0xffff_ffff) >> 13) as u8;
     (0..count).map(byte).collect()
 }
 
@@ -77,7 +77,7 @@ fn permuted_rows_are_found_where_the_converter_put_them() {
     let gguf = Gguf::open(&path).unwrap();
     let stored = values(&gguf, "permuted");
     for row in 0..16 {
-        assert_eq!(stored[checkpoint::paired(row, 8) * 32], row as f32);
+        assert_eq!(stored[super::super::checkpoint::paired(row, 8) * 32], row as f32);
     }
 }
 
@@ -153,7 +153,8 @@ fn what_is_not_read_is_named() {
         let (_dir, path) = written(&file.bytes());
         checkpoint(&path).unwrap_err().to_string()
     };
-    let cases: [(&dyn Fn(&mut writer::Writer), &[&str]); 6] = [
+    type Change<'a> = &'a dyn Fn(&mut writer::Writer);
+    let cases: [(Change<'_>, &[&str]); 6] = [
         (&|f| f.tensors[0].2 = 10, &["`token_embd.weight`", "Q2_K", "Q8_0"]),
         (&|f| f.tensors[1].2 = 38, &["`blk.0.attn_q.weight`", "TL1", "I2_S"]),
         (&|f| f.tensors[0].0 = "blk.0.attn_q.bias".into(), &["`blk.0.attn_q.bias`", "`llama`"]),

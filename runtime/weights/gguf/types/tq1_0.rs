@@ -14,5 +14,5 @@ pub(super) fn at(block: &[u8], at: usize) -> i8 {
         _ => (48 + at % 4, (at - 240) / 4),
     };
     let rest = block[byte].wrapping_mul(POWERS[digit]);
-    (u16::from(rest) * 3 >> 8) as i8 - 1
+    ((u16::from(rest) * 3) >> 8) as i8 - 1
 }
