@@ -107,9 +107,7 @@ pub fn misplaced(name: &str, wanted: &str) -> Option<Report> {
                 ),
             )
         }
-        Kind::Gguf => {
-            ("a GGUF file", "checkpoints are read as folders of safetensors, by `bitnetc import FOLDER`".into())
-        }
+        Kind::Gguf => ("a GGUF file", format!("`bitnetc import {name} -o model.ron` makes a model file of it")),
         Kind::Safetensors => (
             "a file of weights",
             "give its folder: to `bitnetc import` for a model file, to --weights for the weights".into(),

@@ -12,6 +12,7 @@ use bitnetc_compiler::model::{self, Model};
 use bitnetc_plan::format;
 use bitnetc_plan::{Defect, Plan, VerifiedPlan};
 use bitnetc_runtime::host::Numerics;
+use bitnetc_runtime::weights::gguf::{self, Described, Gguf};
 use bitnetc_runtime::{Device, HostDevice, LoadOptions, Session, Weights};
 use clap::ValueEnum;
 use miette::{IntoDiagnostic, WrapErr, miette};
@@ -29,7 +30,7 @@ pub const SMALL_MODEL: &str = "tiny-shakespeare";
 pub struct Source {
     /// A plan, or a model to be planned: a shipped model's name or a RON file [default: tiny-shakespeare, whose weights come along]
     pub plan: Option<String>,
-    /// A checkpoint directory, or a file made by `bitnetc pack`
+    /// A checkpoint directory, a .gguf, or a file made by `bitnetc pack`
     #[arg(long, value_name = "DIR|FILE")]
     pub weights: Option<PathBuf>,
     #[command(flatten)]
@@ -121,8 +122,7 @@ impl Source {
             return Ok(path.clone());
         }
         if plan.model.name != SMALL_MODEL {
-            let help =
-                "give a checkpoint directory or a packed file with --weights; `bitnetc synth` makes a random one";
+            let help = "give a checkpoint directory, a .gguf or a packed file with --weights; `bitnetc synth` makes a random one";
             return Err(miette!(help = help, "no weights for `{}`", plan.model.name));
         }
         let beside = Path::new("graphs").join(SMALL_MODEL);
@@ -140,14 +140,21 @@ impl Source {
         let path = self.weights_path(plan)?;
         let name = path.to_string_lossy();
         if path.is_file()
-            && let Some(report) = kind::misplaced(&name, "a folder of weights or a packed file")
+            && !gguf::is_gguf(&path)
+            && let Some(report) = kind::misplaced(&name, "a folder of weights, a .gguf or a packed file")
         {
             return Err(report);
         }
         let weights = Weights::open(&path).into_diagnostic()?;
         if path.is_dir() {
-            belongs(plan, &path.join("config.json"))?;
+            belongs(plan, json(&path.join("config.json"))?, "config.json beside the weights")?;
             self.agrees(plan, &path)?;
+        } else if gguf::is_gguf(&path) {
+            let described = Gguf::open(&path).and_then(|gguf| Described::of(&gguf)).into_diagnostic()?;
+            belongs(plan, Some(described.config), "the metadata of the weights")?;
+        }
+        for note in weights.notes() {
+            eprintln!("note: {note}");
         }
         Ok(weights)
     }
@@ -189,14 +196,11 @@ impl Source {
 
 /// Refuses a checkpoint whose config, where there is one, tells of other layers or another vocabulary than the plan's: tensors of the same
 /// names and shapes would be taken from it.
-fn belongs(plan: &Plan, config: &Path) -> miette::Result<()> {
-    let Some(config) = json(config)?.filter(serde_json::Value::is_object) else { return Ok(()) };
+fn belongs(plan: &Plan, config: Option<serde_json::Value>, place: &str) -> miette::Result<()> {
+    let Some(config) = config.filter(serde_json::Value::is_object) else { return Ok(()) };
     for (field, want) in [("num_hidden_layers", plan.model.layers), ("vocab_size", plan.model.vocab)] {
         if let Some(found) = config[field].as_u64().filter(|&found| found != u64::from(want)) {
-            return Err(miette!(
-                "config.json beside the weights says {field} {found}; `{}` has {want}",
-                plan.model.name
-            ));
+            return Err(miette!("{place} says {field} {found}; `{}` has {want}", plan.model.name));
         }
     }
     Ok(())

@@ -96,7 +96,7 @@ enum Command {
     Matrix(matrix::Args),
     /// Set up TT-NN on a mock card, and show what it reports.
     Ttnn(ttnn::Args),
-    /// Write a model file from a Hugging Face checkpoint directory.
+    /// Write a model file from a Hugging Face checkpoint directory or a .gguf.
     Import(import::Args),
     /// List the models that can be planned by name.
     Models(models::Args),

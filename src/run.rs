@@ -21,6 +21,7 @@ use crate::{chat, input};
   bitnetc run
   bitnetc run --prompt 'ROMEO:' --temperature 0.8 --seed 7
   bitnetc run plan.ron --weights path/to/checkpoint --prompt 'What is a tile?' --tokens 200
+  bitnetc import model.gguf -o model.ron && bitnetc run model.ron --weights model.gguf --prompt 'What is a tile?'
   bitnetc run tiny-shakespeare --batch 2 --prompt 'HAMLET:' --prompt 'OPHELIA:'
   printf 'ROMEO:' | bitnetc run --stop JULIET
   bitnetc run plan.ron --weights path/to/checkpoint --chat --system 'Be brief.'")]
@@ -67,8 +68,8 @@ pub struct Args {
     /// How matmuls that are not exact on integers are computed
     #[arg(long, value_enum, default_value_t = NumericsChoice::Fast)]
     numerics: NumericsChoice,
-    /// Directory of tokenizer.json, when the weights are elsewhere
-    #[arg(long, value_name = "DIR")]
+    /// Directory of tokenizer.json, or a .gguf, when the weights are elsewhere
+    #[arg(long, value_name = "DIR|FILE")]
     tokenizer: Option<PathBuf>,
     /// Print nothing but the text
     #[arg(long, short)]
@@ -93,8 +94,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     let plan = args.source.plan()?;
     let path = args.source.weights_path(&plan)?;
     let weights = args.source.weights(&plan)?;
-    let beside = || if path.is_dir() { path.clone() } else { path.parent().map(PathBuf::from).unwrap_or_default() };
-    let text = Text::open(&args.tokenizer.clone().unwrap_or_else(beside))?;
+    let text = Text::open(&args.tokenizer.clone().unwrap_or_else(|| Text::beside(&path)))?;
     text.fits(plan.model.vocab)?;
     if !args.quiet {
         text.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));

@@ -1,9 +1,11 @@
-//! Text to tokens and back: tokenizer.json, the tokens that tokenizer_config.json adds to it, the chat template, the tokens that end a
-//! text. All as transformers reads a checkpoint's folder; where its versions differ there is a warning.
+//! Text to tokens and back: tokenizer.json, the tokens that tokenizer_config.json adds to it, or a GGUF file's vocabulary; the chat
+//! template, and the tokens that end a text. A checkpoint's folder is read as transformers reads it; where its versions differ there is a
+//! warning.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bitnetc_plan::folder;
+use bitnetc_runtime::weights::gguf::{self, Gguf, Vocabulary};
 use miette::{IntoDiagnostic, WrapErr, miette};
 use serde_json::Value;
 use tokenizers::{AddedToken, Tokenizer};
@@ -24,12 +26,22 @@ pub struct Text {
 }
 
 impl Text {
-    /// Reads `tokenizer.json` of `dir`, and of the files beside it that are there: `tokenizer_config.json`, `special_tokens_map.json`,
-    /// `added_tokens.json`, `chat_template.jinja`, `generation_config.json`, `config.json`.
+    /// The place of the tokenizer of weights at `weights`: there, or beside a packed file.
+    pub fn beside(weights: &Path) -> PathBuf {
+        let here = weights.is_dir() || gguf::is_gguf(weights);
+        if here { weights.into() } else { weights.parent().map(PathBuf::from).unwrap_or_default() }
+    }
+
+    /// Reads the vocabulary of a GGUF file, or `tokenizer.json` of `dir`, and of the files beside it that are there:
+    /// `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`, `chat_template.jinja`, `generation_config.json`,
+    /// `config.json`.
     ///
     /// # Errors
     /// No tokenizer, files that do not parse.
     pub fn open(dir: &Path) -> miette::Result<Self> {
+        if gguf::is_gguf(dir) {
+            return Text::of_gguf(dir);
+        }
         let path = dir.join("tokenizer.json");
         if !path.is_file() {
             let help = "give the directory that has it with --tokenizer";
@@ -117,6 +129,16 @@ impl Text {
             help = help,
             "the tokenizer has {all} tokens, the model a vocabulary of {vocab}: they do not belong together"
         ))
+    }
+
+    fn of_gguf(path: &Path) -> miette::Result<Self> {
+        let help = "give the directory of its tokenizer.json with --tokenizer";
+        let read = Gguf::open(path).and_then(|gguf| Vocabulary::of(&gguf));
+        let Vocabulary { tokenizer, config, stop_tokens, notes } = read.map_err(|e| miette!(help = help, "{e}"))?;
+        let tokenizer = Tokenizer::from_bytes(tokenizer.to_string());
+        let tokenizer = tokenizer.map_err(|e| miette!(help = help, "the vocabulary of {}: {e}", path.display()))?;
+        let special = special(&config, &Value::Null);
+        Ok(Text { tokenizer, template: chat_template(&config)?, stop_tokens, special, warnings: notes })
     }
 
     /// Tokens of a text, with the tokens that the tokenizer puts around one.
@@ -255,3 +277,7 @@ fn chat_template(config: &Value) -> miette::Result<Option<String>> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+#[path = "text_gguf_tests.rs"]
+mod gguf_tests;

@@ -87,6 +87,18 @@ pub enum WeightError {
         /// The value that would be right.
         want: &'static str,
     },
+    /// A tensor stored in a way that is not read at all.
+    #[error("tensor `{tensor}` of {} is stored as {found}, which is not read; convert or quantise the model again with {supported}", path.display())]
+    Unsupported {
+        /// The tensor.
+        tensor: String,
+        /// Its file.
+        path: PathBuf,
+        /// How it is stored.
+        found: String,
+        /// What would be right.
+        supported: &'static str,
+    },
     /// A tensor whose numbers cannot be right.
     #[error("tensor `{tensor}` of {}: {why}", path.display())]
     Content {

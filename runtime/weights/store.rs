@@ -1,4 +1,4 @@
-//! Where a plan's weights come from: a checkpoint directory or a file packed for the plan.
+//! Where a plan's weights come from: a checkpoint directory, a GGUF file or a file packed for the plan.
 
 use std::borrow::Cow;
 use std::collections::btree_map::Entry;
@@ -9,12 +9,12 @@ use bitnetc_plan::weight::{Content, Matrix, Source};
 use bitnetc_plan::{Plan, Weight};
 
 use super::checkpoint::Stored;
-use super::{Checkpoint, Packed, Tensor, WeightError, in_layer, matrix, source};
+use super::{Checkpoint, Packed, Tensor, WeightError, gguf, in_layer, matrix, source};
 
 /// An opened source of weights.
 #[derive(Debug)]
 pub enum Weights {
-    /// A Hugging Face directory.
+    /// A Hugging Face directory, or a GGUF file.
     Checkpoint(Checkpoint),
     /// A file made by `bitnetc pack`.
     Packed(Packed),
@@ -24,15 +24,23 @@ pub enum Weights {
 pub type Scales = BTreeMap<String, f64>;
 
 impl Weights {
-    /// Opens a directory as a checkpoint, a file as a packed one.
+    /// Opens a directory or a GGUF file as a checkpoint, another file as a packed one.
     ///
     /// # Errors
     /// See [`Checkpoint::open`] and [`Packed::open`].
     pub fn open(path: &Path) -> Result<Self, WeightError> {
-        if path.is_file() {
+        if path.is_file() && !gguf::is_gguf(path) {
             Packed::open(path).map(Weights::Packed)
         } else {
             Checkpoint::open(path).map(Weights::Checkpoint)
+        }
+    }
+
+    /// Notes for a person on how the weights are read.
+    pub fn notes(&self) -> &[String] {
+        match self {
+            Weights::Packed(_) => &[],
+            Weights::Checkpoint(checkpoint) => checkpoint.notes(),
         }
     }
 

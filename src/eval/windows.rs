@@ -23,8 +23,8 @@ pub struct Inputs {
     /// Tokens of a window [default: the context, or the largest prefill bucket if there is one and it is less]
     #[arg(long)]
     pub window: Option<usize>,
-    /// Directory of tokenizer.json, when the weights are elsewhere
-    #[arg(long, value_name = "DIR")]
+    /// Directory of tokenizer.json, or a .gguf, when the weights are elsewhere
+    #[arg(long, value_name = "DIR|FILE")]
     pub tokenizer: Option<PathBuf>,
 }
 
@@ -60,8 +60,8 @@ pub fn windows(input: &Inputs, plan: &Plan, phase: Computed, weights: &Path) -> 
     let mut windows = match (&input.tokens, &input.text) {
         (Some(path), _) => lists(path, plan.model.vocab)?,
         (None, Some(path)) => {
-            let beside = if weights.is_dir() { weights } else { weights.parent().unwrap_or(Path::new(".")) };
-            let text = Text::open(input.tokenizer.as_deref().unwrap_or(beside))?;
+            let beside = Text::beside(weights);
+            let text = Text::open(input.tokenizer.as_deref().unwrap_or(&beside))?;
             text.fits(plan.model.vocab)?;
             let size = input.window.unwrap_or(context.min(largest.unwrap_or(context)));
             of_text(path, &text, size, plan.model.vocab)?
