@@ -31,9 +31,8 @@ fn load(target: &str, policy: Policy, numerics: Numerics) -> Session<HostDevice>
     Session::load(plan, &weights, device, &LoadOptions::default(), |_, _| {}).unwrap()
 }
 
-const PROMPT: [u32; 24] = [
-    457, 910, 27, 200, 759, 13, 733, 449, 84, 13, 269, 265, 264, 406, 302, 415, 747, 328, 847, 13, 200, 327, 333, 413,
-];
+const PROMPT: [u32; 24] =
+    [457, 910, 27, 200, 759, 13, 733, 449, 84, 13, 269, 265, 264, 406, 302, 415, 747, 328, 847, 13, 200, 327, 333, 413];
 
 #[test]
 fn logits_are_those_of_the_kernels() {

@@ -36,7 +36,9 @@ pub fn sdpa_prefill_known(shape: HeadShape, how: Compute) -> Known {
     match how.fidelity {
         _ if shape.dim != TILE => Known::Unknown("attention was compared for heads of 32 only"),
         Fidelity::HiFi4 => Known::Exact,
-        Fidelity::LoFi | Fidelity::HiFi2 | Fidelity::HiFi3 => Known::Unknown("prefill's attention was compared at HiFi4 only"),
+        Fidelity::LoFi | Fidelity::HiFi2 | Fidelity::HiFi3 => {
+            Known::Unknown("prefill's attention was compared at HiFi4 only")
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use bitnetc_numerics::kernels::{self, Compute, DecodeSoftmax, HeadShape, NormProgram, PrefillSoftmax};
-use bitnetc_numerics::{Arch, Binary, Broadcast, Cache, Chains, Fidelity, Format, Pages, Function};
+use bitnetc_numerics::{Arch, Binary, Broadcast, Cache, Chains, Fidelity, Format, Function, Pages};
 use half::bf16;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
