@@ -21,9 +21,10 @@ fn on_cores(program: Option<program::NormProgram>, columns: usize) -> NormProgra
         None => NormProgram::Interleaved,
         Some(program) => {
             let block_w = program.block_w.max(1) as usize;
-            let (across, down) = program.grid;
-            let row = (across > 1 && down > 1).then_some(across as usize);
-            NormProgram::Sharded { block_w, cores: columns.div_ceil(block_w * TILE as usize), row }
+            let (across, down) = (program.grid.0 as usize, program.grid.1 as usize);
+            let cores = columns.div_ceil(block_w * TILE as usize);
+            let row = (across > 1 && down > 1 && cores == across * down).then_some(across);
+            NormProgram::Sharded { block_w, cores, row }
         }
     }
 }

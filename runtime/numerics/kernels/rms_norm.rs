@@ -7,7 +7,7 @@
 use half::bf16;
 use rayon::prelude::*;
 
-use super::fpu::{Column, fadd, fmul, fmul_scalar, rne, tf32};
+use super::fpu::{Column, fadd, fmul, fmul_scalar, rne, tf32, truncated};
 use super::{Compute, Known};
 use crate::error::{NumericsError, check_dim, check_multiple};
 use crate::format::TILE;
@@ -25,7 +25,8 @@ pub enum NormProgram {
         block_w: usize,
         /// Cores that hold a shard.
         cores: usize,
-        /// Cores of a row of the grid, where they fill more than one row and column: the sum then goes in two stages.
+        /// Cores of a row of the grid, where the shards fill a grid of more than one row and column: the sum then goes in two stages. A grid
+        /// whose last row is not full is summed in one.
         row: Option<usize>,
     },
 }
@@ -62,7 +63,7 @@ pub fn rms_norm(
         |[row, buffer], (out, x)| {
             widen_slice(x, row);
             fmul(row, row, how, buffer);
-            let scale = (1.0 / f64::from(fadd(mean.of(buffer), rne(epsilon))).sqrt()) as f32;
+            let scale = (1.0 / f64::from(fadd(mean.of(buffer), truncated(epsilon))).sqrt()) as f32;
             fmul_scalar(row, scale, how, buffer);
             fmul(buffer, &weights, how, row);
             pack_slice(row, out);
