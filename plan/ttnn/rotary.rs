@@ -63,11 +63,25 @@ pub(super) fn check(args: &Rotary, given: &[&TensorSpec], card: &Card) -> Answer
     require_placement(&output, card, &mut checks);
     checks.finish(|| Outcome {
         outputs: vec![output],
-        // Eleven rows of head tiles (input, cos, sin, three products, output, some of them twice), trans, and a scratchpad row.
-        circular_buffers: (12 * u64::from(head_dim / TILE) + 1) * TILE_BYTES,
+        circular_buffers: bytes(input, card),
         programs: 1,
         ..Outcome::default()
     })
+}
+
+/// Rows of head tiles that a core may have of all heads together and still keep the angles of its rows; with more of them, or where each
+/// head could have angles of its own, it reads the angles again for each head.
+const KEPT_ROWS: u64 = 8;
+
+/// All circular buffers: input, cos and sin, two rows of head tiles for each row that is kept; two of the output, three products, a
+/// scratchpad row, and the transformation matrix. The rows of a prompt are spread over all cores of the card, each of which takes all heads.
+fn bytes(input: &TensorSpec, card: &Card) -> u64 {
+    let heads = u64::from(input.shape[1]);
+    let rows_per_core = u64::from(input.rows().div_ceil(TILE).div_ceil(card.cores()));
+    // With a single head the one plane of angles counts as that head's own.
+    let keeps = heads > 1 && rows_per_core.saturating_mul(heads) <= KEPT_ROWS;
+    let rows = if keeps { rows_per_core } else { 1 };
+    ((6 * rows + 6) * u64::from(input.columns() / TILE) + 1) * TILE_BYTES
 }
 
 #[cfg(test)]

@@ -47,6 +47,14 @@ fn prefill_bytes_are_the_mocks() {
         (40, 128, 256, true, 92_160 + 8_192),
         (20, 128, 4096, true, 92_160 + 8_192),
         (20, 256, 128, false, 182_272 + 16_384),
+        // Two to four heads of several rows per core: a core keeps the rows of one head and of its angles.
+        (2, 128, 2048, true, 100_352),
+        (2, 128, 4096, true, 149_504),
+        (4, 128, 4096, false, 149_504),
+        (5, 128, 4096, false, 100_352),
+        (2, 128, 8192, false, 247_808),
+        (3, 128, 8192, false, 100_352),
+        (1, 128, 8192, false, 100_352),
     ] {
         let outcome = prefill(heads, head_dim, rows, [rows, head_dim], fp32).unwrap();
         assert_eq!(outcome.circular_buffers, bytes);

@@ -4,6 +4,7 @@ use bitnetc_plan::op::{Binary, BinaryKind, Destination};
 use bitnetc_plan::{MemoryConfig, TensorSpec, Unary};
 
 use super::dice::{Dice, WIDTHS};
+use super::heads::prompt;
 use super::{Rule, operand, question};
 use crate::oracle::Question;
 
@@ -26,7 +27,11 @@ fn functions(dice: &mut Dice<'_>) -> Vec<Unary> {
 fn draw(dice: &mut Dice<'_>) -> Option<Question> {
     let columns = dice.pick(&WIDTHS);
     let prefill = dice.chance(0.3);
-    let rows = if prefill { dice.pick(&[32, 33, 96, 128, 512, 2048]) } else { dice.batch_rows() };
+    let rows = match prefill {
+        true if dice.chance(0.1) => 33,
+        true => prompt(dice, columns),
+        false => dice.batch_rows(),
+    };
     let place = |dice: &mut Dice<'_>| match prefill {
         true => MemoryConfig::DRAM,
         false => match dice.between(0, 9) {

@@ -137,8 +137,9 @@ impl<'a> Dice<'a> {
 
     /// Heads, kv heads and head size of a model, sometimes of none.
     pub fn heads(&mut self) -> (u32, u32, u32) {
-        const MODELS: [(u32, u32, u32); 12] = [
+        const MODELS: [(u32, u32, u32); 13] = [
             (20, 5, 128),
+            (16, 2, 128),
             (20, 5, 32),
             (16, 16, 96),
             (32, 32, 128),

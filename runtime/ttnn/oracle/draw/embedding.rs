@@ -11,9 +11,10 @@ pub const RULES: &[Rule] = &[("embedding", draw)];
 
 fn draw(dice: &mut Dice<'_>) -> Option<Question> {
     let columns = if dice.chance(0.5) { dice.pick(&WIDTHS[..10]) } else { dice.pick(&[32, 64, 96, 128, 256]) };
-    let count = dice.pick(&[1, 2, 4, 8, 16, 24, 32, 32, 32, 64, 128, 512]);
+    let count = dice.pick(&[1, 2, 4, 8, 16, 24, 32, 32, 32, 64, 128, 512, 4096, 16_384]);
     let memory = match dice.between(0, 9) {
-        0..=6 => dice.interleaved(),
+        0..=6 if count <= 512 => dice.interleaved(),
+        0..=6 => MemoryConfig::DRAM,
         7 | 8 => dice.width_shards(count, columns),
         _ => {
             let cores = Cores::row_major(count.div_ceil(TILE), dice.card.grid);

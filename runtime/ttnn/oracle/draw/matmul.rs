@@ -118,7 +118,7 @@ fn multicast_1d(dice: &mut Dice<'_>) -> Option<Question> {
 
 fn multicast_2d(dice: &mut Dice<'_>) -> Option<Question> {
     let (k, n) = inner_and_outer(dice);
-    let rows = dice.pick(&[32, 64, 96, 128, 256, 512, 1024, 2048, 4096]);
+    let rows = dice.pick(&[32, 64, 96, 128, 256, 512, 1024, 2048, 4096, 8192]);
     let (m, inner, outer) = (rows / TILE, k / TILE, n.div_ceil(TILE));
     let (x, y) = dice.card.grid;
     let (any_x, any_y) = (dice.between(1, x), dice.between(1, y));

@@ -5,6 +5,7 @@ use bitnetc_plan::program::NormProgram;
 use bitnetc_plan::{DType, MemoryConfig, TILE, TensorSpec};
 
 use super::dice::{Dice, WIDTHS};
+use super::heads::prompt;
 use super::{Rule, operand, question};
 use crate::oracle::Question;
 
@@ -51,7 +52,8 @@ fn sharded(dice: &mut Dice<'_>) -> Option<Question> {
 }
 
 fn interleaved(dice: &mut Dice<'_>) -> Option<Question> {
-    let (k, rows) = (dice.pick(&WIDTHS), dice.pick(&[1, 32, 64, 96, 128, 512, 2048, 4096]));
+    let k = dice.pick(&WIDTHS);
+    let rows = if dice.chance(0.1) { 1 } else { prompt(dice, k) };
     let small = u64::from(rows) * u64::from(k) < 2_000_000;
     let memory = if small { dice.interleaved() } else { MemoryConfig::DRAM };
     let out = match dice.between(0, 9) {

@@ -4,14 +4,16 @@ use bitnetc_plan::op::Rotary;
 use bitnetc_plan::{DType, MemoryConfig, TILE, TensorSpec};
 
 use super::dice::Dice;
+use super::heads::prompt;
 use super::{Rule, operand, question};
 use crate::oracle::Question;
 
 pub const RULES: &[Rule] = &[("rotary_embedding_llama", draw)];
 
 fn draw(dice: &mut Dice<'_>) -> Option<Question> {
-    let ((heads, kv_heads, head_dim), rows) = (dice.heads(), dice.pick(&[32, 64, 128, 256, 512, 1024, 2048]));
+    let (heads, kv_heads, head_dim) = dice.heads();
     let heads = dice.pick(&[heads, kv_heads]);
+    let rows = prompt(dice, heads * head_dim);
     let angle_rows = dice.pick(&[rows, rows, rows, 4096, rows / 2]);
     let memory = if rows < 300 { dice.interleaved() } else { MemoryConfig::DRAM };
     let input = TensorSpec::tile([1, heads, rows, head_dim], DType::Bf16, MemoryConfig::DRAM);

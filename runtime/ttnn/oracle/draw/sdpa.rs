@@ -5,6 +5,7 @@ use bitnetc_plan::program::SdpaProgram;
 use bitnetc_plan::{DType, MemoryConfig, TensorSpec};
 
 use super::dice::Dice;
+use super::heads::prompt;
 use super::{Rule, operand, question};
 use crate::oracle::Question;
 
@@ -12,7 +13,7 @@ pub const RULES: &[Rule] = &[("scaled_dot_product_attention", draw)];
 
 fn draw(dice: &mut Dice<'_>) -> Option<Question> {
     let (heads, kv_heads, head_dim) = dice.heads();
-    let rows = dice.pick(&[32, 64, 96, 128, 256, 384, 512, 1000, 1024, 2048, 4096]);
+    let rows = prompt(dice, heads.max(kv_heads) * head_dim);
     let (x, y) = dice.card.grid;
     let program = SdpaProgram {
         grid: dice.pick(&[(x, y), (8, 8), (8, 4), (4, 4), (7, 7)]),

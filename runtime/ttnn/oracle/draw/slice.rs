@@ -10,7 +10,7 @@ use crate::oracle::Question;
 pub const RULES: &[Rule] = &[("slice", draw)];
 
 fn draw(dice: &mut Dice<'_>) -> Option<Question> {
-    let (rows, columns) = (dice.pick(&[32, 64, 128, 512, 2048]), dice.pick(&WIDTHS));
+    let (rows, columns) = (dice.pick(&[32, 64, 128, 512, 2048, 4096, 8192]), dice.pick(&WIDTHS));
     let from = dice.between(0, rows / TILE - 1) * TILE;
     let start = from + u32::from(dice.chance(0.05));
     let end = start + dice.pick(&[32, 32, 32, 64, 17]);
