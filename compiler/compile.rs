@@ -1,4 +1,5 @@
-//! The compiler: a model, a target and options in, a verified plan out.
+//! The driver of the compiler: it takes a model, a target and options, runs the passes of [`crate::passes`] over each phase, and returns a
+//! verified plan.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -8,7 +9,7 @@ use bitnetc_plan::{
     Plan, VerifiedPlan, Weight, walk,
 };
 
-use crate::graph::{Graph, NodeId, Op, Phase};
+use crate::graph::{Graph, NodeId, Operation};
 use crate::model::Model;
 use crate::passes::precision::Decision;
 use crate::passes::{self, Fold, Placed, Reserve, SelectError, Setting};
@@ -18,7 +19,7 @@ use crate::target::Target;
 use crate::ttnn::Context;
 use crate::{CompileError, Options};
 
-/// A plan and how it came about.
+/// A plan, with a record of the choices that led to it.
 #[derive(Debug, Clone)]
 pub struct Compiled {
     /// The plan.
@@ -29,46 +30,31 @@ pub struct Compiled {
     pub timings: Vec<(&'static str, Duration)>,
 }
 
-/// How a phase came about.
+/// The choices that led to one phase of a plan.
 #[derive(Debug, Clone)]
 pub struct PhaseRecord {
     /// The phase.
     pub kind: PhaseKind,
-    /// Precision asked, used and proved, by node name.
+    /// The precision asked for, the one used and its proof, by the name of the graph node.
     pub precision: Vec<(String, Decision)>,
-    /// Weight scales that were moved, and where to.
+    /// The weight scales that were moved, and the nodes that took them.
     pub folds: Vec<Fold>,
     /// The calls before they were placed.
     pub schedule: Schedule,
-    /// L1 bytes per core that placing left alone: the persistent tensors, and what fragmentation wastes.
+    /// Bytes of L1 per core that the placement left free for persistent tensors and for fragmentation.
     pub reserved: u64,
-    /// Choices of placement.
+    /// The candidates of each call, and the one chosen.
     pub placed: Placed,
 }
 
-impl PhaseRecord {
-    /// The phase as graphs name it.
-    pub fn phase(&self) -> Phase {
-        phase(self.kind)
-    }
-}
-
-/// A phase as graphs name it.
-fn phase(kind: PhaseKind) -> Phase {
-    match kind {
-        PhaseKind::Decode { batch } => Phase::Decode { batch: batch as usize },
-        PhaseKind::Prefill { tokens } => Phase::Prefill { seq: tokens as usize },
-    }
-}
-
-/// A phase after the passes over its graph.
-struct Scene<'a> {
+/// A phase after the passes over its graph: the fused graph, and the precision decided for its nodes.
+struct FusedPhase<'a> {
     graph: &'a Graph,
     decisions: &'a HashMap<NodeId, Decision>,
     kind: PhaseKind,
 }
 
-/// A phase placed, with the weights and buffers of the plan it would make.
+/// A phase with one choice of [`HeadCores`] placed, and the weights and buffers that the plan would have with it.
 struct Attempt {
     schedule: Schedule,
     placed: Placed,
@@ -78,7 +64,22 @@ struct Attempt {
     buffers: Vec<Buffer>,
 }
 
-/// Compiles `model` for `target`.
+/// Compiles `model` for `target`: the decode phase for the batch of `options`, and a prefill phase for each of its buckets.
+///
+/// ```
+/// use bitnetc_compiler::target::Target;
+/// use bitnetc_compiler::{Options, compile, model};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let model = model::find("tiny-shakespeare").ok_or("not shipped")?.model()?;
+/// let target = Target::find("n150")?;
+/// let options = Options { prefill: vec![32], ..Options::for_model(&model) };
+/// let compiled = compile(&model, &target, &options)?;
+/// assert_eq!(compiled.plan.phases.len(), 2);
+/// assert!(compiled.plan.phases[0].cost.device_us > 0.0);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// # Errors
 /// When an option is out of range, the model has no counterpart in TT-NN, or the card cannot hold it.
@@ -95,7 +96,7 @@ pub fn compile(model: &Model, target: &Target, options: &Options) -> Result<Comp
     compiler.finish()
 }
 
-/// State of a compilation.
+/// The state of a compilation: its inputs, the plan as far as it is made, and the record of how.
 struct Compiler<'a> {
     model: &'a Model,
     target: &'a Target,
@@ -112,7 +113,7 @@ impl<'a> Compiler<'a> {
         let mut overrides = model.precision.clone();
         overrides.extend(options.overrides.iter().cloned());
         let rows = model.statements.iter().filter_map(|s| {
-            let Op::Embedding { weight } = &s.op else { return None };
+            let Operation::Embedding { weight } = &s.op else { return None };
             weight.shape.first().copied()
         });
         let vocab = rows.min().unwrap_or(0);
@@ -152,7 +153,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Times a pass.
+    /// Runs a pass and adds its wall time to the timings.
     fn timed<T>(&mut self, pass: &'static str, run: impl FnOnce(&mut Self) -> T) -> T {
         let started = Instant::now();
         let result = run(self);
@@ -164,10 +165,10 @@ impl<'a> Compiler<'a> {
         result
     }
 
-    /// All passes over one phase, in the order of [`crate::passes`].
+    /// Runs all passes over one phase, in the order of [`crate::passes`], and adds the phase to the plan.
     fn run_passes(&mut self, kind: PhaseKind) -> Result<(), CompileError> {
         let broken = |error| CompileError::Fuse { phase: kind, error };
-        let mut graph = self.timed("graph", |c| c.model.to_graph(phase(kind), c.options.context as usize))?;
+        let mut graph = self.timed("graph", |c| c.model.to_graph(kind, c.options.context as usize))?;
         self.timed("fuse", |_| passes::fuse(&mut graph)).map_err(broken)?;
         self.timed("activations", |c| passes::activations(&mut graph, c.options.policy)).map_err(broken)?;
         let folds = self.timed("scales", |c| passes::scales(&mut graph, c.options.folding)).map_err(broken)?;
@@ -175,7 +176,7 @@ impl<'a> Compiler<'a> {
         let decisions = self.timed("precision", |c| {
             passes::precision(&graph, c.options.policy, &c.overrides, c.options.proofs, c.target.release)
         });
-        let mut best = self.select_place_lifetime(&Scene { graph: &graph, decisions: &decisions, kind })?;
+        let mut best = self.select_place_lifetime(&FusedPhase { graph: &graph, decisions: &decisions, kind })?;
         best.phase.trace = self.timed("trace", |_| passes::trace(kind, &best.buffers));
         let precision = named(&graph, &decisions);
         let Attempt { schedule, placed, reserved, phase, weights, buffers } = best;
@@ -186,45 +187,46 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
-    /// The passes from selection on; in decode with q and k on disjoint cores or on the same ones, whichever is faster, or whichever can
-    /// be had.
-    fn select_place_lifetime(&mut self, scene: &Scene<'_>) -> Result<Attempt, CompileError> {
-        let disjoint = self.attempt(scene, HeadCores::Disjoint);
-        if matches!(scene.kind, PhaseKind::Prefill { .. }) {
+    /// Runs the passes from selection on. In decode they are run with q and k on disjoint cores and on the same cores, and the faster
+    /// schedule is kept, or the only one that can be had.
+    fn select_place_lifetime(&mut self, fused: &FusedPhase<'_>) -> Result<Attempt, CompileError> {
+        let disjoint = self.attempt(fused, HeadCores::Disjoint);
+        if matches!(fused.kind, PhaseKind::Prefill { .. }) {
             return disjoint;
         }
         let disjoint = match disjoint {
-            Err(CompileError::Place { .. }) => return self.attempt(scene, HeadCores::Shared),
+            Err(CompileError::Place { .. }) => return self.attempt(fused, HeadCores::Shared),
             other => other?,
         };
-        let schedule = self.select(scene, HeadCores::Shared)?;
-        let cx = self.context(&schedule, scene.kind);
-        // Most often fused calls win by so much that no search is needed to see it.
+        let schedule = self.select(fused, HeadCores::Shared)?;
+        let cx = self.context(&schedule, fused.kind);
+        // On disjoint cores q and k share calls. Those mostly win by so much that a lower bound of the other schedule shows it without a
+        // search.
         let least = passes::least(&cx, self.plan.model.layers, &disjoint.placed.record);
         if least.is_none_or(|least| least >= disjoint.placed.price) {
             return Ok(disjoint);
         }
-        match self.attempt(scene, HeadCores::Shared) {
+        match self.attempt(fused, HeadCores::Shared) {
             Ok(shared) if shared.placed.price < disjoint.placed.price => Ok(shared),
             Ok(_) | Err(_) => Ok(disjoint),
         }
     }
 
-    /// The passes from selection on with q and k of decode on such cores, giving way to fragmentation as [`passes::Reserve`] says. The
-    /// plan stays as it is.
-    fn attempt(&mut self, scene: &Scene<'_>, heads: HeadCores) -> Result<Attempt, CompileError> {
-        let clash = |name| CompileError::Select { phase: scene.kind, error: SelectError::Clash { name } };
-        let schedule = self.timed("select", |c| c.select(scene, heads))?;
+    /// Runs the passes from selection on with q and k of decode on the given cores. While fragmentation makes the result overflow L1, it is
+    /// placed again with a larger reserve, see [`passes::Reserve`]. The plan is not changed.
+    fn attempt(&mut self, fused: &FusedPhase<'_>, heads: HeadCores) -> Result<Attempt, CompileError> {
+        let clash = |name| CompileError::Select { phase: fused.kind, error: SelectError::Clash { name } };
+        let schedule = self.timed("select", |c| c.select(fused, heads))?;
         let constants = joined(&self.plan.weights, &schedule.weights, |w| &w.name).map_err(clash)?;
         let buffers = joined(&self.plan.buffers, &schedule.buffers, |b| &b.name).map_err(clash)?;
         let card = &self.target.card;
         let mut reserve = Reserve::new(&constants, card);
         loop {
-            let mut placed = self.timed("place", |c| c.place(&schedule, scene, reserve.bytes()))?;
+            let mut placed = self.timed("place", |c| c.place(&schedule, fused, reserve.bytes()))?;
             let weights = joined(&constants, &placed.weights, |w| &w.name).map_err(clash)?;
             let context = walk::Context { card, weights: &weights, buffers: &buffers };
             let (phase, fits) = self.timed("lifetime", |c| {
-                let phase = c.lifetime(&schedule, &mut placed, scene.kind);
+                let phase = c.lifetime(&schedule, &mut placed, fused.kind);
                 let fits = reserve.suffices(context, &phase);
                 (phase, fits)
             });
@@ -234,34 +236,34 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn select(&self, scene: &Scene<'_>, heads: HeadCores) -> Result<Schedule, CompileError> {
+    fn select(&self, fused: &FusedPhase<'_>, heads: HeadCores) -> Result<Schedule, CompileError> {
         let setting = Setting {
-            precision: scene.decisions,
-            cache: self.cache_dtype(scene.graph, scene.decisions),
+            precision: fused.decisions,
+            cache: self.cache_dtype(fused.graph, fused.decisions),
             batch: self.options.batch,
             block: self.options.block,
             card: &self.target.card,
             lm_head_chunks: self.lm_head_chunks,
             heads,
         };
-        passes::select(scene.graph, &setting).map_err(|error| CompileError::Select { phase: scene.kind, error })
+        passes::select(fused.graph, &setting).map_err(|error| CompileError::Select { phase: fused.kind, error })
     }
 
-    /// The KV cache has the data type attention was given.
+    /// The data type of the KV cache, which is the one decided for attention.
     fn cache_dtype(&self, graph: &Graph, decisions: &HashMap<NodeId, Decision>) -> bitnetc_plan::DType {
-        let attention = graph.nodes().find(|n| matches!(graph.node(*n).op, Op::Attention { .. }));
+        let attention = graph.nodes().find(|n| matches!(graph.node(*n).op, Operation::Attention { .. }));
         attention.and_then(|n| decisions.get(&n)).map_or(self.options.policy.cache(), |d| d.used.weight)
     }
 
     fn context<'s>(&'s self, schedule: &'s Schedule, kind: PhaseKind) -> Context<'s> {
         let (position, everything) = (self.options.priced_at(), self.options.everything);
-        Context { target: self.target, schedule, phase: phase(kind), position, everything }
+        Context { target: self.target, schedule, phase: kind, position, everything }
     }
 
-    fn place(&self, schedule: &Schedule, scene: &Scene<'_>, reserved: u64) -> Result<Placed, CompileError> {
-        let cx = self.context(schedule, scene.kind);
+    fn place(&self, schedule: &Schedule, fused: &FusedPhase<'_>, reserved: u64) -> Result<Placed, CompileError> {
+        let cx = self.context(schedule, fused.kind);
         passes::place(&cx, self.plan.model.layers, reserved).map_err(|error| CompileError::Place {
-            phase: scene.kind,
+            phase: fused.kind,
             card: self.target.card.name.clone(),
             error,
         })
@@ -311,7 +313,8 @@ impl<'a> Compiler<'a> {
     }
 }
 
-/// All of `known` and those of `new` that it does not have; the name of one it has otherwise.
+/// All items of `known`, and the items of `new` that are not among them. The error is the name of an item that both have with different
+/// contents.
 fn joined<T: Clone + PartialEq>(known: &[T], new: &[T], name: impl Fn(&T) -> &String) -> Result<Vec<T>, String> {
     let mut all = known.to_vec();
     for item in new {

@@ -1,4 +1,4 @@
-//! Why there is no plan.
+//! The reasons for which a compilation ends without a plan.
 
 use bitnetc_plan::{Defect, PhaseKind};
 
@@ -7,8 +7,9 @@ use crate::model::PhaseError;
 use crate::passes::{PlaceError, SelectError};
 use crate::policy::PolicyError;
 
-/// Why there is no plan.
+/// The reasons for which a compilation ends without a plan.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CompileError {
     /// An option that no plan can have.
     #[error("{option} is {found}; expected {expected}")]
@@ -17,7 +18,7 @@ pub enum CompileError {
         option: &'static str,
         /// Its value.
         found: String,
-        /// What would be right.
+        /// The value or form that would be accepted.
         expected: String,
     },
     /// A precision that cannot be asked for.
@@ -31,7 +32,7 @@ pub enum CompileError {
     Graph {
         /// The phase.
         phase: PhaseKind,
-        /// What is broken.
+        /// The broken invariants.
         errors: Vec<GraphError>,
     },
     /// A pass met an operation that does not fit its inputs: a defect of bitnetc.
@@ -39,7 +40,7 @@ pub enum CompileError {
     Fuse {
         /// The phase.
         phase: PhaseKind,
-        /// What does not fit.
+        /// The input that does not fit.
         error: TypeError,
     },
     /// TT-NN has no call for an operation.
@@ -63,7 +64,7 @@ pub enum CompileError {
     /// Weights, caches and activations need more DRAM than the card has.
     #[error("{what}; a smaller batch or context would fit, or a card with more DRAM")]
     Dram {
-        /// What is needed and what there is.
+        /// The bytes that are needed and the bytes that the card has.
         what: String,
     },
     /// The plan does not verify: a defect of bitnetc.

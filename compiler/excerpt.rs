@@ -57,12 +57,12 @@ impl SourceCode for Excerpt {
         let (mut from, mut to) = (self.lines.start(line), self.lines.start(last + 1).min(text.len()));
         let mut column = 0;
         if text[from..to].split('\n').any(|line| line.len() > MOST_SHOWN) {
-            let near = text.floor_char_boundary(start.saturating_sub(AROUND));
+            let near = (0..=start.saturating_sub(AROUND)).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
             if near > from {
                 let place = self.lines.position(text, near);
                 (from, line, column) = (near, place.0, place.1 - 1);
             }
-            to = to.min(text.ceil_char_boundary((end + AROUND).min(text.len())));
+            to = to.min((end + AROUND..text.len()).find(|&at| text.is_char_boundary(at)).unwrap_or(text.len()));
         }
         let inner: SourceSpan = (start - from, end - start).into();
         let part = &text.as_bytes()[from..to];

@@ -1,7 +1,7 @@
-//! Why a step is as it is: what else could have run in its place, and what that would have cost.
+//! Explanation of a step: the other ways in which it could have run, and what each would have cost.
 //!
-//! An alternative's cost is not a guess: the search is asked again with that choice fixed ([`WhatIf`]), so reshards before and after it
-//! and changes of its neighbours are in the answer. What TT-NN refuses is told in TT-NN's words, each constraint once.
+//! The cost of an alternative is not a guess. The search is run again with that choice fixed ([`WhatIf`]), so it includes the reshards
+//! before and after the step and the changes of its neighbours. Refusals are given in TT-NN's words, each constraint once.
 
 mod moves;
 mod nearest;
@@ -25,21 +25,21 @@ pub use moves::{Maker, Move};
 pub struct Explanation {
     /// The call the step belongs to.
     pub call: Call,
-    /// When it runs.
+    /// The section in which it runs.
     pub section: Section,
     /// How often it runs.
     pub times: u32,
-    /// How it is run.
+    /// The candidate that was chosen for it.
     pub chosen: Candidate,
     /// Each value it reads.
     pub operands: Vec<Reading>,
-    /// Operands that were moved for it.
+    /// The values that were moved for it.
     pub moves: Vec<Move>,
-    /// Ways that TT-NN accepts, the chosen one not among them: those asked of the search, cheapest phase first.
+    /// The ways that TT-NN accepts and that the search was asked about, without the chosen one, cheapest phase first.
     pub alternatives: Vec<Alternative>,
     /// Legal ways in all, the chosen one included.
     pub legal: usize,
-    /// Constraints that rule ways out, by how many ways break them.
+    /// The constraints that rule ways out, those that most ways break first.
     pub refusals: Vec<Refusal>,
     /// Ways that TT-NN refuses.
     pub refused: usize,
@@ -56,8 +56,8 @@ pub struct Explanation {
 }
 
 impl Explanation {
-    /// Calls that take longer in a phase with another choice, and by how many nanoseconds in all, the most first; the explained call not
-    /// among them.
+    /// The calls that take longer in a phase with another choice, and the nanoseconds they lose in all runs, largest first. The explained
+    /// call is not among them.
     pub fn slower<'a>(&'a self, other: &'a Forced) -> Vec<(&'a str, u64)> {
         let pairs = self.calls.iter().zip(&other.calls).filter(|((name, _), _)| *name != self.call.name);
         let mut slower: Vec<_> = pairs
@@ -69,7 +69,7 @@ impl Explanation {
     }
 }
 
-/// Where the call finds a value.
+/// The placement in which a call reads a value.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading {
     /// The value.
@@ -107,7 +107,7 @@ pub struct Refusal {
     pub constraint: String,
     /// The constraint, with the numbers of its first breach.
     pub what: String,
-    /// What would be right.
+    /// The value or form that would be accepted.
     pub hint: String,
     /// The first way that breaks it.
     pub example: String,
@@ -117,6 +117,7 @@ pub struct Refusal {
 
 /// Why nothing can be explained.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ExplainError {
     /// The plan has no such phase.
     #[error("the plan has no phase `{0}`")]
@@ -130,11 +131,11 @@ pub enum ExplainError {
     NoStep {
         /// The phase.
         phase: PhaseKind,
-        /// What was asked for.
+        /// The name that was asked for.
         step: String,
-        /// What was perhaps meant.
+        /// The name that was perhaps meant.
         nearest: Option<String>,
-        /// What there is.
+        /// The names that the phase has.
         steps: Vec<String>,
     },
     /// Enumerating again failed where it succeeded before: a defect of bitnetc.
@@ -142,7 +143,8 @@ pub enum ExplainError {
     Place(#[from] PlaceError),
 }
 
-/// Most groups of placements the search is asked about: at least half of them keep the chosen way's input or output where it is.
+/// The most groups of placements that the search is asked about. At least half of them keep the input or the output of the chosen way where
+/// it is.
 pub const ASKED: usize = 16;
 
 /// Explains `step` of a phase just compiled with these `options` for this `target`.
@@ -160,7 +162,7 @@ pub fn explain(
     let steps: Vec<&Step> = compiled.plan.phase(kind).map(|p| p.steps().collect()).unwrap_or_default();
     let (at, chosen) = find(record, step).ok_or_else(|| no_step(record, step, &steps))?;
     let position = options.priced_at();
-    let cx = Context { target, schedule: &record.schedule, phase: record.phase(), position, everything: false };
+    let cx = Context { target, schedule: &record.schedule, phase: record.kind, position, everything: false };
     let layers = compiled.plan.model.layers;
     let mut search = WhatIf::new(&cx, layers, record.reserved)?;
     let all = ways(&chosen.call, &Context { everything: true, ..cx });
@@ -219,8 +221,9 @@ fn no_step(record: &PhaseRecord, step: &str, steps: &[&Step]) -> ExplainError {
     ExplainError::NoStep { phase: record.kind, step: step.to_string(), nearest, steps }
 }
 
-/// The cheapest way of each pair of placements, the chosen way left out, and how many others each stands for: those with the least price
-/// of their own, and those that leave a neighbour of the chosen way as it is. Of the chosen way's own placements the second best is taken.
+/// The cheapest way of each pair of input and output placements, without the chosen way, and the number of other ways that each stands for.
+/// Kept are the pairs with the least price of their own and those that leave a neighbour of the chosen way unchanged. For the placements of
+/// the chosen way itself the second best way is taken.
 fn leaders<'a>(all: &'a Ways, chosen: &Candidate) -> Vec<(&'a Candidate, usize)> {
     let mut groups: Vec<(&Candidate, usize)> = Vec::new();
     for candidate in all.candidates.iter().filter(|c| !same(c, chosen)) {
@@ -244,7 +247,7 @@ fn leaders<'a>(all: &'a Ways, chosen: &Candidate) -> Vec<(&'a Candidate, usize)>
     asked
 }
 
-/// The same calls.
+/// Whether two calls are the same.
 fn same(a: &Candidate, b: &Candidate) -> bool {
     a.requires == b.requires && a.drafts.iter().map(|d| &d.op).eq(b.drafts.iter().map(|d| &d.op))
 }
@@ -259,7 +262,7 @@ fn readings(record: &PhaseRecord, chosen: &Record, all: &Ways) -> Vec<Reading> {
         elsewhere.dedup();
         let to = wants.to_string();
         let value = record.schedule.values[value].name.clone();
-        // The operand may have been moved before: its step then has the name of the call it was moved for.
+        // The value may have been moved for an earlier call, whose name the moving step then has.
         let resharded = chosen.reshards.iter().any(|(_, moved)| *moved == to);
         Reading { value, wants: wants.clone(), resharded, elsewhere: elsewhere.len() }
     })

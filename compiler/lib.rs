@@ -1,13 +1,16 @@
-//! Model to plan.
+//! The compiler of bitnetc: it turns the description of a BitNet b1.58 model into a verified plan of TT-NN calls for a Tenstorrent card.
+//!
+//! Compilation goes through several levels, each with its own module and its own words: the statements of a model file become the nodes of
+//! a graph, these become calls, each call has candidates, and the chosen candidates become the steps of a plan.
 //!
 //! - [`model`]: the declarative IR, its errors, import from Hugging Face, the shipped models.
-//! - [`graph`]: the logical op graph of one phase, before and after fusing.
-//! - [`passes`]: what is decided, in order; [`compile()`] runs them.
-//! - [`policy`]: what precision is asked for.
-//! - [`schedule`]: a phase as TT-NN calls without placements.
+//! - [`graph`]: the graph of one phase's logical operations, before and after fusing.
+//! - [`passes`]: the decisions of the compiler, in the order in which [`compile()`] makes them.
+//! - [`policy`]: the precision that is asked of each part of a model.
+//! - [`schedule`]: one phase as TT-NN calls without placements.
 //! - [`ttnn`]: the legal ways of each call on a card and what they cost.
-//! - [`explain`]: why a step is as it is.
-//! - [`pricer`]: single calls by the cost model, outside any plan.
+//! - [`explain`]: the alternatives to a step of a plan, and their cost.
+//! - [`pricer`]: prices of single calls outside any plan.
 //! - [`target`]: cards and the constants of the cost model.
 
 mod compile;

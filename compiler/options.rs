@@ -1,4 +1,4 @@
-//! What a person chooses.
+//! The options of a compilation: precision, batch, context and prefill buckets.
 
 use bitnetc_plan::Proofs;
 
@@ -6,7 +6,7 @@ use crate::CompileError;
 use crate::model::Model;
 use crate::policy::{Override, Policy};
 
-/// What a person chooses.
+/// The options of a compilation: precision, batch, context and prefill buckets.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Precision policy.
@@ -21,22 +21,23 @@ pub struct Options {
     pub block: u32,
     /// Prefill buckets, multiples of 32 up to the context.
     pub prefill: Vec<u32>,
-    /// Position at which attention is priced, below the context; absent, [`Options::DEFAULT_POSITION`] or the last of a shorter context.
+    /// Position at which attention is priced, below the context. When absent it is [`Options::DEFAULT_POSITION`], or the last position of a
+    /// context that is shorter.
     pub position: Option<u32>,
-    /// What a proof must keep for precision to be lowered by it.
+    /// The property of a result that a proof must keep for the compiler to lower precision by it.
     pub proofs: Proofs,
-    /// Fold weight scales into constants that are there anyway.
+    /// Whether weight scales are folded into constants that the schedule has anyway.
     pub folding: bool,
-    /// Enumerate also candidates known to lose, for a record to be read by people. The plan is the same.
+    /// Whether candidates that are known to lose are enumerated too, so that a person can read why. The plan is the same.
     pub everything: bool,
 }
 
 impl Options {
-    /// Where attention is priced when nothing is said.
+    /// The position at which attention is priced when none is given.
     pub const DEFAULT_POSITION: u32 = 256;
-    /// The context used when none is asked for, and the most buckets offered then.
+    /// The longest context used when none is asked for.
     pub const DEFAULT_CONTEXT: u32 = 4096;
-    /// The shortest cache block: a tile of positions.
+    /// Tokens of the shortest cache block: as many as a tile has rows.
     const LEAST_BLOCK: u32 = 32;
     /// Default prefill buckets, those that fit the context.
     pub const DEFAULT_PREFILL: [u32; 3] = [128, 512, 2048];
@@ -72,7 +73,7 @@ impl Options {
         self.position.unwrap_or(Self::DEFAULT_POSITION).min(self.context.saturating_sub(1))
     }
 
-    /// Whether a plan of `model` can have them.
+    /// Checks that a plan of `model` can have these options.
     pub(crate) fn validate(&self, model: &Model) -> Result<(), CompileError> {
         let check = |ok: bool, option, found: String, expected: String| {
             if ok { Ok(()) } else { Err(CompileError::Option { option, found, expected }) }

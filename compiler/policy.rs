@@ -1,4 +1,4 @@
-//! Precision policies: what is asked of each role in each phase, before anything is proved.
+//! Precision policies: the precision that is asked of each role in each phase. The `precision` pass may lower it where a proof allows.
 //!
 //! | policy | decode | prefill | activations |
 //! |---|---|---|---|
@@ -13,7 +13,7 @@ use std::str::FromStr;
 
 use bitnetc_plan::{DType, Fidelity};
 
-use crate::graph::{Phase, Role};
+use crate::graph::{PhaseKind, Role};
 
 /// A named set of choices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -99,6 +99,7 @@ pub const ROLES: [(&str, Role); 7] = [
 
 /// Why a policy or an override is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PolicyError {
     /// No such policy.
     #[error("no policy `{0}`: there are balanced, exact and fast")]
@@ -108,7 +109,7 @@ pub enum PolicyError {
     Override {
         /// As given.
         text: String,
-        /// What is wrong with it.
+        /// The part that is refused, and the forms that are accepted.
         what: String,
     },
 }
@@ -200,10 +201,10 @@ impl fmt::Display for Override {
     }
 }
 
-/// What `policy` asks of `role` in `phase`, after `overrides`, the later ones winning.
-pub fn asked(policy: Policy, overrides: &[Override], phase: Phase, role: Role, ternary: bool) -> Precision {
+/// The precision that `policy` asks of `role` in `phase`, after `overrides`, of which later ones win.
+pub fn asked(policy: Policy, overrides: &[Override], phase: PhaseKind, role: Role, ternary: bool) -> Precision {
     let mut precision = policy_asks(policy, phase, role, ternary);
-    let decode = matches!(phase, Phase::Decode { .. });
+    let decode = matches!(phase, PhaseKind::Decode { .. });
     for o in overrides.iter().filter(|o| o.role == role && if decode { o.decode } else { o.prefill }) {
         precision.weight = o.weight.unwrap_or(precision.weight);
         precision.fidelity = o.fidelity.unwrap_or(precision.fidelity);
@@ -212,8 +213,8 @@ pub fn asked(policy: Policy, overrides: &[Override], phase: Phase, role: Role, t
     precision
 }
 
-fn policy_asks(policy: Policy, phase: Phase, role: Role, ternary: bool) -> Precision {
-    let decode = matches!(phase, Phase::Decode { .. });
+fn policy_asks(policy: Policy, phase: PhaseKind, role: Role, ternary: bool) -> Precision {
+    let decode = matches!(phase, PhaseKind::Decode { .. });
     let of = |weight, fidelity, fp32_dest_acc| Precision { weight, fidelity, fp32_dest_acc };
     if role == Role::Sdpa {
         let fidelity = if policy == Policy::Exact || (policy == Policy::Balanced && !decode) {
@@ -248,8 +249,8 @@ mod tests {
     #[test]
     fn overrides_reach_the_phase_they_name() {
         let set: Vec<Override> = ["down=bfp4", "decode:o=/HiFi4/fp32"].iter().map(|s| s.parse().unwrap()).collect();
-        let decode = Phase::Decode { batch: 1 };
-        let prefill = Phase::Prefill { seq: 32 };
+        let decode = PhaseKind::Decode { batch: 1 };
+        let prefill = PhaseKind::Prefill { tokens: 32 };
         assert_eq!(asked(Policy::Balanced, &set, decode, Role::Down, true).weight, DType::Bfp4);
         assert_eq!(asked(Policy::Balanced, &set, decode, Role::Down, true).fidelity, Fidelity::HiFi2);
         let o = asked(Policy::Balanced, &set, decode, Role::O, true);

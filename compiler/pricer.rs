@@ -1,10 +1,11 @@
-//! Prices of single calls outside any plan: the same rules and the same cost functions, on operands written by hand.
+//! Prices of single calls outside any plan. A call written by hand is checked by the same rules and priced by the same cost functions as
+//! the steps of a plan; experiments and tests compare schedules with it that the compiler would not choose.
 
 use bitnetc_plan::op::Matmul;
 use bitnetc_plan::ttnn::{Outcome, Violation, check};
 use bitnetc_plan::{ComputeKernel, Cores, Cost, DType, MatmulProgram, MemoryConfig, Op, Ref, TILE, TensorSpec};
 
-use crate::graph::Phase;
+use crate::graph::PhaseKind;
 use crate::schedule::Schedule;
 use crate::target::Target;
 use crate::ttnn::matmul::divisors;
@@ -32,7 +33,7 @@ pub struct Projection {
 }
 
 impl<'a> Pricer<'a> {
-    /// Attention is priced at `position`.
+    /// Prices calls on `target`, attention at `position`.
     pub fn new(target: &'a Target, position: u32) -> Self {
         Pricer { target, schedule: Schedule::default(), position }
     }
@@ -43,21 +44,21 @@ impl<'a> Pricer<'a> {
     }
 
     fn context(&self) -> Context<'_> {
-        let phase = Phase::Decode { batch: 1 };
+        let phase = PhaseKind::Decode { batch: 1 };
         Context { target: self.target, schedule: &self.schedule, phase, position: self.position, everything: false }
     }
 
     /// A call that TT-NN accepts.
     ///
     /// # Errors
-    /// What it breaks.
+    /// The constraints that the call breaks.
     pub fn legal(&self, op: impl Into<Op>, operands: &[&TensorSpec]) -> Result<Cost, Vec<Violation>> {
         let op = op.into();
         let outcome = check(&op, operands, &self.target.card)?;
         Ok(cost::cost(&op, operands, &outcome, &self.context()))
     }
 
-    /// A call of one program that is only priced: its legality is somebody else's.
+    /// The cost of a call of one program, without checking that it is legal.
     pub fn priced(&self, op: impl Into<Op>, operands: &[&TensorSpec], output: TensorSpec) -> Cost {
         let outcome = Outcome { outputs: vec![output], programs: 1, ..Outcome::default() };
         cost::cost(&op.into(), operands, &outcome, &self.context())
@@ -66,7 +67,7 @@ impl<'a> Pricer<'a> {
     /// A DRAM-sharded matmul from `cores` cores with a K-block of `in0_block_w` tiles and one reader per bank.
     ///
     /// # Errors
-    /// What it breaks.
+    /// The constraints that the call breaks.
     pub fn dram_sharded(&self, p: Projection, cores: u32, in0_block_w: u32) -> Result<Cost, Vec<Violation>> {
         let card = &self.target.card;
         let per_core_n = p.columns.div_ceil(cores);
@@ -82,7 +83,7 @@ impl<'a> Pricer<'a> {
     /// A 1D multicast matmul over the whole grid with its weight interleaved in DRAM, with the longest K-block up to 8 that fits L1.
     ///
     /// # Errors
-    /// What it breaks with a K-block of one tile.
+    /// The constraints that the call breaks with a K-block of one tile.
     pub fn interleaved(&self, p: Projection) -> Result<Cost, Vec<Violation>> {
         let card = &self.target.card;
         let per_core_n = p.columns.div_ceil(card.cores().max(1));
@@ -110,7 +111,7 @@ impl<'a> Pricer<'a> {
     }
 }
 
-/// What a rule says first.
+/// The first violation as text.
 pub fn first_violation(violations: Vec<Violation>) -> String {
     violations.first().map_or_else(String::new, ToString::to_string)
 }
@@ -120,12 +121,12 @@ pub fn row(tiles: u32, memory: MemoryConfig) -> TensorSpec {
     TensorSpec::tile(vec![1, 1, TILE, tiles * TILE], DType::Bf16, memory)
 }
 
-/// An operand whose spec is given beside the call.
+/// A placeholder for an operand whose spec is given beside the call.
 pub fn operand() -> Ref {
     Ref::Value(String::new())
 }
 
-/// A matmul of two operands given beside it.
+/// A matmul of two operands whose specs are given beside the call.
 pub fn matmul(program: MatmulProgram, compute: ComputeKernel, memory: MemoryConfig) -> Matmul {
     Matmul { a: operand(), b: operand(), program, compute, dtype: DType::Bf16, memory }
 }

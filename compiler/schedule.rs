@@ -1,7 +1,8 @@
-//! A phase as TT-NN calls without placements: what `select` makes of a graph and `place` decides about.
+//! A phase as a list of TT-NN calls without placements. The `select` pass makes it of a graph, and the `place` pass decides how each call
+//! is run.
 //!
-//! A [`Call`] says what is computed and from which tensors. How (program config, memory configs, sometimes in how many steps) is a
-//! [`crate::ttnn::Candidate`]'s business.
+//! A [`Call`] names the computation and the tensors it reads and makes. The program config, the memory configs and sometimes the number of
+//! steps are chosen later, and are the content of a [`crate::ttnn::Candidate`].
 
 use bitnetc_plan::program::FusedActivation;
 use bitnetc_plan::weight::Matrix;
@@ -26,9 +27,9 @@ pub struct ValueInfo {
 /// Index into [`Schedule::values`].
 pub type ValueId = usize;
 
-/// What a call reads.
+/// A tensor that a call reads.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Operand {
+pub enum Input {
     /// A value of the phase.
     Value(ValueId),
     /// A weight, by name.
@@ -37,16 +38,18 @@ pub enum Operand {
     Buffer(String),
 }
 
-/// Where decode keeps q and k of a user.
+/// The cores on which decode keeps the query and key heads of a user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HeadCores {
-    /// On two cores: both are rotated, and k and v cached, in one call each. Asks for a core per head or less.
+    /// Queries and keys are on different cores, so this takes two cores per user. One call rotates both, and one call writes keys and
+    /// values into their caches. The fused projection must come in width shards of a head or less.
     Disjoint,
-    /// On one core: a call for each, from a projection in any shards.
+    /// Queries and keys are on the same core. Each is rotated and cached by a call of its own, and the fused projection may be in any
+    /// shards.
     Shared,
 }
 
-/// What a call computes. Operands are listed as `inputs -> outputs`.
+/// The computation of a call. The tensors it reads and makes are listed as `inputs -> outputs`.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     /// `ids buffer, table -> rows`.
@@ -63,7 +66,7 @@ pub enum Kind {
         /// Data type, fidelity, accumulation.
         precision: Precision,
     },
-    /// `x -> logits`, the weight cut into as many chunks as is cheapest.
+    /// `x -> logits`: the weight is cut into as many chunks of its rows as is cheapest.
     LmHead {
         /// The matrix to cut.
         matrix: Matrix,
@@ -80,7 +83,7 @@ pub enum Kind {
         kv_heads: u32,
         /// Elements per head, padded.
         head_dim: u32,
-        /// Decode: where k goes.
+        /// The cores of queries and keys in decode.
         cores: HeadCores,
     },
     /// `positions buffer, table -> rows` on the cores of q and k (decode).
@@ -130,9 +133,9 @@ pub enum Kind {
     },
     /// `y, row maxima -> y * scale * maximum / 127`.
     Dequantize {
-        /// Rides along.
+        /// A constant factor, at no cost of its own.
         scale: Scalar,
-        /// The quantisation's least row maximum.
+        /// The least row maximum of the quantisation that is undone.
         floor: Scalar,
     },
     /// `x -> scale * x`.
@@ -151,33 +154,33 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether the `at`th value operand is written in place.
+    /// Whether the `at`th value among the inputs is written in place.
     pub fn writes(&self, at: usize) -> bool {
         matches!(self, Kind::AddInto { .. }) && at == 0
     }
 }
 
-/// One computation.
+/// One computation of a phase. It becomes one or more steps of the plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
-    /// Unique in the phase; names the steps it becomes.
+    /// A name that is unique in the phase and that its steps are named after.
     pub name: String,
-    /// What the model calls it.
+    /// The role of the model's operation that it belongs to.
     pub role: Role,
-    /// What is computed.
+    /// The computation.
     pub kind: Kind,
-    /// What is read.
-    pub inputs: Vec<Operand>,
-    /// What is made.
+    /// The tensors it reads, in the order of [`Kind`].
+    pub inputs: Vec<Input>,
+    /// The values it makes, in the order of [`Kind`].
     pub outputs: Vec<ValueId>,
-    /// What was proved about it.
+    /// A note on the proof of its precision; empty when there is none.
     pub note: String,
 }
 
 impl Call {
     /// The values among the inputs, in order.
     pub fn values(&self) -> impl Iterator<Item = ValueId> + '_ {
-        self.inputs.iter().filter_map(|i| if let Operand::Value(v) = i { Some(*v) } else { None })
+        self.inputs.iter().filter_map(|i| if let Input::Value(v) = i { Some(*v) } else { None })
     }
 }
 
@@ -218,7 +221,7 @@ impl Schedule {
         }
     }
 
-    /// The calls of a section, to add one.
+    /// The calls of a section, so that one can be added.
     pub fn section_mut(&mut self, section: Section) -> &mut Vec<Call> {
         match section {
             Section::Prologue => &mut self.prologue,
@@ -237,12 +240,12 @@ impl Schedule {
         self.buffers.iter().find(|b| b.name == name)
     }
 
-    /// The spec of a weight or buffer operand; `None` for a value, which has no placement yet.
-    pub fn fixed_spec(&self, operand: &Operand) -> Option<&TensorSpec> {
-        match operand {
-            Operand::Value(_) => None,
-            Operand::Weight(name) => self.weight(name).map(|w| &w.spec),
-            Operand::Buffer(name) => self.buffer(name).map(|b| &b.spec),
+    /// The spec of a weight or buffer; `None` for a value, which has no placement yet.
+    pub fn fixed_spec(&self, input: &Input) -> Option<&TensorSpec> {
+        match input {
+            Input::Value(_) => None,
+            Input::Weight(name) => self.weight(name).map(|w| &w.spec),
+            Input::Buffer(name) => self.buffer(name).map(|b| &b.spec),
         }
     }
 }

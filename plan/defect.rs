@@ -96,9 +96,9 @@ pub struct Defect {
     pub invariant: Invariant,
     /// Where.
     pub place: Place,
-    /// What was found.
+    /// The finding.
     pub what: String,
-    /// What would be right; empty when `what` says it.
+    /// The correct state; empty when `what` says it.
     pub hint: String,
     /// The constraint that a call or a placement breaks; `None` for other invariants.
     pub violation: Option<Violation>,

@@ -23,6 +23,7 @@
 pub mod card;
 pub mod cores;
 pub mod defect;
+pub mod folder;
 pub mod format;
 pub mod input;
 pub mod l1;

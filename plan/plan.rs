@@ -168,9 +168,27 @@ pub enum PhaseKind {
     },
     /// Up to `tokens` tokens of one user, from position 0.
     Prefill {
-        /// Bucket size, a multiple of 32.
+        /// Bucket size; a multiple of 32 in a plan.
         tokens: u32,
     },
+}
+
+impl PhaseKind {
+    /// Rows of an activation, one for each token that the phase processes: the users in decode, the bucket in prefill.
+    pub const fn rows(self) -> u32 {
+        match self {
+            PhaseKind::Decode { batch } => batch,
+            PhaseKind::Prefill { tokens } => tokens,
+        }
+    }
+
+    /// Users whose caches the phase reads and writes: the batch in decode, one in prefill.
+    pub const fn users(self) -> u32 {
+        match self {
+            PhaseKind::Decode { batch } => batch,
+            PhaseKind::Prefill { .. } => 1,
+        }
+    }
 }
 
 impl fmt::Display for PhaseKind {

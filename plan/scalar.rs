@@ -30,7 +30,7 @@ impl Scalar {
     /// The number in one layer; `scale_of` gives a weight tensor's scale by its pattern.
     ///
     /// # Errors
-    /// Whatever `scale_of` says of a tensor it does not know.
+    /// The error that `scale_of` returns for a tensor it does not know.
     pub fn evaluate<E>(&self, mut scale_of: impl FnMut(&str) -> Result<f64, E>) -> Result<f64, E> {
         self.scales.iter().try_fold(self.value, |product, (tensor, power)| Ok(product * scale_of(tensor)?.powi(*power)))
     }

@@ -86,7 +86,7 @@ pub struct Matrix {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub enum Content {
-    /// -1, 0 or 1, four rows to a stored `uint8` row. The scale is kept apart and enters through [`crate::Scalar`]s: the tensor
+    /// -1, 0 or 1, four rows to a stored `uint8` row, or as floats of one magnitude where the scale multiplies. The scale is kept apart and enters through [`crate::Scalar`]s: the tensor
     /// `<tensor>_scale` (its name with `_scale` for the last `weight`'s end: `...weight_scale`), or its inverse when `divides`.
     Packed {
         /// The stored scale divides the product instead of multiplying it.

@@ -1,4 +1,4 @@
-//! What can go wrong when a plan runs.
+//! The errors of running a plan.
 
 use bitnetc_numerics::NumericsError;
 
@@ -20,9 +20,9 @@ pub enum DeviceError {
     Operand {
         /// Which operand, counted from 0.
         operand: usize,
-        /// What it is.
+        /// A description of the operand.
         got: String,
-        /// What would be right.
+        /// The operand that would be right.
         want: String,
     },
     /// A step has slots for another number of results than its op makes.
@@ -42,7 +42,7 @@ pub enum DeviceError {
     /// An index that points out of a table.
     #[error("{what} is {got}; it must be less than {limit}")]
     Range {
-        /// What is out of range.
+        /// The name of the value that is out of range.
         what: &'static str,
         /// Its value.
         got: i64,
@@ -83,7 +83,7 @@ pub enum RuntimeError {
     /// A device refused something outside of any step.
     #[error("{doing}: {error}")]
     Device {
-        /// What was being done.
+        /// The action that failed.
         doing: String,
         /// Why.
         error: Box<DeviceError>,
@@ -111,7 +111,7 @@ pub enum RuntimeError {
         what: &'static str,
         /// Its value.
         got: String,
-        /// What would be right.
+        /// The operand that would be right.
         want: &'static str,
     },
     /// A page table that is not a permutation of the cache's blocks.

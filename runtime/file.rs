@@ -28,7 +28,7 @@ const MOST_LINKS: usize = 40;
 /// Writes `bytes` to `path`.
 ///
 /// # Errors
-/// Whatever the file system says; a file at `path` is as it was then.
+/// Any error of the file system, after which a file at `path` is as it was before.
 pub fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut output = Output::create(path)?;
     output.write_all(bytes)?;
@@ -53,7 +53,7 @@ impl Output {
     /// Opens what `path` names, which for a pipe waits for a reader.
     ///
     /// # Errors
-    /// Whatever the file system says: `path` is a directory or in none, or may not be written.
+    /// Any error of the file system: `path` is a directory or in none, or may not be written.
     pub fn create(path: &Path) -> io::Result<Self> {
         let permissions = match fs::metadata(path) {
             Ok(there) if there.is_dir() => return Err(io::ErrorKind::IsADirectory.into()),
@@ -77,7 +77,7 @@ impl Output {
         Ok(output)
     }
 
-    /// What the bytes go into. A pipe cannot seek.
+    /// The file that receives the bytes. A pipe cannot seek.
     pub fn as_file(&self) -> &File {
         match &self.0 {
             #[cfg(target_os = "linux")]
@@ -90,7 +90,7 @@ impl Output {
     /// Puts a file in its place, once its bytes are on the disk.
     ///
     /// # Errors
-    /// Whatever the file system says; a file at the path is as it was then.
+    /// Any error of the file system, after which a file at the path is as it was before.
     pub fn finish(self) -> io::Result<()> {
         match self.0 {
             #[cfg(target_os = "linux")]

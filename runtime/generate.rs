@@ -12,7 +12,7 @@ use crate::device::Device;
 use crate::sampler::{Sampler, Sampling};
 use crate::session::{Session, TILE_ROWS, check_tokens};
 
-/// What ends a user's text.
+/// The reason for which a user's text ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
     /// A stop token was chosen; it is not part of the text.
@@ -38,7 +38,7 @@ pub struct GenerateOptions<'a> {
     pub interrupted: &'a AtomicBool,
 }
 
-/// What the caller of [`generate`] wants after a token.
+/// The answer of [`generate`]'s caller to a token: whether to go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flow {
     /// More.

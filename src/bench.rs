@@ -44,7 +44,7 @@ pub struct Args {
 /// Loads and measures.
 ///
 /// # Errors
-/// Whatever planning, weights or the plan's steps refuse.
+/// Any error of planning, of weights or of the plan's steps.
 pub fn run(args: Args) -> miette::Result<()> {
     let plan = args.source.plan()?;
     let weights = args.source.weights(&plan)?;

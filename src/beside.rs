@@ -18,7 +18,7 @@ pub struct Beside {
     gguf: Option<PathBuf>,
 }
 
-/// What a program reached.
+/// The speeds that a program reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Reached {
     /// Tokens per second of prefill.

@@ -5,6 +5,7 @@ use bitnetc_plan::{Phase, PhaseKind, Plan};
 use bitnetc_runtime::LoadOptions;
 use miette::miette;
 
+use crate::device::DeviceChoice;
 use crate::eval::{self, Computed, Inputs, Measured, Reference, ReferenceWeights};
 use crate::input;
 use crate::load::{self, NumericsChoice, Source};
@@ -22,6 +23,8 @@ pub struct Args {
     #[command(flatten)]
     source: Source,
     #[command(flatten)]
+    device: DeviceChoice,
+    #[command(flatten)]
     input: Inputs,
     /// How matmuls that are not exact on integers are computed
     #[arg(long, value_enum, default_value_t = NumericsChoice::Exact)]
@@ -34,7 +37,7 @@ const MOST_KEPT: usize = 1 << 27;
 /// Plans, runs and tabulates.
 ///
 /// # Errors
-/// Whatever planning, weights, tokenizer, files or a plan's steps refuse; a plan, or choices that the table makes itself.
+/// Any error of planning, weights, tokenizer, files or a plan's steps; a plan in place of a model, or choices that the table makes itself.
 pub fn run(args: Args) -> miette::Result<()> {
     let name = args.source.name();
     if args.source.planned()?.is_some() {
@@ -67,10 +70,13 @@ pub fn run(args: Args) -> miette::Result<()> {
         Column::new("top-1 %", Align::Right),
         Column::new("top-5 %", Align::Right).expendable(1),
     ]);
+    let mut computed_by = String::new();
     for policy in Policy::ALL {
         for no_folding in [false, true] {
             let plan = plan(policy, no_folding)?;
-            let mut session = load::session(plan, &weights, args.numerics.into(), &LoadOptions::default())?;
+            let device = args.device.open(&plan, args.numerics.into())?;
+            computed_by = device.name();
+            let mut session = load::session_on(device, plan, &weights, &LoadOptions::default())?;
             for phase in [Computed::Decode, Computed::Prefill] {
                 let windows = eval::windows(&args.input, session.plan(), phase, &path)?;
                 let longest = windows.iter().map(|w| w.tokens.len()).max().unwrap_or(0);
@@ -89,7 +95,9 @@ pub fn run(args: Args) -> miette::Result<()> {
         }
     }
     let mut text = table.render(render::width());
-    text += "times and bytes are predicted for the card; the rest is measured on the host, against the f32 reference\n";
+    text += &format!(
+        "times and bytes are predicted for the card; the rest is measured by {computed_by}, against the f32 reference\n"
+    );
     render::print(&text).map_err(input::cannot_print)
 }
 

@@ -9,10 +9,10 @@ use bitnetc_ttnn::{CardKind, MockCard, PythonEnv, Simulator, TtnnDevice, Wanted}
 use clap::ValueEnum;
 use miette::{IntoDiagnostic as _, miette};
 
-/// What executes the plan.
+/// The choice of the device that executes the plan.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DeviceChoice {
-    /// What executes the plan
+    /// The device that executes the plan
     #[arg(long, value_enum, default_value_t = DeviceKind::Host)]
     device: DeviceKind,
     /// With --device ttnn: a mock of the plan's card instead of a card; it accepts or refuses every call and computes nothing

@@ -1,17 +1,21 @@
-//! `bitnetc import`: a model file from a Hugging Face checkpoint directory.
+//! `bitnetc import`: a model file from a Hugging Face checkpoint directory or a GGUF file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use bitnetc_compiler::model::import::{self, ImportError};
-use miette::Report;
+use bitnetc_compiler::graph::resolve;
+use bitnetc_compiler::model::import::{self, Config, ImportError, Imported};
+use bitnetc_runtime::weights::Checkpoint;
+use bitnetc_runtime::weights::gguf::{self, Described, Gguf};
+use miette::{IntoDiagnostic, Report};
 
-use crate::{input, output, render};
+use crate::{input, kind, output, render};
 
-/// Write a model file from a Hugging Face checkpoint directory.
+/// Write a model file from a Hugging Face checkpoint directory or a GGUF file.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  bitnetc import bitnet-b1.58-2B-4T -o model.ron")]
+#[command(after_help = "Examples:\n  bitnetc import bitnet-b1.58-2B-4T -o model.ron
+  bitnetc import ggml-model-i2_s.gguf -o model.ron")]
 pub struct Args {
-    /// Directory with config.json; its safetensors files, if there, tell how weights are stored.
+    /// Directory with config.json; its safetensors files, if there, tell how weights are stored. Or a .gguf, the first of its shards.
     directory: PathBuf,
     /// Where the model file goes; stdout when absent or `-`.
     #[arg(short, long)]
@@ -20,13 +24,47 @@ pub struct Args {
 
 /// Imports and writes.
 pub fn run(args: Args) -> miette::Result<()> {
-    let imported = import::directory(&args.directory).map_err(|error| match error {
-        // The mistakes in the model that the config describes, each in its place.
-        ImportError::Model(errors) => Report::new(*errors).wrap_err("config.json describes no valid model"),
-        error => Report::msg(error),
-    })?;
+    let imported = match gguf::is_gguf(&args.directory) {
+        true => from_gguf(&args.directory)?,
+        false => {
+            let name = args.directory.to_string_lossy();
+            if !args.directory.is_dir()
+                && let Some(report) = kind::misplaced(&name, "a checkpoint's folder")
+            {
+                return Err(report);
+            }
+            import::directory(&args.directory).map_err(report)?
+        }
+    };
     match args.output {
         Some(path) => output::write_text(&path, &imported.ron),
         None => render::print(&imported.ron).map_err(input::cannot_print),
     }
+}
+
+fn report(error: ImportError) -> Report {
+    match error {
+        // The mistakes in the model that the config describes, each in its place.
+        ImportError::Model(errors) => Report::new(*errors).wrap_err("config.json describes no valid model"),
+        error => Report::msg(error),
+    }
+}
+
+/// Imports the model that the metadata of a GGUF file describes, and checks that the file has its tensors.
+fn from_gguf(path: &Path) -> miette::Result<Imported> {
+    let Described { name, config, notes } = Gguf::open(path).and_then(|gguf| Described::of(&gguf)).into_diagnostic()?;
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let name = name.unwrap_or_else(|| file.trim_end_matches(".gguf").to_string());
+    let config = Config::parse(&config.to_string()).into_diagnostic()?;
+    let imported = import::import(&config, &name, &format!("metadata of {file}"), None).map_err(report)?;
+    let checkpoint = Checkpoint::open(path).into_diagnostic()?;
+    for layer in 0..imported.model.layers {
+        for weight in imported.model.statements.iter().flat_map(|statement| statement.op.weights()) {
+            checkpoint.tensor(&resolve(&weight.name, layer)).into_diagnostic()?;
+        }
+    }
+    for note in notes.iter().chain(checkpoint.notes()) {
+        eprintln!("note: {note}");
+    }
+    Ok(imported)
 }

@@ -1,4 +1,4 @@
-//! What several subcommands take: a model, a plan, a target.
+//! Arguments that several subcommands share: a model, a plan, a target.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,6 +9,8 @@ use bitnetc_compiler::model::{self, Model, Shipped};
 use bitnetc_compiler::target::Target;
 use bitnetc_plan::{Plan, TtnnRelease, format, input as limits};
 use miette::{IntoDiagnostic, Report, WrapErr, miette};
+
+use crate::kind::{self, Kind};
 
 /// A shipped model.
 ///
@@ -30,18 +32,18 @@ pub fn model(name: &str) -> miette::Result<Model> {
         return Ok(shipped.model()?);
     }
     let path = Path::new(name);
-    if !is_stdin(path) && !path.exists() && !name.contains(std::path::MAIN_SEPARATOR) && !name.ends_with(".ron") {
+    if !is_stdin(path) && !path.exists() && !name.ends_with(".ron") {
         let names: Vec<_> = model::shipped().iter().map(|s| s.name).collect();
-        let meant = did_you_mean(name, &names);
+        let published = model::shipped().iter().flat_map(|s| s.published).copied();
+        let known: Vec<_> = names.iter().copied().chain(published).collect();
+        let meant = did_you_mean(name, &known);
         let help = format!("{meant}shipped models: {}\nor give the path of a model's RON file", names.join(", "));
         return Err(miette!(help = help, "no model `{name}`"));
     }
-    if path.is_dir() {
-        let help = match path.join("config.json").exists() {
-            true => format!("`bitnetc import {name} -o model.ron` makes a model file of the checkpoint"),
-            false => "give a shipped model's name or the path of a model's RON file".to_string(),
-        };
-        return Err(miette!(help = help, "{name} is a directory, no model file"));
+    if !matches!(Kind::of(name), Kind::Model | Kind::Other)
+        && let Some(report) = kind::misplaced(name, "a model file")
+    {
+        return Err(report);
     }
     let bytes = read(path).into_diagnostic().wrap_err_with(|| format!("cannot read model {name}"))?;
     let text = bytes.to_text().into_diagnostic().wrap_err_with(|| format!("cannot read model {name}"))?;
@@ -85,13 +87,20 @@ impl Contents {
     }
 }
 
+/// The inputs that were read.
+static READ: Mutex<BTreeMap<PathBuf, Contents>> = Mutex::new(BTreeMap::new());
+
+/// True when stdin has been read for `-`, as a plan for example: it is nothing else then.
+pub fn stdin_is_taken() -> bool {
+    READ.lock().unwrap_or_else(PoisonError::into_inner).contains_key(Path::new("-"))
+}
+
 /// Reads a file, or stdin for `-`. Each is read once in a run of the program, because a pipe gives what it holds only once; whoever asks
 /// for it again is given the same bytes.
 ///
 /// # Errors
 /// Whatever the file system says, and a file above the cap of [`bitnetc_plan::input`].
 pub fn read(path: &Path) -> io::Result<Contents> {
-    static READ: Mutex<BTreeMap<PathBuf, Contents>> = Mutex::new(BTreeMap::new());
     let mut known = READ.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(contents) = known.get(path) {
         return Ok(contents.clone());
@@ -129,9 +138,15 @@ pub fn target(name: &str, release: &'static TtnnRelease) -> miette::Result<Targe
 /// # Errors
 /// When it cannot be read or is no plan of this format.
 pub fn plan(path: &Path) -> miette::Result<Plan> {
-    let contents = read(path).into_diagnostic().wrap_err_with(|| format!("cannot read `{}`", path.display()))?;
+    let name = path.to_string_lossy();
+    if Kind::of(&name) != Kind::Plan
+        && let Some(report) = kind::misplaced(&name, "a plan")
+    {
+        return Err(report);
+    }
+    let contents = read(path).into_diagnostic().wrap_err_with(|| format!("cannot read `{name}`"))?;
     let plan = format::read_bytes(contents.bytes()).into_diagnostic();
-    plan.wrap_err_with(|| format!("cannot use {} as a plan", path.display()))
+    plan.wrap_err_with(|| format!("cannot use {name} as a plan"))
 }
 
 /// The error of a stdout that takes no more.

@@ -130,7 +130,7 @@ fn distances(cases: &[Case], width: Option<usize>) -> String {
     table.render(width)
 }
 
-/// What figures rest on, where it takes more than a word: numbered under the table.
+/// The sources of figures that need more than a word. They are numbered and stand below the table.
 #[derive(Default)]
 struct Footnotes(Vec<String>);
 

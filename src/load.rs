@@ -7,16 +7,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bitnetc_compiler::model::import::{self, ImportError};
 use bitnetc_compiler::model::{self, Model};
 use bitnetc_plan::format;
 use bitnetc_plan::{Defect, Plan, VerifiedPlan};
 use bitnetc_runtime::host::Numerics;
 use bitnetc_runtime::weights::WeightError;
+use bitnetc_runtime::weights::gguf::{self, Described, Gguf};
 use bitnetc_runtime::{Device, HostDevice, LoadOptions, Session, Weights};
 use clap::ValueEnum;
 use miette::{IntoDiagnostic, WrapErr, miette};
 
 use crate::chosen::Chosen;
+use crate::kind::{self, Kind};
 use crate::text::json;
 use crate::{input, recompile};
 
@@ -28,7 +31,7 @@ pub const SMALL_MODEL: &str = "tiny-shakespeare";
 pub struct Source {
     /// A plan, or a model to be planned: a shipped model's name or a RON file [default: tiny-shakespeare, whose weights come along]
     pub plan: Option<String>,
-    /// A checkpoint directory, or a file made by `bitnetc pack`
+    /// A checkpoint directory, a .gguf, or a file made by `bitnetc pack`
     #[arg(long, value_name = "DIR|FILE")]
     pub weights: Option<PathBuf>,
     #[command(flatten)]
@@ -66,11 +69,23 @@ impl Source {
     pub fn planned(&self) -> miette::Result<Option<Plan>> {
         let (name, path) = (self.name(), Path::new(self.name()));
         // What is not there is a model's name, misspelt.
-        if model::find(name).is_some() || !(input::is_stdin(path) || path.exists()) || path.is_dir() {
+        if model::find(name).is_some() || !(input::is_stdin(path) || path.exists()) {
             return Ok(None);
         }
+        match Kind::of(name) {
+            Kind::Model => return Ok(None),
+            Kind::Plan | Kind::Other => {}
+            Kind::Shipped
+            | Kind::Checkpoint
+            | Kind::Folder
+            | Kind::Json
+            | Kind::Gguf
+            | Kind::Safetensors
+            | Kind::Pointer => return kind::misplaced(name, "a plan or a model file").map_or(Ok(None), Err),
+        }
         let contents = input::read(path).into_diagnostic().wrap_err_with(|| format!("cannot read {name}"))?;
-        if is_model(contents.bytes()) {
+        // What came through a pipe could not be looked at before.
+        if Kind::of_bytes(contents.bytes(), path) == Kind::Model {
             return Ok(None);
         }
         let plan = format::read_bytes(contents.bytes()).into_diagnostic();
@@ -113,8 +128,7 @@ impl Source {
             return Ok(path.clone());
         }
         if plan.model.name != SMALL_MODEL {
-            let help =
-                "give a checkpoint directory or a packed file with --weights; `bitnetc synth` makes a random one";
+            let help = "give a checkpoint directory, a .gguf or a packed file with --weights; `bitnetc synth` makes a random one";
             return Err(miette!(help = help, "no weights for `{}`", plan.model.name));
         }
         let beside = Path::new("graphs").join(SMALL_MODEL);
@@ -130,43 +144,69 @@ impl Source {
     /// When there are none, they cannot be opened, or the config beside them is another model's.
     pub fn weights(&self, plan: &Plan) -> miette::Result<Weights> {
         let path = self.weights_path(plan)?;
+        let name = path.to_string_lossy();
+        if path.is_file()
+            && !gguf::is_gguf(&path)
+            && let Some(report) = kind::misplaced(&name, "a folder of weights, a .gguf or a packed file")
+        {
+            return Err(report);
+        }
         let weights = Weights::open(&path).into_diagnostic()?;
         if path.is_dir() {
-            belongs(plan, &path.join("config.json"))?;
+            belongs(plan, json(&path.join("config.json"))?, "config.json beside the weights")?;
+            self.agrees(plan, &path)?;
+        } else if gguf::is_gguf(&path) {
+            let described = Gguf::open(&path).and_then(|gguf| Described::of(&gguf)).into_diagnostic()?;
+            belongs(plan, Some(described.config), "the metadata of the weights")?;
+        }
+        for note in weights.notes() {
+            eprintln!("note: {note}");
         }
         Ok(weights)
     }
-}
 
-/// True for a model's file: RON text that begins with the word `Model`, comments and attributes apart. A plan begins otherwise.
-fn is_model(bytes: &[u8]) -> bool {
-    begins_with_model(&String::from_utf8_lossy(&bytes[..bytes.len().min(1 << 16)]))
-}
-
-fn begins_with_model(text: &str) -> bool {
-    let mut text = text.trim_start();
-    loop {
-        let rest = if text.starts_with("//") || text.starts_with("#!") {
-            text.split_once('\n')
-        } else if text.starts_with("/*") {
-            text.split_once("*/")
-        } else {
-            break text.starts_with("Model");
+    /// Refuses a folder whose config describes another function than the shipped model that is run: tensors of the same names and shapes
+    /// would be taken from it. A person's own model file may differ from the config on purpose, which is a warning.
+    fn agrees(&self, plan: &Plan, folder: &Path) -> miette::Result<()> {
+        if !folder.join("config.json").is_file() {
+            return Ok(());
+        }
+        let shipped = recompile::find_model(plan, None).ok();
+        let own = || self.planned().ok().filter(Option::is_none).and_then(|_| input::model(self.name()).ok());
+        let (model, is_shipped) = match shipped {
+            Some(model) => (model, true),
+            None => match own() {
+                Some(model) => (model, false),
+                None => return Ok(()),
+            },
         };
-        text = rest.map_or("", |(_, rest)| rest.trim_start());
+        let differs = match import::directory(folder) {
+            Ok(imported) => import::differences(&model, &imported.model).into_iter().next(),
+            Err(error @ ImportError::Unsupported(_)) => Some(error.to_string()),
+            // Of files that cannot be used the weights tell more.
+            Err(_) => None,
+        };
+        let Some(differs) = differs else { return Ok(()) };
+        if is_shipped {
+            let help = format!("`bitnetc import {} -o model.ron` makes a model file of the folder", folder.display());
+            return Err(miette!(
+                help = help,
+                "the weights' folder is of another model than `{}`: {differs}",
+                model.name
+            ));
+        }
+        eprintln!("warning: the weights' folder differs from `{}`: {differs}", self.name());
+        Ok(())
     }
 }
 
 /// Refuses a checkpoint whose config, where there is one, tells of other layers or another vocabulary than the plan's: tensors of the same
 /// names and shapes would be taken from it.
-fn belongs(plan: &Plan, config: &Path) -> miette::Result<()> {
-    let Some(config) = json(config)?.filter(serde_json::Value::is_object) else { return Ok(()) };
+fn belongs(plan: &Plan, config: Option<serde_json::Value>, place: &str) -> miette::Result<()> {
+    let Some(config) = config.filter(serde_json::Value::is_object) else { return Ok(()) };
     for (field, want) in [("num_hidden_layers", plan.model.layers), ("vocab_size", plan.model.vocab)] {
         if let Some(found) = config[field].as_u64().filter(|&found| found != u64::from(want)) {
-            return Err(miette!(
-                "config.json beside the weights says {field} {found}; `{}` has {want}",
-                plan.model.name
-            ));
+            return Err(miette!("{place} says {field} {found}; `{}` has {want}", plan.model.name));
         }
     }
     Ok(())
@@ -243,11 +283,12 @@ impl Progress {
     }
 }
 
-/// The flag that Ctrl-C sets. A second Ctrl-C ends the program at once.
+/// The flag that Ctrl-C sets. Work that does not look at it for [`PATIENCE`] is ended, as is all work at a second Ctrl-C: a layer takes its
+/// time, and a slow disk keeps a write from looking. Neither leaves anything behind, since a file that is not whole has no name.
 ///
 /// # Errors
 /// When the signal cannot be caught.
-pub fn interrupted() -> miette::Result<Arc<AtomicBool>> {
+pub fn interrupted_soon() -> miette::Result<Arc<AtomicBool>> {
     static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
     if let Some(flag) = FLAG.get() {
         return Ok(Arc::clone(flag));
@@ -258,29 +299,16 @@ pub fn interrupted() -> miette::Result<Arc<AtomicBool>> {
         if set.swap(true, Ordering::Relaxed) {
             std::process::exit(INTERRUPTED);
         }
-        if WRITING.load(Ordering::Relaxed) {
+        std::thread::spawn(|| {
             std::thread::sleep(PATIENCE);
             std::process::exit(INTERRUPTED);
-        }
+        });
     })
     .into_diagnostic()?;
     Ok(flag)
 }
 
-/// The flag that Ctrl-C sets, for a long write: the program ends by itself soon after, or is ended, since a disk that is slow to take
-/// what was written keeps it from looking at the flag.
-///
-/// # Errors
-/// When the signal cannot be caught.
-pub fn interrupted_write() -> miette::Result<Arc<AtomicBool>> {
-    WRITING.store(true, Ordering::Relaxed);
-    interrupted()
-}
-
-/// Whether Ctrl-C is to end the program within [`PATIENCE`].
-static WRITING: AtomicBool = AtomicBool::new(false);
-
-/// Time that a long write is given to end by itself.
+/// Time that work is given to end by itself.
 const PATIENCE: Duration = Duration::from_millis(700);
 
 /// The exit code that shells expect of what Ctrl-C ended.
@@ -301,19 +329,4 @@ pub fn written<T>(result: Result<T, WeightError>) -> miette::Result<T> {
 /// Whether to go on with something that Ctrl-C ends.
 pub fn unless(interrupted: &AtomicBool) -> ControlFlow<()> {
     if interrupted.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_model_is_told_by_its_first_word() {
-        for model in ["Model(", "// Model\n\nModel (", "/* a\nb */ #![enable(implicit_some)]\nModel("] {
-            assert!(begins_with_model(model), "{model}");
-        }
-        for other in ["(\n  format: 1,", "// Model", "/* Model", "", "Plan(model: Model("] {
-            assert!(!begins_with_model(other), "{other}");
-        }
-    }
 }

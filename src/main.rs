@@ -2,10 +2,12 @@
 //!
 //! This file knows the subcommands and how they end: 0 done, 1 refused with one error on stderr, 2 misused, 130 text ended by Ctrl-C. Each subcommand is a file.
 
+mod answer;
 mod ask;
 mod bench;
 mod beside;
 mod calibrate;
+mod chat;
 mod check;
 mod chosen;
 mod compare;
@@ -18,13 +20,16 @@ mod guard;
 mod import;
 mod input;
 mod inspect;
+mod kind;
 mod levers;
 mod load;
 mod matrix;
+mod models;
 mod oracle;
 mod output;
 mod pack;
 mod plan;
+mod prompts;
 mod recompile;
 mod render;
 mod replay;
@@ -32,7 +37,9 @@ mod rules;
 mod run;
 mod synth;
 mod targets;
+mod template;
 mod text;
+mod tokenizer;
 mod trace_search;
 mod ttnn;
 
@@ -90,8 +97,10 @@ enum Command {
     Matrix(matrix::Args),
     /// Set up TT-NN on a mock card, and show what it reports.
     Ttnn(ttnn::Args),
-    /// Write a model file from a Hugging Face checkpoint directory.
+    /// Write a model file from a Hugging Face checkpoint directory or a .gguf.
     Import(import::Args),
+    /// List the models that can be planned by name.
+    Models(models::Args),
     /// List the cards that can be compiled for.
     Targets(targets::Args),
     /// Print shell completions.
@@ -130,6 +139,7 @@ fn main() -> ExitCode {
         Command::Matrix(args) => matrix::run(args),
         Command::Ttnn(args) => ttnn::run(args),
         Command::Import(args) => import::run(args),
+        Command::Models(args) => models::run(args),
         Command::Targets(args) => targets::run(args),
         Command::Completions(args) => completions::run::<Cli>(args),
     };

@@ -131,7 +131,7 @@ fn percent(part: u32, of: u32) -> String {
     if of == 0 { "-".into() } else { format!("{:.1} %", 100.0 * f64::from(part) / f64::from(of)) }
 }
 
-/// What rules leave out: a row per reason.
+/// The table of draws that rules leave out, with a row for each reason.
 fn left_out(reports: &[RuleReport]) -> String {
     let mut table = Table::new(vec![
         Column::new("rule", Align::Left),

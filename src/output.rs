@@ -15,7 +15,7 @@ pub fn is_stdout(path: &Path) -> bool {
 /// Writes `text` to a file or to stdout.
 ///
 /// # Errors
-/// Whatever the file system or stdout says; a file at `path` is as it was then.
+/// Any error of the file system or of stdout, after which a file at `path` is as it was before.
 pub fn write_text(path: &Path, text: &str) -> miette::Result<()> {
     if is_stdout(path) { render::print(text).map_err(input::cannot_print) } else { write(path, text.as_bytes()) }
 }
@@ -23,7 +23,7 @@ pub fn write_text(path: &Path, text: &str) -> miette::Result<()> {
 /// Writes `bytes` to a file.
 ///
 /// # Errors
-/// Whatever the file system says; a file at `path` is as it was then.
+/// Any error of the file system, after which a file at `path` is as it was before.
 pub fn write(path: &Path, bytes: &[u8]) -> miette::Result<()> {
     file::write(path, bytes).into_diagnostic().wrap_err_with(|| format!("cannot write {}", path.display()))
 }

@@ -23,11 +23,11 @@ pub struct Args {
 /// Packs.
 ///
 /// # Errors
-/// Whatever planning, weights or the file system refuse.
+/// Any error of planning, of weights or of the file system.
 pub fn run(args: Args) -> miette::Result<()> {
     let plan = args.source.plan()?;
     let weights = args.source.weights(&plan)?;
-    let (interrupted, mut progress) = (load::interrupted_write()?, Progress::new("packing"));
+    let (interrupted, mut progress) = (load::interrupted_soon()?, Progress::new("packing"));
     let summary = packed::write(&plan, &weights, &args.output, |done, all| {
         progress.at(done as u64, all as u64);
         load::unless(&interrupted)

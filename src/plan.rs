@@ -32,7 +32,7 @@ pub struct Args {
     timings: bool,
 }
 
-/// What can be chosen about a plan.
+/// The choices that a person has about a plan.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Choices {
     /// n150, n300, p100, p150, or a target's RON file.
@@ -59,7 +59,7 @@ pub struct Choices {
     /// Precision of one role: role=dtype/fidelity[/fp32], for one phase as decode:role=...; may be repeated.
     #[arg(long = "set", value_name = "ROLE=DTYPE/FIDELITY")]
     pub overrides: Vec<Override>,
-    /// What a proof must keep for precision to be lowered by it: bits, products, or none to keep what is asked.
+    /// How much a proof must keep for precision to be lowered by it: bits, products, or none to keep what is asked.
     #[arg(long, default_value_t = Proofs::Products)]
     pub proofs: Proofs,
     /// Multiply every weight scale where it arises, instead of folding it into a constant.

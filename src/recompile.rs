@@ -18,7 +18,7 @@ pub struct Recompiled {
     pub target: Target,
     /// With these options.
     pub options: Options,
-    /// What differs from the plan given; nothing when they are equal.
+    /// The differences from the plan given; empty when they are equal.
     pub differs: Vec<String>,
 }
 
@@ -104,7 +104,7 @@ fn options(plan: &Plan, model: &Model) -> miette::Result<Options> {
     })
 }
 
-/// What a reader should know of two plans that ought to be one.
+/// The differences between two plans that ought to be equal, one sentence for each.
 fn differences(given: &Plan, again: &Plan) -> Vec<String> {
     let mut differs = Vec::new();
     if given.card != again.card {

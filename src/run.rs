@@ -1,16 +1,19 @@
-//! `bitnetc run`: text from a plan, on the host.
+//! `bitnetc run`: text from a plan, on the host or through TT-NN.
 
-use std::io::Write as _;
+use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
-use std::time::Instant;
 
-use bitnetc_runtime::{Flow, GenerateOptions, LoadOptions, Sampling, Stop, check_prompts, generate};
+use bitnetc_plan::VerifiedPlan;
+use bitnetc_runtime::{Device, GenerateOptions, LoadOptions, RuntimeError, Sampling, Session, Weights, check_prompts};
 use miette::{IntoDiagnostic, miette};
 
+use crate::answer::{Spent, answer};
 use crate::device::DeviceChoice;
 use crate::load::{self, NumericsChoice, Source};
+use crate::prompts::Prompts;
+use crate::template::Message;
 use crate::text::Text;
-use crate::{input, render};
+use crate::{chat, input};
 
 /// Generate text with a plan, on the host device.
 #[derive(Debug, clap::Args)]
@@ -18,18 +21,20 @@ use crate::{input, render};
   bitnetc run
   bitnetc run --prompt 'ROMEO:' --temperature 0.8 --seed 7
   bitnetc run plan.ron --weights path/to/checkpoint --prompt 'What is a tile?' --tokens 200
-  bitnetc run tiny-shakespeare --batch 2 --prompt 'HAMLET:' --prompt 'OPHELIA:'")]
+  bitnetc import model.gguf -o model.ron && bitnetc run model.ron --weights model.gguf --prompt 'What is a tile?'
+  bitnetc run tiny-shakespeare --batch 2 --prompt 'HAMLET:' --prompt 'OPHELIA:'
+  printf 'ROMEO:' | bitnetc run --stop JULIET
+  bitnetc run plan.ron --weights path/to/checkpoint --chat --system 'Be brief.'")]
 pub struct Args {
     #[command(flatten)]
     source: Source,
     #[command(flatten)]
     device: DeviceChoice,
-    /// What to continue; may be repeated up to the plan's batch
-    #[arg(long)]
-    prompt: Vec<String>,
-    /// A file with a prompt, besides those of --prompt; may be repeated
-    #[arg(long, value_name = "FILE")]
-    prompt_file: Vec<PathBuf>,
+    #[command(flatten)]
+    prompts: Prompts,
+    /// Talk: every line of stdin is a turn, answered with all that was said before
+    #[arg(long, conflicts_with_all = ["raw", "prompt_lines"])]
+    chat: bool,
     /// The system message, for models with a chat template
     #[arg(long)]
     system: Option<String>,
@@ -51,6 +56,9 @@ pub struct Args {
     /// The same seed chooses the same tokens
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// End an answer before this text; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    stop: Vec<String>,
     /// Do not stop at the model's end of text
     #[arg(long)]
     ignore_eos: bool,
@@ -60,13 +68,16 @@ pub struct Args {
     /// How matmuls that are not exact on integers are computed
     #[arg(long, value_enum, default_value_t = NumericsChoice::Fast)]
     numerics: NumericsChoice,
-    /// Directory of tokenizer.json, when the weights are elsewhere
-    #[arg(long, value_name = "DIR")]
+    /// Directory of tokenizer.json, or a .gguf, when the weights are elsewhere
+    #[arg(long, value_name = "DIR|FILE")]
     tokenizer: Option<PathBuf>,
     /// Print nothing but the text
     #[arg(long, short)]
     quiet: bool,
 }
+
+/// Why an answer ended that nobody reads any more.
+const CLOSED: &str = "closed";
 
 /// What the small model is asked when nobody asks anything.
 const SMALL_PROMPT: &str = "ROMEO:\n";
@@ -76,78 +87,63 @@ const SMALL_PROMPT: &str = "ROMEO:\n";
 /// # Errors
 /// Whatever planning, weights, tokenizer or the plan's steps refuse.
 pub fn run(args: Args) -> miette::Result<()> {
+    let interrupted = load::interrupted_soon()?;
     let plan = args.source.plan()?;
     let path = args.source.weights_path(&plan)?;
     let weights = args.source.weights(&plan)?;
-    let beside = || if path.is_dir() { path.clone() } else { path.parent().map(PathBuf::from).unwrap_or_default() };
-    let text = Text::open(&args.tokenizer.clone().unwrap_or_else(beside))?;
-    if args.system.is_some() && !text.has_template() {
-        let help = "write the system message into the prompt";
-        return Err(miette!(help = help, "--system: the checkpoint has no chat template"));
+    let text = Text::open(&args.tokenizer.clone().unwrap_or_else(|| Text::beside(&path)))?;
+    text.fits(plan.model.vocab)?;
+    if !args.quiet {
+        text.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     }
-    let prompts = prompts(&args)?;
-    let encode = |prompt: &String| match text.has_template() && !args.raw {
-        true => text.conversation(args.system.as_deref(), prompt),
-        false => text.tokens(prompt),
-    };
-    let tokens = prompts.iter().map(encode).collect::<miette::Result<Vec<_>>>()?;
+    if (args.system.is_some() || args.chat) && !text.has_template() {
+        let (flag, help) = match args.chat {
+            true => ("--chat", "give prompts with --prompt"),
+            false => ("--system", "write the system message into the prompt"),
+        };
+        return Err(miette!(help = help, "{flag}: the checkpoint has no chat template"));
+    }
+    if args.stop.iter().any(String::is_empty) {
+        return Err(miette!("--stop is empty: every answer would end at once"));
+    }
     let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
-    // Before the weights are loaded, which takes a while.
-    sampling.check().and_then(|()| check_prompts(&plan, &tokens)).into_diagnostic()?;
-    let options = LoadOptions { trace: !args.no_trace, ..LoadOptions::default() };
-    let device = args.device.open(&plan, args.numerics.into())?;
-    let mut session = load::session_on(device, plan, &weights, &options)?;
-    let interrupted = load::interrupted()?;
+    let system = args.system.clone().map(|content| Message { role: "system", content });
     let stop_tokens = if args.ignore_eos { &[][..] } else { &text.stop_tokens };
     let options = GenerateOptions { max_tokens: args.tokens, sampling, stop_tokens, interrupted: &interrupted };
-
-    let alone = prompts.len() == 1;
-    let echo = alone && (args.raw || !text.has_template());
-    if echo {
-        show(&prompts[0])?;
-    }
-    let mut stream = text.stream(if echo { &tokens[0] } else { &[] });
-    let mut failed = None;
-    let started = Instant::now();
-    let texts = generate(&mut session, &tokens, &options, |_, token| {
-        if !alone {
-            return Flow::Continue;
-        }
-        match stream.push(token).and_then(|new| show(&new)) {
-            Ok(()) => Flow::Continue,
-            Err(error) => {
-                failed = Some(error);
-                Flow::End
-            }
-        }
-    })
-    .into_diagnostic()?;
-    let seconds = started.elapsed().as_secs_f64();
-    if let Some(error) = failed {
-        return Err(error);
-    }
-    if alone {
-        show(&stream.finish()?)?;
-        show("\n")?;
+    let how = (&options, &args.stop[..]);
+    let (spent, end) = if args.chat {
+        sampling.check().into_diagnostic()?;
+        let first = args.prompts.named()?;
+        let mut session = load_plan(&args, plan, &weights)?;
+        (chat::talk(&mut session, &text, system.into_iter().collect(), first, how)?, "the end")
     } else {
-        for (prompt, generated) in prompts.iter().zip(&texts) {
-            show(&format!("--- {}\n{}\n", prompt.trim_end(), text.text(&generated.tokens)?))?;
+        let usual = [None, Some(load::SMALL_MODEL)].contains(&args.source.plan.as_deref()).then_some(SMALL_PROMPT);
+        let prompts = args.prompts.all(usual)?;
+        let templated = text.has_template() && !args.raw;
+        let encode = |prompt: &String| match templated {
+            true => {
+                let user = Message { role: "user", content: prompt.clone() };
+                text.conversation(&system.iter().cloned().chain([user]).collect::<Vec<_>>())
+            }
+            false => text.tokens(prompt),
+        };
+        let tokens = prompts.iter().map(encode).collect::<miette::Result<Vec<_>>>()?;
+        // Before the weights are loaded, which takes a while.
+        sampling.check().into_diagnostic()?;
+        let batch = plan.options.batch as usize;
+        for (round, tokens) in tokens.chunks(batch).enumerate() {
+            check_prompts(&plan, tokens).map_err(|error| in_round(error, round * batch)).into_diagnostic()?;
         }
-    }
-    if !args.quiet {
-        let new: usize = texts.iter().map(|t| t.tokens.len()).sum();
-        let read: usize = tokens.iter().map(Vec::len).sum();
-        let ends: Vec<_> = texts.iter().map(|t| ending(t.stop)).collect();
-        let end =
-            if ends.windows(2).all(|w| w[0] == w[1]) { ends.first().copied().unwrap_or("") } else { "mixed ends" };
+        let mut session = load_plan(&args, plan, &weights)?;
+        let echo = prompts.len() == 1 && !templated;
+        all(&mut session, &text, (&prompts, &tokens, echo), how)?
+    };
+    if !args.quiet && end != CLOSED {
         let numerics = match args.numerics {
             NumericsChoice::Fast => "fast",
             NumericsChoice::Exact => "exact",
         };
-        let rate = new as f64 / seconds;
-        eprintln!(
-            "[{read} tokens read, {new} written in {seconds:.2} s, {rate:.1} tokens/s; {numerics} numerics; {end}]"
-        );
+        eprintln!("[{}; {numerics} numerics; {end}]", spent.rates());
     }
     if interrupted.load(std::sync::atomic::Ordering::Relaxed) {
         std::process::exit(load::INTERRUPTED);
@@ -155,30 +151,66 @@ pub fn run(args: Args) -> miette::Result<()> {
     Ok(())
 }
 
-fn prompts(args: &Args) -> miette::Result<Vec<String>> {
-    let mut prompts = args.prompt.clone();
-    for path in &args.prompt_file {
-        prompts.push(input::text(path)?);
+fn load_plan(args: &Args, plan: VerifiedPlan, weights: &Weights) -> miette::Result<Session<Box<dyn Device>>> {
+    let options = LoadOptions { trace: !args.no_trace, ..LoadOptions::default() };
+    let device = args.device.open(&plan, args.numerics.into())?;
+    load::session_on(device, plan, weights, &options)
+}
+
+/// Answers all prompts, as many at once as the plan has users, and says what it took and why the answers ended. A single one is shown as it
+/// comes, behind its prompt with `echo`.
+fn all(
+    session: &mut Session<Box<dyn Device>>,
+    text: &Text,
+    (prompts, tokens, echo): (&[String], &[Vec<u32>], bool),
+    (options, stops): (&GenerateOptions<'_>, &[String]),
+) -> miette::Result<(Spent, &'static str)> {
+    let (alone, batch) = (prompts.len() == 1, session.batch());
+    let (mut spent, mut ends, mut read) = (Spent::default(), Vec::new(), true);
+    if echo {
+        read = show(&prompts[0])?;
     }
-    if prompts.is_empty() {
-        match args.source.plan.as_deref() {
-            None | Some(load::SMALL_MODEL) => prompts.push(SMALL_PROMPT.into()),
-            Some(_) => return Err(miette!(help = "give it with --prompt or --prompt-file", "no prompt")),
+    for (prompts, tokens) in prompts.chunks(batch).zip(tokens.chunks(batch)) {
+        if !read || options.interrupted.load(std::sync::atomic::Ordering::Relaxed) {
+            break;
+        }
+        let after = if echo { &tokens[0][..] } else { &[] };
+        let (answers, took) = answer(session, text, tokens, after, (options, stops), |_, new| {
+            read = !alone || show(new)?;
+            Ok(read)
+        })?;
+        spent.add(took);
+        ends.extend(answers.iter().map(|answer| answer.end));
+        if alone {
+            read = read && show("\n")?;
+        } else {
+            for (prompt, answer) in prompts.iter().zip(&answers) {
+                read = read && show(&format!("--- {}\n{}\n", prompt.trim_end(), answer.text))?;
+            }
         }
     }
-    Ok(prompts)
+    let alike = ends.windows(2).all(|w| w[0] == w[1]);
+    let end = if alike { ends.first().copied().unwrap_or("interrupted") } else { "mixed ends" };
+    Ok((spent, if read { end } else { CLOSED }))
 }
 
-fn show(text: &str) -> miette::Result<()> {
-    render::print(text).map_err(input::cannot_print)?;
-    std::io::stdout().flush().map_err(input::cannot_print)
+/// An error of a prompt in a later round, with the prompt's own number.
+fn in_round(error: RuntimeError, first: usize) -> RuntimeError {
+    match error {
+        RuntimeError::Prompt { prompt, why } => RuntimeError::Prompt { prompt: prompt + first, why },
+        error => error,
+    }
 }
 
-fn ending(stop: Stop) -> &'static str {
-    match stop {
-        Stop::Token(_) => "ended by the model",
-        Stop::Length => "as many as asked for",
-        Stop::Context => "the context is full",
-        Stop::Asked => "interrupted",
+/// Writes to stdout; false when nobody reads it any more, as behind `| head`.
+///
+/// # Errors
+/// Whatever else stdout says.
+pub fn show(text: &str) -> miette::Result<bool> {
+    let mut out = anstream::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(input::cannot_print(error)),
     }
 }

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
+use bitnetc_plan::folder;
 use bitnetc_runtime::weights::synth;
+use miette::miette;
 
 use crate::load::{self, Progress};
 use crate::plan::Choices;
@@ -24,6 +26,9 @@ pub struct Args {
     /// Decides every number
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// Write over a checkpoint that is there
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     choices: Choices,
 }
@@ -31,10 +36,15 @@ pub struct Args {
 /// Plans, to learn which tensors the model has, and writes them.
 ///
 /// # Errors
-/// Whatever planning or the file system refuse.
+/// Any error of planning or of the file system.
 pub fn run(args: Args) -> miette::Result<()> {
+    let there = [folder::SINGLE, folder::INDEX, "pytorch_model.bin"].map(|name| args.output.join(name));
+    if let Some(file) = there.iter().find(|file| file.exists()).filter(|_| !args.force) {
+        let help = "give another folder with -o, or --force to write over it";
+        return Err(miette!(help = help, "{} is there: the folder has a checkpoint", file.display()));
+    }
     let plan = args.choices.compile(&args.model)?.plan;
-    let (interrupted, mut progress) = (load::interrupted_write()?, Progress::new("writing"));
+    let (interrupted, mut progress) = (load::interrupted_soon()?, Progress::new("writing"));
     let bytes = synth::write(&plan, &args.output, args.seed, |done, all| {
         progress.at(done, all);
         load::unless(&interrupted)

@@ -1,14 +1,18 @@
-//! Text to tokens and back: tokenizer.json, the chat template, the tokens that end a text.
+//! Text to tokens and back: tokenizer.json, the tokens that tokenizer_config.json adds to it, or a GGUF file's vocabulary; the chat
+//! template, and the tokens that end a text. A checkpoint's folder is read as transformers reads it; where its versions differ there is a
+//! warning.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use bitnetc_plan::input;
+use bitnetc_plan::{folder, input};
+use bitnetc_runtime::weights::gguf::{self, Gguf, Vocabulary};
 use miette::{IntoDiagnostic, WrapErr, miette};
-use minijinja::{Environment, Error, ErrorKind, context};
 use serde_json::Value;
-use tokenizers::Tokenizer;
+use tokenizers::{AddedToken, Tokenizer};
 
 use crate::guard::guarded;
+use crate::template::{self, Message};
+use crate::tokenizer::{add_tokens, added, content, special, tokenizer};
 
 /// What a checkpoint directory says about text.
 pub struct Text {
@@ -16,47 +20,128 @@ pub struct Text {
     template: Option<String>,
     /// Tokens that end a text.
     pub stop_tokens: Vec<u32>,
-    special: Vec<(&'static str, String)>,
+    /// Names of special tokens, as templates know them, and their texts.
+    special: Vec<(String, String)>,
+    /// What a person should know of how this tokenizer is read.
+    pub warnings: Vec<String>,
 }
 
 impl Text {
-    /// Reads `tokenizer.json` of `dir`, and of the files beside it that are there: `tokenizer_config.json`, `chat_template.jinja`,
-    /// `generation_config.json`, `config.json`.
+    /// The place of the tokenizer of weights at `weights`: there, or beside a packed file.
+    pub fn beside(weights: &Path) -> PathBuf {
+        let here = weights.is_dir() || gguf::is_gguf(weights);
+        if here { weights.into() } else { weights.parent().map(PathBuf::from).unwrap_or_default() }
+    }
+
+    /// Reads the vocabulary of a GGUF file, or `tokenizer.json` of `dir`, and of the files beside it that are there:
+    /// `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`, `chat_template.jinja`, `generation_config.json`,
+    /// `config.json`.
     ///
     /// # Errors
     /// No tokenizer, files that do not parse.
     pub fn open(dir: &Path) -> miette::Result<Self> {
+        if gguf::is_gguf(dir) {
+            return Text::of_gguf(dir);
+        }
         let path = dir.join("tokenizer.json");
         if !path.exists() {
             let help = "give the directory that has it with --tokenizer";
             return Err(miette!(help = help, "{}: no such file", path.display()));
         }
-        let named = path.display().to_string();
-        let bytes = input::read(&path).into_diagnostic().wrap_err_with(|| format!("cannot read {named}"))?;
-        let tokenizer = guarded(&named, || Tokenizer::from_bytes(&bytes).map_err(|e| miette!("{named}: {e}")))?;
-        let config = json(&dir.join("tokenizer_config.json"))?;
+        let file = optional(&path)?.unwrap_or_default();
+        let mut tokenizer = tokenizer(&path.display().to_string(), &file)?;
+        let config = json(&dir.join("tokenizer_config.json"))?.unwrap_or_default();
+        let map = json(&dir.join("special_tokens_map.json"))?.unwrap_or_default();
+        let special = special(&config, &map);
+        let mut warnings = Vec::new();
+        add_tokens(&mut tokenizer, added(dir, &config, &special)?, &mut warnings);
+        for (_, text) in &special {
+            add_tokens(&mut tokenizer, vec![(None, AddedToken::from(text.clone(), true))], &mut warnings);
+        }
+        if let Some(list) = config["additional_special_tokens"].as_array() {
+            let tokens = list.iter().filter_map(content).map(|text| (None, AddedToken::from(text, true))).collect();
+            add_tokens(&mut tokenizer, tokens, &mut warnings);
+        }
         let template = match optional(&dir.join("chat_template.jinja"))? {
             Some(text) => Some(text),
-            None => config.as_ref().and_then(chat_template),
+            None => chat_template(&config)?,
         };
-        let mut special = Vec::new();
-        for name in ["bos_token", "eos_token", "unk_token", "pad_token"] {
-            let token = config.as_ref().map(|c| &c[name]);
-            if let Some(text) = token.and_then(|t| t.as_str().or_else(|| t["content"].as_str())) {
-                special.push((name, text.to_string()));
-            }
-        }
         let mut stop_tokens = Vec::new();
         for file in ["generation_config.json", "config.json"] {
             if let Some(config) = json(&dir.join(file))? {
                 stop_tokens.extend(ids(&config["eos_token_id"]));
             }
         }
-        let eos = special.iter().find(|(name, _)| *name == "eos_token");
+        let eos = special.iter().find(|(name, _)| name == "eos_token");
         stop_tokens.extend(eos.and_then(|(_, text)| tokenizer.token_to_id(text)));
         stop_tokens.sort_unstable();
         stop_tokens.dedup();
-        Ok(Text { tokenizer, template, stop_tokens, special })
+        let text = Text { tokenizer, template, stop_tokens, special, warnings };
+        text.compared(&config, &file)
+    }
+
+    /// Warns where the config asks for something else than tokenizer.json does: transformers 4.57 follows the config, 5 does not.
+    fn compared(mut self, config: &Value, file: &str) -> miette::Result<Self> {
+        let older = "as transformers 5 reads it; 4.57 goes by the first";
+        let class = config["tokenizer_class"].as_str().unwrap_or_default();
+        if class.starts_with("Llama") {
+            let tokens = self.tokens("a")?;
+            for (field, name, absent, end) in [
+                ("add_bos_token", "bos_token", true, tokens.first()),
+                ("add_eos_token", "eos_token", false, tokens.last()),
+            ] {
+                let wanted = config[field].as_bool().unwrap_or(absent);
+                let Some((_, token)) = self.special.iter().find(|(special, _)| special == name) else { continue };
+                if (end.copied() == self.tokenizer.token_to_id(token)) != wanted {
+                    let does = if wanted { "adds none" } else { "adds it" };
+                    let advice = match (wanted, absent) {
+                        (true, true) => format!("; write `{token}` first into a raw prompt if the answers are bad"),
+                        _ => String::new(),
+                    };
+                    self.warnings.push(format!(
+                        "tokenizer_config.json has {field} {wanted} ({class}), but tokenizer.json {does} (`{token}`), {older}{advice}"
+                    ));
+                }
+            }
+        } else if let Some(wanted) = config["add_prefix_space"].as_bool() {
+            let file: Value = serde_json::from_str(file).unwrap_or_default();
+            if file["pre_tokenizer"]["add_prefix_space"].as_bool().is_some_and(|has| has != wanted) {
+                let has = !wanted;
+                self.warnings.push(format!(
+                    "tokenizer_config.json has add_prefix_space {wanted}, but tokenizer.json {has}, {older}"
+                ));
+            }
+        }
+        Ok(self)
+    }
+
+    /// Checks that the tokenizer is one for a model of `vocab` tokens.
+    ///
+    /// # Errors
+    /// A tokenizer that knows tokens the model does not, or less than half as many. (Vocabularies are padded, by a few hundred at most in
+    /// those seen; added tokens beyond one are common, and refused where a text has them.)
+    pub fn fits(&self, vocab: u32) -> miette::Result<()> {
+        let (own, all) = (self.tokenizer.get_vocab_size(false), self.tokenizer.get_vocab_size(true));
+        if own <= vocab as usize && 2 * all >= vocab as usize {
+            return Ok(());
+        }
+        let help = "give the directory of the model's own with --tokenizer";
+        Err(miette!(
+            help = help,
+            "the tokenizer has {all} tokens, the model a vocabulary of {vocab}: they do not belong together"
+        ))
+    }
+
+    fn of_gguf(path: &Path) -> miette::Result<Self> {
+        let help = "give the directory of its tokenizer.json with --tokenizer";
+        let read = Gguf::open(path).and_then(|gguf| Vocabulary::of(&gguf));
+        let Vocabulary { tokenizer, config, stop_tokens, notes } = read.map_err(|e| miette!(help = help, "{e}"))?;
+        let named = format!("the vocabulary of {}", path.display());
+        let json = tokenizer.to_string();
+        let tokenizer =
+            guarded(&named, || Tokenizer::from_bytes(json).map_err(|e| miette!(help = help, "{named}: {e}")))?;
+        let special = special(&config, &Value::Null);
+        Ok(Text { tokenizer, template: chat_template(&config)?, stop_tokens, special, warnings: notes })
     }
 
     /// Tokens of a text, with the tokens that the tokenizer puts around one.
@@ -88,14 +173,14 @@ impl Text {
         self.template.is_some()
     }
 
-    /// Tokens of a conversation: an optional system message, then one of the user; the answer is to follow.
+    /// Tokens of a conversation; the answer is to follow.
     ///
     /// # Errors
     /// No template, one that does not render.
-    pub fn conversation(&self, system: Option<&str>, user: &str) -> miette::Result<Vec<u32>> {
+    pub fn conversation(&self, messages: &[Message]) -> miette::Result<Vec<u32>> {
         let template = self.template.as_deref().ok_or_else(|| miette!("the checkpoint has no chat template"))?;
         let text = guarded("the chat template", || {
-            render(template, &self.special, system, user).into_diagnostic().wrap_err("the chat template")
+            template::render(template, &self.special, messages).into_diagnostic().wrap_err("the chat template")
         })?;
         // The template writes the tokens around the text itself.
         self.encode(&text, false)
@@ -161,6 +246,9 @@ impl Stream<'_> {
 /// A file that need not be there.
 fn optional(path: &Path) -> miette::Result<Option<String>> {
     match input::text(path) {
+        Ok(text) if folder::is_lfs_pointer(text.as_bytes()) => {
+            Err(miette!("{}: {}", path.display(), folder::LFS_ADVICE))
+        }
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).into_diagnostic().wrap_err_with(|| format!("cannot read {}", path.display())),
@@ -182,150 +270,24 @@ fn ids(value: &Value) -> Vec<u32> {
 }
 
 /// The template of a config: one, or the one named `default` of several.
-fn chat_template(config: &Value) -> Option<String> {
+fn chat_template(config: &Value) -> miette::Result<Option<String>> {
     let template = &config["chat_template"];
-    let named = || template.as_array()?.iter().find(|t| t["name"] == "default")?["template"].as_str();
-    template.as_str().or_else(named).map(str::to_string)
-}
-
-/// Steps of a chat template, far more than a conversation takes: a template may loop without end.
-const MOST_STEPS: u64 = 10_000_000;
-
-fn render(template: &str, special: &[(&str, String)], system: Option<&str>, user: &str) -> Result<String, Error> {
-    let mut environment = Environment::new();
-    environment.set_fuel(Some(MOST_STEPS));
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.add_function("raise_exception", |why: String| -> Result<String, Error> {
-        Err(Error::new(ErrorKind::InvalidOperation, why))
-    });
-    for (name, token) in special {
-        environment.add_global(name.to_string(), token.clone());
+    let Some(several) = template.as_array() else { return Ok(template.as_str().map(str::to_string)) };
+    let default = several.iter().find(|t| t["name"] == "default" || several.len() == 1);
+    let names = || several.iter().filter_map(|t| t["name"].as_str()).collect::<Vec<_>>().join(", ");
+    match default.and_then(|t| t["template"].as_str()) {
+        Some(text) => Ok(Some(text.to_string())),
+        None if several.is_empty() => Ok(None),
+        None => Err(miette!("tokenizer_config.json has chat templates {}, and none named default", names())),
     }
-    let mut messages = Vec::new();
-    if let Some(system) = system {
-        messages.push(context! { role => "system", content => system });
-    }
-    messages.push(context! { role => "user", content => user });
-    let template = without_generation(template);
-    environment.add_template("chat", &template)?;
-    environment.get_template("chat")?.render(context! { messages, add_generation_prompt => true })
-}
-
-/// Marks of what a model is trained on, `{% generation %}`, as blocks that minijinja knows.
-fn without_generation(template: &str) -> String {
-    let mut template = template.to_string();
-    for (open, close) in [("{%", "%}"), ("{%-", "%}"), ("{%", "-%}"), ("{%-", "-%}")] {
-        for (from, to) in [("generation", "if true"), ("endgeneration", "endif")] {
-            template = template.replace(&format!("{open} {from} {close}"), &format!("{open} {to} {close}"));
-        }
-    }
-    template
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+mod tests;
 
-    fn small() -> Text {
-        Text::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs/tiny-shakespeare")).unwrap()
-    }
+#[cfg(test)]
+mod hostile_tests;
 
-    #[test]
-    fn a_stream_gives_the_text_in_pieces() {
-        let text = small();
-        for sample in ["ROMEO:\nO, speak again", "naïve — “quoted” ☃ 語"] {
-            let tokens = text.tokens(sample).unwrap();
-            let mut stream = text.stream(&[]);
-            let pieces: String = tokens.iter().map(|&t| stream.push(t).unwrap()).collect();
-            assert_eq!(pieces, text.text(&tokens).unwrap());
-        }
-    }
-
-    /// Tokens that are bytes, and a letter.
-    fn bytes() -> Text {
-        let vocab = serde_json::json!({"<0xC3>": 0, "<0xA9>": 1, "<0xFF>": 2, "x": 3});
-        let tokenizer = serde_json::json!({
-            "version": "1.0", "added_tokens": [],
-            "model": {"type": "BPE", "vocab": vocab, "merges": [], "byte_fallback": true},
-            "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
-        });
-        let tokenizer = Tokenizer::from_bytes(tokenizer.to_string()).unwrap();
-        Text { tokenizer, template: None, stop_tokens: Vec::new(), special: Vec::new() }
-    }
-
-    #[test]
-    fn a_stream_takes_nothing_back_and_ends_with_what_it_held() {
-        let text = bytes();
-        let pieces = |tokens: &[u32]| {
-            let mut stream = text.stream(&[]);
-            let mut pieces: Vec<String> = tokens.iter().map(|&t| stream.push(t).unwrap()).collect();
-            pieces.push(stream.finish().unwrap());
-            pieces
-        };
-        assert_eq!(pieces(&[3, 0, 1]), ["x", "", "é", ""]);
-        assert_eq!(pieces(&[3, 0]), ["x", "", "\u{fffd}"]);
-        // The third byte makes three characters that are none of what was one.
-        assert_eq!(pieces(&[0, 1, 2, 3, 3]), ["", "é", "", "\u{fffd}\u{fffd}x", "x", ""]);
-    }
-
-    #[test]
-    fn a_stream_goes_on_from_its_prompt() {
-        let tokenizer = serde_json::json!({
-            "version": "1.0", "added_tokens": [],
-            "model": {"type": "BPE", "vocab": {"▁to": 0, "▁be": 1}, "merges": []},
-            "decoder": {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always"},
-        });
-        let tokenizer = Tokenizer::from_bytes(tokenizer.to_string()).unwrap();
-        let text = Text { tokenizer, template: None, stop_tokens: Vec::new(), special: Vec::new() };
-        assert_eq!(text.stream(&[]).push(1).unwrap(), "be");
-        let mut stream = text.stream(&[0]);
-        assert_eq!([stream.push(1).unwrap(), stream.push(0).unwrap(), stream.finish().unwrap()], [" be", " to", ""]);
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_read_is_not_one_that_is_absent() {
-        let dir = tempfile::tempdir().unwrap();
-        let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs/tiny-shakespeare/tokenizer.json");
-        std::fs::copy(tokenizer, dir.path().join("tokenizer.json")).unwrap();
-        assert!(Text::open(dir.path()).is_ok());
-        for name in ["config.json", "chat_template.jinja"] {
-            std::fs::create_dir(dir.path().join(name)).unwrap();
-            let error = Text::open(dir.path()).err().unwrap();
-            assert!(error.to_string().contains(name), "{error}");
-            std::fs::remove_dir(dir.path().join(name)).unwrap();
-        }
-    }
-
-    #[test]
-    fn the_end_of_text_is_known() {
-        assert_eq!(small().stop_tokens, [1]);
-        assert!(!small().has_template());
-    }
-
-    #[test]
-    fn templates_as_checkpoints_write_them() {
-        let template = "{% for message in messages %}{% if loop.first %}{{ bos_token }}{% endif %}\
-            {% if message['role'] == 'user' %}{{ 'Human: ' + message['content'].strip() + '\\n\\nAssistant: ' }}\
-            {% else %}{{ message['role'] | capitalize + ': ' + message['content'] | trim + eos_token }}{% endif %}\
-            {% endfor %}{% if not add_generation_prompt %}{{ raise_exception('no') }}{% endif %}";
-        let special = [("bos_token", "<s>".to_string()), ("eos_token", "</s>".to_string())];
-        let text = render(template, &special, Some("Be brief. "), " Hi ").unwrap();
-        assert_eq!(text, "<s>System: Be brief.</s>Human: Hi\n\nAssistant: ");
-        let template = "{% for m in messages %}{% if m.role == 'system' %}{% continue %}{% endif %}\
-            {%- generation -%} {{ m.content | tojson }} {%- endgeneration -%}{% endfor %}";
-        assert_eq!(render(template, &[], Some("x"), "a\"b").unwrap(), "\"a\\\"b\"");
-        let error = render("{{ raise_exception('roles must alternate') }}", &[], None, "x").unwrap_err();
-        assert!(error.to_string().contains("roles must alternate"));
-    }
-
-    #[test]
-    fn stop_tokens_and_templates_come_in_two_forms() {
-        assert_eq!(ids(&serde_json::json!([1, 2])), [1, 2]);
-        assert_eq!(ids(&serde_json::json!(7)), [7]);
-        assert_eq!(ids(&Value::Null), [0; 0]);
-        let several = serde_json::json!({"chat_template": [{"name": "tool_use", "template": "a"}, {"name": "default", "template": "b"}]});
-        assert_eq!(chat_template(&several).as_deref(), Some("b"));
-    }
-}
+#[cfg(test)]
+#[path = "text_gguf_tests.rs"]
+mod gguf_tests;

@@ -1,19 +1,14 @@
 //! Files that nobody would write: every parser takes them as they come, refuses what is wrong with an error, and never panics.
 //!
-//! Seeds are real files of each kind; they are changed at random, byte by byte and piece by piece, and parsed in this process.
-//! `BITNETC_FUZZ_SECONDS` sets how long each parser is tried (two seconds by default), `BITNETC_FUZZ_SEED` what is tried.
+//! Seeds are real files of each kind; they are changed at random and parsed in this process.
 //! What the command line does with such files, pipes among them, is tried with the program itself.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
-#[path = "../src/guard.rs"]
-mod guard;
-#[allow(dead_code, reason = "the command line uses all of it")]
-#[path = "../src/text.rs"]
-mod text;
+#[path = "common/hostile.rs"]
+mod hostile;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -25,97 +20,9 @@ use bitnetc_compiler::{Options, compile};
 use bitnetc_plan::{TtnnRelease, VerifiedPlan, format};
 use bitnetc_runtime::Weights;
 use bitnetc_runtime::weights::{packed, synth};
-use rand::seq::IndexedRandom as _;
-use rand::{Rng as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
+use hostile::{in_folder, tried};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
-
-fn number(variable: &str, default: u64) -> u64 {
-    std::env::var(variable).map_or(default, |value| value.parse().unwrap())
-}
-
-/// Pieces that parsers treat in ways of their own.
-const PIECES: [&[u8]; 24] = [
-    b"(",
-    b")",
-    b"[",
-    b"]",
-    b"{",
-    b"}",
-    b"\"",
-    b"\\",
-    b"/*",
-    b"*/",
-    b"//",
-    b"\n",
-    b"\t",
-    b"\0",
-    b"\xff",
-    b"\xe8\xaf\xad",
-    b"-1",
-    b"0",
-    b"NaN",
-    b"1e999",
-    b"18446744073709551615",
-    b"null",
-    b"Some(",
-    b"#![enable(implicit_some)]",
-];
-
-/// A seed with one to six changes.
-fn mutated(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
-    let mut bytes = seed.to_vec();
-    for _ in 0..rng.random_range(1..=6) {
-        let at = rng.random_range(0..=bytes.len());
-        let end = (at + rng.random_range(0..40)).min(bytes.len());
-        match rng.random_range(0..8) {
-            0 if at < bytes.len() => bytes[at] ^= 1 << rng.random_range(0..8),
-            1 if at < bytes.len() => bytes[at] = rng.random(),
-            2 => drop(bytes.drain(at..end)),
-            3 => {
-                let again = bytes[at..end].repeat(*[1, 2, 50].choose(rng).unwrap());
-                drop(bytes.splice(at..at, again));
-            }
-            4 => bytes.truncate(at.max(bytes.len() / 8)),
-            5 => {
-                // A number becomes another one.
-                let digit = |b: &u8| b.is_ascii_digit();
-                if let Some(start) = bytes[at..].iter().position(digit).map(|i| at + i) {
-                    let end = start + bytes[start..].iter().take_while(|b| digit(b)).count();
-                    let piece = *[&b"0"[..], b"1", b"4294967295", b"4294967296", b"9223372036854775808", b"-3"]
-                        .choose(rng)
-                        .unwrap();
-                    drop(bytes.splice(start..end, piece.iter().copied()));
-                }
-            }
-            _ => {
-                let piece = *PIECES.choose(rng).unwrap();
-                drop(bytes.splice(at..at, piece.iter().copied()));
-            }
-        }
-    }
-    bytes
-}
-
-/// Tries a parser on changed seeds for its time; a panic is told with the bytes that caused it, which are kept.
-fn tried(name: &str, seeds: &[Vec<u8>], parse: impl Fn(&[u8])) {
-    let mut rng = ChaCha8Rng::seed_from_u64(number("BITNETC_FUZZ_SEED", 14));
-    let ends = Instant::now() + Duration::from_secs(number("BITNETC_FUZZ_SECONDS", 2));
-    let mut count = 0_u64;
-    while Instant::now() < ends {
-        let seed = seeds.choose(&mut rng).unwrap();
-        let bytes = mutated(&mut rng, seed);
-        if catch_unwind(AssertUnwindSafe(|| parse(&bytes))).is_err() {
-            let kept = std::env::temp_dir().join(format!("bitnetc-hostile-{name}"));
-            std::fs::write(&kept, &bytes).unwrap();
-            panic!("{name}: a panic on execution {count}; the bytes are in {}", kept.display());
-        }
-        count += 1;
-    }
-    assert!(count > 0, "{name} was not tried");
-    println!("{name}: {count} executions");
-}
 
 fn seed(path: &str) -> Vec<u8> {
     std::fs::read(Path::new(ROOT).join(path)).unwrap()
@@ -169,44 +76,6 @@ fn configs() {
         if let Ok(config) = import::Config::parse(text) {
             let _ = import::import(&config, "m", "config.json of m", None);
         }
-    });
-}
-
-/// A folder with a file of it changed each time.
-fn in_folder(name: &str, file: &str, seeds: &[Vec<u8>], open: impl Fn(&Path)) {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join(file);
-    tried(name, seeds, |bytes| {
-        std::fs::write(&path, bytes).unwrap();
-        open(folder.path());
-    });
-}
-
-#[test]
-fn tokenizers_and_templates() {
-    let small = serde_json::json!({
-        "version": "1.0", "added_tokens": [{"id": 3, "content": "<s>", "single_word": false, "lstrip": false, "rstrip": false,
-            "normalized": false, "special": true}],
-        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "_"}, {"type": "NFC"}]},
-        "pre_tokenizer": {"type": "Split", "pattern": {"Regex": "\\p{L}+|\\s"}, "behavior": "Isolated", "invert": false},
-        "post_processor": null,
-        "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Fuse"}]},
-        "model": {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"], "byte_fallback": true},
-    });
-    let config = br#"{"eos_token": "<s>", "chat_template": "{% for m in messages %}{{ m.content[1:3] }}{% endfor %}"}"#;
-    let use_it = |folder: &Path| {
-        let Ok(text) = text::Text::open(folder) else { return };
-        if let Ok(tokens) = text.tokens("ab ba") {
-            let _ = text.text(&tokens);
-        }
-        let _ = text.conversation(None, "ab");
-    };
-    in_folder("tokenizer", "tokenizer.json", &[small.to_string().into_bytes()], use_it);
-    let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("tokenizer.json"), small.to_string()).unwrap();
-    tried("template", &[config.to_vec()], |bytes| {
-        std::fs::write(folder.path().join("tokenizer_config.json"), bytes).unwrap();
-        use_it(folder.path());
     });
 }
 

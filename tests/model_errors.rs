@@ -1,4 +1,4 @@
-//! What a person sees when a model file is wrong: every mistake at once, each with its place, what was found and what would be right.
+//! The errors of a wrong model file: every mistake is shown at once, each with its place, the finding and the correction.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
@@ -36,9 +36,7 @@ fn kinds(errors: &ModelErrors) -> Vec<ErrorKind> {
 fn every_shipped_model_is_sound() {
     for shipped in shipped() {
         let model = shipped.model().unwrap_or_else(|errors| panic!("{}", report(&errors)));
-        for phase in
-            [bitnetc_compiler::graph::Phase::Decode { batch: 32 }, bitnetc_compiler::graph::Phase::Prefill { seq: 128 }]
-        {
+        for phase in [bitnetc_plan::PhaseKind::Decode { batch: 32 }, bitnetc_plan::PhaseKind::Prefill { tokens: 128 }] {
             let graph = model.to_graph(phase, 256).unwrap();
             assert_eq!(graph.check(), Ok(()), "{}", shipped.name);
         }
@@ -380,7 +378,7 @@ proptest! {
         match Model::parse("m", &text) {
             Ok(model) => {
                 if model.context <= 1 << 20 {
-                    model.to_graph(bitnetc_compiler::graph::Phase::Decode { batch: 1 }, model.context).unwrap();
+                    model.to_graph(bitnetc_plan::PhaseKind::Decode { batch: 1 }, model.context).unwrap();
                 }
             }
             Err(errors) => {

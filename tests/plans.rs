@@ -1,4 +1,4 @@
-//! What the shipped models become: `bitnetc plan` on two cards, as a person sees it.
+//! The plans of the shipped models: the output of `bitnetc plan` on two cards, as a person sees it.
 //!
 //! The snapshots hold predictions of the cost model; a change to a target, a rule or a pass shows in them.
 

@@ -1,4 +1,5 @@
-//! What the precision pass lowers, run on the host device with the numerics of the matrix unit: the same bits where it says so.
+//! Precision that the precision pass lowered is run on the host device with the numerics of the matrix unit, and must give the same bits
+//! where the pass says so.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 

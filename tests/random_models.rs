@@ -1,4 +1,4 @@
-//! What must hold for all models: a random one either becomes a plan that verifies, or is refused with a typed error.
+//! A property of all models: a random one either becomes a plan that verifies, or is refused with a typed error.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use bitnetc_compiler::model::Model;

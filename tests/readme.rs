@@ -34,7 +34,7 @@ fn samples(page: &str) -> Vec<Sample<'_>> {
     samples
 }
 
-/// What a shell prints for a command line, errors included, without blank lines before and after.
+/// The output of a shell for a command line, errors included, without blank lines before and after.
 fn printed(command: &str, folder: &Path) -> Vec<String> {
     let program = Path::new(env!("CARGO_BIN_EXE_bitnetc")).parent().unwrap();
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());

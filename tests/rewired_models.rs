@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bitnetc_compiler::graph::eval::{Evaluator, Row, State, Ternary, WeightError, WeightSource};
-use bitnetc_compiler::graph::{Encoding, Phase, Section, resolve};
+use bitnetc_compiler::graph::{Encoding, PhaseKind, Section, resolve};
 use bitnetc_compiler::model::Model;
 use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::Target;
@@ -283,7 +283,7 @@ fn compare(model: &str, int8: bool, folding: bool) -> Option<[f32; 2]> {
         let rows: Vec<Row> = tokens.iter().enumerate().map(row).collect();
         evaluator.run(&model.to_graph(phase, 64).unwrap(), &mut state, &rows, true).unwrap().logits
     };
-    let expected = reference(Phase::Prefill { seq: 32 }, &PROMPT, 0);
+    let expected = reference(PhaseKind::Prefill { tokens: 32 }, &PROMPT, 0);
     let mut logits = Vec::new();
     session.prompt_logits(0, &PROMPT, |_, _, rows| logits.extend_from_slice(rows)).unwrap();
     let worst = |ours: &[f32], reference: &[f32]| {
@@ -297,7 +297,7 @@ fn compare(model: &str, int8: bool, folding: bool) -> Option<[f32; 2]> {
         session.set_users(&[token], &[position as u32]).unwrap();
         session.decode().unwrap();
         session.logits(&mut logits).unwrap();
-        decode = decode.max(worst(&logits[..64], &reference(Phase::Decode { batch: 1 }, &[token], position)));
+        decode = decode.max(worst(&logits[..64], &reference(PhaseKind::Decode { batch: 1 }, &[token], position)));
     }
     Some([prefill, decode])
 }

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::golden::{directory, read};
-use common::{refused, stdout};
+use common::{fed, refused, stdout};
 use safetensors::SafeTensors;
 
 fn path(path: &Path) -> &str {
@@ -112,10 +112,12 @@ fn cheap_mistakes_are_found_before_the_weights_are_read() {
     };
     assert!(error(&[]).contains("is not in"));
     assert!(error(&["--temperature=-1"]).contains("temperature is -1"));
-    assert!(error(&["--prompt", "y"]).contains("2 prompts, but the plan decodes 1 users at once"));
     let file = long(folder.path());
     let long = ["run", "--weights", path(folder.path()), "--prompt-file", path(&file)];
     assert!(refused(&long, 1).contains("the plan's context is 256"));
+    // Of a later round, by its own number.
+    let error_ = refused(&[&long[..], &["--prompt", "x"]].concat(), 1);
+    assert!(error_.contains("prompt 1") && error_.contains("the plan's context is 256"), "{error_}");
     assert!(error(&["--system", "y"]).contains("has no chat template"));
     std::fs::write(folder.path().join("config.json"), r#"{"num_hidden_layers": 5, "vocab_size": 1024}"#).unwrap();
     assert!(error(&[]).contains("num_hidden_layers 5;"));
@@ -141,13 +143,14 @@ fn ctrl_c_leaves_no_half_of_a_checkpoint() {
         .spawn()
         .unwrap();
     let files = || std::fs::read_dir(&out).map_or(0, Iterator::count);
-    while files() == 0 && child.try_wait().unwrap().is_none() {
+    // The file has no name before it is whole; the folder is made when the writing begins.
+    while !out.exists() && child.try_wait().unwrap().is_none() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
     let ended = child.wait_with_output().unwrap();
     let stderr = String::from_utf8_lossy(&ended.stderr);
-    assert_eq!(ended.status.code(), Some(1), "{stderr}");
+    assert_eq!(ended.status.code(), Some(130), "{stderr}");
     assert!(stderr.contains("nothing was written"), "{stderr}");
     assert_eq!(files(), 0);
 }
@@ -208,4 +211,136 @@ fn a_packed_file_runs_like_its_checkpoint_and_is_no_reference() {
     assert!(error.contains("the reference reads checkpoints"), "{error}");
     let error = refused(&["run", "--policy", "exact", "--weights", path(&packed), "--prompt", "x"], 1);
     assert!(error.contains("tokenizer.json"), "{error}");
+}
+
+#[test]
+fn prompts_come_from_everywhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |more: &[&str], stdin: &str| fed(&[&["run", "--tokens", "6", "--quiet"], more].concat(), stdin).0;
+    let romeo = run(&["--prompt", "ROMEO:"], "");
+    assert!(romeo.starts_with("ROMEO:") && romeo.len() > 9, "{romeo}");
+    assert_eq!(run(&[], "ROMEO:"), romeo);
+    assert_eq!(run(&[], "ROMEO:\n"), romeo);
+    assert_eq!(run(&["--prompt-file", "-"], "ROMEO:"), romeo);
+    let file = folder.path().join("prompts");
+    std::fs::write(&file, "ROMEO:\n\nHAMLET:\n").unwrap();
+    let both = run(&["--prompt-lines", path(&file)], "");
+    assert_eq!(run(&["--prompt-lines", "-"], "ROMEO:\nHAMLET:\n"), both);
+    // One round after the other, or at once.
+    assert_eq!(run(&["--prompt", "ROMEO:", "--prompt", "HAMLET:"], ""), both);
+    assert_eq!(run(&["--prompt-lines", path(&file), "--batch", "2"], ""), both);
+    let first = both.split("--- HAMLET:\n").next().unwrap().strip_prefix("--- ROMEO:\n").unwrap();
+    assert_eq!(romeo.strip_prefix("ROMEO:").unwrap(), first);
+    std::fs::write(folder.path().join("model.safetensors"), empty()).unwrap();
+    std::fs::copy(directory().join("tokenizer.json"), folder.path().join("tokenizer.json")).unwrap();
+    let other = refused(&["run", "bitnet-large", "--weights", path(folder.path()), "--prompt", "x"], 1);
+    assert!(other.contains("do not belong together"), "{other}");
+}
+
+#[test]
+fn a_prompt_longer_than_the_largest_bucket() {
+    let prompt = "O, speak again, bright angel! for thou art as glorious to this night, being o'er my head. ".repeat(3);
+    let run = |prefill: &str| {
+        let args = ["run", "--policy", "exact", "--prefill", prefill, "--tokens", "5", "--prompt", &prompt];
+        fed(&args, "")
+    };
+    let ((short, report), (long, _)) = (run("32"), run("128"));
+    assert_eq!(short, long);
+    let rates = report.strip_prefix('[').unwrap().split("; ").collect::<Vec<_>>();
+    assert!(rates[0].contains(" tokens read in ") && rates[0].ends_with(" tokens/s"), "{report}");
+    assert!(rates[1].starts_with("5 written in ") && rates[1].ends_with(" tokens/s"), "{report}");
+}
+
+#[test]
+fn an_answer_ends_at_a_stop_text() {
+    let run = |more: &[&str]| fed(&[&["run", "--prompt", "ROMEO:", "--tokens", "24"], more].concat(), "");
+    let whole = run(&["--quiet"]).0;
+    let stop: String = whole.chars().skip(12).take(3).collect();
+    let (cut, report) = run(&["--stop", "never to be seen", "--stop", &stop]);
+    let at = "ROMEO:".len() + whole["ROMEO:".len()..].find(&stop).unwrap();
+    assert_eq!(cut.trim_end_matches('\n'), whole[..at].trim_end_matches('\n'));
+    assert!(report.contains("ended by a stop text"), "{report}");
+    assert!(refused(&["run", "--stop", ""], 1).contains("--stop is empty"));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_bitnetc"))
+        .args(["run", "--ignore-eos", "--tokens", "100000", "--prompt", "ROMEO:"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut start = [0; 8];
+    std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut start).unwrap();
+    drop(child.stdout.take());
+    let ended = child.wait_with_output().unwrap();
+    assert!(ended.status.success() && ended.stderr.is_empty(), "{}", String::from_utf8_lossy(&ended.stderr));
+}
+
+#[test]
+fn ctrl_c_ends_a_run_within_a_second() {
+    for wait in [50, 1500] {
+        let child = Command::new(env!("CARGO_BIN_EXE_bitnetc"))
+            .args(["run", "--ignore-eos", "--tokens", "100000", "--numerics", "exact", "--prompt", "ROMEO:"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(wait));
+        let asked = std::time::Instant::now();
+        assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+        let ended = child.wait_with_output().unwrap();
+        // The second, and what a busy machine takes.
+        assert!(asked.elapsed() < Duration::from_millis(1900), "{:?}", asked.elapsed());
+        assert!(ended.status.code() == Some(130) || ended.status.code().is_none(), "{:?}", ended.status);
+    }
+}
+
+#[test]
+fn a_checkpoint_is_not_written_over_by_a_random_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let synth = ["synth", "tiny-shakespeare", "-o", path(folder.path())];
+    stdout(&synth);
+    let file = folder.path().join("model.safetensors");
+    let first = std::fs::read(&file).unwrap();
+    let other = [&synth[..], &["--seed", "1"]].concat();
+    let error = refused(&other, 1);
+    assert!(error.contains("model.safetensors is there") && error.contains("--force"), "{error}");
+    assert_eq!(std::fs::read(&file).unwrap(), first);
+    stdout(&[&other[..], &["--force"]].concat());
+    assert_ne!(std::fs::read(&file).unwrap(), first);
+}
+
+#[test]
+fn weights_of_another_function_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["model.safetensors", "tokenizer.json", "config.json"] {
+        std::fs::copy(directory().join(name), folder.path().join(name)).unwrap();
+    }
+    let run = ["--weights", path(folder.path()), "--prompt", "ROMEO:", "--tokens", "2"];
+    let shipped = [&["run", "tiny-shakespeare"][..], &run].concat();
+    stdout(&shipped);
+    let config = std::fs::read_to_string(folder.path().join("config.json")).unwrap();
+    let changed = |from: &str, to: &str| {
+        assert!(config.contains(from), "{from} {config}");
+        std::fs::write(folder.path().join("config.json"), config.replace(from, to)).unwrap();
+        refused(&shipped, 1)
+    };
+    let error = changed("\"model_type\"", "\"sliding_window\": 8, \"model_type\"");
+    assert!(error.contains("`sliding_window` is 8"), "{error}");
+    let error = changed("\"rope_theta\": 500000", "\"rope_theta\": 20000");
+    assert!(
+        error.contains("of another model than `tiny-shakespeare`: rotary embedding")
+            && error.contains("bitnetc import"),
+        "{error}"
+    );
+    // A model file of one's own may differ.
+    let model = folder.path().join("own.ron");
+    let text = std::fs::read_to_string(directory().with_extension("ron")).unwrap();
+    std::fs::write(&model, text.replace("eps: 1e-5", "eps: 2e-5")).unwrap();
+    let (_, stderr) = fed(&[&["run", path(&model)][..], &run].concat(), "");
+    assert!(stderr.contains("warning: the weights' folder differs") && stderr.contains("eps"), "{stderr}");
 }

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use common::stdout;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-/// What `bitnetc` prints to a fresh pseudo-terminal, which has 0 columns and 0 rows until somebody tells it otherwise.
+/// The output of `bitnetc` on a fresh pseudo-terminal, which has 0 columns and 0 rows until somebody tells it otherwise.
 fn on_a_terminal_of_no_size(args: &[&str]) -> String {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&terminal).unwrap();

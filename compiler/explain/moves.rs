@@ -1,4 +1,4 @@
-//! Reshards before a call: from where, to where, what they take, and what leaves no other choice.
+//! The reshards before a call: the placements they connect, their cost, and the reason why no way without them was chosen.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use crate::PhaseRecord;
 use crate::passes::Record;
 use crate::ttnn::{Context, Ways, ways};
 
-/// An operand that was moved for a call.
+/// A value that was moved for a call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Move {
     /// The step that moves it.
@@ -21,7 +21,7 @@ pub struct Move {
     pub from: MemoryConfig,
     /// Where the call reads it.
     pub to: MemoryConfig,
-    /// Predicted cost, once.
+    /// Predicted cost of one run.
     pub cost: Cost,
     /// Ways of the call that read it where it was.
     pub readable: usize,
@@ -36,7 +36,7 @@ pub struct Maker {
     pub call: String,
     /// Its ways that leave the tensor where it is read.
     pub leaving: usize,
-    /// What TT-NN's rules say to the first that tried.
+    /// The violation of TT-NN's rules by the first of its ways that would leave the tensor there.
     pub refusal: Option<Refusal>,
 }
 
@@ -47,7 +47,7 @@ pub fn moves(cx: &Context<'_>, phase: &PhaseRecord, chosen: &Record, all: &Ways,
     found.filter_map(|step| one(cx, phase, chosen, all, steps, step)).collect()
 }
 
-/// Whether a step's name goes on like this after its call's.
+/// Whether this is the suffix that a step's name has after the name of its call.
 pub fn is_reshard(rest: &str) -> bool {
     rest.strip_prefix(".in").is_some_and(|n| n.chars().all(|c| c.is_ascii_digit()))
 }
@@ -84,7 +84,7 @@ fn maker(cx: &Context<'_>, record: &Record, output: usize, to: &MemoryConfig) ->
     Maker { call: record.call.name.clone(), leaving, refusal }
 }
 
-/// What refuses a placement: of the constraints that ways naming it break, the first that no other way breaks.
+/// The constraint that refuses a placement: among those that the ways naming it break, the first that no other way breaks.
 fn refusal(all: &Ways, placement: &str) -> Option<Refusal> {
     let (tried, others): (Vec<_>, Vec<_>) = all.rejections.iter().partition(|r| r.what.contains(placement));
     let elsewhere: HashSet<String> = others.iter().flat_map(|r| &r.violations).map(Violation::id).collect();

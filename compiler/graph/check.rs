@@ -1,10 +1,11 @@
 //! Invariants of a graph.
 
-use super::{Graph, NodeId, Op, Section, Shape, TypeError, WeightRef};
+use super::{Graph, NodeId, Operation, Section, Shape, TypeError, WeightRef};
 use std::collections::HashSet;
 
-/// A broken invariant of a [`Graph`]. Passes end in [`Graph::check`]; one of these is a defect of the pass before it.
+/// A broken invariant of a [`Graph`]. Passes end in [`Graph::check`], so each of these is a defect of the pass before it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum GraphError {
     /// Two nodes of one name.
     #[error("two nodes are named `{0}`")]
@@ -22,13 +23,13 @@ pub enum GraphError {
     Type {
         /// The node.
         node: String,
-        /// What it refuses.
+        /// The input or type that it refuses.
         error: TypeError,
     },
     /// Stored output types that differ from the inferred ones.
     #[error("`{0}` claims other output types than its inputs give it")]
     StaleType(String),
-    /// An edge between sections that must not be.
+    /// An edge between sections that must not be connected.
     #[error("`{reader}` ({reader_section:?}) reads `{source_node}` ({source_section:?})")]
     CrossSection {
         /// The reading node.
@@ -70,37 +71,37 @@ pub enum GraphError {
     Empty,
 }
 
-impl Op {
-    /// The weights an operation binds, in order.
+impl Operation {
+    /// The weights of an operation, in order.
     pub fn weights(&self) -> Vec<&WeightRef> {
         match self {
-            Op::Embedding { weight } => vec![weight],
-            Op::RmsNorm { gamma, .. } => gamma.iter().collect(),
-            Op::Linear(linear) => linear.parts.iter().map(|p| &p.weight).collect(),
-            Op::Tokens
-            | Op::Carry
-            | Op::Quantize { .. }
-            | Op::Dequantize { .. }
-            | Op::Scale { .. }
-            | Op::SplitHeads { .. }
-            | Op::Rope(_)
-            | Op::CacheUpdate { .. }
-            | Op::Attention { .. }
-            | Op::MergeHeads
-            | Op::Activation(_)
-            | Op::Mul { .. }
-            | Op::Add { .. }
-            | Op::LastToken
-            | Op::Argmax => Vec::new(),
+            Operation::Embedding { weight } => vec![weight],
+            Operation::RmsNorm { gamma, .. } => gamma.iter().collect(),
+            Operation::Linear(linear) => linear.parts.iter().map(|p| &p.weight).collect(),
+            Operation::Tokens
+            | Operation::Carry
+            | Operation::Quantize { .. }
+            | Operation::Dequantize { .. }
+            | Operation::Scale { .. }
+            | Operation::SplitHeads { .. }
+            | Operation::Rope(_)
+            | Operation::CacheUpdate { .. }
+            | Operation::Attention { .. }
+            | Operation::MergeHeads
+            | Operation::Activation(_)
+            | Operation::Mul { .. }
+            | Operation::Add { .. }
+            | Operation::LastToken
+            | Operation::Argmax => Vec::new(),
         }
     }
 }
 
 impl Graph {
-    /// Checks every invariant the module states.
+    /// Checks every invariant that the documentation of [`crate::graph`] lists.
     ///
     /// # Errors
-    /// All that are broken, in node order.
+    /// All broken invariants, in node order.
     pub fn check(&self) -> Result<(), Vec<GraphError>> {
         let mut errors = Vec::new();
         if self.layers == 0 || self.phase.rows() == 0 {
@@ -141,7 +142,7 @@ impl Graph {
         for value in inputs {
             let source = self.node(value.node);
             let fits = match (node.section, source.section) {
-                (Section::Layer, Section::Prologue) => matches!(node.op, Op::Carry),
+                (Section::Layer, Section::Prologue) => matches!(node.op, Operation::Carry),
                 (Section::Epilogue, Section::Layer) => self.carried() == Some(value),
                 (reader, read) => reader == read,
             };
@@ -169,7 +170,7 @@ impl Graph {
     }
 
     fn check_ends(&self, errors: &mut Vec<GraphError>) {
-        let carries: Vec<_> = self.nodes().filter(|&n| matches!(self.node(n).op, Op::Carry)).collect();
+        let carries: Vec<_> = self.nodes().filter(|&n| matches!(self.node(n).op, Operation::Carry)).collect();
         if carries.len() != 1 || self.node(carries[0]).section != Section::Layer {
             errors.push(GraphError::Carry(carries.len()));
         }

@@ -1,46 +1,46 @@
-//! The decoder that can be scheduled: what a graph must be besides sound.
+//! The conditions under which a sound graph is a decoder that can be scheduled.
 //!
-//! The evaluator takes any sound graph. A plan keeps the residual stream in one tensor that additions write in place, applies functions
-//! as operands of products, and has one call for each part of attention. So:
+//! The evaluator accepts any sound graph. A plan keeps the residual stream in one tensor that additions write in place, applies functions
+//! to the inputs of products, and has one call for each part of attention. This requires:
 //!
-//! - the residual stream starts as `Carry`; each `Add` is in the layer and adds to the stream as the last one left it something else;
-//!   the last sum is what the layer ends in; nothing that needs a sum reads the stream from before it;
-//! - a head split reads three projections of one value and one kind, which nobody else reads; rotary embedding turns whole heads;
-//! - a function of one number is read by one product, through other such functions or not, and is none of the residual stream;
-//! - each role is one projection's, but for the three of the head split;
-//! - the LM head reads the last token, `Argmax` reads the LM head, and there are as many logits as the embedding has rows.
+//! - The residual stream starts as `Carry`. Each `Add` is in the layer and adds something to the stream as the last `Add` left it. The last
+//!   sum is the end of the layer. No node that depends on a sum reads the stream from before it.
+//! - A head split reads three projections of one value and one kind, which have no other reader. Rotary embedding rotates whole heads.
+//! - An activation function is read by one product, directly or through other such functions, and is not applied to the residual stream.
+//! - Each role belongs to one projection, except for the three projections of the head split.
+//! - The LM head reads the last token, `Argmax` reads the LM head, and there are as many logits as the embedding has rows.
 //!
-//! What queries, keys and values may be used for their types say, see [`super::Heads`].
+//! The uses of queries, keys and values are restricted by their types, see [`super::Heads`].
 
-use super::{Graph, NodeId, Op, Role, Section, TypeError, Value};
+use super::{Graph, NodeId, Operation, Role, Section, TypeError, Value};
 use petgraph::algo::has_path_connecting;
 
-/// Something that no plan can be made of.
+/// A property of a graph for which there is no plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misfit {
-    /// Where.
+    /// The place in the graph.
     pub place: Place,
-    /// What is wrong, and what would be right.
+    /// The mistake, and the form that would be accepted.
     pub error: TypeError,
 }
 
-/// Where a graph is no decoder.
+/// The place at which a graph is not a decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
     /// At an operation, or the input of it that the error names.
     Node(NodeId),
-    /// Where the layer ends.
+    /// At the end of the layer.
     LayerEnd,
 }
 
 impl Graph {
     /// The residual stream in a layer: the carry, then every sum with it, in order.
     pub fn stream(&self) -> Vec<Value> {
-        let carry = self.nodes().find(|&n| matches!(self.node(n).op, Op::Carry));
+        let carry = self.nodes().find(|&n| matches!(self.node(n).op, Operation::Carry));
         let mut stream: Vec<Value> = carry.map(Value::from).into_iter().collect();
         while let Some(&last) = stream.last() {
             let sums = self.users(last).into_iter().map(|u| u.node);
-            let mut sums = sums.filter(|&n| matches!(self.node(n).op, Op::Add { .. }));
+            let mut sums = sums.filter(|&n| matches!(self.node(n).op, Operation::Add { .. }));
             match sums.find(|&n| self.node(n).section == Section::Layer && !stream.contains(&n.into())) {
                 Some(sum) => stream.push(sum.into()),
                 None => break,
@@ -52,7 +52,7 @@ impl Graph {
     /// [`Graph::order`] with every reader of the residual stream before the sum that overwrites it.
     ///
     /// # Errors
-    /// A node that there is no such place for.
+    /// A node for which there is no such place.
     pub fn order_in_place(&self, section: Section) -> Result<Vec<NodeId>, NodeId> {
         let mut before = Vec::new();
         for (old, sum) in self.overwritten() {
@@ -65,37 +65,37 @@ impl Graph {
         left.map_or(Ok(order), Err)
     }
 
-    /// Every value of the residual stream but the last, with the sum that takes its place.
+    /// Every value of the residual stream but the last, with the sum that overwrites it.
     fn overwritten(&self) -> Vec<(Value, NodeId)> {
         let stream = self.stream();
         stream.windows(2).map(|pair| (pair[0], pair[1].node)).collect()
     }
 
-    /// What keeps a sound graph from being a decoder that can be scheduled, in node order.
+    /// Lists everything that keeps a sound graph from being a decoder that can be scheduled, in node order.
     pub fn misfits(&self) -> Vec<Misfit> {
         let mut misfits = Vec::new();
         self.check_stream(&mut misfits);
         self.check_roles(&mut misfits);
         for node in self.nodes() {
             let error = match &self.node(node).op {
-                Op::SplitHeads { .. } => self.check_split(node),
-                Op::Rope(rope) => self.check_rope(node, rope.dim),
-                Op::Activation(_) => self.check_function(node),
-                Op::Argmax => self.check_logits(node),
-                Op::Tokens
-                | Op::Embedding { .. }
-                | Op::Carry
-                | Op::RmsNorm { .. }
-                | Op::Quantize { .. }
-                | Op::Dequantize { .. }
-                | Op::Scale { .. }
-                | Op::Linear(_)
-                | Op::CacheUpdate { .. }
-                | Op::Attention { .. }
-                | Op::MergeHeads
-                | Op::Mul { .. }
-                | Op::Add { .. }
-                | Op::LastToken => None,
+                Operation::SplitHeads { .. } => self.check_split(node),
+                Operation::Rope(rope) => self.check_rope(node, rope.dim),
+                Operation::Activation(_) => self.check_function(node),
+                Operation::Argmax => self.check_logits(node),
+                Operation::Tokens
+                | Operation::Embedding { .. }
+                | Operation::Carry
+                | Operation::RmsNorm { .. }
+                | Operation::Quantize { .. }
+                | Operation::Dequantize { .. }
+                | Operation::Scale { .. }
+                | Operation::Linear(_)
+                | Operation::CacheUpdate { .. }
+                | Operation::Attention { .. }
+                | Operation::MergeHeads
+                | Operation::Mul { .. }
+                | Operation::Add { .. }
+                | Operation::LastToken => None,
             };
             misfits.extend(error.map(|error| Misfit { place: Place::Node(node), error }));
         }
@@ -106,7 +106,7 @@ impl Graph {
         let stream = self.stream();
         let before = misfits.len();
         let last = |at: usize| stream.get(at).map(|v| self.value_name(*v)).unwrap_or_default();
-        for node in self.nodes().filter(|&n| matches!(self.node(n).op, Op::Add { .. })) {
+        for node in self.nodes().filter(|&n| matches!(self.node(n).op, Operation::Add { .. })) {
             let inputs = self.inputs(node);
             let names = || inputs.iter().map(|v| self.value_name(*v)).collect::<Vec<_>>().join(" and ");
             let at = stream.iter().position(|v| v.node == node);
@@ -131,7 +131,7 @@ impl Graph {
         }
         for (old, sum) in self.overwritten() {
             for user in self.users(old).into_iter().filter(|u| u.node != sum) {
-                let is_sum = matches!(self.node(user.node).op, Op::Add { .. });
+                let is_sum = matches!(self.node(user.node).op, Operation::Add { .. });
                 if !is_sum && has_path_connecting(&self.nodes, sum, user.node, None) {
                     let what = "the residual stream is read after it was added to";
                     let found =
@@ -151,7 +151,7 @@ impl Graph {
         }
     }
 
-    /// The last value of the stream that a sum could have added to: the last that does not need it.
+    /// The name of the last value of the stream to which this sum could have added: the last value that does not depend on the sum.
     fn reaching(&self, sum: NodeId, stream: &[Value]) -> String {
         let could = stream.iter().rev().find(|v| !has_path_connecting(&self.nodes, sum, v.node, None));
         could.map(|v| self.value_name(*v)).unwrap_or_default()
@@ -170,7 +170,7 @@ impl Graph {
         for node in self.nodes().filter(|&n| self.projection(n)) {
             let split = self.only_user(node.into()).map(|u| &self.node(u.node).op);
             let error = match self.node(node).role {
-                Role::Qkv if !matches!(split, Some(Op::SplitHeads { .. })) => TypeError::new(
+                Role::Qkv if !matches!(split, Some(Operation::SplitHeads { .. })) => TypeError::new(
                     None,
                     "a Qkv projection",
                     "read by something else",
@@ -188,24 +188,38 @@ impl Graph {
                     "all tokens",
                     "what LastToken gives, or made of it",
                 ),
-                role if role != Role::LmHead && self.node(node).section != Section::Layer => TypeError::new(
+                Role::LmHead => continue,
+                role if self.node(node).section != Section::Layer => TypeError::new(
                     None,
                     "an operation out of place",
                     format!("a projection {role:?} here"),
                     "in the repeated block",
                 ),
-                _ => continue,
+                Role::Embedding
+                | Role::Norm
+                | Role::Qkv
+                | Role::Rope
+                | Role::Cache
+                | Role::Sdpa
+                | Role::O
+                | Role::Gate
+                | Role::Up
+                | Role::Down
+                | Role::Product
+                | Role::Residual
+                | Role::Quant
+                | Role::Data => continue,
             };
             misfits.push(Misfit { place: Place::Node(node), error });
         }
     }
 
     fn projection(&self, node: NodeId) -> bool {
-        matches!(self.node(node).op, Op::Linear(_))
+        matches!(self.node(node).op, Operation::Linear(_))
     }
 
     fn after_last_token(&self, node: NodeId) -> bool {
-        let last = self.nodes().find(|&n| matches!(self.node(n).op, Op::LastToken));
+        let last = self.nodes().find(|&n| matches!(self.node(n).op, Operation::LastToken));
         last.is_some_and(|last| has_path_connecting(&self.nodes, last, node, None))
     }
 
@@ -213,7 +227,7 @@ impl Graph {
         let inputs = self.inputs(node);
         let mut source = None;
         for (at, value) in inputs.iter().enumerate() {
-            let Op::Linear(linear) = &self.node(value.node).op else {
+            let Operation::Linear(linear) = &self.node(value.node).op else {
                 let found = self.value_name(*value);
                 return Some(TypeError::new(
                     Some(at),
@@ -253,7 +267,7 @@ impl Graph {
         }
         let fits = self
             .only_user(node.into())
-            .is_some_and(|u| matches!(self.node(u.node).op, Op::Mul { .. } | Op::Activation(_)));
+            .is_some_and(|u| matches!(self.node(u.node).op, Operation::Mul { .. } | Operation::Activation(_)));
         let found = format!("`{}`", self.value_name(node.into()));
         (!fits).then(|| TypeError::new(None, what, found, "one Mul that reads it, and nothing else"))
     }
@@ -271,7 +285,7 @@ impl Graph {
         }
         let super::Shape::Features(width) = self.value_type(logits).shape else { return None };
         let vocab = self.nodes().find_map(|n| {
-            let Op::Embedding { weight } = &self.node(n).op else { return None };
+            let Operation::Embedding { weight } = &self.node(n).op else { return None };
             weight.shape.first().copied()
         })?;
         let what = "logits and embedding differ in vocabulary";

@@ -1,18 +1,10 @@
-//! Graphs as text for people: one line per node.
+//! Graphs as text for people, one line per node.
 
 use super::{
-    Activation, ActivationQuant, Graph, Heads, Linear, Op, Operand, Phase, Section, Shape, Value, ValueType, WeightRef,
+    Activation, ActivationQuant, Graph, Heads, Linear, MulInput, Operation, PhaseKind, Section, Shape, Value,
+    ValueType, WeightRef,
 };
 use std::fmt;
-
-impl fmt::Display for Phase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Phase::Decode { batch } => write!(f, "decode[{batch}]"),
-            Phase::Prefill { seq } => write!(f, "prefill[{seq}]"),
-        }
-    }
-}
 
 impl fmt::Display for ValueType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,7 +51,7 @@ impl fmt::Display for WeightRef {
     }
 }
 
-fn operand(name: &str, operand: &Operand) -> String {
+fn operand(name: &str, operand: &MulInput) -> String {
     let scaled = if operand.scale.is_one() { name.to_string() } else { format!("{name}*{}", operand.scale) };
     operand.unary.iter().fold(scaled, |text, unary| format!("{unary}({text})"))
 }
@@ -82,37 +74,37 @@ fn linear(linear: &Linear, input: &str) -> String {
     text
 }
 
-fn describe(op: &Op, inputs: &[String]) -> String {
+fn describe(op: &Operation, inputs: &[String]) -> String {
     let list = inputs.join(", ");
     match op {
-        Op::Tokens => "tokens".to_string(),
-        Op::Embedding { weight } => format!("embedding({list}) {weight}"),
-        Op::Carry => format!("carry({list})"),
-        Op::RmsNorm { gamma: Some(gamma), eps } => format!("rms_norm({list}) {gamma} eps={eps}"),
-        Op::RmsNorm { gamma: None, eps } => format!("rms_norm({list}) eps={eps}"),
-        Op::Quantize { floor } => format!("quantize({list}) floor={floor}"),
-        Op::Dequantize { scale, power } => format!("dequantize({list}) *{scale} power={power}"),
-        Op::Scale { scale } => format!("scale({list}) *{scale}"),
-        Op::Linear(it) => linear(it, &list),
-        Op::SplitHeads { heads, kv_heads, .. } => format!("split_heads({list}) {heads}/{kv_heads}"),
-        Op::Rope(rope) => format!("rope({list}) theta={} dim={}", rope.theta, rope.dim),
-        Op::CacheUpdate { context } => format!("cache_update({list}) context={context}"),
-        Op::Attention { scale } => format!("attention({list}) scale={scale}"),
-        Op::MergeHeads => format!("merge_heads({list})"),
-        Op::Activation(unary) => format!("{unary}({list})"),
-        Op::Mul { a, b } => match inputs {
+        Operation::Tokens => "tokens".to_string(),
+        Operation::Embedding { weight } => format!("embedding({list}) {weight}"),
+        Operation::Carry => format!("carry({list})"),
+        Operation::RmsNorm { gamma: Some(gamma), eps } => format!("rms_norm({list}) {gamma} eps={eps}"),
+        Operation::RmsNorm { gamma: None, eps } => format!("rms_norm({list}) eps={eps}"),
+        Operation::Quantize { floor } => format!("quantize({list}) floor={floor}"),
+        Operation::Dequantize { scale, power } => format!("dequantize({list}) *{scale} power={power}"),
+        Operation::Scale { scale } => format!("scale({list}) *{scale}"),
+        Operation::Linear(it) => linear(it, &list),
+        Operation::SplitHeads { heads, kv_heads, .. } => format!("split_heads({list}) {heads}/{kv_heads}"),
+        Operation::Rope(rope) => format!("rope({list}) theta={} dim={}", rope.theta, rope.dim),
+        Operation::CacheUpdate { context } => format!("cache_update({list}) context={context}"),
+        Operation::Attention { scale } => format!("attention({list}) scale={scale}"),
+        Operation::MergeHeads => format!("merge_heads({list})"),
+        Operation::Activation(unary) => format!("{unary}({list})"),
+        Operation::Mul { a, b } => match inputs {
             [left, right] => format!("mul({}, {})", operand(left, a), operand(right, b)),
             _ => format!("mul({list})"),
         },
-        Op::Add { b_scale } if b_scale.is_one() => format!("add({list})"),
-        Op::Add { b_scale } => format!("add({list}*{b_scale})"),
-        Op::LastToken => format!("last_token({list})"),
-        Op::Argmax => format!("argmax({list})"),
+        Operation::Add { b_scale } if b_scale.is_one() => format!("add({list})"),
+        Operation::Add { b_scale } => format!("add({list}*{b_scale})"),
+        Operation::LastToken => format!("last_token({list})"),
+        Operation::Argmax => format!("argmax({list})"),
     }
 }
 
 impl Graph {
-    /// A value's name: its node's, with the output's number when the node has several.
+    /// The name of a value: that of its node, followed by the number of the output when the node has several.
     pub fn value_name(&self, value: Value) -> String {
         let node = self.node(value.node);
         if node.outputs.len() == 1 { node.name.clone() } else { format!("{}.{}", node.name, value.output) }
@@ -121,7 +113,11 @@ impl Graph {
 
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} {}: {} layers, context {}", self.model, self.phase, self.layers, self.context)?;
+        let phase = match self.phase {
+            PhaseKind::Decode { batch } => format!("decode[{batch}]"),
+            PhaseKind::Prefill { tokens } => format!("prefill[{tokens}]"),
+        };
+        writeln!(f, "{} {phase}: {} layers, context {}", self.model, self.layers, self.context)?;
         for section in Section::ALL {
             writeln!(f, "{}", format!("{section:?}").to_lowercase())?;
             for id in self.order(section) {

@@ -1,18 +1,18 @@
-//! Output types of each operation, and what it refuses.
+//! Type inference: the output types of each operation, and the inputs that it refuses.
 
-use super::{Heads, Linear, Op, Phase, Shape, ValueType};
+use super::{Heads, Linear, Operation, PhaseKind, Shape, ValueType};
 
-/// Why an operation does not accept its inputs.
+/// The reason for which an operation does not accept its inputs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: found {found}, expected {expected}")]
 pub struct TypeError {
     /// The input at fault, counted from 0, when one is.
     pub input: Option<usize>,
-    /// What is wrong.
+    /// The mistake.
     pub what: String,
-    /// What was found.
+    /// The type that was found.
     pub found: String,
-    /// What would be right.
+    /// The value or form that would be accepted.
     pub expected: String,
 }
 
@@ -38,7 +38,7 @@ fn features(inputs: &[ValueType], at: usize) -> Result<(usize, usize)> {
     }
 }
 
-/// Heads of a kind; answers rows, heads, numbers per head.
+/// Expects heads of a kind and returns the rows, the heads and the numbers per head.
 fn heads(inputs: &[ValueType], at: usize, kind: Heads) -> Result<(usize, usize, usize)> {
     match inputs[at].shape {
         Shape::Heads { of, heads, head_dim } if of == kind => Ok((inputs[at].rows, heads, head_dim)),
@@ -49,7 +49,7 @@ fn heads(inputs: &[ValueType], at: usize, kind: Heads) -> Result<(usize, usize, 
     }
 }
 
-/// The cache of a kind of heads; answers KV heads and numbers per head.
+/// Expects the cache of a kind of heads and returns the KV heads and the numbers per head.
 fn cache(inputs: &[ValueType], at: usize, kind: Heads) -> Result<(usize, usize)> {
     match inputs[at].shape {
         Shape::Cache { of, kv_heads, head_dim, .. } if of == kind => Ok((kv_heads, head_dim)),
@@ -79,32 +79,36 @@ fn weight_rank(shape: &[usize], rank: usize) -> Result<()> {
     Err(TypeError::new(None, "weight shape", format!("{shape:?}"), format!("{rank} positive dimensions")))
 }
 
-impl Op {
-    /// The numbers of inputs this operation takes, as an inclusive range of which only the ends are legal.
+impl Operation {
+    /// The least and the largest number of inputs that this operation takes. Numbers between the two are not legal.
     pub fn arity(&self) -> (usize, usize) {
         match self {
-            Op::Tokens => (0, 0),
-            Op::SplitHeads { .. } => (1, 3),
-            Op::Attention { .. } => (3, 3),
-            Op::Mul { .. } | Op::Add { .. } | Op::CacheUpdate { .. } | Op::Rope(_) | Op::Dequantize { .. } => (2, 2),
-            Op::Embedding { .. }
-            | Op::Carry
-            | Op::RmsNorm { .. }
-            | Op::Quantize { .. }
-            | Op::Scale { .. }
-            | Op::Linear(_)
-            | Op::MergeHeads
-            | Op::Activation(_)
-            | Op::LastToken
-            | Op::Argmax => (1, 1),
+            Operation::Tokens => (0, 0),
+            Operation::SplitHeads { .. } => (1, 3),
+            Operation::Attention { .. } => (3, 3),
+            Operation::Mul { .. }
+            | Operation::Add { .. }
+            | Operation::CacheUpdate { .. }
+            | Operation::Rope(_)
+            | Operation::Dequantize { .. } => (2, 2),
+            Operation::Embedding { .. }
+            | Operation::Carry
+            | Operation::RmsNorm { .. }
+            | Operation::Quantize { .. }
+            | Operation::Scale { .. }
+            | Operation::Linear(_)
+            | Operation::MergeHeads
+            | Operation::Activation(_)
+            | Operation::LastToken
+            | Operation::Argmax => (1, 1),
         }
     }
 
-    /// Types of the outputs for inputs of these types.
+    /// The types of the outputs for inputs of these types.
     ///
     /// # Errors
     /// A [`TypeError`] naming the input that does not fit and what would.
-    pub fn infer(&self, phase: Phase, inputs: &[ValueType]) -> Result<Vec<ValueType>> {
+    pub fn infer(&self, phase: PhaseKind, inputs: &[ValueType]) -> Result<Vec<ValueType>> {
         let (least, most) = self.arity();
         if inputs.len() != least && inputs.len() != most {
             let expected = if least == most { least.to_string() } else { format!("{least} or {most}") };
@@ -112,8 +116,8 @@ impl Op {
         }
         let one = |rows, shape| Ok(vec![ValueType { rows, shape }]);
         match self {
-            Op::Tokens => one(phase.rows(), Shape::Ids),
-            Op::Embedding { weight } => {
+            Operation::Tokens => one(phase.rows() as usize, Shape::Ids),
+            Operation::Embedding { weight } => {
                 weight_rank(&weight.shape, 2)?;
                 match inputs[0].shape {
                     Shape::Ids => one(inputs[0].rows, Shape::Features(weight.shape[1])),
@@ -122,8 +126,8 @@ impl Op {
                     }
                 }
             }
-            Op::Carry => features(inputs, 0).map(|_| inputs.to_vec()),
-            Op::RmsNorm { gamma, .. } => {
+            Operation::Carry => features(inputs, 0).map(|_| inputs.to_vec()),
+            Operation::RmsNorm { gamma, .. } => {
                 let (_, width) = features(inputs, 0)?;
                 if let Some(gamma) = gamma {
                     weight_rank(&gamma.shape, 1)?;
@@ -131,11 +135,11 @@ impl Op {
                 }
                 Ok(inputs.to_vec())
             }
-            Op::Quantize { .. } => {
+            Operation::Quantize { .. } => {
                 let (rows, _) = features(inputs, 0)?;
                 Ok(vec![inputs[0], ValueType { rows, shape: Shape::Features(1) }])
             }
-            Op::Dequantize { .. } => {
+            Operation::Dequantize { .. } => {
                 let (rows, _) = features(inputs, 0)?;
                 let factor = ValueType { rows, shape: Shape::Features(1) };
                 if inputs[1] != factor {
@@ -143,9 +147,9 @@ impl Op {
                 }
                 Ok(vec![inputs[0]])
             }
-            Op::Linear(linear) => infer_linear(linear, inputs),
-            Op::SplitHeads { heads, kv_heads, head_dim } => infer_split(*heads, *kv_heads, *head_dim, inputs),
-            Op::Rope(rope) => {
+            Operation::Linear(linear) => infer_linear(linear, inputs),
+            Operation::SplitHeads { heads, kv_heads, head_dim } => infer_split(*heads, *kv_heads, *head_dim, inputs),
+            Operation::Rope(rope) => {
                 let (_, _, q_dim) = heads(inputs, 0, Heads::Queries)?;
                 let (_, _, k_dim) = heads(inputs, 1, Heads::Keys)?;
                 width_is(1, "queries and keys differ in head_dim", k_dim, q_dim)?;
@@ -155,7 +159,7 @@ impl Op {
                 }
                 Ok(inputs.to_vec())
             }
-            Op::CacheUpdate { context } => {
+            Operation::CacheUpdate { context } => {
                 let (rows, kv_heads, head_dim) = heads(inputs, 0, Heads::Keys)?;
                 let (_, count, width) = heads(inputs, 1, Heads::Values)?;
                 if (inputs[1].rows, count, width) != (rows, kv_heads, head_dim) {
@@ -163,24 +167,24 @@ impl Op {
                     return Err(TypeError::new(Some(1), "keys and values differ in shape", inputs[1], expected));
                 }
                 let cache = |of| ValueType {
-                    rows: phase.users(),
+                    rows: phase.users() as usize,
                     shape: Shape::Cache { of, kv_heads, context: *context, head_dim },
                 };
                 Ok(vec![cache(Heads::Keys), cache(Heads::Values)])
             }
-            Op::Attention { .. } => infer_attention(inputs),
-            Op::MergeHeads => {
+            Operation::Attention { .. } => infer_attention(inputs),
+            Operation::MergeHeads => {
                 let (rows, heads, head_dim) = heads(inputs, 0, Heads::Attended)?;
                 one(rows, Shape::Features(heads * head_dim))
             }
-            Op::Activation(_) | Op::Scale { .. } => Ok(inputs.to_vec()),
-            Op::Mul { .. } | Op::Add { .. } => {
+            Operation::Activation(_) | Operation::Scale { .. } => Ok(inputs.to_vec()),
+            Operation::Mul { .. } | Operation::Add { .. } => {
                 features(inputs, 0)?;
                 same(inputs)?;
                 Ok(vec![inputs[0]])
             }
-            Op::LastToken => one(1, inputs[0].shape),
-            Op::Argmax => features(inputs, 0).map(|(rows, _)| vec![ValueType { rows, shape: Shape::Ids }]),
+            Operation::LastToken => one(1, inputs[0].shape),
+            Operation::Argmax => features(inputs, 0).map(|(rows, _)| vec![ValueType { rows, shape: Shape::Ids }]),
         }
     }
 }

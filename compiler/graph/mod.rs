@@ -1,11 +1,12 @@
-//! The logical graph of one phase: operations and values, no device words.
+//! The logical graph of one phase: operations and values, without any notion of a device.
 //!
-//! A [`Graph`] is a directed acyclic graph in three sections: the prologue runs once, the layer is one instance of the decoder layer
-//! and runs `layers` times, the epilogue runs once. One value is carried around the layer loop, the residual stream: inside the layer
-//! it is the output of the one [`Op::Carry`] node, at its end it is [`Graph::carried`], which the epilogue reads after the last layer.
+//! A [`Graph`] is a directed acyclic graph in three sections: the prologue runs once, the layer is one instance of the decoder layer and
+//! runs `layers` times, and the epilogue runs once. One value, the residual stream, is carried around the layer loop. Inside the layer it
+//! is the output of the only [`Operation::Carry`] node. At the end of the layer it is [`Graph::carried`], which the epilogue reads after
+//! the last layer.
 //!
 //! Invariants, checked by [`Graph::check`]:
-//! - names are unique; every input of a node is fed by exactly one edge; types are those [`Op::infer`] gives;
+//! - names are unique; every input of a node is fed by exactly one edge; types are those [`Operation::infer`] gives;
 //! - the prologue reads the prologue; the layer reads the layer, except that `Carry` reads the prologue; the epilogue reads the
 //!   epilogue and `carried`;
 //! - `{layer}` occurs in the weight names of the layer and of nothing else;
@@ -24,12 +25,12 @@ pub use check::GraphError;
 pub use decoder::{Misfit, Place};
 pub use infer::TypeError;
 pub use op::{
-    Activation, ActivationQuant, Encoding, Heads, Linear, Op, Operand, Part, Role, Rope, RopeScaling, ScaleConvention,
-    Shape, ValueType, WeightRef,
+    Activation, ActivationQuant, Encoding, Heads, Linear, MulInput, Operation, Part, Role, Rope, RopeScaling,
+    ScaleConvention, Shape, ValueType, WeightRef,
 };
 pub use scalar::{Factor, Scalar, resolve};
 
-pub use bitnetc_plan::Section;
+pub use bitnetc_plan::{PhaseKind, Section};
 
 use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
@@ -38,50 +39,17 @@ use petgraph::visit::EdgeRef;
 /// Identifies a node for as long as it is in the graph; removing others does not change it.
 pub type NodeId = NodeIndex<u32>;
 
-/// What a graph is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-pub enum Phase {
-    /// One token for each of `batch` users.
-    Decode {
-        /// Users.
-        batch: usize,
-    },
-    /// `seq` tokens of one user, from position 0.
-    Prefill {
-        /// Tokens.
-        seq: usize,
-    },
-}
-
-impl Phase {
-    /// Rows of a value: one per token processed.
-    pub fn rows(self) -> usize {
-        match self {
-            Phase::Decode { batch } => batch,
-            Phase::Prefill { seq } => seq,
-        }
-    }
-
-    /// Users served.
-    pub fn users(self) -> usize {
-        match self {
-            Phase::Decode { batch } => batch,
-            Phase::Prefill { .. } => 1,
-        }
-    }
-}
-
 /// An operation in the graph.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Node {
-    /// Unique, for people: `attn.qkv`.
+    /// A unique name for people, such as `attn.qkv`.
     pub name: String,
-    /// When it runs.
+    /// The section in which it runs.
     pub section: Section,
-    /// What it is to the model.
+    /// Its role in the model.
     pub role: Role,
-    /// What it computes.
-    pub op: Op,
+    /// Its operation.
+    pub op: Operation,
     /// Types of its outputs.
     pub outputs: Vec<ValueType>,
 }
@@ -100,7 +68,7 @@ pub struct Edge {
 pub struct Value {
     /// The node that makes it.
     pub node: NodeId,
-    /// Which of its outputs, counted from 0.
+    /// The output of the node, counted from 0.
     pub output: usize,
 }
 
@@ -116,7 +84,7 @@ impl From<NodeId> for Value {
 pub struct Use {
     /// The node that reads it.
     pub node: NodeId,
-    /// As which of its inputs, counted from 0.
+    /// The input as which it is read, counted from 0.
     pub input: usize,
 }
 
@@ -125,8 +93,8 @@ pub struct Use {
 pub struct Graph {
     /// The model's name.
     pub model: String,
-    /// What the graph is for.
-    pub phase: Phase,
+    /// The phase whose computation this is.
+    pub phase: PhaseKind,
     /// How often the layer section runs; at least 1.
     pub layers: usize,
     /// Positions the KV caches hold.
@@ -140,7 +108,7 @@ pub struct Graph {
 
 impl Graph {
     /// A graph without nodes.
-    pub fn new(model: impl Into<String>, phase: Phase, layers: usize, context: usize) -> Self {
+    pub fn new(model: impl Into<String>, phase: PhaseKind, layers: usize, context: usize) -> Self {
         let (nodes, carried, result, reserved) = (StableDiGraph::new(), None, None, Vec::new());
         Graph { model: model.into(), phase, layers, context, nodes, carried, result, reserved }
     }
@@ -154,7 +122,7 @@ impl Graph {
         name: &str,
         section: Section,
         role: Role,
-        op: Op,
+        op: Operation,
         inputs: &[Value],
     ) -> Result<NodeId, TypeError> {
         let types: Vec<_> = inputs.iter().map(|&v| self.value_type(v)).collect();
@@ -174,7 +142,7 @@ impl Graph {
         &self.nodes[node]
     }
 
-    /// A node, to change its operation. Changing what [`Op::infer`] answers makes [`Graph::check`] fail.
+    /// A node, so that its operation can be changed. A change of the types that [`Operation::infer`] gives makes [`Graph::check`] fail.
     ///
     /// # Panics
     /// When the node was removed.
@@ -195,17 +163,17 @@ impl Graph {
         self.carried
     }
 
-    /// Names the residual stream at the end of a layer.
+    /// Sets the residual stream at the end of a layer.
     pub fn set_carried(&mut self, value: Value) {
         self.carried = Some(value);
     }
 
-    /// What the phase computes, once set: the next token ids.
+    /// The result of the phase, the next token ids, once it is set.
     pub fn result(&self) -> Option<Value> {
         self.result
     }
 
-    /// Names what the phase computes.
+    /// Sets the result of the phase.
     pub fn set_result(&mut self, value: Value) {
         self.result = Some(value);
     }
@@ -220,7 +188,7 @@ impl Graph {
         self.nodes.node_indices().find(|&n| self.nodes[n].name == name)
     }
 
-    /// Keeps a name from being given to a node that a pass adds: another phase has a node of this name.
+    /// Reserves a name because a node of another phase has it, so that no pass gives it to a new node of this graph.
     pub fn reserve(&mut self, name: &str) {
         self.reserved.push(name.to_string());
     }
@@ -234,7 +202,7 @@ impl Graph {
         name
     }
 
-    /// What feeds each input of a node, in input order.
+    /// The values that feed the inputs of a node, in input order.
     pub fn inputs(&self, node: NodeId) -> Vec<Value> {
         let mut edges: Vec<_> = self
             .nodes
@@ -245,7 +213,7 @@ impl Graph {
         edges.into_iter().map(|(_, value)| value).collect()
     }
 
-    /// Who reads a value, ordered by node identity and input. The loop's back edge and the phase's result are no readers.
+    /// The readers of a value, ordered by node identity and input. The loop's back edge and the phase's result do not count as readers.
     pub fn users(&self, value: Value) -> Vec<Use> {
         let edges = self.nodes.edges_directed(value.node, Direction::Outgoing);
         let mut users: Vec<_> = edges
@@ -256,7 +224,7 @@ impl Graph {
         users
     }
 
-    /// The one reader of a value, if it has exactly one and is neither carried nor the result.
+    /// The only reader of a value, if it has exactly one and is neither carried nor the result.
     pub fn only_user(&self, value: Value) -> Option<Use> {
         if self.carried == Some(value) || self.result == Some(value) {
             return None;
@@ -267,13 +235,13 @@ impl Graph {
         }
     }
 
-    /// Nodes of a section so that each follows what it reads; among the ready ones the smallest identity comes first, so an
-    /// imported graph keeps the order of the model's text.
+    /// The nodes of a section in an order in which each follows the nodes it reads. Among nodes that are ready the one with the smallest
+    /// identity comes first, so an imported graph keeps the order of the model's text.
     pub fn order(&self, section: Section) -> Vec<NodeId> {
         self.order_after(section, &[])
     }
 
-    /// [`Graph::order`] with the first of each pair before the second, though no value goes from the one to the other.
+    /// [`Graph::order`] in which the first node of each pair also precedes the second, though no value goes from the one to the other.
     fn order_after(&self, section: Section, pairs: &[(NodeId, NodeId)]) -> Vec<NodeId> {
         let members: Vec<_> = self.nodes.node_indices().filter(|&n| self.nodes[n].section == section).collect();
         let mut waiting = std::collections::BTreeMap::new();
@@ -312,7 +280,7 @@ impl Graph {
         order.iter().rev().copied().find(|n| users.iter().any(|u| u.node == *n))
     }
 
-    /// Feeds an input of a node from another value, in place of what fed it.
+    /// Feeds an input of a node from another value, instead of the one that feeds it.
     pub fn redirect(&mut self, user: Use, to: Value) {
         let old: Vec<_> = self
             .nodes
@@ -340,7 +308,7 @@ impl Graph {
         }
     }
 
-    /// Removes a node that nobody reads. Readers left behind make [`Graph::check`] fail.
+    /// Removes a node that nobody reads. If readers are left behind, [`Graph::check`] fails.
     pub fn remove(&mut self, node: NodeId) -> Option<Node> {
         self.nodes.remove_node(node)
     }

@@ -1,21 +1,21 @@
-//! Logical operations: what a BitNet or Llama decoder computes, with no word of a device.
+//! Logical operations: the building blocks of a BitNet or Llama decoder, without any notion of a device.
 //!
-//! Every operation's inputs and outputs are listed beside it as `inputs -> outputs`. Types are [`ValueType`]s: a number of rows (the
-//! batch in decode, the sequence in prefill) of a [`Shape`]. Positions are implied: row `r` of a decode graph belongs to user `r` at
-//! that user's position, row `r` of a prefill graph is position `r` of one user.
+//! Every operation's inputs and outputs are listed beside it as `inputs -> outputs`. A [`ValueType`] is a number of rows (the batch in
+//! decode, the sequence in prefill) of a [`Shape`]. Positions are implied: row `r` of a decode graph belongs to user `r` at that user's
+//! position, and row `r` of a prefill graph is position `r` of one user.
 
 use super::Scalar;
 
-/// Where a value's numbers stand.
+/// The dimensions of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ValueType {
-    /// Rows: users in decode, tokens in prefill, 1 after [`Op::LastToken`]; for a cache, the users it serves.
+    /// Rows: users in decode, tokens in prefill, 1 after [`Operation::LastToken`]; for a cache, the users it serves.
     pub rows: usize,
-    /// What one row holds.
+    /// The content of one row.
     pub shape: Shape,
 }
 
-/// What one row of a value holds.
+/// The content of one row of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Shape {
     /// A token id.
@@ -24,7 +24,7 @@ pub enum Shape {
     Features(usize),
     /// `heads` vectors of `head_dim` numbers.
     Heads {
-        /// What they are to attention.
+        /// Their part in attention.
         of: Heads,
         /// Heads in this value.
         heads: usize,
@@ -44,8 +44,8 @@ pub enum Shape {
     },
 }
 
-/// What heads are to attention. A type of their own, since only queries and keys may be turned, and may be stored with the numbers of
-/// a head in another order: the rows of their projections are permuted for the card, those of values are not.
+/// The part that heads play in attention. It belongs to the type because only queries and keys may be rotated, and because the numbers of
+/// their heads may be stored in another order: the rows of their projections are permuted for the card, those of values are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Heads {
     /// Compared with keys.
@@ -58,23 +58,23 @@ pub enum Heads {
     Attended,
 }
 
-/// How a weight tensor is stored, hence what its loader does and whether it has an output scale.
+/// The storage of a weight tensor. It decides how the tensor is loaded and whether it has an output scale.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Encoding {
     /// Numbers of a float type, used as they are.
     Dense,
-    /// Four ternary rows per stored uint8 row; a tensor `<name>_scale` of one number holds the scale.
+    /// Ternary: four rows per stored uint8 row, or floats of one magnitude where the scale multiplies; a tensor `<name>_scale` of one number holds the scale.
     Packed(ScaleConvention),
     /// Float master weights, quantised when loaded: scale `max(mean|w|, 1e-5)`, values `clamp(round(w/scale), -1, 1)`.
     Absmean,
 }
 
-/// What a packed checkpoint's `weight_scale` does to the matrix product.
+/// The effect of a packed checkpoint's `weight_scale` on the matrix product.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum ScaleConvention {
-    /// It multiplies it (Hugging Face's `autobitlinear`).
+    /// The scale multiplies the product (Hugging Face's `autobitlinear`).
     Multiplies,
-    /// It divides it (Hugging Face's `bitlinear`).
+    /// The scale divides the product (Hugging Face's `bitlinear`).
     Divides,
 }
 
@@ -104,17 +104,17 @@ pub struct WeightRef {
 pub struct Part {
     /// The matrix, `[out, in]`.
     pub weight: WeightRef,
-    /// What multiplies this block's columns of the product. Starts as the weight's own scale (1 when dense); folding moves it elsewhere.
+    /// The factor of this block's columns of the product. It starts as the weight's own scale (1 when dense); folding moves it elsewhere.
     pub scale: Scalar,
 }
 
-/// What a projection does to its input.
+/// The quantisation that a projection applies to its input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum ActivationQuant {
-    /// Nothing.
+    /// The input is used as it is.
     None,
-    /// Rounds it to 8-bit integers by row: `q = clamp(round(x * 127/m), -128, 127)`, `m = max(max|x|, 1e-5)`; the product is multiplied
-    /// by `m/127`. Rounding is half to even.
+    /// Each row is rounded to 8-bit integers: `q = clamp(round(x * 127/m), -128, 127)` with `m = max(max|x|, 1e-5)`, and the product is
+    /// multiplied by `m/127`. Rounding is half to even.
     Int8PerToken,
 }
 
@@ -131,24 +131,25 @@ pub enum Activation {
     Silu,
 }
 
-/// An operand of a [`Op::Mul`]: what is applied to the value before multiplying, `unary(scale * x)`, unaries in order.
+/// The transformation of one input of [`Operation::Mul`] before the multiplication: `unary(scale * x)`, with the functions applied in
+/// order.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Operand {
+pub struct MulInput {
     /// Multiplies the value first.
     pub scale: Scalar,
     /// Applied next, first to last.
     pub unary: Vec<Activation>,
 }
 
-impl Operand {
+impl MulInput {
     /// The value as it is.
-    pub const PLAIN: Operand = Operand { scale: Scalar::ONE, unary: Vec::new() };
+    pub const PLAIN: MulInput = MulInput { scale: Scalar::ONE, unary: Vec::new() };
 }
 
-/// How rotary frequencies are stretched for long contexts.
+/// The rule by which rotary frequencies are stretched for long contexts.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub enum RopeScaling {
-    /// Not at all.
+    /// The frequencies are not stretched.
     None,
     /// Every frequency divided by `factor`.
     Linear {
@@ -195,10 +196,10 @@ pub struct Rope {
 /// A projection, ternary or dense: `y = unary(concat_columns(scale_p * (x @ W_p^T)))`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Linear {
-    /// Column blocks in order; all of one encoding kind and one input width.
+    /// The column blocks in order. All have the same kind of encoding and the same input width.
     pub parts: Vec<Part>,
-    /// What is done to the input, and undone in the output. [`ActivationQuant::None`] when the graph has explicit
-    /// [`Op::Quantize`] and [`Op::Dequantize`] nodes.
+    /// The quantisation of the input, which is undone in the output. It is [`ActivationQuant::None`] when the graph has explicit
+    /// [`Operation::Quantize`] and [`Operation::Dequantize`] nodes.
     pub activations: ActivationQuant,
     /// Applied to the output last.
     pub unary: Option<Activation>,
@@ -223,7 +224,7 @@ impl Linear {
 
 /// A logical operation.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Op {
+pub enum Operation {
     /// `-> ids`: the tokens to process.
     Tokens,
     /// `ids -> features`: rows of a table.
@@ -244,12 +245,12 @@ pub enum Op {
     /// `features[K] -> features[K] integers, features[1]`: `clamp(round(x * 127/m), -128, 127)` and the row's
     /// `m = max(max|x|, floor)`. -128 is there only where a card's reciprocal of `m` is rounded up.
     Quantize {
-        /// 1e-5 as models are trained; folding a scale out of `x` divides it.
+        /// The least divisor: 1e-5 as models are trained. Folding a scale out of `x` divides it by that scale.
         floor: Scalar,
     },
     /// `features[N], features[1] -> features[N]`: `scale * y * (m/127)^power`.
     Dequantize {
-        /// A constant that rides along free of charge.
+        /// A constant factor, at no cost of its own.
         scale: Scalar,
         /// Power of the row's factor; 1 unless dequantisations were merged.
         power: i32,
@@ -286,12 +287,12 @@ pub enum Op {
     MergeHeads,
     /// `x -> x`.
     Activation(Activation),
-    /// `a, b -> a * b` after each operand's own [`Operand`].
+    /// `a, b -> a * b`, each input after its [`MulInput`].
     Mul {
-        /// What is done to the first input.
-        a: Operand,
-        /// What is done to the second input.
-        b: Operand,
+        /// The transformation of the first input.
+        a: MulInput,
+        /// The transformation of the second input.
+        b: MulInput,
     },
     /// `a, b -> a + b_scale * b`: `a` is the residual stream.
     Add {
@@ -304,7 +305,7 @@ pub enum Op {
     Argmax,
 }
 
-/// What a node is to the model: the key of precision policies and overrides.
+/// The role of a node in the model, by which precision policies and overrides address it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
@@ -336,6 +337,6 @@ pub enum Role {
     LmHead,
     /// Activation quantisation and dequantisation.
     Quant,
-    /// What moves data without computing: tokens, head splits, slices, argmax.
+    /// Movement of data without arithmetic: tokens, head splits, slices, argmax.
     Data,
 }

@@ -1,9 +1,9 @@
-//! Rotary frequencies: the one place that knows how contexts are stretched.
+//! Rotary frequencies. The rules for long contexts are applied here and nowhere else.
 
 use super::{Rope, RopeScaling};
 
 impl Rope {
-    /// Radians per position of each of the `dim/2` pairs, and what multiplies cosines and sines, for a cache of `context` positions.
+    /// The radians per position of each of the `dim/2` pairs, and the factor of cosines and sines, for a cache of `context` positions.
     pub fn frequencies(&self, context: usize) -> (Vec<f64>, f64) {
         let pairs = self.dim / 2;
         let plain = (0..pairs).map(|i| self.theta.powf(-2.0 * i as f64 / self.dim as f64));

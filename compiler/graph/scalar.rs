@@ -1,4 +1,4 @@
-//! Symbolic constants: numbers that are known only when weights are loaded.
+//! Symbolic constants: factors whose numbers are known only when the weights are loaded.
 
 use std::fmt;
 
@@ -83,7 +83,7 @@ impl Scalar {
     /// The number in layer `layer`, `scale` giving the output scale of a ternary weight by its full name.
     ///
     /// # Errors
-    /// Whatever `scale` answers for a name it does not know.
+    /// The error of `scale` for a name that it does not know.
     pub fn evaluate<E>(&self, layer: usize, mut scale: impl FnMut(&str) -> Result<f64, E>) -> Result<f64, E> {
         let mut product = self.value;
         for factor in &self.factors {

@@ -3,21 +3,28 @@
 use super::*;
 
 fn small() -> Graph {
-    let mut g = Graph::new("m", Phase::Decode { batch: 2 }, 3, 32);
+    let mut g = Graph::new("m", PhaseKind::Decode { batch: 2 }, 3, 32);
     let table = WeightRef { name: "e".into(), rows: None, shape: vec![10, 4], encoding: Encoding::Dense };
-    let tokens = g.add("tokens", Section::Prologue, Role::Data, Op::Tokens, &[]).unwrap();
+    let tokens = g.add("tokens", Section::Prologue, Role::Data, Operation::Tokens, &[]).unwrap();
     let embed = g
-        .add("embed", Section::Prologue, Role::Embedding, Op::Embedding { weight: table.clone() }, &[tokens.into()])
+        .add(
+            "embed",
+            Section::Prologue,
+            Role::Embedding,
+            Operation::Embedding { weight: table.clone() },
+            &[tokens.into()],
+        )
         .unwrap();
-    let x = g.add("x", Section::Layer, Role::Data, Op::Carry, &[embed.into()]).unwrap();
-    let norm = Op::RmsNorm { gamma: None, eps: Scalar::number(1e-5) };
+    let x = g.add("x", Section::Layer, Role::Data, Operation::Carry, &[embed.into()]).unwrap();
+    let norm = Operation::RmsNorm { gamma: None, eps: Scalar::number(1e-5) };
     let h = g.add("norm", Section::Layer, Role::Norm, norm, &[x.into()]).unwrap();
-    let y =
-        g.add("sum", Section::Layer, Role::Residual, Op::Add { b_scale: Scalar::ONE }, &[x.into(), h.into()]).unwrap();
+    let y = g
+        .add("sum", Section::Layer, Role::Residual, Operation::Add { b_scale: Scalar::ONE }, &[x.into(), h.into()])
+        .unwrap();
     let head = Part { weight: table, scale: Scalar::ONE };
-    let head = Op::Linear(Linear { parts: vec![head], activations: ActivationQuant::None, unary: None });
+    let head = Operation::Linear(Linear { parts: vec![head], activations: ActivationQuant::None, unary: None });
     let logits = g.add("head", Section::Epilogue, Role::LmHead, head, &[y.into()]).unwrap();
-    let next = g.add("next", Section::Epilogue, Role::Data, Op::Argmax, &[logits.into()]).unwrap();
+    let next = g.add("next", Section::Epilogue, Role::Data, Operation::Argmax, &[logits.into()]).unwrap();
     g.set_carried(y.into());
     g.set_result(next.into());
     g
@@ -64,7 +71,7 @@ fn each_broken_invariant_is_named() {
 fn an_operation_refuses_what_does_not_fit_and_says_what_would() {
     let mut g = small();
     let x: Value = g.find("x").unwrap().into();
-    let split = Op::SplitHeads { heads: 2, kv_heads: 1, head_dim: 2 };
+    let split = Operation::SplitHeads { heads: 2, kv_heads: 1, head_dim: 2 };
     let error = g.add("split", Section::Layer, Role::Data, split, &[x]).unwrap_err();
     assert_eq!(error.to_string(), "q, k and v side by side do not split into the heads: found 4, expected 8");
 }

@@ -1,4 +1,4 @@
-//! A compiled decode step and what it takes to price other schedules of the same model beside it.
+//! A compiled decode step, with the means to price other schedules of the same model beside it.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -28,12 +28,12 @@ pub struct Bench<'a> {
     pub pricer: Pricer<'a>,
     pub rows: Rows,
     pub published: &'static Published,
-    /// Plans with other options, by their options.
+    /// The plans compiled with other options, so that each is compiled once.
     variants: RefCell<HashMap<String, Result<Rc<Compiled>, String>>>,
 }
 
 impl<'a> Bench<'a> {
-    /// `compiled` is the plan of `model` on `target` with `options`.
+    /// A bench for `compiled`, which is the plan of `model` on `target` with `options`.
     pub fn new(model: &'a Model, target: &'a Target, options: Options, compiled: Compiled) -> Result<Self, RowsError> {
         let pricer = Pricer::new(target, options.priced_at());
         let (rows, published) = (Rows::published()?, published()?);

@@ -8,35 +8,35 @@ use serde::Deserialize;
 
 use crate::rows::RowsError;
 
-/// How fast a host reads from a card.
+/// The speed at which a host reads from a card.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Link {
-    /// Of these cards.
+    /// The cards it was measured on.
     pub arch: Arch,
-    /// 1e9 bytes per second.
+    /// The speed in 1e9 bytes per second.
     pub gb_per_s: f64,
-    /// Who published it.
+    /// The publication.
     pub source: String,
 }
 
-/// Host copies of a step without a second queue.
+/// The host copies of a decode step that does not use a second command queue.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Copies {
-    /// All of a step, in microseconds.
+    /// The time of all copies of a step, in microseconds.
     pub us: f64,
-    /// Where it was measured.
+    /// The card and model it was measured on.
     pub card: String,
-    /// Who published it.
+    /// The publication.
     pub source: String,
 }
 
-/// All of `host.ron`.
+/// The contents of `host.ron`.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Published {
-    /// By architecture.
+    /// The speed of the link, by architecture.
     pub links: Vec<Link>,
     /// Host copies.
     pub copies: Copies,
@@ -54,7 +54,7 @@ static PUBLISHED: LazyLock<Result<Published, RowsError>> = LazyLock::new(|| {
 /// The published figures.
 ///
 /// # Errors
-/// None as shipped: a test reads it.
+/// None for the file as shipped; a test reads it.
 pub fn published() -> Result<&'static Published, RowsError> {
     PUBLISHED.as_ref().map_err(Clone::clone)
 }
@@ -66,18 +66,18 @@ impl Published {
     }
 }
 
-/// Bytes of the bf16 logits of so many users.
+/// The bytes of the bf16 logits of `users` users.
 pub fn logit_bytes(vocab: u32, users: u32) -> u64 {
     2 * u64::from(vocab) * u64::from(users)
 }
 
 /// Microseconds of a step in which the host reads the logits and samples.
 ///
-/// `host_sampling_us` was fitted to one user, whose logits it includes; those of every further user take their time on the link. What the
-/// host computes for them is left out, so for many users this is a lower bound.
+/// `host_sampling_us` was fitted to one user and includes the time of that user's logits. The logits of every further user take their time
+/// on the link. The computation of the host for them is left out, so for many users this is a lower bound.
 ///
 /// # Errors
-/// None as shipped.
+/// None for the file as shipped.
 pub fn sampling_us(target: &Target, vocab: u32, users: u32) -> Result<f64, RowsError> {
     let link = published()?.link(target).map_or(f64::INFINITY, |l| l.gb_per_s);
     Ok(target.cost.host_sampling_us + logit_bytes(vocab, users.saturating_sub(1)) as f64 / (link * 1000.0))

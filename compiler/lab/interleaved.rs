@@ -1,7 +1,7 @@
 //! Prices of a decode step in which nothing is sharded: weights, norms and caches interleaved in DRAM, the token picked by the host.
 //!
-//! Published ports of BitNet run such schedules. The calls are those of the plan; in the place of each that the compiler shards stands
-//! what it would cost interleaved, by the same cost functions.
+//! Published ports of BitNet run such schedules. The calls are those of the plan. Each call that the compiler shards is replaced by its
+//! interleaved form, priced by the same cost functions.
 
 use bitnetc_compiler::graph::Role;
 use bitnetc_compiler::pricer::{first_violation, operand};
@@ -54,7 +54,7 @@ impl Bench<'_> {
         (c.dram_sharded.start_us + read.max(compute) + c.launch_us).max(c.period_us)
     }
 
-    /// Microseconds of the layers' projections, q, k and v each by itself.
+    /// Microseconds of the layers' projections, with q, k and v as projections of their own.
     fn interleaved_projections(&self) -> Result<f64, String> {
         let mut sum = 0.0;
         for (times, step, spec, args) in self.projections() {
@@ -81,7 +81,8 @@ impl Bench<'_> {
         Ok(way.drafts.iter().map(of).sum())
     }
 
-    /// Microseconds of all norms interleaved; `among_shards` when what is around them is sharded.
+    /// Microseconds of all norms when they are interleaved. With `among_shards` the calls around them stay sharded, so the conversions are
+    /// included.
     pub fn interleaved_norms(&self, among_shards: bool) -> Result<f64, String> {
         let mut sum = 0.0;
         for (times, step) in self.steps() {

@@ -1,7 +1,7 @@
 //! Experiments with the compiler: how well its cost model predicts published measurements, and how much each choice of a plan is worth.
 //!
-//! The compiler needs none of this to make a plan. The experiments compile models, price schedules other than the compiler's by the same
-//! cost functions, and compare; so this crate depends on the compiler and nothing in the compiler depends on it.
+//! The compiler needs none of this to make a plan. The experiments compile models, price other schedules by the same cost functions, and
+//! compare the two. So this crate depends on the compiler, and nothing in the compiler depends on it.
 //!
 //! | module | holds |
 //! |---|---|

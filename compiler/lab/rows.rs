@@ -1,6 +1,6 @@
 //! Measurements as data: rows of whole decode steps and of single calls, read from RON.
 //!
-//! `measured.ron` holds those that were published; a file of the same form holds anybody's own:
+//! `measured.ron` holds the published measurements. A file of the same form can hold a user's own:
 //!
 //! ```ron
 //! (
@@ -19,26 +19,26 @@ use bitnetc_compiler::policy::Override;
 /// The use that was made of a row when the cost model was fitted.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 pub enum Use {
-    /// Nothing: the row was kept out.
+    /// The row was not used, so its error shows how well the model predicts.
     #[default]
     None,
-    /// It is one of those the constants were fitted to.
+    /// The row is one of those to which the constants were fitted.
     Fit,
-    /// The named constants were read off it, or off the page it is on.
+    /// The named constants were taken from the row, or from the page on which it was published.
     Sets(String),
 }
 
-/// Which schedule was measured.
+/// The schedule that was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 pub enum Scheduled {
-    /// tt_transformers': QKV goes through interleaved memory.
+    /// The schedule of tt_transformers, in which QKV goes through interleaved memory.
     #[default]
     TtTransformers,
-    /// tt_transformers' with QKV kept in shards.
+    /// The schedule of tt_transformers with QKV kept in shards.
     QkvSharded,
-    /// Interleaved throughout, as ports that shard nothing run it.
+    /// A schedule in which everything is interleaved, as in ports that shard nothing.
     Interleaved,
-    /// A plan of bitnetc's.
+    /// A plan of bitnetc.
     Plan,
 }
 
@@ -52,7 +52,7 @@ pub struct StepRow {
     pub target: String,
     /// Tokens per second of one user.
     pub tokens_per_s: f64,
-    /// What was measured.
+    /// The schedule that was measured.
     #[serde(default)]
     pub schedule: Scheduled,
     /// Precision where it differs from the balanced policy's in decode (gate and up bfp4 LoFi, all else bfp8 HiFi2), in the form that
@@ -65,42 +65,42 @@ pub struct StepRow {
     /// Position at which attention is priced.
     #[serde(default = "position")]
     pub position: u32,
-    /// How a table calls its setting.
+    /// The name of its setting in a table.
     #[serde(default)]
     pub label: String,
-    /// Whether the model was fitted to it.
+    /// The use that was made of it when the cost model was fitted.
     #[serde(default)]
     pub used: Use,
-    /// Who published it.
+    /// The publication.
     #[serde(default)]
     pub source: String,
-    /// What is not known of it.
+    /// The circumstances of the measurement that are not known.
     #[serde(default)]
     pub note: String,
 }
 
-/// A call or a few that were measured by themselves.
+/// One call or a few that were measured on their own.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CallRow {
-    /// What it is, for a table.
+    /// A name for tables.
     pub what: String,
     /// Name of the card.
     pub target: String,
-    /// Microseconds: least and most.
+    /// The least and the largest time measured, in microseconds.
     pub us: (f64, f64),
     /// The call.
     pub call: Measured,
-    /// Only the kernels, without launches and shortest periods.
+    /// Whether only the kernels were measured, without launches and without the shortest period of an op.
     #[serde(default)]
     pub kernel: bool,
-    /// Whether the model was fitted to it.
+    /// The use that was made of it when the cost model was fitted.
     #[serde(default)]
     pub used: Use,
-    /// Who published it.
+    /// The publication.
     #[serde(default)]
     pub source: String,
-    /// What is not known of it.
+    /// The circumstances of the measurement that are not known.
     #[serde(default)]
     pub note: String,
 }
@@ -119,7 +119,7 @@ pub enum Measured {
         #[serde(default = "one")]
         chunks: u32,
     },
-    /// A norm on so many cores, 0 when interleaved; with the conversions to shards and back.
+    /// A norm on a number of cores, or interleaved when that is 0, with or without the conversions to shards and back.
     Norm {
         columns: u32,
         #[serde(default)]
@@ -153,13 +153,13 @@ pub enum Measured {
     Embedding { columns: u32 },
     /// Tiles to rows.
     Untilize { columns: u32 },
-    /// The token of one user.
+    /// The choice of the token of one user.
     ArgMax { columns: u32 },
-    /// Positions move on.
+    /// The increment of the positions.
     PlusOne,
 }
 
-/// Rows of a file.
+/// The rows of a file.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rows {
@@ -180,17 +180,18 @@ const fn position() -> u32 {
     255
 }
 
-/// Why a file of rows is refused.
+/// The reasons for which a file of rows is refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum RowsError {
-    /// It is not of the form.
+    /// The file does not have the form of [`Rows`].
     #[error("{path}:{position}: {reason}")]
     Syntax {
         /// As given.
         path: String,
         /// Line and column.
         position: String,
-        /// What is wrong.
+        /// The mistake.
         reason: String,
     },
     /// A figure that no measurement has.
@@ -204,17 +205,17 @@ pub enum RowsError {
         field: &'static str,
         /// Its value.
         found: String,
-        /// What would be right.
+        /// The value or form that would be accepted.
         expected: &'static str,
     },
-    /// A precision that there is not.
+    /// A precision that does not exist.
     #[error("{path}: {row}: {reason}")]
     Set {
         /// As given.
         path: String,
         /// The row.
         row: String,
-        /// What is wrong.
+        /// The mistake.
         reason: String,
     },
 }
@@ -223,7 +224,7 @@ impl Rows {
     /// The published rows.
     ///
     /// # Errors
-    /// None as shipped: a test reads them.
+    /// None for the file as shipped; a test reads it.
     pub fn published() -> Result<Rows, RowsError> {
         Rows::parse("compiler/lab/measured.ron", include_str!("measured.ron"))
     }
@@ -231,7 +232,7 @@ impl Rows {
     /// The rows of a file's text; `path` is for its errors.
     ///
     /// # Errors
-    /// When it is not of the form, or a figure is out of range.
+    /// When the text does not have the form of [`Rows`], or a figure is out of range.
     pub fn parse(path: &str, text: &str) -> Result<Rows, RowsError> {
         let rows: Rows = ron::from_str(text).map_err(|e| RowsError::Syntax {
             path: path.to_string(),
@@ -252,12 +253,12 @@ impl StepRow {
     /// The precision that [`StepRow::set`] asks for.
     ///
     /// # Errors
-    /// When it is not of the form.
+    /// When the text is not an override.
     pub fn overrides(&self) -> Result<Vec<Override>, bitnetc_compiler::policy::PolicyError> {
         self.set.iter().map(|text| text.parse()).collect()
     }
 
-    /// How a table calls its setting; batch and position where they are not those of the published rows.
+    /// The name of its setting in a table, with the batch and the position where they are not those of the published rows.
     pub fn setting(&self) -> String {
         let mut text = match () {
             () if !self.label.is_empty() => self.label.clone(),
@@ -275,7 +276,7 @@ impl StepRow {
 }
 
 impl CallRow {
-    /// The middle of what was measured.
+    /// The middle between the least and the largest time.
     pub fn middle_us(&self) -> f64 {
         f64::midpoint(self.us.0, self.us.1)
     }

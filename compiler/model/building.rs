@@ -9,10 +9,10 @@ use super::reader::Reader;
 use super::{Quantization, Statement};
 use crate::graph::{Role, Section, ValueType, WeightRef};
 
-/// Types of a value in decode and prefill; none after a mistake, so that one mistake is not told twice.
+/// The types of a value in decode and in prefill. `None` after a mistake, so that one mistake is not reported twice.
 pub(super) type Types = Option<[ValueType; 2]>;
 
-/// Where an operation stands in the file.
+/// The place of an operation in the file.
 pub(super) struct Spot {
     /// Its name.
     pub span: Range<usize>,
@@ -20,7 +20,7 @@ pub(super) struct Spot {
     pub inputs: Vec<Range<usize>>,
 }
 
-/// A value as its definition left it.
+/// A value after its definition.
 pub(super) struct Defined {
     pub types: Types,
     pub span: Range<usize>,
@@ -28,7 +28,7 @@ pub(super) struct Defined {
     pub used: bool,
 }
 
-/// The values of the file and what has been built of it.
+/// The values of the file, and the model as far as it has been built.
 pub(super) struct Building<'a> {
     pub reader: Reader<'a>,
     pub values: IndexMap<String, Defined>,
@@ -45,12 +45,12 @@ pub(super) struct Building<'a> {
     pub layers: Option<usize>,
     pub context: Option<usize>,
     pub quantization: Quantization,
-    /// Where values read now must have been defined.
+    /// The section in which values that are read at this point must have been defined.
     pub section: Section,
-    /// Mistakes noted that leave the graph whole.
+    /// The number of mistakes noted that do not affect the graph.
     pub harmless: usize,
-    /// Something was left unread: what seems unused may be used there.
+    /// Whether part of the file was left unread. Values that seem unused may be used there.
     pub incomplete: bool,
-    /// Whole blocks were left unread.
+    /// Whether whole blocks were left unread.
     pub incomplete_graph: bool,
 }

@@ -3,13 +3,13 @@
 use super::Model;
 use super::building::Building;
 use super::error::ErrorKind;
-use crate::graph::{Misfit, Phase, Place};
+use crate::graph::{Misfit, PhaseKind, Place};
 use std::ops::Range;
 
 impl Building<'_> {
-    /// Notes everything in the model that no plan can be made of. `all` is where the model begins.
+    /// Notes every property of the model for which there is no plan. `all` is the place in the file at which the model begins.
     pub(super) fn decoder(&mut self, model: &Model, end: Range<usize>, all: Range<usize>) {
-        let graph = match model.to_graph(Phase::Prefill { seq: 1 }, model.context) {
+        let graph = match model.to_graph(PhaseKind::Prefill { tokens: 1 }, model.context) {
             Ok(graph) => graph,
             Err(error) => {
                 self.reader.error(ErrorKind::Structure, all, "no graph", error.to_string(), "a model with one");

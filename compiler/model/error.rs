@@ -1,4 +1,4 @@
-//! What a model file can get wrong.
+//! The mistakes that a model file can contain.
 
 use crate::excerpt::{self, Excerpt};
 use miette::Diagnostic;
@@ -7,6 +7,7 @@ use std::ops::Range;
 
 /// The kind of a mistake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ErrorKind {
     /// Not RON.
     Syntax,
@@ -30,21 +31,21 @@ pub enum ErrorKind {
     Division,
     /// Blocks in an order that makes no model.
     Structure,
-    /// Sound operations that make no decoder a plan can be made of.
+    /// Sound operations that do not make a decoder for which there is a plan.
     Decoder,
 }
 
-/// One mistake in a model file: where, what was found, what would be right.
+/// One mistake in a model file: its place, the text that was found there, and the form that would be accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct ModelError {
     /// Its kind.
     pub kind: ErrorKind,
-    /// What is wrong.
+    /// The mistake.
     pub message: String,
-    /// What was found, at the span.
+    /// The text or value that was found at the span.
     pub found: String,
-    /// What would be right.
+    /// The value or form that would be accepted.
     pub expected: String,
     /// Bytes of the file.
     pub span: Range<usize>,
@@ -97,7 +98,7 @@ impl ModelErrors {
     }
 }
 
-/// The file and the number of its mistakes; [`ModelErrors::listing`] or miette's report tell them.
+/// The name of the file and the number of its mistakes; [`ModelErrors::listing`] and the report by miette show the mistakes themselves.
 impl fmt::Display for ModelErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plural = if self.errors.len() == 1 { "mistake" } else { "mistakes" };

@@ -1,6 +1,6 @@
-//! The declarative model: what a file in `graphs/` says.
+//! The declarative model: the contents of a file in `graphs/`.
 //!
-//! A model file is RON: named dimensions, how weights are quantised, and a graph of three blocks.
+//! A model file is written in RON. It names dimensions, says how weights are quantised, and describes a graph of three blocks.
 //!
 //! ```ron
 //! Model(
@@ -18,17 +18,18 @@
 //! ```
 //!
 //! - A dimension is a whole number or text: sums of products of numbers and named dimensions.
-//! - Values are named once in the whole file in letters, digits and `_`, defined before they are used, and used. In the repeated block `carry` is the residual
-//!   stream at the start of a layer (`from` in the first), `to` is its value at the end; only `to` is seen after the block.
+//! - A value has a name of letters, digits and `_` that is unique in the file. It must be defined before it is used, and it must be used.
+//!   In the repeated block `carry` is the residual stream at the start of a layer (`from` in the first layer) and `to` is its value at the
+//!   end; only `to` is visible after the block.
 //! - `BitLinear` is a ternary projection stored and quantised as `quantization` says, `Linear` a dense one; both name their tensor, its
 //!   `[out, in]` shape and their role (Qkv, O, Gate, Up, Down, LmHead). `weight: Slice(name, start, end)` binds rows of a tensor.
 //! - `weights` is `Packed(Multiplies)`, `Packed(Divides)` (by what `weight_scale` does to the product) or `Absmean` (ternarised when
 //!   loaded); `activations` is `Int8PerToken` or `None`. A model without `BitLinear` has no `quantization`.
 //! - The last block ends in the one `Argmax`; `LastToken` acts in prefill only.
-//! - What the operations must be as a whole to be scheduled, [`Graph::misfits`] lists: a residual stream that the layer's additions write
-//!   in place, projections that the head split alone reads, activation functions that are operands of a product.
+//! - The operations as a whole must be a decoder that can be scheduled: a residual stream that the layer's additions write in place,
+//!   projections that only the head split reads, activation functions that only products read. [`Graph::misfits`] lists the conditions.
 //!
-//! Every mistake is reported at once with its place: [`ModelErrors`]. A parsed [`Model`] gives the graph of any phase.
+//! All mistakes of a file are reported together, each with its place ([`ModelErrors`]). A parsed [`Model`] gives the graph of any phase.
 
 mod building;
 mod decoder;
@@ -45,12 +46,12 @@ mod values;
 pub use error::{ErrorKind, ModelError, ModelErrors};
 pub use shipped::{Shipped, find, shipped};
 
-use crate::graph::{ActivationQuant, Encoding, Graph, Op, Phase, Role, Section, TypeError, Value};
+use crate::graph::{ActivationQuant, Encoding, Graph, Operation, PhaseKind, Role, Section, TypeError, Value};
 use crate::policy::Override;
 use indexmap::IndexMap;
 use std::collections::HashMap;
 
-/// How the ternary weights of a model are stored and what is done to what they multiply.
+/// The storage of a model's ternary weights, and the quantisation of the activations that they multiply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quantization {
     /// Storage of the ternary weights; [`Encoding::Dense`] in a model without any.
@@ -62,14 +63,14 @@ pub struct Quantization {
 /// One operation of a model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
-    /// Name of its node in the graph: its output's, or that of its kind when it has several.
+    /// The name of its node in the graph: that of its output, or that of its kind when it has several outputs.
     pub name: String,
-    /// When it runs.
+    /// The section in which it runs.
     pub section: Section,
-    /// What it is to the model.
+    /// Its role in the model.
     pub role: Role,
-    /// What it computes, as the graph starts out with it.
-    pub op: Op,
+    /// Its operation, before any pass.
+    pub op: Operation,
     /// Names of the values it reads.
     pub inputs: Vec<String>,
     /// Names of the values it defines.
@@ -95,7 +96,7 @@ pub struct Model {
     pub context: usize,
     /// All operations in order; the carry is one of them.
     pub statements: Vec<Statement>,
-    /// The residual stream at the end of a layer, as the last block calls it and as the layer does.
+    /// The residual stream at the end of a layer.
     carried: String,
     /// Hexadecimal SHA-256 of the file's text.
     pub digest: String,
@@ -103,6 +104,7 @@ pub struct Model {
 
 /// Why a model has no graph for a phase.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PhaseError {
     /// The cache would hold more positions than the model was made for, or none.
     #[error("context {asked}: the model's context is 1 to {most}")]
@@ -116,7 +118,7 @@ pub enum PhaseError {
     #[error("{phase}: a phase takes at least 1 row, and a prompt at most the context of {context}")]
     Rows {
         /// Asked for.
-        phase: Phase,
+        phase: PhaseKind,
         /// Positions of the cache.
         context: usize,
     },
@@ -125,13 +127,26 @@ pub enum PhaseError {
     Type {
         /// The operation.
         node: String,
-        /// What it refuses.
+        /// The input that it refuses.
         error: TypeError,
     },
 }
 
 impl Model {
-    /// Reads a model file; `name` is what error messages call it.
+    /// Reads the text of a model file; error messages call the file `name`.
+    ///
+    /// ```
+    /// use bitnetc_compiler::model::{Model, find};
+    ///
+    /// let shipped = find("tiny-shakespeare").unwrap();
+    /// let model = Model::parse(shipped.path, shipped.text)?;
+    /// assert_eq!(model.layers, model.dims["layers"]);
+    ///
+    /// let misspelt = shipped.text.replace("dims:", "dimensions:");
+    /// let mistakes = Model::parse("misspelt.ron", &misspelt).unwrap_err();
+    /// assert!(mistakes.listing().starts_with("misspelt.ron:"));
+    /// # Ok::<(), bitnetc_compiler::model::ModelErrors>(())
+    /// ```
     ///
     /// # Errors
     /// All mistakes of the file.
@@ -142,12 +157,12 @@ impl Model {
     /// The graph of one phase with caches of `context` positions.
     ///
     /// # Errors
-    /// When the phase has no rows or does not fit the context, or the context not the model.
-    pub fn to_graph(&self, phase: Phase, context: usize) -> Result<Graph, PhaseError> {
+    /// When the phase has no rows, the phase does not fit the context, or the context does not fit the model.
+    pub fn to_graph(&self, phase: PhaseKind, context: usize) -> Result<Graph, PhaseError> {
         if context == 0 || context > self.context {
             return Err(PhaseError::Context { asked: context, most: self.context });
         }
-        let too_long = matches!(phase, Phase::Prefill { seq } if seq > context);
+        let too_long = matches!(phase, PhaseKind::Prefill { tokens } if tokens as usize > context);
         if phase.rows() == 0 || too_long {
             return Err(PhaseError::Rows { phase, context });
         }
@@ -168,7 +183,7 @@ impl Model {
                 .iter()
                 .map(|n| values.get(n.as_str()).copied().ok_or_else(|| lost(n)))
                 .collect::<Result<_, _>>()?;
-            if let (Op::LastToken, Phase::Decode { .. }, [input], [output]) =
+            if let (Operation::LastToken, PhaseKind::Decode { .. }, [input], [output]) =
                 (&statement.op, phase, &inputs[..], &statement.outputs[..])
             {
                 values.insert(output, *input);
@@ -176,7 +191,7 @@ impl Model {
                 continue;
             }
             let op = match &statement.op {
-                Op::CacheUpdate { .. } => Op::CacheUpdate { context },
+                Operation::CacheUpdate { .. } => Operation::CacheUpdate { context },
                 op => op.clone(),
             };
             let node = graph
@@ -185,7 +200,7 @@ impl Model {
             for (output, name) in statement.outputs.iter().enumerate() {
                 values.insert(name, Value { node, output });
             }
-            if let Op::Argmax = statement.op {
+            if let Operation::Argmax = statement.op {
                 graph.set_result(node.into());
             }
         }

@@ -6,11 +6,11 @@ use super::rope::rope;
 use super::syntax::{Raw, Tree};
 use super::{Quantization, Statement};
 use crate::graph::{
-    Activation, ActivationQuant, Encoding, Linear, Op, Operand, Part, Role, Scalar, Section, WeightRef,
+    Activation, ActivationQuant, Encoding, Linear, MulInput, Operation, Part, Role, Scalar, Section, WeightRef,
 };
 use std::ops::Range;
 
-/// An operation as read, with the places its names stand at.
+/// An operation as read, with the places of its names in the file.
 pub(super) struct Parsed {
     pub statement: Statement,
     /// Spans of `from`'s names, in order.
@@ -70,7 +70,7 @@ const OPERATIONS: [(&str, Kind, usize, usize); 18] = [
     ("Square", Kind::Square, 1, 1),
 ];
 
-/// What a norm may add to a mean square: above it the norm is none, below it f32 has hardly anything.
+/// The range of a norm's epsilon. Above it the norm would do nothing, and below it the number is lost in f32.
 const EPSILONS: [f64; 2] = [1e-20, 1.0];
 
 /// Roles a projection can have.
@@ -83,7 +83,7 @@ const PROJECTIONS: [(&str, Role); 6] = [
     ("LmHead", Role::LmHead),
 ];
 
-/// What can be said of an operation that cannot be read: the names it mentions.
+/// The names that an operation mentions, for one that cannot be read otherwise.
 pub(super) struct Lost {
     pub inputs: Vec<(String, Range<usize>)>,
     pub outputs: Vec<(String, Range<usize>)>,
@@ -104,7 +104,7 @@ pub(super) fn read<'a>(
     })
 }
 
-/// The names in a field, as far as they can be made out.
+/// The names in a field, as far as they can be read.
 fn mentioned(raw: Raw<'_>, field: &str) -> Vec<(String, Range<usize>)> {
     let Ok(Tree::Fields(fields)) = raw.open() else { return Vec::new() };
     let Some(value) = fields.iter().find(|f| f.name == field).map(|f| f.value) else { return Vec::new() };
@@ -180,9 +180,9 @@ fn names<'a>(
     items.into_iter().map(|item| Some((reader.text(item, &expected)?, item.span()))).collect()
 }
 
-/// What an operation's own fields say.
+/// Reads the fields that are particular to an operation.
 struct Body {
-    op: Op,
+    op: Operation,
     role: Role,
     weight: Option<Range<usize>>,
     default_scale: bool,
@@ -197,16 +197,16 @@ fn operation<'a>(
 ) -> Option<Body> {
     let (weight_span, default_scale) = (&mut None, &mut false);
     let (op, role) = match kind {
-        Kind::Tokens => (Op::Tokens, Role::Data),
+        Kind::Tokens => (Operation::Tokens, Role::Data),
         Kind::Embedding => {
             let weight = weight(reader, fields, Encoding::Dense, section, 2, weight_span)?;
-            (Op::Embedding { weight }, Role::Embedding)
+            (Operation::Embedding { weight }, Role::Embedding)
         }
         Kind::RmsNorm => {
             let eps =
                 fields.required(reader, "eps").and_then(|raw| reader.number(raw, EPSILONS, "an epsilon such as 1e-5"));
             let gamma = weight(reader, fields, Encoding::Dense, section, 1, weight_span);
-            (Op::RmsNorm { gamma: Some(gamma?), eps: Scalar::number(eps?) }, Role::Norm)
+            (Operation::RmsNorm { gamma: Some(gamma?), eps: Scalar::number(eps?) }, Role::Norm)
         }
         Kind::BitLinear | Kind::Linear => {
             let role =
@@ -229,13 +229,13 @@ fn operation<'a>(
             };
             let weight = weight(reader, fields, encoding, section, 2, weight_span)?;
             let scale = if encoding.is_ternary() { Scalar::weight(&weight.name) } else { Scalar::ONE };
-            (Op::Linear(Linear { parts: vec![Part { weight, scale }], activations, unary: None }), role?)
+            (Operation::Linear(Linear { parts: vec![Part { weight, scale }], activations, unary: None }), role?)
         }
         Kind::SplitHeads => split_heads(reader, fields)?,
-        Kind::Rope => (Op::Rope(rope(reader, fields)?), Role::Rope),
+        Kind::Rope => (Operation::Rope(rope(reader, fields)?), Role::Rope),
         Kind::CacheUpdate => {
             let context = fields.required(reader, "context").and_then(|raw| reader.dim(raw))?;
-            (Op::CacheUpdate { context }, Role::Cache)
+            (Operation::CacheUpdate { context }, Role::Cache)
         }
         Kind::Attention => {
             let scale = fields.optional("scale");
@@ -246,22 +246,22 @@ fn operation<'a>(
                 }
                 None => Scalar::ONE,
             };
-            (Op::Attention { scale }, Role::Sdpa)
+            (Operation::Attention { scale }, Role::Sdpa)
         }
-        Kind::MergeHeads => (Op::MergeHeads, Role::Data),
-        Kind::Relu => (Op::Activation(Activation::Relu), Role::Product),
-        Kind::Relu2 => (Op::Activation(Activation::Relu2), Role::Product),
-        Kind::Square => (Op::Activation(Activation::Square), Role::Product),
-        Kind::Silu => (Op::Activation(Activation::Silu), Role::Product),
-        Kind::Mul => (Op::Mul { a: Operand::PLAIN, b: Operand::PLAIN }, Role::Product),
-        Kind::Add => (Op::Add { b_scale: Scalar::ONE }, Role::Residual),
-        Kind::LastToken => (Op::LastToken, Role::Data),
-        Kind::Argmax => (Op::Argmax, Role::Data),
+        Kind::MergeHeads => (Operation::MergeHeads, Role::Data),
+        Kind::Relu => (Operation::Activation(Activation::Relu), Role::Product),
+        Kind::Relu2 => (Operation::Activation(Activation::Relu2), Role::Product),
+        Kind::Square => (Operation::Activation(Activation::Square), Role::Product),
+        Kind::Silu => (Operation::Activation(Activation::Silu), Role::Product),
+        Kind::Mul => (Operation::Mul { a: MulInput::PLAIN, b: MulInput::PLAIN }, Role::Product),
+        Kind::Add => (Operation::Add { b_scale: Scalar::ONE }, Role::Residual),
+        Kind::LastToken => (Operation::LastToken, Role::Data),
+        Kind::Argmax => (Operation::Argmax, Role::Data),
     };
     Some(Body { op, role, weight: weight_span.take(), default_scale: *default_scale })
 }
 
-fn split_heads<'a>(reader: &mut Reader<'a>, fields: &mut Fields<'a>) -> Option<(Op, Role)> {
+fn split_heads<'a>(reader: &mut Reader<'a>, fields: &mut Fields<'a>) -> Option<(Operation, Role)> {
     let heads = fields.required(reader, "heads").and_then(|raw| reader.dim(raw));
     let kv_raw = fields.required(reader, "kv_heads");
     let kv_heads = kv_raw.and_then(|raw| reader.dim(raw));
@@ -278,7 +278,7 @@ fn split_heads<'a>(reader: &mut Reader<'a>, fields: &mut Fields<'a>) -> Option<(
         );
         return None;
     }
-    Some((Op::SplitHeads { heads, kv_heads, head_dim }, Role::Data))
+    Some((Operation::SplitHeads { heads, kv_heads, head_dim }, Role::Data))
 }
 
 /// `weight: "name"` or `weight: Slice("name", start, end)`, with `shape: [..]` of `rank` dimensions.
@@ -317,13 +317,15 @@ fn weight<'a>(
             let end = reader.dim(items[2]);
             (name?, Some((start?, end?)))
         }
-        _ => (reader.text(raw, "the tensor's name, or Slice(\"name\", first row, row after the last)")?, None),
+        Tree::Items(_) | Tree::Fields(_) | Tree::Text(_) | Tree::Number(_) | Tree::Word => {
+            (reader.text(raw, "the tensor's name, or Slice(\"name\", first row, row after the last)")?, None)
+        }
     };
     let shape = shape?;
     if name.contains("{layer}") != (section == Section::Layer) {
         let (found, expected) = match section {
             Section::Layer => ("one tensor for all layers", "a name with {layer} in it"),
-            _ => ("{layer} outside the repeated block", "a name without {layer}"),
+            Section::Prologue | Section::Epilogue => ("{layer} outside the repeated block", "a name without {layer}"),
         };
         reader.error(ErrorKind::BadValue, raw.span(), "a tensor name of the wrong section", found, expected);
         return None;

@@ -6,7 +6,7 @@ use super::ops;
 use super::reader::{Dim, Fields, Reader};
 use super::syntax::Raw;
 use super::{Model, Quantization, Statement};
-use crate::graph::{ActivationQuant, Encoding, Op, Role, ScaleConvention, Section};
+use crate::graph::{ActivationQuant, Encoding, Operation, Role, ScaleConvention, Section};
 use crate::policy::{Override, Wrong};
 use indexmap::IndexMap;
 use sha2::{Digest, Sha256};
@@ -124,7 +124,7 @@ impl<'a> Building<'a> {
                     "each once",
                 );
             } else {
-                // A dimension whose value is wrong stays known, so that its uses are not reported as well.
+                // A dimension with a wrong value is still defined, so that its uses are not reported as well.
                 let used = value.is_none();
                 self.reader.dims.insert(name, Dim { value: value.unwrap_or(1), span: field.name_span.clone(), used });
             }
@@ -149,12 +149,12 @@ impl<'a> Building<'a> {
         if let Some((weights, activations)) = weights.zip(activations) {
             self.quantization = Quantization { weights, activations };
         } else {
-            // Ternary all the same, so that every BitLinear is not reported as well.
+            // Assume ternary weights, so that not every BitLinear is reported as well.
             self.quantization = Quantization { weights: Encoding::Absmean, activations: ActivationQuant::None };
         }
     }
 
-    /// Overrides, each by the rules of the command line's `--set`.
+    /// Reads the precision overrides, each by the rules of the command line's `--set`.
     fn precision(&mut self, raw: Raw<'a>) -> Option<Vec<Override>> {
         let fields = self.map(raw, "precision")?;
         let mut read = Vec::new();
@@ -220,7 +220,7 @@ impl<'a> Building<'a> {
         }
     }
 
-    /// The header of the repeated block; answers its `to`.
+    /// Reads the header of the repeated block and returns its `to`.
     fn repeat(&mut self, fields: &mut Fields<'a>) -> Option<(String, Range<usize>)> {
         let mut name = |reader: &mut Reader<'a>, field| {
             let raw = fields.required(reader, field)?;
@@ -244,7 +244,7 @@ impl<'a> Building<'a> {
                 name: carry.clone(),
                 section: Section::Layer,
                 role: Role::Data,
-                op: Op::Carry,
+                op: Operation::Carry,
                 inputs: vec![from],
                 outputs: vec![carry],
             };
@@ -254,11 +254,14 @@ impl<'a> Building<'a> {
         to
     }
 
-    /// The end of the repeated block: `to` goes around and out.
+    /// Ends the repeated block: `to` is carried into the next layer and out of the block.
     fn close(&mut self, name: String, span: Range<usize>) {
         let types = self.used(&name, span.clone());
-        let start =
-            self.statements.iter().find(|s| matches!(s.op, Op::Carry)).and_then(|s| self.values.get(&s.outputs[0]));
+        let start = self
+            .statements
+            .iter()
+            .find(|s| matches!(s.op, Operation::Carry))
+            .and_then(|s| self.values.get(&s.outputs[0]));
         if let (Some(end), Some(start)) = (types, start.and_then(|s| s.types))
             && end != start
         {
@@ -268,7 +271,7 @@ impl<'a> Building<'a> {
         }
         if let Some(value) = self.values.get_mut(&name) {
             value.section = Section::Epilogue;
-            // It must be read again after the layers.
+            // The value must be used again after the layers.
             value.used = false;
             value.span = span.clone();
         }

@@ -1,4 +1,4 @@
-//! Reading fields: each mistake is noted and reading goes on.
+//! Reading of fields and values. A mistake is noted and reading goes on, so that all mistakes of a file are reported together.
 
 use super::error::{ErrorKind, ModelError};
 use super::syntax::{Broken, Field, Raw, Tree};
@@ -7,7 +7,7 @@ use indexmap::IndexMap;
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// Scores' factors and stretches of frequencies that f32 can take to any power that occurs.
+/// The range of factors of scores and of frequencies, within which f32 holds every power that occurs.
 pub(super) const FACTORS: [f64; 2] = [1e-6, 1e6];
 
 /// Names of dimensions that a mistake lists.
@@ -16,7 +16,7 @@ const MOST_NAMES: usize = 40;
 /// The largest dimension; products of three still fit in 128 bits, of two in 64.
 const MAX_DIM: u64 = 1 << 31;
 
-/// What reading a file gathers: its mistakes and its dimensions.
+/// The state of reading a file: the mistakes and the dimensions found so far.
 pub(super) struct Reader<'a> {
     pub file: &'a str,
     pub lines: Lines,
@@ -60,7 +60,7 @@ impl<'a> Reader<'a> {
         );
     }
 
-    /// Opens a value, noting when ron cannot.
+    /// Opens a value, and notes a mistake when ron cannot parse it.
     pub fn open(&mut self, raw: Raw<'a>) -> Option<Tree<'a>> {
         raw.open().map_err(|broken| self.broken(broken)).ok()
     }
@@ -96,7 +96,7 @@ impl<'a> Reader<'a> {
             Tree::Items(items) if items.is_empty() => {
                 Some(Fields { owner: what.to_string(), span: raw.name_span(), fields: Vec::new(), known: Vec::new() })
             }
-            _ => {
+            Tree::Items(_) | Tree::Text(_) | Tree::Number(_) | Tree::Word => {
                 self.wrong(raw, &format!("{what}(field: value, ..)"));
                 None
             }
@@ -107,7 +107,7 @@ impl<'a> Reader<'a> {
     pub fn list(&mut self, raw: Raw<'a>, expected: &str) -> Option<Vec<Raw<'a>>> {
         match self.open(raw)? {
             Tree::Items(items) if raw.text().starts_with('[') => Some(items),
-            _ => {
+            Tree::Items(_) | Tree::Fields(_) | Tree::Text(_) | Tree::Number(_) | Tree::Word => {
                 self.wrong(raw, expected);
                 None
             }
@@ -126,14 +126,14 @@ impl<'a> Reader<'a> {
                 self.error(ErrorKind::BadValue, raw.span(), "empty text", "nothing between the quotes", expected);
                 None
             }
-            _ => {
+            Tree::Fields(_) | Tree::Items(_) | Tree::Number(_) | Tree::Word => {
                 self.wrong(raw, expected);
                 None
             }
         }
     }
 
-    /// Whether a dimension or value can be named so. A dot is kept for the names that passes derive from these.
+    /// Checks the name of a dimension or value. Dots are not allowed, since passes use them in the names that they derive.
     pub fn name(&mut self, name: &str, span: Range<usize>) -> bool {
         let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
         let fits = plain && name.starts_with(|c: char| !c.is_ascii_digit());
@@ -144,7 +144,7 @@ impl<'a> Reader<'a> {
         fits
     }
 
-    /// A number from `least` to `most`; `what` and an example say what it is.
+    /// A number from `least` to `most`; `what` describes it in messages.
     pub fn number(&mut self, raw: Raw<'a>, [least, most]: [f64; 2], what: &str) -> Option<f64> {
         let expected = format!("{what}, from {least:e} to {most:e}");
         match self.open(raw)? {
@@ -154,7 +154,7 @@ impl<'a> Reader<'a> {
                 self.error(ErrorKind::BadValue, raw.span(), "a number out of range", found, expected);
                 None
             }
-            _ => {
+            Tree::Fields(_) | Tree::Items(_) | Tree::Text(_) | Tree::Word => {
                 self.wrong(raw, &expected);
                 None
             }
@@ -187,7 +187,7 @@ impl<'a> Reader<'a> {
             }
             Tree::Number(_) => None,
             Tree::Text(text) => self.sum(&text, raw.span())?,
-            _ => {
+            Tree::Fields(_) | Tree::Items(_) | Tree::Word => {
                 self.wrong(raw, expected);
                 return None;
             }
@@ -207,7 +207,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The outer option is none when a name is unknown (already noted), the inner one when the value overflows.
+    /// Evaluates a sum of products. The outer option is `None` when a name is unknown, which is then noted; the inner one when the value
+    /// overflows.
     fn sum(&mut self, text: &str, span: Range<usize>) -> Option<Option<u64>> {
         let mut total = Some(0_u64);
         let mut known = true;

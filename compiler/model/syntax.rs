@@ -1,8 +1,8 @@
-//! One level of RON at a time, each piece knowing where in the file it stands.
+//! RON parsed one level at a time, so that every piece knows its place in the file.
 //!
-//! ron reports positions only for the first thing it cannot parse. What a model file gets wrong is mostly well-formed RON, and all of it
-//! is to be reported at once. So a file is opened level by level: [`Raw::open`] lets ron parse one value, its children come out as
-//! ron `RawValue`s, borrowed slices of the file whose addresses are their positions.
+//! ron reports a position only for the first error it meets. Most mistakes in a model file are in well-formed RON, and all of them are to
+//! be reported together. So a file is opened level by level: [`Raw::open`] lets ron parse one value, whose children are ron's `RawValue`s.
+//! These are borrowed slices of the file, and their addresses give their positions.
 
 use ron::value::RawValue;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -24,7 +24,7 @@ pub(super) struct Field<'a> {
     pub value: Raw<'a>,
 }
 
-/// What a piece holds, its children unopened.
+/// The content of a piece, with its children not yet parsed.
 #[derive(Debug, Clone)]
 pub(super) enum Tree<'a> {
     /// `Name(field: value, ..)` or `(field: value, ..)`, or `{"key": value, ..}`.
@@ -33,7 +33,7 @@ pub(super) enum Tree<'a> {
     Items(Vec<Raw<'a>>),
     Text(String),
     Number(f64),
-    /// `Name`, `()`, true, false, None: told apart by the text.
+    /// `Name`, `()`, `true`, `false` or `None`, which the text tells apart.
     Word,
 }
 

@@ -1,21 +1,21 @@
-//! The values of a model file: defined once, used, and of a type; operations bound to them.
+//! Checks of the values of a model file: each is defined once, is used, and has a type that fits its uses.
 
 use super::building::{Building, Defined, Spot, Types};
 use super::error::ErrorKind;
 use super::ops::{Lost, Parsed};
 use super::syntax::Raw;
-use crate::graph::{Heads, Op, Phase, Role, Scalar, Section, Shape, ValueType, WeightRef};
+use crate::graph::{Heads, Operation, PhaseKind, Role, Scalar, Section, Shape, ValueType, WeightRef};
 use std::collections::HashSet;
 use std::ops::Range;
 
-/// Sizes to check shapes with: different from each other and from 1, so that a mix-up shows.
-const PHASES: [Phase; 2] = [Phase::Decode { batch: 2 }, Phase::Prefill { seq: 3 }];
+/// The phases with which shapes are checked. Their sizes differ from each other and from 1, so that a mix-up is noticed.
+const PHASES: [PhaseKind; 2] = [PhaseKind::Decode { batch: 2 }, PhaseKind::Prefill { tokens: 3 }];
 
 /// Operations of one name that underscores tell apart.
 const MOST_ALIKE: usize = 8;
 
 impl Building<'_> {
-    /// Marks a value as used and answers its types.
+    /// Marks a value as used and returns its types.
     pub(super) fn used(&mut self, name: &str, span: Range<usize>) -> Types {
         let section = self.section;
         match self.values.get_mut(name) {
@@ -35,7 +35,7 @@ impl Building<'_> {
         }
     }
 
-    /// The values that can be used where reading stands, the last eight of them.
+    /// The last eight of the values that can be used at this point, for messages.
     fn visible(&self) -> String {
         let here = self.values.iter().rev().filter(|(_, v)| v.section == self.section).map(|(name, _)| name.as_str());
         let mut last: Vec<_> = here.take(8).collect();
@@ -63,7 +63,7 @@ impl Building<'_> {
     pub(super) fn statement(&mut self, mut parsed: Parsed) {
         let inputs: Vec<_> =
             parsed.statement.inputs.clone().iter().zip(&parsed.inputs).map(|(n, s)| self.used(n, s.clone())).collect();
-        if let Op::Attention { scale } = &mut parsed.statement.op
+        if let Operation::Attention { scale } = &mut parsed.statement.op
             && parsed.default_scale
             && let Some(Some([ValueType { shape: Shape::Heads { head_dim, .. }, .. }, _])) = inputs.first()
         {
@@ -98,7 +98,7 @@ impl Building<'_> {
         self.statements.push(parsed.statement);
     }
 
-    /// An operation that cannot be read: its names are taken as used and defined, so that its mistake is told once.
+    /// Handles an operation that cannot be read: its names count as used and defined, so that its mistake is reported only once.
     pub(super) fn lost(&mut self, lost: Lost) {
         self.incomplete = true;
         for (name, _) in lost.inputs {
@@ -119,7 +119,7 @@ impl Building<'_> {
         let mut both = [Vec::new(), Vec::new()];
         for (at, phase) in PHASES.into_iter().enumerate() {
             let types: Vec<_> = inputs.iter().map(|t| t[at]).collect();
-            if matches!((&parsed.statement.op, phase), (Op::LastToken, Phase::Decode { .. })) {
+            if matches!((&parsed.statement.op, phase), (Operation::LastToken, PhaseKind::Decode { .. })) {
                 both[at] = types;
                 continue;
             }
@@ -136,28 +136,28 @@ impl Building<'_> {
         Some(both)
     }
 
-    /// Operations of which a model has one, and those bound to a section.
+    /// Checks operations that a model has only once, and those that belong to one section.
     fn special(&mut self, parsed: &Parsed) {
         let op = &parsed.statement.op;
         let (name, home) = match op {
-            Op::Tokens => ("Tokens", Section::Prologue),
-            Op::CacheUpdate { .. } => ("CacheUpdate", Section::Layer),
-            Op::LastToken => ("LastToken", Section::Epilogue),
-            Op::Argmax => ("Argmax", Section::Epilogue),
-            Op::Embedding { .. }
-            | Op::Carry
-            | Op::RmsNorm { .. }
-            | Op::Quantize { .. }
-            | Op::Dequantize { .. }
-            | Op::Scale { .. }
-            | Op::Linear(_)
-            | Op::SplitHeads { .. }
-            | Op::Rope(_)
-            | Op::Attention { .. }
-            | Op::MergeHeads
-            | Op::Activation(_)
-            | Op::Mul { .. }
-            | Op::Add { .. } => return,
+            Operation::Tokens => ("Tokens", Section::Prologue),
+            Operation::CacheUpdate { .. } => ("CacheUpdate", Section::Layer),
+            Operation::LastToken => ("LastToken", Section::Epilogue),
+            Operation::Argmax => ("Argmax", Section::Epilogue),
+            Operation::Embedding { .. }
+            | Operation::Carry
+            | Operation::RmsNorm { .. }
+            | Operation::Quantize { .. }
+            | Operation::Dequantize { .. }
+            | Operation::Scale { .. }
+            | Operation::Linear(_)
+            | Operation::SplitHeads { .. }
+            | Operation::Rope(_)
+            | Operation::Attention { .. }
+            | Operation::MergeHeads
+            | Operation::Activation(_)
+            | Operation::Mul { .. }
+            | Operation::Add { .. } => return,
         };
         if parsed.statement.section != home {
             let place = ["the first block", "the repeated block", "the last block"]
@@ -179,7 +179,7 @@ impl Building<'_> {
                 "one in a model",
             );
         }
-        if let Op::CacheUpdate { context } = op {
+        if let Operation::CacheUpdate { context } = op {
             self.context = Some(*context);
         }
     }
@@ -211,10 +211,14 @@ impl Building<'_> {
         }
     }
 
-    /// What can be judged only at the end: unused names, missing ends.
+    /// Checks that are possible only at the end of the file: unused names and missing ends.
     pub(super) fn ends(&mut self, all: Range<usize>, quantization: Option<Raw<'_>>) {
-        let results: HashSet<String> =
-            self.statements.iter().filter(|s| matches!(s.op, Op::Argmax)).map(|s| s.outputs[0].clone()).collect();
+        let results: HashSet<String> = self
+            .statements
+            .iter()
+            .filter(|s| matches!(s.op, Operation::Argmax))
+            .map(|s| s.outputs[0].clone())
+            .collect();
         let unused: Vec<_> = self
             .values
             .iter()
@@ -249,7 +253,7 @@ impl Building<'_> {
         if self.reader.errors.len() > self.harmless {
             return;
         }
-        let ternary = self.statements.iter().any(|s| matches!(&s.op, Op::Linear(linear) if linear.is_ternary()));
+        let ternary = self.statements.iter().any(|s| matches!(&s.op, Operation::Linear(linear) if linear.is_ternary()));
         if let (Some(raw), false) = (quantization, ternary) {
             let expected = "a BitLinear, or no quantization";
             self.reader.error(ErrorKind::Unused, raw.span(), "unused quantization", "no ternary projection", expected);
@@ -258,7 +262,7 @@ impl Building<'_> {
             (results.is_empty(), "Argmax"),
             (self.context.is_none(), "CacheUpdate"),
             (self.carried.is_none(), "Repeat"),
-            (!self.statements.iter().any(|s| matches!(s.op, Op::LastToken)), "LastToken"),
+            (!self.statements.iter().any(|s| matches!(s.op, Operation::LastToken)), "LastToken"),
         ] {
             if missing {
                 let expected = format!("a model has one {name}");
@@ -274,10 +278,11 @@ impl Building<'_> {
     }
 }
 
-/// What an operation that does not fit its inputs would give, as far as it says itself, so that what follows is still checked.
-fn guess(op: &Op, inputs: &[Types]) -> Vec<Types> {
+/// The outputs of an operation that does not fit its inputs, as far as it determines them itself, so that the operations after it are still
+/// checked.
+fn guess(op: &Operation, inputs: &[Types]) -> Vec<Types> {
     let known = inputs.iter().copied().flatten().next();
-    let rows = known.map_or(PHASES.map(Phase::rows), |types| types.map(|t| t.rows));
+    let rows = known.map_or(PHASES.map(|phase| phase.rows() as usize), |types| types.map(|t| t.rows));
     let of = |shape: Shape| Some([0, 1].map(|at| ValueType { rows: rows[at], shape }));
     let as_kind = |types: &Types, of: Heads| {
         let [decode, prefill] = (*types)?;
@@ -285,20 +290,20 @@ fn guess(op: &Op, inputs: &[Types]) -> Vec<Types> {
         Some([decode, prefill].map(|t| ValueType { rows: t.rows, shape: Shape::Heads { of, heads, head_dim } }))
     };
     match op {
-        Op::Linear(linear) => vec![of(Shape::Features(linear.out_width()))],
-        Op::RmsNorm { gamma: Some(gamma), .. } => {
+        Operation::Linear(linear) => vec![of(Shape::Features(linear.out_width()))],
+        Operation::RmsNorm { gamma: Some(gamma), .. } => {
             vec![gamma.shape.first().and_then(|width| of(Shape::Features(*width)))]
         }
-        Op::Embedding { weight } => vec![weight.shape.get(1).and_then(|width| of(Shape::Features(*width)))],
-        Op::SplitHeads { heads, kv_heads, head_dim } => {
+        Operation::Embedding { weight } => vec![weight.shape.get(1).and_then(|width| of(Shape::Features(*width)))],
+        Operation::SplitHeads { heads, kv_heads, head_dim } => {
             [(Heads::Queries, heads), (Heads::Keys, kv_heads), (Heads::Values, kv_heads)]
                 .map(|(kind, heads)| of(Shape::Heads { of: kind, heads: *heads, head_dim: *head_dim }))
                 .to_vec()
         }
-        Op::Rope(_) => {
+        Operation::Rope(_) => {
             inputs.iter().zip([Heads::Queries, Heads::Keys]).map(|(types, kind)| as_kind(types, kind)).collect()
         }
-        Op::CacheUpdate { context } => {
+        Operation::CacheUpdate { context } => {
             let shape = inputs.iter().find_map(|types| as_kind(types, Heads::Keys)).map(|[t, _]| t.shape);
             let cache = |kind| match shape {
                 Some(Shape::Heads { heads, head_dim, .. }) => {
@@ -308,17 +313,17 @@ fn guess(op: &Op, inputs: &[Types]) -> Vec<Types> {
             };
             vec![cache(Heads::Keys), cache(Heads::Values)]
         }
-        Op::Attention { .. } => inputs.iter().take(1).map(|types| as_kind(types, Heads::Attended)).collect(),
-        Op::Add { .. } | Op::Mul { .. } | Op::Activation(_) => vec![known],
-        Op::RmsNorm { gamma: None, .. }
-        | Op::Tokens
-        | Op::Carry
-        | Op::Quantize { .. }
-        | Op::Dequantize { .. }
-        | Op::Scale { .. }
-        | Op::MergeHeads
-        | Op::LastToken
-        | Op::Argmax => Vec::new(),
+        Operation::Attention { .. } => inputs.iter().take(1).map(|types| as_kind(types, Heads::Attended)).collect(),
+        Operation::Add { .. } | Operation::Mul { .. } | Operation::Activation(_) => vec![known],
+        Operation::RmsNorm { gamma: None, .. }
+        | Operation::Tokens
+        | Operation::Carry
+        | Operation::Quantize { .. }
+        | Operation::Dequantize { .. }
+        | Operation::Scale { .. }
+        | Operation::MergeHeads
+        | Operation::LastToken
+        | Operation::Argmax => Vec::new(),
     }
 }
 
@@ -327,25 +332,25 @@ fn is_cache(types: Types) -> bool {
 }
 
 /// The name of a statement with several outputs; only three kinds of operations have them.
-fn kind(op: &Op) -> &'static str {
+fn kind(op: &Operation) -> &'static str {
     match op {
-        Op::SplitHeads { .. } => "split_heads",
-        Op::Rope(_) => "rope",
-        Op::Tokens
-        | Op::Embedding { .. }
-        | Op::Carry
-        | Op::RmsNorm { .. }
-        | Op::Quantize { .. }
-        | Op::Dequantize { .. }
-        | Op::Scale { .. }
-        | Op::Linear(_)
-        | Op::CacheUpdate { .. }
-        | Op::Attention { .. }
-        | Op::MergeHeads
-        | Op::Activation(_)
-        | Op::Mul { .. }
-        | Op::Add { .. }
-        | Op::LastToken
-        | Op::Argmax => "cache_update",
+        Operation::SplitHeads { .. } => "split_heads",
+        Operation::Rope(_) => "rope",
+        Operation::Tokens
+        | Operation::Embedding { .. }
+        | Operation::Carry
+        | Operation::RmsNorm { .. }
+        | Operation::Quantize { .. }
+        | Operation::Dequantize { .. }
+        | Operation::Scale { .. }
+        | Operation::Linear(_)
+        | Operation::CacheUpdate { .. }
+        | Operation::Attention { .. }
+        | Operation::MergeHeads
+        | Operation::Activation(_)
+        | Operation::Mul { .. }
+        | Operation::Add { .. }
+        | Operation::LastToken
+        | Operation::Argmax => "cache_update",
     }
 }

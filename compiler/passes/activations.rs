@@ -1,35 +1,35 @@
-//! What becomes of activation quantisation.
+//! The quantisation of activations: made explicit or left out.
 //!
-//! A BitNet model rounds the input of every ternary projection to 8-bit integers by token. A policy either keeps that ([`explicit`])
-//! or runs the projections on unrounded activations ([`drop_quantisation`]). The second computes another function, by design: it
-//! leaves out a rounding the model was trained with, and its error is measured, not proved.
+//! A BitNet model rounds the input of every ternary projection to 8-bit integers, each token by its own scale. A policy either keeps that
+//! ([`explicit`]) or runs the projections on unrounded activations ([`drop_quantisation`]). The second computes a different function on
+//! purpose: it leaves out a rounding with which the model was trained, and its error is measured rather than proved.
 
-use crate::graph::{ActivationQuant, Graph, NodeId, Op, Role, Scalar, TypeError, Use, Value};
+use crate::graph::{ActivationQuant, Graph, NodeId, Operation, Role, Scalar, TypeError, Use, Value};
 
 fn quantised(graph: &Graph) -> Vec<NodeId> {
-    let int8 =
-        |n: &NodeId| matches!(&graph.node(*n).op, Op::Linear(l) if l.activations == ActivationQuant::Int8PerToken);
+    let int8 = |n: &NodeId| matches!(&graph.node(*n).op, Operation::Linear(l) if l.activations == ActivationQuant::Int8PerToken);
     graph.nodes().filter(int8).collect()
 }
 
 fn clear(graph: &mut Graph, node: NodeId) {
-    if let Op::Linear(linear) = &mut graph.node_mut(node).op {
+    if let Operation::Linear(linear) = &mut graph.node_mut(node).op {
         linear.activations = ActivationQuant::None;
     }
 }
 
-/// Removes activation quantisation. The function changes by the rounding that is left out.
+/// Removes activation quantisation. The function of the graph changes by the rounding that is left out.
 pub fn drop_quantisation(graph: &mut Graph) {
     for node in quantised(graph) {
         clear(graph, node);
     }
 }
 
-/// Makes activation quantisation visible: one [`Op::Quantize`] for every value that quantised projections read, shared by them, and one
-/// [`Op::Dequantize`] after each of them. The function stays the same: a projection's `relu` commutes with the positive factor.
+/// Turns activation quantisation into nodes: one [`Operation::Quantize`] for every value that quantised projections read, which they share,
+/// and one [`Operation::Dequantize`] after each of them. The function stays the same, since the `relu` of a projection commutes with a
+/// positive factor.
 ///
 /// # Errors
-/// A [`TypeError`] would be a defect of the graph before; [`Graph::check`] finds the same.
+/// A [`TypeError`] means that the graph was broken before the pass; [`Graph::check`] finds the same.
 pub fn explicit(graph: &mut Graph) -> Result<(), TypeError> {
     let mut shared: Vec<(Value, NodeId)> = Vec::new();
     for linear in quantised(graph) {
@@ -39,7 +39,7 @@ pub fn explicit(graph: &mut Graph) -> Result<(), TypeError> {
             Some((_, quantize)) => *quantize,
             None => {
                 let name = graph.fresh_name(&format!("{}.int8", graph.value_name(input)));
-                let op = Op::Quantize { floor: Scalar::number(1e-5) };
+                let op = Operation::Quantize { floor: Scalar::number(1e-5) };
                 let node = graph.add(&name, section, Role::Quant, op, &[input])?;
                 shared.push((input, node));
                 node
@@ -47,7 +47,7 @@ pub fn explicit(graph: &mut Graph) -> Result<(), TypeError> {
         };
         clear(graph, linear);
         let name = graph.fresh_name(&format!("{}.dequant", graph.node(linear).name));
-        let op = Op::Dequantize { scale: Scalar::ONE, power: 1 };
+        let op = Operation::Dequantize { scale: Scalar::ONE, power: 1 };
         let factors = Value { node: quantize, output: 1 };
         let dequantize = graph.add(&name, section, Role::Quant, op, &[linear.into(), factors])?;
         graph.replace(linear.into(), dequantize.into());

@@ -1,4 +1,4 @@
-//! Without folding: every weight scale multiplies its own product, before anything else is made of it.
+//! Weight scales without folding: every scale multiplies the product of its own projection before anything else is computed from it.
 //!
 //! | the product is read by | and is multiplied |
 //! |---|---|
@@ -8,16 +8,17 @@
 //! | a head split, with a scale for each of q, k and v | by a call of its own on each |
 //! | anything else | by a call of its own |
 //!
-//! The same function as [`super::fold_scales`] leaves, with other roundings: for comparing the two, not for speed. A projection with a
-//! function fused into it that does not commute with a positive factor keeps its scale, and `select` refuses it.
+//! The graph computes the same function as after [`super::fold_scales`], with other roundings. It serves to compare the two and is not
+//! meant to be fast. A projection with a fused function that does not commute with a positive factor keeps its scale, and `select` refuses
+//! it.
 
 use super::fold_scales::{homogeneous, split_of};
-use crate::graph::{Graph, NodeId, Op, Role, Scalar, Section, TypeError, Value};
+use crate::graph::{Graph, NodeId, Operation, Role, Scalar, Section, TypeError, Value};
 
-/// Applies every scale where it arises.
+/// Multiplies every scale where it arises.
 ///
 /// # Errors
-/// A [`TypeError`] would be a defect of the graph before.
+/// A [`TypeError`] means that the graph was broken before the pass.
 pub fn apply_scales(graph: &mut Graph) -> Result<(), TypeError> {
     for section in Section::ALL {
         for id in graph.order(section) {
@@ -28,7 +29,7 @@ pub fn apply_scales(graph: &mut Graph) -> Result<(), TypeError> {
 }
 
 fn projection(graph: &mut Graph, id: NodeId) -> Result<(), TypeError> {
-    let Op::Linear(linear) = &graph.node(id).op else { return Ok(()) };
+    let Operation::Linear(linear) = &graph.node(id).op else { return Ok(()) };
     // `f(s * x) = s * f(x)` holds for degree 1 alone.
     if linear.unary.is_some_and(|unary| homogeneous(unary) != Some(1)) {
         return Ok(());
@@ -48,50 +49,50 @@ fn projection(graph: &mut Graph, id: NodeId) -> Result<(), TypeError> {
         },
         None => return Ok(()),
     }
-    if let Op::Linear(linear) = &mut graph.node_mut(id).op {
+    if let Operation::Linear(linear) = &mut graph.node_mut(id).op {
         linear.parts.iter_mut().for_each(|part| part.scale = Scalar::ONE);
     }
     Ok(())
 }
 
-/// Lets the one reader multiply, if it multiplies anyway.
+/// Moves the scale into the only reader of a value, if that reader multiplies by a constant anyway. Returns whether it did.
 fn absorb(graph: &mut Graph, value: Value, scale: &Scalar) -> bool {
     let Some(user) = graph.only_user(value) else { return false };
     let own = match &mut graph.node_mut(user.node).op {
-        Op::Dequantize { scale, .. } if user.input == 0 => scale,
-        Op::Add { b_scale } if user.input == 1 => b_scale,
-        Op::Mul { a, .. } if user.input == 0 => &mut a.scale,
-        Op::Mul { b, .. } => &mut b.scale,
-        Op::Tokens
-        | Op::Embedding { .. }
-        | Op::Carry
-        | Op::RmsNorm { .. }
-        | Op::Quantize { .. }
-        | Op::Dequantize { .. }
-        | Op::Scale { .. }
-        | Op::Linear(_)
-        | Op::SplitHeads { .. }
-        | Op::Rope(_)
-        | Op::CacheUpdate { .. }
-        | Op::Attention { .. }
-        | Op::MergeHeads
-        | Op::Activation(_)
-        | Op::Add { .. }
-        | Op::LastToken
-        | Op::Argmax => return false,
+        Operation::Dequantize { scale, .. } if user.input == 0 => scale,
+        Operation::Add { b_scale } if user.input == 1 => b_scale,
+        Operation::Mul { a, .. } if user.input == 0 => &mut a.scale,
+        Operation::Mul { b, .. } => &mut b.scale,
+        Operation::Tokens
+        | Operation::Embedding { .. }
+        | Operation::Carry
+        | Operation::RmsNorm { .. }
+        | Operation::Quantize { .. }
+        | Operation::Dequantize { .. }
+        | Operation::Scale { .. }
+        | Operation::Linear(_)
+        | Operation::SplitHeads { .. }
+        | Operation::Rope(_)
+        | Operation::CacheUpdate { .. }
+        | Operation::Attention { .. }
+        | Operation::MergeHeads
+        | Operation::Activation(_)
+        | Operation::Add { .. }
+        | Operation::LastToken
+        | Operation::Argmax => return false,
     };
     *own = own.times(scale);
     true
 }
 
-/// A multiplication right after a value.
+/// Adds a node that multiplies a value, and lets all readers read its result.
 fn multiply(graph: &mut Graph, value: Value, scale: &Scalar) -> Result<(), TypeError> {
     if scale.is_one() {
         return Ok(());
     }
     let name = graph.fresh_name(&format!("{}.scaled", graph.value_name(value)));
     let section = graph.node(value.node).section;
-    let node = graph.add(&name, section, Role::Quant, Op::Scale { scale: scale.clone() }, &[value])?;
+    let node = graph.add(&name, section, Role::Quant, Operation::Scale { scale: scale.clone() }, &[value])?;
     graph.replace(value, node.into());
     Ok(())
 }

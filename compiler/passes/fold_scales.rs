@@ -1,6 +1,6 @@
-//! Folding: the output scales of ternary weights move to constants that are there anyway.
+//! Folding: the output scales of ternary weights move into constants that the schedule has anyway, so that they cost nothing.
 //!
-//! Dividing a projection's output by its scale `s > 0` is undone further down, where a constant takes `s` at no cost:
+//! A projection's output is divided by its scale `s > 0`, and the nodes that read it make up for that:
 //!
 //! | the scale meets | and goes into |
 //! |---|---|
@@ -14,29 +14,29 @@
 //! | a dequantisation of one matrix | its constant |
 //! | another projection | that projection's own scale, folded in its turn |
 //!
-//! Each of these is an identity of real numbers, and none rounds more often than the multiplication it replaces. A scale none of whose
-//! ways ends in such a constant stays where it is. A projection that quantises its input itself is a dead end, for its floor is fixed:
-//! run [`super::activations()`] first.
+//! Each of these is an identity of real numbers, and none rounds more often than the multiplication it replaces. If one of the paths from a
+//! projection ends in no such constant, its scale stays where it is. A projection that quantises its own input is such an end, because its
+//! floor is fixed; run [`super::activations()`] first.
 
-use crate::graph::{Activation, ActivationQuant, Graph, NodeId, Op, Operand, Scalar, Section, Use, Value};
+use crate::graph::{Activation, ActivationQuant, Graph, MulInput, NodeId, Operation, Scalar, Section, Use, Value};
 
 /// One scale that was moved.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fold {
-    /// The projection it left, as `node` or `node[part]`.
+    /// The projection from which it was moved, as `node` or `node[part]`.
     pub from: String,
     /// The scale.
     pub scale: Scalar,
-    /// The nodes whose constants took it, in the order they were met.
+    /// The nodes whose constants took it, in the order in which they were reached.
     pub into: Vec<String>,
 }
 
-/// Folds every scale that can be. Answers what was moved; what is not listed stayed.
+/// Folds every scale that can be folded, and returns those that were. A scale that is not among them stayed where it was.
 pub fn fold_scales(graph: &mut Graph) -> Vec<Fold> {
     let mut folds = Vec::new();
     for section in Section::ALL {
         for id in graph.order(section) {
-            if matches!(graph.node(id).op, Op::Linear(_)) {
+            if matches!(graph.node(id).op, Operation::Linear(_)) {
                 projection(graph, id, &mut folds);
             }
         }
@@ -44,15 +44,15 @@ pub fn fold_scales(graph: &mut Graph) -> Vec<Fold> {
     folds
 }
 
-/// What a trial changed: constants by node, applied only if every way ends well.
+/// The changes that folding one scale would make, by node. They are applied only if every path ends in a constant that takes the scale.
 #[derive(Default)]
 struct Trial {
-    edits: Vec<(NodeId, Op)>,
+    edits: Vec<(NodeId, Operation)>,
     into: Vec<String>,
 }
 
 fn projection(graph: &mut Graph, id: NodeId, folds: &mut Vec<Fold>) {
-    let Op::Linear(linear) = &graph.node(id).op else { return };
+    let Operation::Linear(linear) = &graph.node(id).op else { return };
     let Some(degree) = linear.unary.map_or(Some(1), homogeneous) else { return };
     let scales: Vec<Scalar> = linear.parts.iter().map(|p| p.scale.clone()).collect();
     let uniform = scales.windows(2).all(|pair| pair[0] == pair[1]);
@@ -93,7 +93,7 @@ fn commit(
     }
     let name = graph.node(id).name.clone();
     let from = if parts.end == usize::MAX { name } else { format!("{name}[{}]", parts.start) };
-    if let Op::Linear(linear) = &mut graph.node_mut(id).op {
+    if let Operation::Linear(linear) = &mut graph.node_mut(id).op {
         for (at, part) in linear.parts.iter_mut().enumerate() {
             if parts.contains(&at) {
                 part.scale = Scalar::ONE;
@@ -103,20 +103,20 @@ fn commit(
     folds.push(Fold { from, scale, into: trial.into });
 }
 
-/// The head split that alone reads a projection (or its dequantisation) and cuts it where its parts meet.
+/// The head split that is the only reader of a projection (or of its dequantisation) and that cuts it where its parts meet.
 pub(super) fn split_of(graph: &Graph, id: NodeId) -> Option<NodeId> {
     let mut user = graph.only_user(id.into())?;
-    if matches!(graph.node(user.node).op, Op::Dequantize { .. }) && user.input == 0 {
+    if matches!(graph.node(user.node).op, Operation::Dequantize { .. }) && user.input == 0 {
         user = graph.only_user(user.node.into())?;
     }
-    let Op::Linear(linear) = &graph.node(id).op else { return None };
-    let Op::SplitHeads { heads, kv_heads, head_dim } = graph.node(user.node).op else { return None };
+    let Operation::Linear(linear) = &graph.node(id).op else { return None };
+    let Operation::SplitHeads { heads, kv_heads, head_dim } = graph.node(user.node).op else { return None };
     let widths: Vec<_> = linear.parts.iter().filter_map(|p| p.weight.shape.first().copied()).collect();
     let cuts = [heads, kv_heads, kv_heads].map(|h| h * head_dim);
     (widths == cuts && graph.inputs(user.node).len() == 1).then_some(user.node)
 }
 
-/// Lets every reader of `value`, which shall be divided by `scale`, make up for it. None when one of them cannot.
+/// Notes the changes by which every reader of `value` makes up for its division by `scale`. `None` when one of them cannot.
 fn absorb(graph: &Graph, value: Value, scale: &Scalar, trial: &mut Trial) -> Option<()> {
     if graph.carried() == Some(value) || graph.result() == Some(value) {
         return None;
@@ -130,31 +130,33 @@ fn reader(graph: &Graph, user: Use, scale: &Scalar, trial: &mut Trial) -> Option
     let mut op = edited.map_or_else(|| node.op.clone(), |at| trial.edits[at].1.clone());
     let output = |output| Value { node: user.node, output };
     match &mut op {
-        Op::RmsNorm { eps, .. } => *eps = eps.times(&scale.pow(-2)),
-        Op::Add { b_scale } if user.input == 1 => *b_scale = b_scale.times(scale),
-        Op::Attention { scale: own } if user.input < 2 => *own = own.times(scale),
-        Op::Attention { .. } | Op::MergeHeads | Op::LastToken => return absorb(graph, output(0), scale, trial),
-        Op::SplitHeads { .. } => {
+        Operation::RmsNorm { eps, .. } => *eps = eps.times(&scale.pow(-2)),
+        Operation::Add { b_scale } if user.input == 1 => *b_scale = b_scale.times(scale),
+        Operation::Attention { scale: own } if user.input < 2 => *own = own.times(scale),
+        Operation::Attention { .. } | Operation::MergeHeads | Operation::LastToken => {
+            return absorb(graph, output(0), scale, trial);
+        }
+        Operation::SplitHeads { .. } => {
             let outputs = if graph.inputs(user.node).len() == 3 { user.input..user.input + 1 } else { 0..3 };
             return outputs.into_iter().try_for_each(|at| absorb(graph, output(at), scale, trial));
         }
-        Op::Rope(_) | Op::CacheUpdate { .. } => return absorb(graph, output(user.input), scale, trial),
-        Op::Mul { a, b } => {
+        Operation::Rope(_) | Operation::CacheUpdate { .. } => return absorb(graph, output(user.input), scale, trial),
+        Operation::Mul { a, b } => {
             let operand = if user.input == 0 { a } else { b };
             match degree(operand) {
                 Some(degree) => return absorb(graph, output(0), &scale.pow(degree), trial),
                 None => operand.scale = operand.scale.times(scale),
             }
         }
-        Op::Activation(unary) => return absorb(graph, output(0), &scale.pow(homogeneous(*unary)?), trial),
-        Op::Quantize { floor } => {
+        Operation::Activation(unary) => return absorb(graph, output(0), &scale.pow(homogeneous(*unary)?), trial),
+        Operation::Quantize { floor } => {
             *floor = floor.times(&scale.pow(-1));
             record(trial, edited, user.node, &node.name, op);
             return absorb(graph, output(1), scale, trial);
         }
-        Op::Dequantize { scale: own, .. } if user.input == 0 => *own = own.times(scale),
-        Op::Dequantize { scale: own, power } => *own = own.times(&scale.pow(*power)),
-        Op::Linear(linear) if linear.activations == ActivationQuant::None => {
+        Operation::Dequantize { scale: own, .. } if user.input == 0 => *own = own.times(scale),
+        Operation::Dequantize { scale: own, power } => *own = own.times(&scale.pow(*power)),
+        Operation::Linear(linear) if linear.activations == ActivationQuant::None => {
             if let Some(unary) = linear.unary {
                 let degree = homogeneous(unary)?;
                 if degree != 1 {
@@ -165,8 +167,13 @@ fn reader(graph: &Graph, user: Use, scale: &Scalar, trial: &mut Trial) -> Option
                 part.scale = part.scale.times(scale);
             }
         }
-        Op::Argmax => return Some(()),
-        Op::Add { .. } | Op::Linear(_) | Op::Tokens | Op::Embedding { .. } | Op::Carry | Op::Scale { .. } => {
+        Operation::Argmax => return Some(()),
+        Operation::Add { .. }
+        | Operation::Linear(_)
+        | Operation::Tokens
+        | Operation::Embedding { .. }
+        | Operation::Carry
+        | Operation::Scale { .. } => {
             return None;
         }
     }
@@ -174,7 +181,7 @@ fn reader(graph: &Graph, user: Use, scale: &Scalar, trial: &mut Trial) -> Option
     Some(())
 }
 
-fn record(trial: &mut Trial, edited: Option<usize>, node: NodeId, name: &str, op: Op) {
+fn record(trial: &mut Trial, edited: Option<usize>, node: NodeId, name: &str, op: Operation) {
     match edited {
         Some(at) => trial.edits[at].1 = op,
         None => trial.edits.push((node, op)),
@@ -184,7 +191,7 @@ fn record(trial: &mut Trial, edited: Option<usize>, node: NodeId, name: &str, op
     }
 }
 
-/// `f(s*x) = s^degree * f(x)` for every `s > 0`.
+/// The degree of a homogeneous function: `f(s*x) = s^degree * f(x)` for every `s > 0`. `None` when the function is not homogeneous.
 pub(super) fn homogeneous(unary: Activation) -> Option<i32> {
     match unary {
         Activation::Relu => Some(1),
@@ -193,6 +200,6 @@ pub(super) fn homogeneous(unary: Activation) -> Option<i32> {
     }
 }
 
-fn degree(operand: &Operand) -> Option<i32> {
+fn degree(operand: &MulInput) -> Option<i32> {
     operand.unary.iter().try_fold(1, |degree, unary| Some(degree * homogeneous(*unary)?))
 }

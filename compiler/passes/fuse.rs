@@ -1,4 +1,4 @@
-//! Fusing: fewer, larger operations that compute the same.
+//! Fusing: the graph is rewritten into fewer and larger operations that compute the same function.
 //!
 //! | before | after |
 //! |---|---|
@@ -7,41 +7,42 @@
 //! | something plus the residual stream | the residual stream plus it |
 //! | silu (or relu) of the gate, times up | silu on the product's operand (relu in the projection) |
 //!
-//! Gate and up stay two projections: splitting a joined result costs more than it saves. Transposes never enter the graph: weights are
-//! transposed when they are packed, and heads are split and merged by operations of their own.
+//! Gate and up stay two projections, since splitting a joined result costs more than it saves. Transposes never enter the graph: weights
+//! are transposed when they are packed, and heads are split and merged by operations of their own.
 
-use crate::graph::{Activation, Graph, Linear, NodeId, Op, Operand, Scalar, TypeError, Use, Value};
+use crate::graph::{Activation, Graph, Linear, MulInput, NodeId, Operation, Scalar, TypeError, Use, Value};
 
-/// Fuses what the table says. Running it again changes nothing.
+/// Applies the rewrites of the table. Running it again changes nothing.
 ///
 /// # Errors
-/// A [`TypeError`] would be a defect of the graph before; [`Graph::check`] finds the same.
+/// A [`TypeError`] means that the graph was broken before the pass; [`Graph::check`] finds the same.
 pub fn fuse(graph: &mut Graph) -> Result<(), TypeError> {
     stream_first(graph);
-    let splits: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Op::SplitHeads { .. })).collect();
+    let splits: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Operation::SplitHeads { .. })).collect();
     for split in splits {
         qkv(graph, split)?;
     }
-    let unaries: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Op::Activation(_))).collect();
-    // The last of a chain first: what it moves onto is then the next one's reader.
+    let unaries: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Operation::Activation(_))).collect();
+    // The last function of a chain is moved first, so that the one before it is then read by the product.
     for unary in unaries.into_iter().rev() {
         into_product(graph, unary);
     }
-    let products: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Op::Mul { .. })).collect();
+    let products: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Operation::Mul { .. })).collect();
     for product in products {
         relu_into_projection(graph, product);
     }
     Ok(())
 }
 
-/// Residual additions read the stream first: their first operand is what they write.
+/// Swaps the inputs of residual additions where needed, so that the residual stream is the first: an addition writes its result over its
+/// first input.
 fn stream_first(graph: &mut Graph) {
     let stream = graph.stream();
     for pair in stream.windows(2) {
         let sum = pair[1].node;
         if let [other, second] = graph.inputs(sum)[..]
             && second == pair[0]
-            && graph.node(sum).op == (Op::Add { b_scale: Scalar::ONE })
+            && graph.node(sum).op == (Operation::Add { b_scale: Scalar::ONE })
         {
             graph.redirect(Use { node: sum, input: 0 }, second);
             graph.redirect(Use { node: sum, input: 1 }, other);
@@ -50,12 +51,12 @@ fn stream_first(graph: &mut Graph) {
 }
 
 fn linear(graph: &Graph, node: NodeId) -> Option<&Linear> {
-    let Op::Linear(linear) = &graph.node(node).op else { return None };
+    let Operation::Linear(linear) = &graph.node(node).op else { return None };
     Some(linear)
 }
 
-/// The projections that feed a three-input split can be one when they read the same value, treat it the same way, are of one kind
-/// and nobody else reads their results.
+/// Joins the projections that feed a three-input split. They can be one when they read the same value, quantise it in the same way, are of
+/// one kind, and have no other reader.
 fn qkv(graph: &mut Graph, split: NodeId) -> Result<(), TypeError> {
     let inputs = graph.inputs(split);
     let [q, k, v] = inputs[..] else { return Ok(()) };
@@ -74,7 +75,7 @@ fn qkv(graph: &mut Graph, split: NodeId) -> Result<(), TypeError> {
         parts.extend(one.parts.iter().cloned());
     }
     let (section, role) = (graph.node(q.node).section, graph.node(q.node).role);
-    let fused = Op::Linear(Linear { parts, activations: first.activations, unary: None });
+    let fused = Operation::Linear(Linear { parts, activations: first.activations, unary: None });
     let name = graph.node(split).name.clone();
     let op = graph.node(split).op.clone();
     let split_role = graph.node(split).role;
@@ -89,11 +90,11 @@ fn qkv(graph: &mut Graph, split: NodeId) -> Result<(), TypeError> {
     Ok(())
 }
 
-/// Moves an activation that only one product reads onto that product's operand.
+/// Moves an activation function that only one product reads into that product's input.
 fn into_product(graph: &mut Graph, id: NodeId) {
-    let Op::Activation(unary) = graph.node(id).op else { return };
+    let Operation::Activation(unary) = graph.node(id).op else { return };
     let (Some(user), Some(&input)) = (graph.only_user(id.into()), graph.inputs(id).first()) else { return };
-    let Op::Mul { a, b } = &mut graph.node_mut(user.node).op else { return };
+    let Operation::Mul { a, b } = &mut graph.node_mut(user.node).op else { return };
     let operand = if user.input == 0 { a } else { b };
     if !operand.scale.is_one() {
         return;
@@ -109,16 +110,16 @@ fn into_product(graph: &mut Graph, id: NodeId) {
     graph.remove(id);
 }
 
-/// A relu at the start of an operand moves into the projection that only this product reads.
+/// Moves a relu that is the first function of a product's input into the projection that only this product reads.
 fn relu_into_projection(graph: &mut Graph, product: NodeId) {
     for (input, value) in graph.inputs(product).into_iter().enumerate() {
         let alone = graph.only_user(value) == Some(Use { node: product, input });
         let free = linear(graph, value.node).is_some_and(|l| l.unary.is_none());
-        let Op::Mul { a, b } = &mut graph.node_mut(product).op else { return };
-        let operand: &mut Operand = if input == 0 { a } else { b };
+        let Operation::Mul { a, b } = &mut graph.node_mut(product).op else { return };
+        let operand: &mut MulInput = if input == 0 { a } else { b };
         if alone && free && operand.unary.first() == Some(&Activation::Relu) && operand.scale.is_one() {
             operand.unary.remove(0);
-            if let Op::Linear(linear) = &mut graph.node_mut(value.node).op {
+            if let Operation::Linear(linear) = &mut graph.node_mut(value.node).op {
                 linear.unary = Some(Activation::Relu);
             }
         }

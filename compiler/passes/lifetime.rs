@@ -1,7 +1,8 @@
-//! Lifetime: every intermediate freed right after its last use. What lies where in L1 then follows: [`bitnetc_plan::walk`] finds it.
+//! Lifetime: every intermediate value is freed right after its last use. [`bitnetc_plan::walk`] then finds the address of each.
 //!
-//! A value of the prologue lives on into the layers and is freed in the epilogue after its last use there, or at the epilogue's start;
-//! a layer frees all it makes; the phase's results are left alive. A view takes its input's buffer over, so the input is not freed.
+//! A value of the prologue lives on into the layers. It is freed in the epilogue after its last use there, or at the epilogue's start if it
+//! is not read there. A layer frees every value it makes, and the results of the phase are left alive. A view takes over the buffer of its
+//! input, so that input is not freed.
 
 use std::collections::{HashMap, HashSet};
 
@@ -57,7 +58,8 @@ fn free(name: &str) -> Step {
     }
 }
 
-/// The steps with each value freed after the last step that reads (or, unread, makes) it, unless it `lives` on. `first` are freed at once.
+/// The steps with a deallocation of each value after the last step that reads it (or that makes it, when no step reads it), unless it
+/// `lives` on. The values in `first` are freed before all steps.
 fn with_frees(steps: Vec<Step>, lives: &dyn Fn(&str) -> bool, first: &[String]) -> Vec<Step> {
     let mut last: HashMap<String, usize> = HashMap::new();
     for (at, step) in steps.iter().enumerate() {

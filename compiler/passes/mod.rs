@@ -1,4 +1,4 @@
-//! The passes, in the order they run.
+//! The passes of the compiler, in the order in which they run.
 //!
 //! | pass | decides | leaves true |
 //! |---|---|---|
@@ -11,7 +11,7 @@
 //! | [`lifetime`] | deallocations; addresses and footprints by [`bitnetc_plan::walk`] | freed once, after the last use |
 //! | [`trace`] | what is captured, what the host may write | no host write inside the captured region |
 //!
-//! Fusing comes first because it looks for projections next to the head split; scales come after activations because they are followed
+//! Fusing comes first because it looks for projections next to the head split. Scales come after activations because they are followed
 //! through explicit quantisations.
 
 pub mod activations;
@@ -38,10 +38,10 @@ pub use trace::trace;
 use crate::graph::{Graph, TypeError};
 use crate::policy::Policy;
 
-/// Keeps the rounding of activations to int8 as steps of its own where the policy wants it, else leaves it out.
+/// Turns the rounding of activations to int8 into nodes of its own where the policy asks for it, and leaves it out otherwise.
 ///
 /// # Errors
-/// A [`TypeError`] is a defect of the graph before.
+/// A [`TypeError`] means that the graph was broken before the pass.
 pub fn activations(graph: &mut Graph, policy: Policy) -> Result<(), TypeError> {
     if policy.int8_activations() {
         return activations::explicit(graph);
@@ -50,10 +50,10 @@ pub fn activations(graph: &mut Graph, policy: Policy) -> Result<(), TypeError> {
     Ok(())
 }
 
-/// Folds the weight scales, and answers which went where; without `folding` they are multiplied where they arise.
+/// Folds the weight scales and returns where each one went. Without `folding` each scale is multiplied where it arises.
 ///
 /// # Errors
-/// A [`TypeError`] is a defect of the graph before.
+/// A [`TypeError`] means that the graph was broken before the pass.
 pub fn scales(graph: &mut Graph, folding: bool) -> Result<Vec<Fold>, TypeError> {
     if folding {
         return Ok(fold_scales::fold_scales(graph));
@@ -62,10 +62,10 @@ pub fn scales(graph: &mut Graph, folding: bool) -> Result<Vec<Fold>, TypeError> 
     Ok(Vec::new())
 }
 
-/// The passes that rewrite the graph, in a row; answers which scales were folded where.
+/// Runs all passes that rewrite the graph and returns the scales that were folded.
 ///
 /// # Errors
-/// A [`TypeError`] is a defect of the graph before.
+/// A [`TypeError`] means that the graph was broken before the pass.
 pub fn prepare(graph: &mut Graph, policy: Policy, folding: bool) -> Result<Vec<Fold>, TypeError> {
     fuse(graph)?;
     activations(graph, policy)?;

@@ -1,14 +1,14 @@
-//! Precision: what each matrix product is asked to be, lowered as far as nothing is lost.
+//! Precision: each matrix product is computed in the cheapest precision that is proved to lose nothing against the one asked for.
 //!
-//! The matrix unit multiplies in phases, each taking other bits of its operands (Tensix ISA, MVMUL): of the weight the top 5
-//! significant bits (phases 0, 2) or the next 5 (phases 1, 3), of the activation the top 7 (phases 0, 1) or the last 4 (phases 2, 3).
-//! A phase whose bits are all zero is idle: its products are zero. It may still change the sum. A zero product keeps the exponent of
-//! its operands, and the destination is aligned to it, which rounds away low bits of a destination that has cancelled to something
-//! small. So leaving idle phases out keeps every product and rounds the sum less often, and it keeps every bit where the destination
-//! has none that an alignment could drop: for integers. [`Proof`] tells the two kinds apart, and
-//! `compiler/tests/theorems.rs` holds both against the host's emulation, with a case in which the bits do differ.
+//! The matrix unit multiplies in phases, each of which takes other bits of its operands (Tensix ISA, MVMUL). Of the weight it takes the top
+//! 5 significant bits (phases 0 and 2) or the next 5 (phases 1 and 3), of the activation the top 7 (phases 0 and 1) or the last 4 (phases 2
+//! and 3). A phase whose bits are all zero is idle, since all its products are zero. It may still change the sum: a zero product keeps the
+//! exponent of its operands, and the destination is aligned to it, which rounds away low bits of a destination that has cancelled to
+//! something small. Leaving idle phases out therefore keeps every product and rounds the sum less often. For integers it keeps every bit,
+//! because their destination has no bits that an alignment could drop. [`Proof`] tells the two cases apart, and
+//! `compiler/tests/theorems.rs` checks both against the host's emulation, with a case in which the bits do differ.
 //!
-//! What an operand can hold comes from the analysis of [`super::values`].
+//! The bounds of the operands come from the analysis of [`super::values`].
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,16 +16,16 @@ use std::fmt;
 use bitnetc_plan::release::Spills;
 use bitnetc_plan::{DType, Fidelity, Proofs, TtnnRelease};
 
-use super::values::{Content, Operands, Values, weight};
-use crate::graph::{Graph, NodeId, Op, Role};
+use super::values::{Content, MatrixProduct, Values, weight};
+use crate::graph::{Graph, NodeId, Operation, Role};
 use crate::policy::{Override, Policy, Precision, asked};
 
-/// How much of a result a theorem keeps.
+/// The property of a result that a theorem keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Proof {
-    /// Every bit.
+    /// Every bit is the same.
     BitIdentical,
-    /// Every product; their sum is rounded less often, so that its last bits can differ.
+    /// Every product is the same. Their sum is rounded less often, so that its last bits can differ.
     SameProducts,
 }
 
@@ -38,30 +38,33 @@ impl fmt::Display for Proof {
     }
 }
 
-/// Why a lowering loses nothing.
+/// A reason for which a lower precision loses nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Theorem {
-    /// -1, 0 and 1 are exact in bfp4 (shared exponent 127, magnitudes 0 and 4) and unpack to what bfp8 and bf16 unpack to: the same bits.
+    /// The numbers -1, 0 and 1 are exact in bfp4 (shared exponent 127, magnitudes 0 and 4) and are unpacked to the same bits as from bfp8
+    /// and bf16.
     TernaryIsExactInBfp4,
-    /// A ternary weight has one significant bit: phases 1 and 3 take its lower bits, which are zero, and are idle. LoFi has the products of
-    /// HiFi2, HiFi3 those of HiFi4, for any activation and either destination; the sum is rounded less often.
+    /// A ternary weight has one significant bit. Phases 1 and 3 take its lower bits, which are zero, so they are idle. For any activation
+    /// and either destination LoFi has the products of HiFi2, and HiFi3 has those of HiFi4; the sum is rounded less often.
     TernaryHasNoLowBits,
-    /// The same of any weight of at most 5 significant bits, as every number in bfp4 is.
+    /// The same holds for any weight of at most 5 significant bits, such as every number in bfp4.
     WeightHasNoLowBits,
-    /// An activation of at most 7 significant bits, as any bfp8 number: phases 2 and 3 take its lower bits, which are zero, and are idle.
-    /// HiFi2 has the products of HiFi4, for any weight and either destination; with [`Theorem::WeightHasNoLowBits`] LoFi has them.
+    /// Phases 2 and 3 take the lower bits of the activation. They are zero in an activation of at most 7 significant bits, such as any bfp8
+    /// number, so these phases are idle. For any weight and either destination HiFi2 has the products of HiFi4; together with
+    /// [`Theorem::WeightHasNoLowBits`] LoFi has them.
     ActivationHasNoLowBits,
-    /// Integers in a unit of their own with at most 7 and 5 significant bits have idle phases 1, 2 and 3. An idle phase aligns the
-    /// destination to no more than `2^(10-5-10)` units, where the largest activation times the largest weight is below `2^11`: below the
-    /// unit of every sum, so LoFi has the bits of HiFi4, with either destination. Holds for int8, -128 to 127, with ternary weights.
+    /// Phases 1, 2 and 3 are idle for activations and weights that are integers, each in a unit of its own, of at most 7 and 5 significant
+    /// bits. An idle phase aligns the destination to no more than `2^(10-5-10)` units, provided the largest activation times the largest
+    /// weight is below `2^11`. That is less than the unit of every sum, so LoFi has the bits of HiFi4 with either destination. It holds for
+    /// int8, -128 to 127, with ternary weights.
     IntegersFitPhaseZero,
-    /// Integers of which LoFi has every product, summed in fp32 with every partial sum below `2^23` units: LoFi is the exact integer. For
-    /// int8 with ternary weights that is K at most 65,535. Needs an fp32 destination and [spills](spill) that keep fp32.
+    /// LoFi gives the exact integer when it has every product and every partial sum is below `2^23` units in fp32. For int8 with ternary
+    /// weights this holds up to K = 65,535. It needs an fp32 destination and [spills](spill) that keep fp32.
     IntegerSumsAreExact,
 }
 
 impl Theorem {
-    /// What the result has in common with the one asked for.
+    /// The property that the result shares with the one asked for.
     pub const fn proof(self) -> Proof {
         match self {
             Theorem::TernaryHasNoLowBits | Theorem::WeightHasNoLowBits | Theorem::ActivationHasNoLowBits => {
@@ -73,7 +76,7 @@ impl Theorem {
         }
     }
 
-    /// In a few words, for a step's note.
+    /// The theorem in a few words, for the note of a step.
     pub const fn statement(self) -> &'static str {
         match self {
             Theorem::TernaryIsExactInBfp4 => "bfp4 holds ternary weights exactly",
@@ -86,7 +89,7 @@ impl Theorem {
     }
 }
 
-/// What sums keep on their way through L1 from one K-block of a matmul to the next.
+/// The precision that partial sums keep while they are spilled to L1 from one K-block of a matmul to the next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Spill {
     /// All of fp32.
@@ -97,8 +100,8 @@ pub enum Spill {
     Bf16,
 }
 
-/// How a matmul spills under a release of TT-NN: with an fp32 destination to Float32, else to bf16. What the release does with Float32
-/// is told by its [`Spills`].
+/// The spill of a matmul under a release of TT-NN. It is Float32 with an fp32 destination and bf16 otherwise; [`Spills`] tells what the
+/// release does with Float32.
 pub fn spill(release: Spills, fp32_dest_acc: bool, fused_bias: bool, dram_sharded: bool) -> Spill {
     if !fp32_dest_acc || (dram_sharded && !release.dram_sharded_keeps_fp32) {
         Spill::Bf16
@@ -109,21 +112,21 @@ pub fn spill(release: Spills, fp32_dest_acc: bool, fused_bias: bool, dram_sharde
     }
 }
 
-/// The precision of a node and why.
+/// The precision of a node, and the reasons for it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
-    /// What the policy and its overrides asked.
+    /// The precision that the policy and its overrides ask for.
     pub asked: Precision,
-    /// What is used.
+    /// The precision that is used.
     pub used: Precision,
-    /// What lets `used` stand for `asked`.
+    /// The theorems by which `used` can stand for `asked`.
     pub theorems: Vec<Theorem>,
-    /// What is known of the activation.
+    /// The bounds of the activation.
     pub activation: Content,
 }
 
 impl Decision {
-    /// What `used` has in common with `asked`: what its weakest theorem keeps. None where nothing was proved.
+    /// The property that the results of `used` and `asked` share: the weakest of its theorems. `None` where nothing was proved.
     pub fn proof(&self) -> Option<Proof> {
         self.theorems.iter().map(|theorem| theorem.proof()).max()
     }
@@ -158,91 +161,96 @@ pub fn precision(
     let decide = |(node, asked): (NodeId, Precision)| {
         let activation = graph.inputs(node).first().map_or(Content::BF16, |value| values.get(*value));
         let (used, theorems) = match &graph.node(node).op {
-            Op::Linear(linear) => {
+            Operation::Linear(linear) => {
                 let weight = weight(linear, asked.weight);
-                lower(asked, Operands { activation, weight, inner: linear.in_width() }, proofs, release)
+                lower(asked, MatrixProduct { activation, weight, inner: linear.in_width() }, proofs, release)
             }
-            Op::Tokens
-            | Op::Embedding { .. }
-            | Op::Carry
-            | Op::RmsNorm { .. }
-            | Op::Quantize { .. }
-            | Op::Dequantize { .. }
-            | Op::Scale { .. }
-            | Op::SplitHeads { .. }
-            | Op::Rope(_)
-            | Op::CacheUpdate { .. }
-            | Op::Attention { .. }
-            | Op::MergeHeads
-            | Op::Activation(_)
-            | Op::Mul { .. }
-            | Op::Add { .. }
-            | Op::LastToken
-            | Op::Argmax => (asked, Vec::new()),
+            Operation::Tokens
+            | Operation::Embedding { .. }
+            | Operation::Carry
+            | Operation::RmsNorm { .. }
+            | Operation::Quantize { .. }
+            | Operation::Dequantize { .. }
+            | Operation::Scale { .. }
+            | Operation::SplitHeads { .. }
+            | Operation::Rope(_)
+            | Operation::CacheUpdate { .. }
+            | Operation::Attention { .. }
+            | Operation::MergeHeads
+            | Operation::Activation(_)
+            | Operation::Mul { .. }
+            | Operation::Add { .. }
+            | Operation::LastToken
+            | Operation::Argmax => (asked, Vec::new()),
         };
         (node, Decision { asked, used, theorems, activation })
     };
     asked.iter().map(|(node, asked)| decide((*node, *asked))).collect()
 }
 
-/// What is asked of every projection and attention.
+/// The precision that is asked of every projection and attention.
 fn all_asked(graph: &Graph, policy: Policy, overrides: &[Override]) -> HashMap<NodeId, Precision> {
     let of = |node: NodeId| {
         let (role, ternary) = match &graph.node(node).op {
-            Op::Linear(linear) => (graph.node(node).role, linear.is_ternary()),
-            Op::Attention { .. } => (Role::Sdpa, false),
-            Op::Tokens
-            | Op::Embedding { .. }
-            | Op::Carry
-            | Op::RmsNorm { .. }
-            | Op::Quantize { .. }
-            | Op::Dequantize { .. }
-            | Op::Scale { .. }
-            | Op::SplitHeads { .. }
-            | Op::Rope(_)
-            | Op::CacheUpdate { .. }
-            | Op::MergeHeads
-            | Op::Activation(_)
-            | Op::Mul { .. }
-            | Op::Add { .. }
-            | Op::LastToken
-            | Op::Argmax => return None,
+            Operation::Linear(linear) => (graph.node(node).role, linear.is_ternary()),
+            Operation::Attention { .. } => (Role::Sdpa, false),
+            Operation::Tokens
+            | Operation::Embedding { .. }
+            | Operation::Carry
+            | Operation::RmsNorm { .. }
+            | Operation::Quantize { .. }
+            | Operation::Dequantize { .. }
+            | Operation::Scale { .. }
+            | Operation::SplitHeads { .. }
+            | Operation::Rope(_)
+            | Operation::CacheUpdate { .. }
+            | Operation::MergeHeads
+            | Operation::Activation(_)
+            | Operation::Mul { .. }
+            | Operation::Add { .. }
+            | Operation::LastToken
+            | Operation::Argmax => return None,
         };
         Some((node, asked(policy, overrides, graph.phase, role, ternary)))
     };
     graph.nodes().filter_map(of).collect()
 }
 
-/// The cheapest precision that keeps of `asked` what `proofs` wants kept, in a matmul of `release`.
-pub fn lower(asked: Precision, operands: Operands, proofs: Proofs, release: &TtnnRelease) -> (Precision, Vec<Theorem>) {
+/// The cheapest precision whose result keeps the property of `asked` that `proofs` demands, in a matmul of `release`.
+pub fn lower(
+    asked: Precision,
+    product: MatrixProduct,
+    proofs: Proofs,
+    release: &TtnnRelease,
+) -> (Precision, Vec<Theorem>) {
     let mut used = asked;
     let mut theorems = Vec::new();
     if proofs == Proofs::None {
         return (used, theorems);
     }
-    if asked.weight != DType::Bfp4 && operands.weight.fits(DType::Bfp4) {
+    if asked.weight != DType::Bfp4 && product.weight.fits(DType::Bfp4) {
         used.weight = DType::Bfp4;
         theorems.push(Theorem::TernaryIsExactInBfp4);
     }
-    let (fidelity, why) = fidelity(asked.fidelity, operands);
+    let (fidelity, why) = fidelity(asked.fidelity, product);
     if proofs == Proofs::Products || why.iter().all(|theorem| theorem.proof() == Proof::BitIdentical) {
         used.fidelity = fidelity;
         theorems.extend(why);
     }
-    // bitnetc fuses no bias; whether a matmul is DRAM-sharded is not known yet, so both must keep fp32.
+    // bitnetc fuses no bias. Whether the matmul will be DRAM-sharded is decided later, so both kinds must keep fp32.
     let keeps_fp32 = |dram_sharded| spill(release.spills, used.fp32_dest_acc, false, dram_sharded) == Spill::Fp32;
     let lossless = keeps_fp32(true) && keeps_fp32(false);
-    if used.fidelity == Fidelity::LoFi && operands.exact_sum().is_some() && lossless {
+    if used.fidelity == Fidelity::LoFi && product.exact_sum().is_some() && lossless {
         theorems.push(Theorem::IntegerSumsAreExact);
     }
     (used, theorems)
 }
 
-/// The fidelity without the last phases that are idle, and why they are.
-fn fidelity(asked: Fidelity, operands: Operands) -> (Fidelity, Vec<Theorem>) {
+/// The fidelity without the last phases if they are idle, and the theorems that say so.
+fn fidelity(asked: Fidelity, product: MatrixProduct) -> (Fidelity, Vec<Theorem>) {
     const BY_PHASES: [Fidelity; 4] = [Fidelity::LoFi, Fidelity::HiFi2, Fidelity::HiFi3, Fidelity::HiFi4];
-    let weight = operands.weight.significant_bits <= 5;
-    let activation = operands.activation.significant_bits <= 7;
+    let weight = product.weight.significant_bits <= 5;
+    let activation = product.activation.significant_bits <= 7;
     let idle = [false, weight, activation, weight || activation];
     let last = BY_PHASES.iter().position(|f| *f == asked).unwrap_or(0);
     let kept = (0..=last).rev().find(|phase| !idle[*phase]).unwrap_or(0);
@@ -250,13 +258,13 @@ fn fidelity(asked: Fidelity, operands: Operands) -> (Fidelity, Vec<Theorem>) {
     if dropped.is_empty() {
         return (asked, Vec::new());
     }
-    if operands.fit_phase_zero() {
+    if product.fit_phase_zero() {
         return (BY_PHASES[kept], vec![Theorem::IntegersFitPhaseZero]);
     }
-    // Phase 3 needs one of the two; the weight's is named where both hold.
+    // Phase 3 is idle if either operand has no low bits. Where both have none, the theorem of the weight is named.
     let by_weight = weight && (dropped.contains(&1) || dropped.contains(&3));
     let by_activation = dropped.contains(&2) || (dropped.contains(&3) && !weight);
-    let ternary = operands.weight == Content::TERNARY;
+    let ternary = product.weight == Content::TERNARY;
     let no_low_bits = if ternary { Theorem::TernaryHasNoLowBits } else { Theorem::WeightHasNoLowBits };
     let why = [(by_weight, no_low_bits), (by_activation, Theorem::ActivationHasNoLowBits)];
     (BY_PHASES[kept], why.into_iter().filter_map(|(holds, theorem)| holds.then_some(theorem)).collect())
@@ -270,12 +278,12 @@ mod tests {
         Precision { weight, fidelity, fp32_dest_acc }
     }
 
-    fn ternary(activation: Content, inner: usize) -> Operands {
-        Operands { activation, weight: Content::TERNARY, inner }
+    fn ternary(activation: Content, inner: usize) -> MatrixProduct {
+        MatrixProduct { activation, weight: Content::TERNARY, inner }
     }
 
-    fn products(asked: Precision, operands: Operands) -> (Precision, Vec<Theorem>) {
-        lower(asked, operands, Proofs::Products, TtnnRelease::latest())
+    fn products(asked: Precision, product: MatrixProduct) -> (Precision, Vec<Theorem>) {
+        lower(asked, product, Proofs::Products, TtnnRelease::latest())
     }
 
     #[test]
@@ -300,7 +308,7 @@ mod tests {
     fn dense_weights_lower_by_what_their_format_holds() {
         let of = |dtype, activation| {
             let weight = Content::F32.stored(dtype);
-            products(asks(dtype, Fidelity::HiFi4, true), Operands { activation, weight, inner: 2560 }).0
+            products(asks(dtype, Fidelity::HiFi4, true), MatrixProduct { activation, weight, inner: 2560 }).0
         };
         assert_eq!(of(DType::Bf16, Content::BF16), asks(DType::Bf16, Fidelity::HiFi4, true));
         assert_eq!(of(DType::Bfp8, Content::BF16), asks(DType::Bfp8, Fidelity::HiFi4, true));

@@ -5,7 +5,7 @@ use super::apply_scales::apply_scales;
 use super::fold_scales::fold_scales;
 use super::fuse::fuse;
 use crate::graph::eval::{Evaluator, Row, State, Ternary, WeightError, WeightSource};
-use crate::graph::{Encoding, Graph, Op, Phase};
+use crate::graph::{Encoding, Graph, Operation, PhaseKind};
 use crate::model::Model;
 use crate::model::import::{Config, import};
 use proptest::prelude::*;
@@ -128,29 +128,29 @@ fn mean_error(found: &[f32], expected: &[f32]) -> f32 {
 }
 
 fn graph(model: &Model) -> Graph {
-    model.to_graph(Phase::Prefill { seq: 5 }, 32).unwrap()
+    model.to_graph(PhaseKind::Prefill { tokens: 5 }, 32).unwrap()
 }
 
 fn unscaled(graph: &Graph) -> bool {
     graph.nodes().all(|n| match &graph.node(n).op {
-        Op::Linear(linear) => linear.parts.iter().all(|p| p.scale.is_one()),
-        Op::Tokens
-        | Op::Embedding { .. }
-        | Op::Carry
-        | Op::RmsNorm { .. }
-        | Op::Quantize { .. }
-        | Op::Dequantize { .. }
-        | Op::Scale { .. }
-        | Op::SplitHeads { .. }
-        | Op::Rope(_)
-        | Op::CacheUpdate { .. }
-        | Op::Attention { .. }
-        | Op::MergeHeads
-        | Op::Activation(_)
-        | Op::Mul { .. }
-        | Op::Add { .. }
-        | Op::LastToken
-        | Op::Argmax => true,
+        Operation::Linear(linear) => linear.parts.iter().all(|p| p.scale.is_one()),
+        Operation::Tokens
+        | Operation::Embedding { .. }
+        | Operation::Carry
+        | Operation::RmsNorm { .. }
+        | Operation::Quantize { .. }
+        | Operation::Dequantize { .. }
+        | Operation::Scale { .. }
+        | Operation::SplitHeads { .. }
+        | Operation::Rope(_)
+        | Operation::CacheUpdate { .. }
+        | Operation::Attention { .. }
+        | Operation::MergeHeads
+        | Operation::Activation(_)
+        | Operation::Mul { .. }
+        | Operation::Add { .. }
+        | Operation::LastToken
+        | Operation::Argmax => true,
     })
 }
 
@@ -190,7 +190,7 @@ proptest! {
         fuse(&mut g).unwrap();
         explicit(&mut g).unwrap();
         prop_assert_eq!(g.check(), Ok(()));
-        let quantised = g.nodes().filter(|&n| matches!(g.node(n).op, Op::Quantize { .. })).count();
+        let quantised = g.nodes().filter(|&n| matches!(g.node(n).op, Operation::Quantize { .. })).count();
         prop_assert_eq!(quantised, if shape.ternary { 4 } else { 0 }, "one for qkv, o, gate and up, down");
         let binary = |g: &Graph| evaluated(g, Sized { model: &model, binary: true });
         prop_assert_eq!(binary(&g), binary(&graph(&model)), "explicit quantisation");
@@ -210,7 +210,7 @@ proptest! {
 #[test]
 fn bitnet_2b_folds_into_the_constants_the_design_names() {
     let model = crate::model::find("bitnet-2b-4t").unwrap().model().unwrap();
-    let mut g = model.to_graph(Phase::Decode { batch: 32 }, 4096).unwrap();
+    let mut g = model.to_graph(PhaseKind::Decode { batch: 32 }, 4096).unwrap();
     drop_quantisation(&mut g);
     fuse(&mut g).unwrap();
     let folds = fold_scales(&mut g);
@@ -231,7 +231,7 @@ fn bitnet_2b_folds_into_the_constants_the_design_names() {
 #[test]
 fn silu_keeps_the_gates_scale_on_its_operand() {
     let model = crate::model::find("falcon3-1b").unwrap().model().unwrap();
-    let mut g = model.to_graph(Phase::Decode { batch: 1 }, 128).unwrap();
+    let mut g = model.to_graph(PhaseKind::Decode { batch: 1 }, 128).unwrap();
     fuse(&mut g).unwrap();
     explicit(&mut g).unwrap();
     fold_scales(&mut g);
@@ -259,6 +259,6 @@ fn a_scale_on_the_residual_stream_stays() {
     g.redirect(crate::graph::Use { node: add, input: 1 }, x);
     let folds = fold_scales(&mut g);
     assert!(folds.iter().all(|f| f.from != "o"), "{folds:?}");
-    let Op::Linear(linear) = &g.node(g.find("o").unwrap()).op else { panic!("a projection") };
+    let Operation::Linear(linear) = &g.node(g.find("o").unwrap()).op else { panic!("a projection") };
     assert!(!linear.parts[0].scale.is_one());
 }

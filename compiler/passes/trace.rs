@@ -1,15 +1,15 @@
-//! Trace: which buffers carry a captured phase from replay to replay.
+//! Trace: the capture of a phase, and the buffers that carry its state from one replay to the next.
 //!
-//! Decode is captured whole: its token, positions and page table are persistent buffers, argmax writes the next token where the next
-//! embedding reads it, and positions count up on the card, so a replay needs no host write. Prefill takes the user and the last token's
-//! place as arguments of calls, which a trace would freeze, so it runs untraced.
+//! Decode is captured as a whole. Its token, positions and page table are persistent buffers, argmax writes the next token to where the
+//! next embedding reads it, and positions are incremented on the card, so a replay needs no write by the host. Prefill takes the user and
+//! the place of the last token as arguments of calls, which a trace would freeze, so it runs untraced.
 
 use bitnetc_plan::{Buffer, BufferRole, PhaseKind, Trace};
 
-/// Runs before the capture: one compiles every kernel and fills the program cache.
+/// The number of runs before the capture. One run compiles every kernel and fills the program cache.
 const WARM_UP: u32 = 1;
 
-/// How a phase is captured.
+/// The capture of a phase; `None` for a phase that runs untraced.
 pub fn trace(kind: PhaseKind, buffers: &[Buffer]) -> Option<Trace> {
     let PhaseKind::Decode { .. } = kind else { return None };
     let named =
@@ -17,7 +17,7 @@ pub fn trace(kind: PhaseKind, buffers: &[Buffer]) -> Option<Trace> {
     let fed_back = [BufferRole::Tokens, BufferRole::Positions, BufferRole::RotaryPositions];
     Some(Trace {
         warm_up: WARM_UP,
-        // A host that samples, or that gives a finished user's place to another, writes these between replays.
+        // A host writes these between replays when it samples, or when it gives the place of a finished user to another.
         inputs: named(&[BufferRole::Tokens, BufferRole::Positions, BufferRole::RotaryPositions, BufferRole::PageTable]),
         feedback: named(&fed_back),
     })

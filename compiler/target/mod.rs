@@ -1,7 +1,7 @@
-//! Cards as data: `targets/*.ron`, each a card with the calibrated constants of the cost model.
+//! Targets: the cards of `targets/*.ron`, each with the calibrated constants of the cost model.
 //!
-//! A target's file holds what is the card's own: its chips, grid and banks. How much L1 and DRAM TT-NN leaves of it depends on the release
-//! of TT-NN and is looked up there ([`TtnnRelease`]), unless the file says otherwise.
+//! The file of a target holds the properties of the card itself: its chips, grid and banks. The part of L1 and DRAM that TT-NN leaves free
+//! depends on the release of TT-NN and is taken from [`TtnnRelease`], unless the file says otherwise.
 
 use std::path::Path;
 
@@ -11,14 +11,14 @@ use ron::extensions::Extensions;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// A card under a release of TT-NN, and what things cost on it.
+/// A card under a release of TT-NN, with the constants of its cost model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
     /// The release.
     pub release: &'static TtnnRelease,
-    /// What fits and what is legal.
+    /// The card: its cores and memories, which decide the calls that fit and are legal.
     pub card: Card,
-    /// What it costs.
+    /// The constants of the cost model.
     pub cost: Calibration,
 }
 
@@ -30,7 +30,7 @@ struct TargetFile {
     cost: Calibration,
 }
 
-/// A [`Card`] without what a release of TT-NN knows of it.
+/// A [`Card`] without the figures that a release of TT-NN determines.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename = "Card")]
 struct CardFile {
@@ -42,7 +42,7 @@ struct CardFile {
     dram: DramFile,
 }
 
-/// A [`Dram`] without what a release of TT-NN knows of it.
+/// A [`Dram`] without the figures that a release of TT-NN determines.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename = "Dram")]
 struct DramFile {
@@ -211,8 +211,9 @@ pub struct Movement {
     pub interleaved_gb_per_s: f64,
 }
 
-/// Why a target cannot be had.
+/// The reasons for which there is no target.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum TargetError {
     /// Neither a shipped name nor a file.
     #[error("no target `{0}`: shipped are {names}, or give the path of a target's RON file", names = NAMES.join(", "))]
@@ -232,10 +233,10 @@ pub enum TargetError {
         path: String,
         /// Line and column.
         position: String,
-        /// What is wrong.
+        /// The mistake.
         reason: String,
     },
-    /// A number of banks that no board of the chip has, with a size that is left out.
+    /// The file leaves out the size of a bank, and no board of this chip has its number of banks, so the size is not known.
     #[error(
         "{path}: card.dram.bank_bytes is missing, and no {arch:?} board of TT-NN {release} has {banks} banks: give the bytes of a bank \
          as `bitnetc ttnn info --real` shows them, less those of a trace region"
@@ -259,7 +260,7 @@ pub enum TargetError {
         field: String,
         /// Its value.
         found: String,
-        /// What would be right.
+        /// The value or form that would be accepted.
         expected: &'static str,
     },
 }
@@ -278,13 +279,21 @@ pub const NAMES: [&str; SHIPPED.len()] = [SHIPPED[0].0, SHIPPED[1].0, SHIPPED[2]
 impl Target {
     /// A shipped target by name, or a target file by path (anything with a `/` or that ends in `.ron`).
     ///
+    /// ```
+    /// use bitnetc_compiler::target::Target;
+    ///
+    /// assert_eq!(Target::find("n150")?.card.grid, (8, 8));
+    /// assert!(Target::find("n151").is_err_and(|error| error.to_string().contains("shipped are n150")));
+    /// # Ok::<(), bitnetc_compiler::target::TargetError>(())
+    /// ```
+    ///
     /// # Errors
     /// When there is no such target, or its file is unreadable, malformed or out of range.
     pub fn find(name: &str) -> Result<Target, TargetError> {
         Target::under(name, TtnnRelease::latest())
     }
 
-    /// The same under a release of TT-NN; [`Target::find`] takes the latest.
+    /// The target under a given release of TT-NN; [`Target::find`] takes the latest.
     ///
     /// # Errors
     /// As for [`Target::find`].
@@ -305,7 +314,7 @@ impl Target {
     /// # Errors
     /// When the text is malformed or a figure of it is one that no card has.
     pub fn parse(text: &str, path: &str, release: &'static TtnnRelease) -> Result<Target, TargetError> {
-        // A figure that is given needs no `Some` around it.
+        // Optional figures are written without `Some` around them.
         let ron = ron::Options::default().with_default_extension(Extensions::IMPLICIT_SOME);
         let file: TargetFile = ron.from_str(text).map_err(|e| TargetError::Syntax {
             path: path.to_string(),
@@ -371,14 +380,16 @@ impl Target {
     }
 }
 
-/// Largest figure of the cost model: far beyond any card, and sums of such times in nanoseconds stay whole numbers.
+/// The largest figure of the cost model. It is far beyond any card, and small enough that sums of such times in nanoseconds are still
+/// exact.
 const MOST: f64 = 1e9;
 
 /// Bytes of the largest DRAM bank.
 const MOST_BANK: u64 = 1 << 40;
 
 impl Calibration {
-    /// Every figure by the path of its field, `None` where it is not finite. Read off the serialised form, so that none is left out.
+    /// Every figure by the path of its field, `None` where it is not finite. The figures are read from the serialised form, so that none is
+    /// left out.
     fn figures(&self) -> Vec<(String, Option<f64>)> {
         let mut figures = Vec::new();
         collect("cost", &serde_json::to_value(self).unwrap_or_default(), &mut figures);
@@ -389,7 +400,7 @@ impl Calibration {
 fn collect(path: &str, value: &Value, figures: &mut Vec<(String, Option<f64>)>) {
     match value {
         Value::Object(fields) => fields.iter().for_each(|(name, v)| collect(&format!("{path}.{name}"), v, figures)),
-        // JSON has no NaN and no infinity: they come out as null.
+        // JSON has no NaN and no infinity; they are serialised as null.
         figure => figures.push((path.to_string(), figure.as_f64())),
     }
 }

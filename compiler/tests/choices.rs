@@ -1,4 +1,5 @@
-//! What a person chooses, in a model file and beside it: precision by the same rules in both, contexts of any length.
+//! Tests of the options that a person can choose, in a model file and beside it: the same rules for precision in both, and contexts of any
+//! length.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use bitnetc_compiler::passes::precision::{Proof, lower};
-use bitnetc_compiler::passes::values::{Content, Operands};
+use bitnetc_compiler::passes::values::{Content, MatrixProduct};
 use bitnetc_compiler::policy::Precision;
 use bitnetc_numerics::{Arch, Fidelity, Format, MatmulConfig, Spill, SrcB, Tiled, matmul};
 use bitnetc_plan::{DType, Proofs, TtnnRelease};
@@ -52,8 +52,8 @@ fn integers_that_cancel_keep_every_bit() {
 fn only_integers_are_called_bit_identical() {
     let asked = Precision { weight: DType::Bfp8, fidelity: bitnetc_plan::Fidelity::HiFi2, fp32_dest_acc: false };
     let kept = |activation| {
-        let operands = Operands { activation, weight: Content::TERNARY, inner: 2560 };
-        lower(asked, operands, Proofs::Products, TtnnRelease::latest())
+        let product = MatrixProduct { activation, weight: Content::TERNARY, inner: 2560 };
+        lower(asked, product, Proofs::Products, TtnnRelease::latest())
             .1
             .iter()
             .all(|t| t.proof() == Proof::BitIdentical)

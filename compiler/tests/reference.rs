@@ -7,7 +7,7 @@
 mod golden;
 
 use bitnetc_compiler::graph::eval::{Evaluator, Row, State, Ternary, WeightError, WeightSource};
-use bitnetc_compiler::graph::{Encoding, Graph, Phase};
+use bitnetc_compiler::graph::{Encoding, Graph, PhaseKind};
 use bitnetc_compiler::model;
 use golden::{argmax, correlation, golden, read};
 use safetensors::SafeTensors;
@@ -35,7 +35,7 @@ fn rows(tokens: &[u32], from: usize) -> Vec<Row> {
     tokens.iter().enumerate().map(|(at, &token)| Row { token, user: 0, position: from + at }).collect()
 }
 
-fn graph(phase: Phase) -> Graph {
+fn graph(phase: PhaseKind) -> Graph {
     model::find("tiny-shakespeare").unwrap().model().unwrap().to_graph(phase, 256).unwrap()
 }
 
@@ -44,7 +44,7 @@ fn prefill_computes_what_hugging_face_does() {
     let bytes = read("model.safetensors");
     let checkpoint = Checkpoint(SafeTensors::deserialize(&bytes).unwrap());
     let evaluator = Evaluator::new(&checkpoint);
-    let graph = graph(Phase::Prefill { seq: 64 });
+    let graph = graph(PhaseKind::Prefill { tokens: 64 });
     for (tokens, expected) in golden() {
         let output = evaluator.run(&graph, &mut State::new(), &rows(&tokens, 0), true).unwrap();
         assert_eq!(output.logits.len(), expected.len());
@@ -63,7 +63,7 @@ fn decoding_token_by_token_equals_prefill() {
     let bytes = read("model.safetensors");
     let checkpoint = Checkpoint(SafeTensors::deserialize(&bytes).unwrap());
     let evaluator = Evaluator::new(&checkpoint);
-    let (prefill, decode) = (graph(Phase::Prefill { seq: 64 }), graph(Phase::Decode { batch: 1 }));
+    let (prefill, decode) = (graph(PhaseKind::Prefill { tokens: 64 }), graph(PhaseKind::Decode { batch: 1 }));
     let (tokens, expected) = golden().swap_remove(3);
     let mut state = State::new();
     evaluator.run(&prefill, &mut state, &rows(&tokens[..10], 0), false).unwrap();
@@ -80,7 +80,7 @@ fn what_is_out_of_range_is_refused() {
     let bytes = read("model.safetensors");
     let checkpoint = Checkpoint(SafeTensors::deserialize(&bytes).unwrap());
     let evaluator = Evaluator::new(&checkpoint);
-    let graph = graph(Phase::Decode { batch: 1 });
+    let graph = graph(PhaseKind::Decode { batch: 1 });
     let error = evaluator.run(&graph, &mut State::new(), &rows(&[1024], 0), false).unwrap_err();
     assert_eq!(error.to_string(), "token 1024: the vocabulary has 1024");
     let error = evaluator.run(&graph, &mut State::new(), &rows(&[1], 256), false).unwrap_err();

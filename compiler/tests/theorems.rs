@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use bitnetc_compiler::passes::precision::{Theorem, lower};
-use bitnetc_compiler::passes::values::{Content, Operands};
+use bitnetc_compiler::passes::values::{Content, MatrixProduct};
 use bitnetc_compiler::policy::Precision;
 use bitnetc_numerics::{Arch, Fidelity, Format, MatmulConfig, Spill, Src, SrcB, Tiled, matmul, mvmul};
 use bitnetc_plan as plan;
@@ -56,8 +56,8 @@ impl Product<'_> {
 /// The fidelity that the pass lowers to, and by which theorems.
 fn lowered(fidelity: Fidelity, activation: Content, fp32: bool) -> (Fidelity, Vec<Theorem>) {
     let asked = Precision { weight: plan::DType::Bfp4, fidelity, fp32_dest_acc: fp32 };
-    let operands = Operands { activation, weight: Content::TERNARY, inner: 2560 };
-    let (used, theorems) = lower(asked, operands, plan::Proofs::Products, plan::TtnnRelease::latest());
+    let product = MatrixProduct { activation, weight: Content::TERNARY, inner: 2560 };
+    let (used, theorems) = lower(asked, product, plan::Proofs::Products, plan::TtnnRelease::latest());
     (used.fidelity, theorems)
 }
 
@@ -118,12 +118,12 @@ fn every_product_of_a_bfp4_weight_is_what_was_asked() {
     let weights: Vec<f32> = (-7..=7_i16).flat_map(|m| [0.25, 8.0].map(|unit| f32::from(m) * unit)).collect();
     let asked = |fidelity| Precision { weight: plan::DType::Bfp4, fidelity, fp32_dest_acc: true };
     let weight = Content::F32.stored(plan::DType::Bfp4);
-    let operands = Operands { activation: Content::BF16, weight, inner: 2560 };
+    let asked_for = MatrixProduct { activation: Content::BF16, weight, inner: 2560 };
     for bits in (0..=u16::MAX).step_by(3) {
         let activation = bf16::from_bits(bits).to_f32();
         for (weight, arch) in weights.iter().flat_map(|w| ARCHS.map(|a| (w, a))) {
             for (from, to) in [(Fidelity::HiFi2, Fidelity::LoFi), (Fidelity::HiFi4, Fidelity::HiFi3)] {
-                let (used, _) = lower(asked(from), operands, plan::Proofs::Products, plan::TtnnRelease::latest());
+                let (used, _) = lower(asked(from), asked_for, plan::Proofs::Products, plan::TtnnRelease::latest());
                 let used = used.fidelity;
                 assert_eq!(used, to);
                 let of = |fidelity| product(activation, *weight, fidelity, true, arch);
@@ -133,7 +133,7 @@ fn every_product_of_a_bfp4_weight_is_what_was_asked() {
     }
 }
 
-/// What the value analysis says a format keeps, it keeps; -128 to 127 in bfp8 is where it does not.
+/// Every format keeps the integers that the value analysis says it keeps; it does not keep -128 to 127 in bfp8, as the analysis says.
 #[test]
 fn formats_keep_the_integers_that_the_analysis_says_they_keep() {
     for (dtype, format) in
@@ -227,8 +227,8 @@ proptest! {
         in_l1 in any::<bool>(),
     ) {
         let on = |bound: i64| Content::whole(-bound, bound);
-        let operands = Operands { activation: on(64), weight: on(15), inner: K };
-        prop_assert!(operands.fit_phase_zero() && operands.exact_sum().is_some());
+        let product = MatrixProduct { activation: on(64), weight: on(15), inner: K };
+        prop_assert!(product.fit_phase_zero() && product.exact_sum().is_some());
         let it = Product { rows: 2, k: K, n: 32, activations: &activations, weights: &weights, in_l1 };
         let exact = (0..2 * 32).map(|at| (0..K).map(|k| activations[at / 32 * K + k] * weights[k * 32 + at % 32]).sum::<f32>().to_bits());
         let exact: Vec<u32> = exact.collect();

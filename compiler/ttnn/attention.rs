@@ -1,4 +1,4 @@
-//! Rotary embedding, KV cache and attention.
+//! Candidates of the rotary embedding, the KV cache writes and attention.
 
 use bitnetc_plan::op::{
     CacheFill, CacheUpdate, CacheUpdateOne, Embedding, Rotary, RotaryDecode, RotaryFused, Sdpa, SdpaDecode,
@@ -11,13 +11,13 @@ use super::{Context, Ways, heads};
 use crate::policy::Precision;
 use crate::schedule::Call;
 
-/// Rotations are products with cosines and sines: full fidelity, as their error would add to every score. TT-NN sums in fp32 only up to
-/// a head width of 128.
+/// Rotations are products with cosines and sines. They run at full fidelity, as their error would add to every score. TT-NN accepts fp32
+/// sums only up to a head width of 128.
 fn rotary_compute(head_dim: u32) -> ComputeKernel {
     ComputeKernel { fidelity: Fidelity::HiFi4, fp32_dest_acc: head_dim <= 128, packer_l1_acc: false }
 }
 
-/// What is asked of attention.
+/// The parameters of an attention call.
 pub struct Ask<'a> {
     /// Multiplies the scores.
     pub scale: &'a Scalar,
@@ -174,7 +174,7 @@ fn compute(precision: Precision) -> ComputeKernel {
     ComputeKernel { fidelity: precision.fidelity, fp32_dest_acc: precision.fp32_dest_acc, packer_l1_acc: false }
 }
 
-/// Chunks of queries or keys, longest first: of two that take as long the longer is taken.
+/// Lengths of chunks of queries or keys, longest first, so that of two that take the same time the longer is chosen.
 const CHUNKS: [u32; 5] = [512, 256, 128, 64, 32];
 
 /// Grids as wide as the one the users' cores are laid out on.

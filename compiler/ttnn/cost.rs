@@ -1,15 +1,16 @@
-//! The cost model: predicted time of each call from the calibrated constants of a target. The law of each op is in the file of its name.
+//! The cost model predicts the time of each call from the calibrated constants of a target. The formula of each op is in the file of its
+//! name.
 //!
 //! `time = max(kernel + launch, period)`; the kernel's time by op family:
-//! - DRAM-sharded matmul: `start + blocks * max(block_floor, block + in0_block_w * max(read, compute))` per tile of K, where a bank's
-//!   columns are read at the bank's bandwidth and multiplied by its readers; of blocks longer than those of the fit the first is read
-//!   and the last multiplied alone;
-//! - 2D matmul: `start + max(compute, read) + unhidden * min(compute, read)`, and a start for each K-block more than the fit's;
-//! - norm: `start + per_1000 * width / 1000` for one tile of rows, reading and writing DRAM for more; norms and elementwise work pay for
-//!   the tiles of a core one after another;
-//! - attention: the busiest core's chunks of keys or the bytes all cores read, whichever is longer (`attention`), at the position asked
-//!   in decode;
-//! - everything else: a measured time for one tile of rows, or bytes over the interleaved bandwidth.
+//! - DRAM-sharded matmul: `start + blocks * max(block_floor, block + in0_block_w * max(read, compute))`, where reading and computing are
+//!   per tile of K: a bank's columns are read at the bank's bandwidth and multiplied by its readers. Where blocks are longer than those of
+//!   the fit, the first is read and the last multiplied with nothing beside it;
+//! - 2D matmul: `start + max(compute, read) + unhidden * min(compute, read)`, and a start for each K-block beyond the number in the fit;
+//! - norm: `start + per_1000 * width / 1000` for one tile of rows, and the time of reading and writing DRAM for more. The tiles of a core
+//!   take their time one after another, in norms and in elementwise work;
+//! - attention: the busiest core's chunks of keys or the bytes that all cores read, whichever takes longer (`attention`); in decode at the
+//!   position asked for;
+//! - everything else: a measured time for one tile of rows, or the bytes over the interleaved bandwidth.
 
 mod abs;
 mod arg_max;
@@ -59,9 +60,10 @@ pub use traffic::data_bytes;
 pub struct Price {
     /// Launches and shortest periods included.
     pub ns: u64,
-    /// Work of matrix units and DRAM alone; decides between ways that launching makes equal.
+    /// Time of the matrix units and DRAM alone. It decides between ways whose predicted times are equal because launching takes longer.
     pub work: u64,
-    /// Cores that attention gives nothing to do at any position: of two ways as good at the position asked, the other is better later.
+    /// Cores that attention leaves without work at any position. Of two ways that are equal at the position asked, the one with fewer idle
+    /// cores is better at later positions.
     pub idle: u64,
 }
 
@@ -106,7 +108,7 @@ impl Price {
         Price { idle: u64::from(idle), ..Price::of(cost) }
     }
 
-    /// What is left without a part of it.
+    /// The price that is left without a part of it.
     pub fn without(self, part: Price) -> Self {
         let Price { ns, work, idle } = part;
         Price {
@@ -141,15 +143,15 @@ impl Sum for Price {
     }
 }
 
-/// A call as its law sees it.
-struct Call<'a> {
+/// An op to be priced: the tensors and circumstances that its time depends on, besides its arguments.
+struct Priced<'a> {
     operands: &'a [&'a TensorSpec],
     cx: &'a Context<'a>,
     /// Bytes read from DRAM and written to it.
     bytes: u64,
 }
 
-impl<'a> Call<'a> {
+impl<'a> Priced<'a> {
     fn constants(&self) -> &'a Calibration {
         &self.cx.target.cost
     }
@@ -184,48 +186,48 @@ pub fn cost(op: &Op, operands: &[&TensorSpec], outcome: &Outcome, cx: &Context<'
     }
     let c = &cx.target.cost;
     let bytes = traffic::dram(op, operands, outcome, cx.position);
-    let kernel = kernel(op, &Call { operands, cx, bytes });
+    let kernel = kernel(op, &Priced { operands, cx, bytes });
     let launched = kernel.us + c.launch_us;
     let bound = if launched < c.period_us { Bound::Launch } else { kernel.bound };
     let us = launched.max(c.period_us) + f64::from(outcome.programs - 1) * c.period_us;
-    // Nanoseconds are finer than the model.
+    // The model is not exact to nanoseconds, and rounded times compare equal where they should.
     Cost { us: (us * 1000.0).round() / 1000.0, dram_bytes: bytes, fpu_cycles: kernel.fpu_cycles.round() as u64, bound }
 }
 
-/// Predicted cost of a call of one program that nobody has called legal, its results left out: a lower bound.
+/// Predicted cost of a call of one program whose legality is not checked. Its results are not counted, so this is a lower bound.
 pub fn unchecked(op: &Op, operands: &[&TensorSpec], cx: &Context<'_>) -> Cost {
     cost(op, operands, &Outcome { programs: 1, ..Outcome::default() }, cx)
 }
 
-fn kernel(op: &Op, call: &Call<'_>) -> Kernel {
+fn kernel(op: &Op, priced: &Priced<'_>) -> Kernel {
     match op {
-        Op::Embedding(_) => embedding::kernel(call),
-        Op::RmsNorm(_) => rms_norm::kernel(call),
-        Op::Matmul(args) => matmul::kernel(args, call),
-        Op::CreateHeadsDecode(_) => create_heads_decode::kernel(call),
-        Op::CreateHeads(_) => create_heads::kernel(call),
-        Op::RotaryFused(_) => rotary_fused::kernel(call),
-        Op::RotaryDecode(_) => rotary_decode::kernel(call),
-        Op::Rotary(_) => rotary::kernel(call),
-        Op::CacheUpdate(_) => cache_update::kernel(call),
-        Op::CacheUpdateOne(_) => cache_update_one::kernel(call),
-        Op::CacheFill(_) => cache_fill::kernel(call),
-        Op::SdpaDecode(args) => sdpa_decode::kernel(args, call),
-        Op::Sdpa(args) => sdpa::kernel(args, call),
-        Op::ConcatHeadsDecode(_) => concat_heads_decode::kernel(call),
-        Op::ConcatHeads(_) => concat_heads::kernel(call),
-        Op::ToMemoryConfig(args) => to_memory_config::kernel(args, call),
-        Op::ToLayout(_) => to_layout::kernel(call),
-        Op::Typecast(_) => typecast::kernel(call),
-        Op::View(_) => view::kernel(call),
-        Op::Transpose(_) => transpose::kernel(call),
-        Op::Slice(_) => slice::kernel(call),
-        Op::Concat(_) => concat::kernel(call),
-        Op::Binary(args) => binary::kernel(args, call),
-        Op::Abs(_) => abs::kernel(call),
-        Op::RowMax(_) => row_max::kernel(call),
-        Op::ArgMax(_) => arg_max::kernel(call),
-        Op::PlusOne(_) => plus_one::kernel(call),
+        Op::Embedding(_) => embedding::kernel(priced),
+        Op::RmsNorm(_) => rms_norm::kernel(priced),
+        Op::Matmul(args) => matmul::kernel(args, priced),
+        Op::CreateHeadsDecode(_) => create_heads_decode::kernel(priced),
+        Op::CreateHeads(_) => create_heads::kernel(priced),
+        Op::RotaryFused(_) => rotary_fused::kernel(priced),
+        Op::RotaryDecode(_) => rotary_decode::kernel(priced),
+        Op::Rotary(_) => rotary::kernel(priced),
+        Op::CacheUpdate(_) => cache_update::kernel(priced),
+        Op::CacheUpdateOne(_) => cache_update_one::kernel(priced),
+        Op::CacheFill(_) => cache_fill::kernel(priced),
+        Op::SdpaDecode(args) => sdpa_decode::kernel(args, priced),
+        Op::Sdpa(args) => sdpa::kernel(args, priced),
+        Op::ConcatHeadsDecode(_) => concat_heads_decode::kernel(priced),
+        Op::ConcatHeads(_) => concat_heads::kernel(priced),
+        Op::ToMemoryConfig(args) => to_memory_config::kernel(args, priced),
+        Op::ToLayout(_) => to_layout::kernel(priced),
+        Op::Typecast(_) => typecast::kernel(priced),
+        Op::View(_) => view::kernel(priced),
+        Op::Transpose(_) => transpose::kernel(priced),
+        Op::Slice(_) => slice::kernel(priced),
+        Op::Concat(_) => concat::kernel(priced),
+        Op::Binary(args) => binary::kernel(args, priced),
+        Op::Abs(_) => abs::kernel(priced),
+        Op::RowMax(_) => row_max::kernel(priced),
+        Op::ArgMax(_) => arg_max::kernel(priced),
+        Op::PlusOne(_) => plus_one::kernel(priced),
         Op::Deallocate(_) => deallocate::kernel(),
     }
 }

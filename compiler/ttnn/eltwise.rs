@@ -1,6 +1,6 @@
-//! Products, residual additions, quantisation of activations.
+//! Candidates of elementwise calls: products, residual additions and the quantisation of activations.
 //!
-//! Operands and result share one placement: only identical specs take TT-NN's zero-copy path.
+//! Operands and results share one placement, since TT-NN reuses buffers without copying only when the specs are identical.
 
 use bitnetc_plan::op::{AbsOp, Binary, BinaryKind, Destination, RowMax};
 use bitnetc_plan::{DType, Memory, MemoryConfig, Ref, Scalar, Unary};
@@ -12,7 +12,7 @@ fn shared_placements(cx: &Context<'_>, value: ValueId) -> Vec<MemoryConfig> {
     placements::features(&cx.spec(value, MemoryConfig::DRAM), placements::head_count(cx, value), &cx.target.card)
 }
 
-/// Beside what a placement keeps its row maxima: `[.., 1]`, never worth sharding.
+/// The placement of row maxima beside a tensor in `placement`. They have one column, `[.., 1]`, which is never worth sharding.
 fn beside(memory: &MemoryConfig) -> MemoryConfig {
     MemoryConfig::Interleaved(memory.memory())
 }
@@ -68,8 +68,8 @@ pub fn multiply(call: &Call, cx: &Context<'_>, a: &[Unary], b: &[Unary], ways: &
     }
 }
 
-/// `x * scale`, as the sum of its halves: TT-NN's binary operations take the factor on an operand, and the sum of two equal numbers is
-/// exact, so the result is rounded once.
+/// `x * scale`, computed as a sum of two halves. TT-NN's binary ops take a constant factor on an operand only, and the sum of two equal
+/// numbers is exact, so the result is rounded once.
 pub fn scale(call: &Call, cx: &Context<'_>, scale: &Scalar, ways: &mut Ways) {
     let Some(input) = call.values().next() else { return };
     let value = &cx.schedule.values[input];

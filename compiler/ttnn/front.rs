@@ -1,4 +1,4 @@
-//! Choices of which none is beaten in both time and L1.
+//! A Pareto front: choices of which none is beaten by another in both time and L1 bytes. Only these can be part of the cheapest plan.
 
 use super::cost::Price;
 
@@ -15,7 +15,7 @@ impl<T> Default for Front<T> {
 }
 
 impl<T> Front<T> {
-    /// Adds a choice unless one that is there is as good in both; drops those that it beats.
+    /// Adds a choice unless one of the front is as good in both respects, and drops the choices that it beats.
     pub fn offer(&mut self, price: Price, bytes: u64, choice: T) {
         if self.beats(price, bytes) {
             return;
@@ -24,7 +24,7 @@ impl<T> Front<T> {
         self.choices.push((price, bytes, choice));
     }
 
-    /// Whether a choice that is there is as good as this in both.
+    /// Whether a choice of the front is as good in both respects.
     pub fn beats(&self, price: Price, bytes: u64) -> bool {
         self.choices.iter().any(|(p, b, _)| *p <= price && *b <= bytes)
     }

@@ -1,4 +1,4 @@
-//! Projections to heads and back. Decode shards users over cores: one core holds all heads of one user.
+//! Candidates of the head split and of joining heads. Decode shards users over cores: one core holds all heads of one user.
 
 use bitnetc_plan::op::{ConcatHeads, ConcatHeadsDecode, CreateHeads, CreateHeadsDecode, View};
 use bitnetc_plan::{Cores, MemoryConfig, Ref, TILE};
@@ -6,13 +6,13 @@ use bitnetc_plan::{Cores, MemoryConfig, Ref, TILE};
 use super::{Context, Ways, placements};
 use crate::schedule::{Call, HeadCores};
 
-/// Where decode keeps heads: users on consecutive cores, all heads of a user in one shard.
+/// The placement of heads in decode: users on consecutive cores, with all heads of a user in one shard.
 pub fn users_on(cx: &Context<'_>, skip: u32, users: u32, heads: u32, head_dim: u32) -> MemoryConfig {
     let cores = Cores::row_major_from(skip, users, cx.target.card.grid);
     MemoryConfig::height(cores, [heads.next_multiple_of(TILE), head_dim])
 }
 
-/// Fused projection to q, k and v; `counts` are heads, KV heads and elements per head.
+/// Splits a fused projection into q, k and v; `counts` are the query heads, the KV heads and the elements per head.
 pub fn create(call: &Call, cx: &Context<'_>, counts: [u32; 3], cores: HeadCores, ways: &mut Ways) {
     let [heads, kv_heads, head_dim] = counts;
     let Some(input) = call.values().next() else { return };
@@ -48,7 +48,7 @@ pub fn create(call: &Call, cx: &Context<'_>, counts: [u32; 3], cores: HeadCores,
     }
 }
 
-/// Heads to features.
+/// Joins heads to features.
 pub fn concat(call: &Call, cx: &Context<'_>, heads: u32, ways: &mut Ways) {
     let Some(input) = call.values().next() else { return };
     if !cx.decode() {

@@ -1,8 +1,9 @@
-//! The LM head: DRAM-sharded matmuls over chunks of the vocabulary, each untilised to DRAM, then joined for argmax.
+//! Candidates of the LM head: DRAM-sharded matmuls over chunks of the vocabulary, whose results are untilised to DRAM and joined for
+//! argmax.
 //!
-//! The fewer chunks the fewer launches, until a chunk's circular buffers no longer fit beside what is alive: the search decides. Chunks end
-//! at whole tiles of every reader of every bank, but the last. Sums in fp32 stay f32 up to argmax: rounded to bf16, logits that lie close
-//! would tie.
+//! Fewer chunks need fewer launches, but the circular buffers of a long chunk may not fit beside the live tensors, so the search decides
+//! their number. Every chunk but the last ends at a whole tile of every reader of every bank. Sums in fp32 are kept in f32 up to argmax,
+//! since logits that lie close to each other would become equal when rounded to bf16.
 
 use bitnetc_plan::op::{Concat, Matmul, ToLayout};
 use bitnetc_plan::ttnn::{Violation, check};
@@ -16,10 +17,12 @@ use super::{Context, Drafting, Ways, cost, matmul, placements};
 use crate::policy::Precision;
 use crate::schedule::Call;
 
-/// Most chunks considered. Every chunk is two launches more; a sixteenth of any vocabulary shipped leaves most of L1 free.
+/// The most chunks considered. Every chunk costs two launches, and a sixteenth of the vocabulary of any shipped model leaves most of L1
+/// free.
 const MOST_CHUNKS: u32 = 16;
 
-/// All ways: input placement by number of chunks, each with those programs that none beats in both time and circular buffers.
+/// All ways: every input placement with every number of chunks, each with the programs that no other beats in both time and circular
+/// buffers.
 pub fn ways(
     call: &Call,
     cx: &Context<'_>,
@@ -56,7 +59,7 @@ pub const fn dtype(precision: Precision) -> DType {
     if precision.fp32_dest_acc { DType::F32 } else { DType::Bf16 }
 }
 
-/// How the vocabulary is cut.
+/// A division of the vocabulary into chunks.
 struct Cut<'a> {
     matrix: &'a Matrix,
     precision: Precision,
@@ -106,7 +109,7 @@ fn common_multiple(most: u32) -> u32 {
     (1..).find(divided).unwrap_or(1)
 }
 
-/// How each chunk is multiplied.
+/// The matmul of one chunk.
 #[derive(Debug, Clone, Copy)]
 struct Program {
     in0_block_w: u32,
@@ -129,7 +132,7 @@ impl Program {
     }
 }
 
-/// The programs worth drafting, judged by the first chunk. The result is spread over as many cores as there are.
+/// The programs worth drafting, judged by the first chunk. The result is spread over as many cores as the tiles allow.
 fn programs(cx: &Context<'_>, cut: &Cut<'_>, input: &TensorSpec) -> Vec<Program> {
     let card = &cx.target.card;
     let Some(first) = cut.ranges().next() else { return Vec::new() };
@@ -188,7 +191,7 @@ fn draft(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::graph::{Phase, Role};
+    use crate::graph::{PhaseKind, Role};
     use crate::policy::{Policy, asked};
     use crate::target::Target;
     use bitnetc_plan::weight::Content;
@@ -196,7 +199,7 @@ mod tests {
     #[test]
     fn chunks_divide_among_all_readers_but_the_last() {
         let p150 = Target::find("p150").unwrap().card;
-        let precision = asked(Policy::Balanced, &[], Phase::Decode { batch: 1 }, Role::LmHead, false);
+        let precision = asked(Policy::Balanced, &[], PhaseKind::Decode { batch: 1 }, Role::LmHead, false);
         let matrix = Matrix {
             tensor: "lm_head".into(),
             shape: [128_256, 2560],

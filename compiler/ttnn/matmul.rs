@@ -1,7 +1,7 @@
-//! Projections: DRAM-sharded for one tile of rows, 2D multicast for more.
+//! Candidates of projections: DRAM-sharded matmuls for one tile of rows, 2D multicast matmuls for more.
 //!
-//! Both read the same DRAM-sharded weight. The 1D multicast matmul wants its weight interleaved, which prefill could not share, so it is
-//! no candidate; its rule and its cost serve comparison.
+//! Both read the same DRAM-sharded weight, so that decode and prefill share it. A 1D multicast matmul needs its weight interleaved and is
+//! no candidate for that reason; its rule and its cost are used for comparisons.
 
 use std::cmp::Reverse;
 
@@ -84,7 +84,7 @@ fn dram_sharded(call: &Call, cx: &Context<'_>, ask: &Ask, memory: &MemoryConfig,
     }
 }
 
-/// The K-blocks and readers worth drafting for one pair of placements: of the legal ones those that none beats in both time and circular
+/// The K-blocks and readers worth drafting for one pair of placements: the legal ones that no other beats in both time and circular
 /// buffers. A K-block may be longer than an input shard.
 fn promising(
     cx: &Context<'_>,
@@ -108,10 +108,10 @@ fn promising(
     front.into_choices().collect()
 }
 
-/// Ways of a 2D matmul: of the legal ones those that none beats in both time and circular buffers.
+/// The ways of a 2D matmul: the legal ones that no other beats in both time and circular buffers.
 ///
-/// The fewer rows and columns a core has, the less it multiplies and buffers. So grids are tried from the largest on, and one whose best is
-/// no faster than the leanest way of a larger grid has nothing to offer.
+/// A core with fewer rows and columns multiplies less and buffers less. So grids are tried from the largest on, and a grid whose best way
+/// is no faster than the leanest way of a larger grid is left out.
 fn multicast_2d(call: &Call, cx: &Context<'_>, ask: &Ask, input: &TensorSpec, columns: u32, ways: &mut Ways) {
     let Some(weight) = call.inputs.get(1).and_then(|w| cx.schedule.fixed_spec(w)) else { return };
     let (rows, inner) = (input.tile_rows() as u32, input.tile_columns() as u32);
@@ -160,8 +160,8 @@ fn multicast_2d(call: &Call, cx: &Context<'_>, ask: &Ask, input: &TensorSpec, co
     }
 }
 
-/// Rows and columns of tiles over a card's cores: every cut that differs, most cores first, each with the cores that have work and the
-/// tiles of one.
+/// All different divisions of rows and columns of tiles over a card's cores, most cores first, each with the cores that have work and the
+/// tiles of one core.
 fn grids(rows: u32, columns: u32, card: (u32, u32)) -> Vec<((u32, u32), (u32, u32))> {
     let cuts = |tiles: u32, most: u32| {
         let mut each: Vec<u32> = (1..=most.min(tiles)).rev().map(|cores| tiles.div_ceil(cores)).collect();
@@ -193,8 +193,8 @@ fn program_2d(
     }
 }
 
-/// The subblock that fills most of the `most` tiles of the destination register, the squarest of several: per step of K it is read one row
-/// and one column of tiles. The cost model knows no difference.
+/// The subblock that fills most of the `most` tiles of the destination register, and the squarest of several. A subblock reads one row and
+/// one column of tiles for each step of K, so a square one reads least. The cost model makes no difference between them.
 fn subblock(rows: u32, columns: u32, most: u32) -> (u32, u32) {
     let all = divisors(columns).flat_map(|w| divisors(rows).map(move |h| (h, w)));
     all.filter(|(h, w)| h * w <= most).max_by_key(|(h, w)| (h * w, Reverse(h + w))).unwrap_or((1, 1))

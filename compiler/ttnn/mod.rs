@@ -1,7 +1,8 @@
-//! Candidates: the legal ways to run a call on a card, with what each costs. One file per op family.
+//! Candidates: the legal ways to run a call on a card, each with its cost. Every family of ops has a file of its own.
 //!
-//! A family enumerates ways; [`Drafting`] asks the op rules ([`bitnetc_plan::ttnn::check`]) of each step, so that nothing illegal leaves
-//! here, and prices it with [`cost`]. What the rules refuse is kept as a [`Rejection`], for `explain`.
+//! A family enumerates the ways that come into question. [`Drafting`] checks each of their steps by the rules of
+//! [`bitnetc_plan::ttnn::check`], so that every candidate is legal, and prices it with [`cost`]. Refused ways are kept as [`Rejection`]s,
+//! so that `explain` can tell why they were not taken.
 
 pub mod attention;
 pub mod cost;
@@ -19,12 +20,12 @@ use bitnetc_plan::{Cost, Memory, MemoryConfig, Op, Ref, TensorSpec, Weight, l1};
 
 use rustc_hash::FxHashMap;
 
-use crate::graph::Phase;
-use crate::schedule::{Call, Kind, Operand, Schedule, ValueId};
+use crate::graph::PhaseKind;
+use crate::schedule::{Call, Input, Kind, Schedule, ValueId};
 use crate::target::Target;
 use cost::Price;
 
-/// A way names its operands and results correctly, or bitnetc has a defect.
+/// A family keeps this rule and [`NAMED_RESULTS`] when it names the tensors of its steps. A breach is a defect of bitnetc.
 static KNOWN_OPERAND: Constraint = Constraint {
     rule: "candidate",
     name: "KNOWN_OPERAND",
@@ -43,7 +44,7 @@ static NAMED_RESULTS: Constraint = Constraint {
     hint: "",
 };
 
-/// What candidates depend on besides the call.
+/// The circumstances that the candidates of a call depend on.
 #[derive(Debug, Clone, Copy)]
 pub struct Context<'a> {
     /// The card and its calibration.
@@ -51,17 +52,17 @@ pub struct Context<'a> {
     /// The phase's values, weights and buffers.
     pub schedule: &'a Schedule,
     /// Decode or prefill.
-    pub phase: Phase,
+    pub phase: PhaseKind,
     /// Position at which attention is priced.
     pub position: u32,
-    /// Enumerate also what is known to lose, for a record to be read by people.
+    /// Whether candidates that are known to lose are enumerated too, so that a person can read why.
     pub everything: bool,
 }
 
 impl Context<'_> {
     /// Whether the phase is decode.
     pub fn decode(&self) -> bool {
-        matches!(self.phase, Phase::Decode { .. })
+        matches!(self.phase, PhaseKind::Decode { .. })
     }
 
     /// L1 bytes per core of a tensor; 0 in DRAM.
@@ -94,9 +95,9 @@ pub struct Draft {
 /// One legal way to run a call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Candidate {
-    /// In a few words.
+    /// A short description.
     pub what: String,
-    /// Placement of each value operand, in order.
+    /// Placement of each value among the inputs, in order.
     pub requires: Vec<MemoryConfig>,
     /// Spec of each output, in order.
     pub produces: Vec<TensorSpec>,
@@ -104,20 +105,20 @@ pub struct Candidate {
     pub drafts: Vec<Draft>,
     /// Weights only this candidate needs.
     pub weights: Vec<Weight>,
-    /// Into how many chunks it was asked to cut its weight; 1 but for the LM head.
+    /// The number of chunks into which it cuts its weight; 1 for every call but the LM head.
     pub chunks: u32,
     /// Predicted time.
     pub price: Price,
-    /// L1 bytes per core at its worst step, outputs included, inputs and other live tensors not.
+    /// L1 bytes per core at the worst of its steps: outputs are included, inputs and other live tensors are not.
     pub peak: u64,
 }
 
 /// A way that TT-NN refuses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rejection {
-    /// In a few words.
+    /// A short description.
     pub what: String,
-    /// What it breaks.
+    /// The constraints that it breaks.
     pub violations: Vec<Violation>,
 }
 
@@ -183,7 +184,7 @@ pub fn ways(call: &Call, cx: &Context<'_>) -> Ways {
     ways
 }
 
-/// The steps of a candidate as they are written, each checked by its rule.
+/// A candidate while its steps are written; each step is checked and priced when it is added.
 pub struct Drafting<'a> {
     cx: &'a Context<'a>,
     call: &'a Call,
@@ -201,9 +202,9 @@ impl<'a> Drafting<'a> {
     fn new(cx: &'a Context<'a>, call: &'a Call, requires: &[MemoryConfig]) -> Self {
         let mut known = Vec::with_capacity(call.inputs.len() + 4);
         let mut placements = requires.iter();
-        for operand in &call.inputs {
-            match operand {
-                Operand::Value(id) => {
+        for input in &call.inputs {
+            match input {
+                Input::Value(id) => {
                     let memory = placements.next().cloned().unwrap_or(MemoryConfig::DRAM);
                     known.push((Ref::Value(cx.schedule.values[*id].name.clone()), cx.spec(*id, memory)));
                 }
@@ -249,7 +250,7 @@ impl<'a> Drafting<'a> {
         reference
     }
 
-    /// Says into how many chunks the call was cut.
+    /// Records the number of chunks into which the call was cut.
     pub fn cut_into(&mut self, chunks: u32) {
         self.chunks = chunks;
     }
@@ -288,7 +289,7 @@ impl<'a> Drafting<'a> {
         Ok(())
     }
 
-    /// L1 bytes at the worst draft: its workspace, its results, and earlier results still needed.
+    /// L1 bytes at the worst of the drafts: its workspace, its results, and the earlier results that are still needed.
     fn peak(&self) -> u64 {
         let mut last_read = FxHashMap::default();
         for (at, draft) in self.drafts.iter().enumerate() {
@@ -335,11 +336,11 @@ impl<'a> Drafting<'a> {
     }
 }
 
-/// The plan's reference of an operand.
-pub fn reference(schedule: &Schedule, operand: &Operand) -> Ref {
-    match operand {
-        Operand::Value(id) => Ref::Value(schedule.values[*id].name.clone()),
-        Operand::Weight(name) => Ref::Weight(name.clone()),
-        Operand::Buffer(name) => Ref::Buffer(name.clone()),
+/// The plan's reference of an input.
+pub fn reference(schedule: &Schedule, input: &Input) -> Ref {
+    match input {
+        Input::Value(id) => Ref::Value(schedule.values[*id].name.clone()),
+        Input::Weight(name) => Ref::Weight(name.clone()),
+        Input::Buffer(name) => Ref::Buffer(name.clone()),
     }
 }

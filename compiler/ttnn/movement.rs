@@ -1,4 +1,4 @@
-//! Calls that move or look up data.
+//! Candidates of calls that move or look up data.
 
 use bitnetc_plan::op::{ArgMax, Embedding, PlusOne, Rows, Slice, ToMemoryConfig, Typecast, View};
 use bitnetc_plan::ttnn::Violation;
@@ -7,7 +7,7 @@ use bitnetc_plan::{Layout, MemoryConfig, Ref};
 use super::{Context, Drafting, Ways, placements};
 use crate::schedule::Call;
 
-/// Rows of the embedding table, to every placement TT-NN writes directly, and to the others by way of interleaved L1.
+/// Looks up rows of the embedding table. TT-NN writes them directly to some placements; the others are reached through interleaved L1.
 pub fn embedding(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
     let Some(output) = call.outputs.first() else { return };
     let mut homes = placements::features(&cx.spec(*output, MemoryConfig::DRAM), None, &cx.target.card);
@@ -41,7 +41,7 @@ pub fn embedding(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
     }
 }
 
-/// Looks the rows up and gives them four dimensions: TT-NN returns three, everything after works on four.
+/// Looks the rows up and views them in four dimensions: TT-NN returns three, and every later call works on four.
 fn rows_to(
     d: &mut Drafting<'_>,
     call: &Call,
@@ -57,7 +57,7 @@ fn rows_to(
     d.named_step(format!("{}.view", call.name), View { input: Ref::Value(rows), shape }, vec![name])
 }
 
-/// Another data type, in DRAM.
+/// Converts a tensor to another data type, in DRAM.
 pub fn typecast(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
     let Some(output) = call.outputs.first() else { return };
     let dtype = cx.schedule.values[*output].dtype;
@@ -70,7 +70,7 @@ pub fn typecast(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
     );
 }
 
-/// The tile of rows with the prompt's last token.
+/// Slices out the tile of rows that holds the prompt's last token.
 pub fn last_tile(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
     let Some(output) = call.outputs.first() else { return };
     for memory in placements::features(&cx.spec(*output, MemoryConfig::DRAM), None, &cx.target.card) {
@@ -84,7 +84,7 @@ pub fn last_tile(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
     }
 }
 
-/// The largest logit's index.
+/// Writes the index of the largest logit.
 pub fn argmax(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
     ways.consider(
         cx,
@@ -95,7 +95,7 @@ pub fn argmax(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
     );
 }
 
-/// One more.
+/// Adds one to every number of a buffer.
 pub fn plus_one(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
     ways.consider(cx, call, vec![], || "in place".into(), |d| d.step(PlusOne { buffer: d.input(0) }));
 }

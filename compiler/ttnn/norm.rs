@@ -1,4 +1,4 @@
-//! RMS norm: sharded for one tile of rows, interleaved for more.
+//! Candidates of RMS norms: sharded for one tile of rows, interleaved for more.
 
 use bitnetc_plan::op::RmsNorm;
 use bitnetc_plan::program::NormProgram;
@@ -7,13 +7,13 @@ use bitnetc_plan::{ComputeKernel, Fidelity, MemoryConfig, Scalar, TILE};
 use super::{Context, Ways, placements};
 use crate::schedule::Call;
 
-/// Norms are computed at full fidelity with fp32 sums: they are a small part of the time and every error in them reaches all columns.
+/// Norms are computed at full fidelity with fp32 sums. They take a small part of the time, and an error in them reaches all columns.
 const COMPUTE: ComputeKernel = ComputeKernel { fidelity: Fidelity::HiFi4, fp32_dest_acc: true, packer_l1_acc: true };
 
 /// Tiles per subblock with fp32 sums.
 const MAX_SUBBLOCK: u32 = 4;
 
-/// Input and output share one placement: TT-NN accepts a larger output shard, which nothing here wants.
+/// Input and output share one placement. TT-NN also accepts a larger output shard, for which there is no use here.
 pub fn ways(call: &Call, cx: &Context<'_>, epsilon: &Scalar, ways: &mut Ways) {
     let Some(input) = call.values().next() else { return };
     let spec = cx.spec(input, MemoryConfig::DRAM);

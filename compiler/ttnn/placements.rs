@@ -7,7 +7,7 @@ use crate::schedule::{Kind, ValueId};
 
 /// Equal width shards of whole tiles on the first cores, row by row: one placement per core count that divides the width.
 ///
-/// DRAM-sharded matmuls put their results on exactly such cores, so nothing else need be resharded to.
+/// DRAM-sharded matmuls put their results on exactly such cores, so a reshard to any other placement gains nothing.
 pub fn width_shards(columns: u32, card: &Card) -> Vec<MemoryConfig> {
     let tiles = columns.div_ceil(TILE);
     if !columns.is_multiple_of(TILE) {
@@ -46,7 +46,7 @@ pub fn features(spec: &TensorSpec, head_grids: Option<u32>, card: &Card) -> Vec<
     all
 }
 
-/// The number of heads when a value is merged heads in decode, directly or through a norm or a quantisation.
+/// The number of heads if a value consists of merged heads in decode, directly or through a norm or a quantisation.
 pub fn head_count(cx: &Context<'_>, value: ValueId) -> Option<u32> {
     let call = cx.schedule.layer.iter().find(|c| c.outputs.first() == Some(&value))?;
     match call.kind {
@@ -74,7 +74,7 @@ pub fn head_count(cx: &Context<'_>, value: ValueId) -> Option<u32> {
     }
 }
 
-/// `[1, 1, K, N]` with the columns in equal shards of whole tiles over the banks.
+/// The spec of a weight `[1, 1, K, N]` whose columns are in equal shards of whole tiles over the DRAM banks.
 pub fn dram_sharded([rows, columns]: [u32; 2], dtype: DType, banks: u32) -> TensorSpec {
     let shard = columns.next_multiple_of(TILE * banks) / banks;
     TensorSpec::tile(vec![1, 1, rows, columns], dtype, MemoryConfig::dram_width(banks, [rows, shard]))

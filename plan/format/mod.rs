@@ -34,13 +34,13 @@ pub enum FormatError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// Neither of the two forms.
     #[error("not a plan: {found}; a plan is what `bitnetc plan MODEL -o FILE` writes")]
     NotAPlan {
-        /// What was found instead.
+        /// A description of the content that was found instead.
         found: String,
     },
     /// A plan of another version.
@@ -65,13 +65,13 @@ pub enum FormatError {
         line: usize,
         /// From 1.
         column: usize,
-        /// What the parser found and expected.
+        /// The parser's finding and its expectation.
         what: String,
     },
     /// An intact binary whose payload is no plan: written by a broken or a foreign program.
     #[error("the plan's payload cannot be decoded: {what}")]
     Payload {
-        /// What the decoder said.
+        /// The decoder's message.
         what: String,
     },
     /// A value the form cannot hold.
@@ -79,7 +79,7 @@ pub enum FormatError {
     Encode {
         /// `RON` or `binary`.
         form: &'static str,
-        /// What the encoder said.
+        /// The encoder's message.
         what: String,
     },
 }

@@ -42,9 +42,9 @@ struct Range {
 /// The L1 of one card at one moment. Cloning copies a few dozen words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allocator {
-    /// What buffers are rounded up to.
+    /// Bytes that the size of a buffer is rounded up to a multiple of.
     alignment: u64,
-    /// What pages are rounded up to.
+    /// Bytes that the size of a page is rounded up to a multiple of.
     page_alignment: u64,
     /// Worker cores, over which interleaved pages are dealt.
     banks: u64,

@@ -17,7 +17,7 @@ use std::fmt;
 
 use crate::card::{Arch, L1};
 
-/// What a release of TT-NN fixes.
+/// The facts that a release of TT-NN fixes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TtnnRelease {
     /// The version of the wheel `ttnn`.
@@ -28,7 +28,7 @@ pub struct TtnnRelease {
     pub wormhole: Chip,
     /// Memory of a Blackhole chip.
     pub blackhole: Chip,
-    /// What sums keep between two K-blocks of a matmul.
+    /// The precision that sums keep between two K-blocks of a matmul.
     pub spills: Spills,
     /// Every call a plan may make, by its path below `ttnn`, in alphabetical order.
     pub calls: &'static [&'static str],
@@ -37,7 +37,7 @@ pub struct TtnnRelease {
 /// A chip's memory under a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Chip {
-    /// What tensors and circular buffers share of a worker core's L1.
+    /// The part of a worker core's L1 that tensors and circular buffers share.
     pub l1: L1,
     /// Bytes of a DRAM bank that the allocator hands out, by the number of banks a board has: what every board has to reserve is spread
     /// over them.

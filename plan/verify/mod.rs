@@ -98,7 +98,7 @@ impl VerifiedPlan {
         Ok(VerifiedPlan { plan, dram })
     }
 
-    /// What the plan takes of the fullest DRAM bank.
+    /// The bytes that the plan takes of the fullest DRAM bank.
     pub const fn dram(&self) -> DramUse {
         self.dram
     }

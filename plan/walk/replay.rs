@@ -275,7 +275,7 @@ impl<'a> Replay<'a> {
         self.room(found, TEMPORARY, spec, self.place(step))
     }
 
-    /// What was found, or the defect that there is no room.
+    /// The allocation that was found; without room, `None` and a defect.
     fn room<T>(&mut self, found: Result<T, OutOfMemory>, name: &str, spec: &TensorSpec, place: Place) -> Option<T> {
         found
             .map_err(|full| {

@@ -18,7 +18,7 @@ pub struct Scratch {
     tiles: Vec<Tiled>,
 }
 
-/// What of the call decides the bits of an emulated matmul.
+/// The arguments of the call that decide the bits of an emulated matmul.
 pub fn config(op: &Matmul, k: usize, arch: Arch, format: Format) -> MatmulConfig {
     let in0_block_w = op.program.in0_block_w() as usize;
     let blocks = (k / TILE as usize).checked_div(in0_block_w).unwrap_or(1);

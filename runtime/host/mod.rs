@@ -8,8 +8,8 @@
 //! | `matmul` | the three ways of a matmul, of which `emulated` is one |
 //! | `movement`, `heads`, `rotate`, `paged`, `rows` | what several ops share: copies, heads, rotation, the paged KV cache, rounding |
 //!
-//! What a card forbids is forbidden here: while a trace is captured nothing may be placed or written, and its replay takes all its storage
-//! from what earlier runs gave back, or fails.
+//! The host device forbids the same as a card: while a trace is captured nothing may be placed or written, and its replay takes all its
+//! storage from what earlier runs gave back, or fails.
 
 mod emulated;
 mod heads;

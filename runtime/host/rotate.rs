@@ -1,6 +1,7 @@
 //! Rotary embedding by rows of tables of cosines and sines.
 
 use bitnetc_numerics as numerics;
+use bitnetc_numerics::kernels::{self, Compute};
 use rayon::prelude::*;
 
 use super::rows::settle;
@@ -33,12 +34,18 @@ impl<'a> Tables<'a> {
 ///
 /// # Errors
 /// As [`rotate`].
-pub fn by_user(input: &HostTensor, tables: Tables<'_>, first: usize, out: &mut HostTensor) -> Result<(), DeviceError> {
+pub fn by_user(
+    input: &HostTensor,
+    tables: Tables<'_>,
+    first: usize,
+    kernel: Option<Compute>,
+    out: &mut HostTensor,
+) -> Result<(), DeviceError> {
     let (users, heads, table_rows) = (input.dim(1), input.dim(2), tables.cos.dim(2));
-    rotate(input, tables, (first + users) * table_rows, |row| (first + row / heads) * table_rows, out)
+    rotate(input, tables, (first + users) * table_rows, |row| (first + row / heads) * table_rows, kernel, out)
 }
 
-/// Rotates every row of `input` by row `table_row(row)` of the tables, of which `rows` are needed.
+/// Rotates every row of `input` by row `table_row(row)` of the tables, of which `rows` are needed: as the kernel does, or by the formula.
 ///
 /// # Errors
 /// Tables that are too small, tensors that are not bf16.
@@ -47,6 +54,7 @@ pub fn rotate(
     Tables { operand: tables, cos, sin }: Tables<'_>,
     rows: usize,
     table_row: impl Fn(usize) -> usize + Sync,
+    kernel: Option<Compute>,
     out: &mut HostTensor,
 ) -> Result<(), DeviceError> {
     let columns = input.columns();
@@ -64,7 +72,10 @@ pub fn rotate(
     to.par_chunks_mut(columns).with_min_len(64).enumerate().try_for_each(|(row, to)| {
         let at = table_row(row) * columns..(table_row(row) + 1) * columns;
         let x = &x[row * columns..(row + 1) * columns];
-        numerics::rotary(x, &cos[at.clone()], &sin[at], to)
+        match kernel {
+            Some(how) => kernels::rotary(x, &cos[at.clone()], &sin[at], how, to),
+            None => numerics::rotary(x, &cos[at.clone()], &sin[at], to),
+        }
     })?;
     settle(out)
 }

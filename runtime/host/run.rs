@@ -9,10 +9,11 @@
 
 use std::sync::Arc;
 
-use bitnetc_plan::TensorSpec;
+use bitnetc_numerics::kernels::Compute;
+use bitnetc_plan::{ComputeKernel, TensorSpec};
 use smallvec::SmallVec;
 
-use super::matmul::{MatmulScratch, WeightMatrix};
+use super::matmul::{MatmulScratch, Numerics, WeightMatrix};
 use super::ops::binary::BinaryScratch;
 use super::tensor::HostTensor;
 use super::{HostDevice, tensor};
@@ -51,7 +52,7 @@ pub struct Run<'a> {
     pub device: &'a mut HostDevice,
     /// The step.
     pub step: &'a ResolvedStep,
-    /// What the host says about this execution of it.
+    /// The arguments that the host gives for this execution of the step.
     pub arguments: Arguments,
 }
 
@@ -118,6 +119,17 @@ impl<'a> Operands<'a> {
 }
 
 impl Run<'_> {
+    /// Whether results are to have the bits of TT-NN's kernels.
+    pub fn exact(&self) -> bool {
+        self.device.numerics == Numerics::Exact
+    }
+
+    /// How the kernel of a step with this config computes; `None` when the formula is to be computed instead.
+    pub fn kernel(&self, compute: ComputeKernel) -> Option<Compute> {
+        let ComputeKernel { fidelity, fp32_dest_acc, packer_l1_acc: _ } = compute;
+        self.exact().then_some(Compute { arch: self.device.arch, fidelity, fp32_dest: fp32_dest_acc })
+    }
+
     /// The operands.
     pub fn operands(&mut self) -> Operands<'_> {
         Operands { held: &self.device.slots, slots: &self.step.operands, scratch: &mut self.device.scratch }
@@ -130,7 +142,7 @@ impl Run<'_> {
     /// Makes the step's N results: `make` writes every element of them. They are in their slots when it succeeds.
     ///
     /// # Errors
-    /// What `make` refuses; a step with another number of results.
+    /// Any error of `make`; a step with another number of results.
     pub fn produce<const N: usize>(
         &mut self,
         make: impl FnOnce(&mut Operands<'_>, &mut [HostTensor; N]) -> Result<(), DeviceError>,
@@ -156,7 +168,7 @@ impl Run<'_> {
     /// Lets `change` write operand `operand` where it is. Meanwhile it is none of the [`Operands`].
     ///
     /// # Errors
-    /// What `change` refuses; an operand that is no tensor.
+    /// Any error of `change`; an operand that is no tensor.
     pub fn change(
         &mut self,
         operand: usize,
@@ -172,7 +184,7 @@ impl Run<'_> {
     /// Makes a tensor like operand `operand` beside it, then puts it in its place.
     ///
     /// # Errors
-    /// What `make` refuses; an operand that is no tensor.
+    /// Any error of `make`; an operand that is no tensor.
     pub fn replace(
         &mut self,
         operand: usize,

@@ -43,6 +43,26 @@ impl<'a> Cache<'a> {
         check_len("KV cache", data.len(), blocks * kv_heads * block * head_dim)?;
         Ok(Cache { blocks, kv_heads, block, head_dim, data })
     }
+
+    /// KV heads and head dimension.
+    pub(crate) fn heads(&self) -> (usize, usize) {
+        (self.kv_heads, self.head_dim)
+    }
+
+    /// The row of `user`'s `head` at `position`; [`check_pages`] has seen that its block exists.
+    pub(crate) fn row(&self, table: Option<&[u32]>, user: usize, head: usize, position: usize) -> &'a [bf16] {
+        let block = table.map_or(user, |table| table[position / self.block] as usize);
+        let row = (block * self.kv_heads + head) * self.block + position % self.block;
+        &self.data[row * self.head_dim..(row + 1) * self.head_dim]
+    }
+
+    /// [`NumericsError::Dimension`] unless `values` has this shape as well.
+    pub(crate) fn check_same(&self, values: &Cache<'_>) -> Result<(), NumericsError> {
+        check_dim("head dimension of the values", values.head_dim, self.head_dim)?;
+        check_dim("KV heads of the values", values.kv_heads, self.kv_heads)?;
+        check_dim("block of the values", values.block, self.block)?;
+        check_dim("blocks of the values", values.blocks, self.blocks)
+    }
 }
 
 /// Where each user's positions lie in the cache.
@@ -73,10 +93,7 @@ pub fn decode_attention<O: Element>(
 ) -> Result<(), NumericsError> {
     let (users, dim, kv_heads) = (positions.len(), keys.head_dim, keys.kv_heads);
     check_head_dim(dim)?;
-    check_dim("head dimension of the values", values.head_dim, dim)?;
-    check_dim("KV heads of the values", values.kv_heads, kv_heads)?;
-    check_dim("block of the values", values.block, keys.block)?;
-    check_dim("blocks of the values", values.blocks, keys.blocks)?;
+    keys.check_same(&values)?;
     check_dim("output elements", out.len(), q.len())?;
     check_multiple("elements of the queries", q.len(), users * kv_heads * dim)?;
     let per_user = check_pages(pages, positions, keys)?;
@@ -164,7 +181,7 @@ fn check_head_dim(dim: usize) -> Result<(), NumericsError> {
 }
 
 /// Checks that every position has its block. Returns the entries of a user's page table.
-fn check_pages(pages: Pages<'_>, positions: &[u32], cache: Cache<'_>) -> Result<usize, NumericsError> {
+pub(crate) fn check_pages(pages: Pages<'_>, positions: &[u32], cache: Cache<'_>) -> Result<usize, NumericsError> {
     let per_user = match pages {
         Pages::Contiguous => 1,
         Pages::Table(table) => {
@@ -204,13 +221,7 @@ struct Paged<'a> {
 impl Paged<'_> {
     #[inline(always)]
     fn read(&self, cache: &Cache<'_>, position: usize, out: &mut [f32]) {
-        let block = match self.table {
-            // `check_pages` has seen that the block exists.
-            Some(table) => table[position / cache.block] as usize,
-            None => self.user,
-        };
-        let row = (block * cache.kv_heads + self.head) * cache.block + position % cache.block;
-        widen_slice(&cache.data[row * cache.head_dim..(row + 1) * cache.head_dim], out);
+        widen_slice(cache.row(self.table, self.user, self.head, position), out);
     }
 }
 

@@ -48,7 +48,7 @@ impl Function {
 
     /// Applies the function to every value: one loop per function, without a branch in it.
     #[inline(always)]
-    fn apply_all(self, values: &mut [f32]) {
+    pub(crate) fn apply_all(self, values: &mut [f32]) {
         #[inline(always)]
         fn each(values: &mut [f32], f: impl Fn(f32) -> f32) {
             values.iter_mut().for_each(|v| *v = f(*v));

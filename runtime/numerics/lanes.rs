@@ -62,6 +62,13 @@ impl Lanes {
         all
     }
 
+    /// The best instruction set of this machine.
+    pub fn best() -> Lanes {
+        static BEST: std::sync::LazyLock<Lanes> =
+            std::sync::LazyLock::new(|| Lanes::available().first().copied().unwrap_or(Lanes::Portable));
+        *BEST
+    }
+
     /// Decodes weight tile (down, across) of `weights`.
     pub fn load(self, tile: &mut SrcATile, weights: TiledView<'_>, down: usize, across: usize) {
         match self {
@@ -169,7 +176,11 @@ fn combine<const FP32: bool, const WORMHOLE: bool>(dst: &mut [u32; TILE], first:
 
 /// Aligns Dst and two group sums (exponent, signed sum) and adds them. No branch depends on a value.
 #[inline(always)]
-fn combine_lane<const FP32: bool, const WORMHOLE: bool>(dst: u32, first: (i32, i32), second: (i32, i32)) -> u32 {
+pub(crate) fn combine_lane<const FP32: bool, const WORMHOLE: bool>(
+    dst: u32,
+    first: (i32, i32),
+    second: (i32, i32),
+) -> u32 {
     let dst_exponent = (dst >> 23 & 255) as i32;
     let dst_magnitude = if dst_exponent == 0 { 0 } else { dst & 0x7f_ffff | 0x80_0000 };
     let largest = first.0.max(second.0).max(dst_exponent);

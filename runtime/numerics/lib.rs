@@ -12,6 +12,7 @@
 //! | attention | `attention` | the formula in f32, rounded once |
 //! | norm, rotary, elementwise | `norm`, `rotary`, `elementwise` | the formula in f32, rounded once |
 //! | maximum, argmax | `reduce` | exact |
+//! | TT-NN's own kernels of these ops | [`kernels`] | the kernels' bits, within the bounds it states |
 //!
 //! Kernels choose their instruction set at run time (AMX, AVX-512, AVX2, portable) and give the same bits on each.
 //! They run on the rayon pool of the calling thread; what a step needs every time is passed in or lives on the
@@ -30,6 +31,7 @@ mod exp;
 mod fixed_point;
 mod format;
 mod host_pack;
+pub mod kernels;
 mod lanes;
 mod matmul;
 mod memory;

@@ -55,13 +55,7 @@ pub fn matmul_into(
     config: &MatmulConfig,
     out: &mut Tiled,
 ) -> Result<(), NumericsError> {
-    matmul_on(best_lanes(), in0, in1, config, out)
-}
-
-fn best_lanes() -> Lanes {
-    static BEST: std::sync::LazyLock<Lanes> =
-        std::sync::LazyLock::new(|| Lanes::available().first().copied().unwrap_or(Lanes::Portable));
-    *BEST
+    matmul_on(Lanes::best(), in0, in1, config, out)
 }
 
 fn matmul_on(

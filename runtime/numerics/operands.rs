@@ -28,7 +28,7 @@ pub(crate) struct Activation {
 
 impl Activation {
     #[inline]
-    fn from_bits(bits: u32) -> Self {
+    pub fn from_bits(bits: u32) -> Self {
         let src = Src::from_bits(bits);
         Activation {
             high: 2 * src.b_bits(0) as i16,
@@ -130,6 +130,16 @@ impl SrcATile {
             exponent: [[ZERO; TILE]; TILE],
             sign: [[0; TILE]; TILE],
             negative: [0; TILE],
+        }
+    }
+
+    /// Decodes the tile whose row k holds the fp32 bits `rows(k)`, for every instruction set.
+    #[inline(always)]
+    pub fn set(&mut self, rows: impl Fn(usize) -> [u32; TILE]) {
+        for k in 0..TILE {
+            let row = rows(k);
+            self.set_row(k, row.map(|b| (b >> 16) as u16), row.map(|b| (b >> 13 & 7) as u16));
+            self.negative[k] = row.iter().enumerate().fold(0, |mask, (n, b)| mask | (b >> 31) << n);
         }
     }
 

@@ -84,7 +84,7 @@ impl<D: Device> Session<D> {
     /// to it; calling it earlier only chooses the moment.
     ///
     /// # Errors
-    /// Whatever a step refuses.
+    /// Any error of a step.
     pub fn prepare_decode(&mut self) -> Result<(), RuntimeError> {
         let (Some(decode), Traced::NotYet) = (self.decode, self.trace) else { return Ok(()) };
         let warm_up = self.program.phases[decode].trace.as_ref().map_or(0, |t| t.warm_up);

@@ -4,7 +4,7 @@
 
 #[cxx::bridge(namespace = "bitnetc::python")]
 pub(crate) mod ffi {
-    /// What a Python object is, as far as conversions care.
+    /// The kinds of Python objects that conversions distinguish.
     #[repr(u8)]
     enum Kind {
         None,

@@ -82,7 +82,7 @@ impl From<f64> for Expr {
 /// One call of a function or class of TT-NN.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PyCall {
-    /// What is called, below `ttnn`: `experimental.paged_update_cache`.
+    /// The path of the function below `ttnn`: `experimental.paged_update_cache`.
     pub path: String,
     /// Positional arguments.
     pub args: Vec<Expr>,

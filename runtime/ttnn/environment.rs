@@ -65,7 +65,7 @@ pub enum EnvironmentError {
         origin: &'static str,
         /// The interpreter.
         executable: PathBuf,
-        /// What is wrong with it.
+        /// The reason why it cannot be used.
         defect: EnvironmentDefect,
     },
     /// Nothing usable was found anywhere.
@@ -86,7 +86,7 @@ fn list(tried: &[(PathBuf, EnvironmentDefect)]) -> String {
     tried.iter().map(|(path, defect)| format!("\n  {}: {defect}", path.display())).collect()
 }
 
-/// What makes an interpreter unusable.
+/// The reasons why an interpreter cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EnvironmentDefect {
     /// There is no such file.
@@ -147,7 +147,7 @@ impl fmt::Display for EnvironmentDefect {
     }
 }
 
-/// What an interpreter says of itself.
+/// The answer of an interpreter that is asked about itself.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Facts {
     pub version: (u32, u32),

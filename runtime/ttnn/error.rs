@@ -19,11 +19,11 @@ use crate::environment::EnvironmentError;
 /// An exception raised by Python, TT-NN or the loader of libpython.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PythonError {
-    /// What was being done: usually the dotted name called, `experimental.paged_update_cache`.
+    /// The action that failed: usually the dotted name called, `experimental.paged_update_cache`.
     pub context: String,
     /// The exception's type, `RuntimeError`, `TypeError`, ...; empty when the loader of libpython failed.
     pub exception: String,
-    /// What TT-NN says is wrong, without backtrace.
+    /// TT-NN's message, without backtrace.
     pub message: String,
     /// Where TT-NN's own check failed; `None` for any other exception.
     pub refusal: Option<Box<Refusal>>,
@@ -165,7 +165,7 @@ pub enum TtnnError {
     NoSimulator {
         /// The path given.
         library: PathBuf,
-        /// What is wrong with it.
+        /// The reason why it cannot be used.
         why: String,
     },
     /// The simulator runs real kernels, which need the real compiler.
@@ -179,13 +179,13 @@ pub enum TtnnError {
     Unfit {
         /// The open card.
         card: String,
-        /// What differs.
+        /// The figure that differs.
         what: String,
         /// The plan's figure.
         planned: String,
         /// The card's.
         found: String,
-        /// What to do.
+        /// The remedy.
         hint: String,
     },
     /// No mock descriptor of that name.
@@ -217,7 +217,7 @@ pub enum TtnnError {
     /// TT-NN answered with something this crate does not understand.
     #[error("{what}: TT-NN answered {answer:?}")]
     Unexpected {
-        /// What was asked and what an answer should look like.
+        /// The question, with the form of answer that was expected.
         what: String,
         /// The answer, as text.
         answer: String,

@@ -1,4 +1,4 @@
-//! What `bitnetc ttnn info` shows: the interpreter and what TT-NN reports of a card.
+//! The report of `bitnetc ttnn info`: the interpreter, and the figures that TT-NN gives for a card.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ pub struct Info {
     pub libpython: PathBuf,
     /// Version of TT-NN.
     pub ttnn: String,
-    /// What was opened.
+    /// The card that was opened.
     pub card: String,
     /// TT-NN's name of the chip.
     pub arch: String,

@@ -118,7 +118,7 @@ impl OpenCard {
         &self.object
     }
 
-    /// What was opened.
+    /// The card that was opened.
     pub fn card(&self) -> &CardKind {
         &self.card
     }

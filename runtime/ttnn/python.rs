@@ -65,7 +65,7 @@ impl Object {
     /// Calls the object. `context` names the call in an error.
     ///
     /// # Errors
-    /// Whatever the callee raises.
+    /// The exception that the callee raises.
     pub fn call(&self, context: &str, args: &[Value], kwargs: &[(&str, Value)]) -> Result<Object, PythonError> {
         let list = own(context, ffi::make_list())?;
         for arg in args {
@@ -165,7 +165,7 @@ impl Object {
     /// Truth as Python's `bool(object)`.
     ///
     /// # Errors
-    /// Whatever the object's `__bool__` raises.
+    /// The exception that the object's `__bool__` raises.
     pub fn to_bool(&self) -> Result<bool, PythonError> {
         done("bool", ffi::as_bool(&self.handle))
     }
@@ -189,7 +189,7 @@ impl Object {
     /// `str(object)`.
     ///
     /// # Errors
-    /// Whatever the object's `__str__` raises.
+    /// The exception that the object's `__str__` raises.
     pub fn to_text(&self) -> Result<String, PythonError> {
         done("str", ffi::as_str(&self.handle))
     }
@@ -247,7 +247,7 @@ pub struct Interpreter {
 static RUNNING: OnceLock<Interpreter> = OnceLock::new();
 static STARTING: Mutex<()> = Mutex::new(());
 
-/// What TT-NN's start would print or leave behind otherwise. A variable the user has set stays as it is.
+/// Variables that keep TT-NN's start from printing and from leaving files behind. A variable the user has set stays as it is.
 pub(crate) const QUIET: [(&str, &str); 4] = [
     // Errors reach us as exceptions; the log would repeat them on stdout.
     ("TT_LOGGER_LEVEL", "off"),

@@ -27,11 +27,11 @@ pub struct Difference {
     pub layer: Option<u32>,
     /// The step or weight.
     pub step: String,
-    /// What differs.
+    /// The property that differs.
     pub what: &'static str,
-    /// What the plan says.
+    /// The plan's value.
     pub planned: String,
-    /// What TT-NN says.
+    /// TT-NN's value.
     pub found: String,
 }
 
@@ -72,7 +72,7 @@ impl Tally {
     }
 }
 
-/// What came of one phase.
+/// The result of replaying one phase.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct PhaseReport {
     /// `decode`, `prefill 128`.

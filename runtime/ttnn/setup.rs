@@ -1,6 +1,6 @@
 //! Making the TT-NN environment: `bitnetc ttnn setup`.
 //!
-//! What it leaves behind, each part only where it is missing:
+//! It installs three parts, each only where it is missing:
 //! 1. a virtual environment with the wheel of a release of TT-NN;
 //! 2. RISC-V binutils (`riscv64-unknown-elf-as`, `-ld`), by apt where they are missing;
 //! 3. the stand-in kernel compiler inside the wheel, unless a real SFPI is installed.
@@ -43,7 +43,7 @@ pub enum SetupError {
     NoPython {
         /// The release whose versions of Python were looked for.
         release: &'static TtnnRelease,
-        /// What was looked at, and why it will not do.
+        /// The interpreters that were looked at, each with the reason why it will not do.
         refused: Vec<(PathBuf, BaseDefect)>,
     },
     /// The directory holds something else.
@@ -66,7 +66,7 @@ pub enum SetupError {
     /// A program could not do its part.
     #[error("{what} failed: `{command}` said: {said}")]
     Command {
-        /// What was being done.
+        /// The action that failed.
         what: &'static str,
         /// The command line.
         command: String,
@@ -79,15 +79,15 @@ pub enum SetupError {
          has them (Debian and Ubuntu: {BINUTILS_PACKAGE}), then run `bitnetc ttnn setup` again"
     )]
     NoBinutils {
-        /// What stands in the way.
+        /// The reason.
         why: String,
     },
-    /// What was made does not work.
+    /// The environment was made but does not work.
     #[error("the environment in {} is still not usable: {defect}", .directory.display())]
     StillUnusable {
         /// The environment.
         directory: PathBuf,
-        /// What it lacks.
+        /// The part that it lacks.
         defect: EnvironmentDefect,
     },
     /// A file could not be written.
@@ -104,7 +104,7 @@ fn list(refused: &[(PathBuf, BaseDefect)]) -> String {
     refused.iter().map(|(path, defect)| format!("\n  {}: {defect}", path.display())).collect()
 }
 
-/// What a run of [`Setup::run`] did.
+/// The actions that a run of [`Setup::run`] took.
 #[derive(Debug)]
 pub struct Outcome {
     /// The environment, ready to use.

@@ -21,6 +21,18 @@ pub struct Simulator {
     arch: Arch,
 }
 
+/// Asks a simulator library for the vendor and device ids of its chip, which are its first word of PCI configuration space (the library's
+/// documented interface). The library has one instance for each process and ends the process when something is wrong, so the question is
+/// asked in a process of its own.
+const ASK: &str = "import ctypes, sys
+library = ctypes.CDLL(sys.argv[1])
+library.libttsim_init()
+library.libttsim_pci_config_rd32.restype = ctypes.c_uint32
+print('\\nid', library.libttsim_pci_config_rd32(0, 0))";
+
+/// Tenstorrent's vendor id in the low half, the chip's in the high half.
+const CHIPS: [(u32, Arch); 2] = [(0x401e_1e52, Arch::Wormhole), (0xb140_1e52, Arch::Blackhole)];
+
 /// Variables of a user's shell that would select another machine than the simulated one, or a dispatch without traces.
 const FOREIGN: [&str; 5] = [
     "TT_METAL_MOCK_CLUSTER_DESC_PATH",
@@ -57,8 +69,13 @@ impl Simulator {
     /// stand-in for mock cards are refused.
     ///
     /// # Errors
-    /// No kernel compiler; TT-NN has no description of the chip; files cannot be written.
+    /// No kernel compiler; a library of another chip, or no simulator; TT-NN has no description of the chip; files cannot be written.
     pub(crate) fn prepare(&self, env: &PythonEnv) -> Result<Files, TtnnError> {
+        let simulated = self.simulated(env)?;
+        if simulated != self.arch {
+            let why = format!("it simulates {simulated:?}, the plan is for {:?}", self.arch);
+            return Err(TtnnError::NoSimulator { library: self.library.clone(), why });
+        }
         if !setup::has_real_compiler(env) {
             return Err(TtnnError::NoCompiler { path: env.wheel_compiler_directory() });
         }
@@ -85,5 +102,39 @@ impl Simulator {
         set_variable("TT_METAL_DISABLE_SFPLOADMACRO", "1")?;
         set_variable(card::SIMULATOR, &link.display().to_string())?;
         Ok(Files::Simulator(directory))
+    }
+
+    /// The chip family that the library simulates.
+    fn simulated(&self, env: &PythonEnv) -> Result<Arch, TtnnError> {
+        let refuse = |why: String| TtnnError::NoSimulator { library: self.library.clone(), why };
+        let asked = std::process::Command::new(&env.executable)
+            .args(["-c", ASK])
+            .arg(&self.library)
+            .output()
+            .map_err(|error| refuse(error.to_string()))?;
+        let text = String::from_utf8_lossy(&asked.stdout);
+        let id = text.lines().find_map(|line| line.strip_prefix("id ")?.parse::<u32>().ok());
+        let Some(id) = id else {
+            let errors = String::from_utf8_lossy(&asked.stderr);
+            let last = errors.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("it does not answer");
+            return Err(refuse(format!("it is no simulator of Tenstorrent's ({last})")));
+        };
+        let known = CHIPS.iter().find(|(chip, _)| *chip == id).map(|(_, arch)| *arch);
+        known.ok_or_else(|| refuse(format!("it simulates a chip that bitnetc does not know (PCI id {id:#010x})")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_no_library_is_refused_by_its_path() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "MZ, not ELF").unwrap();
+        for (path, why) in [(file.path(), "no shared library"), (Path::new("/not/there.so"), "No such file")] {
+            let error = Simulator::new(path, Arch::Wormhole).unwrap_err().to_string();
+            assert!(error.contains(why) && error.contains(path.to_str().unwrap()), "{error}");
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! MemoryConfig(memory_layout=TensorMemoryLayout::WIDTH_SHARDED,buffer_type=BufferType::L1,
 //!              shard_spec=ShardSpec{grid=[{"start":{"x":0,"y":0},"end":{"x":7,"y":0}], shape=[32, 320], orientation=...},...)
 //! ```
-//! What a plan cannot say (block sharding, other data types) is an error that shows TT-NN's text.
+//! A spec that no plan can hold (block sharding, other data types) is an error that shows TT-NN's text.
 
 use bitnetc_plan::{CoreRange, Cores, DType, Layout, Memory, MemoryConfig, Strategy, TensorSpec};
 

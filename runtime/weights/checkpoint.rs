@@ -1,4 +1,5 @@
-//! A Hugging Face checkpoint directory: memory-mapped safetensors, one file or several behind `model.safetensors.index.json`.
+//! A Hugging Face checkpoint directory: memory-mapped safetensors, one file or several behind `model.safetensors.index.json`. A GGUF file is
+//! opened as one, too, see [`super::gguf`].
 //!
 //! Opening reads the headers alone and finds every truncated or malformed file. A tensor that is not
 //! stored is an error; nothing is put in its place. (An output head tied to the embedding table is no exception: the model names the table.)
@@ -8,16 +9,13 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bitnetc_plan::folder::{self, SINGLE, Stored as Found};
 use memmap2::Mmap;
+use safetensors::SafeTensors;
 use safetensors::tensor::Metadata;
-use safetensors::{Dtype, SafeTensors};
 
-use super::{WeightError, floats};
-
-const SINGLE: &str = "model.safetensors";
-/// How a file begins that Git LFS has left in the place of a large one.
-const LFS: &[u8] = b"version https://git-lfs";
-const INDEX: &str = "model.safetensors.index.json";
+use super::floats::{self, Dtype};
+use super::{WeightError, gguf};
 
 /// An opened checkpoint. Its tensors are read from the mapped files when they are asked for.
 #[derive(Debug)]
@@ -25,21 +23,26 @@ pub struct Checkpoint {
     dir: PathBuf,
     files: Vec<MappedFile>,
     tensors: HashMap<String, Entry>,
+    /// Ternary tensors bring their scales along.
+    scales_within: bool,
+    notes: Vec<String>,
 }
 
 #[derive(Debug)]
-struct MappedFile {
-    path: PathBuf,
-    map: Arc<Mmap>,
+pub(super) struct MappedFile {
+    pub path: PathBuf,
+    pub map: Arc<Mmap>,
 }
 
 #[derive(Debug)]
-struct Entry {
-    file: usize,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    start: usize,
-    end: usize,
+pub(super) struct Entry {
+    pub file: usize,
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    pub start: usize,
+    pub end: usize,
+    /// Rows of a head, when its halves are stored interleaved.
+    pub pairs: Option<usize>,
 }
 
 /// A stored tensor: its header and its bytes, little-endian, row-major.
@@ -58,28 +61,39 @@ pub struct Stored<'a> {
     /// Where they start in the file.
     pub(crate) start: usize,
     pub(crate) map: &'a Arc<Mmap>,
+    /// Rows of a head, when its halves are stored interleaved.
+    pairs: Option<usize>,
 }
 
 impl Checkpoint {
-    /// Opens the checkpoint in `dir`.
+    /// Opens the checkpoint in `dir`, or the GGUF file of that path.
     ///
     /// # Errors
-    /// No checkpoint there, a file that cannot be read, a malformed header or index, a truncated file.
+    /// See [`gguf::checkpoint()`] for a file. For a directory:
+    /// no checkpoint there, or one of another format; a file that cannot be read, a malformed header or index, a truncated file.
     pub fn open(dir: &Path) -> Result<Self, WeightError> {
-        let index = dir.join(INDEX);
-        let single = dir.join(SINGLE);
+        if dir.is_file() {
+            return gguf::checkpoint(dir);
+        }
         let mut listed = BTreeMap::new();
-        let names = if index.is_file() {
-            listed = weight_map(&index)?;
-            shards(&index, &listed)?
-        } else if single.is_file() {
-            vec![SINGLE.to_string()]
-        } else if dir.exists() {
-            return Err(WeightError::NoCheckpoint { dir: dir.into() });
-        } else {
-            return Err(WeightError::io(dir)(std::io::ErrorKind::NotFound.into()));
+        let mut index = PathBuf::new();
+        let names = match folder::find(dir)? {
+            Found::Sharded(path) => {
+                listed = weight_map(&path)?;
+                index = path;
+                shards(&index, &listed)?
+            }
+            Found::Single(_) => vec![SINGLE.to_string()],
+            Found::Nowhere if dir.exists() => return Err(WeightError::NoCheckpoint { dir: dir.into() }),
+            Found::Nowhere => return Err(WeightError::io(dir)(std::io::ErrorKind::NotFound.into())),
         };
-        let mut checkpoint = Checkpoint { dir: dir.into(), files: Vec::new(), tensors: HashMap::new() };
+        let mut checkpoint = Checkpoint {
+            dir: dir.into(),
+            files: Vec::new(),
+            tensors: HashMap::new(),
+            scales_within: false,
+            notes: Vec::new(),
+        };
         for name in names {
             checkpoint.map(dir.join(name))?;
         }
@@ -101,9 +115,8 @@ impl Checkpoint {
         // another process while it is read ends this one, which no interface to mapped files can prevent.
         let map = unsafe { Mmap::map(&file) }.map_err(WeightError::io(&path))?;
         let malformed = |why: String| WeightError::Malformed { path: path.clone(), why };
-        if map.starts_with(LFS) {
-            let why = "a pointer of Git LFS, not the file it stands for: `git lfs pull` fetches that";
-            return Err(malformed(why.into()));
+        if folder::is_lfs_pointer(&map) {
+            return Err(malformed(folder::LFS_ADVICE.into()));
         }
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|e| match wanted_length(&map) {
             Some(want) if want > map.len() => {
@@ -115,7 +128,7 @@ impl Checkpoint {
         let file = self.files.len();
         for (name, info) in metadata.tensors() {
             let (start, end) = (base + info.data_offsets.0, base + info.data_offsets.1);
-            let entry = Entry { file, dtype: info.dtype, shape: info.shape.clone(), start, end };
+            let entry = Entry { file, dtype: info.dtype.into(), shape: info.shape.clone(), start, end, pairs: None };
             if self.tensors.insert(name.clone(), entry).is_some() {
                 return Err(malformed(format!("tensor `{name}` is in an earlier file too")));
             }
@@ -124,14 +137,49 @@ impl Checkpoint {
         Ok(())
     }
 
+    /// The checkpoint that a GGUF file holds.
+    ///
+    /// # Errors
+    /// A tensor that is there twice.
+    pub(super) fn of_gguf(
+        path: &Path,
+        files: Vec<MappedFile>,
+        entries: Vec<(String, Entry)>,
+        notes: Vec<String>,
+    ) -> Result<Self, WeightError> {
+        let mut tensors = HashMap::new();
+        for (name, entry) in entries {
+            let path = files[entry.file].path.clone();
+            if tensors.insert(name.clone(), entry).is_some() {
+                return Err(WeightError::Malformed { path, why: format!("tensor `{name}` is there twice") });
+            }
+        }
+        Ok(Checkpoint { dir: path.into(), files, tensors, scales_within: true, notes })
+    }
+
+    /// True where ternary tensors bring their scales along, and need none beside them.
+    pub(super) fn scales_within(&self) -> bool {
+        self.scales_within
+    }
+
+    /// What a person should know of how the checkpoint is read.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// Lets the system take back the memory of what was read.
     pub fn release(&self) {
         self.files.iter().for_each(|file| release(&file.map));
     }
 
-    /// The directory.
+    /// The directory, or the GGUF file.
     pub fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Names of all tensors.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
     }
 
     /// The tensor of a name.
@@ -155,6 +203,7 @@ impl Checkpoint {
             data,
             start: entry.start,
             map: &file.map,
+            pairs: entry.pairs,
         })
     }
 }
@@ -184,6 +233,9 @@ fn weight_map(index: &Path) -> Result<BTreeMap<String, String>, WeightError> {
     }
     let text = bitnetc_plan::input::text(index).map_err(WeightError::io(index))?;
     let malformed = |why: String| WeightError::Malformed { path: index.into(), why };
+    if folder::is_lfs_pointer(text.as_bytes()) {
+        return Err(malformed(folder::LFS_ADVICE.into()));
+    }
     let parsed: Index = serde_json::from_str(&text).map_err(|e| malformed(e.to_string()))?;
     if parsed.weight_map.is_empty() { Err(malformed("it names no tensor".into())) } else { Ok(parsed.weight_map) }
 }
@@ -205,6 +257,11 @@ fn shards(index: &Path, weight_map: &BTreeMap<String, String>) -> Result<Vec<Str
             return malformed("is not there");
         }
         files.push(file.clone());
+    }
+    if index.with_file_name(SINGLE).is_file() && !files.iter().any(|file| file == SINGLE) {
+        let why =
+            format!("it names other files than {SINGLE} beside it, which transformers reads: remove one of the two");
+        return Err(WeightError::Malformed { path: index.into(), why });
     }
     Ok(files)
 }
@@ -238,20 +295,12 @@ impl Stored<'_> {
     /// # Errors
     /// [`WeightError::DType`].
     pub fn expect_float(&self) -> Result<(), WeightError> {
-        match self.dtype {
-            Dtype::F32 | Dtype::F16 | Dtype::BF16 => Ok(()),
-            _ => Err(self.wrong_dtype("bf16, f16 or f32")),
-        }
+        if self.dtype.is_float() { Ok(()) } else { Err(self.wrong_dtype("bf16, f16 or f32")) }
     }
 
     /// [`WeightError::DType`] for this tensor.
     pub fn wrong_dtype(&self, want: &'static str) -> WeightError {
-        WeightError::DType {
-            tensor: self.name.into(),
-            path: self.path.into(),
-            got: format!("{:?}", self.dtype).to_lowercase(),
-            want,
-        }
+        WeightError::DType { tensor: self.name.into(), path: self.path.into(), got: self.dtype.to_string(), want }
     }
 
     /// [`WeightError::Content`] for this tensor.
@@ -265,8 +314,7 @@ impl Stored<'_> {
     /// [`WeightError::DType`] when they are not floats, [`WeightError::Content`] for an infinity or NaN.
     pub fn expect_finite(&self, range: std::ops::Range<usize>) -> Result<(), WeightError> {
         self.expect_float()?;
-        let width = floats::width(self.dtype);
-        match floats::all_finite(self.dtype, &self.data[range.start * width..range.end * width]) {
+        match floats::all_finite(self.dtype, &self.data[floats::span(self.dtype, range)]) {
             true => Ok(()),
             false => Err(self.bad("holds infinities or NaN".into())),
         }
@@ -276,18 +324,44 @@ impl Stored<'_> {
     ///
     /// # Errors
     /// [`WeightError::DType`] when the elements are not floats.
-    pub fn floats(&self, range: std::ops::Range<usize>, f: impl FnMut(f32)) -> Result<(), WeightError> {
+    pub fn floats(&self, range: std::ops::Range<usize>, mut f: impl FnMut(f32)) -> Result<(), WeightError> {
         self.expect_float()?;
-        let width = floats::width(self.dtype);
-        floats::each(self.dtype, &self.data[range.start * width..range.end * width], f);
+        let columns = self.shape.get(1).copied().unwrap_or(1).max(1);
+        if self.pairs.is_none() || !(range.start.is_multiple_of(columns) && range.end.is_multiple_of(columns)) {
+            floats::each(self.dtype, &self.data[floats::span(self.dtype, range)], f);
+            return Ok(());
+        }
+        for row in range.start / columns..range.end / columns {
+            let at = self.stored_row(row) * columns;
+            floats::each(self.dtype, &self.data[floats::span(self.dtype, at..at + columns)], &mut f);
+        }
         Ok(())
     }
+
+    /// Where row `row` is stored.
+    #[inline]
+    pub(super) fn stored_row(&self, row: usize) -> usize {
+        self.pairs.map_or(row, |head| paired(row, head))
+    }
+
+    /// Rows of a head, when its halves are stored interleaved.
+    pub(super) fn pairs(&self) -> Option<usize> {
+        self.pairs
+    }
+}
+
+/// Where row `row` of a matrix of heads is stored, whose halves are interleaved: row `t * head/2 + i` of a head is stored at `2i + t`.
+#[inline]
+pub(super) fn paired(row: usize, head: usize) -> usize {
+    let (first, at) = (row - row % head, row % head);
+    first + 2 * (at % (head / 2)) + at / (head / 2)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::weights::testing::{TestTensor, write_checkpoint};
+    use bitnetc_plan::folder::INDEX;
 
     fn one() -> Vec<TestTensor> {
         vec![TestTensor::bf16("model.embed_tokens.weight", &[4, 2], &[1., 2., 3., 4., 5., 6., 7., 8.])]

@@ -8,7 +8,7 @@ use super::WeightError;
 use super::checkpoint::Checkpoint;
 use super::matrix::StoredMatrix;
 
-/// What stands where no element of the checkpoint does.
+/// Marks a place that no element of the checkpoint fills.
 const ZERO: u32 = u32::MAX;
 
 /// A matrix `[K, N]` whose columns are rows of checkpoint matrices.
@@ -71,7 +71,7 @@ pub(super) fn layout(weight: &Weight, matrices: &[Matrix]) -> Result<Layout, Str
 /// Makes `weight` of `matrices`.
 ///
 /// # Errors
-/// Whatever is wrong with them; matrices that do not make its spec.
+/// An error of one of the matrices; matrices that do not make the weight's spec.
 pub(super) fn open<'a>(
     checkpoint: &'a Checkpoint,
     weight: &Weight,

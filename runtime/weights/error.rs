@@ -20,12 +20,23 @@ pub enum WeightError {
         /// The directory.
         dir: PathBuf,
     },
+    /// Weights of another format.
+    #[error(transparent)]
+    Folder(#[from] bitnetc_plan::folder::FolderError),
+    /// A tensor that no weight of the plan is made of.
+    #[error("{} has a tensor `{tensor}` that the plan does not read: its model computes something else", path.display())]
+    Leftover {
+        /// The tensor.
+        tensor: String,
+        /// The checkpoint.
+        path: PathBuf,
+    },
     /// A safetensors header, an index or a packed file's index that does not parse.
     #[error("{}: {why}", path.display())]
     Malformed {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason why it cannot be used.
         why: String,
     },
     /// A file ends before its last tensor.
@@ -71,7 +82,7 @@ pub enum WeightError {
         path: PathBuf,
         /// Its shape.
         got: Vec<usize>,
-        /// What would be right.
+        /// The value that would be right.
         want: String,
     },
     /// A tensor of a data type that cannot hold what the plan needs.
@@ -83,8 +94,20 @@ pub enum WeightError {
         path: PathBuf,
         /// Its data type.
         got: String,
-        /// What would be right.
+        /// The value that would be right.
         want: &'static str,
+    },
+    /// A tensor stored in a way that is not read at all.
+    #[error("tensor `{tensor}` of {} is stored as {found}, which is not read; convert or quantise the model again with {supported}", path.display())]
+    Unsupported {
+        /// The tensor.
+        tensor: String,
+        /// Its file.
+        path: PathBuf,
+        /// How it is stored.
+        found: String,
+        /// What would be right.
+        supported: &'static str,
     },
     /// A tensor whose numbers cannot be right.
     #[error("tensor `{tensor}` of {}: {why}", path.display())]
@@ -93,7 +116,7 @@ pub enum WeightError {
         tensor: String,
         /// Its file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason why it cannot be used.
         why: String,
     },
     /// A weight of the plan whose source does not make a tensor of its spec.
@@ -101,7 +124,7 @@ pub enum WeightError {
     Plan {
         /// The weight.
         weight: String,
-        /// What does not agree.
+        /// The disagreement.
         why: String,
     },
     /// A packed file made for another plan.

@@ -2,15 +2,21 @@
 //!
 //! - packed: `uint8 [ceil(out/4), in]`; bits `2i..2i+2` of stored row `r` hold row `r + i * ceil(out/4)`, plus 1. The layout of
 //!   microsoft/bitnet-b1.58-2B-4T and of Hugging Face's `pack_weights`.
+//! - packed, but stored as floats `[out, in]`: every element is 0 or one number with either sign, usually 1, which the scale is multiplied
+//!   by. transformers writes a loaded packed checkpoint so, and reads it so where the scale multiplies.
 //! - absmean: float master weights, `clamp(round(w * s), -1, 1)` with `s = 1 / max(mean|w|, 1e-5)` over the whole stored tensor, in f32
 //!   and to even, as Hugging Face's `WeightQuant`; the scale of the output is `1 / s`. (`WeightQuant` rounds its result to the data type
 //!   of the weights, and so the scale: in a run in f32 it does not.)
 //! - dense: floats as they are.
+//!
+//! A GGUF file has ternary codes and their scale in blocks of its own, or floats that are 0 or one number with either sign. Either serves
+//! where packed or master weights are wanted: it is what was made of them.
 
 use bitnetc_plan::weight::{Content, Matrix};
-use safetensors::Dtype;
 
-use super::checkpoint::{Checkpoint, Stored};
+use super::checkpoint::{Checkpoint, Stored, paired};
+use super::floats::Dtype;
+use super::gguf::Blocks;
 use super::{WeightError, floats, in_layer};
 
 /// Smallest mean that absmean divides by.
@@ -23,11 +29,15 @@ pub struct StoredMatrix<'a> {
     kind: Kind,
     columns: usize,
     first_row: usize,
+    /// Rows of a head, when its halves are stored interleaved.
+    pairs: Option<usize>,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Packed { stored_rows: usize },
+    Signs { dtype: Dtype },
+    Blocks(Blocks),
     Absmean { dtype: Dtype, factor: f32 },
     Float { dtype: Dtype },
 }
@@ -47,7 +57,9 @@ impl<'a> StoredMatrix<'a> {
         if end.checked_sub(first) != Some(used) {
             return Err(stored.bad(format!("the plan takes rows {first}..{end} of it for a matrix of {used} rows")));
         }
-        let packed = matches!(matrix.content, Content::Packed { .. });
+        let takes_floats = checkpoint.scales_within() || matrix.content == Content::Packed { divides: false };
+        let unpacked = matches!(matrix.content, Content::Packed { .. }) && stored.dtype != Dtype::U8 && takes_floats;
+        let packed = matches!(matrix.content, Content::Packed { .. }) && !unpacked;
         let least = if packed { end.div_ceil(4) } else { end };
         // A part of a fused tensor can only bound the rows of the whole.
         let shape_fits = match *stored.shape {
@@ -57,12 +69,13 @@ impl<'a> StoredMatrix<'a> {
         if packed && stored.dtype != Dtype::U8 {
             return Err(stored.wrong_dtype("uint8, four ternary rows per stored row"));
         }
-        if !packed {
+        if !packed && (blocks(&stored).is_none() || matrix.content == Content::Dense) {
             stored.expect_float()?;
         }
         if !shape_fits {
             let more = if matrix.rows.is_some() { " or more rows" } else { "" };
-            return Err(stored.wrong_shape(format!("[{least}, {columns}]{more}")));
+            let packed = if unpacked { format!(", or uint8 [{}, {columns}]", end.div_ceil(4)) } else { String::new() };
+            return Err(stored.wrong_shape(format!("[{least}, {columns}]{more}{packed}")));
         }
         Ok(stored)
     }
@@ -76,6 +89,10 @@ impl<'a> StoredMatrix<'a> {
         let [rows, columns] = matrix.shape.map(|d| d as usize);
         let first_row = matrix.rows.map_or(0, |(first, _)| first as usize);
         let kind = match matrix.content {
+            Content::Packed { .. } | Content::Absmean if holds_ternary(checkpoint, &stored, matrix) => {
+                unit(&stored)?;
+                blocks(&stored).map_or(Kind::Signs { dtype: stored.dtype }, Kind::Blocks)
+            }
             Content::Packed { .. } => {
                 // Both bits of a pair set: the code 3, which stands for nothing.
                 if let Some(at) = stored.data.iter().position(|b| b & (b >> 1) & 0x55 != 0) {
@@ -89,7 +106,7 @@ impl<'a> StoredMatrix<'a> {
                 Kind::Float { dtype: stored.dtype }
             }
         };
-        Ok(StoredMatrix { data: stored.data, kind, columns, first_row })
+        Ok(StoredMatrix { data: stored.data, kind, columns, first_row, pairs: stored.pairs() })
     }
 
     /// True when every element is -1, 0 or 1.
@@ -105,12 +122,14 @@ impl<'a> StoredMatrix<'a> {
     /// Element (`row`, `column`), counted from the first row used.
     #[inline]
     pub fn value(&self, row: usize, column: usize) -> f32 {
-        let row = row + self.first_row;
+        let row = self.stored_row(row);
         match self.kind {
             Kind::Packed { stored_rows } => {
                 let byte = self.data[row % stored_rows * self.columns + column];
                 f32::from((byte >> (2 * (row / stored_rows)) & 3) as i8 - 1)
             }
+            Kind::Signs { dtype } => sign(self.float(dtype, row, column)),
+            Kind::Blocks(blocks) => f32::from(blocks.ternary(self.data, row * self.columns + column)),
             Kind::Absmean { dtype, factor } => ternary(self.float(dtype, row, column), factor),
             Kind::Float { dtype } => self.float(dtype, row, column),
         }
@@ -118,18 +137,32 @@ impl<'a> StoredMatrix<'a> {
 
     /// Row `row` as ternary numbers; `out` has [`StoredMatrix::columns`] elements. Zeros for a matrix that is not ternary.
     pub fn ternary_row(&self, row: usize, out: &mut [i8]) {
-        let at = row + self.first_row;
+        let at = self.stored_row(row);
         match self.kind {
             Kind::Packed { stored_rows } => {
                 let (start, shift) = (at % stored_rows * self.columns, 2 * (at / stored_rows));
                 let bytes = &self.data[start..start + self.columns];
                 out.iter_mut().zip(bytes).for_each(|(o, b)| *o = (b >> shift & 3) as i8 - 1);
             }
+            Kind::Signs { dtype } => {
+                out.iter_mut().enumerate().for_each(|(c, o)| *o = sign(self.float(dtype, at, c)) as i8)
+            }
+            Kind::Blocks(blocks) => {
+                let first = at * self.columns;
+                out.iter_mut().enumerate().for_each(|(c, o)| *o = blocks.ternary(self.data, first + c))
+            }
             Kind::Absmean { dtype, factor } => {
                 out.iter_mut().enumerate().for_each(|(c, o)| *o = ternary(self.float(dtype, at, c), factor) as i8)
             }
             Kind::Float { .. } => out.fill(0),
         }
+    }
+
+    /// Where row `row`, counted from the first row used, is stored.
+    #[inline]
+    fn stored_row(&self, row: usize) -> usize {
+        let row = row + self.first_row;
+        self.pairs.map_or(row, |head| paired(row, head))
     }
 
     #[inline]
@@ -142,7 +175,50 @@ fn ternary(w: f32, factor: f32) -> f32 {
     (w * factor).round_ties_even().clamp(-1.0, 1.0)
 }
 
-/// What absmean multiplies the elements of a whole stored tensor by.
+/// -1, 0 or 1.
+fn sign(w: f32) -> f32 {
+    if w == 0.0 { 0.0 } else { w.signum() }
+}
+
+/// The type of ternary blocks.
+fn blocks(stored: &Stored<'_>) -> Option<Blocks> {
+    match stored.dtype {
+        Dtype::Blocks(blocks) if blocks.is_ternary() => Some(blocks),
+        Dtype::Blocks(_) | Dtype::F32 | Dtype::F16 | Dtype::BF16 | Dtype::U8 | Dtype::Other(_) => None,
+    }
+}
+
+/// True when the elements are 0 or one number with either sign, as they lie there or decoded from blocks.
+fn holds_ternary(checkpoint: &Checkpoint, stored: &Stored<'_>, matrix: &Matrix) -> bool {
+    match matrix.content {
+        Content::Packed { .. } => stored.dtype != Dtype::U8,
+        Content::Absmean => checkpoint.scales_within(),
+        Content::Dense => false,
+    }
+}
+
+/// The one magnitude of a matrix whose elements are 0 or that number with either sign; 1 when all are 0.
+fn unit(stored: &Stored<'_>) -> Result<f32, WeightError> {
+    if let Some(blocks) = blocks(stored) {
+        return blocks.scale(stored.data).map_err(|why| stored.bad(why));
+    }
+    let (mut unit, mut other) = (0f32, None);
+    stored.floats(0..stored.len(), |w| match w.abs() {
+        0.0 => {}
+        size if unit == 0.0 => unit = size,
+        size if size == unit => {}
+        size => other = Some(size),
+    })?;
+    match other {
+        Some(other) => Err(stored.bad(format!(
+            "holds {unit} and {other}, so it is not ternary as the model says: master weights, or quantised otherwise"
+        ))),
+        None if unit.is_finite() => Ok(if unit == 0.0 { 1.0 } else { unit }),
+        None => Err(stored.bad("holds infinities or NaN".into())),
+    }
+}
+
+/// The factor by which absmean multiplies the elements of a whole stored tensor.
 fn absmean(stored: &Stored<'_>) -> Result<f32, WeightError> {
     let mut sum = 0f64;
     stored.floats(0..stored.len(), |w| sum += f64::from(w.abs()))?;
@@ -158,15 +234,17 @@ fn absmean(stored: &Stored<'_>) -> Result<f32, WeightError> {
 /// # Errors
 /// A missing or malformed scale tensor, a scale that is not a positive number.
 pub fn scale(checkpoint: &Checkpoint, matrix: &Matrix, layer: u32) -> Result<f64, WeightError> {
+    let weights = StoredMatrix::header(checkpoint, matrix, layer)?;
     let divides = match matrix.content {
         Content::Dense => return Ok(1.0),
-        Content::Absmean => {
-            let factor = absmean(&StoredMatrix::header(checkpoint, matrix, layer)?)?;
-            return Ok(f64::from(1.0 / factor));
-        }
+        Content::Packed { .. } | Content::Absmean if checkpoint.scales_within() => false,
+        Content::Absmean => return Ok(f64::from(1.0 / absmean(&weights)?)),
         Content::Packed { divides } => divides,
     };
     let name = format!("{}_scale", in_layer(&matrix.tensor, layer));
+    if checkpoint.scales_within() && checkpoint.find(&name).is_none() {
+        return Ok(f64::from(unit(&weights)?));
+    }
     let stored = checkpoint.tensor(&name)?;
     if stored.len() != 1 {
         return Err(stored.wrong_shape("[1]".into()));
@@ -175,6 +253,9 @@ pub fn scale(checkpoint: &Checkpoint, matrix: &Matrix, layer: u32) -> Result<f64
     stored.floats(0..1, |s| scale = f64::from(s))?;
     if !(scale.is_finite() && scale > 0.0) {
         return Err(stored.bad(format!("the scale is {scale}; it must be a positive number")));
+    }
+    if weights.dtype != Dtype::U8 {
+        scale *= f64::from(unit(&weights)?);
     }
     Ok(if divides { 1.0 / scale } else { scale })
 }
@@ -277,6 +358,30 @@ mod tests {
         let checkpoint = Checkpoint::open(dir.path()).unwrap();
         let m = matrix("w.weight", [4, 2], Content::Packed { divides: false });
         assert!(matches!(scale(&checkpoint, &m, 0), Err(WeightError::Content { .. })));
+    }
+
+    #[test]
+    fn ternary_floats_take_the_scale_beside_them() {
+        let m = matrix("w.weight", [2, 2], Content::Packed { divides: false });
+        for (unit, wide) in [(1.0, true), (1.0, false), (0.5, false)] {
+            let w = [unit, 0.0, -unit, -0.0];
+            let weights =
+                if wide { TestTensor::f32("w.weight", &[2, 2], &w) } else { TestTensor::bf16("w.weight", &[2, 2], &w) };
+            let dir = write_checkpoint(&[weights, TestTensor::bf16("w.weight_scale", &[1], &[4.0])]);
+            let checkpoint = Checkpoint::open(dir.path()).unwrap();
+            let stored = StoredMatrix::open(&checkpoint, &m, 0).unwrap();
+            let mut rows = [[0i8; 2]; 2];
+            rows.iter_mut().enumerate().for_each(|(r, row)| stored.ternary_row(r, row));
+            assert_eq!(rows, [[1, 0], [-1, 0]]);
+            assert_eq!([stored.value(0, 0), stored.value(1, 0), stored.value(1, 1)], [1.0, -1.0, 0.0]);
+            assert_eq!(scale(&checkpoint, &m, 0).unwrap(), 4.0 * f64::from(unit));
+            let divides = matrix("w.weight", [2, 2], Content::Packed { divides: true });
+            assert!(matches!(StoredMatrix::open(&checkpoint, &divides, 0), Err(WeightError::DType { .. })));
+        }
+        let masters = [0.5f32, -0.1, 0.9, -1.5];
+        let dir = write_checkpoint(&[TestTensor::f32("w.weight", &[2, 2], &masters)]);
+        let error = StoredMatrix::open(&Checkpoint::open(dir.path()).unwrap(), &m, 0).unwrap_err().to_string();
+        assert!(error.contains("not ternary"), "{error}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! | module | does |
 //! |---|---|
 //! | [`checkpoint`] | opens a Hugging Face directory |
+//! | [`gguf`] | opens a GGUF file as one |
 //! | [`matrix`] | reads one stored matrix: packed ternary, master weights, dense |
 //! | [`source`] | makes a plan's weight of stored tensors: [`columns`] of matrices, tables |
 //! | [`bytes`] | rounds and tiles it as TT-NN does |
@@ -15,6 +16,7 @@ pub mod checkpoint;
 pub mod columns;
 mod error;
 mod floats;
+pub mod gguf;
 pub mod matrix;
 pub mod packed;
 pub mod source;
@@ -27,6 +29,7 @@ pub(crate) mod testing;
 pub use checkpoint::Checkpoint;
 pub use columns::Columns;
 pub use error::WeightError;
+pub use floats::Dtype;
 pub use packed::Packed;
 pub use source::{Rows, Tensor};
 pub use store::Weights;

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bytes::{byte_len, format_of};
 use super::checkpoint::release;
+use super::floats::Dtype;
 use super::source::{Rows, Tiles};
 use super::store::{Scales, each};
 use super::{Tensor, WeightError, Weights};
@@ -67,7 +68,7 @@ struct Entry {
     crc: u32,
 }
 
-/// What [`write()`] wrote.
+/// A summary of the file that [`write()`] wrote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
     /// Tensors.
@@ -79,7 +80,7 @@ pub struct Summary {
 /// Packs the weights of `plan` into `path`; `progress` is told tensors done and to do, and says whether to go on.
 ///
 /// # Errors
-/// Whatever is wrong with the weights; a file system that refuses. Then `path` is as it was.
+/// An error of the weights or of the file system, after which `path` is as it was before.
 pub fn write(
     plan: &Plan,
     weights: &Weights,
@@ -158,7 +159,7 @@ impl Packed {
         let malformed = |why: String| WeightError::Malformed { path: path.into(), why };
         if map.len() < FIRST as usize || map[..8] != MAGIC {
             return Err(malformed(
-                "not a file written by `bitnetc pack`; a checkpoint is given as its directory".into(),
+                "not a file written by `bitnetc pack`; a checkpoint is given as its directory or as a .gguf".into(),
             ));
         }
         let word = |at: usize| u32::from_le_bytes([map[at], map[at + 1], map[at + 2], map[at + 3]]);
@@ -267,7 +268,7 @@ impl Packed {
             let view = TiledView::new(format, rows, columns, data).map_err(|e| disagree(e.to_string()))?;
             return Ok(Tensor::Tiled(Tiles { view, bytes: data, ternary: entry.ternary }));
         }
-        let dtype = if spec.dtype == DType::F32 { safetensors::Dtype::F32 } else { safetensors::Dtype::BF16 };
+        let dtype = if spec.dtype == DType::F32 { Dtype::F32 } else { Dtype::BF16 };
         Ok(Tensor::Rows(Rows { map: Arc::clone(&self.map), start: entry.offset as usize, dtype, rows, columns }))
     }
 }

@@ -8,10 +8,10 @@ use bitnetc_numerics::TiledView;
 use bitnetc_plan::weight::Source;
 use bitnetc_plan::{TILE, TensorSpec, Weight};
 use memmap2::Mmap;
-use safetensors::Dtype;
 
 use super::checkpoint::{Checkpoint, Stored};
 use super::columns::{self, Columns};
+use super::floats::Dtype;
 use super::matrix::StoredMatrix;
 use super::{WeightError, floats, in_layer, tables};
 
@@ -52,7 +52,7 @@ pub struct Tiles<'a> {
 /// Makes weight `weight` of layer `layer`.
 ///
 /// # Errors
-/// Whatever is wrong with its tensors; a source that does not make its spec.
+/// An error of one of its tensors; a source that does not make the weight's spec.
 pub fn open<'a>(checkpoint: &'a Checkpoint, weight: &Weight, layer: u32) -> Result<Tensor<'a>, WeightError> {
     let disagree = |why: String| WeightError::Plan { weight: weight.name.clone(), why };
     let spec = &weight.spec;
@@ -69,7 +69,7 @@ pub fn open<'a>(checkpoint: &'a Checkpoint, weight: &Weight, layer: u32) -> Resu
             stored.expect_finite(first * columns as usize..(first + rows as usize) * columns as usize)?;
             Ok(Tensor::Rows(Rows {
                 map: Arc::clone(stored.map),
-                start: stored.start + first * columns as usize * floats::width(stored.dtype),
+                start: stored.start + floats::span(stored.dtype, 0..first * columns as usize).end,
                 dtype: stored.dtype,
                 rows: rows as usize,
                 columns: columns as usize,
@@ -150,8 +150,8 @@ impl Rows {
 
     /// Row `row`, less than [`Rows::rows`], into `out`, which has [`Rows::columns`] elements.
     pub fn read_row(&self, row: usize, out: &mut [f32]) {
-        let bytes = floats::width(self.dtype) * self.columns;
-        let data = &self.map[self.start + row * bytes..self.start + (row + 1) * bytes];
+        let span = floats::span(self.dtype, row * self.columns..(row + 1) * self.columns);
+        let data = &self.map[self.start + span.start..self.start + span.end];
         let mut places = out.iter_mut();
         floats::each(self.dtype, data, |v| {
             if let Some(place) = places.next() {

@@ -1,19 +1,20 @@
-//! Where a plan's weights come from: a checkpoint directory or a file packed for the plan.
+//! Where a plan's weights come from: a checkpoint directory, a GGUF file or a file packed for the plan.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use bitnetc_plan::weight::{Content, Matrix, Source};
 use bitnetc_plan::{Plan, Weight};
 
-use super::{Checkpoint, Packed, Tensor, WeightError, in_layer, matrix, source};
+use super::checkpoint::Stored;
+use super::{Checkpoint, Packed, Tensor, WeightError, gguf, in_layer, matrix, source};
 
 /// An opened source of weights.
 #[derive(Debug)]
 pub enum Weights {
-    /// A Hugging Face directory.
+    /// A Hugging Face directory, or a GGUF file.
     Checkpoint(Checkpoint),
     /// A file made by `bitnetc pack`.
     Packed(Packed),
@@ -23,19 +24,29 @@ pub enum Weights {
 pub type Scales = BTreeMap<String, f64>;
 
 impl Weights {
-    /// Opens a directory as a checkpoint, a file as a packed one.
+    /// Opens a directory or a GGUF file as a checkpoint, another file as a packed one.
     ///
     /// # Errors
     /// See [`Checkpoint::open`] and [`Packed::open`].
     pub fn open(path: &Path) -> Result<Self, WeightError> {
-        if path.is_file() {
+        if path.is_file() && !gguf::is_gguf(path) {
             Packed::open(path).map(Weights::Packed)
         } else {
             Checkpoint::open(path).map(Weights::Checkpoint)
         }
     }
 
-    /// Checks that everything `plan` needs is there, of the right shape and data type. Reads no elements.
+    /// Notes for a person on how the weights are read.
+    pub fn notes(&self) -> &[String] {
+        match self {
+            Weights::Packed(_) => &[],
+            Weights::Checkpoint(checkpoint) => checkpoint.notes(),
+        }
+    }
+
+    /// Checks that everything `plan` needs is there, of the right shape and data type, and that a checkpoint has nothing else: a tensor
+    /// that the plan does not read, such as a bias, is part of another function. Reads elements of a head only that is stored though the
+    /// plan's is tied.
     ///
     /// # Errors
     /// The first thing wrong.
@@ -43,7 +54,8 @@ impl Weights {
         match self {
             Weights::Packed(packed) => packed.check(plan),
             Weights::Checkpoint(checkpoint) => {
-                each(plan).try_for_each(|(weight, layer)| source::check(checkpoint, weight, layer))
+                each(plan).try_for_each(|(weight, layer)| source::check(checkpoint, weight, layer))?;
+                nothing_else(checkpoint, plan)
             }
         }
     }
@@ -72,7 +84,7 @@ impl Weights {
     /// The numbers of a weight.
     ///
     /// # Errors
-    /// Whatever is wrong with its tensors.
+    /// An error of one of its tensors.
     pub fn tensor(&self, weight: &Weight, layer: u32) -> Result<Tensor<'_>, WeightError> {
         match self {
             Weights::Checkpoint(checkpoint) => source::open(checkpoint, weight, layer),
@@ -91,12 +103,43 @@ impl Weights {
     /// A weight's bytes as TT-NN lays them out.
     ///
     /// # Errors
-    /// Whatever is wrong with its tensors.
+    /// An error of one of its tensors.
     pub fn bytes(&self, weight: &Weight, layer: u32) -> Result<Cow<'_, [u8]>, WeightError> {
         match self {
             Weights::Checkpoint(checkpoint) => source::open(checkpoint, weight, layer)?.bytes(weight).map(Cow::Owned),
             Weights::Packed(packed) => packed.bytes(weight, layer).map(Cow::Borrowed),
         }
+    }
+}
+
+/// Checks that the plan reads every tensor of the checkpoint.
+fn nothing_else(checkpoint: &Checkpoint, plan: &Plan) -> Result<(), WeightError> {
+    let mut read = BTreeSet::new();
+    for (weight, layer) in each(plan) {
+        if let Source::Vector { tensor, .. } = &weight.source {
+            read.insert(in_layer(tensor, layer));
+        }
+        for matrix in matrices(weight) {
+            let name = in_layer(&matrix.tensor, layer);
+            if let Content::Packed { .. } = matrix.content {
+                read.insert(format!("{name}_scale"));
+            }
+            read.insert(name);
+        }
+    }
+    let mut left: Vec<&str> = checkpoint.names().filter(|name| !read.contains(*name)).collect();
+    left.sort_unstable();
+    let harmless = |name: &str| {
+        // Tables that older versions of transformers saved, and a tied head that is stored all the same.
+        let same = |head: Stored<'_>| {
+            let table = checkpoint.find("model.embed_tokens.weight");
+            table.is_some_and(|table| (table.dtype, table.shape, table.data) == (head.dtype, head.shape, head.data))
+        };
+        name.ends_with("rotary_emb.inv_freq") || (name == "lm_head.weight" && checkpoint.find(name).is_some_and(same))
+    };
+    match left.into_iter().find(|name| !harmless(name)) {
+        Some(tensor) => Err(WeightError::Leftover { tensor: tensor.into(), path: checkpoint.dir().into() }),
+        None => Ok(()),
     }
 }
 

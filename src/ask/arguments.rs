@@ -9,7 +9,7 @@ use super::call::{Question, constant, dtype_of, unary};
 use super::parse::{Call, Expr, Kind, Mistake};
 use super::places::{core_set, sharded_config};
 
-/// What is known besides the call: the card's grid, and the tensors of a plan.
+/// Facts that are known besides the call: the card's grid, and the tensors of a plan.
 pub trait Known {
     /// Columns and rows of the card's cores.
     fn grid(&self) -> (u32, u32);

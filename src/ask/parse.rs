@@ -12,9 +12,9 @@ use bitnetc_plan::{CoreRange, Cores, DType, Layout, Memory, MemoryConfig, Strate
 pub struct Mistake {
     /// Where in the text.
     pub span: Range<usize>,
-    /// What is wrong.
+    /// The mistake.
     pub what: String,
-    /// What would be right.
+    /// The text that would be right.
     pub help: String,
 }
 
@@ -28,7 +28,7 @@ impl Mistake {
 /// An expression with its place in the text.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Expr {
-    /// What it is.
+    /// The kind of expression, with its parts.
     pub kind: Kind,
     /// Where it stands.
     pub span: Range<usize>,
@@ -255,7 +255,7 @@ impl<'a> Reader<'a> {
         Ok(call)
     }
 
-    /// What follows the shape of an operand; `None` when no data type does.
+    /// Reads the rest of a spec after an operand's shape; `None` when no data type follows.
     fn spec(&mut self, shape: Vec<u32>) -> Result<Option<TensorSpec>, Mistake> {
         let before = self.at;
         let Some(dtype) = dtype(self.word()) else {

@@ -24,7 +24,7 @@ pub struct Scene<'a> {
 }
 
 impl<'a> Scene<'a> {
-    /// What `text` asks: a call, a step of the plan, or `phase/step`.
+    /// The question in `text`: a call, a step of the plan, or `phase/step`.
     ///
     /// # Errors
     /// The plan has no such phase or step.
@@ -62,7 +62,7 @@ impl<'a> Scene<'a> {
         self.names = emit::identifiers(phase);
     }
 
-    /// What was asked.
+    /// The question.
     pub fn text(&self) -> &str {
         &self.text
     }

@@ -1,4 +1,4 @@
-//! What logits say: how likely they find a token, and how two computations of them agree.
+//! Measures of logits: how likely they find a token, and how far two computations of them agree.
 
 /// How two computations of the same logits agree.
 #[derive(Debug, Clone, Default)]

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bitnetc_runtime::{HostDevice, Session};
+use bitnetc_runtime::{Device, Session};
 use miette::{IntoDiagnostic, miette};
 
 use super::agreement::{Agreement, surprise};
@@ -10,7 +10,7 @@ use super::reference::Reference;
 use super::windows::{Computed, Window};
 use crate::load::{self, Progress};
 
-/// What was measured.
+/// The measurements of one run.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {
     /// Tokens predicted.
@@ -33,9 +33,9 @@ impl Measured {
 /// Predicts every window with the plan's `phase`; `each` gets the window's number and all its logits.
 ///
 /// # Errors
-/// Whatever the plan's steps or the reference refuse; Ctrl-C.
+/// Any error of the plan's steps or of the reference; Ctrl-C.
 pub fn measure(
-    session: &mut Session<HostDevice>,
+    session: &mut Session<Box<dyn Device>>,
     phase: Computed,
     windows: &[Window],
     reference: Option<&Reference<'_>>,
@@ -46,7 +46,7 @@ pub fn measure(
     let mut measured = Measured::default();
     let mut run = Run {
         session,
-        interrupted: &*load::interrupted()?,
+        interrupted: &*load::interrupted_soon()?,
         progress: Progress::new("predicting"),
         done: 0,
         all: windows.iter().map(|w| w.tokens.len()).sum(),
@@ -89,7 +89,7 @@ impl Measured {
 
 /// A measurement under way.
 struct Run<'a> {
-    session: &'a mut Session<HostDevice>,
+    session: &'a mut Session<Box<dyn Device>>,
     interrupted: &'a AtomicBool,
     progress: Progress,
     /// Tokens.

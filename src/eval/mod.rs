@@ -16,10 +16,11 @@ pub use measure::{Measured, measure};
 pub use reference::{Reference, ReferenceWeights};
 pub use windows::{Computed, Inputs, windows};
 
+use crate::device::DeviceChoice;
 use crate::load::{self, NumericsChoice, Source};
 use crate::{input, output, render};
 
-/// Measure a plan's accuracy on the host device.
+/// Measure a plan's accuracy on the host device, or through TT-NN.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bitnetc eval --text play.txt
@@ -29,6 +30,8 @@ use crate::{input, output, render};
 pub struct Args {
     #[command(flatten)]
     source: Source,
+    #[command(flatten)]
+    device: DeviceChoice,
     #[command(flatten)]
     input: Inputs,
     /// The phase that is measured: prefill, a window at once, or decode, a token at a time, as many windows together as the plan has users
@@ -48,7 +51,7 @@ pub struct Args {
     model: Option<String>,
 }
 
-/// What a plan can be compared with.
+/// The computations that a plan can be compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Against {
     /// The f32 evaluator of the model's logical graph
@@ -58,7 +61,7 @@ pub enum Against {
 /// Evaluates and reports.
 ///
 /// # Errors
-/// Whatever planning, weights, tokenizer, files or the plan's steps refuse.
+/// Any error of planning, weights, tokenizer, files or the plan's steps.
 pub fn run(args: Args) -> miette::Result<()> {
     let plan = args.source.plan()?;
     let path = args.source.weights_path(&plan)?;
@@ -67,7 +70,8 @@ pub fn run(args: Args) -> miette::Result<()> {
     let model = reads.as_ref().map(|_| args.source.model(&plan, args.model.as_deref())).transpose()?;
     let reference = model.zip(reads.as_ref()).map(|(model, reads)| Reference::new(&model, &plan, reads)).transpose()?;
     let windows = windows(&args.input, &plan, args.phase, &path)?;
-    let mut session = load::session(plan, &weights, args.numerics.into(), &LoadOptions::default())?;
+    let device = args.device.open(&plan, args.numerics.into())?;
+    let mut session = load::session_on(device, plan, &weights, &LoadOptions::default())?;
     let mut kept = Vec::new();
     let measured = measure(&mut session, args.phase, &windows, reference.as_ref(), |index, logits| {
         if args.logits.is_some() {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use bitnetc_compiler::graph::eval::{Evaluator, Row, State, Ternary, WeightError, WeightSource};
-use bitnetc_compiler::graph::{Encoding, Graph, Phase, ScaleConvention};
+use bitnetc_compiler::graph::{Encoding, Graph, PhaseKind, ScaleConvention};
 use bitnetc_compiler::model::Model;
 use bitnetc_plan::Plan;
 use bitnetc_plan::weight::{Content, Matrix};
@@ -88,7 +88,7 @@ impl<'w> Reference<'w> {
     /// A model that makes no graph of that context.
     pub fn new(model: &Model, plan: &Plan, weights: &'w ReferenceWeights<'_>) -> miette::Result<Self> {
         let context = plan.options.context as usize;
-        let graph = model.to_graph(Phase::Prefill { seq: context }, context).into_diagnostic()?;
+        let graph = model.to_graph(PhaseKind::Prefill { tokens: plan.options.context }, context).into_diagnostic()?;
         Ok(Reference { evaluator: Evaluator::new(weights), graph, kept: RefCell::default() })
     }
 
@@ -101,7 +101,7 @@ impl<'w> Reference<'w> {
     /// Logits of every token, `[tokens, vocabulary]`.
     ///
     /// # Errors
-    /// Whatever the evaluator refuses.
+    /// Any error of the evaluator.
     pub fn logits(&self, tokens: &[u32]) -> miette::Result<Rc<Vec<f32>>> {
         let mut kept = self.kept.borrow_mut();
         if let Some(logits) = kept.logits.get(tokens) {

@@ -1,4 +1,4 @@
-//! What is predicted: windows of a text, or lists of tokens.
+//! The input of `eval` and `compare`, whose tokens are predicted: windows of a text, or lists of tokens.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use miette::miette;
 use crate::input;
 use crate::text::Text;
 
-/// What is read.
+/// The files to read.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Inputs {
     /// Text to predict, in windows of the context
@@ -24,8 +24,8 @@ pub struct Inputs {
     /// Tokens of a window [default: the context, or the largest prefill bucket if there is one and it is less]
     #[arg(long)]
     pub window: Option<usize>,
-    /// Directory of tokenizer.json, when the weights are elsewhere
-    #[arg(long, value_name = "DIR")]
+    /// Directory of tokenizer.json, or a .gguf, when the weights are elsewhere
+    #[arg(long, value_name = "DIR|FILE")]
     pub tokenizer: Option<PathBuf>,
 }
 
@@ -61,8 +61,9 @@ pub fn windows(given: &Inputs, plan: &Plan, phase: Computed, weights: &Path) -> 
     let mut windows = match (&given.tokens, &given.text) {
         (Some(path), _) => lists(path, plan.model.vocab)?,
         (None, Some(path)) => {
-            let beside = if weights.is_dir() { weights } else { weights.parent().unwrap_or(Path::new(".")) };
-            let text = Text::open(given.tokenizer.as_deref().unwrap_or(beside))?;
+            let beside = Text::beside(weights);
+            let text = Text::open(given.tokenizer.as_deref().unwrap_or(&beside))?;
+            text.fits(plan.model.vocab)?;
             let size = given.window.unwrap_or(context.min(largest.unwrap_or(context)));
             of_text(path, &text, size, plan.model.vocab)?
         }

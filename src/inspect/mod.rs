@@ -36,7 +36,7 @@ pub struct Args {
     /// Only the steps of this layer, from 0 (of decode, unless --phase says otherwise)
     #[arg(long, value_name = "N")]
     pub layer: Option<u32>,
-    /// What is where in L1 while each step runs, instead of what the step does
+    /// Show what is where in L1 while each step runs, instead of what the step does
     #[arg(long)]
     pub memory: bool,
     /// JSON for tools: everything the tables hold
@@ -47,7 +47,7 @@ pub struct Args {
 /// Reads and prints the plan.
 ///
 /// # Errors
-/// What cannot be read, and a phase or layer the plan has not.
+/// A plan that cannot be read; a phase or layer that the plan does not have.
 pub fn run(args: Args) -> miette::Result<()> {
     let plan = input::plan(&args.plan)?;
     let verified = verify(&plan);

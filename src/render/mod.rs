@@ -1,4 +1,4 @@
-//! What subcommands print: text made whole first, then written once; colours and widths follow the terminal.
+//! The output of subcommands. Text is made whole first and written once; colours and widths follow the terminal.
 
 mod table;
 pub mod units;
@@ -38,7 +38,7 @@ pub fn prose(text: &str, width: Option<usize>) -> String {
 /// Writes `text` to stdout, without its colours unless stdout is a terminal that wants them.
 ///
 /// # Errors
-/// Whatever stdout says; a reader that has seen enough (`| head`) is none.
+/// Any error of stdout, except that its reader has seen enough (`| head`).
 pub fn print(text: &str) -> io::Result<()> {
     let mut out = anstream::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {

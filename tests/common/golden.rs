@@ -1,4 +1,4 @@
-//! What transformers' BitNetForCausalLM computes in float32 for prompts of the trained model in graphs/tiny-shakespeare.
+//! Logits that transformers' BitNetForCausalLM computes in float32 for prompts of the trained model in graphs/tiny-shakespeare.
 
 use std::path::{Path, PathBuf};
 

@@ -1,10 +1,11 @@
-//! What several test files need: the program itself, and what the small model is known to compute.
+//! Helpers of several test files: the program itself, and the results that the small model is known to give.
 
 #![allow(dead_code, reason = "no test file needs everything")]
 
 pub mod golden;
 
-use std::process::{Command, Output};
+use std::io::Write as _;
+use std::process::{Command, Output, Stdio};
 
 /// Runs `bitnetc`.
 pub fn bitnetc(args: &[&str]) -> Output {
@@ -25,4 +26,17 @@ pub fn refused(args: &[&str], code: i32) -> String {
     assert_eq!(out.status.code(), Some(code), "{args:?}: {stderr}");
     assert!(!stderr.contains("panicked"), "{stderr}");
     stderr.replace("│", " ").split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Runs it with text on stdin, expects that it succeeds, and gives stdout and stderr.
+pub fn fed(args: &[&str], stdin: &str) -> (String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bitnetc"));
+    let [input, output, error] = [(); 3].map(|()| Stdio::piped());
+    let command = command.args(args).env("NO_COLOR", "1").stdin(input).stdout(output).stderr(error);
+    let mut child = command.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+    let out = child.wait_with_output().unwrap();
+    let [stdout, stderr] = [out.stdout, out.stderr].map(|text| String::from_utf8(text).unwrap());
+    assert!(out.status.success(), "{args:?}: {stderr}");
+    (stdout, stderr)
 }

@@ -1,4 +1,4 @@
-//! Whatever is done to a sound plan, verify notices, and never panics.
+//! A sound plan is changed at random in many ways. `verify` must notice every change that does harm, and must never panic.
 //!
 //! Two kinds of changes to plans of real models: mistakes a compiler or an editor could make (a freed value used, a shard moved, a data type
 //! changed, a step dropped, two dependent steps swapped, an address or a size changed), each of which must be caught; and any change at all

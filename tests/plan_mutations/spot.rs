@@ -115,7 +115,7 @@ pub fn caught_as(plan: &Plan, invariant: Invariant) -> Result<(), TestCaseError>
     Ok(())
 }
 
-/// What a change needs; a spot without it is drawn again.
+/// The property that a change needs; a spot without it is drawn again.
 pub fn applicable<T>(found: Option<T>) -> Result<T, TestCaseError> {
     found.ok_or_else(|| TestCaseError::reject("nothing of the kind at this spot"))
 }

@@ -99,14 +99,14 @@ fn block_plain(block: Block<'_>) -> Vec<f32> {
     }
 }
 
-/// What a block's numbers are. Written with plain loops: a closure compiled for wide vectors is not inlined into the library's narrow
-/// iterators.
+/// The number type of a block. Its functions are plain loops, because a closure compiled for wide vectors is not inlined into the
+/// iterators of the standard library, which are compiled for narrow ones.
 trait Number: Copy {
     /// The products of four rows with one weight row.
     fn dot4(rows: [&[Self]; 4], w: &[Self]) -> [f32; 4];
 }
 
-/// Rows of `x` four at a time against one weight row each: four independent chains.
+/// Multiplies four rows of `x` at a time with each weight row, which gives the processor four independent chains of additions.
 #[inline(always)]
 fn tiles<T: Number>(x: &[T], w: &[T], width: usize) -> Vec<f32> {
     let columns = w.len() / width.max(1);

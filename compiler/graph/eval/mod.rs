@@ -1,7 +1,7 @@
-//! The reference evaluator: what a graph computes, in f32.
+//! The reference evaluator: it computes a graph in f32.
 //!
-//! It is the meaning of every logical operation: passes are proved against it, and the host device is measured against it. On a graph
-//! straight from a BitNet model it computes what Hugging Face's `BitNetForCausalLM` computes in float32.
+//! It defines the meaning of every logical operation: passes are proved against it, and the host device is measured against it. On a graph
+//! straight from a BitNet model it computes the same as Hugging Face's `BitNetForCausalLM` in float32.
 //!
 //! An [`Evaluator`] holds the weights, a [`State`] the caches of every user; the same state serves prefill and decode graphs. A run
 //! takes any number of [`Row`]s, each with its user and position: one per user in decode, consecutive positions in prefill.
@@ -28,7 +28,7 @@ pub struct Row {
     pub position: usize,
 }
 
-/// What a run computes.
+/// The outputs of a run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Output {
     /// The next token of every row.
@@ -41,6 +41,7 @@ pub struct Output {
 
 /// Why a graph cannot be evaluated.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum EvalError {
     /// A weight is missing or wrong.
     #[error(transparent)]

@@ -3,7 +3,7 @@
 use super::kernels::{self, Matrix};
 use super::{Data, EvalError, Output, Run, WeightError};
 use crate::graph::{
-    Activation, ActivationQuant, Linear, NodeId, Op, Operand, Scalar, Section, Shape, Value, WeightRef, resolve,
+    Activation, ActivationQuant, Linear, MulInput, NodeId, Operation, Scalar, Section, Shape, Value, WeightRef, resolve,
 };
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -68,14 +68,14 @@ impl Run<'_, '_> {
     fn node(&mut self, id: NodeId) -> Result<(), EvalError> {
         let graph = self.graph;
         let outputs = match &graph.node(id).op {
-            Op::Tokens => vec![Data::Ids(self.rows.iter().map(|r| r.token).collect())],
-            Op::Embedding { weight } => vec![self.embedding(id, weight)?],
-            Op::Carry => {
+            Operation::Tokens => vec![Data::Ids(self.rows.iter().map(|r| r.token).collect())],
+            Operation::Embedding { weight } => vec![self.embedding(id, weight)?],
+            Operation::Carry => {
                 let first = self.input(id, 0)?.clone();
                 let around = graph.carried().filter(|_| self.layer > 0).and_then(|v| self.values.get(&v)).cloned();
                 vec![around.unwrap_or(first)]
             }
-            Op::RmsNorm { gamma, eps } => {
+            Operation::RmsNorm { gamma, eps } => {
                 let gamma = gamma.as_ref().map(|g| self.evaluator.vector(g, self.layer)).transpose()?;
                 let eps = self.scalar(eps)?;
                 let normed = kernels::rms_norm(
@@ -86,12 +86,12 @@ impl Run<'_, '_> {
                 );
                 vec![rows(normed)]
             }
-            Op::Quantize { floor } => {
+            Operation::Quantize { floor } => {
                 let (integers, factors) =
                     kernels::quantize(&self.floats(id, 0)?, self.width(id, 0)?, self.scalar(floor)?);
                 vec![Data::Integers(Arc::new(integers)), rows(factors)]
             }
-            Op::Dequantize { scale, power } => {
+            Operation::Dequantize { scale, power } => {
                 let scale = self.scalar(scale)?;
                 let factors = self.floats(id, 1)?;
                 let mut x = (*self.floats(id, 0)?).clone();
@@ -101,37 +101,37 @@ impl Run<'_, '_> {
                 }
                 vec![rows(x)]
             }
-            Op::Scale { scale } => {
+            Operation::Scale { scale } => {
                 let factor = self.scalar(scale)? as f32;
                 vec![rows(self.floats(id, 0)?.iter().map(|v| v * factor).collect())]
             }
-            Op::Linear(linear) => vec![self.linear(id, linear)?],
-            Op::SplitHeads { heads, kv_heads, head_dim } => {
+            Operation::Linear(linear) => vec![self.linear(id, linear)?],
+            Operation::SplitHeads { heads, kv_heads, head_dim } => {
                 self.split(id, [*heads, *kv_heads, *kv_heads].map(|h| h * head_dim))?
             }
-            Op::Rope(rope) => {
+            Operation::Rope(rope) => {
                 let (frequencies, factor) = rope.frequencies(graph.context);
                 (0..2).map(|at| self.rotate(id, at, rope.dim, &frequencies, factor)).collect::<Result<_, _>>()?
             }
-            Op::CacheUpdate { .. } => self.cache(id)?,
-            Op::Attention { scale } => vec![self.attention(id, scale)?],
-            Op::MergeHeads => vec![self.input(id, 0)?.clone()],
-            Op::Activation(unary) => vec![rows(self.floats(id, 0)?.iter().map(|&v| apply(*unary, v)).collect())],
-            Op::Mul { a, b } => {
+            Operation::CacheUpdate { .. } => self.cache(id)?,
+            Operation::Attention { scale } => vec![self.attention(id, scale)?],
+            Operation::MergeHeads => vec![self.input(id, 0)?.clone()],
+            Operation::Activation(unary) => vec![rows(self.floats(id, 0)?.iter().map(|&v| apply(*unary, v)).collect())],
+            Operation::Mul { a, b } => {
                 let (a, b) = (self.operand(id, 0, a)?, self.operand(id, 1, b)?);
                 vec![rows(a.iter().zip(&b).map(|(a, b)| a * b).collect())]
             }
-            Op::Add { b_scale } => {
+            Operation::Add { b_scale } => {
                 let scale = self.scalar(b_scale)? as f32;
                 let (a, b) = (self.floats(id, 0)?, self.floats(id, 1)?);
                 vec![rows(a.iter().zip(b.iter()).map(|(a, b)| a + scale * b).collect())]
             }
-            Op::LastToken if self.every_row => vec![self.input(id, 0)?.clone()],
-            Op::LastToken => {
+            Operation::LastToken if self.every_row => vec![self.input(id, 0)?.clone()],
+            Operation::LastToken => {
                 let (x, width) = (self.floats(id, 0)?, self.width(id, 0)?);
                 vec![rows(x[x.len().saturating_sub(width)..].to_vec())]
             }
-            Op::Argmax => {
+            Operation::Argmax => {
                 let (x, width) = (self.floats(id, 0)?, self.width(id, 0)?);
                 vec![Data::Ids(x.chunks_exact(width).map(argmax).collect())]
             }
@@ -142,7 +142,7 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    fn operand(&self, id: NodeId, at: usize, operand: &Operand) -> Result<Vec<f32>, EvalError> {
+    fn operand(&self, id: NodeId, at: usize, operand: &MulInput) -> Result<Vec<f32>, EvalError> {
         let scale = self.scalar(&operand.scale)? as f32;
         let x = self.floats(id, at)?;
         Ok(x.iter().map(|v| operand.unary.iter().fold(v * scale, |v, unary| apply(*unary, v))).collect())

@@ -4,6 +4,7 @@ use crate::graph::{Encoding, ScaleConvention};
 
 /// Why a weight cannot be had.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum WeightError {
     /// No such tensor.
     #[error("no tensor `{0}`")]
@@ -13,9 +14,9 @@ pub enum WeightError {
     Size {
         /// The tensor.
         name: String,
-        /// What it has.
+        /// The shape it has.
         found: usize,
-        /// What it should have.
+        /// The shape it should have.
         expected: usize,
     },
     /// A scale that is no positive number.
@@ -26,7 +27,7 @@ pub enum WeightError {
         /// Its scale.
         scale: f64,
     },
-    /// Whatever else a source has to say.
+    /// Any other error of a source.
     #[error("`{name}`: {error}")]
     Source {
         /// The tensor.

@@ -1,4 +1,4 @@
-//! Measured calls, priced.
+//! Prices of the calls that were measured on their own.
 
 use bitnetc_plan::op::BinaryKind;
 use bitnetc_plan::program::Unary;
@@ -30,7 +30,7 @@ impl CallRow {
 fn costs(call: &Measured, target: &Target) -> Result<Vec<Cost>, Vec<bitnetc_plan::ttnn::Violation>> {
     let position = if let Measured::Attention { position, .. } = call { *position } else { 0 };
     let parts = Parts { pricer: Pricer::new(target, position) };
-    // The most cores that divide the tiles and leave each a few.
+    // The largest number of cores that divides the tiles and leaves each core a few of them.
     let shards = |tiles: u32| parts.width(tiles, divisors(tiles).find(|c| *c <= 16).unwrap_or(1));
     let heads = |users, heads, kv_heads, head_dim| Heads { users, heads, kv_heads, head_dim };
     Ok(match *call {

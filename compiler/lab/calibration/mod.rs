@@ -1,17 +1,19 @@
-//! Calibration: the cost model beside published measurements.
+//! Calibration: the cost model compared with published measurements.
 //!
-//! The rows are data ([`crate::rows`]): whole decode steps and single calls, each with its source and with the use that was made of it. Six steps decided `period_us`, `host_sampling_us` and the K-block constants of `dram_sharded` ([`refit`] fits them again); some
-//! calls are where a constant was read off; the others were kept out, and only their error says how well the model predicts.
+//! The rows are data ([`crate::rows`]): whole decode steps and single calls, each with its source and with the use that was made of it. Six
+//! steps determined `period_us`, `host_sampling_us` and the K-block constants of `dram_sharded` ([`refit`] fits them again). Other
+//! constants were read from some of the calls. All other rows were kept out of the fit, and only their errors tell how well the model
+//! predicts.
 //!
-//! The steps are mostly of tt_transformers (one user, about 256 tokens of context). What was measured is not our plan but that library's
-//! schedule, so that one is priced here, call by call, by the same rules and cost functions:
+//! Most of the steps were measured with tt_transformers (one user, about 256 tokens of context). They ran the schedule of that library and
+//! not a plan of this compiler, so that schedule is priced here, call by call, by the same rules and cost functions:
 //!
 //! - projections are DRAM-sharded; the input's cores divide K and N (MLP), are as many as the query heads (O) or, among the divisors of
 //!   K, the nearest to 32 (QKV), and the K-block is the largest divisor of an input shard's tiles up to 8;
 //! - q and k are rotated by two calls, keys and values cached by two; QKV leaves its shards for the head split (or not:
 //!   [`Scheduled::QkvSharded`]), attention's result enters height shards for the concatenation;
-//! - three reshards a layer keep their cost. The library asks for more; those whose placements agree cost nothing. Which do is not
-//!   published, the count is the fit's;
+//! - three reshards per layer are counted at their cost. The library asks for more, of which those between equal placements cost nothing.
+//!   It is not published which these are, so the number comes from the fit;
 //! - the LM head is cut into chunks of at most 668 columns per core, each brought to interleaved memory, then joined;
 //! - the step ends in a host loop that samples ([`host::sampling_us`]).
 
@@ -23,9 +25,9 @@ pub mod refit;
 pub use reference::reference;
 
 use bitnetc_plan::ttnn::Violation;
-use bitnetc_plan::{Op as TtnnOp, PhaseKind, Proofs};
+use bitnetc_plan::{Op, PhaseKind, Proofs};
 
-use bitnetc_compiler::graph::{Op, Phase, Role, TypeError};
+use bitnetc_compiler::graph::{Operation, Role, TypeError};
 use bitnetc_compiler::model::{Model, PhaseError};
 use bitnetc_compiler::passes::prepare;
 use bitnetc_compiler::policy::{Policy, PolicyError};
@@ -56,27 +58,28 @@ pub struct Shape {
     pub vocab: u32,
 }
 
-/// Why a row cannot be priced.
+/// The reasons for which a row cannot be priced.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum CalibrationError {
     /// The model has no decode phase.
     #[error(transparent)]
     Phase(#[from] PhaseError),
-    /// Fusing broke the graph: a defect of bitnetc.
+    /// Fusing broke the graph, which is a defect of bitnetc.
     #[error(transparent)]
     Type(#[from] TypeError),
-    /// The reference schedule needs what the model has not.
+    /// The model lacks a part that the reference schedule needs.
     #[error("{model} has no {missing}, so it is no Llama-like model and its schedule is not known")]
     Unlike {
         /// The model.
         model: String,
-        /// What is missing.
+        /// The part that is missing.
         missing: &'static str,
     },
     /// A precision of a row.
     #[error(transparent)]
     Policy(#[from] PolicyError),
-    /// A data file that came along: a defect of bitnetc.
+    /// A data file of this crate is broken, which is a defect of bitnetc.
     #[error(transparent)]
     Rows(#[from] RowsError),
     /// There is no plan.
@@ -90,7 +93,7 @@ pub enum CalibrationError {
     Refused {
         /// The call.
         call: String,
-        /// What it breaks.
+        /// The constraints that the call breaks.
         violations: Vec<Violation>,
     },
 }
@@ -101,17 +104,17 @@ impl Shape {
     /// # Errors
     /// When it is not Llama-like.
     pub fn of(model: &Model) -> Result<Self, CalibrationError> {
-        let mut graph = model.to_graph(Phase::Decode { batch: 1 }, model.context)?;
+        let mut graph = model.to_graph(PhaseKind::Decode { batch: 1 }, model.context)?;
         prepare(&mut graph, Policy::Fast, true)?;
         let width = |role: Role, inner: bool, missing| {
             let found = graph.nodes().map(|n| graph.node(n)).filter(|n| n.role == role).find_map(|n| {
-                let Op::Linear(linear) = &n.op else { return None };
+                let Operation::Linear(linear) = &n.op else { return None };
                 Some(if inner { linear.in_width() } else { linear.out_width() } as u32)
             });
             found.ok_or_else(|| CalibrationError::Unlike { model: model.name.clone(), missing })
         };
         let heads = graph.nodes().find_map(|n| {
-            let Op::SplitHeads { heads, kv_heads, head_dim } = graph.node(n).op else { return None };
+            let Operation::SplitHeads { heads, kv_heads, head_dim } = graph.node(n).op else { return None };
             Some((heads as u32, kv_heads as u32, head_dim as u32))
         });
         let missing = || CalibrationError::Unlike { model: model.name.clone(), missing: "attention heads" };
@@ -141,7 +144,7 @@ impl StepRow {
         }
     }
 
-    /// Our own plan of the row, whose host samples like that of the measured step: argmax and what follows it are left out.
+    /// The compiler's own plan of the row. Its host samples as in the measured step, so argmax and the steps after it are left out.
     ///
     /// # Errors
     /// When there is no plan.
@@ -153,14 +156,14 @@ impl StepRow {
             let layers = compiled.plan.model.layers;
             let sections = [(1, &phase.prologue), (layers, &phase.layer), (1, &phase.epilogue)];
             for (times, steps) in sections {
-                let kept = steps.iter().filter(|s| !matches!(s.op, TtnnOp::ArgMax(_) | TtnnOp::PlusOne(_)));
+                let kept = steps.iter().filter(|s| !matches!(s.op, Op::ArgMax(_) | Op::PlusOne(_)));
                 calls.extend(kept.map(|s| PricedCall { name: s.name.clone(), times, cost: s.cost }));
             }
         }
         Ok(PricedStep { calls, host_us: host::sampling_us(target, compiled.plan.model.vocab, self.batch)? })
     }
 
-    /// The step of a port that shards nothing, from the calls of our plan in the row's precision.
+    /// The step of a port that shards nothing, made of the calls of the compiler's plan in the row's precision.
     fn interleaved(&self, model: &Model, target: &Target) -> Result<PricedStep, CalibrationError> {
         let mut options = self.options(model)?;
         (options.proofs, options.folding) = (Proofs::None, false);
@@ -175,7 +178,7 @@ impl StepRow {
         options.batch = self.batch;
         options.position = Some(self.position);
         options.prefill = Vec::new();
-        // Room for the position, as far as the model has it.
+        // A context that holds the position, up to that of the model.
         while self.position >= options.context && options.context * 2 <= model.context as u32 {
             options.context *= 2;
         }

@@ -17,7 +17,7 @@ const HEADS_GRID: (u32, u32) = (8, 8);
 /// Chunk of keys that tt_transformers asks for on Wormhole.
 const SDPA_CHUNK: u32 = 256;
 
-/// Heads of the users of a step.
+/// The heads of the users of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Heads {
     /// Users, one to a core.
@@ -50,17 +50,17 @@ impl Heads {
     }
 }
 
-/// Fidelity of what no schedule says it of: the cost of these calls does not depend on it.
+/// The fidelity of calls for which no schedule states one. The cost of these calls does not depend on it.
 const COMPUTE: ComputeKernel = ComputeKernel { fidelity: Fidelity::HiFi2, fp32_dest_acc: false, packer_l1_acc: false };
 
-/// Calls by themselves.
+/// Single calls, priced one by one.
 pub struct Parts<'a> {
     /// Prices them.
     pub pricer: Pricer<'a>,
 }
 
 impl Parts<'_> {
-    /// Width shards of a tile of rows on so many cores.
+    /// A tile of rows in width shards on a number of cores.
     pub fn width(&self, tiles: u32, cores: u32) -> MemoryConfig {
         MemoryConfig::width(
             Cores::row_major(cores, self.pricer.target().card.grid),
@@ -68,10 +68,10 @@ impl Parts<'_> {
         )
     }
 
-    /// A norm of so many tiles of columns on so many cores; interleaved in DRAM on none.
+    /// A norm of `tiles` tiles of columns on a number of cores, or interleaved in DRAM when that is 0.
     ///
     /// # Errors
-    /// What it breaks.
+    /// The constraints that the call breaks.
     pub fn norm(&self, tiles: u32, cores: u32) -> Result<Cost, Vec<Violation>> {
         let block_w = tiles / cores.max(1);
         let program = (cores > 0).then(|| NormProgram {
@@ -177,7 +177,7 @@ impl Parts<'_> {
         self.moved(MemoryConfig::L1, of.memory(), of.head_dim / TILE)
     }
 
-    /// A reshard of what attention gives.
+    /// A reshard of the result of attention.
     pub fn reshard_heads(&self, of: &Heads) -> Cost {
         self.moved(of.memory(), of.memory(), of.head_dim / TILE)
     }
@@ -222,14 +222,14 @@ impl Parts<'_> {
         self.pricer.priced(op, &[&row(tiles, MemoryConfig::L1)], out)
     }
 
-    /// The token of one user.
+    /// The choice of the token of one user.
     pub fn argmax(&self, columns: u32) -> Cost {
         let logits = TensorSpec::row_major(vec![1, 1, 1, columns], DType::Bf16, MemoryConfig::DRAM);
         let token = TensorSpec::row_major(vec![1, 1, 1], DType::U32, MemoryConfig::L1);
         self.pricer.priced(ArgMax { input: operand(), output: operand() }, &[&logits, &token], token.clone())
     }
 
-    /// Positions move on.
+    /// The increment of the positions.
     pub fn plus_one(&self) -> Cost {
         let ids = TensorSpec::row_major(vec![1], DType::I32, MemoryConfig::L1);
         self.pricer.priced(PlusOne { buffer: operand() }, &[&ids], ids.clone())

@@ -1,4 +1,4 @@
-//! The schedule that was measured, call by call.
+//! The schedule of tt_transformers, which most rows measured, call by call.
 
 use bitnetc_plan::op::{BinaryKind, Concat};
 use bitnetc_plan::program::Unary;
@@ -9,7 +9,7 @@ use super::{CalibrationError, Shape};
 use crate::host;
 use crate::priced::{PricedCall, PricedStep};
 use crate::rows::{Scheduled, StepRow};
-use bitnetc_compiler::graph::{Phase, Role};
+use bitnetc_compiler::graph::{PhaseKind, Role};
 use bitnetc_compiler::policy::{Override, Policy, Precision, asked};
 use bitnetc_compiler::pricer::{Pricer, Projection, operand, row};
 use bitnetc_compiler::target::Target;
@@ -39,7 +39,7 @@ const LM_HEAD_COLUMNS: u32 = 668;
 /// The longest K-block.
 const MAX_BLOCK: u32 = 8;
 
-/// Reshards of a layer that do move something.
+/// The number of reshards in a layer that move data.
 const RESHARDS: u32 = 3;
 
 struct Reference<'a> {
@@ -56,7 +56,7 @@ impl Reference<'_> {
     }
 
     fn precision(&self, role: Role) -> Precision {
-        let phase = Phase::Decode { batch: self.measured.batch as usize };
+        let phase = PhaseKind::Decode { batch: self.measured.batch };
         asked(Policy::Balanced, &self.overrides, phase, role, false)
     }
 
@@ -178,17 +178,17 @@ impl Reference<'_> {
     }
 }
 
-/// Whether so many cores make a rectangle of an 8x8 grid.
+/// Whether a number of cores fills a rectangle of an 8x8 grid.
 fn on_grid(cores: u32) -> bool {
     (1..=8).any(|rows| cores.is_multiple_of(rows) && cores / rows <= 8)
 }
 
-/// The divisor of `tiles` nearest to 32, the smaller of two as near.
+/// The divisor of `tiles` that is nearest to 32, and the smaller of two that are equally near.
 fn near_32(tiles: u32) -> u32 {
     (1..=64).filter(|c| tiles.is_multiple_of(*c) && on_grid(*c)).min_by_key(|c: &u32| c.abs_diff(32)).unwrap_or(1)
 }
 
-/// The most cores that divide both.
+/// The largest number of cores that divides both.
 fn divisor_of_both(a: u32, b: u32) -> u32 {
     (1..=64).rev().find(|c| a.is_multiple_of(*c) && b.is_multiple_of(*c) && on_grid(*c)).unwrap_or(1)
 }

@@ -1,7 +1,8 @@
-//! The fit, done again: least squares over the constants that only whole steps identify.
+//! The fit of the cost model, which can be repeated: least squares over the constants that only measurements of whole steps determine.
 //!
-//! Levenberg-Marquardt over the logarithms of the constants, so that they stay positive and their units do not matter; a residual is a
-//! row's relative error in time. Derivatives are central differences. It has no randomness: the same rows give the same constants.
+//! The method is Levenberg-Marquardt over the logarithms of the constants, so that they stay positive and their units do not matter. A
+//! residual is the relative error of a row's time, and derivatives are central differences. Nothing is random: the same rows give the same
+//! constants.
 
 use super::{CalibrationError, Shape, reference};
 use crate::rows::StepRow;
@@ -10,12 +11,12 @@ use bitnetc_compiler::target::{Calibration, Target};
 /// A constant that is fitted.
 #[derive(Debug, Clone, Copy)]
 pub struct Constant {
-    /// As in `targets/*.ron`.
+    /// Its name, as in `targets/*.ron`.
     pub name: &'static str,
     field: fn(&mut Calibration) -> &mut f64,
 }
 
-/// The constants that nothing but whole steps identifies.
+/// The constants that only measurements of whole steps determine.
 pub const CONSTANTS: [Constant; 4] = [
     Constant { name: "period_us", field: |c| &mut c.period_us },
     Constant { name: "host_sampling_us", field: |c| &mut c.host_sampling_us },
@@ -41,16 +42,16 @@ pub type SizedRow = (StepRow, Shape);
 /// A constant after the fit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Fitted {
-    /// As in `targets/*.ron`.
+    /// Its name, as in `targets/*.ron`.
     pub name: &'static str,
-    /// What the target has.
+    /// The value in the target's file.
     pub shipped: f64,
-    /// What fits best.
+    /// The value that fits best.
     pub fitted: f64,
-    /// What a tenth more of it changes of the rows' times, in the mean, relatively.
+    /// The mean relative change of the rows' times when the constant is a tenth larger.
     pub sensitivity: f64,
-    /// Standard error of the fitted value over the value; `None` when the rows do not decide it at all, or there are no more rows than
-    /// constants.
+    /// The standard error of the fitted value over the value. `None` when the rows do not determine it at all, or when there are no more
+    /// rows than constants.
     pub uncertainty: Option<f64>,
     /// The constant it trades off against most, and their correlation.
     pub tied: Option<(&'static str, f64)>,
@@ -60,7 +61,7 @@ pub struct Fitted {
 pub const POOR: f64 = 0.3;
 
 impl Fitted {
-    /// Whether the rows say little of it.
+    /// Whether the rows hardly determine it.
     pub fn poorly_identified(&self) -> bool {
         self.uncertainty.is_none_or(|u| u > POOR)
     }
@@ -77,12 +78,12 @@ pub struct Residual {
     pub left_out: f64,
 }
 
-/// What the fit found.
+/// The result of the fit.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refit {
     /// The constants.
     pub constants: Vec<Fitted>,
-    /// By row.
+    /// The errors by row.
     pub residuals: Vec<Residual>,
 }
 
@@ -104,10 +105,10 @@ pub fn refit(rows: &[SizedRow], target: &Target) -> Result<Refit, CalibrationErr
     Ok(Refit { constants: constants(rows, target, &fitted)?, residuals })
 }
 
-/// How far from the target's own values a constant may go, as a logarithm: a factor of 10.
+/// The largest change of a constant from the target's own value, as a logarithm: a factor of 10.
 const REACH: f64 = std::f64::consts::LN_10;
 
-/// Least logarithmic value, for constants of zero.
+/// The least value of a constant that is fitted, since zero has no logarithm.
 const LEAST: f64 = 1e-6;
 
 /// The target with the constants that fit rows best.
@@ -147,7 +148,7 @@ pub fn fit(rows: &[SizedRow], target: &Target) -> Result<Target, CalibrationErro
     Ok(moved(target, &at))
 }
 
-/// Steps after which the fit stops where it is.
+/// The number of steps after which the fit ends with the values it has.
 const MOST_STEPS: usize = 60;
 
 fn moved(target: &Target, logarithms: &[f64]) -> Target {
@@ -223,7 +224,7 @@ fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Option<Vec<f64>> {
     Some(b)
 }
 
-/// What the rows say of each constant: its standard error, and what it trades off against.
+/// The accuracy with which the rows determine each constant: its standard error, and the constant it trades off against.
 fn constants(rows: &[SizedRow], target: &Target, fitted: &Target) -> Result<Vec<Fitted>, CalibrationError> {
     let at: Vec<f64> = CONSTANTS.iter().map(|c| c.of(fitted).max(LEAST).ln()).collect();
     let jacobian = jacobian(rows, fitted, &at)?;
@@ -276,7 +277,7 @@ mod tests {
         let shipped = Target::find("n150").unwrap();
         let best = residual(&fit(&rows(), &shipped).unwrap());
         assert!(best <= residual(&shipped) + 1e-12, "{best} {}", residual(&shipped));
-        // From farther away the descent may end in another valley: each call takes the longer of its kernel and the period.
+        // From farther away the descent may end in another minimum, since the time of each call is the longer of its kernel and the period.
         for factors in [[1.2, 0.8, 0.8, 1.1], [0.8, 1.2, 1.2, 0.9], [1.1, 1.1, 1.1, 1.1]] {
             let mut elsewhere = shipped.clone();
             for (constant, factor) in CONSTANTS.iter().zip(factors) {

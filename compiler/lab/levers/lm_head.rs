@@ -1,4 +1,4 @@
-//! Levers of the LM head: its chunks, and how many rows of a prompt it sees.
+//! Levers of the LM head: the number of its chunks, and the number of prompt rows that it computes.
 
 use bitnetc_plan::{DType, MatmulProgram, MemoryConfig, Op, PhaseKind, TILE, TensorSpec};
 
@@ -31,7 +31,7 @@ impl Bench<'_> {
         lever
     }
 
-    /// In a prefill: the LM head of all rows beside that of the tile with the last token.
+    /// The lever of the last token's slice in prefill: the LM head of all rows against that of the tile with the last token.
     pub(super) fn last_token(&self) -> Lever {
         let us = self.last_token_us();
         Lever {

@@ -1,10 +1,10 @@
 //! The predicted worth of single choices in a decode step, for one model, card and batch.
 //!
-//! A lever is one choice moved from its worse position to the plan's. One that is an option of the compiler is compiled both ways and the
-//! two plans are compared ([`How::Compiled`]). One that the compiler never leaves unused is priced call by call: the calls of the plan
-//! beside the calls that would stand in their place, by the same cost functions ([`How::Priced`]). Where a figure rests on a measurement
-//! of another card it says so ([`How::Extrapolated`], [`How::Measured`]), and where nothing was published the lever has no figure. Levers
-//! overlap, so their savings do not add up.
+//! A lever is one choice of the compiler, moved from its worse position to the one in the plan. If the choice is an option of the compiler,
+//! the model is compiled both ways and the two plans are compared ([`How::Compiled`]). If the compiler always makes the choice, it is
+//! priced call by call: the calls of the plan against those that would stand in their place, by the same cost functions ([`How::Priced`]).
+//! A figure that rests on a measurement of another card says so ([`How::Extrapolated`], [`How::Measured`]), and a lever for which nothing
+//! was published has no figure. Levers overlap, so their savings do not add up.
 
 mod lm_head;
 mod movement;
@@ -23,18 +23,18 @@ use bitnetc_plan::{Cost, Op, Plan, Step};
 use crate::bench::Bench;
 use crate::rows::{RowsError, Use};
 
-/// How a lever's figures came about.
+/// The origin of a lever's figures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum How {
-    /// Two plans.
+    /// Two compiled plans are compared.
     Compiled,
-    /// Calls by the cost model.
+    /// The cost model prices the calls.
     Priced,
-    /// Calls by the cost model, with a constant from where it was measured, or with an assumption.
+    /// The cost model prices the calls with a constant that was measured elsewhere, or with an assumption.
     Extrapolated(String),
     /// A published measurement, on the card named.
     Measured(String),
-    /// Nothing: there is no figure.
+    /// There is no figure.
     Unknown,
 }
 
@@ -55,18 +55,18 @@ impl std::fmt::Display for How {
 pub struct Lever {
     /// Its name.
     pub name: String,
-    /// What it is moved from, and to.
+    /// The position it is moved from, and the one it is moved to.
     pub positions: (String, String),
-    /// Predicted microseconds a step of the two positions, or why there are none.
+    /// Predicted microseconds per step in the two positions, or the reason why there are none.
     pub us: Result<(f64, f64), String>,
-    /// Where they come from.
+    /// The origin of the figures.
     pub how: How,
-    /// What a reader should know of the comparison.
+    /// A note on the comparison for readers.
     pub note: String,
 }
 
 impl Lever {
-    /// Microseconds saved a step.
+    /// Microseconds saved per step.
     pub fn saved_us(&self) -> Option<f64> {
         self.us.as_ref().ok().map(|(from, to)| from - to)
     }
@@ -89,35 +89,35 @@ impl Share {
         self.cost.us * f64::from(self.times)
     }
 
-    /// What of that is not its bytes passing at the card's peak DRAM bandwidth.
+    /// The part of that time that exceeds the transfer of its bytes at the card's peak DRAM bandwidth.
     pub fn above_dram_us(&self, target: &Target) -> f64 {
         self.us() - f64::from(self.times) * self.cost.dram_bytes as f64 / (target.cost.dram_gb_per_s * 1000.0)
     }
 }
 
-/// A decode step of one policy and how far it is from the DRAM.
+/// A decode step of one policy, compared with the time of reading its weights from DRAM.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Distance {
     /// The policy.
     pub policy: Policy,
-    /// Predicted microseconds on the card and of host work, or why there is no plan.
+    /// Predicted microseconds on the card and of host work, or the reason why there is no plan.
     pub us: Result<(f64, f64), String>,
     /// Bytes of weights that a step reads.
     pub weight_bytes: u64,
-    /// Microseconds those take at the card's peak bandwidth.
+    /// Microseconds that these bytes take at the card's peak bandwidth.
     pub floor_us: f64,
 }
 
-/// All that was found.
+/// The levers and the steps of a plan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Levers {
-    /// By policy.
+    /// The decode step under each policy.
     pub distances: Vec<Distance>,
-    /// Each by itself, from the plan.
+    /// The levers of decode, each on its own.
     pub levers: Vec<Lever>,
-    /// In a prefill of [`BUCKET`] tokens: the last token's slice.
+    /// The lever of the last token's slice, in a prefill of [`BUCKET`] tokens.
     pub prefill: Lever,
-    /// Steps of the plan, those that lose most against the DRAM first.
+    /// The steps of the plan, those first that exceed the transfer time of their bytes most.
     pub shares: Vec<Share>,
     /// Policy of that plan.
     pub policy: Policy,
@@ -128,13 +128,14 @@ pub struct Levers {
 /// Prefill bucket on which the last-token slice is priced.
 pub const BUCKET: u32 = 128;
 
-/// Why there is nothing to compare.
+/// The reasons for which levers cannot be priced.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum LeversError {
-    /// The model has no plan with these options: levers are moved from that plan.
+    /// The model has no plan with these options, with which the levers would be compared.
     #[error(transparent)]
     Compile(#[from] CompileError),
-    /// A data file that came along: a defect of bitnetc.
+    /// A data file of this crate is broken, which is a defect of bitnetc.
     #[error(transparent)]
     Published(#[from] RowsError),
 }
@@ -187,7 +188,7 @@ impl Bench<'_> {
         Ok(levers)
     }
 
-    /// Priced, unless the named constant was measured on another card only.
+    /// [`How::Priced`], or [`How::Extrapolated`] if the named constant was measured only on another card.
     fn rests_on(&self, constant: &str) -> How {
         match self.measured_on(constant).filter(|card| **card != self.target.card.name) {
             Some(card) => How::Extrapolated(format!("extrapolated, {constant} was measured on {card}")),
@@ -195,7 +196,7 @@ impl Bench<'_> {
         }
     }
 
-    /// The card on which the named constant was measured: this one, if on this one.
+    /// The card on which the named constant was measured: this card if it is among several, otherwise the first of them.
     fn measured_on(&self, constant: &str) -> Option<&String> {
         let sets = |used: &Use| matches!(used, Use::Sets(what) if what.as_str() == constant);
         let cards: Vec<_> = self.rows.calls.iter().filter(|r| sets(&r.used)).map(|r| &r.target).collect();

@@ -31,7 +31,8 @@ impl Bench<'_> {
         }
     }
 
-    /// The evidence for who should pick the token: a measured argmax of one user, a host loop fitted to one user, and a link.
+    /// The lever of picking the token on the card. Its evidence is a measured argmax of one user, a host loop fitted to one user, and the
+    /// speed of a link.
     pub(super) fn token_rests_on(&self) -> How {
         let (own, several) = (&self.target.card.name, self.options.batch > 1);
         let mut reasons = Vec::new();

@@ -1,4 +1,4 @@
-//! Levers that are options of the compiler: two plans each.
+//! Levers that are options of the compiler. Each compares two plans.
 
 use super::{How, Lever, device_us};
 use crate::bench::Bench;
@@ -8,7 +8,7 @@ use bitnetc_compiler::policy::{Override, Policy, PolicyError, ROLES};
 use bitnetc_plan::Proofs;
 
 impl Bench<'_> {
-    /// Two plans that differ in their options.
+    /// A lever from two plans that differ in their options.
     fn compare(
         &self,
         name: &str,
@@ -66,7 +66,7 @@ impl Bench<'_> {
     }
 }
 
-/// All projections of the layers in one precision and the LM head in another.
+/// Overrides that set all projections of the layers to one precision and the LM head to another.
 fn uniform(precision: &str, lm_head: &str) -> Result<Vec<Override>, PolicyError> {
     let roles = ROLES.iter().filter(|(_, role)| *role != Role::Sdpa);
     roles

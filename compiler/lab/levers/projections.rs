@@ -66,12 +66,12 @@ impl Bench<'_> {
         Ok((three * f64::from(times), step.cost.us * f64::from(times)))
     }
 
-    /// DRAM-sharded matmuls of so many tiles of columns each, one after another.
+    /// DRAM-sharded matmuls of the given numbers of column tiles, one after another.
     fn best_sharded(&self, columns: &[u32], weight: &TensorSpec, compute: ComputeKernel) -> Result<f64, String> {
         columns.iter().map(|n| self.best_dram_sharded(Projection { columns: *n, ..projection(weight, compute) })).sum()
     }
 
-    /// The cheapest DRAM-sharded matmul with one reader per bank over numbers of cores and K-blocks.
+    /// The cheapest DRAM-sharded matmul with one reader per bank, over all numbers of cores and K-blocks.
     fn best_dram_sharded(&self, projection: Projection) -> Result<f64, String> {
         let inner = projection.inner;
         let cores = divisors(inner).filter(|c| *c <= self.target.card.cores());

@@ -1,4 +1,4 @@
-//! Invariants of the tables: what adds up, what a figure rests on.
+//! Invariants of the tables: sums that must hold, and the evidence that a figure must name.
 
 use std::sync::LazyLock;
 

@@ -1,10 +1,10 @@
-//! Bounds of the figures in a file of rows, so that pricing them cannot overflow and a slip of the pen is told.
+//! Bounds of the figures in a file of rows. They are checked so that prices cannot overflow and a typing error is reported.
 
 use bitnetc_plan::TILE;
 
 use super::{CallRow, Measured, RowsError, StepRow};
 
-/// Largest width and position taken from a file: prices of more would overflow.
+/// The largest width and position accepted from a file. Prices of larger ones would overflow.
 const MOST: u32 = 1 << 20;
 
 struct Check<'a> {

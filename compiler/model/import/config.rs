@@ -1,159 +1,145 @@
-//! The fields of a Hugging Face `config.json` that a graph depends on.
+//! Reading the fields of a Hugging Face `config.json`, each with what stands for it when it is left out.
 
 use super::Unsupported;
-use crate::graph::RopeScaling;
-use serde::Deserialize;
+use serde_json::{Map, Value};
+use std::fmt::Display;
 
-/// A `config.json`; other fields are ignored.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Config {
-    /// Class names; the first decides.
-    #[serde(default)]
-    pub architectures: Vec<String>,
-    /// Tokens.
-    pub vocab_size: usize,
-    /// Width of the residual stream.
-    pub hidden_size: usize,
-    /// Width of the MLP.
-    pub intermediate_size: usize,
-    /// Decoder layers.
-    pub num_hidden_layers: usize,
-    /// Query heads.
-    pub num_attention_heads: usize,
-    /// KV heads; as many as query heads when absent.
-    pub num_key_value_heads: Option<usize>,
-    /// Numbers per head; hidden_size / num_attention_heads when absent.
-    pub head_dim: Option<usize>,
-    /// Activation of the gate.
-    pub hidden_act: String,
-    /// Context.
-    pub max_position_embeddings: usize,
-    /// Phi-3's original context.
-    pub original_max_position_embeddings: Option<usize>,
-    /// Epsilon of every norm.
-    pub rms_norm_eps: f64,
-    /// Base of the rotary frequencies.
-    pub rope_theta: Option<f64>,
-    /// Long-context rule, older spelling.
-    pub rope_scaling: Option<Rotary>,
-    /// Long-context rule and base, newer spelling.
-    pub rope_parameters: Option<Rotary>,
-    /// Tokens back that attention sees; all when absent.
-    pub sliding_window: Option<usize>,
-    /// Whether the window is used; it is when absent.
-    pub use_sliding_window: Option<bool>,
-    /// Share of each head that rotates.
-    pub partial_rotary_factor: Option<f64>,
-    /// LM head and embedding are one tensor.
-    #[serde(default)]
-    pub tie_word_embeddings: bool,
-    /// Biases in attention.
-    #[serde(default)]
-    pub attention_bias: bool,
-    /// Biases in the MLP.
-    #[serde(default)]
-    pub mlp_bias: bool,
-    /// 1bitLLM: bits of a weight.
-    pub weight_bits: Option<u32>,
-    /// 1bitLLM: bits of an activation.
-    pub input_bits: Option<u32>,
-    /// Hugging Face's quantiser.
-    pub quantization_config: Option<Quantizer>,
-}
-
-/// `rope_scaling` or `rope_parameters`.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Rotary {
-    /// The rule.
-    #[serde(alias = "type")]
-    pub rope_type: Option<String>,
-    /// Base of the frequencies.
-    pub rope_theta: Option<f64>,
-    /// Stretch.
-    pub factor: Option<f64>,
-    /// Llama 3.
-    pub low_freq_factor: Option<f64>,
-    /// Llama 3.
-    pub high_freq_factor: Option<f64>,
-    /// Context of the original training.
-    pub original_max_position_embeddings: Option<usize>,
-    /// LongRoPE's divisors for short contexts.
-    pub short_factor: Option<Vec<f64>>,
-    /// LongRoPE's divisors for long contexts.
-    pub long_factor: Option<Vec<f64>>,
-    /// LongRoPE's factor of cosines and sines.
-    pub attention_factor: Option<f64>,
-}
-
-/// `quantization_config`.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Quantizer {
-    /// `bitnet` is the one understood.
-    pub quant_method: String,
-    /// `bitlinear` (the default) or `autobitlinear`.
-    pub linear_class: Option<String>,
-    /// `offline` (the default) or `online`.
-    pub quantization_mode: Option<String>,
-    /// Modules left dense.
-    pub modules_to_not_convert: Option<Vec<String>>,
-    /// A norm inside every projection.
-    #[serde(default)]
-    pub use_rms_norm: bool,
-}
+/// A `config.json`.
+///
+/// Fields are read where they are used, through a `Reader`, because what an absent field means differs from class to class, and an
+/// absent field differs from one that is null. Fields that transformers does not read for these classes are ignored here too.
+#[derive(Debug, Clone)]
+pub struct Config(Map<String, Value>);
 
 impl Config {
     /// Reads a config's text.
     ///
     /// # Errors
-    /// When it is not JSON or lacks a dimension.
+    /// When it is not a JSON object.
     pub fn parse(text: &str) -> Result<Config, serde_json::Error> {
-        serde_json::from_str(text)
+        serde_json::from_str(text).map(Config)
     }
 
-    /// The rotary base.
-    pub(super) fn theta(&self) -> f64 {
-        self.rope_theta.or_else(|| self.rope_parameters.as_ref().and_then(|r| r.rope_theta)).unwrap_or(10000.0)
+    pub(super) fn reader(&self) -> Reader<'_> {
+        Reader { fields: &self.0, within: String::new(), refused: Vec::new() }
+    }
+}
+
+/// Reads one object of a config and collects everything that is refused, so that all of it is reported at once. Where a field is refused
+/// a stand-in is returned, which is never used because the whole reading fails.
+pub(super) struct Reader<'c> {
+    fields: &'c Map<String, Value>,
+    /// The object's path, ending in a dot; empty at the top.
+    within: String,
+    pub(super) refused: Vec<Unsupported>,
+}
+
+impl<'c> Reader<'c> {
+    /// The field's value; absent when it is null, as optional fields are.
+    pub(super) fn get(&self, field: &str) -> Option<&'c Value> {
+        self.fields.get(field).filter(|value| !value.is_null())
     }
 
-    /// The long-context rule.
-    pub(super) fn scaling(&self) -> Result<RopeScaling, Unsupported> {
-        let Some(rotary) = self.rope_scaling.as_ref().or(self.rope_parameters.as_ref()) else {
-            return Ok(RopeScaling::None);
+    /// Whether the object has the field, be it null.
+    pub(super) fn names(&self, field: &str) -> bool {
+        self.fields.contains_key(field)
+    }
+
+    /// All fields of the object that are not null.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&'c String, &'c Value)> + use<'c> {
+        self.fields.iter().filter(|(_, value)| !value.is_null())
+    }
+
+    /// Notes that a field has a value that no model file can say.
+    pub(super) fn refuse(&mut self, field: &str, found: impl Display, supported: impl Display) {
+        let field = format!("{}{field}", self.within);
+        self.refused.push(Unsupported { field, found: found.to_string(), supported: supported.to_string() });
+    }
+
+    /// A whole number from 1; `absent` when it is left out, 0 for one that the class needs.
+    pub(super) fn count(&mut self, field: &str, absent: usize) -> usize {
+        let refused = match self.fields.get(field) {
+            None if absent > 0 => return absent,
+            None => "absent".to_string(),
+            Some(value) => match value.as_u64().and_then(|n| usize::try_from(n).ok()) {
+                Some(n) if n > 0 => return n,
+                _ => shown(value),
+            },
         };
-        let kind = rotary.rope_type.as_deref().unwrap_or("default");
-        let original = rotary.original_max_position_embeddings.or(self.original_max_position_embeddings);
-        let missing = || Unsupported {
-            field: "rope_scaling",
-            found: format!("a rule `{kind}` that lacks a number"),
-            supported: "default, linear, llama3, longrope with all their numbers",
-        };
-        match kind {
-            "default" => Ok(RopeScaling::None),
-            "linear" => Ok(RopeScaling::Linear { factor: rotary.factor.ok_or_else(missing)? }),
-            "llama3" => Ok(RopeScaling::Llama3 {
-                factor: rotary.factor.ok_or_else(missing)?,
-                low_freq_factor: rotary.low_freq_factor.ok_or_else(missing)?,
-                high_freq_factor: rotary.high_freq_factor.ok_or_else(missing)?,
-                original_context: original.ok_or_else(missing)?,
-            }),
-            "longrope" | "su" => {
-                let original_context = original.ok_or_else(missing)?;
-                // Hugging Face's default when the config names no attention factor.
-                let stretch = self.max_position_embeddings as f64 / original_context as f64;
-                let default =
-                    if stretch <= 1.0 { 1.0 } else { (1.0 + stretch.ln() / (original_context as f64).ln()).sqrt() };
-                Ok(RopeScaling::LongRope {
-                    short: rotary.short_factor.clone().ok_or_else(missing)?,
-                    long: rotary.long_factor.clone().ok_or_else(missing)?,
-                    original_context,
-                    attention_factor: rotary.attention_factor.unwrap_or(default),
-                })
-            }
-            other => Err(Unsupported {
-                field: "rope_scaling",
-                found: format!("`{other}`"),
-                supported: "default, linear, llama3, longrope",
+        self.refuse(field, refused, "numbers from 1");
+        1
+    }
+
+    /// A whole number from 1 that may be null.
+    pub(super) fn optional_count(&mut self, field: &str) -> Option<usize> {
+        self.get(field).map(|_| self.count(field, 1))
+    }
+
+    /// A number above 0; `absent` when it is left out.
+    pub(super) fn number(&mut self, field: &str, absent: f64) -> f64 {
+        match self.fields.get(field) {
+            None => absent,
+            Some(value) => match value.as_f64() {
+                Some(n) if n > 0.0 && n.is_finite() => n,
+                _ => {
+                    self.refuse(field, shown(value), "a number above 0");
+                    1.0
+                }
+            },
+        }
+    }
+
+    /// A number above 0 that may be left out or null.
+    pub(super) fn optional_number(&mut self, field: &str) -> Option<f64> {
+        self.get(field).map(|_| self.number(field, 1.0))
+    }
+
+    /// True or false; false when it is left out or null, which Python takes for false.
+    pub(super) fn flag(&mut self, field: &str) -> bool {
+        match self.get(field) {
+            None => false,
+            Some(value) => value.as_bool().unwrap_or_else(|| {
+                self.refuse(field, shown(value), "true or false");
+                false
             }),
         }
     }
+
+    /// Text that may be left out or null.
+    pub(super) fn text(&mut self, field: &str) -> Option<&'c str> {
+        let value = self.get(field)?;
+        if value.as_str().is_none() {
+            self.refuse(field, shown(value), "text");
+        }
+        value.as_str()
+    }
+
+    /// An object that may be left out, null or empty. What its reader refuses is to be given back with `take`.
+    pub(super) fn object(&mut self, field: &str) -> Option<Reader<'c>> {
+        let value = self.get(field)?;
+        match value.as_object() {
+            Some(fields) => {
+                let within = format!("{}{field}.", self.within);
+                (!fields.is_empty()).then_some(Reader { fields, within, refused: Vec::new() })
+            }
+            None => {
+                self.refuse(field, shown(value), "an object");
+                None
+            }
+        }
+    }
+
+    /// Takes over what the reader of an object refused.
+    pub(super) fn take(&mut self, inner: Reader<'_>) {
+        self.refused.extend(inner.refused);
+    }
+}
+
+/// A value as an error shows it, cut short.
+pub(super) fn shown(value: &Value) -> String {
+    let text = match value {
+        Value::String(text) => format!("`{text}`"),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => value.to_string(),
+    };
+    if text.chars().count() <= 60 { text } else { text.chars().take(57).chain("...".chars()).collect() }
 }

@@ -2,23 +2,31 @@
 //!
 //! | architecture | projections | MLP | sub-norms |
 //! |---|---|---|---|
-//! | `BitNetForCausalLM` | ternary | relu2 | `attn_sub_norm`, `ffn_sub_norm` |
+//! | `BitNetForCausalLM` | ternary with `quant_method: bitnet`, else dense | relu2 | `attn_sub_norm`, `ffn_sub_norm` |
 //! | `BitnetForCausalLM` (1bitLLM) | ternary, float master weights | silu | `inner_attn_ln`, `ffn_layernorm` |
 //! | `LlamaForCausalLM` | ternary with `quant_method: bitnet`, else dense | silu | none |
 //! | `Phi3ForCausalLM` | dense, stored fused | silu | none |
 //!
-//! Ternary weights are stored in one of three ways. The checkpoint's own tensors decide between packed and float; without a checkpoint
-//! `quantization_mode` does (`online` means float master weights). `linear_class` says what a packed `weight_scale` does: with
-//! `autobitlinear` it multiplies the product, with `bitlinear` (the default) it divides it.
+//! A `BitNetForCausalLM` without `quantization_config` is dense in transformers, and so it is here.
+//!
+//! What a config says is read once, with the defaults of its class, into `Settings`; how ternary weights are stored is decided
+//! in `quantizer`, how queries and keys rotate in `rotary`. Everything refused is collected and reported by the name of its field. A
+//! checkpoint beside the config must have the model's tensors and no others.
 
 mod checkpoint;
 mod config;
+mod differences;
+mod quantizer;
+mod rotary;
+mod settings;
 mod write;
 
 pub use checkpoint::Checkpoint;
 pub use config::Config;
+pub use differences::differences;
 
 use super::{Model, ModelErrors};
+use bitnetc_plan::folder::{self, FolderError};
 use std::path::{Path, PathBuf};
 
 /// Why a model cannot be imported.
@@ -40,7 +48,10 @@ pub enum ImportError {
         /// What is wrong, with line and column.
         error: serde_json::Error,
     },
-    /// A safetensors file that is cut short or not one, or an index of files elsewhere.
+    /// Weights of another format.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// A safetensors file that is cut short or not one, an index of files elsewhere, or a file that is not what its name says.
     #[error("{path}: {what}")]
     Header {
         /// The file.
@@ -57,6 +68,26 @@ pub enum ImportError {
         /// The tensor.
         tensor: String,
     },
+    /// A tensor of another type or shape than the config says.
+    #[error("tensor `{tensor}` has {what} {found}; the config's model needs {supported}")]
+    Tensor {
+        /// The tensor.
+        tensor: String,
+        /// Type or shape.
+        what: &'static str,
+        /// What it is.
+        found: String,
+        /// What would be right.
+        supported: String,
+    },
+    /// A tensor of the checkpoint that the config's model does not read.
+    #[error(
+        "the checkpoint has a tensor `{tensor}` that the config's architecture does not read: its model computes something else"
+    )]
+    Leftover {
+        /// The tensor.
+        tensor: String,
+    },
     /// Dimensions that make no model.
     #[error("config.json describes no valid model")]
     Model(#[source] Box<ModelErrors>),
@@ -67,11 +98,11 @@ pub enum ImportError {
 #[error("`{field}` is {found}; supported: {supported}")]
 pub struct Unsupported {
     /// The field.
-    pub field: &'static str,
+    pub field: String,
     /// Its value.
     pub found: String,
     /// What would work.
-    pub supported: &'static str,
+    pub supported: String,
 }
 
 /// An imported model.
@@ -89,7 +120,7 @@ pub struct Imported {
 /// When a file cannot be read, or the config asks for what the compiler has no operation for.
 pub fn directory(path: &Path) -> Result<Imported, ImportError> {
     let file = path.join("config.json");
-    let text = bitnetc_plan::input::text(&file).map_err(|error| ImportError::Io { path: file.clone(), error })?;
+    let text = text(&file)?;
     let config = Config::parse(&text).map_err(|error| ImportError::Json { path: file, error })?;
     let checkpoint = Checkpoint::read(path)?;
     let name = path.file_name().and_then(|n| n.to_str()).filter(|n| !n.is_empty()).unwrap_or("model");
@@ -106,17 +137,22 @@ pub fn import(
     source: &str,
     checkpoint: Option<&Checkpoint>,
 ) -> Result<Imported, ImportError> {
-    let ron = write::model(config, name, source, checkpoint)?;
+    let settings = settings::Settings::read(config, checkpoint).map_err(ImportError::Unsupported)?;
+    let ron = write::model(&settings, name, source);
     let model = Model::parse(name, &ron).map_err(|errors| ImportError::Model(Box::new(errors)))?;
     if let Some(checkpoint) = checkpoint {
-        for weight in model.statements.iter().flat_map(|s| s.op.weights()) {
-            let tensor = crate::graph::resolve(&weight.name, 0);
-            if !checkpoint.has(&tensor) {
-                return Err(ImportError::Missing { tensor });
-            }
-        }
+        checkpoint.fits(&model)?;
     }
     Ok(Imported { ron, model })
+}
+
+/// The text of a file of the folder.
+fn text(path: &Path) -> Result<String, ImportError> {
+    let text = bitnetc_plan::input::text(path).map_err(|error| ImportError::Io { path: path.to_path_buf(), error })?;
+    if folder::is_lfs_pointer(text.as_bytes()) {
+        return Err(ImportError::Header { path: path.to_path_buf(), what: folder::LFS_ADVICE.into() });
+    }
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -52,7 +52,7 @@ fn what_has_no_operation_is_refused_by_name() {
         ),
         (
             r#", "rope_scaling": {"rope_type": "yarn"}"#,
-            "config.json: `rope_scaling` is `yarn`; supported: default, linear, llama3, longrope",
+            "config.json: `rope_scaling` is `yarn`; supported: default, linear, dynamic, llama3, longrope",
         ),
         (
             r#", "quantization_config": {"quant_method": "gptq"}"#,
@@ -67,10 +67,9 @@ fn what_has_no_operation_is_refused_by_name() {
     for (extra, message) in cases {
         assert_eq!(llama(extra).unwrap_err().to_string(), message);
     }
-    assert!(
-        llama(r#", "sliding_window": 8"#).is_ok()
-            && llama(r#", "sliding_window": 4, "use_sliding_window": false"#).is_ok()
-    );
+    assert!(llama(r#", "sliding_window": 8"#).is_ok());
+    // transformers' cache keeps a window's positions without a look at the second field.
+    assert!(llama(r#", "sliding_window": 4, "use_sliding_window": false"#).is_err());
     assert!(matches!(llama(r#", "num_key_value_heads": 3"#), Err(ImportError::Model(_))));
 }
 
@@ -111,9 +110,62 @@ fn the_checkpoint_is_what_the_runtime_reads() {
     write("golden.safetensors", &headers(&[("b", "BF16")]));
     let index = r#"{"weight_map": {"b": "golden.safetensors", "x": "other.safetensors", "y": "other.safetensors"}}"#;
     write("model.safetensors.index.json", index.as_bytes());
+    let error = Checkpoint::read(folder.path()).unwrap_err().to_string();
+    assert!(error.contains("remove one of the two"), "{error}");
+    std::fs::remove_file(folder.path().join("model.safetensors")).unwrap();
     let sharded = Checkpoint::read(folder.path()).unwrap().unwrap();
     assert!(sharded.has("b") && sharded.has("x") && !sharded.has("a"));
     write("model.safetensors.index.json", br#"{"weight_map": {"b": "../b.safetensors"}}"#);
     let error = Checkpoint::read(folder.path()).unwrap_err().to_string();
     assert!(error.contains("`../b.safetensors` is not the name of a file beside it"), "{error}");
+}
+
+/// Every row of the table of fields and values: import makes of it what its last column says, and never the same model where transformers
+/// computes something else.
+#[test]
+fn fields_of_a_config_mean_what_they_mean_to_transformers() {
+    let table = include_str!("../../../tests/checkpoints/config_fields.tsv");
+    let read = |config: &serde_json::Value| import(&Config::parse(&config.to_string()).unwrap(), "m", "a test", None);
+    let mut bases = std::collections::HashMap::new();
+    let mut counted = 0;
+    for line in table.lines() {
+        let columns: Vec<&str> = line.split('\t').collect();
+        if let ["base", class, config] = columns[..] {
+            bases.insert(class, serde_json::from_str::<serde_json::Value>(config).unwrap());
+            continue;
+        }
+        let [class, field, value, older, newer, becomes] = columns[..] else { panic!("{line}") };
+        if class == "class" {
+            continue;
+        }
+        let mut config = bases[class].clone();
+        let base = read(&config).unwrap().ron;
+        let (outer, last) = field.split_once('.').map_or((None, field), |(outer, last)| (Some(outer), last));
+        let fields = match outer {
+            Some(outer) => config[outer].as_object_mut().unwrap(),
+            None => config.as_object_mut().unwrap(),
+        };
+        match value {
+            "absent" => drop(fields.remove(last)),
+            value => drop(fields.insert(last.into(), serde_json::from_str(value).unwrap())),
+        }
+        match (becomes, read(&config)) {
+            ("same", Ok(imported)) => {
+                assert_eq!(imported.ron, base, "{line}");
+                assert!(newer != "other" && (older != "other"), "silently wrong: {line}");
+            }
+            // Dimensions that do not fit are told by the model file.
+            ("refused", Err(ImportError::Model(_))) => assert!(field.starts_with("num_"), "{line}"),
+            ("refused", Err(error)) => {
+                assert!(error.to_string().contains(last), "{line}: {error}");
+            }
+            ("same" | "refused", result) => panic!("{line}: {:?}", result.map(|imported| imported.ron)),
+            (piece, Ok(imported)) => {
+                assert!(imported.ron != base && imported.ron.contains(piece), "{line}: {}", imported.ron)
+            }
+            (_, Err(error)) => panic!("{line}: {error}"),
+        }
+        counted += 1;
+    }
+    assert!(counted > 400, "{counted} rows");
 }

@@ -1,4 +1,4 @@
-//! Arcs: what a call can do to a state, given where its operands are.
+//! Arcs of the search: the transitions that a call makes possible from a state, given the placements of the values it reads.
 
 use rustc_hash::FxHashMap;
 
@@ -10,35 +10,35 @@ use crate::schedule::ValueId;
 use crate::ttnn::cost::{self, Price};
 use crate::ttnn::{Candidate, Context};
 
-/// Interned placement.
+/// A placement as a number, so that states are small and fast to compare.
 pub type PlacementId = u16;
 
-/// A value and where it is.
+/// A value and its placement.
 pub type Located = (ValueId, PlacementId);
 
-/// One operand's reshard.
+/// The reshard of one value before a call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reshard {
-    /// The operand.
+    /// The value.
     pub value: ValueId,
-    /// Where it goes.
+    /// Its new placement.
     pub to: PlacementId,
     /// Whether the new tensor replaces the old one for later readers.
     pub replaces: bool,
 }
 
-/// One way from a state to the next.
+/// One transition from a state to the next: a candidate, and the reshards before it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Arc {
     /// Index of the candidate.
     pub candidate: usize,
-    /// Operands moved before it.
+    /// The values moved before it.
     pub reshards: Vec<Reshard>,
-    /// Placements of operands that live on and changed.
+    /// New placements of values that live on.
     pub moved: Vec<Located>,
     /// Placements of the outputs.
     pub made: Vec<Located>,
-    /// Candidate and reshards.
+    /// The price of the candidate and the reshards.
     pub price: Price,
     /// L1 bytes per core on top of the live tensors.
     pub peak: u64,
@@ -127,7 +127,7 @@ pub fn reshard_cost(cx: &Context<'_>, value: ValueId, from: &MemoryConfig, to: &
     Some((cost::cost(&op, &[&spec], &outcome, cx), outcome.circular_buffers))
 }
 
-/// A candidate by the numbers of its placements.
+/// A candidate with its placements as numbers.
 #[derive(Debug, Clone)]
 pub struct Way {
     requires: Vec<PlacementId>,
@@ -149,24 +149,24 @@ impl Way {
     }
 }
 
-/// A call seen from the search.
-pub struct Scene<'a> {
-    /// Its value operands in order, one value possibly twice.
-    pub operands: &'a [ValueId],
-    /// Which operands live on.
+/// The values that a call reads, and their properties at this place of the section. All slices have the same length.
+pub struct CallInputs<'a> {
+    /// The values in the order in which the call reads them; one value may occur twice.
+    pub values: &'a [ValueId],
+    /// Whether each is read again later.
     pub survives: &'a [bool],
-    /// Which operands may not change their placement.
+    /// Whether each must keep its placement, because the loop over layers relies on it.
     pub pinned: &'a [bool],
-    /// Which operands are written in place: a copy of them is no substitute.
+    /// Whether the call writes each in place, so that a moved copy could not replace it.
     pub written: &'a [bool],
 }
 
-/// All arcs of a call whose operands are `at` these placements, without those that another beats in both price and L1.
-pub fn arcs(placements: &mut Placements<'_>, ways: &[Way], scene: &Scene<'_>, at: &[PlacementId]) -> Vec<Arc> {
+/// All arcs of a call whose inputs are in the placements `at`, without those that another arc beats in both price and L1.
+pub fn arcs(placements: &mut Placements<'_>, ways: &[Way], inputs: &CallInputs<'_>, at: &[PlacementId]) -> Vec<Arc> {
     let mut fronts: FxHashMap<(Vec<Located>, Vec<Located>), Vec<Arc>> = FxHashMap::default();
     let mut order = Vec::new();
     for (index, way) in ways.iter().enumerate() {
-        for arc in arcs_of(placements, index, way, scene, at) {
+        for arc in arcs_of(placements, index, way, inputs, at) {
             let key = (arc.moved.clone(), arc.made.clone());
             let front = fronts.entry(key.clone()).or_insert_with(|| {
                 order.push(key);
@@ -182,22 +182,22 @@ pub fn arcs(placements: &mut Placements<'_>, ways: &[Way], scene: &Scene<'_>, at
     order.into_iter().flat_map(|key| fronts.remove(&key).unwrap_or_default()).collect()
 }
 
-/// The arcs of one candidate: each moved operand that lives on either replaces its original or is a passing copy.
+/// The arcs of one candidate. Each moved value that lives on either replaces its original or is a temporary copy.
 fn arcs_of(
     placements: &mut Placements<'_>,
     index: usize,
     way: &Way,
-    scene: &Scene<'_>,
+    inputs: &CallInputs<'_>,
     at: &[PlacementId],
 ) -> Vec<Arc> {
     let mut reshards: Vec<Reshard> = Vec::new();
     let (mut price, mut copies, mut worst_move) = (way.price, 0, 0);
-    for (operand, value) in scene.operands.iter().enumerate() {
+    for (operand, value) in inputs.values.iter().enumerate() {
         let to = way.requires[operand];
         if to == at[operand] {
             continue;
         }
-        if scene.written[operand] {
+        if inputs.written[operand] {
             return Vec::new();
         }
         if let Some(earlier) = reshards.iter().find(|r| r.value == *value) {
@@ -217,8 +217,8 @@ fn arcs_of(
     let mut arcs = vec![plain];
     for at in 0..arcs[0].reshards.len() {
         let value = arcs[0].reshards[at].value;
-        let operand = scene.operands.iter().position(|v| *v == value).unwrap_or(0);
-        if !scene.survives[operand] || scene.pinned[operand] {
+        let operand = inputs.values.iter().position(|v| *v == value).unwrap_or(0);
+        if !inputs.survives[operand] || inputs.pinned[operand] {
             continue;
         }
         let replacing: Vec<Arc> = arcs

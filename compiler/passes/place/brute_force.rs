@@ -1,10 +1,10 @@
-//! The claim of the search against every choice there is, written down once more without states, arcs or fronts.
+//! A test of the search's claim: the cheapest plan is computed a second time by trying every choice, without states, arcs or fronts.
 //!
-//! What is shared with the search is what it is given: the ways of each call and their prices, and what a reshard costs. When a value
-//! lives, and how much L1 a call takes, is worked out here from the calls themselves.
+//! This test shares only the inputs of the search: the ways of each call with their prices, and the cost of reshards. The lifetimes of
+//! values and the L1 that a call takes are worked out here from the calls themselves.
 //!
-//! A case is a real phase of a shipped model with a few of each call's ways left, taken at random, and with a random part of L1 left.
-//! All paths of a section are walked; since the layer ends where it began, the cheapest whole is the least over the prologue's ends of
+//! A case is a real phase of a shipped model with a few ways of each call, chosen at random, and with a random part of L1. All paths of a
+//! section are walked. Since the layer ends where it began, the cheapest whole is the least sum, over the end states of the prologue, of
 //! prologue + layers x least layer + least epilogue.
 
 use std::cell::RefCell;
@@ -16,9 +16,9 @@ use proptest::prelude::*;
 use super::arcs::reshard_cost;
 use super::enumerate;
 use super::search::Search;
-use crate::graph::{Phase, Section};
+use crate::graph::{PhaseKind, Section};
 use crate::policy::Policy;
-use crate::schedule::{Call, Operand, Schedule, ValueId};
+use crate::schedule::{Call, Input, Schedule, ValueId};
 use crate::target::Target;
 use crate::ttnn::cost::Price;
 use crate::ttnn::{Candidate, Context, Ways, reference};
@@ -26,7 +26,7 @@ use crate::{Options, compile, model};
 use bitnetc_plan::ttnn::check;
 use bitnetc_plan::{MemoryConfig, Ref, TensorSpec};
 
-/// Where every live value is.
+/// The placement of every live value.
 type Places = BTreeMap<ValueId, MemoryConfig>;
 
 /// A reshard's price, circular buffers and new bytes; `None` when TT-NN refuses it.
@@ -61,7 +61,7 @@ impl<'a> Brute<'a> {
         found
     }
 
-    /// Calls `end` with the places and the price of every path from the `at`th call of a section on.
+    /// Calls `end` with the placements and the price of every path from the `at`th call of a section to its end.
     fn walk(&self, section: Section, at: usize, places: &Places, price: Price, end: &mut dyn FnMut(&Places, Price)) {
         let Some(call) = self.cx.schedule.section(section).get(at) else {
             *self.paths.borrow_mut() += 1;
@@ -82,7 +82,7 @@ impl<'a> Brute<'a> {
         }
     }
 
-    /// One call run one way; `None` when that is not legal or does not fit.
+    /// Runs one call in one way; `None` when that is not legal or does not fit.
     fn step(&self, step: &Step<'_>, places: &Places) -> Option<(Places, Price)> {
         let alive = |value| self.is_read_again(step.section, step.at, value);
         let live: u64 = places.iter().map(|(v, m)| self.bytes(*v, m)).sum();
@@ -136,12 +136,12 @@ impl<'a> Brute<'a> {
     fn high_water(&self, call: &Call, way: &Candidate) -> u64 {
         let mut known: Vec<(Ref, TensorSpec)> = Vec::new();
         let mut wants = way.requires.iter();
-        for operand in &call.inputs {
-            let spec = match operand {
-                Operand::Value(id) => Some(self.cx.spec(*id, wants.next().unwrap().clone())),
+        for input in &call.inputs {
+            let spec = match input {
+                Input::Value(id) => Some(self.cx.spec(*id, wants.next().unwrap().clone())),
                 fixed => self.cx.schedule.fixed_spec(fixed).cloned(),
             };
-            known.extend(spec.map(|spec| (reference(self.cx.schedule, operand), spec)));
+            known.extend(spec.map(|spec| (reference(self.cx.schedule, input), spec)));
         }
         known.extend(way.weights.iter().map(|w| (Ref::Weight(w.name.clone()), w.spec.clone())));
         let results: Vec<&String> = call.outputs.iter().map(|id| &self.cx.schedule.values[*id].name).collect();
@@ -217,7 +217,7 @@ struct Step<'a> {
 struct Source {
     target: Target,
     schedule: Schedule,
-    phase: Phase,
+    phase: PhaseKind,
     layers: u32,
     ways: HashMap<Section, Vec<Ways>>,
 }
@@ -228,7 +228,7 @@ impl Source {
         let target = Target::find(target).unwrap();
         let options = Options { batch, policy, prefill: vec![], ..Options::for_model(&model) };
         let record = compile(&model, &target, &options).unwrap().record.remove(0);
-        let (phase, layers) = (record.phase(), model.layers as u32);
+        let (phase, layers) = (record.kind, model.layers as u32);
         let mut source = Source { target, schedule: record.schedule, phase, layers, ways: HashMap::new() };
         source.ways = enumerate(&source.context()).unwrap();
         source
@@ -238,8 +238,8 @@ impl Source {
         Context { target: &self.target, schedule: &self.schedule, phase: self.phase, position: 100, everything: false }
     }
 
-    /// Up to three ways of each call, as long as a section has no more than `most` combinations. An in-place call takes its operand
-    /// where it is, so of such calls only ways are taken that find it where the prologue can leave it.
+    /// Chooses up to three ways of each call, as long as a section has no more than `most` combinations. A call that works in place takes
+    /// its input where it is, so only such of its ways are chosen as find it where the prologue can leave it.
     fn some(&self, picks: &[u32], most: usize) -> HashMap<Section, Vec<Ways>> {
         let mut picks = picks.iter().cycle().enumerate().map(|(turn, pick)| pick.rotate_left(turn as u32) as usize);
         let mut next = move || picks.next().unwrap_or(0);
@@ -298,7 +298,7 @@ proptest! {
     }
 }
 
-/// The cases are worth something only if most have many paths, and if in some L1 forbids the cheapest path but not all.
+/// The cases test something only if most of them have many paths, and if in some of them L1 rules out the cheapest path but not all paths.
 #[test]
 fn the_cases_are_not_trivial() {
     let source = &SOURCES[2];

@@ -1,4 +1,5 @@
-//! The steps of the chosen arcs: reshards and candidates' drafts, with operands named after where they are.
+//! The steps of the chosen arcs: the reshards and the candidates' drafts, with each value named after the tensor that holds it at that
+//! point.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use crate::schedule::{Call, ValueId};
 use crate::ttnn::cost::Price;
 use crate::ttnn::{Context, Ways};
 
-/// Where a value is now and what it is called there.
+/// The placement of a value at a point of the section, and the name of the tensor that holds it there.
 #[derive(Debug, Clone)]
 struct Home {
     name: String,
@@ -55,7 +56,7 @@ pub fn steps(
     }
 }
 
-/// Adds the steps of one call; returns what was resharded for it.
+/// Adds the steps of one call and returns the values that were resharded for it.
 fn call_steps(
     cx: &Context<'_>,
     placements: &Placements<'_>,
@@ -65,7 +66,7 @@ fn call_steps(
     homes: &mut HashMap<ValueId, Home>,
     steps: &mut Vec<Step>,
 ) -> Vec<(String, String)> {
-    // Operands of the drafts carry the schedule's names; these are the names of the tensors really read.
+    // The drafts name their operands as the schedule does; these are the names of the tensors that are read instead.
     let mut names: HashMap<String, String> = HashMap::new();
     for value in call.values() {
         if let Some(home) = homes.get(&value) {
@@ -112,7 +113,7 @@ fn call_steps(
 }
 
 fn reshard_step(cx: &Context<'_>, name: &str, value: ValueId, from: &Home, to: &bitnetc_plan::MemoryConfig) -> Step {
-    // The search has priced this very reshard, so TT-NN's answer is known to be yes.
+    // The search has priced this reshard, so TT-NN is known to accept it.
     let (cost, circular_buffers) = reshard_cost(cx, value, &from.memory, to).unwrap_or_default();
     Step {
         name: name.to_string(),

@@ -1,15 +1,15 @@
-//! Place: layout, memory config, shard geometry and program config of every call, by exact search.
+//! Place: an exact search decides the layout, memory config, shard geometry and program config of every call.
 //!
-//! The search goes through the calls of a section in their order. Its state is the placement of every live value; a call is an arc from
-//! state to state for each of its candidates, with the reshards its operands need as priced parts of the arc. Of all paths to one state
-//! only the cheapest is kept, so the path found at the end is the cheapest of all:
+//! The search goes through the calls of a section in their order. Its state is the placement of every live value. A call leads from state
+//! to state by an arc for each of its candidates, whose price includes the reshards of its inputs. Of all paths to one state only the
+//! cheapest is kept, so the path found at the end is the cheapest of all:
 //!
 //! **Claim.** Among all choices of one candidate per call, with each operand resharded right before the call or not (and the resharded
 //! tensor replacing the original or not), whose live tensors and circular buffers sum to no more than L1, the result has the least
 //! predicted time of prologue + layers x layer + epilogue; among equals, the least work, then the fewest idle cores, then the first in
 //! candidate order.
 //!
-//! Outside the claim, because no choice is offered:
+//! The claim does not extend to the following, for which no choice is offered:
 //! - the residual stream and the other values of the prologue keep their placements through the layer, which makes them the loop's
 //!   invariant: the layer is searched once from every such placement, and counted as often as it repeats;
 //! - a reshard goes straight from where a tensor is to where a candidate wants it, never over a third placement, and never earlier than
@@ -55,7 +55,7 @@ pub struct Placed {
     pub weights: Vec<Weight>,
     /// Predicted time of the phase, all layers.
     pub price: Price,
-    /// What was considered for each call and what was chosen.
+    /// The candidates of each call, and the one chosen.
     pub record: Vec<Record>,
     /// States visited.
     pub states: usize,
@@ -63,32 +63,33 @@ pub struct Placed {
     pub enumerating: Duration,
 }
 
-/// What was considered for one call.
+/// The candidates of one call, and the one chosen.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// When it runs.
+    /// The section in which it runs.
     pub section: Section,
     /// The call.
     pub call: Call,
-    /// All its ways.
+    /// All of its ways.
     pub ways: Ways,
     /// Index of the chosen candidate.
     pub chosen: usize,
-    /// Operands that were resharded for it, by name, and where to.
+    /// The values that were resharded for it, by name, and their new placements.
     pub reshards: Vec<(String, String)>,
 }
 
 /// Why a phase cannot be placed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum PlaceError {
     /// TT-NN refuses every way of a call.
     #[error("TT-NN has no legal way to run `{call}`: {reason}{}{hint}", if .hint.is_empty() { "" } else { "; expected " })]
     NoWay {
         /// The call.
         call: String,
-        /// What the most promising way breaks, in TT-NN's words.
+        /// The constraint that the most promising way breaks, in TT-NN's words.
         reason: String,
-        /// What would be right.
+        /// The value or form that would be accepted.
         hint: String,
     },
     /// Every way of a call needs more L1 than there is beside what is alive.
@@ -103,7 +104,8 @@ pub enum PlaceError {
     },
 }
 
-/// Places a schedule. `reserved` bytes of L1 per core are left free: the persistent tensors, and what fragmentation was found to waste.
+/// Places a schedule. `reserved` bytes of L1 per core are left free for the persistent tensors and for the space that fragmentation was
+/// found to waste.
 ///
 /// # Errors
 /// When a call has no legal way or none fits.
@@ -121,8 +123,9 @@ pub fn place(cx: &Context<'_>, layers: u32, reserved: u64) -> Result<Placed, Pla
     Ok(placed)
 }
 
-/// A price that no placement of the schedule is below: every call at its cheapest, without reshards. `known` are calls of another schedule
-/// of the same graph; those of the same name, kind and results are the same calls. `None` when a call has no way.
+/// A lower bound of the price of the schedule: every call takes its cheapest way, without reshards. `known` are the calls of another
+/// schedule of the same graph; a call of the same name, kind and results is taken from there instead of being enumerated again. `None` when
+/// a call has no way.
 pub fn least(cx: &Context<'_>, layers: u32, known: &[Record]) -> Option<Price> {
     let cheapest = |call: &Call| {
         let makes = |c: &Candidate| {
@@ -162,7 +165,7 @@ fn enumerate(cx: &Context<'_>) -> Result<HashMap<Section, Vec<Ways>>, PlaceError
     Ok(all)
 }
 
-/// The refusal that a reader can do most with: the one with the fewest broken constraints.
+/// The most helpful refusal for a reader: the one with the fewest broken constraints.
 fn no_way(call: &Call, ways: &Ways) -> PlaceError {
     let nearest = ways.rejections.iter().filter(|r| !r.violations.is_empty()).min_by_key(|r| r.violations.len());
     let (reason, hint) = nearest.map_or_else(
@@ -175,7 +178,7 @@ fn no_way(call: &Call, ways: &Ways) -> PlaceError {
 /// The arc chosen for each call of a section.
 type Choices = HashMap<Section, Vec<Arc>>;
 
-/// Values that are read after position `at` of a section, by the section itself or because they belong to the prologue.
+/// Whether a value is still needed after position `at` of a section: the section reads it, or it belongs to the prologue.
 fn still_needed(cx: &Context<'_>, section: Section, at: usize, value: ValueId, outer: &[ValueId]) -> bool {
     let calls = cx.schedule.section(section);
     let read_later = calls[at + 1..].iter().any(|c| c.values().any(|v| v == value));

@@ -1,27 +1,27 @@
-//! The search: cheapest path through the states of each section, section by section.
+//! The search for the cheapest path through the states of each section, section by section.
 
 use std::collections::HashMap;
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
-use super::arcs::{Arc, Located, PlacementId, Placements, Scene, Way, arcs};
+use super::arcs::{Arc, CallInputs, Located, PlacementId, Placements, Way, arcs};
 use super::{Choices, PlaceError, still_needed};
 use crate::graph::Section;
 use crate::schedule::{Call, ValueId};
 use crate::ttnn::cost::Price;
 use crate::ttnn::{Context, Ways};
 
-/// The live values and their placements, by value.
+/// A state: the live values with their placements, ordered by value.
 type State = SmallVec<[Located; 8]>;
 
-/// The cheapest known way to a state.
+/// The cheapest known path to a state.
 #[derive(Debug, Clone, Copy)]
 struct Reached {
     price: Price,
     /// Index of the last hop, `None` at the start.
     hop: Option<usize>,
-    /// Which start state the path began at.
+    /// The index of the start state at which the path begins.
     start: usize,
 }
 
@@ -39,7 +39,7 @@ struct Trail {
     hops: Vec<Hop>,
 }
 
-/// What a section's search left: its end states in a fixed order, and the hops to read the paths from.
+/// The result of searching one section: its end states in a fixed order, and the hops from which the paths are read.
 struct Solved {
     ends: Vec<(State, Reached)>,
     trail: Trail,
@@ -55,7 +55,7 @@ pub struct Search<'a> {
 }
 
 impl<'a> Search<'a> {
-    /// A search that leaves `reserved` bytes of L1 alone.
+    /// A search that leaves `reserved` bytes of L1 per core free.
     pub fn new(cx: &'a Context<'a>, reserved: u64) -> Self {
         let budget = cx.target.card.l1_bytes().saturating_sub(reserved);
         Search { cx, placements: Placements::new(cx), budget, states: 0 }
@@ -79,7 +79,7 @@ impl<'a> Search<'a> {
         let starts = prologue.ends.iter().map(|(state, _)| (state.clone(), Price::default())).collect();
         let layer = self.section(Section::Layer, starts, &ways[&Section::Layer], &outer)?;
 
-        // A layer ends in the state it began in, so its end names the prologue's end it stands on.
+        // A layer ends in the state in which it began, so its end state identifies the end state of the prologue before it.
         let starts: Vec<_> = layer
             .ends
             .iter()
@@ -103,7 +103,7 @@ impl<'a> Search<'a> {
         Ok((choices, best.price))
     }
 
-    /// Values that the epilogue does not read are gone when it begins.
+    /// The state at the start of the epilogue, without the values that it does not read.
     fn without_dead(&self, state: &State) -> State {
         let calls = self.cx.schedule.section(Section::Epilogue);
         state.iter().copied().filter(|(v, _)| calls.iter().any(|c| c.values().any(|r| r == *v))).collect()
@@ -140,11 +140,11 @@ impl<'a> Search<'a> {
         trail: &mut Trail,
         outer: &[ValueId],
     ) -> Result<Vec<(State, Reached)>, PlaceError> {
-        let operands: Vec<ValueId> = call.values().collect();
-        let survives: Vec<bool> = operands.iter().map(|v| still_needed(self.cx, section, at, *v, outer)).collect();
-        let pinned: Vec<bool> = operands.iter().map(|v| outer.contains(v)).collect();
-        let written: Vec<bool> = (0..operands.len()).map(|at| call.kind.writes(at)).collect();
-        let scene = Scene { operands: &operands, survives: &survives, pinned: &pinned, written: &written };
+        let values: Vec<ValueId> = call.values().collect();
+        let survives: Vec<bool> = values.iter().map(|v| still_needed(self.cx, section, at, *v, outer)).collect();
+        let pinned: Vec<bool> = values.iter().map(|v| outer.contains(v)).collect();
+        let written: Vec<bool> = (0..values.len()).map(|at| call.kind.writes(at)).collect();
+        let inputs = CallInputs { values: &values, survives: &survives, pinned: &pinned, written: &written };
         let unread: Vec<ValueId> =
             call.outputs.iter().copied().filter(|v| !still_needed(self.cx, section, at, *v, outer)).collect();
 
@@ -154,13 +154,13 @@ impl<'a> Search<'a> {
         let mut index: FxHashMap<State, usize> = FxHashMap::default();
         let mut leanest = u64::MAX;
         for (state, reached) in frontier {
-            let placed: SmallVec<[PlacementId; 4]> = operands.iter().map(|v| placement_of(&state, *v)).collect();
+            let placed: SmallVec<[PlacementId; 4]> = values.iter().map(|v| placement_of(&state, *v)).collect();
             let live: u64 = state.iter().map(|l| self.placements.bytes(*l)).sum();
             let range = known
                 .entry(placed)
                 .or_insert_with_key(|placed| {
                     let first = trail.arcs.len();
-                    trail.arcs.extend(arcs(&mut self.placements, &prepared, &scene, placed));
+                    trail.arcs.extend(arcs(&mut self.placements, &prepared, &inputs, placed));
                     first..trail.arcs.len()
                 })
                 .clone();
@@ -170,7 +170,7 @@ impl<'a> Search<'a> {
                 if live + arc.peak > self.budget {
                     continue;
                 }
-                let after = successor(&state, arc, &scene, &unread);
+                let after = successor(&state, arc, &inputs, &unread);
                 let price = reached.price + arc.price;
                 let known_at = index.get(&after).copied();
                 if known_at.is_some_and(|i| next[i].1.price <= price) {
@@ -199,12 +199,12 @@ fn placement_of(state: &State, value: ValueId) -> PlacementId {
     state.iter().find(|(v, _)| *v == value).map_or(PlacementId::MAX, |(_, p)| *p)
 }
 
-/// The state after an arc: operands that end are gone, moved ones are where they went, outputs are there.
-fn successor(state: &State, arc: &Arc, scene: &Scene<'_>, unread: &[ValueId]) -> State {
+/// The state after an arc: values that end are removed, moved ones have their new placements, and outputs are added.
+fn successor(state: &State, arc: &Arc, inputs: &CallInputs<'_>, unread: &[ValueId]) -> State {
     let mut after = State::new();
     for (value, placement) in state {
-        let operand = scene.operands.iter().position(|v| v == value);
-        if operand.is_some_and(|o| !scene.survives[o]) {
+        let operand = inputs.values.iter().position(|v| v == value);
+        if operand.is_some_and(|o| !inputs.survives[o]) {
             continue;
         }
         let moved = arc.moved.iter().find(|(v, _)| v == value).map(|(_, p)| *p);

@@ -1,7 +1,7 @@
-//! What if: the search asked again with one call's choice fixed, everything else free.
+//! The search repeated with one call's choice fixed and everything else free, to learn the cost of an alternative.
 //!
-//! The answer is exact in the sense of the search's claim: the least price of the whole phase among all choices that make this one. The
-//! difference to the plan's price is what the alternative would cost, its reshards and its neighbours' changes included.
+//! The answer is exact in the sense of the search's claim: it is the least price of the whole phase among all choices that include this
+//! one. Its difference to the price of the plan is the cost of the alternative, with its reshards and the changes of its neighbours.
 
 use std::collections::HashMap;
 
@@ -20,13 +20,13 @@ pub struct Forced {
     pub reshards: Price,
     /// Reshards of prologue, one layer and epilogue.
     pub reshard_count: usize,
-    /// Operands of the call itself that are resharded, and where to.
+    /// The values that are resharded for the call itself, and their new placements.
     pub moved: Vec<(String, String)>,
-    /// Every call with what it takes, all runs, reshards before it included; in the order they run.
+    /// Every call with its price in all runs, including the reshards before it, in the order in which they run.
     pub calls: Vec<(String, Price)>,
 }
 
-/// A phase whose search can be asked again.
+/// A phase whose search can be repeated.
 pub struct WhatIf<'a> {
     cx: &'a Context<'a>,
     layers: u32,
@@ -35,7 +35,7 @@ pub struct WhatIf<'a> {
 }
 
 impl<'a> WhatIf<'a> {
-    /// Enumerates the phase; `reserved` bytes of L1 per core are left alone, as when it was placed.
+    /// Enumerates the phase; `reserved` bytes of L1 per core are left free, as when it was placed.
     ///
     /// # Errors
     /// When a call has no legal way.
@@ -48,7 +48,7 @@ impl<'a> WhatIf<'a> {
         self.ways.get(&section).and_then(|calls| calls.get(at))
     }
 
-    /// The cheapest phase in which the `at`th call of a section is run in this way.
+    /// The cheapest phase in which the `at`th call of a section is run by `candidate`.
     ///
     /// # Errors
     /// When none fits L1.

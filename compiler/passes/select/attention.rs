@@ -1,4 +1,4 @@
-//! Heads, KV cache and attention.
+//! Selection of the calls for heads, the KV cache and attention.
 
 use bitnetc_plan::weight::HeadPadding;
 use bitnetc_plan::{BufferRole, DType, MemoryConfig, TILE, TensorSpec};
@@ -7,7 +7,7 @@ use super::projection::TOO_WIDE;
 use super::weights;
 use super::{SelectError, Selector};
 use crate::graph::{NodeId, Scalar, Section, Value};
-use crate::schedule::{HeadCores, Kind, Operand, ValueId};
+use crate::schedule::{HeadCores, Input, Kind, ValueId};
 
 impl Selector<'_> {
     pub(super) fn split_heads(
@@ -25,7 +25,7 @@ impl Selector<'_> {
                 "let the fuse pass make one of them",
             ));
         }
-        let input = self.operand(node, 0)?;
+        let input = self.input(node, 0)?;
         let head_dim = (head_dim as u32).next_multiple_of(TILE);
         let (heads, kv_heads) = (heads as u32, kv_heads as u32);
         let outputs: Vec<_> = ["q", "k", "v"]
@@ -43,14 +43,14 @@ impl Selector<'_> {
         Ok(())
     }
 
-    /// `[1, users, heads, head_dim]` in decode, `[1, heads, tokens, head_dim]` in prefill.
+    /// A value that holds heads: `[1, users, heads, head_dim]` in decode, `[1, heads, tokens, head_dim]` in prefill.
     fn heads_value(&mut self, node: NodeId, suffix: &str, heads: u32, head_dim: u32) -> ValueId {
         let rows = self.rows();
         let shape = if self.decode() { vec![1, rows, heads, head_dim] } else { vec![1, heads, rows, head_dim] };
         self.schedule.value(format!("{}.{suffix}", self.graph.node(node).name), shape, DType::Bf16)
     }
 
-    fn caches(&mut self, kv_heads: u32, head_dim: u32) -> Result<[Operand; 2], SelectError> {
+    fn caches(&mut self, kv_heads: u32, head_dim: u32) -> Result<[Input; 2], SelectError> {
         let blocks = (self.graph.context as u32).div_ceil(self.setting.block) * self.setting.batch;
         let spec = TensorSpec::tile(
             vec![blocks, kv_heads, self.setting.block, head_dim],
@@ -64,8 +64,8 @@ impl Selector<'_> {
     }
 
     pub(super) fn cache_update(&mut self, node: NodeId, section: Section) -> Result<(), SelectError> {
-        let (k, v) = (self.operand(node, 0)?, self.operand(node, 1)?);
-        let Operand::Value(rows) = k else {
+        let (k, v) = (self.input(node, 0)?, self.input(node, 1)?);
+        let Input::Value(rows) = k else {
             return Err(self.unsupported(node, "a cache update of no value", "feed it keys and values"));
         };
         let shape = &self.schedule.values[rows].shape;
@@ -89,27 +89,21 @@ impl Selector<'_> {
         for (output, (cache, input, name)) in [(k_cache, k, "k"), (v_cache, v, "v")].into_iter().enumerate() {
             let stored = self.as_cached(node, section, input, name)?;
             let name = format!("{}.{name}", self.graph.node(node).name);
-            self.helper(
-                &name,
-                section,
-                Kind::CacheFill,
-                vec![cache, Operand::Value(stored), page_table.clone()],
-                vec![],
-            );
+            self.helper(&name, section, Kind::CacheFill, vec![cache, Input::Value(stored), page_table.clone()], vec![]);
             self.ids.insert(Value { node, output }, stored);
         }
         Ok(())
     }
 
-    /// Keys or values of a prompt in the cache's data type: what decode will read, prefill's attention reads too.
+    /// Keys or values of a prompt in the data type of the cache, so that the attention of prefill reads the same numbers as that of decode.
     fn as_cached(
         &mut self,
         node: NodeId,
         section: Section,
-        input: Operand,
+        input: Input,
         suffix: &str,
     ) -> Result<ValueId, SelectError> {
-        let Operand::Value(id) = input else {
+        let Input::Value(id) = input else {
             return Err(self.unsupported(node, "a cache update of no value", "feed it keys and values"));
         };
         if self.schedule.values[id].dtype == self.setting.cache {
@@ -123,7 +117,7 @@ impl Selector<'_> {
     }
 
     pub(super) fn attention(&mut self, node: NodeId, section: Section, scale: &Scalar) -> Result<(), SelectError> {
-        let q = self.operand(node, 0)?;
+        let q = self.input(node, 0)?;
         let Some(decision) = self.setting.precision.get(&node) else {
             return Err(self.unsupported(node, "attention without a precision", "run the precision pass first"));
         };
@@ -134,13 +128,13 @@ impl Selector<'_> {
             block: self.setting.block,
         };
         let inputs = if self.decode() {
-            let caches = ["k_cache", "v_cache"].map(|name| Operand::Buffer(name.to_string()));
+            let caches = ["k_cache", "v_cache"].map(|name| Input::Buffer(name.to_string()));
             let [k_cache, v_cache] = caches;
             vec![q.clone(), k_cache, v_cache, self.positions()?, self.page_table()?]
         } else {
-            vec![q.clone(), self.operand(node, 1)?, self.operand(node, 2)?]
+            vec![q.clone(), self.input(node, 1)?, self.input(node, 2)?]
         };
-        let Operand::Value(id) = q else {
+        let Input::Value(id) = q else {
             return Err(self.unsupported(node, "attention of no value", "feed it queries"));
         };
         let shape = self.schedule.values[id].shape.clone();
@@ -150,13 +144,13 @@ impl Selector<'_> {
     }
 
     pub(super) fn merge_heads(&mut self, node: NodeId, section: Section) -> Result<(), SelectError> {
-        let input = self.operand(node, 0)?;
-        let Operand::Value(id) = input else {
+        let input = self.input(node, 0)?;
+        let Input::Value(id) = input else {
             return Err(self.unsupported(node, "a merge of no value", "feed it heads"));
         };
         let shape = &self.schedule.values[id].shape;
         let (heads, padded) = (if self.decode() { shape[2] } else { shape[1] }, shape[3]);
-        if let crate::graph::Shape::Heads { head_dim, .. } = self.graph.value_type(self.input(node, 0)).shape
+        if let crate::graph::Shape::Heads { head_dim, .. } = self.graph.value_type(self.value(node, 0)).shape
             && head_dim as u32 != padded
         {
             self.keep_padding(node, Some(HeadPadding { heads, from: head_dim as u32, to: padded }));

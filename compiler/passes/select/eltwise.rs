@@ -1,21 +1,21 @@
-//! Products and residual additions.
+//! Selection of the calls for products and residual additions.
 
 use bitnetc_plan::{DType, Unary};
 
 use super::weights::scalar;
 use super::{SelectError, Selector};
-use crate::graph::{Activation, NodeId, Operand as LogicalOperand, Section};
-use crate::schedule::Kind;
+use crate::graph::{Activation, MulInput, NodeId, Section};
+use crate::schedule::{Input, Kind};
 
 impl Selector<'_> {
     pub(super) fn multiply(
         &mut self,
         node: NodeId,
         section: Section,
-        a: &LogicalOperand,
-        b: &LogicalOperand,
+        a: &MulInput,
+        b: &MulInput,
     ) -> Result<(), SelectError> {
-        let inputs = vec![self.operand(node, 0)?, self.operand(node, 1)?];
+        let inputs = vec![self.input(node, 0)?, self.input(node, 1)?];
         let width = self.width(&inputs[0]);
         let out = self.features(node, width, DType::Bf16);
         let kind = Kind::Multiply { a: activations(a), b: activations(b) };
@@ -29,7 +29,7 @@ impl Selector<'_> {
         section: Section,
         scale: &crate::graph::Scalar,
     ) -> Result<(), SelectError> {
-        let crate::schedule::Operand::Value(input) = self.operand(node, 0)? else {
+        let Input::Value(input) = self.input(node, 0)? else {
             return Err(self.unsupported(
                 node,
                 "a multiplication of no value",
@@ -39,9 +39,9 @@ impl Selector<'_> {
         let shape = self.schedule.values[input].shape.clone();
         let dtype = self.schedule.values[input].dtype;
         let out = self.schedule.value(self.graph.node(node).name.clone(), shape, dtype);
-        self.keep_padding(node, self.padding.get(&self.input(node, 0)).copied());
+        self.keep_padding(node, self.padding.get(&self.value(node, 0)).copied());
         let kind = Kind::Scale { scale: scalar(scale) };
-        self.call(node, section, kind, vec![crate::schedule::Operand::Value(input)], vec![out]);
+        self.call(node, section, kind, vec![Input::Value(input)], vec![out]);
         Ok(())
     }
 
@@ -51,8 +51,8 @@ impl Selector<'_> {
         section: Section,
         b_scale: &crate::graph::Scalar,
     ) -> Result<(), SelectError> {
-        let inputs = vec![self.operand(node, 0)?, self.operand(node, 1)?];
-        let crate::schedule::Operand::Value(stream) = inputs[0] else {
+        let inputs = vec![self.input(node, 0)?, self.input(node, 1)?];
+        let Input::Value(stream) = inputs[0] else {
             return Err(self.unsupported(node, "an addition to no value", "add to the residual stream"));
         };
         if self.schedule.stream != Some(stream) {
@@ -63,14 +63,14 @@ impl Selector<'_> {
             ));
         }
         self.call(node, section, Kind::AddInto { scale: scalar(b_scale) }, inputs, vec![]);
-        // The sum stands where the stream stood.
+        // The addition writes over the stream, so the sum is the stream's value.
         self.ids.insert(node.into(), stream);
         Ok(())
     }
 }
 
-/// The elementwise functions of an operand, as TT-NN applies them.
-fn activations(operand: &LogicalOperand) -> Vec<Unary> {
+/// The elementwise functions that TT-NN applies to one input of a product.
+fn activations(operand: &MulInput) -> Vec<Unary> {
     let mut chain = Vec::new();
     if !operand.scale.is_one() {
         chain.push(Unary::MulScalar(scalar(&operand.scale)));

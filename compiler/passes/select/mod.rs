@@ -1,4 +1,4 @@
-//! Select: the TT-NN calls of each logical operation, which differ between decode and prefill.
+//! Select: each logical operation becomes one or more TT-NN calls, which differ between decode and prefill.
 //!
 //! | logical operation | decode | prefill |
 //! |---|---|---|
@@ -9,8 +9,8 @@
 //! | last token | nothing: every row is a last token | slice of the tile of rows that holds it |
 //! | argmax | into the token buffer, then positions count up | into the first-token buffer |
 //!
-//! Heads whose width is no multiple of a tile are padded with zero columns: products of zeros add nothing to scores and sums, and a
-//! norm over padded heads makes up for the columns it counts too many (see [`weights`]).
+//! Heads whose width is no multiple of a tile are padded with zero columns. Products of zeros add nothing to scores and sums, and a norm
+//! over padded heads corrects for the columns that it counts too many (see [`weights`]).
 
 mod attention;
 mod eltwise;
@@ -25,9 +25,9 @@ use std::collections::HashMap;
 use bitnetc_plan::weight::HeadPadding;
 use bitnetc_plan::{Buffer, BufferRole, DType, MemoryConfig, TILE, TensorSpec, Weight};
 
-use crate::graph::{Graph, NodeId, Op, Phase, Role, Rope, Section, Value, WeightRef};
+use crate::graph::{Graph, NodeId, Operation, PhaseKind, Role, Rope, Section, Value, WeightRef};
 use crate::passes::precision::Decision;
-use crate::schedule::{Call, HeadCores, Kind, Operand, Schedule, ValueId};
+use crate::schedule::{Call, HeadCores, Input, Kind, Schedule, ValueId};
 pub use setting::{SelectError, Setting};
 
 /// The TT-NN calls of `graph`.
@@ -55,54 +55,55 @@ pub fn select(graph: &Graph, setting: &Setting<'_>) -> Result<Schedule, SelectEr
     Ok(selector.schedule)
 }
 
-/// Buffers that are named before any node; all others have a dot in their name, which no node has.
+/// Names of buffers without a dot. All other buffers have a dot in their name, which no node has, so that only these could clash with a
+/// node.
 const BUFFERS: [&str; 7] =
     ["tokens", "positions", "rotary_positions", "page_table", "k_cache", "v_cache", "first_tokens"];
 
-/// State of the selection.
+/// The state of the selection of one phase.
 struct Selector<'a> {
     graph: &'a Graph,
     setting: &'a Setting<'a>,
     schedule: Schedule,
     /// The schedule's value for each of the graph's.
     ids: HashMap<Value, ValueId>,
-    /// Features that are padded heads.
+    /// The values whose columns are padded heads.
     padding: HashMap<Value, HeadPadding>,
-    /// Rotary rows and matrix, for each rope and padded head width that has needed them.
-    rotary: Vec<(Rope, u32, [Operand; 3])>,
+    /// The rotary tables and the transformation matrix of each rope and padded head width met so far.
+    rotary: Vec<(Rope, u32, [Input; 3])>,
 }
 
 impl Selector<'_> {
     fn node(&mut self, node: NodeId, section: Section) -> Result<(), SelectError> {
         match &self.graph.node(node).op {
-            Op::Tokens => Ok(()),
-            Op::Embedding { weight } => self.embedding(node, section, weight),
-            Op::Carry => self.carry(node),
-            Op::RmsNorm { gamma, eps } => self.norm(node, section, gamma.as_ref(), eps),
-            Op::Quantize { floor } => self.quantize(node, section, floor),
-            Op::Dequantize { scale, power } => self.dequantize(node, section, scale, *power),
-            Op::Scale { scale } => self.scale(node, section, scale),
-            Op::Linear(linear) => self.linear(node, section, linear),
-            Op::SplitHeads { heads, kv_heads, head_dim } => {
+            Operation::Tokens => Ok(()),
+            Operation::Embedding { weight } => self.embedding(node, section, weight),
+            Operation::Carry => self.carry(node),
+            Operation::RmsNorm { gamma, eps } => self.norm(node, section, gamma.as_ref(), eps),
+            Operation::Quantize { floor } => self.quantize(node, section, floor),
+            Operation::Dequantize { scale, power } => self.dequantize(node, section, scale, *power),
+            Operation::Scale { scale } => self.scale(node, section, scale),
+            Operation::Linear(linear) => self.linear(node, section, linear),
+            Operation::SplitHeads { heads, kv_heads, head_dim } => {
                 self.split_heads(node, section, *heads, *kv_heads, *head_dim)
             }
-            Op::Rope(rope) => self.rope(node, section, rope),
-            Op::CacheUpdate { .. } => self.cache_update(node, section),
-            Op::Attention { scale } => self.attention(node, section, scale),
-            Op::MergeHeads => self.merge_heads(node, section),
-            Op::Activation(unary) => Err(self.unsupported(
+            Operation::Rope(rope) => self.rope(node, section, rope),
+            Operation::CacheUpdate { .. } => self.cache_update(node, section),
+            Operation::Attention { scale } => self.attention(node, section, scale),
+            Operation::MergeHeads => self.merge_heads(node, section),
+            Operation::Activation(unary) => Err(self.unsupported(
                 node,
                 format!("{unary:?} stands alone"),
                 "let the fuse pass put it into a product",
             )),
-            Op::Mul { a, b } => self.multiply(node, section, a, b),
-            Op::Add { b_scale } => self.add(node, section, b_scale),
-            Op::LastToken => self.last_token(node, section),
-            Op::Argmax => self.argmax(node, section),
+            Operation::Mul { a, b } => self.multiply(node, section, a, b),
+            Operation::Add { b_scale } => self.add(node, section, b_scale),
+            Operation::LastToken => self.last_token(node, section),
+            Operation::Argmax => self.argmax(node, section),
         }
     }
 
-    /// Layers hand on the residual stream, nothing else.
+    /// Checks that a layer hands on the residual stream and nothing else.
     fn layer_end(&self) -> Result<(), SelectError> {
         match self.graph.carried() {
             Some(end) if self.ids.get(&end).copied() != self.schedule.stream => Err(self.unsupported(
@@ -115,32 +116,32 @@ impl Selector<'_> {
     }
 
     fn decode(&self) -> bool {
-        matches!(self.graph.phase, Phase::Decode { .. })
+        matches!(self.graph.phase, PhaseKind::Decode { .. })
     }
 
     /// Rows of the residual stream.
     fn rows(&self) -> u32 {
-        self.graph.phase.rows() as u32
+        self.graph.phase.rows()
     }
 
     fn unsupported(&self, node: NodeId, what: impl Into<String>, hint: impl Into<String>) -> SelectError {
         SelectError::Unsupported { node: self.graph.node(node).name.clone(), what: what.into(), hint: hint.into() }
     }
 
-    fn input(&self, node: NodeId, at: usize) -> Value {
+    fn value(&self, node: NodeId, at: usize) -> Value {
         self.graph.inputs(node)[at]
     }
 
-    /// The operand for the `at`th input of a node.
-    fn operand(&self, node: NodeId, at: usize) -> Result<Operand, SelectError> {
-        let value = self.input(node, at);
+    /// The call input for the `at`th input of a node.
+    fn input(&self, node: NodeId, at: usize) -> Result<Input, SelectError> {
+        let value = self.value(node, at);
         let missing =
             || self.unsupported(node, format!("input {at} is no tensor"), "feed it from an operation that makes one");
-        self.ids.get(&value).map(|id| Operand::Value(*id)).ok_or_else(missing)
+        self.ids.get(&value).map(|id| Input::Value(*id)).ok_or_else(missing)
     }
 
     /// Adds a call whose first output stands for the node's first output.
-    fn call(&mut self, node: NodeId, section: Section, kind: Kind, inputs: Vec<Operand>, outputs: Vec<ValueId>) {
+    fn call(&mut self, node: NodeId, section: Section, kind: Kind, inputs: Vec<Input>, outputs: Vec<ValueId>) {
         let name = self.graph.node(node).name.clone();
         let note = self.setting.precision.get(&node).map(Decision::note).unwrap_or_default();
         for (output, id) in outputs.iter().enumerate() {
@@ -150,8 +151,8 @@ impl Selector<'_> {
         self.schedule.section_mut(section).push(Call { name, role, kind, inputs, outputs, note });
     }
 
-    /// Adds a call that stands for no node of its own.
-    fn helper(&mut self, name: &str, section: Section, kind: Kind, inputs: Vec<Operand>, outputs: Vec<ValueId>) {
+    /// Adds a call that prepares something for other calls and belongs to no node.
+    fn helper(&mut self, name: &str, section: Section, kind: Kind, inputs: Vec<Input>, outputs: Vec<ValueId>) {
         let call = Call { name: name.to_string(), role: Role::Data, kind, inputs, outputs, note: String::new() };
         self.schedule.section_mut(section).push(call);
     }
@@ -167,60 +168,60 @@ impl Selector<'_> {
         !self.decode() && self.graph.node(node).outputs[0].rows == 1
     }
 
-    /// Width of an operand's last dimension.
-    fn width(&self, operand: &Operand) -> u32 {
-        match operand {
-            Operand::Value(id) => self.schedule.values[*id].shape.last().copied().unwrap_or(1),
+    /// Width of an input's last dimension.
+    fn width(&self, input: &Input) -> u32 {
+        match input {
+            Input::Value(id) => self.schedule.values[*id].shape.last().copied().unwrap_or(1),
             other => self.schedule.fixed_spec(other).map_or(1, TensorSpec::columns),
         }
     }
 
-    /// The name of a projection's weight: the projection's own, unless a buffer has it.
+    /// The name of a projection's weight: that of the projection, unless a buffer has this name.
     fn weight_name(&self, node: NodeId) -> String {
         let name = &self.graph.node(node).name;
         if BUFFERS.contains(&name.as_str()) { format!("{name}.weight") } else { name.clone() }
     }
 
-    /// Registers a weight once; a second time under the same name it must be the same weight.
-    fn weight(&mut self, weight: Weight) -> Result<Operand, SelectError> {
-        let operand = Operand::Weight(weight.name.clone());
+    /// Registers a weight. A second one of the same name must be the same weight.
+    fn weight(&mut self, weight: Weight) -> Result<Input, SelectError> {
+        let input = Input::Weight(weight.name.clone());
         match self.schedule.weight(&weight.name) {
             Some(known) if *known != weight => return Err(SelectError::Clash { name: weight.name }),
             Some(_) => {}
             None => self.schedule.weights.push(weight),
         }
-        Ok(operand)
+        Ok(input)
     }
 
-    /// Registers a buffer once; a second time under the same name it must be the same buffer.
+    /// Registers a buffer. A second one of the same name must be the same buffer.
     fn buffer(
         &mut self,
         name: &str,
         per_layer: bool,
         spec: TensorSpec,
         role: BufferRole,
-    ) -> Result<Operand, SelectError> {
+    ) -> Result<Input, SelectError> {
         let buffer = Buffer { name: name.to_string(), per_layer, spec, role };
         match self.schedule.buffer(name) {
             Some(known) if *known != buffer => return Err(SelectError::Clash { name: buffer.name }),
             Some(_) => {}
             None => self.schedule.buffers.push(buffer),
         }
-        Ok(Operand::Buffer(name.to_string()))
+        Ok(Input::Buffer(name.to_string()))
     }
 
-    fn tokens(&mut self) -> Result<Operand, SelectError> {
+    fn tokens(&mut self) -> Result<Input, SelectError> {
         let rows = self.rows();
         let spec = |shape: Vec<u32>| TensorSpec::row_major(shape, DType::U32, MemoryConfig::DRAM);
         match self.graph.phase {
-            Phase::Decode { .. } => self.buffer("tokens", false, spec(vec![1, 1, rows]), BufferRole::Tokens),
-            Phase::Prefill { .. } => {
+            PhaseKind::Decode { .. } => self.buffer("tokens", false, spec(vec![1, 1, rows]), BufferRole::Tokens),
+            PhaseKind::Prefill { .. } => {
                 self.buffer(&format!("prompt.{rows}"), false, spec(vec![1, 1, rows]), BufferRole::Prompt(rows))
             }
         }
     }
 
-    fn positions(&mut self) -> Result<Operand, SelectError> {
+    fn positions(&mut self) -> Result<Input, SelectError> {
         let spec = TensorSpec::row_major(vec![self.setting.batch], DType::I32, MemoryConfig::DRAM);
         self.buffer("positions", false, spec, BufferRole::Positions)
     }
@@ -233,13 +234,13 @@ impl Selector<'_> {
         }
     }
 
-    fn rotary_positions(&mut self) -> Result<Operand, SelectError> {
+    fn rotary_positions(&mut self) -> Result<Input, SelectError> {
         let spec =
             TensorSpec::row_major(vec![1, self.rotary_copies() * self.setting.batch], DType::U32, MemoryConfig::DRAM);
         self.buffer("rotary_positions", false, spec, BufferRole::RotaryPositions)
     }
 
-    fn page_table(&mut self) -> Result<Operand, SelectError> {
+    fn page_table(&mut self) -> Result<Input, SelectError> {
         let blocks = (self.graph.context as u32).div_ceil(self.setting.block);
         let spec = TensorSpec::row_major(vec![self.setting.batch, blocks], DType::I32, MemoryConfig::DRAM);
         self.buffer("page_table", false, spec, BufferRole::PageTable)
@@ -257,7 +258,7 @@ impl Selector<'_> {
 
     /// The residual stream is one value from the embedding to the last layer.
     fn carry(&mut self, node: NodeId) -> Result<(), SelectError> {
-        let Operand::Value(stream) = self.operand(node, 0)? else {
+        let Input::Value(stream) = self.input(node, 0)? else {
             return Err(self.unsupported(node, "the residual stream starts as no value", "start it from an embedding"));
         };
         self.ids.insert(node.into(), stream);
@@ -272,9 +273,9 @@ impl Selector<'_> {
     }
 
     fn last_token(&mut self, node: NodeId, section: Section) -> Result<(), SelectError> {
-        let input = self.operand(node, 0)?;
+        let input = self.input(node, 0)?;
         if self.decode() {
-            if let Operand::Value(id) = input {
+            if let Input::Value(id) = input {
                 self.ids.insert(node.into(), id);
             }
             return Ok(());
@@ -286,7 +287,7 @@ impl Selector<'_> {
     }
 
     fn argmax(&mut self, node: NodeId, section: Section) -> Result<(), SelectError> {
-        let logits = self.operand(node, 0)?;
+        let logits = self.input(node, 0)?;
         if self.decode() {
             let tokens = self.tokens()?;
             self.call(node, section, Kind::ArgMax, vec![logits, tokens], vec![]);

@@ -1,10 +1,10 @@
-//! Norms, quantisation by row and its undoing.
+//! Selection of the calls for norms, quantisation by row and dequantisation.
 
 use bitnetc_plan::DType;
 
 use super::weights;
 use super::{SelectError, Selector};
-use crate::graph::{NodeId, Op, Scalar, Section, WeightRef};
+use crate::graph::{NodeId, Operation, Scalar, Section, WeightRef};
 use crate::schedule::Kind;
 
 impl Selector<'_> {
@@ -15,8 +15,8 @@ impl Selector<'_> {
         gamma: Option<&WeightRef>,
         eps: &Scalar,
     ) -> Result<(), SelectError> {
-        let input = self.operand(node, 0)?;
-        let padding = self.padding.get(&self.input(node, 0)).copied();
+        let input = self.input(node, 0)?;
+        let padding = self.padding.get(&self.value(node, 0)).copied();
         let width = self.width(&input);
         let per_layer = section == Section::Layer;
         let name = format!("{}.gamma", self.graph.node(node).name);
@@ -29,8 +29,8 @@ impl Selector<'_> {
     }
 
     pub(super) fn quantize(&mut self, node: NodeId, section: Section, floor: &Scalar) -> Result<(), SelectError> {
-        let input = self.operand(node, 0)?;
-        self.keep_padding(node, self.padding.get(&self.input(node, 0)).copied());
+        let input = self.input(node, 0)?;
+        self.keep_padding(node, self.padding.get(&self.value(node, 0)).copied());
         let width = self.width(&input);
         let integers = self.features(node, width, DType::Bf16);
         let name = format!("{}.max", self.graph.node(node).name);
@@ -54,16 +54,16 @@ impl Selector<'_> {
                 "dequantise each factor apart",
             ));
         }
-        let Op::Quantize { floor } = self.graph.node(self.input(node, 1).node).op.clone() else {
+        let Operation::Quantize { floor } = self.graph.node(self.value(node, 1).node).op.clone() else {
             return Err(self.unsupported(
                 node,
                 "a row factor that no quantisation made",
                 "feed it from a quantisation",
             ));
         };
-        let inputs = vec![self.operand(node, 0)?, self.operand(node, 1)?];
+        let inputs = vec![self.input(node, 0)?, self.input(node, 1)?];
         let width = self.width(&inputs[0]);
-        self.keep_padding(node, self.padding.get(&self.input(node, 0)).copied());
+        self.keep_padding(node, self.padding.get(&self.value(node, 0)).copied());
         let out = self.features(node, width, DType::Bf16);
         self.call(
             node,

@@ -1,21 +1,21 @@
-//! Projections and the LM head.
+//! Selection of the calls for projections and the LM head.
 
 use bitnetc_plan::program::FusedActivation;
 use bitnetc_plan::{Layout, TILE};
 
 use super::weights;
 use super::{SelectError, Selector};
-use crate::graph::{Activation, Linear, NodeId, Op, Role, Section};
+use crate::graph::{Activation, Linear, NodeId, Operation, Role, Section};
 use crate::passes::values::product_dtype;
 use crate::policy::Precision;
-use crate::schedule::{Kind, Operand};
+use crate::schedule::{Input, Kind};
 use crate::ttnn::lm_head;
 
 pub(super) const TOO_WIDE: &str = "a tensor's sides are below 2^31";
 
 impl Selector<'_> {
     pub(super) fn linear(&mut self, node: NodeId, section: Section, linear: &Linear) -> Result<(), SelectError> {
-        let input = self.operand(node, 0)?;
+        let input = self.input(node, 0)?;
         let Some(decision) = self.setting.precision.get(&node) else {
             return Err(self.unsupported(node, "a projection without a precision", "run the precision pass first"));
         };
@@ -44,7 +44,7 @@ impl Selector<'_> {
             }
         };
         let split = self.split_after(node);
-        let padding = self.padding.get(&self.input(node, 0)).copied();
+        let padding = self.padding.get(&self.value(node, 0)).copied();
         let name = self.weight_name(node);
         let weight = weights::projection(
             &name,
@@ -70,7 +70,7 @@ impl Selector<'_> {
         section: Section,
         linear: &Linear,
         precision: Precision,
-        input: Operand,
+        input: Input,
     ) -> Result<(), SelectError> {
         let [part] = linear.parts.as_slice() else {
             return Err(self.unsupported(node, "an LM head of several matrices", "one matrix [vocab, hidden]"));
@@ -86,33 +86,33 @@ impl Selector<'_> {
         Ok(())
     }
 
-    /// The heads into which a projection's output is split, if it is.
+    /// The query heads, KV heads and head width into which a projection's output is split; `None` if it is not split.
     fn split_after(&self, node: NodeId) -> Option<(u32, u32, u32)> {
         let mut at = node;
         loop {
             let user = self.graph.only_user(at.into())?;
             match self.graph.node(user.node).op {
-                Op::SplitHeads { heads, kv_heads, head_dim } => {
+                Operation::SplitHeads { heads, kv_heads, head_dim } => {
                     return Some((heads as u32, kv_heads as u32, head_dim as u32));
                 }
-                Op::Dequantize { .. } | Op::Scale { .. } if user.input == 0 => at = user.node,
-                Op::Tokens
-                | Op::Embedding { .. }
-                | Op::Carry
-                | Op::RmsNorm { .. }
-                | Op::Quantize { .. }
-                | Op::Dequantize { .. }
-                | Op::Scale { .. }
-                | Op::Linear(_)
-                | Op::Rope(_)
-                | Op::CacheUpdate { .. }
-                | Op::Attention { .. }
-                | Op::MergeHeads
-                | Op::Activation(_)
-                | Op::Mul { .. }
-                | Op::Add { .. }
-                | Op::LastToken
-                | Op::Argmax => return None,
+                Operation::Dequantize { .. } | Operation::Scale { .. } if user.input == 0 => at = user.node,
+                Operation::Tokens
+                | Operation::Embedding { .. }
+                | Operation::Carry
+                | Operation::RmsNorm { .. }
+                | Operation::Quantize { .. }
+                | Operation::Dequantize { .. }
+                | Operation::Scale { .. }
+                | Operation::Linear(_)
+                | Operation::Rope(_)
+                | Operation::CacheUpdate { .. }
+                | Operation::Attention { .. }
+                | Operation::MergeHeads
+                | Operation::Activation(_)
+                | Operation::Mul { .. }
+                | Operation::Add { .. }
+                | Operation::LastToken
+                | Operation::Argmax => return None,
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Rotary embedding: tables, looked up once per step in decode, and the rotation of q and k.
+//! Selection of the calls for the rotary embedding: the tables, looked up once per step in decode, and the rotation of q and k.
 
 use bitnetc_plan::weight::RotaryFunction;
 use bitnetc_plan::{Cores, DType};
@@ -6,13 +6,13 @@ use bitnetc_plan::{Cores, DType};
 use super::weights;
 use super::{SelectError, Selector};
 use crate::graph::{NodeId, Rope, Section, Shape, Value};
-use crate::schedule::{HeadCores, Kind, Operand};
+use crate::schedule::{HeadCores, Input, Kind};
 
 impl Selector<'_> {
     pub(super) fn rope(&mut self, node: NodeId, section: Section, rope: &Rope) -> Result<(), SelectError> {
-        let (q, k) = (self.operand(node, 0)?, self.operand(node, 1)?);
+        let (q, k) = (self.input(node, 0)?, self.input(node, 1)?);
         let head_dim = self.width(&q);
-        let Shape::Heads { head_dim: logical, .. } = self.graph.value_type(self.input(node, 0)).shape else {
+        let Shape::Heads { head_dim: logical, .. } = self.graph.value_type(self.value(node, 0)).shape else {
             return Err(self.unsupported(node, "a rotation of no heads", "feed it queries and keys"));
         };
         if rope.dim != logical {
@@ -26,7 +26,7 @@ impl Selector<'_> {
         };
         let mut outputs = Vec::new();
         for (input, suffix) in [(&q, "q"), (&k, "k")] {
-            let Operand::Value(before) = input else {
+            let Input::Value(before) = input else {
                 return Err(self.unsupported(node, "a rotation of no value", "feed it queries and keys"));
             };
             let shape = self.schedule.values[*before].shape.clone();
@@ -47,8 +47,9 @@ impl Selector<'_> {
         Ok(())
     }
 
-    /// Decode looks the users' rows up once per step; prefill reads whole tables.
-    fn rotary_tables(&mut self, rope: &Rope, head_dim: u32) -> Result<[Operand; 3], SelectError> {
+    /// The tables of cosines and sines and the transformation matrix. Decode looks up the users' rows once per step; prefill reads whole
+    /// tables.
+    fn rotary_tables(&mut self, rope: &Rope, head_dim: u32) -> Result<[Input; 3], SelectError> {
         let family = match self.rotary.len() {
             0 => "rotary".to_string(),
             further => format!("rotary.{further}"),
@@ -69,7 +70,7 @@ impl Selector<'_> {
         function: RotaryFunction,
         rope: &Rope,
         head_dim: u32,
-    ) -> Result<Operand, SelectError> {
+    ) -> Result<Input, SelectError> {
         let rows = self.rows();
         let context = self.graph.context as u32;
         if !self.decode() {
@@ -82,6 +83,6 @@ impl Selector<'_> {
         let name = format!("{name}.rows");
         let out = self.schedule.value(name.clone(), shape, DType::Bf16);
         self.helper(&name, Section::Prologue, Kind::RotaryRows, vec![positions, table], vec![out]);
-        Ok(Operand::Value(out))
+        Ok(Input::Value(out))
     }
 }

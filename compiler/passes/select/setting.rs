@@ -1,4 +1,4 @@
-//! What selection is told, and how it fails.
+//! The inputs of the selection besides the graph, and its errors.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use crate::graph::NodeId;
 use crate::passes::precision::Decision;
 use crate::schedule::HeadCores;
 
-/// What selection needs to know besides the graph.
+/// The inputs of the selection besides the graph.
 #[derive(Debug, Clone)]
 pub struct Setting<'a> {
     /// Precision of each node.
@@ -21,26 +21,27 @@ pub struct Setting<'a> {
     pub block: u32,
     /// The card: its DRAM banks hold the matmul weights, its cores the rotary matrix.
     pub card: &'a Card,
-    /// Chunks of the LM head, once decode has decided.
+    /// The number of chunks of the LM head, once decode has decided it. Prefill uses the same, since both read the same weights.
     pub lm_head_chunks: Option<u32>,
-    /// Where decode keeps q and k.
+    /// The cores on which decode keeps queries and keys.
     pub heads: HeadCores,
 }
 
 /// Why a graph has no schedule.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
 pub enum SelectError {
-    /// TT-NN has no call for it.
+    /// TT-NN has no call for an operation as it stands.
     #[error("{node}: {what}; {hint}")]
     Unsupported {
         /// The operation.
         node: String,
-        /// What cannot be had.
+        /// The property for which TT-NN has no call.
         what: String,
-        /// What would be right.
+        /// The value or form that would be accepted.
         hint: String,
     },
-    /// Two tensors that live as long as the plan have one name: a defect of bitnetc.
+    /// Two tensors that live as long as the plan have the same name. This is a defect of bitnetc.
     #[error("two weights or buffers are named `{name}`")]
     Clash {
         /// The name.

@@ -1,7 +1,7 @@
-//! The plan's weights for the graph's: shapes, padding, sharding over DRAM banks.
+//! The weights of the plan for those of the graph: their shapes, padding, and sharding over DRAM banks.
 //!
-//! A norm over heads padded from `d` to `D` columns takes its mean over `D/d` times too many: `mean' = mean * d/D`. With
-//! `eps' = eps * d/D` and `gamma' = gamma * sqrt(d/D)` it is the same norm.
+//! A norm over heads that are padded from `d` to `D` columns divides by `D/d` times too many columns: `mean' = mean * d/D`. With `eps' =
+//! eps * d/D` and `gamma' = gamma * sqrt(d/D)` it is the same norm.
 
 use bitnetc_plan::weight::{Content, HeadPadding, Matrix, RotaryFunction};
 use bitnetc_plan::{Cores, DType, MemoryConfig, Scalar, Source, TILE, TensorSpec, Weight};
@@ -9,12 +9,12 @@ use bitnetc_plan::{Cores, DType, MemoryConfig, Scalar, Source, TILE, TensorSpec,
 use crate::graph::{Encoding, Linear, Rope, ScaleConvention, WeightRef};
 use crate::ttnn::placements::dram_sharded;
 
-/// A plan's scalar for a graph's.
+/// Converts a scalar of the graph to one of the plan.
 pub fn scalar(scalar: &crate::graph::Scalar) -> Scalar {
     Scalar { value: scalar.value, scales: scalar.factors.iter().map(|f| (f.weight.clone(), f.power)).collect() }
 }
 
-/// Real over padded columns.
+/// The number of real columns over that of padded ones.
 pub fn padded_share(padding: Option<HeadPadding>) -> f64 {
     padding.map_or(1.0, |p| f64::from(p.from) / f64::from(p.to))
 }
@@ -36,7 +36,7 @@ pub fn matrix(weight: &WeightRef) -> Matrix {
     }
 }
 
-/// The embedding table, bf16 row-major in DRAM: TT-NN untilises any other on every call.
+/// The embedding table, bf16 and row-major in DRAM, since TT-NN untilises any other on every call.
 pub fn table(name: &str, weight: &WeightRef) -> Weight {
     let shape = vec![1, 1, weight.shape[0] as u32, weight.shape[1] as u32];
     Weight {
@@ -65,7 +65,7 @@ pub fn gamma(
         },
         None => Source::Ones { len: width },
     };
-    // Tiled, since an interleaved norm of a long row fits L1 only so; a sharded norm takes it as well.
+    // The factors are tiled, since an interleaved norm of a long row fits L1 only so. A sharded norm accepts it as well.
     let spec = TensorSpec::tile(vec![1, 1, 1, width], DType::Bf16, MemoryConfig::DRAM);
     Weight { name, per_layer, spec, address: None, source }
 }

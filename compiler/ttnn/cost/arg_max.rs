@@ -1,7 +1,7 @@
 //! Price of the index of the largest element of each row: its bytes at a bandwidth of its own.
 
-use super::{Call, Kernel};
+use super::{Kernel, Priced};
 
-pub fn kernel(call: &Call<'_>) -> Kernel {
-    Kernel::moves(call.bytes as f64 / (call.movement().argmax_gb_per_s * 1000.0))
+pub fn kernel(priced: &Priced<'_>) -> Kernel {
+    Kernel::moves(priced.bytes as f64 / (priced.movement().argmax_gb_per_s * 1000.0))
 }

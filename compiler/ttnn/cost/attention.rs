@@ -1,8 +1,9 @@
-//! The time of attention in either phase: the busiest core's chunks of keys, the bytes all cores read, and partial results made one.
+//! The time of attention in decode and prefill: the busiest core's work on its chunks of keys, the bytes that all cores read, and the
+//! combination of partial results.
 //!
-//! A core takes its chunks of keys one after another: every block operation of the flash loop starts once per chunk, each tile of scores
-//! is a product over the head's columns, a softmax, and a product into them. Reading runs beside that, bound by the core's own share of
-//! the NoC and by all cores' share of DRAM.
+//! A core works through its chunks of keys one after another. Every operation of the flash attention loop is started once per chunk. Each
+//! tile of scores takes a product over the head's columns, a softmax, and a product with the values. Reading overlaps with that; it is
+//! bound by the core's own share of the NoC and by all cores' share of DRAM.
 
 use bitnetc_plan::{Bound, DType};
 
@@ -43,7 +44,8 @@ impl Work {
     }
 }
 
-/// Its kernel, with `streamed` microseconds of all cores' reading and `rounds` of combining partial results.
+/// The kernel of an attention whose busiest core has this work. All cores' reading takes `streamed` microseconds, and partial results are
+/// combined in `rounds` rounds.
 pub fn kernel(work: &Work, streamed: f64, rounds: u32, c: &Calibration) -> Kernel {
     let compute = work.compute_us(c);
     let read = work.read_us(c).max(streamed);

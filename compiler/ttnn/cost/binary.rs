@@ -2,12 +2,12 @@
 
 use bitnetc_plan::op::{self, BinaryKind};
 
-use super::{Call, Kernel, laws};
+use super::{Kernel, Priced, laws};
 
-pub fn kernel(args: &op::Binary, call: &Call<'_>) -> Kernel {
+pub fn kernel(args: &op::Binary, priced: &Priced<'_>) -> Kernel {
     let us = match args.kind {
-        BinaryKind::Add => call.movement().add_us,
-        BinaryKind::Mul => laws::product_us(call),
+        BinaryKind::Add => priced.movement().add_us,
+        BinaryKind::Mul => laws::product_us(priced),
     };
-    laws::elementwise_in(us, call)
+    laws::elementwise_in(us, priced)
 }

@@ -1,7 +1,7 @@
 //! Price of writing a prompt into a cache.
 
-use super::{Call, Kernel, laws};
+use super::{Kernel, Priced, laws};
 
-pub fn kernel(call: &Call<'_>) -> Kernel {
-    laws::measured(call.movement().cache_update_us, call)
+pub fn kernel(priced: &Priced<'_>) -> Kernel {
+    laws::measured(priced.movement().cache_update_us, priced)
 }

@@ -1,7 +1,7 @@
 //! Price of joining columns; for want of a measurement, that of a reshard.
 
-use super::{Call, Kernel, laws};
+use super::{Kernel, Priced, laws};
 
-pub fn kernel(call: &Call<'_>) -> Kernel {
-    laws::measured(call.movement().reshard_us, call)
+pub fn kernel(priced: &Priced<'_>) -> Kernel {
+    laws::measured(priced.movement().reshard_us, priced)
 }

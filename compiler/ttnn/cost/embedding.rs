@@ -1,7 +1,7 @@
 //! Price of looking up rows of a table.
 
-use super::{Call, Kernel, laws};
+use super::{Kernel, Priced, laws};
 
-pub fn kernel(call: &Call<'_>) -> Kernel {
-    laws::measured(call.movement().embedding_us, call)
+pub fn kernel(priced: &Priced<'_>) -> Kernel {
+    laws::measured(priced.movement().embedding_us, priced)
 }

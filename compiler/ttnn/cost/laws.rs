@@ -1,32 +1,33 @@
-//! Laws that several ops share.
+//! Formulas that several ops share.
 
 use bitnetc_plan::{Fidelity, TILE, TensorSpec};
 
-use super::{Call, Kernel};
+use super::{Kernel, Priced};
 use crate::target::Calibration;
 
 /// A measured time for one tile of rows, or its bytes over the interleaved bandwidth, whichever is longer.
-pub fn measured(us: f64, call: &Call<'_>) -> Kernel {
-    Kernel::moves(us.max(call.streamed()))
+pub fn measured(us: f64, priced: &Priced<'_>) -> Kernel {
+    Kernel::moves(us.max(priced.streamed()))
 }
 
 /// Elementwise work on every tile of the first operand, at the pace of a product.
-pub fn elementwise(call: &Call<'_>) -> Kernel {
-    elementwise_in(product_us(call), call)
+pub fn elementwise(priced: &Priced<'_>) -> Kernel {
+    elementwise_in(product_us(priced), priced)
 }
 
-/// Elementwise work that takes `us` where cores are not crowded.
-pub fn elementwise_in(us: f64, call: &Call<'_>) -> Kernel {
-    Kernel::moves(us.max(call.streamed()) + crowding(call.operands[0], call.constants()))
+/// Elementwise work that takes `us` microseconds when no core has more tiles than in the measurement.
+pub fn elementwise_in(us: f64, priced: &Priced<'_>) -> Kernel {
+    Kernel::moves(us.max(priced.streamed()) + crowding(priced.operands[0], priced.constants()))
 }
 
 /// Microseconds of an elementwise product as wide as the first operand.
-pub fn product_us(call: &Call<'_>) -> f64 {
-    let m = call.movement();
-    m.multiply_us + m.multiply_per_7000_us * f64::from(call.operands[0].columns()) / 7000.0
+pub fn product_us(priced: &Priced<'_>) -> f64 {
+    let m = priced.movement();
+    m.multiply_us + m.multiply_per_7000_us * f64::from(priced.operands[0].columns()) / 7000.0
 }
 
-/// Microseconds that few cores add: a core works on its tiles one after another. The slope is that of norms, for want of others.
+/// Microseconds that are added when there are few cores, since a core works on its tiles one after another. The slope is that of norms, as
+/// no other was measured.
 pub fn crowding(spec: &TensorSpec, c: &Calibration) -> f64 {
     let tiles = spec.memory.shard().map_or(0, |[_, width]| width / TILE);
     c.norm.per_tile_us * f64::from(tiles.saturating_sub(c.norm.uncrowded_tiles))

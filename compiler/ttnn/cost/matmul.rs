@@ -3,12 +3,12 @@
 use bitnetc_plan::{Bound, MatmulProgram, op};
 
 use super::laws::tile_cycles;
-use super::{Call, Kernel};
+use super::{Kernel, Priced};
 use crate::target::Calibration;
 
-pub fn kernel(args: &op::Matmul, call: &Call<'_>) -> Kernel {
-    let (operands, c, bytes) = (call.operands, call.constants(), call.bytes);
-    let banks = call.cx.target.card.dram.banks;
+pub fn kernel(args: &op::Matmul, priced: &Priced<'_>) -> Kernel {
+    let (operands, c, bytes) = (priced.operands, priced.constants(), priced.bytes);
+    let banks = priced.cx.target.card.dram.banks;
     let inner = operands[1].tile_rows() as f64;
     let cycles = tile_cycles(c, args.compute.fidelity);
     let us = |cycles: f64| cycles / (c.clock_ghz * 1000.0);
@@ -26,7 +26,7 @@ pub fn kernel(args: &op::Matmul, call: &Call<'_>) -> Kernel {
                 () => Bound::Dram,
             };
             let time = c.dram_sharded.start_us + blocks * block.max(c.dram_sharded.block_floor_us);
-            // The first block is read and the last multiplied with nothing beside them.
+            // Reading and multiplying overlap, but not while the first block is read and the last one multiplied.
             let alone = f64::from(in0_block_w.saturating_sub(c.dram_sharded.fitted_block)) * read.min(compute);
             Kernel { us: time + alone, fpu_cycles: inner * per_reader * cycles, bound }
         }
@@ -42,7 +42,8 @@ pub fn kernel(args: &op::Matmul, call: &Call<'_>) -> Kernel {
     }
 }
 
-/// Microseconds that K-blocks shorter than the fit's, and outputs computed block by block, add: each block starts anew.
+/// Microseconds that are added by K-blocks shorter than those of the fit, and by outputs that are computed block by block: every block has
+/// a start of its own.
 fn short_blocks(args: &op::Matmul, inner: f64, c: &Calibration) -> f64 {
     let passes = match &args.program {
         MatmulProgram::Multicast2D { out_block, per_core_m, .. } => per_core_m.div_ceil(out_block.0.max(1)),

@@ -1,7 +1,7 @@
 //! Price of an increment.
 
-use super::{Call, Kernel};
+use super::{Kernel, Priced};
 
-pub fn kernel(call: &Call<'_>) -> Kernel {
-    Kernel::moves(call.movement().plus_one_us)
+pub fn kernel(priced: &Priced<'_>) -> Kernel {
+    Kernel::moves(priced.movement().plus_one_us)
 }

@@ -2,11 +2,11 @@
 
 use bitnetc_plan::TensorSpec;
 
-use super::{Call, Kernel, laws};
+use super::{Kernel, Priced, laws};
 use crate::ttnn::Context;
 
-pub fn kernel(call: &Call<'_>) -> Kernel {
-    laws::measured(norm(call.operands[0], call.cx), call)
+pub fn kernel(priced: &Priced<'_>) -> Kernel {
+    laws::measured(norm(priced.operands[0], priced.cx), priced)
 }
 
 /// A sharded norm shares a row among cores; an interleaved one gives each core rows of its own.

@@ -1,7 +1,7 @@
 //! Price of rotating queries or keys in decode.
 
-use super::{Call, Kernel, laws};
+use super::{Kernel, Priced, laws};
 
-pub fn kernel(call: &Call<'_>) -> Kernel {
-    laws::measured(call.movement().rotary_us, call)
+pub fn kernel(priced: &Priced<'_>) -> Kernel {
+    laws::measured(priced.movement().rotary_us, priced)
 }

@@ -1,7 +1,7 @@
 //! Price of the largest element of each row; for want of a measurement, that of an elementwise product.
 
-use super::{Call, Kernel, laws};
+use super::{Kernel, Priced, laws};
 
-pub fn kernel(call: &Call<'_>) -> Kernel {
-    laws::elementwise(call)
+pub fn kernel(priced: &Priced<'_>) -> Kernel {
+    laws::elementwise(priced)
 }

@@ -5,14 +5,14 @@ use bitnetc_plan::{TILE, TensorSpec};
 
 use super::attention::{self, Work};
 use super::laws::tile_cycles;
-use super::{Call, Kernel};
+use super::{Kernel, Priced};
 
-/// A whole prompt, causal.
+/// Causal attention over a whole prompt.
 ///
-/// A head's chunks of queries are worked on in pairs, the first with the last, where they pair up; pairs of all heads are dealt to the
-/// grid.
-pub fn kernel(args: &Sdpa, call: &Call<'_>) -> Kernel {
-    let (operands, c) = (call.operands, call.constants());
+/// Later chunks of queries see more keys. TT-NN therefore pairs a head's chunks, the first with the last, where their number is even, and
+/// deals the pairs of all heads to the grid.
+pub fn kernel(args: &Sdpa, priced: &Priced<'_>) -> Kernel {
+    let (operands, c) = (priced.operands, priced.constants());
     let (q, k) = (operands[0], operands[1]);
     let cut = Cut::new(args, q);
     let cores = u64::from(args.program.grid.0 * args.program.grid.1).max(1);
@@ -27,7 +27,7 @@ pub fn kernel(args: &Sdpa, call: &Call<'_>) -> Kernel {
     let chunks = (heads * units).div_ceil(cores) * heaviest;
     let cycles = tile_cycles(c, args.compute.fidelity);
     let work = Work::of(chunks, [cut.q, cut.k, q.tile_columns()], k.dtype, cycles);
-    attention::kernel(&work, call.streamed(), 0, c)
+    attention::kernel(&work, priced.streamed(), 0, c)
 }
 
 /// Bytes of keys and values that prefill reads: all that a chunk of queries sees, once for each.

@@ -6,18 +6,18 @@ use bitnetc_plan::{TILE, TensorSpec};
 
 use super::attention::{self, Work};
 use super::laws::tile_cycles;
-use super::{Call, Kernel};
+use super::{Kernel, Priced};
 
-/// One token per user over the cache up to `position`.
+/// Attention of one token per user over the cache up to the position asked for.
 ///
-/// TT-NN deals the grid as [`Split`] says. The chunks of a head go to its cores as evenly as they can; cores without a chunk idle, the
-/// others' results are combined two by two, in as many rounds as that takes (`sdpa_flash_decode.cpp`).
-pub fn kernel(args: &SdpaDecode, call: &Call<'_>) -> Kernel {
-    let (operands, c, position) = (call.operands, call.constants(), call.cx.position);
+/// TT-NN divides the grid among users and heads as [`Split`] says. The chunks of a head go to its cores as evenly as possible. Cores
+/// without a chunk idle, and the results of the others are combined two by two, in as many rounds as that takes (`sdpa_flash_decode.cpp`).
+pub fn kernel(args: &SdpaDecode, priced: &Priced<'_>) -> Kernel {
+    let (operands, c, position) = (priced.operands, priced.constants(), priced.cx.position);
     let (q, cache) = (operands[0], operands[1]);
     let (users, kv_heads) = (q.shape[1], cache.shape[1]);
     let (x, y) = args.program.grid;
-    // The rule refuses what cannot be split; a call that is only priced may be one user per core.
+    // The rule refuses a grid that cannot be split; a call that is only priced is taken to have one user per core.
     let split = Split::of(x * y, users, kv_heads).unwrap_or(Split { cores_per_head: 1, heads_per_core: kv_heads });
     let chunk = args.program.k_chunk.max(TILE);
     let chunks = position.saturating_add(1).div_ceil(chunk);
@@ -25,11 +25,11 @@ pub fn kernel(args: &SdpaDecode, call: &Call<'_>) -> Kernel {
     let of_a_core = u64::from(split.heads_per_core) * u64::from(chunks.div_ceil(active));
     let tiles = [1, u64::from(chunk / TILE), cache.tile_columns()];
     let work = Work::of(of_a_core, tiles, cache.dtype, tile_cycles(c, args.compute.fidelity));
-    let streamed = call.bytes as f64 / (c.attention.gb_per_s * 1000.0);
+    let streamed = priced.bytes as f64 / (c.attention.gb_per_s * 1000.0);
     attention::kernel(&work, streamed, active.next_power_of_two().ilog2(), c)
 }
 
-/// Of `cores`, those that get no head of any user, however long the context.
+/// The number of `cores` that get no head of any user, whatever the context.
 pub fn idle(args: &SdpaDecode, operands: &[&TensorSpec], cores: u32) -> u32 {
     let (users, kv_heads) = (operands[0].shape[1], operands[1].shape[1]);
     let split = Split::of(args.program.grid.0 * args.program.grid.1, users, kv_heads);

@@ -1,7 +1,7 @@
 //! Price of a change of layout, measured of tiles to rows.
 
-use super::{Call, Kernel, laws};
+use super::{Kernel, Priced, laws};
 
-pub fn kernel(call: &Call<'_>) -> Kernel {
-    laws::measured(call.movement().untilize_us, call)
+pub fn kernel(priced: &Priced<'_>) -> Kernel {
+    laws::measured(priced.movement().untilize_us, priced)
 }

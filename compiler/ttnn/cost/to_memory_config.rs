@@ -2,14 +2,14 @@
 
 use bitnetc_plan::op;
 
-use super::{Call, Kernel, laws};
+use super::{Kernel, Priced, laws};
 
-pub fn kernel(args: &op::ToMemoryConfig, call: &Call<'_>) -> Kernel {
-    let m = call.movement();
-    let us = match (call.operands[0].memory.is_sharded(), args.memory.is_sharded()) {
+pub fn kernel(args: &op::ToMemoryConfig, priced: &Priced<'_>) -> Kernel {
+    let m = priced.movement();
+    let us = match (priced.operands[0].memory.is_sharded(), args.memory.is_sharded()) {
         (true, true) => m.reshard_us,
         (true, false) => m.to_interleaved_us,
         (false, true | false) => m.to_sharded_us,
     };
-    laws::measured(us, call)
+    laws::measured(us, priced)
 }

@@ -16,7 +16,7 @@ pub fn data_bytes(spec: &TensorSpec) -> u64 {
     }
 }
 
-/// Bytes a call reads from and writes to DRAM: what it returns, and of each operand as much as its role has read.
+/// Bytes that a call reads from DRAM and writes to it: all of its results, and of each operand as much as its role has read.
 pub fn dram(op: &Op, operands: &[&TensorSpec], outcome: &Outcome, position: u32) -> u64 {
     let returned: u64 = outcome.outputs.iter().map(data_bytes).sum();
     let written: u64 = outcome.outputs.iter().filter(|s| in_dram(s)).map(data_bytes).sum();
@@ -32,7 +32,7 @@ pub fn dram(op: &Op, operands: &[&TensorSpec], outcome: &Outcome, position: u32)
                 Role::PromptRows => 2 * data_bytes(spec),
                 // Counted with the rows that go into them, or by `attended`.
                 Role::KeyCache | Role::ValueCache | Role::Cache | Role::Keys | Role::Values => 0,
-                // A few words for each user.
+                // These are a few words for each user.
                 Role::Indices | Role::Positions | Role::PageTable => 0,
                 Role::Tensor | Role::Moved | Role::Part | Role::Gamma | Role::Matrix | Role::Projection => whole(spec),
                 Role::Cosines | Role::Sines | Role::Queries => whole(spec),

@@ -1,11 +1,11 @@
 //! `ttnn.add` and `ttnn.mul`, with functions fused onto operands and result.
 //!
-//! Two roundings of TT-NN's binary kernel are kept that a single fp32 expression would not have: an operand with functions fused onto it
-//! passes through a buffer of its own data type, and a result that is not f32 is bf16 before the functions fused onto it. Everything
-//! else is fp32 inside and rounded once; how far a card may be from that is said beside each routine of `bitnetc_numerics`.
+//! Exact numerics of bf16 operands and results are [`kernels::binary`]. Otherwise two roundings of TT-NN's binary kernel are kept that a single
+//! fp32 expression would not have: an operand with functions fused onto it passes through a buffer of its own data type, and a result that is
+//! not f32 is bf16 before the functions fused onto it. Everything else is fp32 inside and rounded once.
 
 use bitnetc_numerics as numerics;
-use bitnetc_numerics::{Broadcast, Chains, Element};
+use bitnetc_numerics::{Broadcast, Chains, Element, kernels};
 use bitnetc_plan::Unary;
 use bitnetc_plan::op::{Binary, BinaryKind, Destination};
 use half::bf16;
@@ -34,8 +34,10 @@ struct Buffer {
 }
 
 pub fn execute(op: &Binary, run: &mut Run<'_>) -> Result<(), DeviceError> {
-    let compute =
-        |x: &mut Operands<'_>, out: &mut HostTensor| binary(op, x.tensor(0)?, x.tensor(1)?, out, &mut x.scratch.binary);
+    let exact = run.exact();
+    let compute = |x: &mut Operands<'_>, out: &mut HostTensor| {
+        binary(op, exact, (x.tensor(0)?, x.tensor(1)?), out, &mut x.scratch.binary)
+    };
     match &op.into {
         Destination::New(_) => run.produce(|x, [out]| compute(x, out)),
         Destination::InPlace => run.replace(0, compute),
@@ -89,8 +91,8 @@ fn prepare<'a>(
 /// `b` may have one column, which then serves all.
 fn binary(
     op: &Binary,
-    a: &HostTensor,
-    b: &HostTensor,
+    exact: bool,
+    (a, b): (&HostTensor, &HostTensor),
     out: &mut HostTensor,
     scratch: &mut BinaryScratch,
 ) -> Result<(), DeviceError> {
@@ -106,12 +108,17 @@ fn binary(
     translate(&op.a_activations, a_chain);
     translate(&op.b_activations, b_chain);
     translate(&op.activations, out_chain);
-    let a = prepare(0, a, a_chain, a_buffer)?;
-    let b = prepare(1, b, b_chain, b_buffer)?;
     let kind = match op.kind {
         BinaryKind::Add => numerics::Binary::Add,
         BinaryKind::Mul => numerics::Binary::Mul,
     };
+    if let (true, Data::Bf16(a), Data::Bf16(b), Data::Bf16(to)) = (exact, &a.data, &b.data, &mut out.data) {
+        let chains = Chains { a: a_chain, b: b_chain, out: out_chain };
+        kernels::binary(kind, a, b, (broadcast, columns), chains, to)?;
+        return settle(out);
+    }
+    let a = prepare(0, a, a_chain, a_buffer)?;
+    let b = prepare(1, b, b_chain, b_buffer)?;
     let how = (kind, broadcast, columns);
     match &mut out.data {
         Data::F32(to) => combine(how, &a, &b, out_chain, to)?,
@@ -157,7 +164,7 @@ mod tests {
 
     fn run(op: &Binary, a: &HostTensor, b: &HostTensor) -> Vec<f32> {
         let mut out = tensor(&a.spec.shape, op.dtype, &[]);
-        binary(op, a, b, &mut out, &mut BinaryScratch::default()).unwrap();
+        binary(op, false, (a, b), &mut out, &mut BinaryScratch::default()).unwrap();
         values(&out)
     }
 
@@ -191,7 +198,7 @@ mod tests {
         }
         let mut wrong = tensor(&[1, 1, 3, 1], DType::F32, &[0.0; 3]);
         let add = op(BinaryKind::Add, vec![], vec![], DType::F32);
-        let refused = binary(&add, &a(DType::F32), &b(DType::F32), &mut wrong, &mut BinaryScratch::default());
+        let refused = binary(&add, false, (&a(DType::F32), &b(DType::F32)), &mut wrong, &mut BinaryScratch::default());
         assert!(matches!(refused, Err(DeviceError::Operand { operand: 0, .. })));
     }
 }

@@ -1,6 +1,8 @@
 //! `ttnn.transformer.scaled_dot_product_attention`: causal attention of a prompt.
 
+use bitnetc_numerics::kernels::{Compute, HeadShape, PrefillSoftmax, sdpa_prefill};
 use bitnetc_numerics::prefill_attention;
+use bitnetc_plan::TILE;
 use bitnetc_plan::op::Sdpa;
 
 use crate::DeviceError;
@@ -9,15 +11,15 @@ use crate::host::run::Run;
 use crate::host::tensor::{Data, HostTensor};
 
 pub fn execute(op: &Sdpa, run: &mut Run<'_>) -> Result<(), DeviceError> {
-    run.produce(|x, [out]| prefill(x.tensor(0)?, x.tensor(1)?, x.tensor(2)?, op.scale.value, out))
+    let kernel = run.kernel(op.compute).map(|how| (op.program.k_chunk as usize, how));
+    run.produce(|x, [out]| prefill((x.tensor(0)?, x.tensor(1)?, x.tensor(2)?), op.scale.value, kernel, out))
 }
 
 /// q `[1, H, S, D]`, k and v `[1, Hkv, S, D]`; row `s` sees rows up to `s`.
 fn prefill(
-    q: &HostTensor,
-    k: &HostTensor,
-    v: &HostTensor,
+    (q, k, v): (&HostTensor, &HostTensor, &HostTensor),
     scale: f64,
+    kernel: Option<(usize, Compute)>,
     out: &mut HostTensor,
 ) -> Result<(), DeviceError> {
     let (rows, dim, scale) = (q.dim(2), q.dim(3), scale as f32);
@@ -26,7 +28,12 @@ fn prefill(
             return Err(tensor.unexpected(operand, format!("{rows} rows of {dim}")));
         }
     }
+    let shape = HeadShape { heads: q.dim(1), kv_heads: k.dim(1), dim };
     let (q, k, v) = (q.bf16(0)?, k.bf16(1)?, v.bf16(2)?);
+    if let (Some((k_chunk, how)), Data::Bf16(out), true) = (kernel, &mut out.data, dim.is_multiple_of(TILE as usize)) {
+        sdpa_prefill((q, k, v), rows, shape, PrefillSoftmax { scale, k_chunk }, how, out)?;
+        return Ok(());
+    }
     match &mut out.data {
         Data::Bf16(out) => prefill_attention(q, k, v, rows, dim, scale, out)?,
         Data::F32(out) => prefill_attention(q, k, v, rows, dim, scale, out)?,
@@ -66,7 +73,7 @@ pub(super) mod tests {
         let shape = |heads: usize| [1, heads as u32, S as u32, D as u32];
         let [q, k, v] = [(H, 1), (KV, 2), (KV, 3)].map(|(heads, seed)| tensor(&shape(heads), DType::Bf16, seed));
         let mut out = tensor(&shape(H), DType::Bf16, 0);
-        prefill(&q, &k, &v, 0.3, &mut out).unwrap();
+        prefill((&q, &k, &v), 0.3, None, &mut out).unwrap();
         [q, k, v, out]
     }
 

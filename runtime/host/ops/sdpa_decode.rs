@@ -1,6 +1,8 @@
 //! `ttnn.transformer.paged_scaled_dot_product_attention_decode`: attention of one token per user over the paged KV caches.
 
+use bitnetc_numerics::kernels::{Compute, DecodeSoftmax, sdpa_decode};
 use bitnetc_numerics::{Cache, NumericsError, Pages, decode_attention};
+use bitnetc_plan::TILE;
 use bitnetc_plan::op::SdpaDecode;
 
 use crate::DeviceError;
@@ -9,9 +11,10 @@ use crate::host::run::Run;
 use crate::host::tensor::{Data, HostTensor};
 
 pub fn execute(op: &SdpaDecode, run: &mut Run<'_>) -> Result<(), DeviceError> {
+    let kernel = run.kernel(op.compute).map(|how| (op.program.k_chunk as usize, how));
     run.produce(|x, [out]| {
         let caches = (x.tensor(1)?, x.tensor(2)?);
-        decode(x.tensor(0)?, caches, x.integers(3)?, x.tensor(4)?, op.scale.value, out)
+        decode(x.tensor(0)?, caches, x.integers(3)?, x.tensor(4)?, op.scale.value, kernel, out)
     })
 }
 
@@ -22,6 +25,7 @@ fn decode(
     positions: &[u32],
     pages: &HostTensor,
     scale: f64,
+    kernel: Option<(usize, Compute)>,
     out: &mut HostTensor,
 ) -> Result<(), DeviceError> {
     let (users, scale) = (q.dim(1), scale as f32);
@@ -35,7 +39,12 @@ fn decode(
     let table = table.get(..entries).ok_or_else(|| pages.unexpected(4, format!("{users} rows or more")))?;
     let shape = (k.dim(0), k.dim(1), k.dim(2), k.dim(3));
     let (keys, values) = (Cache::new(shape, k.bf16(1)?)?, Cache::new(shape, v.bf16(2)?)?);
+    let tiles = k.dim(3).is_multiple_of(TILE as usize);
     let (q, pages) = (q.bf16(0)?, Pages::Table(table));
+    if let (Some((k_chunk, how)), Data::Bf16(out), true) = (kernel, &mut out.data, tiles) {
+        sdpa_decode(q, (keys, values), pages, positions, DecodeSoftmax { scale, k_chunk }, how, out)?;
+        return Ok(());
+    }
     match &mut out.data {
         Data::Bf16(out) => decode_attention(q, keys, values, pages, positions, scale, out)?,
         Data::F32(out) => decode_attention(q, keys, values, pages, positions, scale, out)?,
@@ -66,11 +75,11 @@ mod tests {
         }
         let mut got = tensor(&[1, 2, H as u32, D as u32], DType::Bf16, 0);
         let [k, v] = &caches;
-        decode(&query, (k, v), &[3, S as u32 - 1], &pages, 0.3, &mut got).unwrap();
+        decode(&query, (k, v), &[3, S as u32 - 1], &pages, 0.3, None, &mut got).unwrap();
         for head in 0..H {
             assert_eq!(row(&got, H + head), row(&out, head * S + S - 1));
         }
-        let mut refuse = |positions: &[u32]| decode(&query, (k, v), positions, &pages, 0.3, &mut got).is_err();
+        let mut refuse = |positions: &[u32]| decode(&query, (k, v), positions, &pages, 0.3, None, &mut got).is_err();
         assert!(refuse(&[0, 96]) && refuse(&[0]) && !refuse(&[u32::MAX, 0]));
     }
 }

@@ -63,7 +63,7 @@ impl OpenCard {
     /// Copies bytes into a tensor on the card. `fill` gets the tensor's bytes as TT-NN lays them out on the host, zeros at first.
     ///
     /// # Errors
-    /// Whatever `fill` or TT-NN refuses.
+    /// Any error of `fill` or of TT-NN.
     pub(crate) fn write_bytes<E: From<TtnnError>>(
         &self,
         tensor: &Object,

@@ -151,7 +151,7 @@ impl From<Failed> for DeviceError {
     }
 }
 
-/// What a slot is called in the scope of calls.
+/// The name of a slot in the scope of calls.
 fn key(slot: Slot) -> String {
     value_key(&name(slot))
 }

@@ -139,7 +139,7 @@ pub fn identifiers(phase: &Phase) -> HashMap<String, Ref> {
     operands.map(|operand| (names.get(&lower::key(operand)).to_owned(), operand.clone())).collect()
 }
 
-/// What the program fills in by names of its own.
+/// The arguments of a call that the program fills in with variables of its own.
 struct Named;
 
 impl Open for Named {

@@ -18,7 +18,7 @@ const KEYWORDS: [&str; 35] = [
     "not", "or", "pass", "raise", "return", "try", "while", "with", "yield",
 ];
 
-/// What a function of the program uses besides the names of its phase.
+/// Names that a function of the program uses besides those of its phase.
 const OWN: [&str; 13] = [
     "LAYERS",
     "buffers",

@@ -70,7 +70,7 @@ impl Open for Fixed {
     }
 }
 
-/// What a program calls an operand: of a weight or a buffer with one per layer, the one of the current layer. Different operands have
+/// The name of an operand in a program. Of a weight or a buffer with one per layer it means the current layer's. Different operands have
 /// different keys; [`crate::emit`] makes Python identifiers of them.
 pub fn key(operand: &Ref) -> String {
     match operand {

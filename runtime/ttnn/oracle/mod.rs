@@ -25,7 +25,7 @@ pub use report::{Disagreement, Kind, LeftOut, RuleReport};
 use crate::error::TtnnError;
 use crate::open_card::OpenCard;
 
-/// What is asked of rule and library alike.
+/// A question that is put to the rule and to the library alike.
 #[derive(Debug, Clone, PartialEq)]
 enum Question {
     /// Can a tensor of this spec be allocated?
@@ -34,7 +34,7 @@ enum Question {
     Call { op: Box<Op>, operands: Vec<TensorSpec> },
 }
 
-/// What an accepted call does.
+/// The effects of a call that is accepted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Facts {
     /// Specs of the tensors returned; empty for calls that write in place.

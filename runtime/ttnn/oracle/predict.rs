@@ -6,7 +6,7 @@ use bitnetc_plan::{Card, Memory, TensorSpec};
 
 use super::{Facts, Question};
 
-/// What is predicted.
+/// A prediction for a draw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Prediction {
     /// Accepted, with this effect.

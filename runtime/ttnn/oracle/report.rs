@@ -47,9 +47,9 @@ pub struct Disagreement {
     pub kind: Kind,
     /// The call and its operands.
     pub question: String,
-    /// What was predicted.
+    /// The rule's prediction.
     pub predicted: String,
-    /// What TT-NN says.
+    /// TT-NN's answer.
     pub found: String,
 }
 
@@ -58,7 +58,7 @@ pub struct Disagreement {
 pub struct LeftOut {
     /// The constraint's id.
     pub constraint: String,
-    /// What the rule takes only, with the numbers of the first such draw.
+    /// The calls to which the rule is limited, with the numbers of the first such draw.
     pub only: String,
     /// Draws.
     pub draws: u32,
@@ -66,7 +66,7 @@ pub struct LeftOut {
     pub accepted: u32,
 }
 
-/// What came of one rule.
+/// The result of one rule.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct RuleReport {
     /// Name of the rule: the call, and for some its program config.

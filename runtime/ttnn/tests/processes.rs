@@ -1,4 +1,4 @@
-//! What takes a process of its own: a process embeds one interpreter and opens one card.
+//! Tests that need a process of their own, because a process embeds one interpreter and opens one card.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -1,0 +1,117 @@
+//! `add` and `mul` with fused functions: `eltwise/binary_ng`.
+//!
+//! With bf16 operands Dst is bf16. An operand with functions on it is copied to Dst, where each function stores by truncating (the reciprocal
+//! and the square round first), and packed to a buffer of its own type. A sum is the FPU's (`eltwise_binary_no_bcast.cpp`), a product the
+//! SFPU's, rounded to nearest even (`eltwise_binary_sfpu_no_bcast.cpp`). Where an operand is f32 Dst is fp32 and functions lose nothing;
+//! there the product is the formula of [`crate::binary`].
+
+use half::bf16;
+
+use super::Known;
+use super::fpu::{fadd_dst, rne, truncated};
+use crate::elementwise::{Binary, Broadcast, Chains, Function};
+use crate::error::{NumericsError, check_dim, check_multiple};
+use crate::rounding::{bf16_host, widen};
+use crate::simd::{Loop, vectorised};
+
+/// What of an operand decides how a binary op is computed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BinaryOperand {
+    /// bf16.
+    Bf16,
+    /// f32.
+    F32,
+}
+
+/// Whether [`binary`], or [`crate::binary`] with an f32 operand, has the kernel's bits.
+pub fn binary_known(op: Binary, a: BinaryOperand, chains: Chains<'_>) -> Known {
+    let silu = |chain: &[Function]| chain.contains(&Function::Silu);
+    match (op, a) {
+        _ if silu(chains.a) || silu(chains.b) || silu(chains.out) => Known::Unknown("silu was not compared"),
+        (Binary::Add, BinaryOperand::F32) => Known::Unknown("a sum with an f32 operand was not compared"),
+        (Binary::Add, BinaryOperand::Bf16) | (Binary::Mul, BinaryOperand::Bf16 | BinaryOperand::F32) => Known::Exact,
+    }
+}
+
+/// out = chain(op(chain(a), chain(b))) of bf16 operands, elementwise over a's shape [rows, cols].
+///
+/// # Errors
+/// [`NumericsError::Multiple`] if `cols` does not divide a, [`NumericsError::Dimension`] if b or out do not match.
+pub fn binary(
+    op: Binary,
+    a: &[bf16],
+    b: &[bf16],
+    (broadcast, cols): (Broadcast, usize),
+    chains: Chains<'_>,
+    out: &mut [bf16],
+) -> Result<(), NumericsError> {
+    check_dim("output elements", out.len(), a.len())?;
+    check_multiple("elements of the first operand", a.len(), cols)?;
+    let want = match broadcast {
+        Broadcast::None => a.len(),
+        Broadcast::Column => a.len() / cols,
+    };
+    check_dim("elements of the second operand", b.len(), want)?;
+    for (row, (out, a)) in out.chunks_mut(cols).zip(a.chunks(cols)).enumerate() {
+        let mut column = [bf16::ZERO; BLOCK];
+        if broadcast == Broadcast::Column {
+            column.fill(b[row]);
+        }
+        for (part, (out, a)) in out.chunks_mut(BLOCK).zip(a.chunks(BLOCK)).enumerate() {
+            let b = match broadcast {
+                Broadcast::None => &b[row * cols + part * BLOCK..][..a.len()],
+                Broadcast::Column => &column[..a.len()],
+            };
+            vectorised(Part { op, a, b, chains, out });
+        }
+    }
+    Ok(())
+}
+
+/// Elements that pass through the functions together.
+const BLOCK: usize = 256;
+
+struct Part<'a> {
+    op: Binary,
+    a: &'a [bf16],
+    b: &'a [bf16],
+    chains: Chains<'a>,
+    out: &'a mut [bf16],
+}
+
+impl Loop for Part<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let (mut a, mut b) = ([0f32; BLOCK], [0f32; BLOCK]);
+        let (a, b) = (&mut a[..self.a.len()], &mut b[..self.a.len()]);
+        a.iter_mut().zip(self.a).for_each(|(to, v)| *to = widen(*v));
+        b.iter_mut().zip(self.b).for_each(|(to, v)| *to = widen(*v));
+        apply(self.chains.a, a);
+        apply(self.chains.b, b);
+        match self.op {
+            Binary::Add => a.iter_mut().zip(b).for_each(|(a, b)| *a = fadd_dst(*a, *b, false)),
+            Binary::Mul => a.iter_mut().zip(b).for_each(|(a, b)| *a = rne(*a * *b)),
+        }
+        apply(self.chains.out, a);
+        self.out.iter_mut().zip(a).for_each(|(o, v)| *o = bf16_host(*v));
+    }
+}
+
+/// Functions on a bf16 Dst.
+#[inline(always)]
+fn apply(chain: &[Function], values: &mut [f32]) {
+    for function in chain {
+        function.apply_all(values);
+        match function {
+            Function::Recip | Function::Square | Function::Silu => values.iter_mut().for_each(|v| *v = rne(*v)),
+            Function::Relu
+            | Function::Mul(_)
+            | Function::Maximum(_)
+            | Function::Round
+            | Function::Clamp(..)
+            | Function::Abs => values.iter_mut().for_each(|v| *v = truncated(*v)),
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! `paged_scaled_dot_product_attention_decode`: `sdpa_flash_decode.cpp`, causal.
+//!
+//! Every buffer is bf16. With a bf16 Dst the exponential is `exp_21f` of a truncated argument, with an fp32 Dst it is good to f32. A user's
+//! positions go in chunks to the cores of a KV head, the last chunk to core 0, and the cores' results meet in a binary tree
+//! (`correction_block`).
+
+use half::bf16;
+use rayon::prelude::*;
+
+use super::flash::{KeyValueTiles, activations, raise_maxima, weights};
+use super::fpu::{Column, fadd_dst, fmul_scalar, rna, rne, truncated};
+use super::sfpu::{COLUMN_CONSTANT, TILE_CONSTANT, exp_21f, exp_f32};
+use super::{Compute, Known};
+use crate::attention::{Cache, Pages, check_pages};
+use crate::error::{NumericsError, check_dim, check_multiple};
+use crate::format::TILE;
+use crate::operands::Activation;
+use crate::rounding::bf16_packed;
+
+/// What of the op decides the softmax.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct DecodeSoftmax {
+    /// Factor of the scores.
+    pub scale: f32,
+    /// Positions of a chunk; a multiple of 32.
+    pub k_chunk: usize,
+}
+
+/// Whether [`sdpa_decode`] has the kernel's bits: for heads of `dim`, up to `context` positions, `cores` cores for a KV head of a user.
+pub fn sdpa_decode_known(dim: usize, context: usize, cores: usize, softmax: DecodeSoftmax) -> Known {
+    if dim != TILE {
+        Known::Unknown("attention was compared for heads of 32 only")
+    } else if context.div_ceil(softmax.k_chunk.max(1)) > cores.max(1) {
+        Known::Unknown("decode's attention with more key chunks than cores of a head was not compared")
+    } else {
+        Known::Exact
+    }
+}
+
+/// Decode: one query position per user.
+///
+/// q and out are [users, heads, head_dim]. A user attends positions 0 to `positions[user]`, int32 bits; a negative
+/// position (an idle user) gives zeros.
+///
+/// # Errors
+/// [`NumericsError::Dimension`] or [`NumericsError::Multiple`] if shapes disagree, [`NumericsError::Position`] or
+/// [`NumericsError::Page`] if a position or a block it needs does not exist.
+pub fn sdpa_decode(
+    q: &[bf16],
+    (keys, values): (Cache<'_>, Cache<'_>),
+    pages: Pages<'_>,
+    positions: &[u32],
+    softmax: DecodeSoftmax,
+    how: Compute,
+    out: &mut [bf16],
+) -> Result<(), NumericsError> {
+    let (users, (kv_heads, dim)) = (positions.len(), keys.heads());
+    keys.check_same(&values)?;
+    check_multiple("head dimension", dim, TILE)?;
+    check_multiple("positions of a key chunk", softmax.k_chunk, TILE)?;
+    check_dim("output elements", out.len(), q.len())?;
+    check_multiple("elements of the queries", q.len(), users * kv_heads * dim)?;
+    let per_user = check_pages(pages, positions, keys)?;
+    let group = q.len() / (users * kv_heads * dim);
+    let ones = Column::new(1.0, how);
+    out.par_chunks_mut(group * dim).zip(q.par_chunks(group * dim)).enumerate().for_each(|(task, (out, q))| {
+        let (user, head) = (task / kv_heads, task % kv_heads);
+        let table = match pages {
+            Pages::Contiguous => None,
+            Pages::Table(t) => Some(&t[user * per_user..(user + 1) * per_user]),
+        };
+        let Ok(last) = usize::try_from(positions[user] as i32) else { return out.fill(bf16::ZERO) };
+        let (key, value) = (|s| keys.row(table, user, head, s), |s| values.row(table, user, head, s));
+        let cache = KeyValueTiles::new(last + 1, dim, key, value);
+        let attention = Attention { cache, positions: last + 1, dim, softmax, how, ones: &ones };
+        for (out, q) in out.chunks_mut(TILE * dim).zip(q.chunks(TILE * dim)) {
+            attention.attend(&activations(q), out);
+        }
+    });
+    Ok(())
+}
+
+/// One user's KV head.
+struct Attention<'a> {
+    cache: KeyValueTiles,
+    positions: usize,
+    dim: usize,
+    softmax: DecodeSoftmax,
+    how: Compute,
+    ones: &'a Column,
+}
+
+/// A core's results for up to 32 query heads: maximum, sum and weighted values of each.
+struct Partial {
+    maxima: [f32; TILE],
+    sums: [f32; TILE],
+    values: Vec<f32>,
+}
+
+impl Attention<'_> {
+    fn attend(&self, queries: &[Activation], out: &mut [bf16]) {
+        let chunks = self.positions.div_ceil(self.softmax.k_chunk);
+        let mut cores: Vec<Partial> = (0..chunks).rev().map(|chunk| self.chunk(chunk, queries)).collect();
+        let mut stride = 1;
+        while stride < cores.len() {
+            for root in (0..cores.len() - stride).step_by(2 * stride) {
+                let (left, right) = cores.split_at_mut(root + stride);
+                self.join(&mut left[root], &right[0]);
+            }
+            stride *= 2;
+        }
+        let whole = &cores[0];
+        let rows = out.chunks_mut(self.dim).zip(whole.values.chunks(self.dim)).zip(whole.sums);
+        for ((out, values), sum) in rows {
+            let inverse = if self.how.fp32_dest { rna(1.0 / sum) } else { rne(1.0 / sum) };
+            let mut product = vec![0f32; self.dim];
+            fmul_scalar(values, inverse, self.how, &mut product);
+            out.iter_mut().zip(product).for_each(|(o, v)| *o = bf16_packed(v.to_bits()));
+        }
+    }
+
+    fn chunk(&self, chunk: usize, queries: &[Activation]) -> Partial {
+        let (live, fp32, scale) = (queries.len() / self.dim, self.how.fp32_dest, self.softmax.scale);
+        let first = chunk * self.softmax.k_chunk;
+        let end = (first + self.softmax.k_chunk).min(self.positions);
+        let tiles = first / TILE..end.div_ceil(TILE);
+        let seen = |tile: usize| move |_row: usize| end - tile * TILE;
+        let mut scores = vec![[[0f32; TILE]; TILE]; tiles.len()];
+        let mut maxima = [f32::NEG_INFINITY; TILE];
+        for (tile, scores) in tiles.clone().zip(&mut scores) {
+            self.cache.scores(tile, queries, self.how, &mut scores[..live]);
+            scores[..live].iter_mut().flatten().for_each(|s| *s = rna(*s));
+            raise_maxima(&scores[..live], seen(tile), &mut maxima);
+        }
+        let mut dst = vec![[[0u32; TILE]; TILE]; self.dim / TILE];
+        let mut sums = [0u32; TILE];
+        for (tile, scores) in tiles.zip(&mut scores) {
+            let scores = &mut scores[..live];
+            if fp32 {
+                weights(scores, &maxima, seen(tile), |d| rna(exp_f32(d * scale)));
+            } else {
+                weights(scores, &maxima, seen(tile), |d| exp_21f(truncated(rna(d) * scale), TILE_CONSTANT));
+            }
+            for (sum, row) in sums.iter_mut().zip(&*scores) {
+                *sum = self.ones.add(row, *sum);
+            }
+            self.cache.weigh(tile, scores, self.how, &mut dst);
+        }
+        let mut values = vec![0f32; live * self.dim];
+        for (row, values) in values.chunks_mut(self.dim).enumerate() {
+            for (rows, values) in dst.iter().zip(values.chunks_mut(TILE)) {
+                values.iter_mut().zip(rows[row]).for_each(|(v, d)| *v = rna(f32::from_bits(d)));
+            }
+        }
+        Partial { maxima, sums: sums.map(|s| rna(f32::from_bits(s))), values }
+    }
+
+    /// Adds another core's results to a root's.
+    fn join(&self, root: &mut Partial, other: &Partial) {
+        let (fp32, scale) = (self.how.fp32_dest, truncated(self.softmax.scale));
+        let (mut left, mut right) = (vec![0f32; self.dim], vec![0f32; self.dim]);
+        let rows = root.values.chunks_mut(self.dim).zip(other.values.chunks(self.dim));
+        for (r, (values, others)) in rows.enumerate() {
+            let maximum = root.maxima[r].max(other.maxima[r]);
+            let factor = |m: f32| {
+                let x = (m - maximum) * scale;
+                if fp32 { exp_f32(x) } else { exp_21f(x, COLUMN_CONSTANT) }
+            };
+            let (mine, theirs) = (factor(root.maxima[r]), factor(other.maxima[r]));
+            let (a, b) = (mine * root.sums[r], theirs * other.sums[r]);
+            root.sums[r] = if fp32 { rna(b + a) } else { truncated(truncated(b) + truncated(a)) };
+            root.maxima[r] = maximum;
+            fmul_scalar(values, rna(mine), self.how, &mut left);
+            fmul_scalar(others, rna(theirs), self.how, &mut right);
+            for ((v, l), r) in values.iter_mut().zip(&left).zip(&right) {
+                *v = rna(fadd_dst(rna(*l), rna(*r), fp32));
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Trying a parser on files that are changed at random, byte by byte and piece by piece.
+//!
+//! `BITNETC_FUZZ_SECONDS` sets how long each parser is tried (two seconds by default), `BITNETC_FUZZ_SEED` what is tried.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rand::seq::IndexedRandom as _;
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |value| value.parse().unwrap())
+}
+
+/// Pieces that parsers treat in ways of their own.
+const PIECES: [&[u8]; 24] = [
+    b"(",
+    b")",
+    b"[",
+    b"]",
+    b"{",
+    b"}",
+    b"\"",
+    b"\\",
+    b"/*",
+    b"*/",
+    b"//",
+    b"\n",
+    b"\t",
+    b"\0",
+    b"\xff",
+    b"\xe8\xaf\xad",
+    b"-1",
+    b"0",
+    b"NaN",
+    b"1e999",
+    b"18446744073709551615",
+    b"null",
+    b"Some(",
+    b"#![enable(implicit_some)]",
+];
+
+/// A seed with one to six changes.
+fn mutated(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    for _ in 0..rng.random_range(1..=6) {
+        let at = rng.random_range(0..=bytes.len());
+        let end = (at + rng.random_range(0..40)).min(bytes.len());
+        match rng.random_range(0..8) {
+            0 if at < bytes.len() => bytes[at] ^= 1 << rng.random_range(0..8),
+            1 if at < bytes.len() => bytes[at] = rng.random(),
+            2 => drop(bytes.drain(at..end)),
+            3 => {
+                let again = bytes[at..end].repeat(*[1, 2, 50].choose(rng).unwrap());
+                drop(bytes.splice(at..at, again));
+            }
+            4 => bytes.truncate(at.max(bytes.len() / 8)),
+            5 => {
+                // A number becomes another one.
+                let digit = |b: &u8| b.is_ascii_digit();
+                if let Some(start) = bytes[at..].iter().position(digit).map(|i| at + i) {
+                    let end = start + bytes[start..].iter().take_while(|b| digit(b)).count();
+                    let piece = *[&b"0"[..], b"1", b"4294967295", b"4294967296", b"9223372036854775808", b"-3"]
+                        .choose(rng)
+                        .unwrap();
+                    drop(bytes.splice(start..end, piece.iter().copied()));
+                }
+            }
+            _ => {
+                let piece = *PIECES.choose(rng).unwrap();
+                drop(bytes.splice(at..at, piece.iter().copied()));
+            }
+        }
+    }
+    bytes
+}
+
+/// Tries a parser on changed seeds for its time; a panic is told with the bytes that caused it, which are kept.
+pub fn tried(name: &str, seeds: &[Vec<u8>], parse: impl Fn(&[u8])) {
+    let mut rng = ChaCha8Rng::seed_from_u64(number("BITNETC_FUZZ_SEED", 14));
+    let ends = Instant::now() + Duration::from_secs(number("BITNETC_FUZZ_SECONDS", 2));
+    let mut count = 0_u64;
+    while Instant::now() < ends {
+        let seed = seeds.choose(&mut rng).unwrap();
+        let bytes = mutated(&mut rng, seed);
+        if catch_unwind(AssertUnwindSafe(|| parse(&bytes))).is_err() {
+            let kept = std::env::temp_dir().join(format!("bitnetc-hostile-{name}"));
+            std::fs::write(&kept, &bytes).unwrap();
+            panic!("{name}: a panic on execution {count}; the bytes are in {}", kept.display());
+        }
+        count += 1;
+    }
+    assert!(count > 0, "{name} was not tried");
+    println!("{name}: {count} executions");
+}
+
+/// A folder with a file of it changed each time.
+pub fn in_folder(name: &str, file: &str, seeds: &[Vec<u8>], open: impl Fn(&Path)) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(file);
+    tried(name, seeds, |bytes| {
+        std::fs::write(&path, bytes).unwrap();
+        open(folder.path());
+    });
+}

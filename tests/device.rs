@@ -1,0 +1,68 @@
+//! The TT-NN device of `bitnetc run`: every call of a session on a mock card, and the kernels' own text where a simulator is at hand.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+use std::process::{Command, Output};
+
+fn run(args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bitnetc"));
+    command.arg("run").args(args).env("NO_COLOR", "1").env("COLUMNS", "200").output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A prefill of each user and decode steps of all, with weights uploaded and inputs written: TT-NN takes every call. A mock computes
+/// nothing, so the text means nothing; its length says that every step was made.
+#[test]
+fn a_mock_card_takes_a_whole_session() {
+    for (target, batch, policy) in [("n150", "1", "balanced"), ("p150", "32", "exact")] {
+        let prompts = ["--prompt", "ROMEO:", "--prompt", "JULIET: O"];
+        let prompts = if batch == "1" { &prompts[..2] } else { &prompts[..] };
+        let mut args = vec!["--device", "ttnn", "--mock", "--target", target, "--batch", batch, "--policy", policy];
+        args.extend(prompts);
+        args.extend(["-n", "3", "--ignore-eos"]);
+        let out = run(&args);
+        let said = text(&out.stderr);
+        assert!(out.status.success(), "{target}: {said}");
+        let written = format!("{} written", 3 * prompts.len() / 2);
+        assert!(said.contains(&written), "{target}: {said}");
+    }
+}
+
+#[test]
+fn what_cannot_be_opened_is_told_before_anything_is_loaded() {
+    let library = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(library.path(), "no library").unwrap();
+    let library = library.path().to_str().unwrap();
+    for (args, words) in [
+        (&["--mock"][..], ["--mock is for the TT-NN device", "--device ttnn"]),
+        (&["--simulator", library], ["--simulator is for the TT-NN device", "--device ttnn"]),
+        (&["--device", "ttnn", "--simulator", library], ["it is no shared library", "libttsim"]),
+        (&["--device", "ttnn", "--simulator", "/not/there.so"], ["/not/there.so", "No such file"]),
+        (&["--device", "ttnn", "--mock", "--python", "/not/there"], ["/not/there", "--python"]),
+    ] {
+        let out = run(args);
+        assert_eq!(out.status.code(), Some(1), "{args:?}");
+        let said = text(&out.stderr);
+        assert!(words.iter().all(|w| said.contains(w)), "{args:?}: {said}");
+        assert!(out.stdout.is_empty(), "{args:?}");
+    }
+}
+
+/// Tenstorrent's kernels on its simulator, decode traced: the tokens that they chose when this was first tried with a program that TT-NN
+/// ran by itself. Takes minutes, most of them for compiling kernels.
+#[test]
+fn the_simulator_writes_what_the_kernels_write() {
+    let Some(library) = std::env::var_os("BITNETC_SIMULATOR") else {
+        eprintln!("not tried: BITNETC_SIMULATOR names no Wormhole simulator library");
+        return;
+    };
+    let library = library.to_str().unwrap();
+    let prompt = "ROMEO:\nO our";
+    let args = ["--device", "ttnn", "--simulator", library, "--prompt", prompt, "-n", "7", "--ignore-eos", "--quiet"];
+    let out = run(&args);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let said = text(&out.stdout);
+    assert!(said.contains("O our griefs are nothing"), "{said}");
+}
