@@ -1,5 +1,7 @@
 //! `bitnetc compare`: what each precision policy, and folding weight scales into constants, costs in accuracy and buys in time.
 
+use std::collections::BTreeSet;
+
 use bitnetc_compiler::policy::Policy;
 use bitnetc_plan::{Phase, PhaseKind, Plan};
 use bitnetc_runtime::LoadOptions;
@@ -67,10 +69,12 @@ pub fn run(args: Args) -> miette::Result<()> {
         Column::new("top-1 %", Align::Right),
         Column::new("top-5 %", Align::Right).expendable(1),
     ]);
+    let mut numerics = BTreeSet::new();
     for policy in Policy::ALL {
         for no_folding in [false, true] {
             let plan = plan(policy, no_folding)?;
             let mut session = load::session(plan, &weights, args.numerics.into(), &LoadOptions::default())?;
+            numerics.insert(args.numerics.named(session.plan()));
             for phase in [Computed::Decode, Computed::Prefill] {
                 let windows = eval::windows(&args.input, session.plan(), phase, &path)?;
                 let longest = windows.iter().map(|w| w.tokens.len()).max().unwrap_or(0);
@@ -90,6 +94,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     }
     let mut text = table.render(render::width());
     text += "times and bytes are predicted for the card; the rest is measured on the host, against the f32 reference\n";
+    numerics.iter().for_each(|named| text += &format!("{named}\n"));
     render::print(&text).map_err(input::cannot_print)
 }
 

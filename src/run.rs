@@ -143,14 +143,9 @@ pub fn run(args: Args) -> miette::Result<()> {
         let ends: Vec<_> = texts.iter().map(|t| ending(t.stop)).collect();
         let end =
             if ends.windows(2).all(|w| w[0] == w[1]) { ends.first().copied().unwrap_or("") } else { "mixed ends" };
-        let numerics = match args.numerics {
-            NumericsChoice::Fast => "fast",
-            NumericsChoice::Exact => "exact",
-        };
+        let numerics = args.numerics.named(session.plan());
         let rate = new as f64 / seconds;
-        eprintln!(
-            "[{read} tokens read, {new} written in {seconds:.2} s, {rate:.1} tokens/s; {numerics} numerics; {end}]"
-        );
+        eprintln!("[{read} tokens read, {new} written in {seconds:.2} s, {rate:.1} tokens/s; {numerics}; {end}]");
     }
     if interrupted.load(std::sync::atomic::Ordering::Relaxed) {
         std::process::exit(INTERRUPTED);
