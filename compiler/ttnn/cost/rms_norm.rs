@@ -1,11 +1,12 @@
 //! Price of an RMS norm.
 
 use bitnetc_plan::TensorSpec;
+use bitnetc_plan::op::RmsNorm;
 
 use super::{Call, Kernel, laws};
 use crate::ttnn::Context;
 
-pub fn kernel(call: &Call<'_>) -> Kernel {
+pub fn kernel(_: &RmsNorm, call: &Call<'_>) -> Kernel {
     laws::measured(norm(call.operands[0], call.cx), call)
 }
 

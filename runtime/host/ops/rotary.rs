@@ -1,11 +1,13 @@
 //! `ttnn.experimental.rotary_embedding_llama` of a prompt: `[1, H, S, D]` by tables `[1, 1, S, D]`.
 
+use bitnetc_plan::op::Rotary;
+
 use crate::DeviceError;
 use crate::host::rotate::{Tables, rotate};
 use crate::host::run::Run;
 use crate::host::tensor::HostTensor;
 
-pub fn execute(run: &mut Run<'_>) -> Result<(), DeviceError> {
+pub fn execute(_: &Rotary, run: &mut Run<'_>) -> Result<(), DeviceError> {
     run.produce(|x, [out]| prefill(x.tensor(0)?, Tables::of(x, 1)?, out))
 }
 
