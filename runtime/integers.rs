@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use bitnetc_plan::op::{Destination, Op, Ref};
+use bitnetc_plan::op::{Op, Ref};
 use bitnetc_plan::weight::Content;
 use bitnetc_plan::{DType, Phase, Plan, Source, Unary};
 
@@ -14,24 +14,8 @@ use bitnetc_plan::{DType, Phase, Plan, Source, Unary};
 pub fn values(phase: &Phase) -> HashSet<&str> {
     let mut integers = HashSet::new();
     for step in phase.steps() {
-        let made = match &step.op {
-            Op::Binary(b) => {
-                let rounded = matches!(b.activations.as_slice(), [.., Unary::Round, Unary::Clamp(low, high)]
-                    if *low >= -128.0 && *high <= 127.0);
-                rounded && holds_integers(b.dtype) && matches!(b.into, Destination::New(_))
-            }
-            Op::ToMemoryConfig(op) => kept(&op.input, &integers),
-            Op::ToLayout(op) => kept(&op.input, &integers),
-            Op::View(op) => kept(&op.input, &integers),
-            Op::Transpose(op) => kept(&op.input, &integers),
-            Op::Slice(op) => kept(&op.input, &integers),
-            Op::Typecast(op) => kept(&op.input, &integers) && holds_integers(op.dtype),
-            Op::Embedding(_) | Op::RmsNorm(_) | Op::Matmul(_) | Op::CreateHeadsDecode(_) | Op::CreateHeads(_) => false,
-            Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => false,
-            Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => false,
-            Op::SdpaDecode(_) | Op::Sdpa(_) | Op::ConcatHeadsDecode(_) | Op::ConcatHeads(_) => false,
-            Op::Concat(_) | Op::Abs(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::PlusOne(_) | Op::Deallocate(_) => false,
-        };
+        let fits = step.outputs.iter().all(|value| holds_integers(value.spec.dtype));
+        let made = fits && (rounds(&step.op) || moves(&step.op, &integers));
         if made {
             integers.extend(step.outputs.iter().map(|value| value.name.as_str()));
         }
@@ -45,6 +29,17 @@ pub fn values(phase: &Phase) -> HashSet<&str> {
         }
     }
     integers
+}
+
+/// True of a call that makes integers of anything.
+fn rounds(op: &Op) -> bool {
+    let Op::Binary(binary) = op else { return false };
+    matches!(binary.activations.as_slice(), [.., Unary::Round, Unary::Clamp(low, high)] if *low >= -128.0 && *high <= 127.0)
+}
+
+/// True of a call whose results have the elements of a value of integers.
+fn moves(op: &Op, integers: &HashSet<&str>) -> bool {
+    op.uses().iter().any(|operand| operand.role.is_source() && kept(operand.tensor, integers))
 }
 
 fn kept(input: &Ref, integers: &HashSet<&str>) -> bool {

@@ -52,7 +52,9 @@ pub fn run(args: Args) -> miette::Result<()> {
     let mut session = load::session(plan, &weights, args.numerics.into(), &LoadOptions::default())?;
     let loaded = started.elapsed().as_secs_f64();
     let bytes = session.device().weight_bytes() as u64;
-    let mut text = format!("{}\nloaded in {loaded:.2} s, {} bytes of matrices\n", describe(&session), thousands(bytes));
+    let numerics = args.numerics.named(session.plan());
+    let mut text = format!("{}\n{numerics}\n", describe(&session));
+    text += &format!("loaded in {loaded:.2} s, {} bytes of matrices\n", thousands(bytes));
     if args.beside.is_there() {
         text += &in_turns(&mut session, &args)?;
         return render::print(&text).map_err(input::cannot_print);

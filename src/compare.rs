@@ -1,5 +1,7 @@
 //! `bitnetc compare`: what each precision policy, and folding weight scales into constants, costs in accuracy and buys in time.
 
+use std::collections::BTreeSet;
+
 use bitnetc_compiler::policy::Policy;
 use bitnetc_plan::{Phase, PhaseKind, Plan};
 use bitnetc_runtime::LoadOptions;
@@ -70,12 +72,13 @@ pub fn run(args: Args) -> miette::Result<()> {
         Column::new("top-1 %", Align::Right),
         Column::new("top-5 %", Align::Right).expendable(1),
     ]);
-    let mut computed_by = String::new();
+    let (mut computed_by, mut numerics) = (String::new(), BTreeSet::new());
     for policy in Policy::ALL {
         for no_folding in [false, true] {
             let plan = plan(policy, no_folding)?;
             let device = args.device.open(&plan, args.numerics.into())?;
             computed_by = device.name();
+            numerics.insert(args.device.numerics(args.numerics, &plan));
             let mut session = load::session_on(device, plan, &weights, &LoadOptions::default())?;
             for phase in [Computed::Decode, Computed::Prefill] {
                 let windows = eval::windows(&args.input, session.plan(), phase, &path)?;
@@ -98,6 +101,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     text += &format!(
         "times and bytes are predicted for the card; the rest is measured by {computed_by}, against the f32 reference\n"
     );
+    numerics.iter().for_each(|named| text += &format!("{named}\n"));
     render::print(&text).map_err(input::cannot_print)
 }
 

@@ -9,6 +9,8 @@ use bitnetc_ttnn::{CardKind, MockCard, PythonEnv, Simulator, TtnnDevice, Wanted}
 use clap::ValueEnum;
 use miette::{IntoDiagnostic as _, miette};
 
+use crate::load::NumericsChoice;
+
 /// The choice of the device that executes the plan.
 #[derive(Debug, Clone, clap::Args)]
 pub struct DeviceChoice {
@@ -59,6 +61,15 @@ impl DeviceChoice {
                 let kind = self.card(plan).into_diagnostic()?;
                 Ok(Box::new(TtnnDevice::open(&env, kind, plan).into_diagnostic()?))
             }
+        }
+    }
+
+    /// The numerics of what the device computes of `plan`, for the last line of a command.
+    pub fn numerics(&self, choice: NumericsChoice, plan: &Plan) -> String {
+        match self.device {
+            DeviceKind::Host => choice.named(plan),
+            DeviceKind::Ttnn if self.mock => "nothing computed: a mock".into(),
+            DeviceKind::Ttnn => "TT-NN's kernels".into(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! What `run`, `eval`, `compare` and `bench` have in common: a plan, its weights, a device, a tokenizer.
 
+use std::collections::BTreeSet;
 use std::io::{IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -11,7 +12,7 @@ use bitnetc_compiler::model::import::{self, ImportError};
 use bitnetc_compiler::model::{self, Model};
 use bitnetc_plan::format;
 use bitnetc_plan::{Defect, Plan, VerifiedPlan};
-use bitnetc_runtime::host::Numerics;
+use bitnetc_runtime::host::{Numerics, uncompared};
 use bitnetc_runtime::weights::WeightError;
 use bitnetc_runtime::weights::gguf::{self, Described, Gguf};
 use bitnetc_runtime::{Device, HostDevice, LoadOptions, Session, Weights};
@@ -38,13 +39,27 @@ pub struct Source {
     pub choices: Chosen,
 }
 
-/// How the host device computes matmuls that are not exact on integers.
+/// How the host device computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum NumericsChoice {
-    /// Bit for bit as the card's matrix unit, what accuracy is to be measured with
+    /// Bit for bit as TT-NN's kernels, what accuracy is to be measured with
     Exact,
     /// In fp32: many times faster, and closer to the real numbers than a card is
     Fast,
+}
+
+impl NumericsChoice {
+    /// The numerics `plan` was run with, and which of its calls they were not compared for.
+    pub fn named(self, plan: &Plan) -> String {
+        match self {
+            NumericsChoice::Fast => "fast numerics".into(),
+            NumericsChoice::Exact => {
+                let reasons: BTreeSet<_> = uncompared(plan).into_values().collect();
+                let but: String = reasons.iter().map(|reason| format!(", but {reason}")).collect();
+                format!("exact numerics{but}")
+            }
+        }
+    }
 }
 
 impl From<NumericsChoice> for Numerics {

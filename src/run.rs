@@ -91,6 +91,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     let plan = args.source.plan()?;
     let path = args.source.weights_path(&plan)?;
     let weights = args.source.weights(&plan)?;
+    let numerics = args.device.numerics(args.numerics, &plan);
     let text = Text::open(&args.tokenizer.clone().unwrap_or_else(|| Text::beside(&path)))?;
     text.fits(plan.model.vocab)?;
     if !args.quiet {
@@ -139,11 +140,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         all(&mut session, &text, (&prompts, &tokens, echo), how)?
     };
     if !args.quiet && end != CLOSED {
-        let numerics = match args.numerics {
-            NumericsChoice::Fast => "fast",
-            NumericsChoice::Exact => "exact",
-        };
-        eprintln!("[{}; {numerics} numerics; {end}]", spent.rates());
+        eprintln!("[{}; {numerics}; {end}]", spent.rates());
     }
     if interrupted.load(std::sync::atomic::Ordering::Relaxed) {
         std::process::exit(load::INTERRUPTED);

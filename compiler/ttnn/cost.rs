@@ -47,8 +47,9 @@ mod view;
 use std::iter::Sum;
 use std::ops::Add;
 
+use bitnetc_plan::op::{Sdpa, SdpaDecode};
 use bitnetc_plan::ttnn::Outcome;
-use bitnetc_plan::{Bound, Cost, Op, TensorSpec};
+use bitnetc_plan::{Bound, Cost, Op, TensorSpec, for_each_op};
 
 use super::Context;
 use crate::target::{Calibration, Movement};
@@ -75,37 +76,8 @@ impl Price {
 
     /// The price of a call of this predicted cost.
     pub fn of_call(op: &Op, operands: &[&TensorSpec], cost: &Cost, cx: &Context<'_>) -> Self {
-        let idle = match op {
-            Op::SdpaDecode(args) => sdpa_decode::idle(args, operands, cx.target.card.cores()),
-            Op::Embedding(_)
-            | Op::RmsNorm(_)
-            | Op::Matmul(_)
-            | Op::CreateHeadsDecode(_)
-            | Op::CreateHeads(_)
-            | Op::RotaryFused(_)
-            | Op::RotaryDecode(_)
-            | Op::Rotary(_)
-            | Op::CacheUpdate(_)
-            | Op::CacheUpdateOne(_)
-            | Op::CacheFill(_)
-            | Op::Sdpa(_)
-            | Op::ConcatHeadsDecode(_)
-            | Op::ConcatHeads(_)
-            | Op::ToMemoryConfig(_)
-            | Op::ToLayout(_)
-            | Op::Typecast(_)
-            | Op::View(_)
-            | Op::Transpose(_)
-            | Op::Slice(_)
-            | Op::Concat(_)
-            | Op::Binary(_)
-            | Op::Abs(_)
-            | Op::RowMax(_)
-            | Op::ArgMax(_)
-            | Op::PlusOne(_)
-            | Op::Deallocate(_) => 0,
-        };
-        Price { idle: u64::from(idle), ..Price::of(cost) }
+        let idle = Attention::of(op).map_or(0, |attention| attention.idle(operands, cx.target.card.cores()));
+        Price { idle, ..Price::of(cost) }
     }
 
     /// The price that is left without a part of it.
@@ -199,35 +171,53 @@ pub fn unchecked(op: &Op, operands: &[&TensorSpec], cx: &Context<'_>) -> Cost {
     cost(op, operands, &Outcome { programs: 1, ..Outcome::default() }, cx)
 }
 
-fn kernel(op: &Op, priced: &Priced<'_>) -> Kernel {
-    match op {
-        Op::Embedding(_) => embedding::kernel(priced),
-        Op::RmsNorm(_) => rms_norm::kernel(priced),
-        Op::Matmul(args) => matmul::kernel(args, priced),
-        Op::CreateHeadsDecode(_) => create_heads_decode::kernel(priced),
-        Op::CreateHeads(_) => create_heads::kernel(priced),
-        Op::RotaryFused(_) => rotary_fused::kernel(priced),
-        Op::RotaryDecode(_) => rotary_decode::kernel(priced),
-        Op::Rotary(_) => rotary::kernel(priced),
-        Op::CacheUpdate(_) => cache_update::kernel(priced),
-        Op::CacheUpdateOne(_) => cache_update_one::kernel(priced),
-        Op::CacheFill(_) => cache_fill::kernel(priced),
-        Op::SdpaDecode(args) => sdpa_decode::kernel(args, priced),
-        Op::Sdpa(args) => sdpa::kernel(args, priced),
-        Op::ConcatHeadsDecode(_) => concat_heads_decode::kernel(priced),
-        Op::ConcatHeads(_) => concat_heads::kernel(priced),
-        Op::ToMemoryConfig(args) => to_memory_config::kernel(args, priced),
-        Op::ToLayout(_) => to_layout::kernel(priced),
-        Op::Typecast(_) => typecast::kernel(priced),
-        Op::View(_) => view::kernel(priced),
-        Op::Transpose(_) => transpose::kernel(priced),
-        Op::Slice(_) => slice::kernel(priced),
-        Op::Concat(_) => concat::kernel(priced),
-        Op::Binary(args) => binary::kernel(args, priced),
-        Op::Abs(_) => abs::kernel(priced),
-        Op::RowMax(_) => row_max::kernel(priced),
-        Op::ArgMax(_) => arg_max::kernel(priced),
-        Op::PlusOne(_) => plus_one::kernel(priced),
-        Op::Deallocate(_) => deallocate::kernel(),
+/// The calls of which more depends on the program config than the time of their kernel.
+enum Attention<'a> {
+    Decode(&'a SdpaDecode),
+    Prefill(&'a Sdpa),
+}
+
+impl<'a> Attention<'a> {
+    /// `None` of any other priced.
+    fn of(op: &'a Op) -> Option<Self> {
+        match op {
+            Op::SdpaDecode(args) => Some(Attention::Decode(args)),
+            Op::Sdpa(args) => Some(Attention::Prefill(args)),
+            Op::Embedding(_) | Op::RmsNorm(_) | Op::Matmul(_) | Op::CreateHeadsDecode(_) | Op::CreateHeads(_) => None,
+            Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => None,
+            Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => None,
+            Op::ConcatHeadsDecode(_) | Op::ConcatHeads(_) | Op::ToMemoryConfig(_) | Op::ToLayout(_) => None,
+            Op::Typecast(_) | Op::View(_) | Op::Transpose(_) | Op::Slice(_) | Op::Concat(_) => None,
+            Op::Binary(_) | Op::Abs(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::PlusOne(_) | Op::Deallocate(_) => None,
+        }
+    }
+
+    /// Bytes of keys and values, which are read as often as the program config and the position make it.
+    fn reads(&self, operands: &[&TensorSpec], position: u32) -> u64 {
+        match self {
+            Attention::Decode(args) => sdpa_decode::reads(args, operands, position),
+            Attention::Prefill(args) => sdpa::reads(args, operands),
+        }
+    }
+
+    /// Cores that have nothing to do at any position, which only decode has.
+    fn idle(&self, operands: &[&TensorSpec], cores: u32) -> u64 {
+        match self {
+            Attention::Decode(args) => u64::from(sdpa_decode::idle(args, operands, cores)),
+            Attention::Prefill(_) => 0,
+        }
     }
 }
+
+/// Makes of the list of ops the match that has each op priced by the file of its name.
+macro_rules! price_each {
+    ($($(#[$doc:meta])* $variant:ident($args:ident) in $file:ident;)*) => {
+        fn kernel(op: &Op, priced: &Priced<'_>) -> Kernel {
+            match op {
+                $(Op::$variant(args) => $file::kernel(args, priced),)*
+            }
+        }
+    };
+}
+
+for_each_op!(price_each);

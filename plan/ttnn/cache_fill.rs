@@ -26,11 +26,7 @@ pub(super) fn check(_args: &CacheFill, given: &[&TensorSpec], card: &Card) -> An
     require_cache(cache, &mut checks);
     require_page_table(page_table, None, &mut checks);
     checks.require(&SAME_TYPE, input.dtype == cache.dtype, values![input = input.dtype, cache = cache.dtype]);
-    checks.require(
-        &TILED_INTERLEAVED,
-        input.layout == Layout::Tile && !input.memory.is_sharded(),
-        values![],
-    );
+    checks.require(&TILED_INTERLEAVED, input.layout == Layout::Tile && !input.memory.is_sharded(), values![]);
     checks.settle()?;
     let (heads, block, head_dim) = (cache.shape[1], cache.shape[2], cache.shape[3]);
     checks.require(

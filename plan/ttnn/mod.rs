@@ -22,6 +22,35 @@ mod reach;
 mod rotary_pairs;
 mod users;
 
+mod abs;
+mod arg_max;
+mod binary;
+mod cache_fill;
+mod cache_update;
+mod cache_update_one;
+mod concat;
+mod concat_heads;
+mod concat_heads_decode;
+mod create_heads;
+mod create_heads_decode;
+mod deallocate;
+mod embedding;
+mod matmul;
+mod plus_one;
+mod rms_norm;
+mod rotary;
+mod rotary_decode;
+mod rotary_fused;
+mod row_max;
+mod sdpa;
+mod sdpa_decode;
+mod slice;
+mod to_layout;
+mod to_memory_config;
+mod transpose;
+mod typecast;
+mod view;
+
 pub use checks::Checks;
 pub use constraint::{Constraint, Show, Source, Value, Values, Violation};
 pub use placement::require_placement;
@@ -29,7 +58,7 @@ pub use sdpa_decode::Split;
 
 use constraint::{constraints, values};
 
-use crate::{Card, Op, TensorSpec};
+use crate::{Card, Op, TensorSpec, for_each_op};
 
 /// The effect of a legal call.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -79,55 +108,21 @@ constraints! { "call", "program.cpp, validate_circular_buffer_region";
            "smaller blocks, more cores, or narrower data types";
 }
 
-/// The table of rules: the variant of [`Op`] and the file of its rule.
+/// Makes of the list of ops the table of rules and the match that has each op answered for by the rule of its name.
 macro_rules! rules {
-    ($($variant:ident $file:ident;)*) => {
-        $(mod $file;)*
-
+    ($($(#[$doc:meta])* $variant:ident($args:ident) in $file:ident;)*) => {
         /// Every rule, in the order of [`Op`]'s variants.
         pub static RULES: &[Rule] = &[$(Rule { name: stringify!($file), lists: $file::ALL }),*];
 
-        /// The name of the rule of a call.
-        pub const fn rule_name(op: &Op) -> &'static str {
-            match op { $(Op::$variant(_) => stringify!($file),)* }
-        }
-
         fn dispatch(op: &Op, operands: &[&TensorSpec], card: &Card) -> Answer {
-            match op { $(Op::$variant(args) => $file::check(args, operands, card),)* }
+            match op {
+                $(Op::$variant(args) => $file::check(args, operands, card),)*
+            }
         }
     };
 }
 
-rules! {
-    Embedding embedding;
-    RmsNorm rms_norm;
-    Matmul matmul;
-    CreateHeadsDecode create_heads_decode;
-    CreateHeads create_heads;
-    RotaryFused rotary_fused;
-    RotaryDecode rotary_decode;
-    Rotary rotary;
-    CacheUpdate cache_update;
-    CacheUpdateOne cache_update_one;
-    CacheFill cache_fill;
-    SdpaDecode sdpa_decode;
-    Sdpa sdpa;
-    ConcatHeadsDecode concat_heads_decode;
-    ConcatHeads concat_heads;
-    ToMemoryConfig to_memory_config;
-    ToLayout to_layout;
-    Typecast typecast;
-    View view;
-    Transpose transpose;
-    Slice slice;
-    Concat concat;
-    Binary binary;
-    Abs abs;
-    RowMax row_max;
-    ArgMax arg_max;
-    PlusOne plus_one;
-    Deallocate deallocate;
-}
+for_each_op!(rules);
 
 /// The answer that TT-NN gives to `op` with operands of these specs (in the order of [`Op::operands`]) on `card`.
 ///

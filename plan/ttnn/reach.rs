@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::mock::{any, integers, n150, p150, row, users};
-use super::{RULES, Violation, check, rule_name};
+use super::{RULES, Violation, check};
 use crate::op::*;
 use crate::program::{NormProgram, SdpaProgram};
 use crate::{Card, ComputeKernel, Cores, DType, Fidelity, Layout, MatmulProgram, MemoryConfig, Op, TensorSpec, Unary};
@@ -322,7 +322,7 @@ fn broken(seed: &Seed, found: &mut BTreeMap<&'static str, BTreeSet<String>>) {
         for violation in &violations {
             whole(violation);
         }
-        found.entry(rule_name(op)).or_default().extend(violations.iter().map(Violation::id));
+        found.entry(op.name()).or_default().extend(violations.iter().map(Violation::id));
     };
     let all: Vec<&TensorSpec> = operands.iter().collect();
     ask(op, &all);

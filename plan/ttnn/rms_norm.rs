@@ -67,11 +67,7 @@ pub(super) fn check(args: &RmsNorm, given: &[&TensorSpec], card: &Card) -> Answe
     let [x, gamma] = operands(given)?;
     let mut checks = Checks::new();
     checks.require(&TILED, x.layout == Layout::Tile, values![layout = x.layout]);
-    checks.require(
-        &INPUT_TYPE,
-        matches!(x.dtype, DType::Bf16 | DType::Bfp8 | DType::F32),
-        values![dtype = x.dtype],
-    );
+    checks.require(&INPUT_TYPE, matches!(x.dtype, DType::Bf16 | DType::Bfp8 | DType::F32), values![dtype = x.dtype]);
     require_gamma(x, gamma, &mut checks);
     let output = TensorSpec::tile(x.shape.clone(), x.dtype, args.memory.clone());
     require_placement(&output, card, &mut checks);
@@ -103,11 +99,7 @@ fn require_gamma(x: &TensorSpec, gamma: &TensorSpec, checks: &mut Checks) {
             gamma.columns() == TILE && gamma.matrix_rows() == tiles,
             values![shape = gamma.shape, tiles],
         );
-        checks.require(
-            &GAMMA_TYPE,
-            matches!(gamma.dtype, DType::F32 | DType::Bf16),
-            values![dtype = gamma.dtype],
-        );
+        checks.require(&GAMMA_TYPE, matches!(gamma.dtype, DType::F32 | DType::Bf16), values![dtype = gamma.dtype]);
     }
 }
 

@@ -1,7 +1,9 @@
 //! `rotary_embedding_llama` with `is_decode_mode=True`: q or k of a decode step alone.
 
 use super::constraint::constraints;
-use super::rotary_pairs::{decode, decode_bytes, require_angles, require_bf16_tiles, require_head_dim, require_trans_shards};
+use super::rotary_pairs::{
+    decode, decode_bytes, require_angles, require_bf16_tiles, require_head_dim, require_trans_shards,
+};
 use super::users::{require_users, user_cores};
 use super::{Answer, Checks, Outcome};
 use crate::op::RotaryDecode;

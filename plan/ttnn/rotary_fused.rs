@@ -1,7 +1,9 @@
 //! `rotary_embedding_llama_fused_qk`: q and k of a decode step turned at once.
 
 use super::constraint::{constraints, values};
-use super::rotary_pairs::{decode, decode_bytes, require_angles, require_bf16_tiles, require_head_dim, require_trans_shards};
+use super::rotary_pairs::{
+    decode, decode_bytes, require_angles, require_bf16_tiles, require_head_dim, require_trans_shards,
+};
 use super::users::{require_users, user_cores};
 use super::{Answer, Checks, Outcome};
 use crate::op::RotaryFused;

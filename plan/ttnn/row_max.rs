@@ -38,11 +38,7 @@ pub(super) fn check(args: &RowMax, given: &[&TensorSpec], card: &Card) -> Answer
         matches!(x.dtype, DType::Bf16 | DType::F32) || (x.dtype == DType::Bfp8 && full),
         values![rows = x.rows(), dtype = x.dtype],
     );
-    checks.require(
-        &ONE_MATRIX,
-        full || x.outer() == 1 || !x.memory.is_sharded(),
-        values![outer = x.outer()],
-    );
+    checks.require(&ONE_MATRIX, full || x.outer() == 1 || !x.memory.is_sharded(), values![outer = x.outer()]);
     checks.require(&RESULT_INTERLEAVED, !args.memory.is_sharded(), values![memory = args.memory]);
     let mut shape = x.shape.clone();
     if let Some(last) = shape.last_mut() {

@@ -57,11 +57,7 @@ pub(super) fn check(args: &Sdpa, given: &[&TensorSpec], card: &Card) -> Answer {
         k.shape == v.shape && k.columns() == head_dim,
         values![k = k.shape, v = v.shape, rows, head_dim],
     );
-    checks.require(
-        &HEADS,
-        heads >= kv_heads && heads.is_multiple_of(kv_heads),
-        values![q = heads, k = kv_heads],
-    );
+    checks.require(&HEADS, heads >= kv_heads && heads.is_multiple_of(kv_heads), values![q = heads, k = kv_heads]);
     require_program(args.program, card, &mut checks);
     checks.require(&RESULT_INTERLEAVED, !args.memory.is_sharded(), values![memory = args.memory]);
     let output = TensorSpec::tile(q.shape.clone(), q.dtype, args.memory.clone());

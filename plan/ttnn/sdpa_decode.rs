@@ -125,11 +125,7 @@ pub(super) fn check(args: &SdpaDecode, given: &[&TensorSpec], card: &Card) -> An
 fn require_chunk(chunk: u32, context: u64, checks: &mut Checks) {
     let power = chunk == 0 || (chunk.is_power_of_two() && (TILE..=MOST_CHUNK).contains(&chunk));
     checks.require(&CHUNK, power, values![chunk]);
-    checks.require(
-        &WHOLE_CHUNKS,
-        chunk == 0 || context.is_multiple_of(u64::from(chunk)),
-        values![context, chunk],
-    );
+    checks.require(&WHOLE_CHUNKS, chunk == 0 || context.is_multiple_of(u64::from(chunk)), values![context, chunk]);
 }
 
 fn require_grid(grid: (u32, u32), users: u32, kv_heads: u32, card: &Card, checks: &mut Checks) -> Option<Split> {

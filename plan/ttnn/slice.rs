@@ -31,11 +31,7 @@ pub(super) fn check(args: &Slice, given: &[&TensorSpec], card: &Card) -> Answer 
     };
     checks.require(&ROWS, start < end && end <= x.rows(), values![end, rows = x.rows()]);
     checks.require(&WHOLE_TILES, start % TILE == 0, values![start]);
-    checks.require(
-        &TILED_MATRIX,
-        x.layout == Layout::Tile && x.outer() == 1 && x.shape.len() >= 2,
-        values![input = x],
-    );
+    checks.require(&TILED_MATRIX, x.layout == Layout::Tile && x.outer() == 1 && x.shape.len() >= 2, values![input = x]);
     checks.require(
         &LAST_TILE_IS_FULL,
         !matches!(args.rows, Rows::LastTokenTile) || x.rows() % TILE == 0,

@@ -34,11 +34,7 @@ pub(super) fn check(args: &ToLayout, given: &[&TensorSpec], card: &Card) -> Answ
         values![from = x.layout, to = args.layout],
     );
     checks.require(&RESULT_INTERLEAVED, !args.memory.is_sharded(), values![memory = args.memory]);
-    checks.require(
-        &FLOAT,
-        matches!(x.dtype, DType::Bf16 | DType::Bfp8 | DType::F32),
-        values![dtype = x.dtype],
-    );
+    checks.require(&FLOAT, matches!(x.dtype, DType::Bf16 | DType::Bfp8 | DType::F32), values![dtype = x.dtype]);
     let MemoryConfig::Sharded { memory: Memory::L1, strategy: Strategy::Width, shard, .. } = &x.memory else {
         checks.require(&WIDTH_SHARDED, false, values![memory = x.memory]);
         return checks.finish(Outcome::default);

@@ -25,13 +25,13 @@ use super::rows::each_row;
 use super::tensor::{Data, HostTensor};
 use crate::DeviceError;
 
-/// How matmuls that are not exact on integers are computed.
+/// How ops are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Numerics {
-    /// Bit for bit as the FPU: what a card would answer.
+    /// Bit for bit as TT-NN's kernels, within what [`super::uncompared`] says: what a card would answer.
     #[default]
     Exact,
-    /// In fp32: many times faster.
+    /// The formulas in fp32, each result rounded once: many times faster.
     Fast,
 }
 

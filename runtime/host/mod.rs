@@ -5,6 +5,7 @@
 //! | `tensor` | tensors and the pool their storage comes from |
 //! | `run` | a step being executed: its operands and its results |
 //! | `ops` | the ops, one file each |
+//! | `known` | which steps are known to have the kernels' bits |
 //! | `matmul` | the three ways of a matmul, of which `emulated` is one |
 //! | `movement`, `heads`, `rotate`, `paged`, `rows` | what several ops share: copies, heads, rotation, the paged KV cache, rounding |
 //!
@@ -13,6 +14,7 @@
 
 mod emulated;
 mod heads;
+mod known;
 mod matmul;
 mod movement;
 mod ops;
@@ -35,6 +37,7 @@ use crate::DeviceError;
 use crate::device::{Arguments, Device, ResolvedStep, Slot, TraceId, Upload};
 use crate::weights::Tensor;
 use crate::weights::bytes::format_of;
+pub use known::uncompared;
 pub use matmul::Numerics;
 use matmul::WeightMatrix;
 use run::{Held, Run, Scratch};

@@ -10,7 +10,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 
 use bitnetc_compiler::target::Target;
-use bitnetc_plan::ttnn::{Constraint, RULES, Value, Violation, check, rule_name};
+use bitnetc_plan::ttnn::{Constraint, RULES, Value, Violation, check};
 use bitnetc_plan::{Cores, DType, Layout, MemoryConfig, Op, TILE, TensorSpec};
 
 use super::answer::{Legal, answer};
@@ -31,7 +31,7 @@ pub fn nearest(
     count: usize,
 ) -> Vec<(Question, Legal)> {
     let order: Vec<&Constraint> =
-        RULES.iter().filter(|rule| rule.name == rule_name(&asked.op)).flat_map(|rule| rule.constraints()).collect();
+        RULES.iter().filter(|rule| rule.name == asked.op.name()).flat_map(|rule| rule.constraints()).collect();
     let mut known = HashSet::from([key(asked)]);
     let mut front = vec![(asked.clone(), broken.to_vec())];
     for _ in 0..MOST_CHANGES {

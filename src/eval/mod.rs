@@ -91,7 +91,8 @@ pub fn run(args: Args) -> miette::Result<()> {
         output::write(path, &bytes)?;
         eprintln!("{}: {} tensors", path.display(), kept.len());
     }
-    render::print(&report(&measured, windows.len())).map_err(input::cannot_print)
+    let text = report(&measured, windows.len()) + &format!("{}\n", args.device.numerics(args.numerics, session.plan()));
+    render::print(&text).map_err(input::cannot_print)
 }
 
 fn report(measured: &Measured, windows: usize) -> String {

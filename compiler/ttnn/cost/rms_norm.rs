@@ -1,11 +1,12 @@
 //! Price of an RMS norm.
 
 use bitnetc_plan::TensorSpec;
+use bitnetc_plan::op::RmsNorm;
 
 use super::{Kernel, Priced, laws};
 use crate::ttnn::Context;
 
-pub fn kernel(priced: &Priced<'_>) -> Kernel {
+pub fn kernel(_: &RmsNorm, priced: &Priced<'_>) -> Kernel {
     laws::measured(norm(priced.operands[0], priced.cx), priced)
 }
 

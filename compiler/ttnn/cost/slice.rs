@@ -1,7 +1,9 @@
 //! Price of taking some rows; for want of a measurement, that of a reshard.
 
+use bitnetc_plan::op::Slice;
+
 use super::{Kernel, Priced, laws};
 
-pub fn kernel(priced: &Priced<'_>) -> Kernel {
+pub fn kernel(_: &Slice, priced: &Priced<'_>) -> Kernel {
     laws::measured(priced.movement().reshard_us, priced)
 }

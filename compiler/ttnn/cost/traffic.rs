@@ -4,7 +4,7 @@ use bitnetc_plan::op::{Argument, Role};
 use bitnetc_plan::ttnn::Outcome;
 use bitnetc_plan::{Layout, Memory, Op, TensorSpec};
 
-use super::{sdpa, sdpa_decode};
+use super::Attention;
 
 /// Bytes of a tensor's data, padding included.
 pub fn data_bytes(spec: &TensorSpec) -> u64 {
@@ -20,7 +20,8 @@ pub fn data_bytes(spec: &TensorSpec) -> u64 {
 pub fn dram(op: &Op, operands: &[&TensorSpec], outcome: &Outcome, position: u32) -> u64 {
     let returned: u64 = outcome.outputs.iter().map(data_bytes).sum();
     let written: u64 = outcome.outputs.iter().filter(|s| in_dram(s)).map(data_bytes).sum();
-    let (mut read, mut given, mut before) = (attended(op, operands, position), operands.iter(), None);
+    let attended = Attention::of(op).map_or(0, |attention| attention.reads(operands, position));
+    let (mut read, mut given, mut before) = (attended, operands.iter(), None);
     op.arguments(&mut |_, argument| {
         if let Argument::Operand(operand) = argument
             && let Some(&spec) = given.next()
@@ -30,7 +31,7 @@ pub fn dram(op: &Op, operands: &[&TensorSpec], outcome: &Outcome, position: u32)
                 Role::TokenRows => before.map_or(0, |cache| touched(cache, spec)),
                 // As many bytes are read as are written to the cache.
                 Role::PromptRows => 2 * data_bytes(spec),
-                // Counted with the rows that go into them, or by `attended`.
+                // Counted with the rows that go into them, or with what attention reads.
                 Role::KeyCache | Role::ValueCache | Role::Cache | Role::Keys | Role::Values => 0,
                 // These are a few words for each user.
                 Role::Indices | Role::Positions | Role::PageTable => 0,
@@ -42,20 +43,6 @@ pub fn dram(op: &Op, operands: &[&TensorSpec], outcome: &Outcome, position: u32)
         }
     });
     read + written
-}
-
-/// Bytes of keys and values, which attention reads as often as its program config and the position make it.
-fn attended(op: &Op, operands: &[&TensorSpec], position: u32) -> u64 {
-    match op {
-        Op::SdpaDecode(args) => sdpa_decode::reads(args, operands, position),
-        Op::Sdpa(args) => sdpa::reads(args, operands),
-        Op::Embedding(_) | Op::RmsNorm(_) | Op::Matmul(_) | Op::CreateHeadsDecode(_) | Op::CreateHeads(_) => 0,
-        Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => 0,
-        Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => 0,
-        Op::ConcatHeadsDecode(_) | Op::ConcatHeads(_) | Op::ToMemoryConfig(_) | Op::ToLayout(_) => 0,
-        Op::Typecast(_) | Op::View(_) | Op::Transpose(_) | Op::Slice(_) | Op::Concat(_) => 0,
-        Op::Binary(_) | Op::Abs(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::PlusOne(_) | Op::Deallocate(_) => 0,
-    }
 }
 
 fn in_dram(spec: &TensorSpec) -> bool {

@@ -1,8 +1,8 @@
 //! Checks against the answers that TT-NN gave on the mock n150 and p150.
 
 use super::*;
-use crate::op::Ref;
 use crate::Cores;
+use crate::op::Ref;
 use crate::ttnn::mock::{n150, p150, refusal, users};
 
 fn name() -> Ref {

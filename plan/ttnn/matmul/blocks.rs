@@ -49,16 +49,8 @@ pub(super) fn require_cut(p: &Problem<'_>, cut: &Cut, checks: &mut Checks) -> Re
     let card = p.card.grid;
     checks.require(&GRID_ON_CARD, grid.0 <= card.0 && grid.1 <= card.1, values![grid, card]);
     checks.require(&WHOLE_BLOCKS, p.k.is_multiple_of(in0_block_w), values![k = p.k, in0_block_w]);
-    checks.require(
-        &BLOCKS_DIVIDE,
-        per_core.0 % block.0 == 0 && per_core.1 % block.1 == 0,
-        values![per_core, block],
-    );
-    checks.require(
-        &SUBBLOCKS_DIVIDE,
-        block.0 % subblock.0 == 0 && block.1 % subblock.1 == 0,
-        values![block, subblock],
-    );
+    checks.require(&BLOCKS_DIVIDE, per_core.0 % block.0 == 0 && per_core.1 % block.1 == 0, values![per_core, block]);
+    checks.require(&SUBBLOCKS_DIVIDE, block.0 % subblock.0 == 0 && block.1 % subblock.1 == 0, values![block, subblock]);
     let registers: u32 = if p.args.compute.fp32_dest_acc { 4 } else { 8 };
     checks.require(
         &SUBBLOCK_FITS,

@@ -40,11 +40,7 @@ pub(super) fn check(p: &Problem<'_>, cut: &Cut, mut checks: Checks) -> Answer {
         !p.a.memory.is_sharded() && !p.args.memory.is_sharded(),
         values![a = p.a.memory, out = p.args.memory],
     );
-    checks.require(
-        &B_PLACE,
-        !p.b.memory.is_sharded() || p.weight_over_all_banks(),
-        values![memory = p.b.memory],
-    );
+    checks.require(&B_PLACE, !p.b.memory.is_sharded() || p.weight_over_all_banks(), values![memory = p.b.memory]);
     checks.require(&ROWS_OF_CORE, per_core_m <= p.m, values![per_core_m, m = p.m]);
     if p.b.memory.is_sharded() {
         let (bank, block) = (p.n.div_ceil(p.card.dram.banks), cut.block.1);

@@ -1,9 +1,9 @@
 //! Checks against the answers that TT-NN gave on the mock n150 and p150.
 
 use super::*;
+use crate::MemoryConfig;
 use crate::op::Ref;
 use crate::program::{ComputeKernel, Fidelity};
-use crate::MemoryConfig;
 use crate::ttnn::mock::{n150, refusal};
 
 fn compute(fp32_dest_acc: bool) -> ComputeKernel {

@@ -1,13 +1,14 @@
 //! `ttnn.argmax` over the last dimension, into a buffer: the first of the largest elements of each row.
 
 use bitnetc_numerics::argmax_rows;
+use bitnetc_plan::op::ArgMax;
 
 use crate::DeviceError;
 use crate::host::rows::floats;
 use crate::host::run::Run;
 use crate::host::tensor::{Data, HostTensor};
 
-pub fn execute(run: &mut Run<'_>) -> Result<(), DeviceError> {
+pub fn execute(_: &ArgMax, run: &mut Run<'_>) -> Result<(), DeviceError> {
     run.change(1, |x, out| arg_max(x.tensor(0)?, out))
 }
 

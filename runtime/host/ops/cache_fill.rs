@@ -1,11 +1,13 @@
 //! `ttnn.experimental.paged_fill_cache`: a prompt's rows into one KV cache.
 
+use bitnetc_plan::op::CacheFill;
+
 use crate::DeviceError;
 use crate::host::paged::{MAX_DIM, check, place};
 use crate::host::run::Run;
 use crate::host::tensor::HostTensor;
 
-pub fn execute(run: &mut Run<'_>) -> Result<(), DeviceError> {
+pub fn execute(_: &CacheFill, run: &mut Run<'_>) -> Result<(), DeviceError> {
     let user = run.arguments.user as usize;
     run.change(0, |x, cache| fill(cache, x.tensor(1)?, user, x.tensor(2)?))
 }

@@ -1,11 +1,13 @@
 //! `ttnn.concat` along the columns.
 
+use bitnetc_plan::op::Concat;
+
 use crate::DeviceError;
 use crate::host::movement::{copy_runs, expect};
 use crate::host::run::Run;
 use crate::host::tensor::HostTensor;
 
-pub fn execute(run: &mut Run<'_>) -> Result<(), DeviceError> {
+pub fn execute(_: &Concat, run: &mut Run<'_>) -> Result<(), DeviceError> {
     run.produce(|x, [out]| {
         let mut next = 0;
         for operand in 0..x.count() {

@@ -1,6 +1,7 @@
 //! `ttnn.embedding`: rows of a table, which is in memory or still in its file.
 
 use bitnetc_numerics::NumericsError;
+use bitnetc_plan::op::Embedding;
 
 use crate::DeviceError;
 use crate::host::movement::{copy_runs, expect};
@@ -8,7 +9,7 @@ use crate::host::run::{Held, Run};
 use crate::host::tensor::{Data, HostTensor};
 use crate::weights::Rows;
 
-pub fn execute(run: &mut Run<'_>) -> Result<(), DeviceError> {
+pub fn execute(_: &Embedding, run: &mut Run<'_>) -> Result<(), DeviceError> {
     run.produce(|x, [out]| {
         let indices = x.integers(0)?;
         match x.held(1)? {

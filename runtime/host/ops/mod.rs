@@ -32,41 +32,21 @@ mod transpose;
 mod typecast;
 mod view;
 
-use bitnetc_plan::Op;
+use bitnetc_plan::{Op, for_each_op};
 
 use super::run::Run;
 use crate::DeviceError;
 
-/// Executes the step of `run`.
-pub fn execute(run: &mut Run<'_>) -> Result<(), DeviceError> {
-    match &run.step.op {
-        Op::Embedding(_) => embedding::execute(run),
-        Op::RmsNorm(op) => rms_norm::execute(op, run),
-        Op::Matmul(op) => matmul::execute(op, run),
-        Op::CreateHeadsDecode(_) => create_heads_decode::execute(run),
-        Op::CreateHeads(_) => create_heads::execute(run),
-        Op::RotaryFused(op) => rotary_fused::execute(op, run),
-        Op::RotaryDecode(op) => rotary_decode::execute(op, run),
-        Op::Rotary(op) => rotary::execute(op, run),
-        Op::CacheUpdate(_) => cache_update::execute(run),
-        Op::CacheUpdateOne(_) => cache_update_one::execute(run),
-        Op::CacheFill(_) => cache_fill::execute(run),
-        Op::SdpaDecode(op) => sdpa_decode::execute(op, run),
-        Op::Sdpa(op) => sdpa::execute(op, run),
-        Op::ConcatHeadsDecode(_) => concat_heads_decode::execute(run),
-        Op::ConcatHeads(_) => concat_heads::execute(run),
-        Op::ToMemoryConfig(_) => to_memory_config::execute(run),
-        Op::ToLayout(_) => to_layout::execute(run),
-        Op::Typecast(_) => typecast::execute(run),
-        Op::View(_) => view::execute(run),
-        Op::Transpose(op) => transpose::execute(op, run),
-        Op::Slice(op) => slice::execute(op, run),
-        Op::Concat(_) => concat::execute(run),
-        Op::Binary(op) => binary::execute(op, run),
-        Op::Abs(_) => abs::execute(run),
-        Op::RowMax(_) => row_max::execute(run),
-        Op::ArgMax(_) => arg_max::execute(run),
-        Op::PlusOne(_) => plus_one::execute(run),
-        Op::Deallocate(_) => deallocate::execute(run),
-    }
+/// Makes of the list of ops the match that has each op executed by the file of its name.
+macro_rules! execute_each {
+    ($($(#[$doc:meta])* $variant:ident($args:ident) in $file:ident;)*) => {
+        /// Executes the step of `run`.
+        pub fn execute(run: &mut Run<'_>) -> Result<(), DeviceError> {
+            match &run.step.op {
+                $(Op::$variant(args) => $file::execute(args, run),)*
+            }
+        }
+    };
 }
+
+for_each_op!(execute_each);

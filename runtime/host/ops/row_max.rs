@@ -1,13 +1,14 @@
 //! `ttnn.max` over the last dimension.
 
 use bitnetc_numerics::max_rows;
+use bitnetc_plan::op::RowMax;
 
 use crate::DeviceError;
 use crate::host::rows::{floats, settle};
 use crate::host::run::Run;
 use crate::host::tensor::HostTensor;
 
-pub fn execute(run: &mut Run<'_>) -> Result<(), DeviceError> {
+pub fn execute(_: &RowMax, run: &mut Run<'_>) -> Result<(), DeviceError> {
     run.produce(|x, [out]| row_max(x.tensor(0)?, out))
 }
 

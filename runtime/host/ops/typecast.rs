@@ -1,6 +1,7 @@
 //! `ttnn.typecast` between float types.
 
 use bitnetc_numerics::kernels;
+use bitnetc_plan::op::Typecast;
 
 use crate::DeviceError;
 use crate::host::rows;
@@ -8,7 +9,7 @@ use crate::host::run::Run;
 use crate::host::tensor::Data;
 use crate::weights::bytes::format_of;
 
-pub fn execute(run: &mut Run<'_>) -> Result<(), DeviceError> {
+pub fn execute(_: &Typecast, run: &mut Run<'_>) -> Result<(), DeviceError> {
     let exact = run.exact();
     run.produce(|x, [out]| {
         let (input, columns) = (x.tensor(0)?, out.columns());

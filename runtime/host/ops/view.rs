@@ -3,12 +3,14 @@
 //! A view may take in or leave out rows that lie in the same tiles as the logical ones. They are not kept on the host: they come as zeros
 //! and go without trace.
 
+use bitnetc_plan::op::View;
+
 use crate::DeviceError;
 use crate::host::movement::copy_runs;
 use crate::host::run::Run;
 use crate::host::tensor::elements;
 
-pub fn execute(run: &mut Run<'_>) -> Result<(), DeviceError> {
+pub fn execute(_: &View, run: &mut Run<'_>) -> Result<(), DeviceError> {
     let spec = run.output()?;
     let (len, columns, shape) = (elements(spec), spec.columns(), spec.shape.clone());
     let from = run.operands().tensor(0)?;

@@ -3,35 +3,15 @@
 //! With bf16 operands Dst is bf16. An operand with functions on it is copied to Dst, where each function stores by truncating (the reciprocal
 //! and the square round first), and packed to a buffer of its own type. A sum is the FPU's (`eltwise_binary_no_bcast.cpp`), a product the
 //! SFPU's, rounded to nearest even (`eltwise_binary_sfpu_no_bcast.cpp`). Where an operand is f32 Dst is fp32 and functions lose nothing;
-//! there the product is the formula of [`crate::binary`].
+//! there the product is the formula of [`crate::binary`]. Silu and sums with an f32 operand were not compared with the kernels.
 
 use half::bf16;
 
-use super::Known;
 use super::fpu::{fadd_dst, rne, truncated};
 use crate::elementwise::{Binary, Broadcast, Chains, Function};
 use crate::error::{NumericsError, check_dim, check_multiple};
 use crate::rounding::{bf16_host, widen};
 use crate::simd::{Loop, vectorised};
-
-/// What of an operand decides how a binary op is computed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BinaryOperand {
-    /// bf16.
-    Bf16,
-    /// f32.
-    F32,
-}
-
-/// Whether [`binary`], or [`crate::binary`] with an f32 operand, has the kernel's bits.
-pub fn binary_known(op: Binary, a: BinaryOperand, chains: Chains<'_>) -> Known {
-    let silu = |chain: &[Function]| chain.contains(&Function::Silu);
-    match (op, a) {
-        _ if silu(chains.a) || silu(chains.b) || silu(chains.out) => Known::Unknown("silu was not compared"),
-        (Binary::Add, BinaryOperand::F32) => Known::Unknown("a sum with an f32 operand was not compared"),
-        (Binary::Add, BinaryOperand::Bf16) | (Binary::Mul, BinaryOperand::Bf16 | BinaryOperand::F32) => Known::Exact,
-    }
-}
 
 /// out = chain(op(chain(a), chain(b))) of bf16 operands, elementwise over a's shape [rows, cols].
 ///

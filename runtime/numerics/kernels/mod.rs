@@ -30,7 +30,7 @@ mod sdpa_prefill;
 mod sfpu;
 mod typecast;
 
-pub use binary::{BinaryOperand, binary, binary_known};
+pub use binary::binary;
 pub use flash::HeadShape;
 pub use rms_norm::{NormProgram, rms_norm, rms_norm_known};
 pub use rotary::{rotary, rotary_known};

@@ -3,6 +3,8 @@
 //! A fused multiply-add of the SFPU rounds once. It is computed here in f64, which holds the exact product and, for the operands that occur,
 //! the exact sum; so the bits do not depend on whether the machine has such an instruction.
 
+#![allow(clippy::excessive_precision, reason = "constants stand as the kernels write them")]
+
 use super::fpu::{rne, truncated};
 
 /// a * b + c, rounded to f32.

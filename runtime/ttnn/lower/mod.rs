@@ -34,7 +34,7 @@ mod transpose;
 mod typecast;
 mod view;
 
-use bitnetc_plan::{DType, Layout, Op, Ref, Scalar, Step, TILE};
+use bitnetc_plan::{DType, Layout, Op, Ref, Scalar, Step, TILE, for_each_op};
 
 use crate::call::{Expr, PyCall, Statement};
 use crate::tensor::{dtype_path, layout_path};
@@ -127,35 +127,15 @@ pub fn lower(step: &Step, open: &dyn Open) -> Statement {
     Statement::new(step.outputs.iter().map(|v| value_key(&v.name)), call)
 }
 
-fn call(step: &Lowering<'_>) -> PyCall {
-    match &step.step.op {
-        Op::Embedding(args) => embedding::lower(args, step),
-        Op::RmsNorm(args) => rms_norm::lower(args, step),
-        Op::Matmul(args) => matmul::lower(args, step),
-        Op::CreateHeadsDecode(args) => create_heads_decode::lower(args, step),
-        Op::CreateHeads(args) => create_heads::lower(args, step),
-        Op::RotaryFused(args) => rotary_fused::lower(args, step),
-        Op::RotaryDecode(args) => rotary_decode::lower(args, step),
-        Op::Rotary(args) => rotary::lower(args, step),
-        Op::CacheUpdate(args) => cache_update::lower(args, step),
-        Op::CacheUpdateOne(args) => cache_update_one::lower(args, step),
-        Op::CacheFill(args) => cache_fill::lower(args, step),
-        Op::SdpaDecode(args) => sdpa_decode::lower(args, step),
-        Op::Sdpa(args) => sdpa::lower(args, step),
-        Op::ConcatHeadsDecode(args) => concat_heads_decode::lower(args, step),
-        Op::ConcatHeads(args) => concat_heads::lower(args, step),
-        Op::ToMemoryConfig(args) => to_memory_config::lower(args, step),
-        Op::ToLayout(args) => to_layout::lower(args, step),
-        Op::Typecast(args) => typecast::lower(args, step),
-        Op::View(args) => view::lower(args, step),
-        Op::Transpose(args) => transpose::lower(args, step),
-        Op::Slice(args) => slice::lower(args, step),
-        Op::Concat(args) => concat::lower(args, step),
-        Op::Binary(args) => binary::lower(args, step),
-        Op::Abs(args) => abs::lower(args, step),
-        Op::RowMax(args) => row_max::lower(args, step),
-        Op::ArgMax(args) => arg_max::lower(args, step),
-        Op::PlusOne(args) => plus_one::lower(args, step),
-        Op::Deallocate(args) => deallocate::lower(args, step),
-    }
+/// Makes of the list of ops the match that has each op lowered by the file of its name.
+macro_rules! lower_each {
+    ($($(#[$doc:meta])* $variant:ident($args:ident) in $file:ident;)*) => {
+        fn call(step: &Lowering<'_>) -> PyCall {
+            match &step.step.op {
+                $(Op::$variant(args) => $file::lower(args, step),)*
+            }
+        }
+    };
 }
+
+for_each_op!(lower_each);

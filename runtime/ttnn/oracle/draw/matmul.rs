@@ -8,7 +8,11 @@ use super::dice::{Dice, WIDTHS};
 use super::{Rule, operand, question};
 use crate::oracle::Question;
 
-pub const RULES: &[Rule] = &[("linear, DRAM-sharded", dram_sharded), ("linear, 1D multicast", multicast_1d), ("linear, 2D multicast", multicast_2d)];
+pub const RULES: &[Rule] = &[
+    ("linear, DRAM-sharded", dram_sharded),
+    ("linear, 1D multicast", multicast_1d),
+    ("linear, 2D multicast", multicast_2d),
+];
 
 /// Widths of products that are no width of activations: fused projections, shares of vocabularies.
 const PRODUCTS: [u32; 8] = [3840, 1280, 13824, 2688, 1000, 16032, 8016, 4008];

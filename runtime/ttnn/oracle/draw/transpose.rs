@@ -1,7 +1,7 @@
 //! Draws of `ttnn.transpose`.
 
-use bitnetc_plan::op::Transpose;
 use bitnetc_plan::TensorSpec;
+use bitnetc_plan::op::Transpose;
 
 use super::dice::Dice;
 use super::{Rule, operand, question};

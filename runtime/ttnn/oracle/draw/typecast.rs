@@ -1,7 +1,7 @@
 //! Draws of `ttnn.typecast`.
 
-use bitnetc_plan::op::Typecast;
 use bitnetc_plan::DType;
+use bitnetc_plan::op::Typecast;
 
 use super::dice::{Dice, tensor};
 use super::{Rule, operand, question};

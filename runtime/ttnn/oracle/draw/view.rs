@@ -1,7 +1,7 @@
 //! Draws of `ttnn.reshape`.
 
-use bitnetc_plan::op::View;
 use bitnetc_plan::TILE;
+use bitnetc_plan::op::View;
 
 use super::dice::{Dice, tensor};
 use super::{Rule, operand, question};

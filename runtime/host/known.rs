@@ -1,0 +1,84 @@
+//! Which of a plan's steps are known to have the kernels' bits with exact numerics.
+
+use std::collections::BTreeMap;
+
+use bitnetc_numerics::kernels::{self, Compute, DecodeSoftmax, HeadShape, Known};
+use bitnetc_plan::op::{Binary, BinaryKind};
+use bitnetc_plan::program::FusedActivation;
+use bitnetc_plan::ttnn::Split;
+use bitnetc_plan::{ComputeKernel, DType, Op, Plan, Ref, TensorSpec, Unary};
+
+/// Calls of `plan` whose bits were not compared with the kernels', each with the reason, as a clause. Empty when exact numerics are
+/// bit-identical to the kernels throughout.
+pub fn uncompared(plan: &Plan) -> BTreeMap<&'static str, &'static str> {
+    let steps = plan.phases.iter().flat_map(|phase| phase.steps());
+    let unknown = steps.filter_map(|step| match known(&step.op, step.outputs.first().map(|out| &out.spec), plan) {
+        Known::Exact => None,
+        Known::Unknown(reason) => Some((step.op.call(), reason)),
+    });
+    unknown.collect()
+}
+
+fn known(op: &Op, out: Option<&TensorSpec>, plan: &Plan) -> Known {
+    let how = |compute: ComputeKernel| Compute {
+        arch: plan.card.arch,
+        fidelity: compute.fidelity,
+        fp32_dest: compute.fp32_dest_acc,
+    };
+    let dim = out.map_or(0, |spec| spec.columns() as usize);
+    match op {
+        Op::RmsNorm(op) => kernels::rms_norm_known(how(op.compute)),
+        Op::Rotary(op) => kernels::rotary_known(how(op.compute)),
+        Op::RotaryFused(op) => kernels::rotary_known(how(op.compute)),
+        Op::RotaryDecode(op) => kernels::rotary_known(how(op.compute)),
+        Op::Sdpa(op) => kernels::sdpa_prefill_known(HeadShape { heads: 1, kv_heads: 1, dim }, how(op.compute)),
+        Op::SdpaDecode(op) => {
+            let softmax = DecodeSoftmax { scale: op.scale.value as f32, k_chunk: op.program.k_chunk as usize };
+            let (across, down) = op.program.grid;
+            let cache = plan.buffers.iter().find(|buffer| op.k_cache == Ref::Buffer(buffer.name.clone()));
+            let kv_heads = cache.and_then(|buffer| buffer.spec.shape.get(1).copied()).unwrap_or(1);
+            let cores = Split::of(across * down, plan.options.batch, kv_heads).map_or(1, |split| split.cores_per_head);
+            kernels::sdpa_decode_known(dim, plan.options.context as usize, cores as usize, softmax)
+        }
+        Op::Binary(op) => binary(op),
+        Op::Matmul(op) => match op.program.activation() {
+            Some(FusedActivation::Silu) => Known::Unknown("silu was not compared"),
+            Some(FusedActivation::Relu) | None if op.dtype.is_block() => {
+                Known::Unknown("results of matmuls in a block format were not compared")
+            }
+            Some(FusedActivation::Relu) | None if !op.compute.packer_l1_acc => {
+                Known::Unknown("matmuls without L1 accumulation were not compared")
+            }
+            Some(FusedActivation::Relu) | None => Known::Exact,
+        },
+        Op::Embedding(_)
+        | Op::CreateHeadsDecode(_)
+        | Op::CreateHeads(_)
+        | Op::CacheUpdate(_)
+        | Op::CacheUpdateOne(_)
+        | Op::CacheFill(_)
+        | Op::ConcatHeadsDecode(_)
+        | Op::ConcatHeads(_)
+        | Op::ToMemoryConfig(_)
+        | Op::ToLayout(_)
+        | Op::Typecast(_)
+        | Op::View(_)
+        | Op::Transpose(_)
+        | Op::Slice(_)
+        | Op::Concat(_)
+        | Op::Abs(_)
+        | Op::RowMax(_)
+        | Op::ArgMax(_)
+        | Op::PlusOne(_)
+        | Op::Deallocate(_) => Known::Exact,
+    }
+}
+
+fn binary(op: &Binary) -> Known {
+    let silu = [&op.a_activations, &op.b_activations, &op.activations].into_iter().flatten().any(|f| *f == Unary::Silu);
+    match (op.kind, op.dtype) {
+        _ if silu => Known::Unknown("silu was not compared"),
+        (BinaryKind::Add, DType::F32) => Known::Unknown("sums in f32 were not compared"),
+        (BinaryKind::Add | BinaryKind::Mul, _) => Known::Exact,
+    }
+}
