@@ -2,7 +2,7 @@
 //!
 //! The other routines of this crate compute an op's formula and round once. A card does more than that: the FPU adds after aligning to
 //! 11 bits and multiplies in phases, the SFPU stores to a bf16 destination register by truncating, intermediate buffers in L1 have their own
-//! formats. The routines here follow the kernels of TT-NN 0.81.1 buffer by buffer; their results were compared with what those kernels
+//! formats. The routines here follow the kernels of TT-NN buffer by buffer; their results were compared with what those kernels
 //! compute on Tenstorrent's functional simulator, and vectors recorded there are in `tests/vectors`.
 //!
 //! | op | routine | kernel |
