@@ -29,7 +29,7 @@ impl Excerpt {
         Excerpt { name: name.to_string(), text: text.to_string(), lines: Lines::new(text) }
     }
 
-    /// What the report calls the text.
+    /// The name of the text in the report.
     pub fn name(&self) -> &str {
         &self.name
     }

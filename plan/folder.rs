@@ -7,7 +7,7 @@ pub const SINGLE: &str = "model.safetensors";
 /// The file that says which tensor of a large checkpoint is in which file.
 pub const INDEX: &str = "model.safetensors.index.json";
 
-/// What is said of a file that Git LFS has left in the place of a large one.
+/// The advice on a file that Git LFS has left in the place of a large one.
 pub const LFS_ADVICE: &str = "a pointer of Git LFS, not the file it stands for: `git lfs pull` fetches that";
 
 /// Whether a file that begins with `bytes` is a pointer of Git LFS.
@@ -32,7 +32,7 @@ pub enum Stored {
 pub struct FolderError {
     /// The file that is in the way.
     pub path: PathBuf,
-    /// What it is, and what to do.
+    /// Its kind, and what to do.
     pub why: &'static str,
 }
 

@@ -13,7 +13,7 @@ pub const MOST_BYTES: u64 = 64 << 20;
 /// The bytes of a file.
 ///
 /// # Errors
-/// Whatever the file system says; [`io::ErrorKind::FileTooLarge`], which tells the cap, for more than [`MOST_BYTES`].
+/// An error of the file system; [`io::ErrorKind::FileTooLarge`], which tells the cap, for more than [`MOST_BYTES`].
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     File::open(path).and_then(read_from)
 }

@@ -1,4 +1,4 @@
-//! What elementwise routines read and write: bf16 or f32, computed with in f32.
+//! The elements that elementwise routines read and write: bf16 or f32, computed with in f32.
 
 use half::bf16;
 

@@ -20,9 +20,9 @@ pub enum NumericsError {
     Dimension {
         /// The dimension.
         what: &'static str,
-        /// What was given.
+        /// The operand given.
         got: usize,
-        /// What agrees with the other operand.
+        /// The value that agrees with the other operand.
         want: usize,
     },
     /// A dimension is not a multiple of what the kernel needs.
@@ -30,9 +30,9 @@ pub enum NumericsError {
     Multiple {
         /// The dimension.
         what: &'static str,
-        /// What was given.
+        /// The operand given.
         got: usize,
-        /// What has to divide it.
+        /// The number that has to divide it.
         multiple: usize,
     },
     /// A weight matrix given as ternary holds something else than -u, 0 and +u.

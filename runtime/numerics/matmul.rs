@@ -16,7 +16,7 @@ use crate::operands::{Activation, SrcATile, SrcB};
 use crate::spill::{Spill, accumulate_l1, through_buffer};
 use crate::tiled::{Tiled, TiledView};
 
-/// What of a matmul's program and compute configuration decides its bits.
+/// The parts of a matmul's program and compute configuration that decide its bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MatmulConfig {
     /// The chip.
@@ -25,7 +25,7 @@ pub struct MatmulConfig {
     pub fidelity: Fidelity,
     /// `fp32_dest_acc_en`.
     pub fp32_dest: bool,
-    /// What happens between K-blocks; see [`Spill::of`].
+    /// The way of partial sums between K-blocks; see [`Spill::of`].
     pub spill: Spill,
     /// K-tiles of one block; divides the number of k-tiles.
     pub in0_block_w: usize,

@@ -45,7 +45,7 @@ impl Src {
     }
 }
 
-/// What the sum of products' exponents is corrected by in a phase.
+/// The correction of the sum of products' exponents in a phase.
 #[inline]
 pub(crate) const fn exponent_bias(phase: u32) -> i32 {
     -127 - if phase & 1 != 0 { 5 } else { 0 } - if phase & 2 != 0 { 7 } else { 0 }

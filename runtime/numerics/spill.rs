@@ -1,4 +1,4 @@
-//! What happens between K-blocks: Dst goes through an intermediate buffer in L1.
+//! The way of partial sums between K-blocks: Dst goes through an intermediate buffer in L1.
 //!
 //! With an fp32 Dst the buffer is Float32 and nothing is lost. With a bf16 Dst it is bf16 when the packer
 //! accumulates in L1 and the output's format when it reloads. The lossy reload of a matmul with a fused bias
@@ -21,7 +21,7 @@ pub enum Spill {
 }
 
 impl Spill {
-    /// What TT-NN does: L1 accumulation needs more than 2 blocks in a 2D matmul, more than 1 in the others.
+    /// The choice of TT-NN: L1 accumulation needs more than 2 blocks in a 2D matmul, more than 1 in the others.
     pub fn of(packer_l1_acc: bool, blocks: usize, two_d: bool) -> Self {
         if packer_l1_acc && blocks > if two_d { 2 } else { 1 } { Spill::L1Accumulate } else { Spill::Reload }
     }

@@ -259,7 +259,7 @@ impl Loop for RowSum<'_> {
     }
 }
 
-/// What an integer sum may be written as.
+/// The types that an integer sum may be written as.
 pub trait Sum: Copy + Send {
     /// `sum` units.
     fn of(sum: i32, unit: f32) -> Self;

@@ -1,6 +1,6 @@
 //! Typecasts on the device between bf16 and the block formats.
 //!
-//! What a block-format tile holds is exact in bf16, so a row-major bf16 buffer can stand for it: a cast to bfp8_b
+//! The values of a block-format tile are exact in bf16, so a row-major bf16 buffer can stand for it: a cast to bfp8_b
 //! or bfp4_b is the device packer's rounding (from a bf16 Dst), a cast back changes nothing.
 
 use half::bf16;

@@ -162,7 +162,7 @@ impl Checkpoint {
         self.scales_within
     }
 
-    /// What a person should know of how the checkpoint is read.
+    /// Notes for a person on how the checkpoint is read.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }

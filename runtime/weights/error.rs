@@ -56,7 +56,7 @@ pub enum WeightError {
         path: PathBuf,
         /// Its length.
         bytes: u64,
-        /// What the system said.
+        /// The error of the system.
         error: std::io::Error,
     },
     /// Writing was called off.
@@ -106,7 +106,7 @@ pub enum WeightError {
         path: PathBuf,
         /// How it is stored.
         found: String,
-        /// What would be right.
+        /// The right one.
         supported: &'static str,
     },
     /// A tensor whose numbers cannot be right.

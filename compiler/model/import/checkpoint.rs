@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// The most a header may take; the format's own limit.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// What the headers of a checkpoint say.
+/// The tensors of a checkpoint, as its files' headers describe them.
 #[derive(Debug, Clone, Default)]
 pub struct Checkpoint {
     tensors: BTreeMap<String, Tensor>,
@@ -28,7 +28,7 @@ struct Tensor {
     bytes: [u64; 2],
 }
 
-/// What a model needs of a tensor.
+/// A tensor as a model needs it.
 struct Need {
     /// Element types it may have.
     dtypes: &'static [&'static str],

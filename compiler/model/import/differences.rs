@@ -4,7 +4,7 @@ use crate::graph::{Operation, Role};
 use crate::model::{Model, Statement};
 use std::fmt::Debug;
 
-/// What `model` and `found` compute differently, one sentence each: dimensions, storage of ternary weights, epsilons, rotation, activations,
+/// The differences between what `model` and `found` compute, one sentence each: dimensions, storage of ternary weights, epsilons, rotation, activations,
 /// the LM head. Contexts are not compared, nor is precision: both may be chosen.
 pub fn differences(model: &Model, found: &Model) -> Vec<String> {
     let mut differs = Vec::new();
@@ -40,7 +40,7 @@ pub fn differences(model: &Model, found: &Model) -> Vec<String> {
     differs
 }
 
-/// What `of` finds, each once.
+/// The findings of `of`, each once.
 fn all<'m, T: Debug>(model: &'m Model, of: impl Fn(&'m Statement) -> Option<T>) -> String {
     let mut found: Vec<String> = model.statements.iter().filter_map(of).map(|found| format!("{found:?}")).collect();
     found.sort();

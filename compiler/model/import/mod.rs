@@ -9,7 +9,7 @@
 //!
 //! A `BitNetForCausalLM` without `quantization_config` is dense in transformers, and so it is here.
 //!
-//! What a config says is read once, with the defaults of its class, into `Settings`; how ternary weights are stored is decided
+//! A config is read once, with the defaults of its class, into `Settings`; how ternary weights are stored is decided
 //! in `quantizer`, how queries and keys rotate in `rotary`. Everything refused is collected and reported by the name of its field. A
 //! checkpoint beside the config must have the model's tensors and no others.
 
@@ -37,7 +37,7 @@ pub enum ImportError {
     Io {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         error: std::io::Error,
     },
     /// JSON that cannot be understood.
@@ -45,7 +45,7 @@ pub enum ImportError {
     Json {
         /// The file.
         path: PathBuf,
-        /// What is wrong, with line and column.
+        /// The mistake, with its line and column.
         error: serde_json::Error,
     },
     /// Weights of another format.
@@ -56,7 +56,7 @@ pub enum ImportError {
     Header {
         /// The file.
         path: PathBuf,
-        /// What is wrong.
+        /// The mistake.
         what: String,
     },
     /// Settings that the compiler has no operation for, all of them.
@@ -75,9 +75,9 @@ pub enum ImportError {
         tensor: String,
         /// Type or shape.
         what: &'static str,
-        /// What it is.
+        /// Its kind.
         found: String,
-        /// What would be right.
+        /// The right one.
         supported: String,
     },
     /// A tensor of the checkpoint that the config's model does not read.
@@ -101,7 +101,7 @@ pub struct Unsupported {
     pub field: String,
     /// Its value.
     pub found: String,
-    /// What would work.
+    /// The values that work.
     pub supported: String,
 }
 
@@ -110,7 +110,7 @@ pub struct Unsupported {
 pub struct Imported {
     /// The file's text.
     pub ron: String,
-    /// What it says.
+    /// Its value.
     pub model: Model,
 }
 

@@ -17,7 +17,7 @@ pub(super) struct Rotary {
     pub scaling: RopeScaling,
 }
 
-/// What rules need of the config outside their object.
+/// The fields outside of their own object that the rules of rotary embedding read.
 struct Around {
     architecture: Architecture,
     context: usize,

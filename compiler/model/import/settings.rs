@@ -21,7 +21,7 @@ pub(super) enum Architecture {
     Phi3,
 }
 
-/// What a config says.
+/// The fields of a config, with the defaults of its class.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub architecture: Architecture,

@@ -97,7 +97,7 @@ fn headers(tensors: &[(&str, &str)]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes()].concat()
 }
 
-/// What else lies in the directory is no part of the checkpoint, as it is none for the runtime.
+/// Anything else in the directory is no part of the checkpoint, as it is none for the runtime.
 #[test]
 fn the_checkpoint_is_what_the_runtime_reads() {
     let folder = tempfile::tempdir().unwrap();

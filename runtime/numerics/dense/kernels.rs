@@ -27,7 +27,7 @@ impl BlockRow {
         });
     }
 
-    /// What a code of group `half` counts: 2^(exponent - 133). Where that underflows the group is zero.
+    /// The value of one step of a code in group `half`: 2^(exponent - 133). Where that underflows the group is zero.
     #[inline(always)]
     fn unit(&self, half: usize) -> f32 {
         f32::from_bits(u32::from(self.exponents[half].saturating_sub(6)) << 23)

@@ -1,4 +1,4 @@
-//! What the attention kernels share: scores of a tile of keys, weighted sums of a tile of values, softmax weights.
+//! The parts that the attention kernels share: scores of a tile of keys, weighted sums of a tile of values, softmax weights.
 
 use half::bf16;
 

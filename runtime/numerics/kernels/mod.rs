@@ -41,7 +41,7 @@ pub use typecast::typecast;
 use crate::lanes::Accumulation;
 use crate::mvmul::{Arch, Fidelity};
 
-/// What of an op's compute configuration decides its bits.
+/// The parts of an op's compute configuration that decide its bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Compute {
     /// The chip.

@@ -17,7 +17,7 @@ use crate::format::TILE;
 use crate::operands::Activation;
 use crate::rounding::bf16_packed;
 
-/// What of the op decides the softmax.
+/// The arguments of the op that decide the softmax.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct DecodeSoftmax {
     /// Factor of the scores.

@@ -22,7 +22,7 @@ use crate::mvmul::Fidelity;
 use crate::operands::Activation;
 use crate::rounding::bf16_packed;
 
-/// What of the op decides the softmax.
+/// The arguments of the op that decide the softmax.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PrefillSoftmax {
     /// Factor of the scores.
