@@ -18,6 +18,7 @@
 //! | [`walk`] | a phase replayed on that model: where each tensor lies in L1 at each step |
 //! | [`mod@verify`] | every invariant of a plan, checked without the compiler |
 //! | [`defect`] | what is wrong with a plan, and where |
+//! | [`function`] | what a phase computes, whatever way it is computed |
 //! | [`mod@format`] | RON and binary files |
 
 pub mod card;
@@ -25,6 +26,7 @@ pub mod cores;
 pub mod defect;
 pub mod folder;
 pub mod format;
+pub mod function;
 pub mod input;
 pub mod l1;
 pub mod op;

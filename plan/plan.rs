@@ -9,7 +9,7 @@ use std::fmt;
 use crate::{Card, Op, TensorSpec, Weight};
 
 /// Version of the plan format; a plan of another version is refused.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 /// A compiled schedule of one model for one card.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,8 +39,11 @@ pub struct Plan {
 pub struct ModelInfo {
     /// Name in the RON file.
     pub name: String,
-    /// SHA-256 of the model's canonical RON, in hex.
+    /// SHA-256 of the model's function, in hex: two files that describe one model have one digest.
     pub digest: String,
+    /// SHA-256 of the function that every phase computes, in hex, see [`crate::function`]: the model's, under the plan's policy, which may
+    /// leave out the rounding of activations.
+    pub function: String,
     /// Times the layer repeats.
     pub layers: u32,
     /// Rows of the embedding table.

@@ -105,8 +105,10 @@ fn check_options(plan: &Plan, defects: &mut Defects) {
     );
     require((1..=PARAMETER).contains(&model.layers), format!("{} layers", model.layers), "at least one");
     require((1..=DIMENSION).contains(&model.vocab), format!("a vocabulary of {}", model.vocab), "at least one");
-    let hex = model.digest.len() == 64 && model.digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    require(hex, format!("the model digest `{}`", model.digest), "64 lower-case hex digits");
+    for (what, digest) in [("model", &model.digest), ("function", &model.function)] {
+        let hex = digest.len() == 64 && digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        require(hex, format!("the {what} digest `{digest}`"), "64 lower-case hex digits");
+    }
 }
 
 fn spec_problem(spec: &TensorSpec) -> Option<String> {

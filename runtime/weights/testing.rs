@@ -72,7 +72,7 @@ pub fn plan_of(weights: Vec<Weight>, layers: u32) -> Plan {
     Plan {
         format: bitnetc_plan::FORMAT_VERSION,
         release: bitnetc_plan::TtnnRelease::latest().to_string(),
-        model: ModelInfo { name: "test".into(), digest: "0".repeat(64), layers, vocab: 64 },
+        model: ModelInfo { name: "test".into(), digest: "0".repeat(64), function: "0".repeat(64), layers, vocab: 64 },
         options: Options {
             policy: "balanced".into(),
             overrides: vec![],

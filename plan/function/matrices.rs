@@ -1,0 +1,116 @@
+//! Matrix products, tables and vectors of the checkpoint, with the order and the padding that a plan's weights have.
+
+use std::rc::Rc;
+
+use super::Unclear;
+use super::columns::{Columns, Run};
+use super::node::{Node, Stored, Term, Terms};
+use super::scale::Scale;
+use crate::weight::{HeadPadding, Matrix};
+
+/// Consecutive elements of a checkpoint tensor's side, or zeros.
+struct Piece {
+    /// The first element; `None` for zeros.
+    from: Option<u32>,
+    len: u32,
+}
+
+/// The elements of a side of `len`, in the order in which the card has them: see [`Matrix::heads`] and [`Matrix::rotate_pairs`].
+fn pieces(len: u32, heads: Option<HeadPadding>, pairs: bool) -> Result<Vec<Piece>, Unclear> {
+    let Some(HeadPadding { heads, from, to }) = heads else {
+        return Ok(vec![Piece { from: Some(0), len }]);
+    };
+    if heads.checked_mul(from) != Some(len) || to < from || pairs && len > 1 << 18 {
+        return Err(Unclear::new(format!("{heads} heads of {from} padded to {to} for {len} elements"), ""));
+    }
+    let mut found = Vec::new();
+    for head in 0..heads {
+        let first = head * from;
+        if pairs {
+            found.extend((0..from).map(|e| Piece { from: Some(first + e / 2 + e % 2 * (from / 2)), len: 1 }));
+        } else {
+            found.push(Piece { from: Some(first), len: from });
+        }
+        found.push(Piece { from: None, len: to - from });
+    }
+    Ok(found)
+}
+
+/// Elements of a term in the order of a side; `first` is the term's element that the side begins with.
+fn ordered(term: Term, scale: &Scale, first: u32, pieces: Vec<Piece>) -> Columns {
+    let mut columns = Columns::default();
+    let scale = Rc::new(scale.clone());
+    for Piece { from, len } in pieces {
+        let start = i64::from(first) + i64::from(from.unwrap_or(0));
+        columns.push(Run { scale: Rc::clone(&scale), of: from.map(|_| term), start, len });
+    }
+    columns
+}
+
+/// `x` times matrices that stand side by side: a matmul's result.
+///
+/// # Errors
+/// An input that is not as wide as the matrices are high.
+pub fn product(terms: &mut Terms, x: &Columns, matrices: &[Matrix]) -> Result<Columns, Unclear> {
+    let mut result = Columns::default();
+    for matrix in matrices {
+        let [out, input] = matrix.shape;
+        let mut inputs = Columns::default();
+        let mut at = 0;
+        // The rows that are padding multiply whatever the input has there by zero.
+        for piece in pieces(input, matrix.input_heads, false)? {
+            if piece.from.is_some() {
+                inputs.append(&x.slice(at, piece.len)?);
+            }
+            at += piece.len;
+        }
+        if at != x.len() {
+            return Err(Unclear::new(format!("{} columns times {at} rows", x.len()), "equally many"));
+        }
+        let rows = pieces(out, matrix.heads, matrix.rotate_pairs)?;
+        let Some((scale, input)) = inputs.vector(terms) else {
+            result.append(&Columns::zeros(rows.iter().map(|piece| piece.len).sum()));
+            continue;
+        };
+        let stored = Stored { tensor: matrix.tensor.clone(), content: matrix.content };
+        let term = terms.make(Node::Product { matrix: stored, input });
+        let first = matrix.rows.map_or(0, |(first, _)| first);
+        result.append(&ordered(term, &scale, first, rows));
+    }
+    result.bounded()
+}
+
+/// The rows of a table that belong to the tokens.
+///
+/// # Errors
+/// A table that is more than rows of the checkpoint.
+pub fn lookup(terms: &mut Terms, table: &Matrix) -> Result<Columns, Unclear> {
+    if table.rows.is_some_and(|(first, _)| first != 0) || table.rotate_pairs || table.heads.is_some() {
+        return Err(Unclear::new("tokens are looked up in a part of a table", "the whole table, as it is stored"));
+    }
+    let stored = Stored { tensor: table.tensor.clone(), content: table.content };
+    let term = terms.make(Node::Lookup { table: stored });
+    Ok(ordered(term, &Scale::one(), 0, pieces(table.shape[1], table.input_heads, false)?))
+}
+
+/// A vector of the checkpoint.
+///
+/// # Errors
+/// Heads that do not divide it.
+pub fn vector(
+    terms: &mut Terms,
+    tensor: &str,
+    len: u32,
+    heads: Option<HeadPadding>,
+    factor: f64,
+) -> Result<Columns, Unclear> {
+    let term = terms.make(Node::Constant { tensor: tensor.to_owned() });
+    Ok(ordered(term, &Scale::number(factor), 0, pieces(len, heads, false)?))
+}
+
+/// Ones.
+pub fn ones(terms: &mut Terms, len: u32) -> Columns {
+    let mut columns = Columns::default();
+    columns.push(Run { scale: Rc::new(Scale::one()), of: Some(terms.make(Node::One)), start: 0, len });
+    columns
+}
