@@ -17,7 +17,7 @@ use crate::policy::Override;
 use crate::schedule::{HeadCores, Kind, Schedule};
 use crate::target::Target;
 use crate::ttnn::Context;
-use crate::{CompileError, Options};
+use crate::{CompileError, Options, prove};
 
 /// A plan, with a record of the choices that led to it.
 #[derive(Debug, Clone)]
@@ -85,7 +85,7 @@ struct Attempt {
 /// When an option is out of range, the model has no counterpart in TT-NN, or the card cannot hold it.
 pub fn compile(model: &Model, target: &Target, options: &Options) -> Result<Compiled, CompileError> {
     options.validate(model)?;
-    let mut compiler = Compiler::new(model, target, options);
+    let mut compiler = Compiler::new(model, target, options)?;
     compiler.run_passes(PhaseKind::Decode { batch: options.batch })?;
     let mut buckets = options.prefill.clone();
     buckets.sort_unstable();
@@ -109,7 +109,8 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(model: &'a Model, target: &'a Target, options: &'a Options) -> Self {
+    fn new(model: &'a Model, target: &'a Target, options: &'a Options) -> Result<Self, CompileError> {
+        let function = model.function(options.context as usize, options.policy)?;
         let mut overrides = model.precision.clone();
         overrides.extend(options.overrides.iter().cloned());
         let rows = model.statements.iter().filter_map(|s| {
@@ -122,7 +123,8 @@ impl<'a> Compiler<'a> {
             release: target.release.to_string(),
             model: ModelInfo {
                 name: model.name.clone(),
-                digest: model.digest.clone(),
+                digest: model.digest()?,
+                function: function.digest(model.layers as u32),
                 layers: model.layers as u32,
                 vocab: vocab as u32,
             },
@@ -141,7 +143,7 @@ impl<'a> Compiler<'a> {
             buffers: Vec::new(),
             phases: Vec::new(),
         };
-        Compiler {
+        Ok(Compiler {
             model,
             target,
             options,
@@ -150,7 +152,7 @@ impl<'a> Compiler<'a> {
             record: Vec::new(),
             timings: Vec::new(),
             lm_head_chunks: None,
-        }
+        })
     }
 
     /// Runs a pass and adds its wall time to the timings.
@@ -303,6 +305,7 @@ impl<'a> Compiler<'a> {
 
     fn finish(mut self) -> Result<Compiled, CompileError> {
         self.timed("lifetime", |c| walk::settle(&mut c.plan)).map_err(CompileError::Plan)?;
+        self.timed("prove", |c| prove(&c.plan, c.model)).map_err(CompileError::Plan)?;
         let started = Instant::now();
         let plan = VerifiedPlan::new(self.plan).map_err(|defects| match defects.as_slice() {
             [one] if one.invariant == Invariant::DramCapacity => CompileError::Dram { what: one.what.clone() },

@@ -46,8 +46,10 @@ mod values;
 pub use error::{ErrorKind, ModelError, ModelErrors};
 pub use shipped::{Shipped, find, shipped};
 
-use crate::graph::{ActivationQuant, Encoding, Graph, Operation, PhaseKind, Role, Section, TypeError, Value};
-use crate::policy::Override;
+use crate::graph::{self, ActivationQuant, Encoding, Graph, Operation, PhaseKind, Role, Section, TypeError, Value};
+use crate::passes::activations::drop_quantisation;
+use crate::policy::{Override, Policy};
+use bitnetc_plan::function::{Function, Unclear};
 use indexmap::IndexMap;
 use std::collections::HashMap;
 
@@ -98,8 +100,6 @@ pub struct Model {
     pub statements: Vec<Statement>,
     /// The residual stream at the end of a layer.
     carried: String,
-    /// Hexadecimal SHA-256 of the file's text.
-    pub digest: String,
 }
 
 /// Why a model has no graph for a phase.
@@ -122,6 +122,9 @@ pub enum PhaseError {
         /// Positions of the cache.
         context: usize,
     },
+    /// An operation that has no place in a decoder.
+    #[error(transparent)]
+    Function(#[from] Unclear),
     /// An operation that does not fit in this phase.
     #[error("`{node}`: {error}")]
     Type {
@@ -206,6 +209,27 @@ impl Model {
         }
         graph.set_carried(*values.get(self.carried.as_str()).ok_or_else(|| lost(&self.carried))?);
         Ok(graph)
+    }
+
+    /// The function of the model with caches of `context` positions, which its frequencies may depend on, under `policy`: without the
+    /// rounding of activations where the policy leaves it out.
+    ///
+    /// # Errors
+    /// When the context does not fit the model.
+    pub fn function(&self, context: usize, policy: Policy) -> Result<Function, PhaseError> {
+        let mut graph = self.to_graph(PhaseKind::Prefill { tokens: 1 }, context)?;
+        if !policy.int8_activations() {
+            drop_quantisation(&mut graph);
+        }
+        Ok(graph::function(&graph)?)
+    }
+
+    /// SHA-256 of the model's function, in hex. Two files that describe one model, in other words or another order, have one digest.
+    ///
+    /// # Errors
+    /// As [`Model::function`].
+    pub fn digest(&self) -> Result<String, PhaseError> {
+        Ok(self.function(self.context, Policy::Exact)?.digest(self.layers as u32))
     }
 
     /// Numbers in the checkpoint: every weight once per layer, a shared one once. Scales of ternary weights are not counted.

@@ -83,13 +83,14 @@ pub fn product(terms: &mut Terms, x: &Columns, matrices: &[Matrix]) -> Result<Co
 /// The rows of a table that belong to the tokens.
 ///
 /// # Errors
-/// A table that is more than rows of the checkpoint.
+/// A table whose rows are not in the order of the tokens.
 pub fn lookup(terms: &mut Terms, table: &Matrix) -> Result<Columns, Unclear> {
-    if table.rows.is_some_and(|(first, _)| first != 0) || table.rotate_pairs || table.heads.is_some() {
-        return Err(Unclear::new("tokens are looked up in a part of a table", "the whole table, as it is stored"));
+    if table.rotate_pairs || table.heads.is_some() {
+        return Err(Unclear::new("tokens are looked up in a table of another order", "rows as they are stored"));
     }
     let stored = Stored { tensor: table.tensor.clone(), content: table.content };
-    let term = terms.make(Node::Lookup { table: stored });
+    let first = table.rows.map_or(0, |(first, _)| first);
+    let term = terms.make(Node::Lookup { table: stored, first });
     Ok(ordered(term, &Scale::one(), 0, pieces(table.shape[1], table.input_heads, false)?))
 }
 

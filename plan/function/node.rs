@@ -67,6 +67,8 @@ pub enum Node {
     Lookup {
         /// `[vocabulary, width]`.
         table: Stored,
+        /// The row of the first token.
+        first: u32,
     },
     /// A vector of the checkpoint, the same for every token.
     Constant {

@@ -41,7 +41,7 @@ impl<'f> Shown<'f> {
         match node {
             Node::One => "1".into(),
             Node::Carry => "the residual stream".into(),
-            Node::Lookup { table } => format!("the token's row of `{}`", table.tensor),
+            Node::Lookup { table, .. } => format!("the token's row of `{}`", table.tensor),
             Node::Constant { tensor } => format!("`{tensor}`"),
             Node::Vector(entries) | Node::Set(entries) => self.entries(entries, depth),
             Node::Product { matrix, input } => format!("`{}` times {}", matrix.tensor, of(input)),
