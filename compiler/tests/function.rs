@@ -89,6 +89,6 @@ fn a_plan_is_of_its_model_and_of_no_other() {
         ));
         let defects = prove(&compiled.plan, &other).unwrap_err();
         assert_eq!(defects.len(), 3, "{defects:#?}");
-        assert!(defects.iter().all(|d| d.to_string().contains("step `product`")), "{defects:#?}");
+        assert!(defects.iter().all(|d| d.to_string().contains("step `up`") && d.hint.contains("`product`")), "{defects:#?}");
     }
 }
