@@ -43,8 +43,9 @@ pub fn function(graph: &Graph) -> Result<Function, Unclear> {
         }
     }
     let lacks = |what: &str| Unclear::new(format!("the model has no {what}"), "a decoder");
-    let [start, end, logits] = [(meaning.start, "residual stream"), (end, "end of a layer"), (meaning.logits, "logits")]
-        .map(|(columns, what)| columns.ok_or_else(|| lacks(what)));
+    let [start, end, logits] =
+        [(meaning.start, "residual stream"), (end, "end of a layer"), (meaning.logits, "logits")]
+            .map(|(columns, what)| columns.ok_or_else(|| lacks(what)));
     let terms = &mut meaning.terms;
     let [start, end, logits] = [start?, end?, logits?].map(|columns| columns.as_they_are(terms));
     Ok(Function { start, end, logits, made: record.finish(), terms: meaning.terms })

@@ -18,7 +18,8 @@ fn passes_keep_the_function_of_every_shipped_model() {
         let context = model.context.min(4096);
         for policy in Policy::ALL {
             let expected = model.function(context, policy).unwrap();
-            for (kind, folding) in [(PhaseKind::Decode { batch: 3 }, true), (PhaseKind::Prefill { tokens: 64 }, false)] {
+            for (kind, folding) in [(PhaseKind::Decode { batch: 3 }, true), (PhaseKind::Prefill { tokens: 64 }, false)]
+            {
                 let mut graph = model.to_graph(kind, context).unwrap();
                 prepare(&mut graph, policy, folding).unwrap();
                 let found = function(&graph).unwrap();
@@ -57,7 +58,10 @@ fn two_spellings_of_a_model_have_one_digest() {
         &|text| text.replace("[\"x\", \"o\"]", "[\"o\", \"x\"]"),
         // A function as two.
         &|text| {
-            text.replace("Relu2(from: \"gate\", to: \"gate_act\")", "Relu(from: \"gate\", to: \"r\"), Square(from: \"r\", to: \"gate_act\")")
+            text.replace(
+                "Relu2(from: \"gate\", to: \"gate_act\")",
+                "Relu(from: \"gate\", to: \"r\"), Square(from: \"r\", to: \"gate_act\")",
+            )
         },
     ];
     for (at, change) in same.into_iter().enumerate() {
@@ -83,12 +87,17 @@ fn a_plan_is_of_its_model_and_of_no_other() {
         let options = Options { policy, batch: 2, prefill: vec![32, 64], ..Options::for_model(&model) };
         let compiled = compile(&model, &Target::find("n150").unwrap(), &options).unwrap_or_else(|e| panic!("{e}"));
         prove(&compiled.plan, &model).unwrap();
-        let other = tiny(|text| text.replace("[\"gate_act\", \"up\"]", "[\"gate_act\", \"gate\"]").replace(
+        let other = tiny(|text| {
+            text.replace("[\"gate_act\", \"up\"]", "[\"gate_act\", \"gate\"]").replace(
             "BitLinear(from: \"ffn_norm\", to: \"up\", weight: \"model.layers.{layer}.mlp.up_proj.weight\", shape: [\"ffn\", \"hidden\"], role: Up),",
             "",
-        ));
+        )
+        });
         let defects = prove(&compiled.plan, &other).unwrap_err();
         assert_eq!(defects.len(), 3, "{defects:#?}");
-        assert!(defects.iter().all(|d| d.to_string().contains("step `up`") && d.hint.contains("`product`")), "{defects:#?}");
+        assert!(
+            defects.iter().all(|d| d.to_string().contains("step `up`") && d.hint.contains("`product`")),
+            "{defects:#?}"
+        );
     }
 }

@@ -140,9 +140,7 @@ fn times_row(terms: &mut Terms, run: &Run, row: &Run) -> Run {
     match (run.of, row.of) {
         (None, _) => run.clone(),
         (Some(_), None) => Run { of: None, ..run.clone() },
-        (Some(_), Some(factor)) if factor == one => {
-            Run { scale: Rc::new(run.scale.times(&row.scale)), ..run.clone() }
-        }
+        (Some(_), Some(factor)) if factor == one => Run { scale: Rc::new(run.scale.times(&row.scale)), ..run.clone() },
         (Some(of), Some(factor)) => {
             let node = Node::TimesRow { of, row: factor, at: row.start };
             Run { scale: Rc::new(run.scale.times(&row.scale)), of: Some(terms.make(node)), ..run.clone() }
@@ -170,7 +168,8 @@ fn product_of(terms: &mut Terms, a: (&Run, Term), b: (&Run, Term)) -> Run {
 /// The largest element of each row, as a tensor of one column.
 pub fn row_max(terms: &mut Terms, x: &Columns) -> Result<Columns, Unclear> {
     let Some((scale, set, real)) = x.set(terms) else { return Ok(Columns::zeros(1)) };
-    let magnitudes = x.runs().iter().filter_map(|run| run.of).all(|term| matches!(terms.node(term), Some(Node::Abs(_))));
+    let magnitudes =
+        x.runs().iter().filter_map(|run| run.of).all(|term| matches!(terms.node(term), Some(Node::Abs(_))));
     if !scale.is_positive() || real != x.len() && !magnitudes {
         return Err(Unclear::new("the largest of numbers and of columns of padding", "magnitudes, or no padding"));
     }

@@ -140,7 +140,8 @@ fn scores(terms: &mut Terms, q: &Columns, k: &Columns, scale: &Scale) -> Result<
         last = Some((q, k, own.clone()));
         if let Some(before) = pairs.last_mut() {
             let end = i64::from(before.len);
-            let continues = (before.query.0, before.query.1 + end) == query && (before.key.0, before.key.1 + end) == key;
+            let continues =
+                (before.query.0, before.query.1 + end) == query && (before.key.0, before.key.1 + end) == key;
             if continues && before.scale.is_close(&own) {
                 before.len += len;
                 continue;

@@ -199,9 +199,7 @@ impl<'p> Execution<'p> {
                 let rows = Rows::new(RowsOf::Prompt, *positions);
                 Ok(Value { rows, layout: Layout::Flat, content: Content::Angles(angles) })
             }
-            Source::RotaryTransform => {
-                Ok(Value { rows: any, layout: Layout::Flat, content: Content::Transform })
-            }
+            Source::RotaryTransform => Ok(Value { rows: any, layout: Layout::Flat, content: Content::Transform }),
         }
     }
 
@@ -218,7 +216,9 @@ impl<'p> Execution<'p> {
     pub fn fill(&mut self, cache: &Ref, rows: &Value) -> Result<(), Unclear> {
         let role = self.role(cache)?;
         let heads = match (rows.layout, self.phase.kind) {
-            (Layout::ByRow(heads), PhaseKind::Decode { .. }) | (Layout::ByHead(heads), PhaseKind::Prefill { .. }) => heads,
+            (Layout::ByRow(heads), PhaseKind::Decode { .. }) | (Layout::ByHead(heads), PhaseKind::Prefill { .. }) => {
+                heads
+            }
             (Layout::Flat | Layout::ByRow(_) | Layout::ByHead(_), _) => {
                 return Err(Unclear::new("a cache is filled with what are no heads", "heads of keys or values"));
             }
@@ -260,7 +260,8 @@ impl<'p> Execution<'p> {
 
     /// Lets the residual stream be a term of its own.
     fn enter_layer(&mut self) -> Option<Stream> {
-        let prologue: Vec<&str> = self.phase.prologue.iter().flat_map(|s| &s.outputs).map(|v| v.name.as_str()).collect();
+        let prologue: Vec<&str> =
+            self.phase.prologue.iter().flat_map(|s| &s.outputs).map(|v| v.name.as_str()).collect();
         let written = self.phase.layer.iter().flat_map(|step| step.op.written());
         let mut carried: Vec<&str> = written.map(Ref::name).filter(|name| prologue.contains(name)).collect();
         carried.sort_unstable();

@@ -17,7 +17,8 @@ const DEPTH: u32 = 3;
 
 impl<'f> Shown<'f> {
     pub fn new(function: &'f Function) -> Self {
-        let named = function.made.iter().flat_map(|made| made.terms.iter().map(move |term| (*term, made.name.as_str())));
+        let named =
+            function.made.iter().flat_map(|made| made.terms.iter().map(move |term| (*term, made.name.as_str())));
         Shown { function, names: named.collect() }
     }
 

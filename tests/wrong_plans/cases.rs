@@ -66,7 +66,12 @@ fn gate_and_up_exchanged_in_decode() {
             matmul(&mut plan.phases[0], name).b = Ref::Weight(weight.into());
         }
     };
-    refused(BALANCED, change, "decode, step `gate`: it computes relu(`model.layers.{layer}.mlp.up_proj.weight`", "gate_proj");
+    refused(
+        BALANCED,
+        change,
+        "decode, step `gate`: it computes relu(`model.layers.{layer}.mlp.up_proj.weight`",
+        "`gate_act`, relu(`gate`)^2",
+    );
     // Of one phase alone verification says which step it is.
     let (alone, _) = said(BALANCED, change);
     assert!(alone.iter().all(|d| d.to_string().contains("step `gate`")), "{alone:#?}");
@@ -78,7 +83,12 @@ fn keys_and_values_exchanged_in_prefill() {
         let Op::Sdpa(args) = &mut step(prefill(plan), "attended").op else { panic!("no attention") };
         std::mem::swap(&mut args.k, &mut args.v);
     };
-    refused(BALANCED, change, "prefill 64, step `attended`", "`split_heads`");
+    refused(
+        BALANCED,
+        change,
+        "prefill 64, step `attended`: it computes `rope.k` by the scores of",
+        "`v` by the scores of",
+    );
 }
 
 #[test]
@@ -114,7 +124,9 @@ fn keys_that_are_not_turned() {
     let change = |plan: &mut Plan| {
         let phase = prefill(plan);
         let Op::Rotary(args) = step(phase, "rope.k").op.clone() else { panic!("no rotation") };
-        phase.layer.retain(|s| s.name != "rope.k" && !matches!(&s.op, Op::Deallocate(free) if free.input == args.input));
+        phase
+            .layer
+            .retain(|s| s.name != "rope.k" && !matches!(&s.op, Op::Deallocate(free) if free.input == args.input));
         for operand in steps(phase).flat_map(|s| s.op.operands_mut()) {
             if *operand == Ref::Value("rope.k".into()) {
                 operand.clone_from(&args.input);

@@ -9,9 +9,10 @@ use rand::seq::{IndexedMutRandom as _, IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 
 /// The kinds of changes.
-pub const KINDS: [&str; 17] = [
+pub const KINDS: [&str; 18] = [
     "another value of its spec",
     "another weight of its spec",
+    "another buffer of its spec",
     "operands exchanged",
     "two operands of two steps exchanged",
     "an activation of a matmul",
@@ -34,20 +35,21 @@ pub fn change(plan: &mut Plan, kind: usize, rng: &mut ChaCha8Rng) -> Option<()> 
     match kind {
         0 => another_value(plan, rng),
         1 => another_weight(plan, rng),
-        2 => exchanged(plan, rng),
-        3 => exchanged_between(plan, rng),
-        4 => activation(plan, rng),
-        5 => function(plan, rng),
-        6 => sum_or_product(plan, rng),
-        7 => constant(plan, rng),
-        8 => scale(plan, rng),
-        9 => tensor(plan, rng),
-        10 => rows_of_weight(plan, rng),
-        11 => order_of_weight(plan, rng),
-        12 => rotary(plan, rng),
-        13 => rows_of_prompt(plan, rng),
-        14 => left_out(plan, rng),
-        15 => again(plan, rng),
+        2 => another_buffer(plan, rng),
+        3 => exchanged(plan, rng),
+        4 => exchanged_between(plan, rng),
+        5 => activation(plan, rng),
+        6 => function(plan, rng),
+        7 => sum_or_product(plan, rng),
+        8 => constant(plan, rng),
+        9 => scale(plan, rng),
+        10 => tensor(plan, rng),
+        11 => rows_of_weight(plan, rng),
+        12 => order_of_weight(plan, rng),
+        13 => rotary(plan, rng),
+        14 => rows_of_prompt(plan, rng),
+        15 => left_out(plan, rng),
+        16 => again(plan, rng),
         _ => renamed_and_reordered(plan, rng),
     }
 }
@@ -99,10 +101,11 @@ fn another_value(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
     let (phase, step, operand, of) = operand(plan, rng, |r| matches!(r, Ref::Value(_)))?;
     let spec = spec_of(plan, phase, &of)?;
     let made = plan.phases[phase].steps().take(step).flat_map(|s| &s.outputs);
-    let alike: Vec<Ref> = made.filter(|v| v.spec == spec).map(|v| Ref::Value(v.name.clone())).filter(|r| *r != of).collect();
+    let alike: Vec<Ref> =
+        made.filter(|v| v.spec == spec).map(|v| Ref::Value(v.name.clone())).filter(|r| *r != of).collect();
     let to = alike.choose(rng)?.clone();
+    set(plan, (phase, step, operand), to.clone());
     prolong(plan, phase, step, &to);
-    set(plan, (phase, step, operand), to);
     Some(())
 }
 
@@ -126,6 +129,15 @@ fn another_weight(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
     let alike = plan.weights.iter().filter(|w| w.spec == spec && w.name != of.name());
     let to = alike.map(|w| w.name.clone()).collect::<Vec<_>>().choose(rng)?.clone();
     set(plan, (phase, step, operand), Ref::Weight(to));
+    Some(())
+}
+
+fn another_buffer(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
+    let (phase, step, operand, of) = operand(plan, rng, |r| matches!(r, Ref::Buffer(_)))?;
+    let spec = spec_of(plan, phase, &of)?;
+    let alike = plan.buffers.iter().filter(|b| b.spec == spec && b.name != of.name());
+    let to = alike.map(|b| b.name.clone()).collect::<Vec<_>>().choose(rng)?.clone();
+    set(plan, (phase, step, operand), Ref::Buffer(to));
     Some(())
 }
 
@@ -156,7 +168,8 @@ fn exchanged_between(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
 
 fn activation(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
     let steps = section(plan, rng).iter_mut();
-    let mut matmuls: Vec<_> = steps.filter_map(|s| if let Op::Matmul(m) = &mut s.op { Some(m) } else { None }).collect();
+    let mut matmuls: Vec<_> =
+        steps.filter_map(|s| if let Op::Matmul(m) = &mut s.op { Some(m) } else { None }).collect();
     let (MatmulProgram::DramSharded { activation, .. }
     | MatmulProgram::Multicast1D { activation, .. }
     | MatmulProgram::Multicast2D { activation, .. }) = &mut matmuls.choose_mut(rng)?.program;
@@ -167,7 +180,8 @@ fn activation(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
 
 fn binary<'p>(plan: &'p mut Plan, rng: &mut ChaCha8Rng) -> Option<&'p mut Binary> {
     let steps = section(plan, rng).iter_mut();
-    let mut binaries: Vec<_> = steps.filter_map(|s| if let Op::Binary(b) = &mut s.op { Some(b) } else { None }).collect();
+    let mut binaries: Vec<_> =
+        steps.filter_map(|s| if let Op::Binary(b) = &mut s.op { Some(b) } else { None }).collect();
     (!binaries.is_empty()).then(|| binaries.swap_remove(rng.random_range(0..binaries.len())))
 }
 
@@ -220,7 +234,10 @@ fn constant(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
     let factor = *[0.5, 2.0, 1.01, 100.0, -1.0].choose(rng)?;
     if rng.random_bool(0.3) {
         let args = binary(plan, rng)?;
-        let clamp = args.activations.iter_mut().find_map(|f| if let Unary::Clamp(low, high) = f { Some((low, high)) } else { None });
+        let clamp = args
+            .activations
+            .iter_mut()
+            .find_map(|f| if let Unary::Clamp(low, high) = f { Some((low, high)) } else { None });
         let (low, high) = clamp?;
         *(if rng.random() { low } else { high }) *= 0.5;
         return Some(());
@@ -230,7 +247,8 @@ fn constant(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
 }
 
 fn scale(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
-    let tensors: Vec<String> = matrices(plan).into_iter().filter(|m| m.content != Content::Dense).map(|m| m.tensor.clone()).collect();
+    let tensors: Vec<String> =
+        matrices(plan).into_iter().filter(|m| m.content != Content::Dense).map(|m| m.tensor.clone()).collect();
     let scalar = scalar(plan, rng)?;
     let tensor = tensors.choose(rng)?.clone();
     match rng.random_range(0..3) {
@@ -255,14 +273,31 @@ fn matrices(plan: &mut Plan) -> Vec<&mut Matrix> {
 
 fn tensor(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
     if rng.random_bool(0.3) {
-        let vectors: Vec<(String, u32)> = plan.weights.iter().filter_map(|w| if let Source::Vector { tensor, len, .. } = &w.source { Some((tensor.clone(), *len)) } else { None }).collect();
-        let mut own: Vec<_> = plan.weights.iter_mut().filter_map(|w| if let Source::Vector { tensor, len, factor, .. } = &mut w.source { Some((tensor, *len, factor)) } else { None }).collect();
+        let vectors: Vec<(String, u32)> = plan
+            .weights
+            .iter()
+            .filter_map(|w| {
+                if let Source::Vector { tensor, len, .. } = &w.source { Some((tensor.clone(), *len)) } else { None }
+            })
+            .collect();
+        let mut own: Vec<_> = plan
+            .weights
+            .iter_mut()
+            .filter_map(|w| {
+                if let Source::Vector { tensor, len, factor, .. } = &mut w.source {
+                    Some((tensor, *len, factor))
+                } else {
+                    None
+                }
+            })
+            .collect();
         let (tensor, len, factor) = own.choose_mut(rng)?;
         if rng.random_bool(0.2) {
             **factor *= 1.25;
             return Some(());
         }
-        let (to, _) = vectors.iter().filter(|(t, l)| l == len && *t != **tensor).collect::<Vec<_>>().choose(rng).copied()?;
+        let (to, _) =
+            vectors.iter().filter(|(t, l)| l == len && *t != **tensor).collect::<Vec<_>>().choose(rng).copied()?;
         tensor.clone_from(to);
         return Some(());
     }
@@ -287,14 +322,20 @@ fn rows_of_weight(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
     let out = matrix.shape[0];
     matrix.rows = match matrix.rows {
         None => Some((0, out)),
-        Some((start, end)) => [Some((start + 32, end + 32)), Some((start.saturating_sub(32), end.saturating_sub(32)))].choose(rng).copied()?,
+        Some((start, end)) => [Some((start + 32, end + 32)), Some((start.saturating_sub(32), end.saturating_sub(32)))]
+            .choose(rng)
+            .copied()?,
     };
     Some(())
 }
 
 fn order_of_weight(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
     if rng.random_bool(0.4) {
-        let mut columns: Vec<_> = plan.weights.iter_mut().filter_map(|w| if let Source::Columns(m) = &mut w.source { (m.len() > 1).then_some(m) } else { None }).collect();
+        let mut columns: Vec<_> = plan
+            .weights
+            .iter_mut()
+            .filter_map(|w| if let Source::Columns(m) = &mut w.source { (m.len() > 1).then_some(m) } else { None })
+            .collect();
         let matrices = columns.choose_mut(rng)?;
         let (a, b) = (rng.random_range(0..matrices.len()), rng.random_range(0..matrices.len()));
         matrices.swap(a, b);
@@ -318,7 +359,8 @@ fn order_of_weight(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
 }
 
 fn rotary(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
-    let mut tables: Vec<_> = plan.weights.iter_mut().map(|w| &mut w.source).filter(|s| matches!(s, Source::RotaryTable { .. })).collect();
+    let mut tables: Vec<_> =
+        plan.weights.iter_mut().map(|w| &mut w.source).filter(|s| matches!(s, Source::RotaryTable { .. })).collect();
     let Source::RotaryTable { function, frequencies, amplitude, .. } = tables.choose_mut(rng)? else { return None };
     match rng.random_range(0..4) {
         0 => *function = if *function == RotaryFunction::Cos { RotaryFunction::Sin } else { RotaryFunction::Cos },
@@ -331,7 +373,8 @@ fn rotary(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
 
 fn rows_of_prompt(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
     let steps = section(plan, rng).iter_mut();
-    let mut slices: Vec<_> = steps.filter_map(|s| if let Op::Slice(slice) = &mut s.op { Some(slice) } else { None }).collect();
+    let mut slices: Vec<_> =
+        steps.filter_map(|s| if let Op::Slice(slice) = &mut s.op { Some(slice) } else { None }).collect();
     slices.choose_mut(rng)?.rows = *[Rows::Range(0, 32), Rows::Range(32, 64)].choose(rng)?;
     Some(())
 }
@@ -369,7 +412,9 @@ fn left_out(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
 
 fn again(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
     let steps = section(plan, rng);
-    let in_place: Vec<usize> = (0..steps.len()).filter(|&i| steps[i].outputs.is_empty() && !matches!(steps[i].op, Op::Deallocate(_))).collect();
+    let in_place: Vec<usize> = (0..steps.len())
+        .filter(|&i| steps[i].outputs.is_empty() && !matches!(steps[i].op, Op::Deallocate(_)))
+        .collect();
     let at = *in_place.choose(rng)?;
     let mut step = steps[at].clone();
     step.name.push_str(".again");

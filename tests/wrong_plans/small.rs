@@ -20,13 +20,27 @@ use safetensors::tensor::{Dtype, TensorView};
 /// `graphs/tiny-shakespeare.ron`.
 pub fn model() -> Model {
     let tiny = bitnetc_compiler::model::find("tiny-shakespeare").unwrap();
-    let sizes =
-        [("vocab", 1024, 96), ("hidden", 640, 128), ("ffn", 1728, 160), ("layers", 4, 2), ("heads", 20, 4), ("kv_heads", 5, 2)];
+    let sizes = [
+        ("vocab", 1024, 96),
+        ("hidden", 640, 128),
+        ("ffn", 1728, 160),
+        ("layers", 4, 2),
+        ("heads", 20, 4),
+        ("kv_heads", 5, 2),
+    ];
     let text = sizes.iter().fold(tiny.text.replace("Packed(Multiplies)", "Absmean"), |text, (name, from, to)| {
         let (from, to) = (format!("\"{name}\": {from},"), format!("\"{name}\": {to},"));
         assert!(text.contains(&from), "{from}");
         text.replace(&from, &to)
     });
+    // The tables of tokens are rows of one tensor, as the projections of some checkpoints are.
+    let rows = |tensor: &str, start: &str, end: &str| {
+        let part = format!("weight: Slice(\"model.tables.weight\", {start}, {end})");
+        (format!("weight: \"{tensor}.weight\""), part)
+    };
+    let text = [rows("model.embed_tokens", "0", "\"vocab\""), rows("lm_head", "\"vocab\"", "\"2*vocab\"")]
+        .iter()
+        .fold(text, |text, (whole, part)| text.replace(whole, part));
     Model::parse("small.ron", &text).unwrap()
 }
 
@@ -53,10 +67,13 @@ pub fn checkpoint(model: &Model, dir: &Path) {
                 1 => 0.5 + rng.random::<f32>(),
                 _ => (rng.random::<f32>() - 0.5) * spread,
             };
-            let values: Vec<u8> = (0..weight.shape.iter().product())
+            let mut shape = weight.shape.clone();
+            // The last of its parts tells how many rows a tensor has.
+            shape[0] = weight.rows.map_or(shape[0], |(_, end)| end);
+            let values: Vec<u8> = (0..shape.iter().product())
                 .flat_map(|_: usize| bf16::from_f32(number()).to_f32().to_le_bytes())
                 .collect();
-            tensors.insert(resolve(&weight.name, layer), (weight.shape.clone(), values));
+            tensors.insert(resolve(&weight.name, layer), (shape, values));
         }
     }
     let view = |shape: &[usize], bytes: &'static [u8]| TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap();
@@ -64,10 +81,13 @@ pub fn checkpoint(model: &Model, dir: &Path) {
     std::fs::write(dir.join("model.safetensors"), safetensors::serialize(views, None).unwrap()).unwrap();
 }
 
-const PROMPTS: [&[u32]; 2] = [&[7, 50, 3, 33, 20], &[
-    1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 48, 41, 93, 38, 35, 73, 12, 85, 1, 86, 87, 77, 68, 49, 21, 70, 91, 65, 60, 29, 89, 22, 15, 37,
-    52, 90, 46, 40, 86, 30,
-]];
+const PROMPTS: [&[u32]; 2] = [
+    &[7, 50, 3, 33, 20],
+    &[
+        1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 48, 41, 93, 38, 35, 73, 12, 85, 1, 86, 87, 77, 68, 49, 21, 70, 91, 65, 60,
+        29, 89, 22, 15, 37, 52, 90, 46, 40, 86, 30,
+    ],
+];
 
 /// Logits and tokens of both users' prompts, one in each bucket, and of three decode steps; an error where the plan cannot be run.
 pub fn computed(plan: Plan, weights: &Weights) -> Result<Vec<u32>, String> {

@@ -213,7 +213,13 @@ pub fn sample(number: f64, single: f32) -> Plan {
     Plan {
         format: FORMAT_VERSION,
         release: TtnnRelease::latest().to_string(),
-        model: ModelInfo { name: "m".into(), digest: "0".repeat(64), function: "0".repeat(64), layers: 30, vocab: 128_256 },
+        model: ModelInfo {
+            name: "m".into(),
+            digest: "0".repeat(64),
+            function: "0".repeat(64),
+            layers: 30,
+            vocab: 128_256,
+        },
         options: Options {
             policy: "balanced".into(),
             overrides: vec!["gate=bfp4/lofi".into()],

@@ -83,7 +83,9 @@ fn rotated(
     };
     let angles = angles(run, cos, sin, &rows)?;
     if !matches!(run.value(trans)?.content, Content::Transform) {
-        return Err(Unclear::new(format!("`{trans}` is not the rotary matrix"), "the matrix that exchanges pairs").into());
+        return Err(
+            Unclear::new(format!("`{trans}` is not the rotary matrix"), "the matrix that exchanges pairs").into()
+        );
     }
     let columns = x.columns()?;
     let width = columns.len() / heads;

@@ -271,7 +271,13 @@ pub fn plan() -> Plan {
     let plan = Plan {
         format: FORMAT_VERSION,
         release: TtnnRelease::latest().to_string(),
-        model: ModelInfo { name: "bitnet-2b-4t".into(), digest: "0".repeat(64), function: "0".repeat(64), layers: 30, vocab: 128_256 },
+        model: ModelInfo {
+            name: "bitnet-2b-4t".into(),
+            digest: "0".repeat(64),
+            function: "0".repeat(64),
+            layers: 30,
+            vocab: 128_256,
+        },
         options: Options {
             policy: "balanced".into(),
             overrides: vec![],
