@@ -96,7 +96,7 @@ fn call_steps(
             }
         }
         let outputs =
-            draft.outputs.iter().map(|(name, spec)| Value { name: name.clone(), spec: spec.clone(), address: None });
+            draft.outputs.iter().map(|(name, spec)| Value { name: name.clone(), spec: spec.clone(), padding: None, address: None });
         steps.push(Step {
             name: draft.name.clone(),
             op,
@@ -118,7 +118,7 @@ fn reshard_step(cx: &Context<'_>, name: &str, value: ValueId, from: &Home, to: &
     Step {
         name: name.to_string(),
         op: ToMemoryConfig { input: Ref::Value(from.name.clone()), memory: to.clone() }.into(),
-        outputs: vec![Value { name: name.to_string(), spec: cx.spec(value, to.clone()), address: None }],
+        outputs: vec![Value { name: name.to_string(), spec: cx.spec(value, to.clone()), padding: None, address: None }],
         l1: Footprint { circular_buffers, tensors: 0 },
         cost,
         note: String::new(),
