@@ -24,7 +24,7 @@ pub type Problem = (String, String);
 
 type Rule = Result<Option<Padding>, Problem>;
 
-/// Follows the padding through `phase`. After a step with a problem its results count as not padded.
+/// Follows the padding through `phase`. After a step with a problem its results count as padded as they are declared.
 pub fn follow(context: Context<'_>, phase: &Phase) -> Followed {
     let mut follower = Follower::new(context, phase);
     for step in phase.steps() {
@@ -32,7 +32,7 @@ pub fn follow(context: Context<'_>, phase: &Phase) -> Followed {
             Ok(padding) => padding,
             Err(problem) => {
                 follower.found.problems.push((step.name.clone(), problem));
-                None
+                step.outputs.first().and_then(|value| value.padding)
             }
         };
         follower.found.steps.push(padding);
@@ -97,7 +97,9 @@ impl<'a> Follower<'a> {
             Op::Matmul(args) => self.product(args),
             Op::CreateHeadsDecode(args) => self.split(&args.input, args.heads, args.kv_heads),
             Op::CreateHeads(args) => self.split(&args.input, args.heads, args.kv_heads),
-            Op::RotaryFused(args) => self.turned(&args.q).and(self.turned(&args.k)).and(self.alike(&[&args.q, &args.k])),
+            Op::RotaryFused(args) => {
+                self.turned(&args.q).and(self.turned(&args.k)).and(self.alike(&[&args.q, &args.k]))
+            }
             Op::RotaryDecode(args) => self.turned(&args.input),
             Op::Rotary(args) => self.turned(&args.input),
             Op::CacheUpdate(args) => {
@@ -118,7 +120,8 @@ impl<'a> Follower<'a> {
             Op::Typecast(args) => Ok(self.of(&args.input)),
             Op::View(args) => self.kept_columns(&args.input, args.shape.last() == Some(&self.columns(&args.input))),
             Op::Transpose(args) => {
-                let last = self.specs.get(args.input.name()).map_or(0, |spec| spec.shape.len() as u32).saturating_sub(1);
+                let last =
+                    self.specs.get(args.input.name()).map_or(0, |spec| spec.shape.len() as u32).saturating_sub(1);
                 self.kept_columns(&args.input, args.dims.0 != last && args.dims.1 != last)
             }
             Op::Slice(args) => self.cut(args),
@@ -138,14 +141,16 @@ impl<'a> Follower<'a> {
         let (factor, columns) = match self.sources.get(args.gamma.name()) {
             Some(Source::Vector { factor, padding: columns, .. }) => (*factor, columns.and_then(Padding::added)),
             Some(Source::Ones { factor, .. }) => (*factor, padding),
-            Some(Source::Columns(_) | Source::Rows(_) | Source::RotaryTable { .. } | Source::RotaryTransform) | None => {
+            Some(Source::Columns(_) | Source::Rows(_) | Source::RotaryTable { .. } | Source::RotaryTransform)
+            | None => {
                 return Ok(padding);
             }
         };
         if columns != padding {
             return Err(differ(&args.gamma, columns, &args.input, padding));
         }
-        if (factor - share).abs() > 1e-12 {
+        // A factor that is no number is a defect of the weight, whatever it multiplies.
+        if factor.is_finite() && (factor - share).abs() > 1e-12 {
             let what = format!("the norm's factors are times {factor}, its columns {}", text(padding));
             return Err((what, format!("{share}, the root of the model's share of the columns")));
         }

@@ -2,9 +2,9 @@
 //! calculate with it without overflow.
 
 use super::check_format;
+use crate::Padding;
 use crate::defect::Defects;
 use crate::op::Argument;
-use crate::Padding;
 use crate::weight::Matrix;
 use crate::{
     Card, Cores, DType, Invariant, MatmulProgram, MemoryConfig, Op, PhaseKind, Place, Plan, Source, TensorSpec, Unary,

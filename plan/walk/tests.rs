@@ -48,7 +48,8 @@ fn value(name: &str) -> Ref {
 }
 
 fn step(name: &str, op: impl Into<Op>, outputs: &[&str]) -> Step {
-    let outputs = outputs.iter().map(|n| Value { name: (*n).into(), spec: x_spec(), padding: None, address: None }).collect();
+    let outputs =
+        outputs.iter().map(|n| Value { name: (*n).into(), spec: x_spec(), padding: None, address: None }).collect();
     Step {
         name: name.into(),
         op: op.into(),

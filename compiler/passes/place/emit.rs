@@ -95,8 +95,12 @@ fn call_steps(
                 name.clone_from(actual);
             }
         }
-        let outputs =
-            draft.outputs.iter().map(|(name, spec)| Value { name: name.clone(), spec: spec.clone(), padding: None, address: None });
+        let outputs = draft.outputs.iter().map(|(name, spec)| Value {
+            name: name.clone(),
+            spec: spec.clone(),
+            padding: None,
+            address: None,
+        });
         steps.push(Step {
             name: draft.name.clone(),
             op,

@@ -42,18 +42,10 @@ pub fn table(name: &str, weight: &WeightRef, padding: Option<Padding>) -> Weight
 }
 
 /// A norm's factors over `width` columns, padding included.
-pub fn gamma(
-    name: String,
-    per_layer: bool,
-    gamma: Option<&WeightRef>,
-    width: u32,
-    padding: Option<Padding>,
-) -> Weight {
+pub fn gamma(name: String, per_layer: bool, gamma: Option<&WeightRef>, width: u32, padding: Option<Padding>) -> Weight {
     let factor = padding.map_or(1.0, Padding::share).sqrt();
     let source = match gamma {
-        Some(weight) => {
-            Source::Vector { tensor: weight.name.clone(), len: weight.shape[0] as u32, padding, factor }
-        }
+        Some(weight) => Source::Vector { tensor: weight.name.clone(), len: weight.shape[0] as u32, padding, factor },
         None => Source::Ones { len: width, factor },
     };
     // The factors are tiled, since an interleaved norm of a long row fits L1 only so. A sharded norm accepts it as well.

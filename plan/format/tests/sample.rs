@@ -196,7 +196,15 @@ pub fn sample(number: f64, single: f32) -> Plan {
     let step = |(i, op): (usize, Op)| Step {
         name: format!("step.{i}"),
         op,
-        outputs: vec![Value { name: "v".into(), spec: spec.clone(), padding: padding(i), address: (i % 2 == 0).then_some(7) }; i % 3],
+        outputs: vec![
+            Value {
+                name: "v".into(),
+                spec: spec.clone(),
+                padding: padding(i),
+                address: (i % 2 == 0).then_some(7)
+            };
+            i % 3
+        ],
         l1: Footprint { circular_buffers: i as u64 % 2, tensors: 0 },
         cost: Cost { us: number * i as f64, dram_bytes: u64::MAX, fpu_cycles: 1, bound: bounds[i % 4] },
         note: ["", "proved exact: µ, \"quoted\""][i % 2].into(),
