@@ -6,7 +6,8 @@ use super::Unclear;
 use super::columns::{Columns, Run};
 use super::node::{Node, Stored, Term, Terms};
 use super::scale::Scale;
-use crate::weight::{HeadPadding, Matrix};
+use crate::Padding;
+use crate::weight::Matrix;
 
 /// Consecutive elements of a checkpoint tensor's side, or zeros.
 struct Piece {
@@ -15,17 +16,17 @@ struct Piece {
     len: u32,
 }
 
-/// The elements of a side of `len`, in the order in which the card has them: see [`Matrix::heads`] and [`Matrix::rotate_pairs`].
-fn pieces(len: u32, heads: Option<HeadPadding>, pairs: bool) -> Result<Vec<Piece>, Unclear> {
-    let Some(HeadPadding { heads, from, to }) = heads else {
+/// The elements of a side of `len`, in the order in which the card has them: see [`Matrix::outputs`] and [`Matrix::rotate_pairs`].
+fn pieces(len: u32, padding: Option<Padding>, pairs: bool) -> Result<Vec<Piece>, Unclear> {
+    let Some(Padding { groups, from, to }) = padding else {
         return Ok(vec![Piece { from: Some(0), len }]);
     };
-    if heads.checked_mul(from) != Some(len) || to < from || pairs && len > 1 << 18 {
-        return Err(Unclear::new(format!("{heads} heads of {from} padded to {to} for {len} elements"), ""));
+    if groups.checked_mul(from) != Some(len) || to < from || pairs && len > 1 << 18 {
+        return Err(Unclear::new(format!("{groups} groups of {from} padded to {to} for {len} elements"), ""));
     }
     let mut found = Vec::new();
-    for head in 0..heads {
-        let first = head * from;
+    for group in 0..groups {
+        let first = group * from;
         if pairs {
             found.extend((0..from).map(|e| Piece { from: Some(first + e / 2 + e % 2 * (from / 2)), len: 1 }));
         } else {
@@ -58,7 +59,7 @@ pub fn product(terms: &mut Terms, x: &Columns, matrices: &[Matrix]) -> Result<Co
         let mut inputs = Columns::default();
         let mut at = 0;
         // The rows that are padding multiply whatever the input has there by zero.
-        for piece in pieces(input, matrix.input_heads, false)? {
+        for piece in pieces(input, matrix.inputs, false)? {
             if piece.from.is_some() {
                 inputs.append(&x.slice(at, piece.len)?);
             }
@@ -67,7 +68,7 @@ pub fn product(terms: &mut Terms, x: &Columns, matrices: &[Matrix]) -> Result<Co
         if at != x.len() {
             return Err(Unclear::new(format!("{} columns times {at} rows", x.len()), "equally many"));
         }
-        let rows = pieces(out, matrix.heads, matrix.rotate_pairs)?;
+        let rows = pieces(out, matrix.outputs, matrix.rotate_pairs)?;
         let Some((scale, input)) = inputs.vector(terms) else {
             result.append(&Columns::zeros(rows.iter().map(|piece| piece.len).sum()));
             continue;
@@ -85,28 +86,28 @@ pub fn product(terms: &mut Terms, x: &Columns, matrices: &[Matrix]) -> Result<Co
 /// # Errors
 /// A table whose rows are not in the order of the tokens.
 pub fn lookup(terms: &mut Terms, table: &Matrix) -> Result<Columns, Unclear> {
-    if table.rotate_pairs || table.heads.is_some() {
+    if table.rotate_pairs || table.outputs.is_some() {
         return Err(Unclear::new("tokens are looked up in a table of another order", "rows as they are stored"));
     }
     let stored = Stored { tensor: table.tensor.clone(), content: table.content };
     let first = table.rows.map_or(0, |(first, _)| first);
     let term = terms.make(Node::Lookup { table: stored, first });
-    Ok(ordered(term, &Scale::one(), 0, pieces(table.shape[1], table.input_heads, false)?))
+    Ok(ordered(term, &Scale::one(), 0, pieces(table.shape[1], table.inputs, false)?))
 }
 
 /// A vector of the checkpoint.
 ///
 /// # Errors
-/// Heads that do not divide it.
+/// Groups that do not divide it.
 pub fn vector(
     terms: &mut Terms,
     tensor: &str,
     len: u32,
-    heads: Option<HeadPadding>,
+    padding: Option<Padding>,
     factor: f64,
 ) -> Result<Columns, Unclear> {
     let term = terms.make(Node::Constant { tensor: tensor.to_owned() });
-    Ok(ordered(term, &Scale::number(factor), 0, pieces(len, heads, false)?))
+    Ok(ordered(term, &Scale::number(factor), 0, pieces(len, padding, false)?))
 }
 
 /// Ones.

@@ -188,10 +188,13 @@ impl<'p> Execution<'p> {
             Source::Columns(_) | Source::Rows(_) => {
                 Err(Unclear::new(format!("the matrix `{operand}` is no operand here"), "a value"))
             }
-            Source::Vector { tensor, len, heads, factor } => {
-                Ok(Value::flat(any, vector(&mut self.terms, tensor, *len, *heads, *factor)?))
+            Source::Vector { tensor, len, padding, factor } => {
+                Ok(Value::flat(any, vector(&mut self.terms, tensor, *len, *padding, *factor)?))
             }
-            Source::Ones { len } => Ok(Value::flat(any, ones(&mut self.terms, *len))),
+            Source::Ones { len, factor } => {
+                let ones = ones(&mut self.terms, *len).scaled(&Scale::number(*factor));
+                Ok(Value::flat(any, ones))
+            }
             Source::RotaryTable { function, positions, frequencies, amplitude } => {
                 let rates = heads::rates(&mut self.terms, frequencies);
                 let count = frequencies.len() as u32;

@@ -342,18 +342,18 @@ fn order_of_weight(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
         return (a != b).then_some(());
     }
     let mut all = matrices(plan);
-    let matrix = all.iter_mut().filter(|m| m.heads.is_some()).collect::<Vec<_>>().swap_remove(0).heads;
+    let matrix = all.iter_mut().filter(|m| m.outputs.is_some()).collect::<Vec<_>>().swap_remove(0).outputs;
     let matrix_heads = matrix;
     let at = rng.random_range(0..all.len());
     let matrix = &mut all[at];
-    if matrix.heads.is_some() {
+    if matrix.outputs.is_some() {
         matrix.rotate_pairs = !matrix.rotate_pairs;
         return Some(());
     }
     let heads = matrix_heads?;
     let all_of_it = matrix.shape[0].is_multiple_of(heads.from);
     all_of_it.then(|| {
-        matrix.heads = Some(bitnetc_plan::weight::HeadPadding { heads: matrix.shape[0] / heads.from, ..heads });
+        matrix.outputs = Some(bitnetc_plan::Padding { groups: matrix.shape[0] / heads.from, ..heads });
         matrix.rotate_pairs = true;
     })
 }
