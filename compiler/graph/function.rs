@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use bitnetc_plan::function::algebra::{add, mul, norm, row_max, unary};
-use bitnetc_plan::function::heads::{Coordinates, attend, rates, turn};
+use bitnetc_plan::function::heads::{Coordinates, attend, each, rates, turn};
 use bitnetc_plan::function::matrices::{lookup, product, vector};
 use bitnetc_plan::function::node::Node;
 use bitnetc_plan::function::{Columns, Function, Record, Scale, Terms, Unclear};
@@ -66,14 +66,12 @@ impl Meaning<'_> {
         found.ok_or_else(|| Unclear::new(format!("input {at} of `{}` is no value", self.graph.node(node).name), ""))
     }
 
-    /// The heads of an input, how many they are and their width.
-    fn heads(&self, node: NodeId, at: usize) -> Result<(Columns, u32, u32), Unclear> {
+    /// The heads of an input, and how many they are.
+    fn heads(&self, node: NodeId, at: usize) -> Result<(Columns, u32), Unclear> {
         let columns = self.input(node, at)?;
         let shape = self.graph.inputs(node).get(at).map(|value| self.graph.value_type(*value).shape);
         match shape {
-            Some(Shape::Heads { heads, head_dim, .. } | Shape::Cache { kv_heads: heads, head_dim, .. }) => {
-                Ok((columns, heads as u32, head_dim as u32))
-            }
+            Some(Shape::Heads { heads, .. } | Shape::Cache { kv_heads: heads, .. }) => Ok((columns, heads as u32)),
             Some(Shape::Ids | Shape::Features(_)) | None => Err(Unclear::new("no heads", "heads")),
         }
     }
@@ -113,7 +111,7 @@ impl Meaning<'_> {
             Operation::Rope(rope) => vec![self.rope(node, 0, rope)?, self.rope(node, 1, rope)?],
             Operation::CacheUpdate { .. } => vec![self.input(node, 0)?, self.input(node, 1)?],
             Operation::Attention { scale } => {
-                let ((q, heads, _), (k, kv_heads, _)) = (self.heads(node, 0)?, self.heads(node, 1)?);
+                let ((q, heads), (k, kv_heads)) = (self.heads(node, 0)?, self.heads(node, 1)?);
                 let v = self.input(node, 2)?;
                 vec![attend(&mut self.terms, [&q, &k, &v], (heads, kv_heads), &of(scale))?]
             }
@@ -200,13 +198,12 @@ impl Meaning<'_> {
 
     /// Queries or keys with their halves turned.
     fn rope(&mut self, node: NodeId, at: usize, rope: &Rope) -> Result<Columns, Unclear> {
-        let (columns, heads, width) = self.heads(node, at)?;
+        let (columns, heads) = self.heads(node, at)?;
         let (frequencies, amplitude) = rope.frequencies(self.graph.context);
         let rates = rates(&mut self.terms, &frequencies);
         let half = rope.dim / 2;
         let mut turned = Columns::default();
-        for head in 0..heads {
-            let head = columns.slice(head * width, width)?;
+        for head in each(&columns, heads)? {
             let pairs = (0..half).map(|pair| Coordinates { a: pair, b: pair + half, rate: pair });
             turned.append(&turn(&mut self.terms, &head, pairs, rates, amplitude)?);
         }

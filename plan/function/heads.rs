@@ -7,6 +7,23 @@ use super::columns::{Columns, Run};
 use super::node::{Node, Pair, Term, Terms};
 use super::scale::{Scale, written};
 
+/// Most heads side by side, and most columns of one. Models have a tenth of that.
+const MOST_HEADS: u32 = 1 << 10;
+const MOST_COLUMNS: u32 = 1 << 12;
+
+/// The parts of equal width that heads are, one after another.
+///
+/// # Errors
+/// Columns that are not so many heads, or more than any model has.
+pub fn each(columns: &Columns, heads: u32) -> Result<Vec<Columns>, Unclear> {
+    let width = columns.len() / heads.max(1);
+    if !(1..=MOST_HEADS).contains(&heads) || width > MOST_COLUMNS || !columns.len().is_multiple_of(heads) {
+        let what = format!("{} columns for {heads} heads", columns.len());
+        return Err(Unclear::new(what, format!("up to {MOST_HEADS} heads of up to {MOST_COLUMNS} columns")));
+    }
+    (0..heads).map(|head| columns.slice(head * width, width)).collect()
+}
+
 /// The term of rotary frequencies, in radians per position.
 pub fn rates(terms: &mut Terms, frequencies: &[f64]) -> Term {
     terms.make(Node::Rates(frequencies.iter().map(|rate| written(*rate)).collect()))
@@ -103,17 +120,17 @@ pub fn attend(
     (heads, kv_heads): (u32, u32),
     scale: &Scale,
 ) -> Result<Columns, Unclear> {
-    let whole = heads > 0 && kv_heads > 0 && heads % kv_heads == 0 && q.len() % heads == 0 && k.len() % kv_heads == 0;
-    let (width, of_key, of_value) = (q.len() / heads.max(1), k.len() / kv_heads.max(1), v.len() / kv_heads.max(1));
-    if !whole || width != of_key || v.len() % kv_heads != 0 {
-        return Err(Unclear::new("queries, keys and values are no heads of one width", ""));
-    }
     let (k, v) = (of_own_row(terms, k)?, of_own_row(terms, v)?);
+    let (q, k, v) = (each(q, heads)?, each(&k, kv_heads)?, each(&v, kv_heads)?);
+    if !heads.is_multiple_of(kv_heads) {
+        return Err(Unclear::new(format!("{heads} heads of queries and {kv_heads} of keys"), "heads in groups"));
+    }
+    let group = (heads / kv_heads) as usize;
     let mut attended = Columns::default();
-    for head in 0..heads {
-        let kv = head / (heads / kv_heads);
-        let scores = scores(terms, &q.slice(head * width, width)?, &k.slice(kv * width, width)?, scale)?;
-        attended.append(&v.slice(kv * of_value, of_value)?.map(|run| {
+    for (head, q) in q.iter().enumerate() {
+        let (k, v) = (&k[head / group], &v[head / group]);
+        let scores = scores(terms, q, k, scale)?;
+        attended.append(&v.map(|run| {
             let of = run.of.map(|of| terms.make(Node::Attend { scores, of }));
             Ok(Run { of, ..run.clone() })
         })?);

@@ -29,7 +29,7 @@ mod transpose;
 mod typecast;
 mod view;
 
-use super::heads::{Coordinates, attend, turn};
+use super::heads::{Coordinates, attend, each, turn};
 use super::phase::Trouble;
 pub(super) use super::phase::{Execution, Meaning};
 use super::value::{Angles, Content, Layout, Rows, RowsOf, Value};
@@ -87,12 +87,9 @@ fn rotated(
             Unclear::new(format!("`{trans}` is not the rotary matrix"), "the matrix that exchanges pairs").into()
         );
     }
-    let columns = x.columns()?;
-    let width = columns.len() / heads;
-    let pairs = (width / 2).min(angles.count) as usize;
     let mut turned = Columns::default();
-    for head in 0..heads {
-        let head = columns.slice(head * width, width)?;
+    for head in each(x.columns()?, heads)? {
+        let pairs = (head.len() / 2).min(angles.count) as usize;
         let pairs = (0..pairs).map(|pair| Coordinates { a: 2 * pair, b: 2 * pair + 1, rate: pair });
         turned.append(&turn(&mut run.terms, &head, pairs, angles.rates, angles.amplitude)?);
     }

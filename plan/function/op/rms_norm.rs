@@ -3,6 +3,7 @@
 use super::{Execution, Meaning};
 use crate::Step;
 use crate::function::algebra::{mul, norm};
+use crate::function::heads::each;
 use crate::function::value::Layout;
 use crate::function::{Columns, Scale};
 use crate::op::RmsNorm;
@@ -10,14 +11,12 @@ use crate::op::RmsNorm;
 pub(super) fn meaning(args: &RmsNorm, _: &Step, run: &mut Execution<'_>) -> Meaning {
     let (x, gamma) = (run.value(&args.input)?, run.value(&args.gamma)?);
     let parts = match x.layout {
-        Layout::Flat => 1,
-        Layout::ByRow(heads) | Layout::ByHead(heads) => heads.max(1),
+        Layout::Flat => vec![x.columns()?.clone()],
+        Layout::ByRow(heads) | Layout::ByHead(heads) => each(x.columns()?, heads)?,
     };
-    let (columns, gamma) = (x.columns()?, gamma.matrix()?);
-    let width = columns.len() / parts;
-    let mut normed = Columns::default();
-    for part in 0..parts {
-        let one = norm(&mut run.terms, &columns.slice(part * width, width)?, &Scale::from(&args.epsilon))?;
+    let (gamma, mut normed) = (gamma.matrix()?, Columns::default());
+    for part in parts {
+        let one = norm(&mut run.terms, &part, &Scale::from(&args.epsilon))?;
         normed.append(&mul(&mut run.terms, &one, gamma)?);
     }
     Ok(vec![x.with(normed)])
