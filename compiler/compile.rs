@@ -307,7 +307,8 @@ impl<'a> Compiler<'a> {
         let function = self.model.function(self.options.context as usize, self.options.policy)?;
         self.plan.model.function = function.digest(self.plan.model.layers);
         self.plan.model.digest = self.model.digest()?;
-        prove(&self.plan, self.model).map_err(CompileError::Plan)
+        let defects = prove::phases(&self.plan, self.model, &function, self.options.policy);
+        if defects.is_empty() { Ok(()) } else { Err(CompileError::Plan(defects)) }
     }
 
     fn finish(mut self) -> Result<Compiled, CompileError> {

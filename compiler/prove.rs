@@ -4,7 +4,7 @@
 //! model's function is taken from the graph before any pass, that of each phase from its steps. A precision below the one that is asked for
 //! needs a proof, and it is proved here again.
 
-use bitnetc_plan::function::{difference, of_phase};
+use bitnetc_plan::function::{Function, difference, of_phase};
 use bitnetc_plan::op::Role;
 use bitnetc_plan::weight::Matrix;
 use bitnetc_plan::{
@@ -29,16 +29,7 @@ pub fn prove(plan: &Plan, model: &Model) -> Result<(), Vec<Defect>> {
     }
     let expected = model.function(plan.options.context as usize, policy);
     let expected = expected.map_err(|e| about_plan(format!("the model at the plan's context: {e}"), ""))?;
-    let mut defects = Vec::new();
-    for phase in &plan.phases {
-        match of_phase(plan, phase) {
-            Err(found) => defects.extend(found),
-            Ok(found) => match difference(&found.function, &expected) {
-                Some(difference) => defects.push(difference.defect(phase.kind, "the model")),
-                None => defects.extend(precisions(plan, phase, model, policy)),
-            },
-        }
-    }
+    let mut defects = phases(plan, model, &expected, policy);
     if defects.is_empty() && plan.model.function != expected.digest(plan.model.layers) {
         defects.extend(about_plan(format!("its function is recorded as {}", plan.model.function), "the model's"));
     }
@@ -46,6 +37,21 @@ pub fn prove(plan: &Plan, model: &Model) -> Result<(), Vec<Defect>> {
         defects.extend(about_plan(format!("its model is recorded as {}", plan.model.digest), "the model's digest"));
     }
     if defects.is_empty() { Ok(()) } else { Err(defects) }
+}
+
+/// The differences of all phases from the function that is expected of them.
+pub fn phases(plan: &Plan, model: &Model, expected: &Function, policy: Policy) -> Vec<Defect> {
+    let mut defects = Vec::new();
+    for phase in &plan.phases {
+        match of_phase(plan, phase) {
+            Err(found) => defects.extend(found),
+            Ok(found) => match difference(&found.function, expected) {
+                Some(difference) => defects.push(difference.defect(phase.kind, "the model")),
+                None => defects.extend(precisions(plan, phase, model, policy)),
+            },
+        }
+    }
+    defects
 }
 
 fn defect(place: Place, what: impl Into<String>, hint: impl Into<String>) -> Defect {

@@ -63,7 +63,7 @@ impl<'f> Shown<'f> {
             Node::Sum { a, b, scale, .. } => format!("{} + {}", of(a), scaled(b, scale)),
             Node::Mul { a, b, .. } => format!("{} * {}", of(a), of(b)),
             Node::TimesRow { of: x, row, .. } => format!("{} * {}", of(x), of(row)),
-            Node::Turn { a, b, .. } if a == b => format!("{} turned", of(a)),
+            Node::Turn { a, b, shift, .. } if a == b => format!("{} turned in pairs {shift} apart", of(a)),
             Node::Turn { a, b, .. } => format!("{} and {} turned", of(a), of(b)),
             Node::Rates(rates) => format!("{} frequencies", rates.len()),
             Node::Scaled(x, _) => of(x),
@@ -108,13 +108,16 @@ fn times(scale: &Scale, of: String) -> String {
 }
 
 fn number(scale: &Scale) -> String {
-    let mut text = format!("{:?}", scale.value());
-    for (factor, power) in scale.powers() {
+    let power_of = |(factor, power): (&Factor, i32)| {
         let name = match factor {
             Factor::Weight(tensor) => format!("scale of `{tensor}`"),
             Factor::Row(_) => "a number of the row".into(),
         };
-        text += &if power == 1 { format!(" * {name}") } else { format!(" * ({name})^{power}") };
+        if power == 1 { name } else { format!("({name})^{power}") }
+    };
+    let mut factors: Vec<String> = scale.powers().map(power_of).collect();
+    if factors.is_empty() || scale.value() != 1.0 {
+        factors.insert(0, format!("{:?}", scale.value()));
     }
-    text
+    factors.join(" * ")
 }

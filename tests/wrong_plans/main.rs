@@ -12,6 +12,7 @@
 mod cases;
 mod mutants;
 mod small;
+mod weights;
 
 use std::collections::BTreeMap;
 
