@@ -3,7 +3,7 @@
 use bitnetc_plan::op::{Binary, BinaryKind, Rows};
 use bitnetc_plan::program::FusedActivation;
 use bitnetc_plan::weight::Content;
-use bitnetc_plan::{MatmulProgram, Op, Phase, Plan, Ref, Scalar, Source, Step, TensorSpec, Unary, walk};
+use bitnetc_plan::{MatmulProgram, Op, Phase, Plan, Ref, Scalar, Step, TensorSpec, Unary, walk};
 use rand::Rng as _;
 use rand::seq::{IndexedMutRandom as _, IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
