@@ -104,6 +104,15 @@ pub enum PlaceError {
     },
 }
 
+impl PlaceError {
+    /// The call that cannot be placed.
+    pub fn call(&self) -> &str {
+        match self {
+            PlaceError::NoWay { call, .. } | PlaceError::DoesNotFit { call, .. } => call,
+        }
+    }
+}
+
 /// Places a schedule. `reserved` bytes of L1 per core are left free for the persistent tensors and for the space that fragmentation was
 /// found to waste.
 ///
