@@ -153,19 +153,22 @@ fn programs(cx: &Context<'_>, cut: &Cut<'_>, input: &TensorSpec) -> Vec<Program>
     let card = &cx.target.card;
     let Some(first) = cut.ranges().next() else { return Vec::new() };
     let weight = cut.weight(0, first, card);
-    let columns = first.1 - first.0;
+    let columns = weight.spec.columns();
     let per_core_n = columns.div_ceil(TILE).div_ceil(card.cores());
+    let blocks = || matmul::divisors(input.tile_columns() as u32);
+    let all: Vec<_> = (1..=card.dram.readers_per_bank)
+        .flat_map(|readers| blocks().map(move |in0_block_w| Program { in0_block_w, per_core_n, readers }))
+        .collect();
     let mut front = Front::default();
-    for readers in 1..=card.dram.readers_per_bank {
-        for in0_block_w in matmul::divisors(input.tile_columns() as u32) {
-            let program = Program { in0_block_w, per_core_n, readers };
-            let op: Op = program.matmul(Ref::Value(String::new()), Ref::Weight(String::new()), cut, columns, cx).into();
-            let Ok(outcome) = check(&op, &[input, &weight.spec], card) else { continue };
-            let price = cost::Price::of(&cost::cost(&op, &[input, &weight.spec], &outcome, cx));
-            front.offer(price, outcome.circular_buffers, program);
-        }
+    for &program in &all {
+        let op: Op = program.matmul(Ref::Value(String::new()), Ref::Weight(String::new()), cut, columns, cx).into();
+        let Ok(outcome) = check(&op, &[input, &weight.spec], card) else { continue };
+        let price = cost::Price::of(&cost::cost(&op, &[input, &weight.spec], &outcome, cx));
+        front.offer(price, outcome.circular_buffers, program);
     }
-    front.into_choices().collect()
+    let legal: Vec<_> = front.into_choices().collect();
+    // Where none is legal, drafting them tells why.
+    if legal.is_empty() && cx.everything { all } else { legal }
 }
 
 fn draft(

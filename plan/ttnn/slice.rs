@@ -85,7 +85,7 @@ fn row_bytes(bytes: u64, card: &Card) -> u64 {
     const PIECE: u64 = 8192;
     let row = bytes.next_multiple_of(card.dram.alignment);
     if 2 * row <= card.l1_bytes() {
-        let at_once = [16, 8, 4, 2].into_iter().find(|rows| rows * row <= MOST_READ).unwrap_or(1);
+        let at_once = [32, 16, 8, 4, 2].into_iter().find(|rows| rows * row <= MOST_READ).unwrap_or(1);
         return 2 * at_once * row + 16;
     }
     // An odd number of pieces is made even where slightly smaller ones do it; two pieces are read at once then.
@@ -133,6 +133,7 @@ mod tests {
             |rows, columns, kept, dtype, card: &Card| of(rows, columns, kept, dtype, card).unwrap().circular_buffers;
         assert_eq!(bytes(32, 100_032, 100_003, DType::Bf16, &n150()), 400_080);
         assert_eq!(bytes(1, 1056, 1021, DType::F32, &n150()), 8208);
+        assert_eq!(bytes(3, 33, 19, DType::F32, &n150()), 6160);
         assert!(refusal(of(32, 64, 65, DType::Bf16, &n150())).contains("Ends 65"));
         assert!(refusal(of(65, 64, 33, DType::Bf16, &n150())).contains("columns of 65 rows"));
         assert_eq!(of(1, 1056, 1021, DType::F32, &p150()).unwrap().outputs[0].shape, [1, 1, 1, 1021]);
