@@ -66,9 +66,10 @@ pub(super) fn check(args: &Slice, given: &[&TensorSpec], card: &Card) -> Answer 
 
 /// The first `count` columns of a row-major matrix. A slice of all columns is the tensor itself.
 fn columns(count: u32, x: &TensorSpec, memory: &MemoryConfig, card: &Card, mut checks: Checks) -> Answer {
-    checks.require(&COLUMNS, (1..x.columns()).contains(&count), values![end = count, columns = x.columns()]);
     let in_dram = x.layout == Layout::RowMajor && x.memory == MemoryConfig::DRAM && *memory == MemoryConfig::DRAM;
     checks.require(&ROW_MAJOR_IN_DRAM, in_dram && x.outer() == 1 && x.shape.len() == 4, values![input = x, memory]);
+    checks.settle()?;
+    checks.require(&COLUMNS, (1..x.columns()).contains(&count), values![end = count, columns = x.columns()]);
     checks.require(&ROW_PER_CORE, x.rows() <= card.cores(), values![rows = x.rows(), cores = card.cores()]);
     checks.settle()?;
     let mut shape = x.shape.clone();
