@@ -164,7 +164,7 @@ fn any_vocabulary_has_a_plan_under_every_policy_on_every_card() {
                 };
                 let logits = phase.steps().flat_map(|s| &s.outputs).find(|v| v.name == pick.input.name()).unwrap();
                 assert_eq!((logits.spec.columns() as usize, logits.padding), (vocab, None), "{policy} on {target}");
-                assert_eq!(phase.results, [logits.name.clone()]);
+                assert_eq!(phase.results, std::slice::from_ref(&logits.name));
             }
         }
     }
