@@ -13,6 +13,7 @@ mod chosen;
 mod compare;
 mod completions;
 mod device;
+mod diff;
 mod emit;
 mod eval;
 mod explain;
@@ -71,6 +72,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Explain a step: what else there was, what bounds it, what was proved.
     Explain(explain::Args),
+    /// Show the differences between two plans, and their predicted effect.
+    Diff(diff::Args),
     /// Compare the cost model with published measurements.
     Calibrate(calibrate::Args),
     /// Show what each known lever of decode is predicted to be worth.
@@ -122,6 +125,7 @@ fn main() -> ExitCode {
     let cli = parse();
     let done = match cli.command {
         Command::Ask(args) => return ask::run(&args),
+        Command::Diff(args) => return diff::run(&args).unwrap_or_else(failed),
         Command::Plan(args) => plan::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Explain(args) => explain::run(args),
@@ -145,9 +149,12 @@ fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(report) => {
-            eprintln!("{report:?}");
-            ExitCode::FAILURE
-        }
+        Err(report) => failed(report),
     }
+}
+
+/// Shows an error on stderr.
+fn failed(report: miette::Report) -> ExitCode {
+    eprintln!("{report:?}");
+    ExitCode::FAILURE
 }
