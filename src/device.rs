@@ -10,6 +10,10 @@ use clap::ValueEnum;
 use miette::{IntoDiagnostic as _, miette};
 
 use crate::load::NumericsChoice;
+use crate::supervise::Patience;
+
+/// Seconds that a call may take on a card: the first one of its kind is compiled, which takes up to a minute.
+const LONGEST_CALL: u32 = 300;
 
 /// The choice of the device that executes the plan.
 #[derive(Debug, Clone, clap::Args)]
@@ -26,6 +30,10 @@ pub struct DeviceChoice {
     /// With --device ttnn: the Python that has TT-NN
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
+    /// With --device ttnn: seconds after which a call that has not come back is taken for a hang; 0 waits for ever [default: 300, with
+    /// --simulator 0]
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u32>,
 }
 
 /// The devices there are.
@@ -38,6 +46,17 @@ pub enum DeviceKind {
 }
 
 impl DeviceChoice {
+    /// How TT-NN is to be watched; `None` on the host.
+    pub fn supervised(&self) -> Option<Patience> {
+        match self.device {
+            DeviceKind::Host => None,
+            DeviceKind::Ttnn => {
+                let usual = if self.simulator.is_some() { 0 } else { LONGEST_CALL };
+                Some(Patience::of(self.timeout.unwrap_or(usual)))
+            }
+        }
+    }
+
     /// Opens the device for `plan`.
     ///
     /// # Errors
@@ -49,6 +68,7 @@ impl DeviceChoice {
                     ("--mock", self.mock),
                     ("--simulator", self.simulator.is_some()),
                     ("--python", self.python.is_some()),
+                    ("--timeout", self.timeout.is_some()),
                 ];
                 if let Some((flag, _)) = of_ttnn.iter().find(|(_, given)| *given) {
                     return Err(miette!(help = "add --device ttnn", "{flag} is for the TT-NN device"));

@@ -16,6 +16,7 @@ use bitnetc_runtime::host::{Numerics, uncompared};
 use bitnetc_runtime::weights::WeightError;
 use bitnetc_runtime::weights::gguf::{self, Described, Gguf};
 use bitnetc_runtime::{Device, HostDevice, LoadOptions, Session, Weights};
+use bitnetc_ttnn::note;
 use clap::ValueEnum;
 use miette::{IntoDiagnostic, WrapErr, miette};
 
@@ -298,36 +299,55 @@ impl Progress {
     }
 }
 
+/// The flag that Ctrl-C sets.
+static INTERRUPT: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
 /// The flag that Ctrl-C sets. Work that does not look at it for [`PATIENCE`] is ended, as is all work at a second Ctrl-C: a layer takes its
 /// time, and a slow disk keeps a write from looking. Neither leaves anything behind, since a file that is not whole has no name.
+///
+/// A supervised process leaves the ending to its supervisor, which knows whether TT-NN is at work.
 ///
 /// # Errors
 /// When the signal cannot be caught.
 pub fn interrupted_soon() -> miette::Result<Arc<AtomicBool>> {
-    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    if let Some(flag) = FLAG.get() {
+    if let Some(flag) = INTERRUPT.get() {
         return Ok(Arc::clone(flag));
     }
-    let flag = Arc::clone(FLAG.get_or_init(Arc::default));
+    let flag = Arc::clone(INTERRUPT.get_or_init(Arc::default));
     let set = Arc::clone(&flag);
+    if note::is_supervised() {
+        ctrlc::set_handler(|| {}).into_diagnostic()?;
+        std::thread::spawn(move || {
+            while note::interrupts() == 0 {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            set.store(true, Ordering::Relaxed);
+        });
+        return Ok(flag);
+    }
     ctrlc::set_handler(move || {
         if set.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED);
+            std::process::exit(INTERRUPTED.into());
         }
         std::thread::spawn(|| {
             std::thread::sleep(PATIENCE);
-            std::process::exit(INTERRUPTED);
+            std::process::exit(INTERRUPTED.into());
         });
     })
     .into_diagnostic()?;
     Ok(flag)
 }
 
+/// True once Ctrl-C was pressed.
+pub fn is_interrupted() -> bool {
+    note::interrupts() > 0 || INTERRUPT.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
+}
+
 /// Time that work is given to end by itself.
-const PATIENCE: Duration = Duration::from_millis(700);
+pub const PATIENCE: Duration = Duration::from_millis(700);
 
 /// The exit code that shells expect of what Ctrl-C ended.
-pub const INTERRUPTED: i32 = 130;
+pub const INTERRUPTED: u8 = 130;
 
 /// The result of a long write; one that Ctrl-C ended ends the program.
 ///
@@ -336,7 +356,7 @@ pub const INTERRUPTED: i32 = 130;
 pub fn written<T>(result: Result<T, WeightError>) -> miette::Result<T> {
     if let Err(error @ WeightError::Interrupted { .. }) = &result {
         eprintln!("{error}");
-        std::process::exit(INTERRUPTED);
+        std::process::exit(INTERRUPTED.into());
     }
     result.into_diagnostic()
 }

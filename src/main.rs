@@ -35,6 +35,7 @@ mod render;
 mod replay;
 mod rules;
 mod run;
+mod supervise;
 mod synth;
 mod targets;
 mod template;
@@ -45,7 +46,10 @@ mod ttnn;
 
 use std::process::ExitCode;
 
+use bitnetc_ttnn::note;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::supervise::Patience;
 
 /// Compiles BitNet b1.58 models into TT-NN schedules for Tenstorrent cards.
 #[derive(Debug, Parser)]
@@ -120,7 +124,22 @@ fn parse() -> Cli {
 
 fn main() -> ExitCode {
     let cli = parse();
-    let done = match cli.command {
+    if let Some(patience) = cli.command.supervised() {
+        match note::attach() {
+            Ok(true) => {}
+            // A process of its own for TT-NN, which may end it or never come back.
+            Ok(false) => return supervise::run(patience),
+            Err(error) => eprintln!("warning: not supervised: {error}"),
+        }
+    }
+    let code = execute(cli.command);
+    note::ended(code);
+    ExitCode::from(code)
+}
+
+/// Executes a command and tells its error; the exit code.
+fn execute(command: Command) -> u8 {
+    let done = match command {
         Command::Ask(args) => return ask::run(&args),
         Command::Plan(args) => plan::run(args),
         Command::Inspect(args) => inspect::run(args),
@@ -144,10 +163,29 @@ fn main() -> ExitCode {
         Command::Completions(args) => completions::run::<Cli>(args),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        // What a person has ended needs no explanation.
+        _ if load::is_interrupted() => load::INTERRUPTED,
+        Ok(()) => 0,
         Err(report) => {
             eprintln!("{report:?}");
-            ExitCode::FAILURE
+            1
+        }
+    }
+}
+
+impl Command {
+    /// Whether the command drives TT-NN and is therefore supervised, and how long a call may take then.
+    fn supervised(&self) -> Option<Patience> {
+        match self {
+            Command::Run(args) => args.device.supervised(),
+            Command::Eval(args) => args.device.supervised(),
+            Command::Compare(args) => args.device.supervised(),
+            Command::Ask(_) | Command::Plan(_) | Command::Inspect(_) | Command::Explain(_) | Command::Calibrate(_) => {
+                None
+            }
+            Command::Levers(_) | Command::Check(_) | Command::Rules(_) | Command::Bench(_) | Command::Emit(_) => None,
+            Command::Pack(_) | Command::Synth(_) | Command::Matrix(_) | Command::Ttnn(_) | Command::Import(_) => None,
+            Command::Models(_) | Command::Targets(_) | Command::Completions(_) => None,
         }
     }
 }

@@ -29,7 +29,7 @@ pub struct Args {
     #[command(flatten)]
     source: Source,
     #[command(flatten)]
-    device: DeviceChoice,
+    pub device: DeviceChoice,
     #[command(flatten)]
     prompts: Prompts,
     /// Talk: every line of stdin is a turn, answered with all that was said before
@@ -141,9 +141,6 @@ pub fn run(args: Args) -> miette::Result<()> {
     };
     if !args.quiet && end != CLOSED {
         eprintln!("[{}; {numerics}; {end}]", spent.rates());
-    }
-    if interrupted.load(std::sync::atomic::Ordering::Relaxed) {
-        std::process::exit(load::INTERRUPTED);
     }
     Ok(())
 }

@@ -27,7 +27,7 @@ use crate::environment::PythonEnv;
 use crate::error::TtnnError;
 use crate::lower::{self, Open, value_key};
 use crate::open_card::{CardOptions, OpenCard};
-use crate::python;
+use crate::{note, python};
 
 /// TT-NN as a device.
 #[derive(Debug)]
@@ -38,6 +38,8 @@ pub struct TtnnDevice {
     specs: Vec<Option<Arc<TensorSpec>>>,
     capture: Option<python::Object>,
     traces: Vec<Option<python::Object>>,
+    /// Replays so far.
+    replays: u64,
 }
 
 impl TtnnDevice {
@@ -46,9 +48,11 @@ impl TtnnDevice {
     /// # Errors
     /// No such card; another card than the plan's, or one without room for the plan.
     pub fn open(env: &PythonEnv, kind: CardKind, plan: &VerifiedPlan) -> Result<Self, TtnnError> {
+        note::doing(format_args!("opening {kind}"));
         let card = OpenCard::open(env, kind, CardOptions::default())?;
         fits::check(&card, plan)?;
-        Ok(TtnnDevice { card, scope: Scope::default(), specs: Vec::new(), capture: None, traces: Vec::new() })
+        let (scope, specs, capture, traces) = Default::default();
+        Ok(TtnnDevice { card, scope, specs, capture, traces, replays: 0 })
     }
 
     /// Closes the card.
@@ -99,6 +103,8 @@ impl TtnnDevice {
     }
 
     fn run(&mut self, resolved: &ResolvedStep, arguments: Arguments) -> Result<(), DeviceError> {
+        go_on()?;
+        note::doing(format_args!("{}, step `{}`", resolved.phase, resolved.name));
         let statement = lower::lower(&step(resolved), &Given(arguments));
         statement.execute(self.card.interpreter(), &mut self.scope).map_err(library)?;
         if let Op::Deallocate(_) | Op::View(_) = &resolved.op {
@@ -129,6 +135,11 @@ impl TtnnDevice {
             Some(_) => Err(DeviceError::Trace(format!("{what} while a trace is captured"))),
         }
     }
+}
+
+/// Refuses to go on when a person has asked for an end.
+fn go_on() -> Result<(), DeviceError> {
+    if note::interrupts() > 0 { Err(DeviceError::Interrupted) } else { Ok(()) }
 }
 
 /// An error of TT-NN as the runtime knows it.
@@ -218,12 +229,16 @@ impl Device for TtnnDevice {
 
     fn upload(&mut self, slot: Slot, upload: &Upload<'_>) -> Result<(), DeviceError> {
         self.not_while_capturing("a weight is placed")?;
+        go_on()?;
+        note::doing(format_args!("loading weight `{}` of layer {}", upload.weight.name, upload.layer));
         let bytes = upload.weights.bytes(upload.weight, upload.layer)?;
         self.place(slot, &Arc::new(upload.weight.spec.clone()), Some(&bytes))
     }
 
     fn allocate(&mut self, slot: Slot, spec: &Arc<TensorSpec>) -> Result<(), DeviceError> {
         self.not_while_capturing("a tensor is allocated")?;
+        go_on()?;
+        note::doing(format_args!("placing a buffer of {spec}"));
         self.place(slot, spec, None)
     }
 
@@ -307,6 +322,8 @@ impl Device for TtnnDevice {
 
     fn replay_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {
         self.not_while_capturing("a trace is replayed")?;
+        self.replays += 1;
+        note::doing(format_args!("decode, replay {} of the trace", self.replays));
         let args = [python::Value::from(self.card.object()), self.trace(trace)?.into()];
         let options = [("cq_id", python::Value::Int(0)), ("blocking", python::Value::Bool(false))];
         let replayed = self.card.interpreter().ttnn().call_method("execute_trace", &args, &options);
