@@ -17,6 +17,7 @@
 //! | [`l1`] | a model of TT-NN's L1 allocator, which gives the addresses |
 //! | [`walk`] | a phase replayed on that model: where each tensor lies in L1 at each step |
 //! | [`mod@verify`] | every invariant of a plan, checked without the compiler |
+//! | [`profile`] | which program of a run was which step, and how long it took |
 //! | [`defect`] | what is wrong with a plan, and where |
 //! | [`mod@format`] | RON and binary files |
 
@@ -29,6 +30,7 @@ pub mod input;
 pub mod l1;
 pub mod op;
 pub mod plan;
+pub mod profile;
 pub mod program;
 pub mod release;
 pub mod scalar;
@@ -43,6 +45,7 @@ pub use cores::{CoreRange, Cores};
 pub use defect::{Defect, Invariant, Place};
 pub use op::{Op, Ref};
 pub use plan::*;
+pub use profile::Profile;
 pub use program::{ComputeKernel, Fidelity, MatmulProgram, Unary};
 pub use release::TtnnRelease;
 pub use scalar::Scalar;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bitnetc_plan::{Plan, TtnnRelease, VerifiedPlan};
 use bitnetc_runtime::host::Numerics;
 use bitnetc_runtime::{Device, HostDevice};
-use bitnetc_ttnn::{CardKind, MockCard, PythonEnv, Simulator, TtnnDevice, Wanted};
+use bitnetc_ttnn::{CardKind, MockCard, PythonEnv, Simulator, Sink, TtnnDevice, Wanted};
 use clap::ValueEnum;
 use miette::{IntoDiagnostic as _, miette};
 
@@ -62,6 +62,19 @@ impl DeviceChoice {
     /// # Errors
     /// Options that do not go together; no TT-NN, no card, another card than the plan's.
     pub fn open(&self, plan: &VerifiedPlan, numerics: Numerics) -> miette::Result<Box<dyn Device>> {
+        self.open_measured(plan, numerics, None)
+    }
+
+    /// As [`DeviceChoice::open`], with a profile that is in `profile` once the device is closed.
+    ///
+    /// # Errors
+    /// As there, and a profile of the host device.
+    pub fn open_measured(
+        &self,
+        plan: &VerifiedPlan,
+        numerics: Numerics,
+        profile: Option<&Sink>,
+    ) -> miette::Result<Box<dyn Device>> {
         match self.device {
             DeviceKind::Host => {
                 let of_ttnn = [
@@ -69,6 +82,7 @@ impl DeviceChoice {
                     ("--simulator", self.simulator.is_some()),
                     ("--python", self.python.is_some()),
                     ("--timeout", self.timeout.is_some()),
+                    ("--profile", profile.is_some()),
                 ];
                 if let Some((flag, _)) = of_ttnn.iter().find(|(_, given)| *given) {
                     return Err(miette!(help = "add --device ttnn", "{flag} is for the TT-NN device"));
@@ -79,7 +93,11 @@ impl DeviceChoice {
                 let release = TtnnRelease::find(&plan.release).into_diagnostic()?;
                 let env = PythonEnv::find(self.python.as_deref(), Wanted::Only(release)).into_diagnostic()?;
                 let kind = self.card(plan).into_diagnostic()?;
-                Ok(Box::new(TtnnDevice::open(&env, kind, plan).into_diagnostic()?))
+                let mut device = TtnnDevice::open(&env, kind, plan).into_diagnostic()?;
+                if let Some(sink) = profile {
+                    device.profile(plan, Sink::clone(sink)).into_diagnostic()?;
+                }
+                Ok(Box::new(device))
             }
         }
     }

@@ -1,7 +1,6 @@
 //! What `run`, `eval`, `compare` and `bench` have in common: a plan, its weights, a device, a tokenizer.
 
 use std::collections::BTreeSet;
-use std::io::{IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,6 +17,7 @@ use bitnetc_runtime::weights::gguf::{self, Described, Gguf};
 use bitnetc_runtime::{Device, HostDevice, LoadOptions, Session, Weights};
 use bitnetc_ttnn::note;
 use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
 use miette::{IntoDiagnostic, WrapErr, miette};
 
 use crate::chosen::Chosen;
@@ -262,40 +262,44 @@ pub fn session_on<D: Device>(
     weights: &Weights,
     options: &LoadOptions,
 ) -> miette::Result<Session<D>> {
-    let mut progress = Progress::new("loading weights");
-    let session = Session::load(plan, weights, device, options, |done, all| progress.at(done as u64, all as u64));
+    let progress = Progress::bytes("loading weights");
+    let session = Session::load(plan, weights, device, options, |done, all| progress.at(done, all));
     progress.end();
     session.into_diagnostic()
 }
 
-/// A line on stderr that counts, when stderr is a terminal.
-pub struct Progress {
-    what: &'static str,
-    shown: Option<u64>,
-    terminal: bool,
-}
+/// A line on stderr that tells how far something is, when stderr is a terminal.
+pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// Nothing yet.
+    /// Something measured in parts of it.
     pub fn new(what: &'static str) -> Self {
-        Progress { what, shown: None, terminal: std::io::stderr().is_terminal() }
+        Progress::styled(what, "{msg} {percent:>3} %")
+    }
+
+    /// Something measured in bytes, told with their rate.
+    pub fn bytes(what: &'static str) -> Self {
+        Progress::styled(what, "{msg} {percent:>3} %, {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}")
+    }
+
+    fn styled(what: &'static str, template: &str) -> Self {
+        // On anything but a terminal it draws nothing.
+        let bar = ProgressBar::no_length().with_message(what);
+        Progress(match ProgressStyle::with_template(template) {
+            Ok(style) => bar.with_style(style),
+            Err(_) => bar,
+        })
     }
 
     /// `done` of `all`.
-    pub fn at(&mut self, done: u64, all: u64) {
-        let percent = done * 100 / all.max(1);
-        if self.terminal && self.shown != Some(percent) {
-            self.shown = Some(percent);
-            // A terminal that takes no progress takes no harm.
-            let _ = write!(std::io::stderr(), "\r{} {percent:3} %", self.what);
-        }
+    pub fn at(&self, done: u64, all: u64) {
+        self.0.set_length(all);
+        self.0.set_position(done);
     }
 
     /// Takes the line away.
     pub fn end(&self) {
-        if self.shown.is_some() {
-            let _ = write!(std::io::stderr(), "\r{:width$}\r", "", width = self.what.len() + 6);
-        }
+        self.0.finish_and_clear();
     }
 }
 

@@ -328,6 +328,17 @@ impl Interpreter {
         self.json.call_method("dumps", &[object.into()], &[])?.to_text()
     }
 
+    /// A new module of this source. It is the caller's alone: nothing can import it.
+    ///
+    /// # Errors
+    /// Whatever the source raises.
+    pub fn module(&self, name: &str, source: &str) -> Result<Object, PythonError> {
+        let module = self.import("types")?.call_method("ModuleType", &[Value::Str(name.into())], &[])?;
+        let names = module.attribute("__dict__")?;
+        self.import("builtins")?.call_method("exec", &[Value::Str(source.into()), names.into()], &[])?;
+        Ok(module)
+    }
+
     /// Imports a module.
     ///
     /// # Errors

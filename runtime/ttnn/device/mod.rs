@@ -13,6 +13,7 @@
 
 mod fits;
 mod memory;
+mod profile;
 
 use std::sync::Arc;
 
@@ -28,10 +29,15 @@ use crate::error::TtnnError;
 use crate::lower::{self, Open, value_key};
 use crate::open_card::{CardOptions, OpenCard};
 use crate::{note, python};
+use profile::Profiler;
+
+pub use profile::Sink;
 
 /// TT-NN as a device.
 #[derive(Debug)]
 pub struct TtnnDevice {
+    /// Before the card, which is closed after it.
+    profiler: Option<Profiler>,
     card: OpenCard,
     /// Tensors by the key of their slot.
     scope: Scope,
@@ -52,7 +58,17 @@ impl TtnnDevice {
         let card = OpenCard::open(env, kind, CardOptions::default())?;
         fits::check(&card, plan)?;
         let (scope, specs, capture, traces) = Default::default();
-        Ok(TtnnDevice { card, scope, specs, capture, traces, replays: 0 })
+        Ok(TtnnDevice { profiler: None, card, scope, specs, capture, traces, replays: 0 })
+    }
+
+    /// Notes from here on which program is which step of `plan`, and what TT-NN's real-time profiler sees; all of it is in `sink` once the
+    /// device is closed.
+    ///
+    /// # Errors
+    /// TT-NN's own.
+    pub fn profile(&mut self, plan: &VerifiedPlan, sink: Sink) -> Result<(), TtnnError> {
+        self.profiler = Some(Profiler::start(&self.card, plan, sink)?);
+        Ok(())
     }
 
     /// Closes the card.
@@ -60,6 +76,7 @@ impl TtnnDevice {
     /// # Errors
     /// TT-NN's own.
     pub fn close(self) -> Result<(), TtnnError> {
+        drop(self.profiler);
         drop(self.scope);
         self.card.close()
     }
@@ -106,7 +123,12 @@ impl TtnnDevice {
         go_on()?;
         note::doing(format_args!("{}, step `{}`", resolved.phase, resolved.name));
         let statement = lower::lower(&step(resolved), &Given(arguments));
+        let first = self.profiler.as_ref().map(Profiler::next_program).transpose().map_err(library)?;
         statement.execute(self.card.interpreter(), &mut self.scope).map_err(library)?;
+        if let (Some(profiler), Some(first)) = (&mut self.profiler, first) {
+            let next = profiler.next_program().map_err(library)?;
+            profiler.note(resolved, first, next);
+        }
         if let Op::Deallocate(_) | Op::View(_) = &resolved.op {
             self.forget(resolved.operands[0])?;
         }
