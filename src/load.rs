@@ -279,7 +279,10 @@ impl Progress {
 
     /// Something measured in bytes, told with their rate.
     pub fn bytes(what: &'static str) -> Self {
-        Progress::styled(what, "{msg} {percent:>3} %, {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}")
+        Progress::styled(
+            what,
+            "{msg} {percent:>3} %, {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}",
+        )
     }
 
     fn styled(what: &'static str, template: &str) -> Self {

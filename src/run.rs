@@ -13,9 +13,9 @@ use crate::answer::{Spent, answer};
 use crate::device::DeviceChoice;
 use crate::load::{self, NumericsChoice, Source};
 use crate::prompts::Prompts;
+use crate::render::units::thousands;
 use crate::template::Message;
 use crate::text::Text;
-use crate::render::units::thousands;
 use crate::{chat, input, output};
 
 /// Generate text with a plan, on the host device.

@@ -142,8 +142,11 @@ fn open_more_files(more: usize) {
 
 /// `attn_norm.gamma.3.tensorbin`: the weight's name as far as a file's name can hold it, told apart from the names before it.
 fn file_name(weight: &str, layer: Option<u32>, taken: &mut HashSet<PathBuf>) -> String {
-    let plain: String =
-        weight.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).take(128).collect();
+    let plain: String = weight
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' })
+        .take(128)
+        .collect();
     let plain = plain.trim_start_matches('.');
     let layer = layer.map(|layer| format!(".{layer}")).unwrap_or_default();
     let mut name = format!("{plain}{layer}.tensorbin");
@@ -312,12 +315,14 @@ mod tests {
             ControlFlow::Continue(())
         });
         assert_eq!((summary.unwrap(), told), (Summary { tensors: 2, bytes: 256 }, vec![(128, 256), (256, 256)]));
-        let index: serde_json::Value =
-            serde_json::from_slice(&std::fs::read(folder.join(INDEX)).unwrap()).unwrap();
+        let index: serde_json::Value = serde_json::from_slice(&std::fs::read(folder.join(INDEX)).unwrap()).unwrap();
         for entry in index["tensors"].as_array().unwrap() {
             let file = std::fs::read(folder.join(entry["file"].as_str().unwrap())).unwrap();
             let data = &file[file.len() - 128..];
-            assert_eq!((data, entry["crc"].as_u64()), (&[0x80, 0x3f].repeat(64)[..], Some(crc32fast::hash(data).into())));
+            assert_eq!(
+                (data, entry["crc"].as_u64()),
+                (&[0x80, 0x3f].repeat(64)[..], Some(crc32fast::hash(data).into()))
+            );
         }
         let again = write(&plan, &weights, &folder, |_, _| ControlFlow::Continue(())).unwrap_err().to_string();
         assert!(again.contains("has something in it already"), "{again}");

@@ -75,8 +75,10 @@ impl Profiler {
     /// TT-NN's own.
     pub fn next_program(&self) -> Result<u64, TtnnError> {
         let next = self.interpreter.ttnn().call_method("_ttnn.get_device_operation_id", &[], &[])?.to_int()?;
-        u64::try_from(next)
-            .map_err(|_| TtnnError::Unexpected { what: "the number of the next program".into(), answer: next.to_string() })
+        u64::try_from(next).map_err(|_| TtnnError::Unexpected {
+            what: "the number of the next program".into(),
+            answer: next.to_string(),
+        })
     }
 
     /// Notes the programs that a step launched, those from `first` to before `next`.

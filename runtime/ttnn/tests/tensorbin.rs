@@ -63,7 +63,9 @@ fn ttnn_loads_every_data_type_and_layout() {
     let folder = tempfile::tempdir().unwrap();
     let mut made = Vec::new();
     for dtype in [DType::Bf16, DType::F32, DType::U32, DType::I32, DType::Bfp8, DType::Bfp4] {
-        for (shape, layout) in [([1, 1, 64, 96], Layout::Tile), ([2, 1, 33, 40], Layout::Tile), ([1, 1, 5, 64], Layout::RowMajor)] {
+        for (shape, layout) in
+            [([1, 1, 64, 96], Layout::Tile), ([2, 1, 33, 40], Layout::Tile), ([1, 1, 5, 64], Layout::RowMajor)]
+        {
             if layout == Layout::RowMajor && dtype.element_bytes().is_none() {
                 continue;
             }
