@@ -1,6 +1,6 @@
 //! `bitnetc`: compiles BitNet b1.58 models into TT-NN schedules, and checks, explains and runs them.
 //!
-//! This file knows the subcommands and how they end: 0 done, 1 refused with one error on stderr, 2 misused, 130 text ended by Ctrl-C. Each subcommand is a file.
+//! This file knows the subcommands and how they end: 0 done, 1 refused with one error on stderr, 2 misused, 130 ended by Ctrl-C. Each subcommand is a file.
 
 mod answer;
 mod ask;
@@ -163,8 +163,12 @@ fn execute(command: Command) -> u8 {
         Command::Completions(args) => completions::run::<Cli>(args),
     };
     match done {
-        // What a person has ended needs no explanation.
-        _ if load::is_interrupted() => load::INTERRUPTED,
+        // What a person has ended needs no explanation, only the end of the line that it stopped in.
+        Err(_) if load::is_interrupted() => {
+            eprintln!();
+            load::INTERRUPTED
+        }
+        Ok(()) if load::is_interrupted() => load::INTERRUPTED,
         Ok(()) => 0,
         Err(report) => {
             eprintln!("{report:?}");

@@ -47,6 +47,9 @@ pub fn of<'a>(plan: &'a Plan, target: &Target, position: u32) -> Result<Vec<Plan
         let specs = specs(plan, phase);
         let walked = walk(plan.into(), phase);
         for (step, memory) in phase.steps().zip(walked.steps) {
+            if step.op.freed().is_some() {
+                continue;
+            }
             let unsound = || ProfileError::Unsound(step.name.clone());
             let outcome = memory.outcome.ok_or_else(unsound)?;
             if outcome.programs == 0 {
