@@ -5,7 +5,6 @@ mod print;
 mod steps;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use bitnetc_plan::{Phase, Plan, Verified, verify};
 use miette::IntoDiagnostic as _;
@@ -104,11 +103,11 @@ fn phase<'a>(a: Option<&'a Phase>, b: Option<&'a Phase>, layers: (u32, u32)) -> 
     PhaseDifference { a, b, changes, steps }
 }
 
-/// Compares and prints.
+/// Compares and prints; true where the plans are alike.
 ///
 /// # Errors
 /// A plan that cannot be read.
-pub fn run(args: &Args) -> miette::Result<ExitCode> {
+pub fn run(args: &Args) -> miette::Result<bool> {
     let (a, b) = (input::plan(&args.a)?, input::plan(&args.b)?);
     let difference = Difference::between(&a, &b);
     let text = match args.json {
@@ -116,5 +115,5 @@ pub fn run(args: &Args) -> miette::Result<ExitCode> {
         false => print::tables(&difference, render::width()),
     };
     render::print(&text).map_err(input::cannot_print)?;
-    Ok(if difference.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(difference.is_empty())
 }
