@@ -45,6 +45,7 @@ pub fn shipped() -> &'static [Shipped] {
         "bitnet-2b-4t" => "bitnet-b1.58-2b-4t", "MIT", ["microsoft/bitnet-b1.58-2B-4T", "microsoft/bitnet-b1.58-2B-4T-gguf"];
         "tiny-shakespeare" => "tiny-shakespeare", "MIT OR Apache-2.0", [];
         "bitnet-large" => "bitnet-b1.58-large", "MIT", ["1bitLLM/bitnet_b1_58-large"];
+        "bitnet-xl" => "bitnet-b1.58-xl", "MIT", ["1bitLLM/bitnet_b1_58-xl"];
         "bitnet-3b" => "bitnet-b1.58-3b", "MIT", ["1bitLLM/bitnet_b1_58-3B"];
         "llama3-8b-1.58" => "llama3-8b-1.58-100b-tokens", "Llama 3 Community", ["HF1BitLLM/Llama3-8B-1.58-100B-tokens"];
         "falcon3-1b" => "falcon3-1b-instruct-1.58bit", "Falcon LLM", ["tiiuae/Falcon3-1B-Instruct-1.58bit"];
