@@ -30,6 +30,9 @@ pub struct TtnnRelease {
     pub blackhole: Chip,
     /// The precision that sums keep between two K-blocks of a matmul.
     pub spills: Spills,
+    /// Functions of a mock card's command queue that bitnetc's own go before (`cpp/queue.cpp`), by their mangled names. With them a mock
+    /// captures and replays traces; empty for a release whose mocks do without traces.
+    pub mock_queue: &'static [&'static str],
     /// Every call a plan may make, by its path below `ttnn`, in alphabetical order.
     pub calls: &'static [&'static str],
 }
