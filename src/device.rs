@@ -47,18 +47,7 @@ impl DeviceChoice {
     /// Options that do not go together; no TT-NN, no card, another card than the plan's.
     pub fn open(&self, plan: &VerifiedPlan, numerics: Numerics) -> miette::Result<Box<dyn Device>> {
         match self.device {
-            DeviceKind::Host => {
-                let of_ttnn = [
-                    ("--mock", self.mock),
-                    ("--simulator", self.simulator.is_some()),
-                    ("--queues", self.queues.is_some()),
-                    ("--python", self.python.is_some()),
-                ];
-                if let Some((flag, _)) = of_ttnn.iter().find(|(_, given)| *given) {
-                    return Err(miette!(help = "add --device ttnn", "{flag} is for the TT-NN device"));
-                }
-                Ok(Box::new(HostDevice::new(plan.card.arch, numerics)))
-            }
+            DeviceKind::Host => Ok(Box::new(self.host(plan, numerics)?)),
             DeviceKind::Ttnn => {
                 let release = TtnnRelease::find(&plan.release).into_diagnostic()?;
                 let env = PythonEnv::find(self.python.as_deref(), Wanted::Only(release)).into_diagnostic()?;
@@ -66,6 +55,28 @@ impl DeviceChoice {
                 let options = CardOptions { command_queues: self.queues.unwrap_or(1), ..CardOptions::default() };
                 Ok(Box::new(TtnnDevice::open(&env, kind, options, plan).into_diagnostic()?))
             }
+        }
+    }
+
+    /// Whether the plan runs on the host.
+    pub fn is_host(&self) -> bool {
+        self.device == DeviceKind::Host
+    }
+
+    /// The host device for `plan`.
+    ///
+    /// # Errors
+    /// Options of the TT-NN device.
+    pub fn host(&self, plan: &Plan, numerics: Numerics) -> miette::Result<HostDevice> {
+        let of_ttnn = [
+            ("--mock", self.mock),
+            ("--simulator", self.simulator.is_some()),
+            ("--queues", self.queues.is_some()),
+            ("--python", self.python.is_some()),
+        ];
+        match of_ttnn.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(miette!(help = "add --device ttnn", "{flag} is for the TT-NN device")),
+            None => Ok(HostDevice::new(plan.card.arch, numerics)),
         }
     }
 

@@ -70,6 +70,11 @@ impl<D: Device> Session<D> {
         &mut self.device
     }
 
+    /// The device, with what the plan left there.
+    pub fn into_device(self) -> D {
+        self.device
+    }
+
     /// Users of the decode phase.
     pub fn batch(&self) -> usize {
         self.plan.options.batch as usize

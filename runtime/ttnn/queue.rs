@@ -1,8 +1,8 @@
 //! A stand-in for the command queue of a mock card, with which it captures and replays traces and has events.
 //!
-//! A mock card of TT-NN crashes at a replay and at an event, because its command queue is a few bytes long. Two functions in the way of
+//! A mock card of TT-NN crashes at a replay and at an event, because its command queue is a few bytes long. Three functions in the way of
 //! TT-NN's own (`cpp/queue.cpp`) give it a queue that takes everything. TT-NN then makes and checks the commands of a trace as for a card,
-//! and nobody executes them. The two belong to one build of TT-NN, so a release says whether it has them
+//! and nobody executes them. They belong to one build of TT-NN, so a release says whether it has them
 //! ([`TtnnRelease::mock_queue`]). No process that drives a card or a simulator may have them.
 
 use std::io::Write as _;
@@ -43,16 +43,14 @@ pub fn library() -> Result<NamedTempFile, TtnnError> {
 /// Loads the stand-in into this process, which is for a mock card and has not imported TT-NN yet; nothing for a release that has none.
 ///
 /// # Errors
-/// A library that cannot be loaded, or does not define what the release names.
+/// A library that cannot be loaded.
 pub(crate) fn load(env: &PythonEnv) -> Result<(), TtnnError> {
-    let symbols = symbols(env);
-    if symbols.is_empty() || LOADED.load(Ordering::Relaxed) {
+    if symbols(env).is_empty() || LOADED.load(Ordering::Relaxed) {
         return Ok(());
     }
     let file = library()?;
     let path = file.path().display().to_string();
     ffi::load_before(&path).map_err(|error| TtnnError::Queue { why: error.what().trim().to_owned() })?;
-    all_defined(&path, "the stand-in", symbols)?;
     LOADED.store(true, Ordering::Relaxed);
     Ok(())
 }
@@ -64,7 +62,7 @@ pub(crate) fn load(env: &PythonEnv) -> Result<(), TtnnError> {
 pub(crate) fn is_loaded(env: &PythonEnv) -> Result<bool, TtnnError> {
     let loaded = LOADED.load(Ordering::Relaxed);
     if loaded {
-        all_defined(TT_METAL, TT_METAL, symbols(env))?;
+        all_defined(TT_METAL, symbols(env))?;
     }
     Ok(loaded)
 }
@@ -86,10 +84,10 @@ fn symbols(env: &PythonEnv) -> &'static [&'static str] {
     TtnnRelease::find(&env.ttnn).map_or(&[], |release| release.mock_queue)
 }
 
-fn all_defined(library: &str, name: &str, symbols: &[&str]) -> Result<(), TtnnError> {
+fn all_defined(library: &str, symbols: &[&str]) -> Result<(), TtnnError> {
     match symbols.iter().find(|symbol| !ffi::defines(library, symbol)) {
         None => Ok(()),
-        Some(missing) => Err(TtnnError::Queue { why: format!("{name} does not define {missing}") }),
+        Some(missing) => Err(TtnnError::Queue { why: format!("{library} does not define {missing}") }),
     }
 }
 
@@ -103,9 +101,9 @@ mod tests {
         let path = file.path().to_str().unwrap();
         ffi::load_before(path).unwrap();
         let symbols = TtnnRelease::latest().mock_queue;
-        all_defined(path, "it", symbols).unwrap();
-        let error = all_defined(path, "it", &[symbols[0], "of_another_release"]).unwrap_err().to_string();
-        assert!(error.contains("it does not define of_another_release"), "{error}");
+        all_defined(path, &symbols[..3]).unwrap();
+        let error = all_defined(path, &[symbols[0], "of_another_release"]).unwrap_err().to_string();
+        assert!(error.contains("does not define of_another_release"), "{error}");
         assert!(refuse().unwrap_err().to_string().contains("LD_PRELOAD"));
     }
 }

@@ -150,6 +150,8 @@ fn event(call: &str, args: &[Value], kwargs: &[(&str, Value)], result: &Object) 
         "begin_trace_capture" => Event::Begin,
         "end_trace_capture" => Event::End,
         "execute_trace" => Event::Replay,
+        // It frees memory, and the card has nothing to do.
+        "deallocate" => return None,
         op if TtnnRelease::ALL.iter().any(|release| release.has(op)) => Event::Program(op.to_owned()),
         _ => return None,
     })

@@ -7,12 +7,10 @@ use std::sync::Arc;
 
 use bitnetc_plan::TensorSpec;
 
-use crate::call::{Expr, PyCall, Scope};
 use crate::error::TtnnError;
 use crate::open_card::OpenCard;
 use crate::python::{Object, Value};
 use crate::record;
-use crate::tensor::{dtype_path, layout_path, memory_config};
 
 /// A tensor in host memory that is copied to or from tensors on the card.
 #[derive(Debug)]
@@ -33,7 +31,7 @@ impl HostTensor {
     /// # Errors
     /// TT-NN's own.
     pub(super) fn new(card: &OpenCard, spec: &Arc<TensorSpec>) -> Result<Self, TtnnError> {
-        let tensor = allocate(card, spec)?;
+        let tensor = card.allocate_on_host(spec)?;
         // A host tensor has one shard.
         let origin = card.interpreter().ttnn().call_method("MeshCoordinate", &[Value::Int(0), Value::Int(0)], &[])?;
         let shard = tensor.call_method("host_buffer", &[], &[])?.call_method("get_shard", &[origin.into()], &[])?;
@@ -114,16 +112,4 @@ impl OpenCard {
         self.interpreter().ttnn().call_method("synchronize_device", &[self.object().into()], &[])?;
         Ok(())
     }
-}
-
-fn allocate(card: &OpenCard, spec: &TensorSpec) -> Result<Object, TtnnError> {
-    let mut scope = Scope::default();
-    scope.set("device", card.object().clone());
-    PyCall::ttnn("allocate_tensor_on_host")
-        .arg(PyCall::ttnn("Shape").arg(Expr::ints(spec.shape.iter().copied())))
-        .arg(Expr::ttnn(dtype_path(spec.dtype)))
-        .arg(Expr::ttnn(layout_path(spec.layout)))
-        .arg(Expr::name("device"))
-        .kwarg("memory_config", memory_config(&spec.memory))
-        .execute(card.interpreter(), &scope)
 }
