@@ -46,7 +46,7 @@ pub struct ResolvedStep {
 pub struct Arguments {
     /// The user whose cache [`Op::CacheFill`] writes.
     pub user: u32,
-    /// The row at which [`bitnetc_plan::op::Rows::LastTokenTile`] starts, a multiple of 32.
+    /// The row at which [`bitnetc_plan::op::Kept::LastTokenTile`] starts, a multiple of 32.
     pub tile_row: u32,
     /// The only row of that tile whose results will be read; a device may leave the others zeros.
     pub live_row: Option<u32>,

@@ -13,6 +13,7 @@ mod chosen;
 mod compare;
 mod completions;
 mod device;
+mod diff;
 mod emit;
 mod eval;
 mod explain;
@@ -75,6 +76,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Explain a step: what else there was, what bounds it, what was proved.
     Explain(explain::Args),
+    /// Show the differences between two plans, and their predicted effect.
+    Diff(diff::Args),
     /// Compare the cost model with published measurements.
     Calibrate(calibrate::Args),
     /// Show what each known lever of decode is predicted to be worth.
@@ -141,6 +144,10 @@ fn main() -> ExitCode {
 fn execute(command: Command) -> u8 {
     let done = match command {
         Command::Ask(args) => return ask::run(&args),
+        Command::Diff(args) => match diff::run(&args) {
+            Ok(alike) => return u8::from(!alike),
+            Err(report) => Err(report),
+        },
         Command::Plan(args) => plan::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Explain(args) => explain::run(args),
@@ -185,9 +192,12 @@ impl Command {
             Command::Eval(args) => args.device.supervised(),
             Command::Compare(args) => args.device.supervised(),
             Command::Bench(args) => args.device.supervised(),
-            Command::Ask(_) | Command::Plan(_) | Command::Inspect(_) | Command::Explain(_) | Command::Calibrate(_) => {
-                None
-            }
+            Command::Ask(_)
+            | Command::Diff(_)
+            | Command::Plan(_)
+            | Command::Inspect(_)
+            | Command::Explain(_)
+            | Command::Calibrate(_) => None,
             Command::Levers(_) | Command::Check(_) | Command::Rules(_) | Command::Emit(_) => None,
             Command::Pack(_) | Command::Synth(_) | Command::Matrix(_) | Command::Ttnn(_) | Command::Import(_) => None,
             Command::Models(_) | Command::Targets(_) | Command::Completions(_) => None,
