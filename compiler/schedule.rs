@@ -59,6 +59,13 @@ pub enum Kind {
         /// Added to the mean square.
         epsilon: Scalar,
     },
+    /// `heads, gamma -> heads`: each head by itself.
+    HeadNorm {
+        /// Added to the mean square.
+        epsilon: Scalar,
+    },
+    /// `x, vector -> y`: adds the vector to every row.
+    Bias,
     /// `x, weight -> y`.
     Matmul {
         /// Applied to the result.

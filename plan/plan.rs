@@ -9,7 +9,7 @@ use std::fmt;
 use crate::{Card, Op, TensorSpec, Weight};
 
 /// Version of the plan format; a plan of another version is refused.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 /// A compiled schedule of one model for one card.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -30,17 +30,9 @@ pub enum Source {
     Columns(Vec<Matrix>),
     /// A checkpoint matrix as it is, `[rows, columns]`: the embedding table.
     Rows(Matrix),
-    /// A norm's vector `[n]`, laid out as `[1,1,n/32,32]` row-major or `[1,1,1,n]` tiled, times `factor`.
-    Vector {
-        /// Tensor name; `{layer}` stands for the layer's number.
-        tensor: String,
-        /// Elements in the checkpoint.
-        len: u32,
-        /// Zero elements TT-NN needs inside, as in [`Matrix::heads`].
-        heads: Option<HeadPadding>,
-        /// Multiplies every element: makes up for zero columns that the norm's mean counts.
-        factor: f64,
-    },
+    /// Checkpoint vectors one after the other, laid out as `[1,1,n/32,32]` row-major or `[1,1,1,n]` tiled: a norm's factors, or the bias of
+    /// a projection.
+    Vectors(Vec<Vector>),
     /// A norm without weight: `len` ones.
     Ones {
         /// Elements.
@@ -62,6 +54,25 @@ pub enum Source {
     RotaryTransform,
 }
 
+/// A vector of the checkpoint, `[n]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vector {
+    /// Tensor name; `{layer}` stands for the layer's number.
+    pub tensor: String,
+    /// Elements in the checkpoint.
+    pub len: u32,
+    /// Leading elements of each head that are reordered, as in [`Matrix::rotated`].
+    pub rotated: u32,
+    /// Zero elements TT-NN needs inside, as in [`Matrix::heads`].
+    pub heads: Option<HeadPadding>,
+    /// Multiplies every element: makes up for zero columns that a norm's mean counts.
+    pub factor: f64,
+    /// Matrices whose output scales multiply every element too, each to a power. A bias is divided by the scales that are taken out of the
+    /// product that it is added to.
+    pub scales: Vec<(Matrix, i32)>,
+}
+
 /// A matrix of the checkpoint, `[out, in]`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -74,8 +85,9 @@ pub struct Matrix {
     pub rows: Option<(u32, u32)>,
     /// How its elements are read.
     pub content: Content,
-    /// The output columns are heads to be reordered for adjacent-pair rotation (Hugging Face rotates halves).
-    pub rotate_pairs: bool,
+    /// Leading output columns of each head that are reordered for adjacent-pair rotation: their halves, which Hugging Face rotates against
+    /// each other, are interleaved. 0 for none.
+    pub rotated: u32,
     /// The output columns are heads to be padded with zero columns.
     pub heads: Option<HeadPadding>,
     /// The input rows are heads to be padded with zero rows (the projection after attention).

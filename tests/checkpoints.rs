@@ -55,7 +55,7 @@ impl WeightSource for Stored {
         let shape_ = shape.map(|d| d as u32);
         let (rows, heads) = (None, None);
         let matrix =
-            Matrix { tensor: name.into(), shape: shape_, rows, content, rotate_pairs: false, heads, input_heads: None };
+            Matrix { tensor: name.into(), shape: shape_, rows, content, rotated: 0, heads, input_heads: None };
         let stored = StoredMatrix::open(&self.0, &matrix, 0).unwrap();
         let mut values = vec![0; shape[0] * shape[1]];
         values.chunks_mut(shape[1]).enumerate().for_each(|(row, out)| stored.ternary_row(row, out));

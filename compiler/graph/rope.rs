@@ -19,6 +19,23 @@ impl Rope {
                 };
                 (plain.map(stretch).collect(), 1.0)
             }
+            RopeScaling::Yarn { factor, beta_fast, beta_slow, original_context, attention_factor, truncate } => {
+                // The pair, counted from 0 with a fraction, that turns so often in the original context.
+                let pair = |turns: f64| {
+                    let wavelength = *original_context as f64 / (turns * std::f64::consts::TAU);
+                    self.dim as f64 * wavelength.ln() / (2.0 * self.theta.ln())
+                };
+                let (low, high) = (pair(*beta_fast), pair(*beta_slow));
+                let (low, high) = if *truncate { (low.floor(), high.ceil()) } else { (low, high) };
+                let (low, high) = (low.max(0.0), high.min(self.dim as f64 - 1.0));
+                // transformers keeps the bounds apart by this much.
+                let high = if low == high { high + 0.001 } else { high };
+                let stretch = |(pair, frequency): (usize, f64)| {
+                    let stretched = ((pair as f64 - low) / (high - low)).clamp(0.0, 1.0);
+                    frequency * (1.0 - stretched + stretched / factor)
+                };
+                (plain.enumerate().map(stretch).collect(), *attention_factor)
+            }
             RopeScaling::LongRope { short, long, original_context, attention_factor } => {
                 let divisors = if context <= *original_context { short } else { long };
                 let frequencies = plain.enumerate().map(|(i, f)| f / divisors.get(i).copied().unwrap_or(1.0)).collect();
@@ -49,6 +66,26 @@ mod tests {
         let (f, _) = rope(scaling).frequencies(128);
         assert_eq!(f[0], 1.0);
         assert_eq!(f[1], 0.01 / 8.0);
+    }
+
+    /// The bounds are pairs 0.37 and 1.6 of four, rounded to 0 and 2.
+    #[test]
+    fn yarn_stretches_slow_pairs() {
+        let scaling = |truncate| RopeScaling::Yarn {
+            factor: 4.0,
+            beta_fast: 4.0,
+            beta_slow: 1.0,
+            original_context: 64,
+            attention_factor: 1.25,
+            truncate,
+        };
+        let of = |truncate| Rope { theta: 100.0, dim: 8, scaling: scaling(truncate) }.frequencies(256);
+        let (f, amplitude) = of(true);
+        let plain: Vec<f64> = (0..4).map(|i| 100f64.powf(-f64::from(i) / 4.0)).collect();
+        assert_eq!((f[0], amplitude), (plain[0], 1.25));
+        assert!((f[1] - plain[1] * 0.625).abs() < 1e-12, "halfway between 1 and 1/4");
+        assert_eq!(f[2..], [plain[2] / 4.0, plain[3] / 4.0]);
+        assert!(of(false).0[1] < f[1] * 1.1 && of(false).0[1] != f[1]);
     }
 
     #[test]

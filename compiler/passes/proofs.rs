@@ -141,6 +141,7 @@ fn unscaled(graph: &Graph) -> bool {
         | Operation::Quantize { .. }
         | Operation::Dequantize { .. }
         | Operation::Scale { .. }
+        | Operation::Bias(_)
         | Operation::SplitHeads { .. }
         | Operation::Rope(_)
         | Operation::CacheUpdate { .. }

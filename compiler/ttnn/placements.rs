@@ -64,6 +64,8 @@ pub fn head_count(cx: &Context<'_>, value: ValueId) -> Option<u32> {
         | Kind::CacheFill
         | Kind::Attention { .. }
         | Kind::AddInto { .. }
+        | Kind::Bias
+        | Kind::HeadNorm { .. }
         | Kind::Multiply { .. }
         | Kind::Dequantize { .. }
         | Kind::Scale { .. }

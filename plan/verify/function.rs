@@ -111,7 +111,7 @@ impl<'a> Origins<'a> {
     fn columns(&self, weight: &'a Ref) -> &'a [Matrix] {
         match self.weight(weight).map(|w| &w.source) {
             Some(Source::Columns(matrices)) => matrices,
-            Some(Source::Rows(_) | Source::Vector { .. } | Source::Ones { .. }) | None => &[],
+            Some(Source::Rows(_) | Source::Vectors(_) | Source::Ones { .. }) | None => &[],
             Some(Source::RotaryTable { .. } | Source::RotaryTransform) => &[],
         }
     }
@@ -207,7 +207,7 @@ impl<'a> Function<'a> {
 /// Scores are products of queries and keys, so the rotated pairs of both lie alike; values are not rotated.
 fn pairs_problem(matrices: &[&Matrix]) -> Option<String> {
     let [q, k, v] = matrices else { return None };
-    let alike = q.rotate_pairs == k.rotate_pairs && !v.rotate_pairs;
+    let alike = q.rotated == k.rotated && v.rotated == 0;
     (!alike).then(|| format!("the pairs of `{}`, `{}` and `{}` are not ordered alike", q.tensor, k.tensor, v.tensor))
 }
 
@@ -237,7 +237,7 @@ fn rotation<'a>(origins: &Origins<'a>, cos: &'a Ref, sin: &'a Ref) -> Option<(&'
         Source::RotaryTable { function, frequencies, amplitude, .. } => {
             (*function == wanted).then_some((frequencies.as_slice(), *amplitude))
         }
-        Source::Columns(_) | Source::Rows(_) | Source::Vector { .. } | Source::Ones { .. } => None,
+        Source::Columns(_) | Source::Rows(_) | Source::Vectors(_) | Source::Ones { .. } => None,
         Source::RotaryTransform => None,
     };
     let (cos, sin) = (table(cos, RotaryFunction::Cos)?, table(sin, RotaryFunction::Sin)?);

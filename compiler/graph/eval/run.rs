@@ -3,7 +3,7 @@
 use super::kernels::{self, Matrix};
 use super::{Data, EvalError, Output, Run, WeightError};
 use crate::graph::{
-    Activation, ActivationQuant, Linear, MulInput, NodeId, Operation, Scalar, Section, Shape, Value, WeightRef, resolve,
+    Activation, ActivationQuant, Linear, MulInput, NodeId, Offset, Operation, Scalar, Section, Shape, Value, WeightRef, resolve,
 };
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -52,6 +52,15 @@ impl Run<'_, '_> {
         }
     }
 
+    /// Numbers that a norm takes the mean of: a row, or a head.
+    fn normed_width(&self, id: NodeId) -> Result<usize, EvalError> {
+        let value = self.graph.inputs(id).first().copied().ok_or_else(|| self.unsound(id))?;
+        match self.graph.value_type(value).shape {
+            Shape::Heads { head_dim, .. } if head_dim > 0 => Ok(head_dim),
+            Shape::Heads { .. } | Shape::Features(_) | Shape::Ids | Shape::Cache { .. } => self.width(id, 0),
+        }
+    }
+
     fn scalar(&self, scalar: &Scalar) -> Result<f64, EvalError> {
         let lookup = |name: &str| {
             let found = self
@@ -80,7 +89,7 @@ impl Run<'_, '_> {
                 let eps = self.scalar(eps)?;
                 let normed = kernels::rms_norm(
                     &self.floats(id, 0)?,
-                    self.width(id, 0)?,
+                    self.normed_width(id)?,
                     gamma.as_deref().map(Vec::as_slice),
                     eps,
                 );
@@ -106,6 +115,7 @@ impl Run<'_, '_> {
                 vec![rows(self.floats(id, 0)?.iter().map(|v| v * factor).collect())]
             }
             Operation::Linear(linear) => vec![self.linear(id, linear)?],
+            Operation::Bias(offsets) => vec![self.bias(id, offsets)?],
             Operation::SplitHeads { heads, kv_heads, head_dim } => {
                 self.split(id, [*heads, *kv_heads, *kv_heads].map(|h| h * head_dim))?
             }
@@ -206,6 +216,20 @@ impl Run<'_, '_> {
             }
         }
         Ok(rows(joined))
+    }
+
+    fn bias(&self, id: NodeId, offsets: &[Offset]) -> Result<Data, EvalError> {
+        let mut added = Vec::with_capacity(self.width(id, 0)?);
+        for offset in offsets {
+            let scale = self.scalar(&offset.scale)?;
+            let vector = self.evaluator.vector(&offset.weight, self.layer)?;
+            added.extend(vector.iter().map(|v| (f64::from(*v) * scale) as f32));
+        }
+        let mut x = (*self.floats(id, 0)?).clone();
+        for row in x.chunks_exact_mut(added.len().max(1)) {
+            row.iter_mut().zip(&added).for_each(|(v, bias)| *v += bias);
+        }
+        Ok(rows(x))
     }
 
     fn split(&self, id: NodeId, widths: [usize; 3]) -> Result<Vec<Data>, EvalError> {

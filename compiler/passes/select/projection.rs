@@ -1,11 +1,11 @@
 //! Selection of the calls for projections and the LM head.
 
 use bitnetc_plan::program::FusedActivation;
-use bitnetc_plan::{Layout, TILE};
+use bitnetc_plan::{DType, Layout, TILE};
 
-use super::weights;
+use super::weights::{self, SplitColumns};
 use super::{SelectError, Selector};
-use crate::graph::{Activation, Linear, NodeId, Operation, Role, Section};
+use crate::graph::{Activation, Linear, NodeId, Offset, Operation, Role, Section};
 use crate::passes::values::product_dtype;
 use crate::policy::Precision;
 use crate::schedule::{Input, Kind};
@@ -43,7 +43,7 @@ impl Selector<'_> {
                 ));
             }
         };
-        let split = self.split_after(node);
+        let split = self.heads_after(node);
         let padding = self.padding.get(&self.value(node, 0)).copied();
         let name = self.weight_name(node);
         let weight = weights::projection(
@@ -86,16 +86,46 @@ impl Selector<'_> {
         Ok(())
     }
 
-    /// The query heads, KV heads and head width into which a projection's output is split; `None` if it is not split.
-    fn split_after(&self, node: NodeId) -> Option<(u32, u32, u32)> {
+    pub(super) fn bias(&mut self, node: NodeId, section: Section, offsets: &[Offset]) -> Result<(), SelectError> {
+        let input = self.input(node, 0)?;
+        let (split, per_layer) = (self.heads_after(node), section == Section::Layer);
+        let name = format!("{}.bias", self.graph.node(node).name);
+        let ternary = |name: &str| {
+            let weights = self.graph.nodes().flat_map(|n| self.graph.node(n).op.weights());
+            weights.into_iter().find(|weight| weight.name == name)
+        };
+        let weight = weights::bias(name, per_layer, offsets, split, ternary);
+        let wide = || self.unsupported(node, "a bias of 2^31 columns, padding counted", TOO_WIDE);
+        let weight = weight.ok_or_else(wide)?;
+        let width = self.width(&input);
+        let vector = self.weight(weight)?;
+        let out = self.features(node, width, DType::Bf16);
+        self.keep_padding(node, self.padding.get(&self.value(node, 0)).copied());
+        self.call(node, section, Kind::Bias, vec![input, vector], vec![out]);
+        Ok(())
+    }
+
+    /// The heads into which a projection's or a bias's columns are split, if they are.
+    fn heads_after(&self, node: NodeId) -> Option<SplitColumns> {
+        let head_dim = self.split_after(node)?;
+        Some(SplitColumns { head_dim, rotated: self.rotated() })
+    }
+
+    /// Leading elements of each query and key head that are rotated; 0 in a model without rotary embedding.
+    pub(super) fn rotated(&self) -> u32 {
+        let dim = |node| if let Operation::Rope(rope) = &self.graph.node(node).op { Some(rope.dim as u32) } else { None };
+        self.graph.nodes().find_map(dim).unwrap_or(0)
+    }
+
+    /// Elements of the heads into which a projection's output is split; `None` if it is not split.
+    fn split_after(&self, node: NodeId) -> Option<u32> {
         let mut at = node;
         loop {
             let user = self.graph.only_user(at.into())?;
             match self.graph.node(user.node).op {
-                Operation::SplitHeads { heads, kv_heads, head_dim } => {
-                    return Some((heads as u32, kv_heads as u32, head_dim as u32));
-                }
+                Operation::SplitHeads { head_dim, .. } => return Some(head_dim as u32),
                 Operation::Dequantize { .. } | Operation::Scale { .. } if user.input == 0 => at = user.node,
+                Operation::Bias(_) => at = user.node,
                 Operation::Tokens
                 | Operation::Embedding { .. }
                 | Operation::Carry

@@ -3,10 +3,10 @@
 //! A norm over heads that are padded from `d` to `D` columns divides by `D/d` times too many columns: `mean' = mean * d/D`. With `eps' =
 //! eps * d/D` and `gamma' = gamma * sqrt(d/D)` it is the same norm.
 
-use bitnetc_plan::weight::{Content, HeadPadding, Matrix, RotaryFunction};
+use bitnetc_plan::weight::{Content, HeadPadding, Matrix, RotaryFunction, Vector};
 use bitnetc_plan::{Cores, DType, MemoryConfig, Scalar, Source, TILE, TensorSpec, Weight};
 
-use crate::graph::{Encoding, Linear, Rope, ScaleConvention, WeightRef};
+use crate::graph::{Encoding, Linear, Offset, Rope, ScaleConvention, WeightRef};
 use crate::ttnn::placements::dram_sharded;
 
 /// Converts a scalar of the graph to one of the plan.
@@ -30,7 +30,7 @@ pub fn matrix(weight: &WeightRef) -> Matrix {
             Encoding::Packed(convention) => Content::Packed { divides: convention == ScaleConvention::Divides },
             Encoding::Absmean => Content::Absmean,
         },
-        rotate_pairs: false,
+        rotated: 0,
         heads: None,
         input_heads: None,
     }
@@ -48,21 +48,24 @@ pub fn table(name: &str, weight: &WeightRef) -> Weight {
     }
 }
 
-/// A norm's factors over `width` columns, padded heads included.
+/// A norm's factors over `width` columns, padded heads included, the first `rotated` of each head in the order of the rotation.
 pub fn gamma(
     name: String,
     per_layer: bool,
     gamma: Option<&WeightRef>,
     width: u32,
     padding: Option<HeadPadding>,
+    rotated: u32,
 ) -> Weight {
     let source = match gamma {
-        Some(weight) => Source::Vector {
+        Some(weight) => Source::Vectors(vec![Vector {
             tensor: weight.name.clone(),
             len: weight.shape[0] as u32,
+            rotated,
             heads: padding,
             factor: padded_share(padding).sqrt(),
-        },
+            scales: Vec::new(),
+        }]),
         None => Source::Ones { len: width },
     };
     // The factors are tiled, since an interleaved norm of a long row fits L1 only so. A sharded norm accepts it as well.
@@ -70,29 +73,70 @@ pub fn gamma(
     Weight { name, per_layer, spec, address: None, source }
 }
 
+/// The heads of a fused QKV projection's columns.
+#[derive(Debug, Clone, Copy)]
+pub struct SplitColumns {
+    /// Elements of a head.
+    pub head_dim: u32,
+    /// Leading elements of a query or key head that are rotated.
+    pub rotated: u32,
+}
+
+impl SplitColumns {
+    /// Rotated elements and padding of the `at`th of q, k and v, which has so many columns.
+    fn part(self, at: usize, columns: u32) -> (u32, Option<HeadPadding>) {
+        let to = self.head_dim.next_multiple_of(TILE);
+        let heads = HeadPadding { heads: columns / self.head_dim, from: self.head_dim, to };
+        (if at < 2 { self.rotated } else { 0 }, Some(heads))
+    }
+}
+
+fn padded(heads: HeadPadding) -> u64 {
+    u64::from(heads.heads) * u64::from(heads.to)
+}
+
+/// A bias: a row of vectors beside each other, in the order of the columns that they are added to. `ternary` finds a weight by its name. None
+/// when it has 2^31 columns or more.
+pub fn bias<'w>(
+    name: String,
+    per_layer: bool,
+    offsets: &[Offset],
+    split: Option<SplitColumns>,
+    ternary: impl Fn(&str) -> Option<&'w WeightRef>,
+) -> Option<Weight> {
+    let part = |(at, offset): (usize, &Offset)| {
+        let len = offset.weight.shape[0] as u32;
+        let (rotated, heads) = split.map_or((0, None), |split| split.part(at, len));
+        let scales = offset.scale.factors.iter();
+        let scales = scales.filter_map(|f| Some((matrix(ternary(&f.weight)?), f.power))).collect();
+        Vector { tensor: offset.weight.name.clone(), len, rotated, heads, factor: offset.scale.value, scales }
+    };
+    let parts: Vec<Vector> = offsets.iter().enumerate().map(part).collect();
+    let columns = parts.iter().map(|p| p.heads.map_or(u64::from(p.len), padded)).sum::<u64>();
+    let columns = u32::try_from(columns).ok().filter(|columns| *columns < 1 << 31)?;
+    let spec = TensorSpec::tile(vec![1, 1, 1, columns], DType::Bf16, MemoryConfig::DRAM);
+    Some(Weight { name, per_layer, spec, address: None, source: Source::Vectors(parts) })
+}
+
 /// A projection's weight `[K, N]`, width-sharded over the DRAM banks.
 ///
-/// `split` are the query heads, KV heads and head width of a fused QKV projection; `input` the padded heads it reads. None when a side
-/// is 2^31 or longer.
+/// `split` are the heads of a fused QKV projection's columns, `input` the padded heads it reads. None when a side is 2^31 or longer.
 pub fn projection(
     name: &str,
     per_layer: bool,
     linear: &Linear,
     dtype: DType,
-    split: Option<(u32, u32, u32)>,
+    split: Option<SplitColumns>,
     input: Option<HeadPadding>,
     banks: u32,
 ) -> Option<Weight> {
     let mut parts: Vec<Matrix> = linear.parts.iter().map(|p| matrix(&p.weight)).collect();
     for (at, part) in parts.iter_mut().enumerate() {
         part.input_heads = input;
-        if let Some((_, _, head_dim)) = split {
-            let to = head_dim.next_multiple_of(TILE);
-            part.rotate_pairs = at < 2;
-            part.heads = Some(HeadPadding { heads: part.shape[0] / head_dim, from: head_dim, to });
+        if let Some(split) = split {
+            (part.rotated, part.heads) = split.part(at, part.shape[0]);
         }
     }
-    let padded = |heads: HeadPadding| u64::from(heads.heads) * u64::from(heads.to);
     let rows = input.map_or(linear.in_width() as u64, padded);
     let columns = parts.iter().map(|p| p.heads.map_or(u64::from(p.shape[0]), padded)).sum::<u64>();
     let side = |length: u64| u32::try_from(length).ok().filter(|side| *side < 1 << 31);

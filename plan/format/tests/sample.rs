@@ -2,7 +2,7 @@
 
 use crate::op::*;
 use crate::program::{FusedActivation, NormProgram, SdpaProgram};
-use crate::weight::{Content, HeadPadding, Matrix, RotaryFunction};
+use crate::weight::{Content, HeadPadding, Matrix, RotaryFunction, Vector};
 use crate::*;
 
 fn value(name: &str) -> Ref {
@@ -147,7 +147,7 @@ fn weights(number: f64) -> Vec<Weight> {
         shape: [3200, 3200],
         rows,
         content,
-        rotate_pairs: heads.is_some(),
+        rotated: heads.map_or(0, |heads| heads.from),
         heads,
         input_heads,
     };
@@ -157,7 +157,14 @@ fn weights(number: f64) -> Vec<Weight> {
             matrix(Content::Absmean, Some((3, 7)), None, heads),
         ]),
         Source::Rows(matrix(Content::Dense, None, None, None)),
-        Source::Vector { tensor: "norm".into(), len: 3200, heads, factor: number },
+        Source::Vectors(vec![Vector {
+            tensor: "norm".into(),
+            len: 3200,
+            rotated: 64,
+            heads,
+            factor: number,
+            scales: vec![(matrix(Content::Absmean, None, None, None), -1)],
+        }]),
         Source::Ones { len: 32 },
         Source::RotaryTable {
             function: RotaryFunction::Sin,
