@@ -82,6 +82,8 @@ pub enum Kind {
         /// Number of chunks when another phase has already decided it.
         chunks: Option<u32>,
     },
+    /// `q, k, v -> qkv`: projections of their own side by side.
+    Join,
     /// `qkv -> q, k, v`.
     CreateHeads {
         /// Query heads.

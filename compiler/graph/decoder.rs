@@ -5,7 +5,7 @@
 //!
 //! - The residual stream starts as `Carry`. Each `Add` is in the layer and adds something to the stream as the last `Add` left it. The last
 //!   sum is the end of the layer. No node that depends on a sum reads the stream from before it.
-//! - A head split reads three projections of one value and one kind, with or without bias, which have no other reader. Rotary embeddings turn the same elements.
+//! - A head split reads three projections, with or without bias, which have no other reader. Rotary embeddings turn the same elements.
 //! - An activation function is read by one product, directly or through other such functions, and is not applied to the residual stream.
 //! - Each role belongs to one projection, except for the three projections of the head split.
 //! - The LM head reads the last token, `Argmax` reads the LM head, and there are as many logits as the embedding has rows.
@@ -238,30 +238,16 @@ impl Graph {
     }
 
     fn check_split(&self, node: NodeId) -> Option<TypeError> {
-        let inputs = self.inputs(node);
-        let mut source = None;
-        for (at, value) in inputs.iter().enumerate() {
+        for (at, value) in self.inputs(node).iter().enumerate() {
             let projection = self.before_bias(*value);
-            let Operation::Linear(linear) = &self.node(projection).op else {
-                let found = self.value_name(*value);
-                return Some(TypeError::new(
-                    Some(at),
-                    "heads are split off projections",
-                    found,
-                    "a projection with role Qkv",
-                ));
-            };
+            if !self.projection(projection) {
+                let (what, found) = ("heads are split off projections", self.value_name(*value));
+                return Some(TypeError::new(Some(at), what, found, "a projection with role Qkv"));
+            }
             if self.only_user(*value).is_none() || self.node(projection).role != Role::Qkv {
                 let found = format!("`{}`", self.value_name(*value));
                 let expected = "a projection with role Qkv that nobody else reads";
                 return Some(TypeError::new(Some(at), "heads are split off projections of their own", found, expected));
-            }
-            let this = (self.inputs(projection), linear.is_ternary());
-            let first = source.get_or_insert_with(|| this.clone());
-            if *first != this {
-                let found = format!("`{}`", self.value_name(*value));
-                let expected = "three projections of one value, all BitLinear or all Linear";
-                return Some(TypeError::new(Some(at), "q, k and v are projected together", found, expected));
             }
         }
         None

@@ -65,6 +65,7 @@ pub fn head_count(cx: &Context<'_>, value: ValueId) -> Option<u32> {
         | Kind::Attention { .. }
         | Kind::AddInto { .. }
         | Kind::Bias
+        | Kind::Join
         | Kind::HeadNorm { .. }
         | Kind::Multiply { .. }
         | Kind::Dequantize { .. }

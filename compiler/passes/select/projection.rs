@@ -107,8 +107,8 @@ impl Selector<'_> {
 
     /// The heads into which a projection's or a bias's columns are split, if they are.
     fn heads_after(&self, node: NodeId) -> Option<SplitColumns> {
-        let head_dim = self.split_after(node)?;
-        Some(SplitColumns { head_dim, rotated: self.rotated() })
+        let (head_dim, first) = self.split_after(node)?;
+        Some(SplitColumns { head_dim, rotated: self.rotated(), first })
     }
 
     /// Leading elements of each query and key head that are rotated; 0 in a model without rotary embedding.
@@ -117,13 +117,14 @@ impl Selector<'_> {
         self.graph.nodes().find_map(dim).unwrap_or(0)
     }
 
-    /// Elements of the heads into which a projection's output is split; `None` if it is not split.
-    fn split_after(&self, node: NodeId) -> Option<u32> {
+    /// Elements of the heads into which a projection's output is split, and which of q, k and v it is or begins with; `None` if it is not
+    /// split.
+    fn split_after(&self, node: NodeId) -> Option<(u32, usize)> {
         let mut at = node;
         loop {
             let user = self.graph.only_user(at.into())?;
             match self.graph.node(user.node).op {
-                Operation::SplitHeads { head_dim, .. } => return Some(head_dim as u32),
+                Operation::SplitHeads { head_dim, .. } => return Some((head_dim as u32, user.input)),
                 Operation::Dequantize { .. } | Operation::Scale { .. } if user.input == 0 => at = user.node,
                 Operation::Bias(_) => at = user.node,
                 Operation::Tokens

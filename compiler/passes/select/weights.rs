@@ -80,14 +80,16 @@ pub struct SplitColumns {
     pub head_dim: u32,
     /// Leading elements of a query or key head that are rotated.
     pub rotated: u32,
+    /// The first of q, k and v that the columns are: 0, unless each has a projection of its own.
+    pub first: usize,
 }
 
 impl SplitColumns {
-    /// Rotated elements and padding of the `at`th of q, k and v, which has so many columns.
+    /// Rotated elements and padding of the `at`th part of the columns, which is so wide.
     fn part(self, at: usize, columns: u32) -> (u32, Option<HeadPadding>) {
         let to = self.head_dim.next_multiple_of(TILE);
         let heads = HeadPadding { heads: columns / self.head_dim, from: self.head_dim, to };
-        (if at < 2 { self.rotated } else { 0 }, Some(heads))
+        (if self.first + at < 2 { self.rotated } else { 0 }, Some(heads))
     }
 }
 
