@@ -2,9 +2,10 @@
 //! calculate with it without overflow.
 
 use super::check_format;
+use crate::Padding;
 use crate::defect::Defects;
 use crate::op::Argument;
-use crate::weight::{HeadPadding, Matrix, Vector};
+use crate::weight::{Matrix, Vector};
 use crate::{
     Card, Cores, DType, Invariant, MatmulProgram, MemoryConfig, Op, PhaseKind, Place, Plan, Source, TensorSpec, Unary,
 };
@@ -130,7 +131,7 @@ fn source_problem(source: &Source) -> Option<String> {
         Source::Rows(matrix) => matrix_lengths(matrix),
         Source::Vectors(parts) if parts.len() > LIST => return Some(format!("{} vectors", parts.len())),
         Source::Vectors(parts) => parts.iter().flat_map(vector_lengths).collect(),
-        Source::Ones { len } => vec![*len],
+        Source::Ones { len, .. } => vec![*len],
         Source::RotaryTable { positions, .. } => vec![*positions],
         Source::RotaryTransform => Vec::new(),
     };
@@ -140,16 +141,16 @@ fn source_problem(source: &Source) -> Option<String> {
 
 fn vector_lengths(vector: &Vector) -> Vec<u32> {
     let scales = vector.scales.iter().flat_map(|(matrix, _)| matrix_lengths(matrix));
-    vector.heads.iter().flat_map(head_lengths).chain([vector.len]).chain(scales).collect()
+    vector.padding.iter().flat_map(padding_lengths).chain([vector.len]).chain(scales).collect()
 }
 
 fn matrix_lengths(matrix: &Matrix) -> Vec<u32> {
-    let heads = matrix.heads.iter().chain(&matrix.input_heads).flat_map(head_lengths);
-    heads.chain(matrix.shape).chain(matrix.rows.map(|(_, end)| end)).collect()
+    let paddings = matrix.outputs.iter().chain(&matrix.inputs).flat_map(padding_lengths);
+    paddings.chain(matrix.shape).chain(matrix.rows.map(|(_, end)| end)).collect()
 }
 
-fn head_lengths(padding: &HeadPadding) -> [u32; 3] {
-    [padding.heads, padding.from, padding.to]
+fn padding_lengths(padding: &Padding) -> [u32; 3] {
+    [padding.groups, padding.from, padding.to]
 }
 
 fn memory_problem(memory: &MemoryConfig) -> Option<String> {

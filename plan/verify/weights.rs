@@ -2,8 +2,8 @@
 
 use crate::defect::Defects;
 use crate::ttnn::{Checks, require_placement};
-use crate::weight::{Content, HeadPadding, Matrix, Vector};
-use crate::{Card, DType, Invariant, Layout, Memory, Place, Plan, Source, TILE, TensorSpec, Weight};
+use crate::weight::{Content, Matrix, Vector};
+use crate::{Card, DType, Invariant, Layout, Memory, Padding, Place, Plan, Source, TILE, TensorSpec, Weight};
 
 /// Stands for the number of the layer in the name of a checkpoint's tensor.
 pub const LAYER: &str = "{layer}";
@@ -49,7 +49,10 @@ fn source_problems(weight: &Weight) -> Vec<String> {
         Source::Ones { .. } | Source::RotaryTable { .. } | Source::RotaryTransform if weight.per_layer => {
             problems.push("one per layer, but its source is the same in all".into());
         }
-        Source::Ones { len } => vector(&weight.spec, u64::from(*len), &mut problems),
+        Source::Ones { len, factor } => {
+            usable(*factor, &mut problems);
+            vector(&weight.spec, u64::from(*len), &mut problems);
+        }
         Source::RotaryTable { positions, frequencies, amplitude, .. } => {
             if frequencies.is_empty() || frequencies.iter().chain([amplitude]).any(|f| !f.is_finite()) {
                 problems.push("its frequencies are not all numbers, or there is none".into());
@@ -73,6 +76,12 @@ fn source_problems(weight: &Weight) -> Vec<String> {
         }
     }
     problems
+}
+
+fn usable(factor: f64, problems: &mut Vec<String>) {
+    if !factor.is_finite() || factor == 0.0 {
+        problems.push(format!("a factor of {factor}"));
+    }
 }
 
 fn columns(weight: &Weight, matrices: &[Matrix], problems: &mut Vec<String>) {
@@ -109,6 +118,9 @@ fn rows(weight: &Weight, matrix: &Matrix, problems: &mut Vec<String>) {
     matrix_shape(&weight.spec, problems);
     number_format(&weight.spec, problems);
     let [out, input] = matrix_problems(weight, matrix, problems);
+    if matrix.outputs.is_some() || matrix.inputs.is_some_and(|padding| padding.groups != 1) {
+        problems.push("rows of a table are padded at their ends alone".into());
+    }
     let shape = [u64::from(weight.spec.rows()), u64::from(weight.spec.columns())];
     if shape != [out, input] {
         problems.push(format!("shape {shape:?}, its matrix is [{out}, {input}]"));
@@ -119,14 +131,12 @@ fn vectors(weight: &Weight, parts: &[Vector], problems: &mut Vec<String>) {
     let mut elements = 0u64;
     for part in parts {
         tensor_name(weight, &part.tensor, problems);
-        if !part.factor.is_finite() || part.factor == 0.0 {
-            problems.push(format!("a factor of {}", part.factor));
-        }
+        usable(part.factor, problems);
         for (matrix, _) in &part.scales {
             matrix_problems(weight, matrix, problems);
         }
-        reordered(&part.tensor, part.rotated, part.heads, problems);
-        elements = elements.saturating_add(padded(part.len, part.heads, "its elements", problems));
+        reordered(&part.tensor, part.rotated, part.padding, problems);
+        elements = elements.saturating_add(padded(part.len, part.padding, "its elements", problems));
     }
     if parts.is_empty() {
         problems.push("it is made of no vector".into());
@@ -135,7 +145,7 @@ fn vectors(weight: &Weight, parts: &[Vector], problems: &mut Vec<String>) {
 }
 
 /// The leading elements of heads that are reordered in pairs.
-fn reordered(tensor: &str, rotated: u32, heads: Option<HeadPadding>, problems: &mut Vec<String>) {
+fn reordered(tensor: &str, rotated: u32, heads: Option<Padding>, problems: &mut Vec<String>) {
     match heads {
         None if rotated > 0 => {
             problems.push(format!("the pairs of `{tensor}` are to be reordered, but its heads are not told"));
@@ -147,7 +157,7 @@ fn reordered(tensor: &str, rotated: u32, heads: Option<HeadPadding>, problems: &
     }
 }
 
-/// `[out, in]` of the matrix on the card, with its heads padded.
+/// `[out, in]` of the matrix on the card, padding included.
 fn matrix_problems(weight: &Weight, matrix: &Matrix, problems: &mut Vec<String>) -> [u64; 2] {
     tensor_name(weight, &matrix.tensor, problems);
     let [out, input] = matrix.shape;
@@ -156,16 +166,16 @@ fn matrix_problems(weight: &Weight, matrix: &Matrix, problems: &mut Vec<String>)
     {
         problems.push(format!("rows {start}..{end} of `{}` are not the {out} it uses", matrix.tensor));
     }
-    reordered(&matrix.tensor, matrix.rotated, matrix.heads, problems);
-    [padded(out, matrix.heads, "its outputs", problems), padded(input, matrix.input_heads, "its inputs", problems)]
+    reordered(&matrix.tensor, matrix.rotated, matrix.outputs, problems);
+    [padded(out, matrix.outputs, "its outputs", problems), padded(input, matrix.inputs, "its inputs", problems)]
 }
 
-fn padded(len: u32, heads: Option<HeadPadding>, what: &str, problems: &mut Vec<String>) -> u64 {
-    let Some(HeadPadding { heads, from, to }) = heads else { return u64::from(len) };
-    if u64::from(heads) * u64::from(from) != u64::from(len) || heads == 0 || from == 0 || to < from {
-        problems.push(format!("{heads} heads of {from}, widened to {to}, do not divide {what}, {len}"));
+fn padded(len: u32, padding: Option<Padding>, what: &str, problems: &mut Vec<String>) -> u64 {
+    let Some(padding @ Padding { groups, from, to }) = padding else { return u64::from(len) };
+    if u64::from(groups) * u64::from(from) != u64::from(len) || groups == 0 || from == 0 || to < from {
+        problems.push(format!("{groups} groups of {from}, widened to {to}, are not {what}, {len}"));
     }
-    u64::from(heads) * u64::from(to)
+    padding.columns()
 }
 
 fn tensor_name(weight: &Weight, tensor: &str, problems: &mut Vec<String>) {

@@ -59,11 +59,11 @@ pub fn pack(values: &[i8], rows: usize, columns: usize) -> Vec<u8> {
 }
 
 pub fn matrix(tensor: &str, shape: [u32; 2], content: Content) -> Matrix {
-    Matrix { tensor: tensor.into(), shape, rows: None, content, rotated: 0, heads: None, input_heads: None }
+    Matrix { tensor: tensor.into(), shape, rows: None, content, rotated: 0, outputs: None, inputs: None }
 }
 
 pub fn vector(tensor: &str, len: u32) -> Vector {
-    Vector { tensor: tensor.into(), len, rotated: 0, heads: None, factor: 1.0, scales: Vec::new() }
+    Vector { tensor: tensor.into(), len, rotated: 0, padding: None, factor: 1.0, scales: Vec::new() }
 }
 
 pub fn weight(shape: &[u32], source: Source) -> Weight {

@@ -70,7 +70,7 @@ KINDS = {
 
 # Rounding to int8 makes a step of a last bit where a number lies halfway between two integers. These seeds have no number so close to it
 # that float32 in another order of additions takes the other one.
-SEEDS = json.loads(os.environ.get("SEEDS", "{}"))
+SEEDS = {"llama-biases": 1, "llama-input-norms": 1, "bitnet-dense-queries": 2, "qwen3-autobitlinear-tied": 1}
 
 
 def tensors(config):

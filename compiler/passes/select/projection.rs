@@ -6,12 +6,11 @@ use bitnetc_plan::{DType, Layout, TILE};
 use super::weights::{self, SplitColumns};
 use super::{SelectError, Selector};
 use crate::graph::{Activation, Linear, NodeId, Offset, Operation, Role, Section};
+use crate::passes::pad::split_after;
 use crate::passes::values::product_dtype;
 use crate::policy::Precision;
 use crate::schedule::{Input, Kind};
 use crate::ttnn::lm_head;
-
-pub(super) const TOO_WIDE: &str = "a tensor's sides are below 2^31";
 
 impl Selector<'_> {
     pub(super) fn linear(&mut self, node: NodeId, section: Section, linear: &Linear) -> Result<(), SelectError> {
@@ -43,23 +42,17 @@ impl Selector<'_> {
                 ));
             }
         };
-        let split = self.heads_after(node);
-        let padding = self.padding.get(&self.value(node, 0)).copied();
-        let name = self.weight_name(node);
-        let weight = weights::projection(
-            &name,
-            section == Section::Layer,
-            linear,
-            precision.weight,
-            split,
-            padding,
-            self.setting.card.dram.banks,
-        );
-        let too_wide = || self.unsupported(node, "a matrix of 2^31 columns or rows, padding counted", TOO_WIDE);
-        let weight = weight.ok_or_else(too_wide)?;
-        let width = weight.spec.columns();
+        let out = self.features(node, product_dtype(decision.activation))?;
+        let storage = weights::Storage {
+            name: &self.weight_name(node),
+            per_layer: section == Section::Layer,
+            dtype: precision.weight,
+            banks: self.setting.card.dram.banks,
+        };
+        let sides = [self.width(&input), self.schedule.values[out].shape[3]];
+        let paddings = [self.input_padding(node, 0), self.paddings.get(node.into())];
+        let weight = weights::projection(storage, linear, self.heads_after(node), sides, paddings);
         let weight = self.weight(weight)?;
-        let out = self.features(node, width, product_dtype(decision.activation));
         self.call(node, section, Kind::Matmul { activation, precision }, vec![input, weight], vec![out]);
         Ok(())
     }
@@ -75,7 +68,8 @@ impl Selector<'_> {
         let [part] = linear.parts.as_slice() else {
             return Err(self.unsupported(node, "an LM head of several matrices", "one matrix [vocab, hidden]"));
         };
-        let matrix = weights::matrix(&part.weight);
+        let mut matrix = weights::matrix(&part.weight);
+        matrix.inputs = self.input_padding(node, 0);
         let rows = if self.decode() { self.rows() } else { TILE };
         let shape = vec![1, 1, rows, part.weight.shape[0] as u32];
         let out = self.schedule.value(self.graph.node(node).name.clone(), shape, lm_head::dtype(precision));
@@ -88,63 +82,29 @@ impl Selector<'_> {
 
     pub(super) fn bias(&mut self, node: NodeId, section: Section, offsets: &[Offset]) -> Result<(), SelectError> {
         let input = self.input(node, 0)?;
-        let (split, per_layer) = (self.heads_after(node), section == Section::Layer);
+        let out = self.features(node, DType::Bf16)?;
         let name = format!("{}.bias", self.graph.node(node).name);
         let ternary = |name: &str| {
             let weights = self.graph.nodes().flat_map(|n| self.graph.node(n).op.weights());
             weights.into_iter().find(|weight| weight.name == name)
         };
-        let weight = weights::bias(name, per_layer, offsets, split, ternary);
-        let wide = || self.unsupported(node, "a bias of 2^31 columns, padding counted", TOO_WIDE);
-        let weight = weight.ok_or_else(wide)?;
-        let width = self.width(&input);
+        let (columns, padding) = (self.width(&input), self.paddings.get(node.into()));
+        let per_layer = section == Section::Layer;
+        let weight = weights::bias(name, per_layer, offsets, self.heads_after(node), (columns, padding), ternary);
         let vector = self.weight(weight)?;
-        let out = self.features(node, width, DType::Bf16);
-        self.keep_padding(node, self.padding.get(&self.value(node, 0)).copied());
         self.call(node, section, Kind::Bias, vec![input, vector], vec![out]);
         Ok(())
     }
 
     /// The heads into which a projection's or a bias's columns are split, if they are.
     fn heads_after(&self, node: NodeId) -> Option<SplitColumns> {
-        let (head_dim, first) = self.split_after(node)?;
-        Some(SplitColumns { head_dim, rotated: self.rotated(), first })
+        let split = split_after(self.graph, node)?;
+        Some(SplitColumns { head_dim: split.head_dim as u32, rotated: self.rotated(), first: split.first })
     }
 
     /// Leading elements of each query and key head that are rotated; 0 in a model without rotary embedding.
     pub(super) fn rotated(&self) -> u32 {
         let dim = |node| if let Operation::Rope(rope) = &self.graph.node(node).op { Some(rope.dim as u32) } else { None };
         self.graph.nodes().find_map(dim).unwrap_or(0)
-    }
-
-    /// Elements of the heads into which a projection's output is split, and which of q, k and v it is or begins with; `None` if it is not
-    /// split.
-    fn split_after(&self, node: NodeId) -> Option<(u32, usize)> {
-        let mut at = node;
-        loop {
-            let user = self.graph.only_user(at.into())?;
-            match self.graph.node(user.node).op {
-                Operation::SplitHeads { head_dim, .. } => return Some((head_dim as u32, user.input)),
-                Operation::Dequantize { .. } | Operation::Scale { .. } if user.input == 0 => at = user.node,
-                Operation::Bias(_) => at = user.node,
-                Operation::Tokens
-                | Operation::Embedding { .. }
-                | Operation::Carry
-                | Operation::RmsNorm { .. }
-                | Operation::Quantize { .. }
-                | Operation::Dequantize { .. }
-                | Operation::Scale { .. }
-                | Operation::Linear(_)
-                | Operation::Rope(_)
-                | Operation::CacheUpdate { .. }
-                | Operation::Attention { .. }
-                | Operation::MergeHeads
-                | Operation::Activation(_)
-                | Operation::Mul { .. }
-                | Operation::Add { .. }
-                | Operation::LastToken
-                | Operation::Argmax => return None,
-            }
-        }
     }
 }
