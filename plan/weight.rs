@@ -51,9 +51,34 @@ pub enum Source {
         frequencies: Vec<f64>,
         /// Multiplies the rotated columns.
         amplitude: f64,
+        /// Other frequencies for sequences that are longer than the model was first trained with.
+        long: Option<LongAngles>,
     },
     /// The 32x32 matrix that exchanges adjacent columns and negates, repeated down the rows of the spec.
     RotaryTransform,
+}
+
+/// Frequencies of sequences longer than some length, as LongRoPE has them.
+///
+/// All tokens of a sequence turn by those of its length. So a prompt is prefilled by a phase of its own kind: one whose table has at most
+/// `beyond` positions, or more. A decode step at position `p` is the last of a sequence of `p + 1` tokens, so that its table has both.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LongAngles {
+    /// The longest sequence that the first frequencies are for.
+    pub beyond: u32,
+    /// Radians per position of each pair of a longer one.
+    pub frequencies: Vec<f64>,
+    /// Whether the rows of the table are those of one sequence, a prompt of as many tokens, or each of another: that which it ends.
+    pub one_sequence: bool,
+}
+
+impl LongAngles {
+    /// Whether the row of `position` in a table of `positions` is of a sequence that is longer.
+    pub fn holds(&self, position: u32, positions: u32) -> bool {
+        let length = if self.one_sequence { positions } else { position.saturating_add(1) };
+        length > self.beyond
+    }
 }
 
 /// A vector of the checkpoint, `[n]`.

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bitnetc_plan::Plan;
+use bitnetc_plan::{PhaseKind, Plan};
 
 use crate::RuntimeError;
 use crate::device::Device;
@@ -21,6 +21,8 @@ pub enum Stop {
     Length,
     /// The KV cache is full.
     Context,
+    /// A longer sequence turns by other rotary frequencies, from its first token on. The text so far is a prompt for more.
+    Rotation,
     /// Asked to stop, by the caller or its flag.
     Asked,
 }
@@ -64,6 +66,8 @@ struct User {
     sampler: Sampler,
     next: u32,
     position: u32,
+    /// Where the text ends in any case, and why.
+    ends: (usize, Stop),
 }
 
 /// Generates for up to `session.batch()` prompts at once; `on_token` gets user and token as they come.
@@ -142,6 +146,21 @@ pub fn check_prompts(plan: &Plan, prompts: &[Vec<u32>]) -> Result<(), RuntimeErr
         if tokens.len() > context as usize {
             return wrong(format!("{} tokens; the plan's context is {context}", tokens.len()));
         }
+        if let Some(short) = plan.short_sequence().filter(|short| tokens.len() > *short as usize) {
+            let longest = plan.phases.iter().filter_map(|phase| match phase.kind {
+                PhaseKind::Prefill { tokens } => Some(tokens as usize),
+                PhaseKind::Decode { .. } => None,
+            });
+            let longest = longest.max().unwrap_or(0);
+            if tokens.len() > longest {
+                let count = tokens.len();
+                return wrong(format!(
+                    "{count} tokens, of which each turns by the frequencies of more than {short}: they are prefilled together, and the \
+                     plan's largest prefill phase holds {longest}; plan it with --prefill {}",
+                    count.next_multiple_of(32)
+                ));
+            }
+        }
         check_tokens(plan, prompt, tokens)?;
     }
     Ok(())
@@ -163,9 +182,14 @@ impl<D: Device> Run<'_, D> {
         on_token: &mut impl FnMut(usize, u32) -> Flow,
     ) -> Result<(), RuntimeError> {
         let sampler = Sampler::new(self.options.sampling, index as u32);
-        let prefix = prompt.len().min(self.session.largest_bucket());
+        let prefix = self.session.prefilled(prompt.len());
+        let short = self.session.plan().short_sequence().map(|short| short as usize);
+        let ends = match short.filter(|short| prompt.len() <= *short) {
+            Some(short) => (short, Stop::Rotation),
+            None => (self.session.context(), Stop::Context),
+        };
         let mut user =
-            User { tokens: Vec::new(), pending: Vec::new(), stop: None, sampler, next: prompt[0], position: 0 };
+            User { tokens: Vec::new(), pending: Vec::new(), stop: None, sampler, next: prompt[0], position: 0, ends };
         if self.options.max_tokens == 0 {
             user.stop = Some(Stop::Length);
         } else if self.options.interrupted.load(Ordering::Relaxed) {
@@ -181,7 +205,7 @@ impl<D: Device> Run<'_, D> {
                 None => {
                     let row = (prefix - 1) % TILE_ROWS;
                     let token = self.choose_first(&mut user, row)?;
-                    user.accept(index, token, self.options, self.session.context(), on_token);
+                    user.accept(index, token, self.options, user.ends, on_token);
                 }
             }
         }
@@ -217,7 +241,6 @@ impl<D: Device> Run<'_, D> {
             self.session.logits(&mut self.logits)?;
         }
         let (mut ended, mut forced) = (false, false);
-        let context = self.session.context();
         for (index, user) in self.users.iter_mut().enumerate().filter(|(_, user)| user.stop.is_none()) {
             user.position += 1;
             if let Some(next) = user.pending.pop() {
@@ -230,7 +253,7 @@ impl<D: Device> Run<'_, D> {
                     forced = true;
                     user.sampler.sample(&self.logits[index * vocab..(index + 1) * vocab])
                 };
-                user.accept(index, token, self.options, context, on_token);
+                user.accept(index, token, self.options, user.ends, on_token);
             }
             ended |= user.stop.is_some();
         }
@@ -254,7 +277,7 @@ impl User {
         index: usize,
         token: u32,
         options: &GenerateOptions<'_>,
-        context: usize,
+        (most, why): (usize, Stop),
         on_token: &mut impl FnMut(usize, u32) -> Flow,
     ) {
         if options.stop_tokens.contains(&token) {
@@ -267,8 +290,8 @@ impl User {
             self.stop = Some(Stop::Asked);
         } else if self.tokens.len() == options.max_tokens {
             self.stop = Some(Stop::Length);
-        } else if self.position as usize >= context {
-            self.stop = Some(Stop::Context);
+        } else if self.position as usize >= most {
+            self.stop = Some(why);
         }
     }
 }

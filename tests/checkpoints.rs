@@ -137,10 +137,11 @@ fn what_transformers_reads_is_read_alike() {
 
 /// The folders that `tests/checkpoints/kinds.py` makes, each with the policies that it is compared under: balanced rounds dense weights to
 /// less than this test allows.
-const KINDS: [(&str, &[&str]); 14] = [
+const KINDS: [(&str, &[&str]); 16] = [
     ("llama-biases", &["exact", "balanced"]),
     ("llama-dense-biases", &["exact"]),
     ("llama-input-norms", &["exact", "balanced"]),
+    ("llama-longrope", &["exact", "balanced"]),
     ("llama-yarn", &["exact", "balanced"]),
     ("bitnet-attention-bias", &["exact", "balanced"]),
     ("bitnet-dense-beside", &["exact", "balanced"]),
@@ -152,6 +153,7 @@ const KINDS: [(&str, &[&str]); 14] = [
     ("qwen3-autobitlinear-tied", &["exact", "balanced"]),
     ("qwen3-dense", &["exact"]),
     ("phi3-partial", &["exact"]),
+    ("phi3-partial-longrope", &["exact"]),
 ];
 
 #[test]

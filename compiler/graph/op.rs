@@ -194,12 +194,12 @@ pub enum RopeScaling {
         /// Whether the bounds, as numbers of pairs, are rounded outwards to whole ones.
         truncate: bool,
     },
-    /// Phi-3's rule: frequency `i` divided by `short[i]` while the context is at most `original_context`, by `long[i]` beyond; cosines
-    /// and sines multiplied by `attention_factor`.
+    /// Phi-3's rule: frequency `i` divided by `short[i]` in a sequence of at most `original_context` tokens, by `long[i]` in a longer one;
+    /// cosines and sines multiplied by `attention_factor`.
     LongRope {
-        /// Divisors for a short context, one per frequency.
+        /// Divisors in a short sequence, one per frequency.
         short: Vec<f64>,
-        /// Divisors for a long context.
+        /// Divisors in a long sequence.
         long: Vec<f64>,
         /// Context of the original training.
         original_context: usize,

@@ -3,8 +3,16 @@
 use super::{Rope, RopeScaling};
 
 impl Rope {
-    /// The radians per position of each of the `dim/2` pairs, and the factor of cosines and sines, for a cache of `context` positions.
-    pub fn frequencies(&self, context: usize) -> (Vec<f64>, f64) {
+    /// The longest sequence that turns by the short factors of [`RopeScaling::LongRope`].
+    pub fn short_sequence(&self) -> Option<usize> {
+        match &self.scaling {
+            RopeScaling::LongRope { original_context, .. } => Some(*original_context),
+            RopeScaling::None | RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } | RopeScaling::Yarn { .. } => None,
+        }
+    }
+
+    /// The radians per position of each of the `dim/2` pairs, and the factor of cosines and sines, in a sequence of `length` tokens.
+    pub fn frequencies(&self, length: usize) -> (Vec<f64>, f64) {
         let pairs = self.dim / 2;
         let plain = (0..pairs).map(|i| self.theta.powf(-2.0 * i as f64 / self.dim as f64));
         match &self.scaling {
@@ -37,7 +45,7 @@ impl Rope {
                 (plain.enumerate().map(stretch).collect(), *attention_factor)
             }
             RopeScaling::LongRope { short, long, original_context, attention_factor } => {
-                let divisors = if context <= *original_context { short } else { long };
+                let divisors = if length <= *original_context { short } else { long };
                 let frequencies = plain.enumerate().map(|(i, f)| f / divisors.get(i).copied().unwrap_or(1.0)).collect();
                 (frequencies, *attention_factor)
             }
@@ -90,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn longrope_chooses_by_context() {
+    fn longrope_chooses_by_length() {
         let scaling = RopeScaling::LongRope {
             short: vec![1.0, 1.0],
             long: vec![2.0, 4.0],

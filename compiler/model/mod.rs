@@ -210,6 +210,12 @@ impl Model {
         Ok(graph)
     }
 
+    /// The longest sequence that turns by the short factors of a `LongRope`; none in a model of other rotary embeddings.
+    pub fn short_sequence(&self) -> Option<usize> {
+        let rope = |statement: &Statement| if let Operation::Rope(rope) = &statement.op { rope.short_sequence() } else { None };
+        self.statements.iter().find_map(rope)
+    }
+
     /// Numbers in the checkpoint: every weight once per layer, a shared one once. Scales of ternary weights are not counted.
     pub fn parameters(&self) -> u128 {
         let mut seen = std::collections::HashSet::new();

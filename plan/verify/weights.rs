@@ -53,9 +53,13 @@ fn source_problems(weight: &Weight) -> Vec<String> {
             usable(*factor, &mut problems);
             vector(&weight.spec, u64::from(*len), &mut problems);
         }
-        Source::RotaryTable { positions, frequencies, amplitude, .. } => {
-            if frequencies.is_empty() || frequencies.iter().chain([amplitude]).any(|f| !f.is_finite()) {
+        Source::RotaryTable { positions, frequencies, amplitude, long, .. } => {
+            let further = long.iter().flat_map(|long| &long.frequencies);
+            if frequencies.is_empty() || frequencies.iter().chain(further).chain([amplitude]).any(|f| !f.is_finite()) {
                 problems.push("its frequencies are not all numbers, or there is none".into());
+            }
+            if let Some(long) = long.as_ref().filter(|long| long.frequencies.len() != frequencies.len()) {
+                problems.push(format!("{} pairs of long sequences, {} of short", long.frequencies.len(), frequencies.len()));
             }
             matrix_shape(&weight.spec, &mut problems);
             if u64::from(weight.spec.rows()) != u64::from(*positions) {

@@ -115,7 +115,7 @@ mod tests {
     use super::*;
     use crate::weights::testing::{TestTensor, matrix, pack, vector, weight, write_checkpoint};
     use crate::weights::{Checkpoint, source};
-    use bitnetc_plan::weight::{Content, Source};
+    use bitnetc_plan::weight::{Content, Source, Vector};
     use bitnetc_plan::{MemoryConfig, TensorSpec};
 
     #[test]

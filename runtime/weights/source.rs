@@ -93,8 +93,8 @@ pub fn open<'a>(checkpoint: &'a Checkpoint, weight: &Weight, layer: u32) -> Resu
         Source::Ones { len, factor } => {
             dense(spec, std::iter::repeat_n(*factor as f32, *len as usize)).map_err(disagree)
         }
-        Source::RotaryTable { function, positions, frequencies, amplitude } => {
-            let table = tables::rotary_table(spec.columns(), *function, *positions, frequencies, *amplitude);
+        Source::RotaryTable { .. } => {
+            let table = tables::rotary_table(spec.columns(), &weight.source);
             dense(spec, table.map_err(disagree)?.into_iter()).map_err(disagree)
         }
         Source::RotaryTransform => {
@@ -304,7 +304,11 @@ mod tests {
     #[test]
     fn rotation_by_table_and_transform_is_a_rotation() {
         let frequencies = vec![1.0, 0.5];
-        let table = |function| rotary_table(6, function, 3, &frequencies, 1.0).unwrap();
+        let table = |function| {
+            let frequencies = frequencies.clone();
+            let source = Source::RotaryTable { function, positions: 3, frequencies, amplitude: 1.0, long: None };
+            rotary_table(6, &source).unwrap()
+        };
         let (cos, sin) = (table(RotaryFunction::Cos), table(RotaryFunction::Sin));
         assert_eq!(cos[12..16], [2f64.cos(), 2f64.cos(), 1f64.cos(), 1f64.cos()].map(|v| v as f32));
         assert_eq!((&cos[16..18], &sin[16..18]), (&[1.0, 1.0][..], &[0.0, 0.0][..]));

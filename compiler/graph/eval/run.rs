@@ -1,9 +1,10 @@
 //! One run of a graph, operation by operation.
 
 use super::kernels::{self, Matrix};
-use super::{Data, EvalError, Output, Run, WeightError};
+use super::{Data, EvalError, Output, Row, Run, WeightError};
 use crate::graph::{
-    Activation, ActivationQuant, Linear, MulInput, NodeId, Offset, Operation, Scalar, Section, Shape, Value, WeightRef, resolve,
+    Activation, ActivationQuant, Linear, MulInput, NodeId, Offset, Operation, PhaseKind, Rope, Scalar, Section, Shape,
+    Value, WeightRef, resolve,
 };
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -120,8 +121,8 @@ impl Run<'_, '_> {
                 self.split(id, [*heads, *kv_heads, *kv_heads].map(|h| h * head_dim))?
             }
             Operation::Rope(rope) => {
-                let (frequencies, factor) = rope.frequencies(graph.context);
-                (0..2).map(|at| self.rotate(id, at, rope.dim, &frequencies, factor)).collect::<Result<_, _>>()?
+                let turns = self.turns(rope);
+                (0..2).map(|at| self.rotate(id, at, rope.dim, &turns)).collect::<Result<_, _>>()?
             }
             Operation::CacheUpdate { .. } => self.cache(id)?,
             Operation::Attention { scale } => vec![self.attention(id, scale)?],
@@ -248,21 +249,32 @@ impl Run<'_, '_> {
             .to_vec())
     }
 
-    fn rotate(&self, id: NodeId, at: usize, dim: usize, frequencies: &[f64], factor: f64) -> Result<Data, EvalError> {
+    /// Cosine and sine of each pair in each row. A row of decode ends the sequence that it belongs to, those of a prefill are one sequence.
+    fn turns(&self, rope: &Rope) -> Vec<Vec<(f32, f32)>> {
+        let whole = self.rows.iter().map(|row| row.position + 1).max().unwrap_or(0);
+        let length = |row: &Row| match self.graph.phase {
+            PhaseKind::Decode { .. } => row.position + 1,
+            PhaseKind::Prefill { .. } => whole,
+        };
+        let row = |row: &Row| {
+            let (frequencies, factor) = rope.frequencies(length(row));
+            let turn = |f: f64| {
+                let angle = row.position as f64 * f;
+                ((angle.cos() * factor) as f32, (angle.sin() * factor) as f32)
+            };
+            frequencies.into_iter().map(turn).collect()
+        };
+        self.rows.iter().map(row).collect()
+    }
+
+    fn rotate(&self, id: NodeId, at: usize, dim: usize, turns: &[Vec<(f32, f32)>]) -> Result<Data, EvalError> {
         let inputs = self.graph.inputs(id);
         let Shape::Heads { head_dim, .. } = self.graph.value_type(inputs[at]).shape else {
             return Err(self.unsound(id));
         };
         let mut x = (*self.floats(id, at)?).clone();
         let width = self.width(id, at)?;
-        for (values, row) in x.chunks_exact_mut(width).zip(self.rows) {
-            let turns: Vec<(f32, f32)> = frequencies
-                .iter()
-                .map(|f| {
-                    let angle = row.position as f64 * f;
-                    ((angle.cos() * factor) as f32, (angle.sin() * factor) as f32)
-                })
-                .collect();
+        for (values, turns) in x.chunks_exact_mut(width).zip(turns) {
             for head in values.chunks_exact_mut(head_dim) {
                 for (i, (cos, sin)) in turns.iter().enumerate() {
                     let (low, high) = (head[i], head[i + dim / 2]);

@@ -284,10 +284,13 @@ fn windows(reader: &mut Reader<'_>, settings: &Settings) {
     };
     match settings.architecture {
         Architecture::Qwen2 | Architecture::Qwen3 => {
-            let slides = reader.flag("use_sliding_window") && first_window(reader) < settings.layers;
+            let (slides, first) = (reader.flag("use_sliding_window"), first_window(reader));
             let absent = (!reader.names("sliding_window")).then_some(4096);
-            let window = reader.optional_count("sliding_window").or(absent).filter(|_| slides);
-            refuse(reader, "sliding_window", window);
+            let window = reader.optional_count("sliding_window").or(absent);
+            if let Some(window) = window.filter(|window| slides && first < settings.layers && *window < context) {
+                let found = format!("{window}, from layer {first} on (`max_window_layers`)");
+                reader.refuse("sliding_window", found, "none: attention sees the whole context");
+            }
         }
         Architecture::BitNet | Architecture::OneBit | Architecture::Llama | Architecture::Phi3 => {
             let window = reader.optional_count("sliding_window");

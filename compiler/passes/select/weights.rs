@@ -1,6 +1,6 @@
 //! The weights of the plan for those of the graph: their shapes, padding, and sharding over DRAM banks.
 
-use bitnetc_plan::weight::{Content, Matrix, RotaryFunction, Vector};
+use bitnetc_plan::weight::{Content, LongAngles, Matrix, RotaryFunction, Vector};
 use bitnetc_plan::{Cores, DType, MemoryConfig, Padding, Scalar, Source, TILE, TensorSpec, Weight};
 
 use crate::graph::{Encoding, Linear, Offset, Rope, ScaleConvention, WeightRef};
@@ -158,8 +158,14 @@ pub fn rotary_table(
         Some(_) => TensorSpec::tile(shape, DType::Bf16, MemoryConfig::DRAM),
         None => TensorSpec::row_major(shape, DType::Bf16, MemoryConfig::DRAM),
     };
-    let (frequencies, amplitude) = rope.frequencies(context as usize);
-    let source = Source::RotaryTable { function, positions, frequencies, amplitude };
+    let (frequencies, amplitude) = rope.frequencies(1);
+    let short = rope.short_sequence().filter(|short| *short < context as usize);
+    let long = short.map(|short| LongAngles {
+        beyond: short as u32,
+        frequencies: rope.frequencies(context as usize).0,
+        one_sequence: tiled.is_some(),
+    });
+    let source = Source::RotaryTable { function, positions, frequencies, amplitude, long };
     Weight { name: name.to_string(), per_layer: false, spec, address: None, source }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::op::*;
 use crate::program::{FusedActivation, NormProgram, SdpaProgram};
-use crate::weight::{Content, Matrix, RotaryFunction, Vector};
+use crate::weight::{Content, LongAngles, Matrix, RotaryFunction, Vector};
 use crate::*;
 
 fn value(name: &str) -> Ref {
@@ -171,6 +171,7 @@ fn weights(number: f64) -> Vec<Weight> {
             positions: 4096,
             frequencies: vec![number, 1.0, 1e-300],
             amplitude: number,
+            long: Some(LongAngles { beyond: 64, frequencies: vec![number], one_sequence: true }),
         },
         Source::RotaryTransform,
     ];

@@ -40,6 +40,7 @@ fn table(name: &str, function: RotaryFunction) -> Weight {
         positions: CONTEXT,
         frequencies: (0..64).map(|i| 500_000f64.powf(-f64::from(i) / 64.0)).collect(),
         amplitude: 1.0,
+        long: None,
     };
     let spec = TensorSpec::row_major([1, 1, CONTEXT, 128], DType::Bf16, MemoryConfig::DRAM);
     Weight { name: name.into(), per_layer: false, spec, address: None, source }
