@@ -54,7 +54,9 @@ impl Conversion<'_> {
         }
         file.float(&of("attention.layer_norm_rms_epsilon"), 1e-5);
         file.float(&of("rope.freq_base"), config["rope_theta"].as_f64().unwrap() as f32);
-        file.count(&of("rope.dimension_count"), number("hidden_size") / number("num_attention_heads"));
+        let even = number("hidden_size") / number("num_attention_heads");
+        let head = config["head_dim"].as_u64().map_or(even, |head| head as u32);
+        file.count(&of("rope.dimension_count"), head).count(&of("attention.key_length"), head);
         let bytes = std::fs::read(self.checkpoint.join("model.safetensors")).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         let mut names: Vec<&str> = tensors.names();
@@ -82,12 +84,15 @@ impl Conversion<'_> {
                         .map(|(r, c)| value(r, c))
                         .collect();
                     let scale = floats(tensors.tensor(&format!("{name}_scale")).unwrap().data())[0];
+                    let divides = config["quantization_config"]["linear_class"] == "bitlinear";
+                    let scale = if divides { 1.0 / scale } else { scale };
                     let bytes = writer::ternary(self.projections, &values, scale);
                     file.tensor(&ggml, &[rows, columns], self.projections, bytes);
                 }
                 Dtype::BF16 => {
                     let values = floats(data);
                     let values: Vec<f32> = match shape.len() {
+                        1 if permuted => order(shape[0]).into_iter().map(|r| values[r]).collect(),
                         1 => values,
                         _ => order(shape[0])
                             .into_iter()
@@ -129,6 +134,8 @@ fn ggml_name(name: &str) -> String {
         ("model.layers.", "blk."),
         ("input_layernorm", "attn_norm"),
         ("self_attn.attn_sub_norm", "attn_sub_norm"),
+        ("self_attn.q_norm", "attn_q_norm"),
+        ("self_attn.k_norm", "attn_k_norm"),
         ("self_attn.q_proj", "attn_q"),
         ("self_attn.k_proj", "attn_k"),
         ("self_attn.v_proj", "attn_v"),
@@ -277,6 +284,39 @@ fn llamas_rows_are_put_back_in_order() {
             let path = conversion.write(dir.path(), |_| {});
             assert!(logits(&plan, &path, &lists()) == expected, "{quantized} {projections}");
         }
+    }
+}
+
+/// Kinds of models with biases and norms of heads, whose logits transformers computed: a .gguf of them is imported and run.
+#[test]
+fn further_kinds_compute_what_transformers_does() {
+    for (name, architecture, projections) in [
+        ("llama-biases", "llama", I2_S),
+        ("llama-dense-biases", "llama", F32),
+        ("qwen2-bitlinear", "qwen2", I2_S),
+        ("qwen3-bitlinear", "qwen3", F16),
+        ("qwen3-dense", "qwen3", BF16),
+    ] {
+        let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name);
+        let lists: Vec<Vec<u32>> =
+            serde_json::from_slice(&std::fs::read(checkpoint.join("tokens.json")).unwrap()).unwrap();
+        let bytes = std::fs::read(checkpoint.join("golden.safetensors")).unwrap();
+        let golden = SafeTensors::deserialize(&bytes).unwrap();
+        let expected: Vec<f32> = (0..lists.len())
+            .flat_map(|n| golden.tensor(&format!("logits.{n}")).unwrap().data().to_vec())
+            .collect::<Vec<u8>>()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+            .collect();
+        let dir = tempfile::tempdir().unwrap();
+        let conversion = Conversion { checkpoint: &checkpoint, architecture, projections, table: BF16 };
+        let path = conversion.write(dir.path(), |_| {});
+        let ron = dir.path().join("model.ron");
+        common::stdout(&["import", path.to_str().unwrap(), "-o", ron.to_str().unwrap()]);
+        let model = Model::parse("model.ron", &std::fs::read_to_string(&ron).unwrap()).unwrap();
+        let pcc = correlation(&logits(&plan(&model), &path, &lists), &expected);
+        println!("{name} as {architecture}, type {projections}: PCC {pcc:.6}");
+        assert!(pcc > 0.999, "{name}: {pcc}");
     }
 }
 
