@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use bitnetc_plan::function::algebra::{add, mul, norm, row_max, unary};
 use bitnetc_plan::function::heads::{Coordinates, attend, each, rates, turn};
-use bitnetc_plan::function::matrices::{lookup, product, vector};
+use bitnetc_plan::function::matrices::{constant, lookup, product};
 use bitnetc_plan::function::node::Node;
 use bitnetc_plan::function::{Columns, Function, Record, Scale, Terms, Unclear};
 use bitnetc_plan::{Section, Unary};
@@ -88,8 +88,15 @@ impl Meaning<'_> {
                 vec![carry]
             }
             Operation::RmsNorm { gamma, eps } => {
-                let x = self.input(node, 0)?;
-                vec![self.norm(&x, gamma.as_ref(), eps)?]
+                let parts = match graph.inputs(node).first().map(|value| graph.value_type(*value).shape) {
+                    Some(Shape::Heads { heads, .. }) => each(&self.input(node, 0)?, heads as u32)?,
+                    Some(Shape::Ids | Shape::Features(_) | Shape::Cache { .. }) | None => vec![self.input(node, 0)?],
+                };
+                let mut normed = Columns::default();
+                for part in parts {
+                    normed.append(&self.norm(&part, gamma.as_ref(), eps)?);
+                }
+                vec![normed]
             }
             Operation::Quantize { floor } => {
                 let x = self.input(node, 0)?;
@@ -104,6 +111,15 @@ impl Meaning<'_> {
             Operation::Linear(linear) => {
                 let x = self.input(node, 0)?;
                 vec![self.linear(&x, linear)?]
+            }
+            Operation::Bias(offsets) => {
+                let mut bias = Columns::default();
+                for offset in offsets {
+                    let len = offset.weight.shape.first().copied().unwrap_or(0) as u32;
+                    bias.append(&constant(&mut self.terms, &offset.weight.name, len).scaled(&of(&offset.scale)));
+                }
+                let x = self.input(node, 0)?;
+                vec![add(&mut self.terms, &x, &bias)?]
             }
             Operation::SplitHeads { heads, kv_heads, head_dim } => {
                 self.split(node, [*heads, *kv_heads, *kv_heads].map(|heads| (heads * head_dim) as u32))?
@@ -139,7 +155,7 @@ impl Meaning<'_> {
     fn norm(&mut self, x: &Columns, gamma: Option<&WeightRef>, eps: &Scalar) -> Result<Columns, Unclear> {
         let normed = norm(&mut self.terms, x, &of(eps))?;
         let Some(gamma) = gamma else { return Ok(normed) };
-        let factors = vector(&mut self.terms, &gamma.name, x.len(), None, 1.0)?;
+        let factors = constant(&mut self.terms, &gamma.name, x.len());
         mul(&mut self.terms, &normed, &factors)
     }
 
@@ -199,8 +215,11 @@ impl Meaning<'_> {
     /// Queries or keys with their halves turned.
     fn rope(&mut self, node: NodeId, at: usize, rope: &Rope) -> Result<Columns, Unclear> {
         let (columns, heads) = self.heads(node, at)?;
-        let (frequencies, amplitude) = rope.frequencies(self.graph.context);
-        let rates = rates(&mut self.terms, &frequencies);
+        let context = self.graph.context;
+        let (frequencies, amplitude) = rope.frequencies(1);
+        let longer = rope.frequencies(context).0;
+        let long = rope.short_sequence().filter(|short| *short < context);
+        let rates = rates(&mut self.terms, &frequencies, long.map(|short| (short as u32, longer.as_slice())));
         let half = rope.dim / 2;
         let mut turned = Columns::default();
         for head in each(&columns, heads)? {

@@ -24,9 +24,12 @@ pub fn each(columns: &Columns, heads: u32) -> Result<Vec<Columns>, Unclear> {
     (0..heads).map(|head| columns.slice(head * width, width)).collect()
 }
 
-/// The term of rotary frequencies, in radians per position.
-pub fn rates(terms: &mut Terms, frequencies: &[f64]) -> Term {
-    terms.make(Node::Rates(frequencies.iter().map(|rate| written(*rate)).collect()))
+/// The term of rotary frequencies, in radians per position, and of those of sequences that are longer than so many tokens.
+pub fn rates(terms: &mut Terms, frequencies: &[f64], long: Option<(u32, &[f64])>) -> Term {
+    let mut list = |rates: &[f64]| terms.make(Node::Rates(rates.iter().map(|rate| written(*rate)).collect()));
+    let short = list(frequencies);
+    let Some((beyond, long)) = long.map(|(beyond, rates)| (beyond, list(rates))) else { return short };
+    terms.make(Node::RatesByLength { short, beyond, long })
 }
 
 /// Two columns of a head that are the coordinates of a point.

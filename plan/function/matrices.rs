@@ -6,8 +6,8 @@ use super::Unclear;
 use super::columns::{Columns, Run};
 use super::node::{Node, Stored, Term, Terms};
 use super::scale::Scale;
-use crate::Padding;
-use crate::weight::Matrix;
+use crate::weight::{Matrix, Vector};
+use crate::{Padding, Scalar};
 
 /// Consecutive elements of a checkpoint tensor's side, or zeros.
 struct Piece {
@@ -16,22 +16,19 @@ struct Piece {
     len: u32,
 }
 
-/// The elements of a side of `len`, in the order in which the card has them: see [`Matrix::outputs`] and [`Matrix::rotate_pairs`].
-fn pieces(len: u32, padding: Option<Padding>, pairs: bool) -> Result<Vec<Piece>, Unclear> {
+/// The elements of a side of `len`, in the order in which the card has them: see [`Matrix::outputs`] and [`Matrix::rotated`].
+fn pieces(len: u32, padding: Option<Padding>, rotated: u32) -> Result<Vec<Piece>, Unclear> {
     let Some(Padding { groups, from, to }) = padding else {
         return Ok(vec![Piece { from: Some(0), len }]);
     };
-    if groups.checked_mul(from) != Some(len) || to < from || pairs && len > 1 << 18 {
+    if groups.checked_mul(from) != Some(len) || to < from || rotated > from || rotated > 0 && len > 1 << 18 {
         return Err(Unclear::new(format!("{groups} groups of {from} padded to {to} for {len} elements"), ""));
     }
     let mut found = Vec::new();
     for group in 0..groups {
         let first = group * from;
-        if pairs {
-            found.extend((0..from).map(|e| Piece { from: Some(first + e / 2 + e % 2 * (from / 2)), len: 1 }));
-        } else {
-            found.push(Piece { from: Some(first), len: from });
-        }
+        found.extend((0..rotated).map(|e| Piece { from: Some(first + e / 2 + e % 2 * (rotated / 2)), len: 1 }));
+        found.push(Piece { from: Some(first + rotated), len: from - rotated });
         found.push(Piece { from: None, len: to - from });
     }
     Ok(found)
@@ -59,7 +56,7 @@ pub fn product(terms: &mut Terms, x: &Columns, matrices: &[Matrix]) -> Result<Co
         let mut inputs = Columns::default();
         let mut at = 0;
         // The rows that are padding multiply whatever the input has there by zero.
-        for piece in pieces(input, matrix.inputs, false)? {
+        for piece in pieces(input, matrix.inputs, 0)? {
             if piece.from.is_some() {
                 inputs.append(&x.slice(at, piece.len)?);
             }
@@ -68,7 +65,7 @@ pub fn product(terms: &mut Terms, x: &Columns, matrices: &[Matrix]) -> Result<Co
         if at != x.len() {
             return Err(Unclear::new(format!("{} columns times {at} rows", x.len()), "equally many"));
         }
-        let rows = pieces(out, matrix.outputs, matrix.rotate_pairs)?;
+        let rows = pieces(out, matrix.outputs, matrix.rotated)?;
         let Some((scale, input)) = inputs.vector(terms) else {
             result.append(&Columns::zeros(rows.iter().map(|piece| piece.len).sum()));
             continue;
@@ -86,28 +83,33 @@ pub fn product(terms: &mut Terms, x: &Columns, matrices: &[Matrix]) -> Result<Co
 /// # Errors
 /// A table whose rows are not in the order of the tokens.
 pub fn lookup(terms: &mut Terms, table: &Matrix) -> Result<Columns, Unclear> {
-    if table.rotate_pairs || table.outputs.is_some() {
+    if table.rotated > 0 || table.outputs.is_some() {
         return Err(Unclear::new("tokens are looked up in a table of another order", "rows as they are stored"));
     }
     let stored = Stored { tensor: table.tensor.clone(), content: table.content };
     let first = table.rows.map_or(0, |(first, _)| first);
     let term = terms.make(Node::Lookup { table: stored, first });
-    Ok(ordered(term, &Scale::one(), 0, pieces(table.shape[1], table.inputs, false)?))
+    Ok(ordered(term, &Scale::one(), 0, pieces(table.shape[1], table.inputs, 0)?))
 }
 
-/// A vector of the checkpoint.
+/// A vector of the checkpoint, as it is stored.
+pub fn constant(terms: &mut Terms, tensor: &str, len: u32) -> Columns {
+    Columns::of(terms.make(Node::Constant { tensor: tensor.to_owned() }), len)
+}
+
+/// Vectors of the checkpoint one after the other.
 ///
 /// # Errors
-/// Groups that do not divide it.
-pub fn vector(
-    terms: &mut Terms,
-    tensor: &str,
-    len: u32,
-    padding: Option<Padding>,
-    factor: f64,
-) -> Result<Columns, Unclear> {
-    let term = terms.make(Node::Constant { tensor: tensor.to_owned() });
-    Ok(ordered(term, &Scale::number(factor), 0, pieces(len, padding, false)?))
+/// Groups that do not divide one of them.
+pub fn vectors(terms: &mut Terms, vectors: &[Vector]) -> Result<Columns, Unclear> {
+    let mut columns = Columns::default();
+    for Vector { tensor, len, rotated, padding, factor, scales } in vectors {
+        let term = terms.make(Node::Constant { tensor: tensor.clone() });
+        let powers = scales.iter().map(|(matrix, power)| (matrix.tensor.clone(), *power)).collect();
+        let scale = Scale::from(&Scalar { value: *factor, scales: powers });
+        columns.append(&ordered(term, &scale, 0, pieces(*len, *padding, *rotated)?));
+    }
+    columns.bounded()
 }
 
 /// Ones.

@@ -152,7 +152,7 @@ pub enum Node {
         b: Term,
         /// Of `b`.
         shift: i64,
-        /// A [`Node::Rates`].
+        /// A [`Node::Rates`] or [`Node::RatesByLength`].
         rates: Term,
         /// Of the number of the rate.
         rate: i64,
@@ -161,6 +161,15 @@ pub enum Node {
     },
     /// Radians per position, each with seven significant digits.
     Rates(Vec<String>),
+    /// Radians per position that depend on the tokens of the sequence.
+    RatesByLength {
+        /// A [`Node::Rates`].
+        short: Term,
+        /// The longest sequence that turns by them.
+        beyond: u32,
+        /// The [`Node::Rates`] of longer ones.
+        long: Term,
+    },
     /// Times powers of numbers of the row. It stands where a row is read by the rows after it, which have other such numbers.
     Scaled(Term, Vec<(Factor, i32)>),
     /// The softmax, over this token and those before it, of `scale` times the products of its queries with their keys.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::columns::{Columns, Run};
-use super::matrices::{ones, vector};
+use super::matrices::{ones, vectors};
 use super::node::{Node, Term, Terms};
 use super::scale::Scale;
 use super::value::{Angles, Content, Layout, Rows, RowsOf, Value};
@@ -188,15 +188,22 @@ impl<'p> Execution<'p> {
             Source::Columns(_) | Source::Rows(_) => {
                 Err(Unclear::new(format!("the matrix `{operand}` is no operand here"), "a value"))
             }
-            Source::Vector { tensor, len, padding, factor } => {
-                Ok(Value::flat(any, vector(&mut self.terms, tensor, *len, *padding, *factor)?))
-            }
+            Source::Vectors(list) => Ok(Value::flat(any, vectors(&mut self.terms, list)?)),
             Source::Ones { len, factor } => {
                 let ones = ones(&mut self.terms, *len).scaled(&Scale::number(*factor));
                 Ok(Value::flat(any, ones))
             }
-            Source::RotaryTable { function, positions, frequencies, amplitude } => {
-                let rates = heads::rates(&mut self.terms, frequencies);
+            Source::RotaryTable { function, positions, frequencies, amplitude, long } => {
+                let prompt = matches!(self.phase.kind, PhaseKind::Prefill { .. });
+                if long.as_ref().is_some_and(|long| long.one_sequence != prompt) {
+                    let what = format!("`{operand}` has the angles of other sequences");
+                    return Err(Unclear::new(
+                        what,
+                        "of a prompt in prefill, of the sequence that each position ends in decode",
+                    ));
+                }
+                let long = long.as_ref().map(|long| (long.beyond, long.frequencies.as_slice()));
+                let rates = heads::rates(&mut self.terms, frequencies, long);
                 let count = frequencies.len() as u32;
                 let angles = Angles { function: *function, rates, count, amplitude: *amplitude };
                 let rows = Rows::new(RowsOf::Prompt, *positions);

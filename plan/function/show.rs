@@ -66,6 +66,7 @@ impl<'f> Shown<'f> {
             Node::Turn { a, b, shift, .. } if a == b => format!("{} turned in pairs {shift} apart", of(a)),
             Node::Turn { a, b, .. } => format!("{} and {} turned", of(a), of(b)),
             Node::Rates(rates) => format!("{} frequencies", rates.len()),
+            Node::RatesByLength { short, beyond, .. } => format!("{} up to {beyond} tokens", of(short)),
             Node::Scaled(x, _) => of(x),
             Node::Scores { pairs, scale } => {
                 let first = pairs.first().map(|pair| (of(&pair.query.0), of(&pair.key.0)));

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Padding, text};
-use crate::op::{Binary, BinaryKind, Matmul, RmsNorm, Slice};
+use crate::op::{Binary, BinaryKind, Kept, Matmul, RmsNorm, Slice};
 use crate::walk::Context;
 use crate::weight::Matrix;
 use crate::{Op, Phase, Ref, Source, Step, TensorSpec, Unary};
@@ -76,7 +76,8 @@ impl<'a> Follower<'a> {
             Ref::Value(name) => self.values.get(name.as_str()).copied().flatten(),
             Ref::Weight(name) => match self.sources.get(name.as_str())? {
                 Source::Rows(matrix) => matrix.inputs?.added(),
-                Source::Vector { padding, .. } => (*padding)?.added(),
+                // Vectors that are padded otherwise than each other are a problem of the call that reads them.
+                Source::Vectors(parts) => beside(parts.iter().map(|part| part.padding)).ok()?,
                 Source::Columns(_) | Source::Ones { .. } | Source::RotaryTable { .. } | Source::RotaryTransform => None,
             },
             Ref::Buffer(name) => {
@@ -139,7 +140,10 @@ impl<'a> Follower<'a> {
         let padding = self.of(&args.input);
         let share = padding.map_or(1.0, Padding::share).sqrt();
         let (factor, columns) = match self.sources.get(args.gamma.name()) {
-            Some(Source::Vector { factor, padding: columns, .. }) => (*factor, columns.and_then(Padding::added)),
+            Some(Source::Vectors(parts)) => match parts.as_slice() {
+                [gamma] => (gamma.factor, gamma.padding.and_then(Padding::added)),
+                _ => return Ok(padding),
+            },
             Some(Source::Ones { factor, .. }) => (*factor, padding),
             Some(Source::Columns(_) | Source::Rows(_) | Source::RotaryTable { .. } | Source::RotaryTransform)
             | None => {
@@ -217,13 +221,22 @@ impl<'a> Follower<'a> {
         if kept { Ok(self.of(input)) } else { self.unpadded(input, false) }
     }
 
-    /// Columns that are left out may be padding or the model's, but not some of both in several groups.
+    /// The first columns end within the padding of a row, or leave none of it.
     fn cut(&self, args: &Slice) -> Rule {
-        Ok(self.of(&args.input))
+        let padding = self.of(&args.input);
+        match (args.kept, padding) {
+            (Kept::Columns(count), Some(Padding { groups: 1, from, .. })) if count <= from => Ok(None),
+            (Kept::Columns(to), Some(Padding { groups: 1, from, .. })) => Ok(Some(Padding { groups: 1, from, to })),
+            (Kept::Columns(_), Some(_)) => self.unpadded(&args.input, false),
+            (Kept::Rows(..) | Kept::LastTokenTile, _) | (_, None) => Ok(padding),
+        }
     }
 
-    /// Side by side, only the last part may be padded.
+    /// Side by side, only the last part may be padded, or all of them may be groups that are padded alike.
     fn joined(&self, parts: &[Ref]) -> Rule {
+        if let Ok(Some(padding)) = beside(parts.iter().map(|part| self.of(part))) {
+            return Ok(Some(padding));
+        }
         let Some((last, before)) = parts.split_last() else { return Ok(None) };
         for part in before {
             self.unpadded(part, false)?;
@@ -277,6 +290,25 @@ impl<'a> Follower<'a> {
             Some(_) | None => Ok(None),
         }
     }
+}
+
+/// The padding of groups side by side that are padded alike.
+fn beside(parts: impl Iterator<Item = Option<Padding>>) -> Rule {
+    let mut all: Option<Option<Padding>> = None;
+    for found in parts.map(|padding| padding.and_then(Padding::added)) {
+        all = match (all, found) {
+            (None, found) => Some(found),
+            (Some(None), None) => Some(None),
+            (Some(Some(all)), Some(found)) if (found.from, found.to) == (all.from, all.to) => {
+                Some(Some(Padding { groups: all.groups.saturating_add(found.groups), ..all }))
+            }
+            (Some(first), found) => {
+                let what = format!("parts side by side are {} and {}", text(first), text(found));
+                return Err((what, "parts padded alike".into()));
+            }
+        };
+    }
+    Ok(all.flatten())
 }
 
 /// The padding of the matrices' columns side by side.

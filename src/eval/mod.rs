@@ -31,7 +31,7 @@ pub struct Args {
     #[command(flatten)]
     source: Source,
     #[command(flatten)]
-    device: DeviceChoice,
+    pub device: DeviceChoice,
     #[command(flatten)]
     input: Inputs,
     /// The phase that is measured: prefill, a window at once, or decode, a token at a time, as many windows together as the plan has users
@@ -71,7 +71,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     let reference = model.zip(reads.as_ref()).map(|(model, reads)| Reference::new(&model, &plan, reads)).transpose()?;
     let windows = windows(&args.input, &plan, args.phase, &path)?;
     let device = args.device.open(&plan, args.numerics.into())?;
-    let mut session = load::session_on(device, plan, &weights, &LoadOptions::default())?;
+    let mut session = load::session(device, plan, &weights, &LoadOptions::default())?;
     let mut kept = Vec::new();
     let measured = measure(&mut session, args.phase, &windows, reference.as_ref(), |index, logits| {
         if args.logits.is_some() {

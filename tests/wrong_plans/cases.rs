@@ -103,7 +103,7 @@ fn pairs_of_keys_alone_in_another_order() {
     let change = |plan: &mut Plan| {
         let qkv = plan.weights.iter_mut().find(|w| w.name == "qkv").unwrap();
         let Source::Columns(matrices) = &mut qkv.source else { panic!("no columns") };
-        matrices[0].rotate_pairs = false;
+        matrices[0].rotated = 0;
     };
     refused(EXACT, change, "decode, step `rope`", "turned in pairs 16 apart");
 }
@@ -159,8 +159,8 @@ fn a_quantisation_that_does_not_round() {
 fn a_gamma_of_another_norm_in_all_phases() {
     let change = |plan: &mut Plan| {
         let norm = plan.weights.iter_mut().find(|w| w.name == "attn_norm.gamma").unwrap();
-        let Source::Vector { tensor, .. } = &mut norm.source else { panic!("no vector") };
-        *tensor = "model.layers.{layer}.post_attention_layernorm.weight".into();
+        let Source::Vectors(vectors) = &mut norm.source else { panic!("no vector") };
+        vectors[0].tensor = "model.layers.{layer}.post_attention_layernorm.weight".into();
     };
     refused(BALANCED, change, "decode, step `attn_norm`", "input_layernorm");
     let (alone, _) = said(BALANCED, change);
@@ -178,7 +178,7 @@ fn a_layer_more_or_less() {
 fn logits_of_the_first_tokens() {
     let change = |plan: &mut Plan| {
         let Op::Slice(args) = &mut step(prefill(plan), "last").op else { panic!("no slice") };
-        args.rows = bitnetc_plan::op::Rows::Range(0, 32);
+        args.kept = bitnetc_plan::op::Kept::Rows(0, 32);
     };
     refused(BALANCED, change, "prefill 64: its logits are those of tokens of the prompt 0..32", "last");
 }

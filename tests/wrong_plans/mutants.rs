@@ -1,6 +1,6 @@
 //! Structural changes of a plan, drawn at random: what a compiler or an editor could get wrong and TT-NN would take.
 
-use bitnetc_plan::op::{Binary, BinaryKind, Rows};
+use bitnetc_plan::op::{Binary, BinaryKind, Kept};
 use bitnetc_plan::program::FusedActivation;
 use bitnetc_plan::weight::Content;
 use bitnetc_plan::{MatmulProgram, Op, Phase, Plan, Ref, Scalar, Step, TensorSpec, Unary, walk};
@@ -268,7 +268,7 @@ fn rows_of_prompt(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
     let steps = section(plan, rng).iter_mut();
     let mut slices: Vec<_> =
         steps.filter_map(|s| if let Op::Slice(slice) = &mut s.op { Some(slice) } else { None }).collect();
-    slices.choose_mut(rng)?.rows = *[Rows::Range(0, 32), Rows::Range(32, 64)].choose(rng)?;
+    slices.choose_mut(rng)?.kept = *[Kept::Rows(0, 32), Kept::Rows(32, 64)].choose(rng)?;
     Some(())
 }
 

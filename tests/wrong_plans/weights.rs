@@ -1,6 +1,6 @@
 //! Changes of where a weight's numbers come from, which all phases see.
 
-use bitnetc_plan::weight::{Matrix, RotaryFunction};
+use bitnetc_plan::weight::{Matrix, RotaryFunction, Vector};
 use bitnetc_plan::{Plan, Source};
 use rand::Rng as _;
 use rand::seq::{IndexedMutRandom as _, IndexedRandom as _};
@@ -10,39 +10,30 @@ pub fn matrices(plan: &mut Plan) -> Vec<&mut Matrix> {
     let of = |source| match source {
         &mut Source::Columns(ref mut matrices) => matrices.iter_mut().collect(),
         &mut Source::Rows(ref mut matrix) => vec![matrix],
-        Source::Vector { .. } | Source::Ones { .. } | Source::RotaryTable { .. } | Source::RotaryTransform => vec![],
+        Source::Vectors(_) | Source::Ones { .. } | Source::RotaryTable { .. } | Source::RotaryTransform => vec![],
     };
     plan.weights.iter_mut().flat_map(|w| of(&mut w.source)).collect()
 }
 
+fn vectors(source: &mut Source) -> &mut [Vector] {
+    match source {
+        Source::Vectors(vectors) => vectors,
+        Source::Columns(_) | Source::Rows(_) | Source::Ones { .. } => &mut [],
+        Source::RotaryTable { .. } | Source::RotaryTransform => &mut [],
+    }
+}
+
 pub fn tensor(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
     if rng.random_bool(0.3) {
-        let vectors: Vec<(String, u32)> = plan
-            .weights
-            .iter()
-            .filter_map(|w| {
-                if let Source::Vector { tensor, len, .. } = &w.source { Some((tensor.clone(), *len)) } else { None }
-            })
-            .collect();
-        let mut own: Vec<_> = plan
-            .weights
-            .iter_mut()
-            .filter_map(|w| {
-                if let Source::Vector { tensor, len, factor, .. } = &mut w.source {
-                    Some((tensor, *len, factor))
-                } else {
-                    None
-                }
-            })
-            .collect();
-        let (tensor, len, factor) = own.choose_mut(rng)?;
+        let mut own: Vec<&mut Vector> = plan.weights.iter_mut().flat_map(|w| vectors(&mut w.source)).collect();
+        let all: Vec<(String, u32)> = own.iter().map(|v| (v.tensor.clone(), v.len)).collect();
+        let vector = own.choose_mut(rng)?;
         if rng.random_bool(0.2) {
-            **factor *= 1.25;
+            vector.factor *= 1.25;
             return Some(());
         }
-        let (to, _) =
-            vectors.iter().filter(|(t, l)| l == len && *t != **tensor).collect::<Vec<_>>().choose(rng).copied()?;
-        tensor.clone_from(to);
+        let others: Vec<_> = all.iter().filter(|(t, len)| *len == vector.len && *t != vector.tensor).collect();
+        vector.tensor = others.choose(rng)?.0.clone();
         return Some(());
     }
     let mut all = matrices(plan);
@@ -91,14 +82,14 @@ pub fn order_of_weight(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
     let at = rng.random_range(0..all.len());
     let matrix = &mut all[at];
     if matrix.outputs.is_some() {
-        matrix.rotate_pairs = !matrix.rotate_pairs;
+        matrix.rotated = if matrix.rotated == 0 { 32 } else { 0 };
         return Some(());
     }
     let heads = matrix_heads?;
     let all_of_it = matrix.shape[0].is_multiple_of(heads.from);
     all_of_it.then(|| {
         matrix.outputs = Some(bitnetc_plan::Padding { groups: matrix.shape[0] / heads.from, ..heads });
-        matrix.rotate_pairs = true;
+        matrix.rotated = 32;
     })
 }
 

@@ -2,7 +2,7 @@
 
 use crate::op::*;
 use crate::program::{FusedActivation, NormProgram, SdpaProgram};
-use crate::weight::{Content, Matrix, RotaryFunction};
+use crate::weight::{Content, LongAngles, Matrix, RotaryFunction, Vector};
 use crate::*;
 
 fn value(name: &str) -> Ref {
@@ -125,8 +125,9 @@ fn every_op(number: f64, single: f32) -> Vec<Op> {
         Typecast { input: a.clone(), dtype: DType::Bfp4, memory: memory.clone() }.into(),
         View { input: a.clone(), shape: vec![1, 1, 32, 2560] }.into(),
         Transpose { input: a.clone(), dims: (1, 2), memory: memory.clone() }.into(),
-        Slice { input: a.clone(), rows: Rows::Range(32, 64), memory: memory.clone() }.into(),
-        Slice { input: a.clone(), rows: Rows::LastTokenTile, memory: memory.clone() }.into(),
+        Slice { input: a.clone(), kept: Kept::Rows(32, 64), memory: memory.clone() }.into(),
+        Slice { input: a.clone(), kept: Kept::LastTokenTile, memory: memory.clone() }.into(),
+        Slice { input: a.clone(), kept: Kept::Columns(7), memory: memory.clone() }.into(),
         Concat { inputs: vec![a.clone(), b.clone()], memory: memory.clone() }.into(),
         binary(Destination::New(width.clone())).into(),
         binary(Destination::New(memory.clone())).into(),
@@ -147,7 +148,7 @@ fn weights(number: f64) -> Vec<Weight> {
         shape: [3200, 3200],
         rows,
         content,
-        rotate_pairs: outputs.is_some(),
+        rotated: outputs.map_or(0, |heads| heads.from),
         outputs,
         inputs,
     };
@@ -157,13 +158,21 @@ fn weights(number: f64) -> Vec<Weight> {
             matrix(Content::Absmean, Some((3, 7)), None, padding),
         ]),
         Source::Rows(matrix(Content::Dense, None, None, None)),
-        Source::Vector { tensor: "norm".into(), len: 3200, padding, factor: number },
+        Source::Vectors(vec![Vector {
+            tensor: "norm".into(),
+            len: 3200,
+            rotated: 64,
+            padding,
+            factor: number,
+            scales: vec![(matrix(Content::Absmean, None, None, None), -1)],
+        }]),
         Source::Ones { len: 32, factor: number },
         Source::RotaryTable {
             function: RotaryFunction::Sin,
             positions: 4096,
             frequencies: vec![number, 1.0, 1e-300],
             amplitude: number,
+            long: Some(LongAngles { beyond: 64, frequencies: vec![number], one_sequence: true }),
         },
         Source::RotaryTransform,
     ];
