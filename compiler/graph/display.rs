@@ -1,8 +1,7 @@
 //! Graphs as text for people, one line per node.
 
 use super::{
-    Activation, ActivationQuant, Graph, Heads, Linear, MulInput, Offset, Operation, PhaseKind, Section,
-    Shape, Value,
+    Activation, ActivationQuant, Graph, Heads, Linear, MulInput, Offset, Operation, PhaseKind, Section, Shape, Value,
     ValueType, WeightRef,
 };
 use std::fmt;

@@ -7,7 +7,9 @@ impl Rope {
     pub fn short_sequence(&self) -> Option<usize> {
         match &self.scaling {
             RopeScaling::LongRope { original_context, .. } => Some(*original_context),
-            RopeScaling::None | RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } | RopeScaling::Yarn { .. } => None,
+            RopeScaling::None | RopeScaling::Linear { .. } | RopeScaling::Llama3 { .. } | RopeScaling::Yarn { .. } => {
+                None
+            }
         }
     }
 

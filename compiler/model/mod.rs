@@ -212,7 +212,9 @@ impl Model {
 
     /// The longest sequence that turns by the short factors of a `LongRope`; none in a model of other rotary embeddings.
     pub fn short_sequence(&self) -> Option<usize> {
-        let rope = |statement: &Statement| if let Operation::Rope(rope) = &statement.op { rope.short_sequence() } else { None };
+        let rope = |statement: &Statement| {
+            if let Operation::Rope(rope) = &statement.op { rope.short_sequence() } else { None }
+        };
         self.statements.iter().find_map(rope)
     }
 

@@ -105,7 +105,8 @@ fn qkv(graph: &mut Graph, split: NodeId) -> Result<(), TypeError> {
         }
         sources.push(source);
     }
-    let Some((first, activations)) = sources.first().and_then(|s| Some((s.linear, linear(graph, s.linear)?.activations)))
+    let Some((first, activations)) =
+        sources.first().and_then(|s| Some((s.linear, linear(graph, s.linear)?.activations)))
     else {
         return Ok(());
     };

@@ -100,7 +100,8 @@ fn model(shape: &Shape) -> Model {
         3 => r#", "modules_to_not_convert": ["lm_head", "q_proj"]"#,
         _ => "",
     };
-    let quantizer = format!(r#""quantization_config": {{"quant_method": "bitnet", "linear_class": "autobitlinear"{further}}},"#);
+    let quantizer =
+        format!(r#""quantization_config": {{"quant_method": "bitnet", "linear_class": "autobitlinear"{further}}},"#);
     let quantizer = if shape.ternary { quantizer.as_str() } else { "" };
     let config = format!(
         r#"{{"architectures": ["{}"], {quantizer} "vocab_size": 40, "hidden_size": {}, "intermediate_size": {}, "num_hidden_layers": {},

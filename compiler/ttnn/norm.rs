@@ -70,7 +70,11 @@ pub fn heads(call: &Call, cx: &Context<'_>, epsilon: &Scalar, ways: &mut Ways) {
                     let gather = ToMemoryConfig { input: d.input(0), memory: home.clone() };
                     d.named_step(gathered.clone(), gather, vec![gathered.clone()])?;
                     let gamma = d.input(1);
-                    d.named_step(call.name.clone(), norm(Ref::Value(gathered), gamma, home.clone()), vec![normed.clone()])?;
+                    d.named_step(
+                        call.name.clone(),
+                        norm(Ref::Value(gathered), gamma, home.clone()),
+                        vec![normed.clone()],
+                    )?;
                     let spread = ToMemoryConfig { input: Ref::Value(normed), memory: shards.clone() };
                     d.named_step(format!("{}.spread", call.name), spread, vec![d.output_name(0)])
                 },

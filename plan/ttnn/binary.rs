@@ -103,9 +103,9 @@ fn tiles_at_once(args: &Binary, a: DType, b: DType) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cores, Unary};
     use crate::ttnn::check;
     use crate::ttnn::mock::{any, bytes, n150, refusal, row};
+    use crate::{Cores, Unary};
 
     fn mul(a: &[Unary], dtype: DType, into: Destination) -> Binary {
         Binary {
@@ -170,8 +170,14 @@ mod tests {
         for x in [&x, &tokens] {
             assert_eq!(bytes(add(&x.memory), &[x, &bias], &card), 16_384);
         }
-        let users = TensorSpec::tile([1, 1, 32, 8192], DType::Bf16, MemoryConfig::height(Cores::row_major(1, (8, 8)), [32, 8192]));
-        assert!(refusal(check(&add(&MemoryConfig::DRAM).into(), &[&users, &bias], &card)).contains("row broadcast over"));
+        let users = TensorSpec::tile(
+            [1, 1, 32, 8192],
+            DType::Bf16,
+            MemoryConfig::height(Cores::row_major(1, (8, 8)), [32, 8192]),
+        );
+        assert!(
+            refusal(check(&add(&MemoryConfig::DRAM).into(), &[&users, &bias], &card)).contains("row broadcast over")
+        );
     }
 
     #[test]

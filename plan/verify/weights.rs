@@ -59,7 +59,11 @@ fn source_problems(weight: &Weight) -> Vec<String> {
                 problems.push("its frequencies are not all numbers, or there is none".into());
             }
             if let Some(long) = long.as_ref().filter(|long| long.frequencies.len() != frequencies.len()) {
-                problems.push(format!("{} pairs of long sequences, {} of short", long.frequencies.len(), frequencies.len()));
+                problems.push(format!(
+                    "{} pairs of long sequences, {} of short",
+                    long.frequencies.len(),
+                    frequencies.len()
+                ));
             }
             matrix_shape(&weight.spec, &mut problems);
             if u64::from(weight.spec.rows()) != u64::from(*positions) {

@@ -52,8 +52,8 @@ pub(super) fn layout(weight: &Weight, matrices: &[Matrix]) -> Result<Layout, Str
         let outputs = order(matrix.shape[0], matrix.outputs, matrix.rotated)
             .map_err(|why| format!("columns of `{}`: {why}", matrix.tensor))?;
         columns.extend(outputs.into_iter().map(|row| (part as u32, row)));
-        let rows = order(matrix.shape[1], matrix.inputs, 0)
-            .map_err(|why| format!("rows of `{}`: {why}", matrix.tensor))?;
+        let rows =
+            order(matrix.shape[1], matrix.inputs, 0).map_err(|why| format!("rows of `{}`: {why}", matrix.tensor))?;
         if inputs.get_or_insert_with(|| rows.clone()) != &rows {
             return Err(format!("`{}` has other rows than the matrices left of it", matrix.tensor));
         }

@@ -17,7 +17,9 @@ pub(super) fn transform(row: u32, column: u32) -> f32 {
 /// # Errors
 /// More frequencies than pairs of columns.
 pub(super) fn rotary_table(columns: u32, source: &Source) -> Result<Vec<f32>, String> {
-    let Source::RotaryTable { function, positions, frequencies, amplitude, long } = source else { return Ok(Vec::new()) };
+    let Source::RotaryTable { function, positions, frequencies, amplitude, long } = source else {
+        return Ok(Vec::new());
+    };
     let columns = columns as usize;
     if 2 * frequencies.len() > columns {
         return Err(format!("{} frequencies for {columns} columns", frequencies.len()));

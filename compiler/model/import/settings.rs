@@ -156,8 +156,7 @@ impl Architecture {
         let kind = reader.text("model_type");
         let first = reader.get("architectures").map(|value| value.get(0).unwrap_or(value));
         let Some(first) = first.filter(|first| first.as_array().is_none_or(|list| !list.is_empty())) else {
-            let by_type =
-                [("bitnet", BitNet), ("llama", Llama), ("phi3", Phi3), ("qwen2", Qwen2), ("qwen3", Qwen3)];
+            let by_type = [("bitnet", BitNet), ("llama", Llama), ("phi3", Phi3), ("qwen2", Qwen2), ("qwen3", Qwen3)];
             let found = by_type.iter().find(|(name, _)| kind == Some(name));
             if found.is_none() {
                 let found = kind.map_or("absent".into(), |kind| format!("absent and `model_type` is `{kind}`"));
@@ -166,7 +165,8 @@ impl Architecture {
             return found.map(|(_, architecture)| *architecture);
         };
         let class = first.as_str().unwrap_or_default();
-        let Some(architecture) = [BitNet, OneBit, Llama, Phi3, Qwen2, Qwen3].into_iter().find(|a| a.class() == class) else {
+        let Some(architecture) = [BitNet, OneBit, Llama, Phi3, Qwen2, Qwen3].into_iter().find(|a| a.class() == class)
+        else {
             reader.refuse("architectures", shown(first), CLASSES);
             return None;
         };

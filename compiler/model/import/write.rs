@@ -176,8 +176,12 @@ fn decoder(out: &mut String, settings: &Settings) -> std::fmt::Result {
         norm(out, "product", "ffn_sub_norm", ffn, "ffn", eps)?;
         before_down = "ffn_sub_norm";
     }
-    Projection { module: down.0, weight: &down.1, shape: ["hidden", "ffn"], role: "Down", bias: biases.mlp }
-        .write(out, settings, before_down, "down")?;
+    Projection { module: down.0, weight: &down.1, shape: ["hidden", "ffn"], role: "Down", bias: biases.mlp }.write(
+        out,
+        settings,
+        before_down,
+        "down",
+    )?;
     writeln!(out, "            Add(from: [\"attn_out\", \"down\"], to: \"decoded\"),\n        ]),")
 }
 

@@ -104,7 +104,8 @@ impl Selector<'_> {
 
     /// Leading elements of each query and key head that are rotated; 0 in a model without rotary embedding.
     pub(super) fn rotated(&self) -> u32 {
-        let dim = |node| if let Operation::Rope(rope) = &self.graph.node(node).op { Some(rope.dim as u32) } else { None };
+        let dim =
+            |node| if let Operation::Rope(rope) = &self.graph.node(node).op { Some(rope.dim as u32) } else { None };
         self.graph.nodes().find_map(dim).unwrap_or(0)
     }
 }

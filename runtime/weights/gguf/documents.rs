@@ -255,7 +255,9 @@ fn rope_scaling(
 /// YaRN's numbers. Those that llama.cpp takes from elsewhere than transformers are refused.
 fn yarn(gguf: &Gguf, architecture: Architecture, context: u64, factor: f64) -> Result<Value, WeightError> {
     let of = |name: &str| key(architecture, &format!("rope.scaling.{name}"));
-    for (name, usual) in [("attn_factor", 1.0), ("yarn_ext_factor", 1.0), ("yarn_attn_factor", 1.0), ("yarn_log_multiplier", 0.0)] {
+    for (name, usual) in
+        [("attn_factor", 1.0), ("yarn_ext_factor", 1.0), ("yarn_attn_factor", 1.0), ("yarn_log_multiplier", 0.0)]
+    {
         if let Some(found) = gguf.float(&of(name))?.filter(|found| *found != usual) {
             return Err(gguf.malformed(format!("`{}` is {found}; read is {usual}", of(name))));
         }
