@@ -160,6 +160,27 @@ fn every_kind_of_model_is_read_alike() {
     }
 }
 
+/// A model whose longer sequences turn by other factors: what a plan cannot compute is refused, or ends.
+#[test]
+fn longrope_goes_by_the_length_of_a_sequence() {
+    let folder = case("llama-longrope");
+    let out = tempfile::tempdir().unwrap();
+    let [ron, plan] = ["model.ron", "plan.ron"].map(|name| out.path().join(name));
+    stdout(&["import", text(&folder), "-o", text(&ron)]);
+    let said = stdout(&["plan", text(&ron)]);
+    assert!(said.contains("up to 32 tokens rotate by the short factors"), "{said}");
+    assert!(said.contains("prefill 32") && said.contains("prefill 64"), "{said}");
+    // Within the short context there is nothing to choose.
+    assert!(!stdout(&["plan", text(&ron), "--context", "32"]).contains("short factors"));
+    let tokens = folder.join("tokens.json");
+    let eval = ["eval", text(&plan), "--weights", text(&folder), "--tokens", text(&tokens)];
+    stdout(&["plan", text(&ron), "--prefill", "64", "-o", text(&plan)]);
+    let error = refused(&eval, 1);
+    assert!(error.contains("21 tokens") && error.contains("of up to 32, which turn as so few do, holds 0"), "{error}");
+    let error = refused(&[&eval[..], &["--phase", "decode"]].concat(), 1);
+    assert!(error.contains("window 0 has 48 tokens, more than 32") && error.contains("--phase prefill"), "{error}");
+}
+
 /// A copy of a case that may be changed.
 fn copy(name: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();

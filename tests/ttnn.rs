@@ -56,6 +56,24 @@ fn every_policy_of_2b_4t_holds_at_full_batch() {
     }
 }
 
+/// Biases, norms of heads and of inputs, projections that are joined, and partial rotation with the angles of two lengths.
+#[test]
+fn ttnn_accepts_the_further_kinds_of_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: String| folder.path().join(name).to_str().unwrap().to_string();
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints");
+    for name in ["llama-biases", "llama-input-norms", "qwen3-autobitlinear-tied", "phi3-partial-longrope"] {
+        let model = path(format!("{name}.ron"));
+        done(&["import", cases.join(name).to_str().unwrap(), "-o", &model]);
+        for (target, policy, batch) in [("n150", "exact", "8"), ("p150", "balanced", "1"), ("p150", "exact", "32")] {
+            let plan = path(format!("{name}-{target}-{policy}.plan"));
+            done(&["plan", &model, "--target", target, "--policy", policy, "--batch", batch, "-o", &plan]);
+            let table = done(&["check", &plan, "--ttnn"]);
+            assert!(table.contains("prefill"), "{table}");
+        }
+    }
+}
+
 /// Hidden, ffn and head sizes that are no whole tiles.
 #[test]
 fn padded_models_hold_on_both_cards() {
