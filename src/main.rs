@@ -192,13 +192,10 @@ impl Command {
             Command::Eval(args) => args.device.supervised(),
             Command::Compare(args) => args.device.supervised(),
             Command::Bench(args) => args.device.supervised(),
-            Command::Ask(_)
-            | Command::Diff(_)
-            | Command::Plan(_)
-            | Command::Inspect(_)
-            | Command::Explain(_)
-            | Command::Calibrate(_) => None,
-            Command::Levers(_) | Command::Check(_) | Command::Rules(_) | Command::Emit(_) => None,
+            Command::Ask(_) | Command::Diff(_) | Command::Plan(_) | Command::Inspect(_) | Command::Explain(_) => None,
+            Command::Levers(_) | Command::Calibrate(_) | Command::Check(_) | Command::Rules(_) | Command::Emit(_) => {
+                None
+            }
             Command::Pack(_) | Command::Synth(_) | Command::Matrix(_) | Command::Ttnn(_) | Command::Import(_) => None,
             Command::Models(_) | Command::Targets(_) | Command::Completions(_) => None,
         }
