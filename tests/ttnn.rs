@@ -207,6 +207,17 @@ fn the_emitted_program_runs_and_says_what_the_plan_says() {
     let out = done(&["ttnn", "python", "--target", "n150", &program, "--packed", &weights, "--json"]);
     compare(&out, &format::read(plan.as_ref()).unwrap());
 
+    // The same weights as files of TT-NN's, which it loads by itself.
+    let folder_of_weights = path("weights");
+    done(&["pack", &plan, "--weights", checkpoint.to_str().unwrap(), "--tensorbin", &folder_of_weights]);
+    let out = done(&["ttnn", "python", "--target", "n150", &program, "--tensorbin", &folder_of_weights, "--json"]);
+    compare(&out, &format::read(plan.as_ref()).unwrap());
+    let table = path("weights/embedded.table.tensorbin");
+    let bytes = std::fs::read(&table).unwrap();
+    std::fs::write(&table, &bytes[..bytes.len() - 64]).unwrap();
+    let out = bitnetc(&["ttnn", "python", "--target", "n150", &program, "--tensorbin", &folder_of_weights]);
+    assert!(String::from_utf8_lossy(&out.stderr).contains("weight embedded.table of layer 0 is damaged"));
+
     // Reading logits and sampling them, with a prompt for each user; and a card of another kind.
     let sampled = ["--prompt", "1,2", "--prompt", "3", "--temperature", "1", "--steps", "2"];
     let texts = done(&[&["ttnn", "python", &program, "--packed", &weights], &sampled[..]].concat());
