@@ -47,7 +47,6 @@ pub use argument::{Argument, Slot, Visit};
 pub use binary::{BinaryKind, Destination};
 use declare::Declaration;
 pub use role::{Access, Role, Use};
-pub use slice::Rows;
 
 /// A tensor by the name that a plan gives it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -102,11 +101,11 @@ macro_rules! for_each_op {
             CacheUpdate(CacheUpdate) in cache_update;
             /// Decode: one row per user into one of the KV caches.
             CacheUpdateOne(CacheUpdateOne) in cache_update_one;
-            /// Prefill: a prompt into the KV cache.
+            /// Prefill: a chunk of a prompt into the KV cache.
             CacheFill(CacheFill) in cache_fill;
             /// Decode: attention over the paged KV cache.
             SdpaDecode(SdpaDecode) in sdpa_decode;
-            /// Prefill: causal attention.
+            /// Prefill: causal attention of a chunk over the paged KV cache.
             Sdpa(Sdpa) in sdpa;
             /// Decode: heads to rows.
             ConcatHeadsDecode(ConcatHeadsDecode) in concat_heads_decode;
@@ -284,8 +283,7 @@ impl Op {
             Argument::Functions(functions) => scalars.extend(functions.iter().filter_map(Unary::scalar)),
             Argument::Operand(_) | Argument::Compute(_) | Argument::Memory(_) | Argument::Cores(_) => {}
             Argument::MatmulProgram(_) | Argument::NormProgram(_) | Argument::SdpaProgram(_) => {}
-            Argument::Count(_) | Argument::Shape(_) | Argument::Dimensions(..) | Argument::Range(..) => {}
-            Argument::Choice | Argument::KnownAtCall => {}
+            Argument::Count(_) | Argument::Shape(_) | Argument::Dimensions(..) | Argument::Choice => {}
         });
         scalars
     }
@@ -309,14 +307,6 @@ impl Op {
             }
         });
         found
-    }
-
-    /// True when an argument of the call is known only when it is made (the user of a cache fill, the prompt's last token), so that no
-    /// trace can hold it.
-    pub fn is_host_dependent(&self) -> bool {
-        let mut dependent = false;
-        self.arguments(&mut |_, argument| dependent |= matches!(argument, Argument::KnownAtCall));
-        dependent
     }
 }
 

@@ -1,39 +1,21 @@
-//! Some rows of a tensor.
+//! Some rows of a tensor, from a row that is a tensor itself.
 
-use serde::{Deserialize, Serialize};
-
-use super::argument::{Argument, Field, Plain, Visit};
 use super::declare::op;
 use crate::{MemoryConfig, Ref};
 
 op! {
-    /// `ttnn.slice` of rows (second-to-last dimension).
+    /// `ttnn.slice` of as many rows (second-to-last dimension) as one of `parts` equal parts has. The rows start where `starts` says when
+    /// the call runs, so that one program and one trace take them from anywhere.
     Slice = "slice" -> 1 {
         /// The tensor.
         input: Ref [reads Cut],
-        /// The rows kept.
-        rows: Rows,
+        /// `[4]` u32: the first index of each dimension; the row is a multiple of 32, the others are 0.
+        starts: Ref [reads Starts],
+        /// `[4]` u32: the index after the last of each dimension. TT-NN's kernel takes it and computes with `starts` alone.
+        ends: Ref [reads Ends],
+        /// How many times the result's rows the tensor has (TT-NN's `num_devices`).
+        parts: u32,
         /// Placement of the result.
         memory: MemoryConfig,
-    }
-}
-
-/// Which rows a [`Slice`] keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Rows {
-    /// `start..end`.
-    Range(u32, u32),
-    /// The tile of 32 rows that holds the prompt's last token. The row it starts at, a multiple of 32, is known only at the call.
-    LastTokenTile,
-}
-
-impl Field for Rows {}
-
-impl Plain for Rows {
-    fn visit<'a>(&'a self, name: &'static str, visit: &mut Visit<'_, 'a>) {
-        match *self {
-            Rows::Range(start, end) => visit(name, Argument::Range(start, end)),
-            Rows::LastTokenTile => visit(name, Argument::KnownAtCall),
-        }
     }
 }

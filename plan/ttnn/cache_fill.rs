@@ -1,4 +1,4 @@
-//! `paged_fill_cache`: a prompt into a cache. The user is an argument of the call, a row of the page table.
+//! `paged_fill_cache`: a chunk of a prompt into a cache. The rows go to the blocks of the page table's first row.
 
 use super::constraint::{constraints, values};
 use super::paged_cache::{require_cache, require_page_table, stick};
@@ -61,7 +61,7 @@ mod tests {
     }
 
     fn fill(card: &Card, cache: &TensorSpec, input: &TensorSpec, table: &TensorSpec) -> Answer {
-        let args = CacheFill { cache: name(), input: name(), page_table: name() };
+        let args = CacheFill { cache: name(), input: name(), pages: name() };
         check(&args, &[cache, input, table], card)
     }
 

@@ -197,8 +197,9 @@ impl<'a> Function<'a> {
                 Some((Invariant::Function, what, format!("the vocabulary has {vocab}")))
             }
             Role::Tensor | Role::Moved | Role::Cut | Role::Part | Role::Indices | Role::Gamma | Role::Sines => None,
-            Role::Queries | Role::Keys | Role::Values | Role::KeyCache | Role::ValueCache | Role::Cache => None,
+            Role::Queries | Role::KeyCache | Role::ValueCache | Role::Cache => None,
             Role::TokenRows | Role::PromptRows | Role::Positions | Role::PageTable => None,
+            Role::ChunkPages | Role::ContextPages | Role::ChunkStart | Role::Starts | Role::Ends => None,
             Role::NextToken | Role::Counter => None,
         }
     }
@@ -217,9 +218,13 @@ fn table_problem(plan: &Plan, indices: &Ref, table: Option<&Weight>) -> Option<(
     let source = table.map(|w| &w.source);
     let (wanted, right) = match plan.buffer(name)?.role {
         BufferRole::Tokens | BufferRole::Prompt(_) => (plan.model.vocab, matches!(source, Some(Source::Rows(_)))),
-        BufferRole::RotaryPositions => (plan.options.context, matches!(source, Some(Source::RotaryTable { .. }))),
+        BufferRole::RotaryPositions | BufferRole::PromptPositions(_) => {
+            (plan.options.context, matches!(source, Some(Source::RotaryTable { .. })))
+        }
         // The other buffers are no indices, and the invariant `Dataflow` reports them.
         BufferRole::Positions | BufferRole::PageTable | BufferRole::FirstTokens => return None,
+        BufferRole::ChunkPages(_) | BufferRole::ContextPages | BufferRole::ChunkStart => return None,
+        BufferRole::LastTileStarts | BufferRole::LastTileEnds => return None,
         BufferRole::KeyCache | BufferRole::ValueCache => return None,
     };
     let hint = format!("a table of {wanted} rows made for them");
