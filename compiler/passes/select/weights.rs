@@ -105,23 +105,11 @@ pub fn projection(
     })
 }
 
-/// A rotary table: row-major with every position for `embedding` (decode), or the first `tiled` positions as tiles (prefill).
-pub fn rotary_table(
-    name: &str,
-    function: RotaryFunction,
-    rope: &Rope,
-    context: u32,
-    head_dim: u32,
-    tiled: Option<u32>,
-) -> Weight {
-    let positions = tiled.unwrap_or(context);
-    let shape = vec![1, 1, positions, head_dim];
-    let spec = match tiled {
-        Some(_) => TensorSpec::tile(shape, DType::Bf16, MemoryConfig::DRAM),
-        None => TensorSpec::row_major(shape, DType::Bf16, MemoryConfig::DRAM),
-    };
+/// A rotary table with a row for every position, for `embedding` to look up.
+pub fn rotary_table(name: &str, function: RotaryFunction, rope: &Rope, context: u32, head_dim: u32) -> Weight {
+    let spec = TensorSpec::row_major(vec![1, 1, context, head_dim], DType::Bf16, MemoryConfig::DRAM);
     let (frequencies, amplitude) = rope.frequencies(context as usize);
-    let source = Source::RotaryTable { function, positions, frequencies, amplitude };
+    let source = Source::RotaryTable { function, positions: context, frequencies, amplitude };
     Weight { name: name.to_string(), per_layer: false, spec, address: None, source }
 }
 
