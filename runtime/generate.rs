@@ -1,14 +1,14 @@
 //! Text generation: prefill every prompt, then decode all users together until each has ended.
 //!
-//! A prompt longer than the largest prefill phase is prefilled as far as that goes; its remaining tokens are decoded one by one, with the
-//! tokens of the prompt in place of those chosen. A user that has ended is put back to position 0, where it can do no harm.
+//! What prefill does not take of a prompt is decoded token by token, with the tokens of the prompt in place of those chosen: all of it where
+//! the plan has no prefill phase. Users without a prompt, and those that have ended, are idle.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bitnetc_plan::Plan;
 
 use crate::RuntimeError;
-use crate::device::Device;
+use crate::device::{ABSENT, Device};
 use crate::sampler::{Sampler, Sampling};
 use crate::session::{Session, TILE_ROWS, check_tokens};
 
@@ -163,7 +163,7 @@ impl<D: Device> Run<'_, D> {
         on_token: &mut impl FnMut(usize, u32) -> Flow,
     ) -> Result<(), RuntimeError> {
         let sampler = Sampler::new(self.options.sampling, index as u32);
-        let prefix = prompt.len().min(self.session.largest_bucket());
+        let prefix = prompt.len().min(self.session.longest_prefill());
         let mut user =
             User { tokens: Vec::new(), pending: Vec::new(), stop: None, sampler, next: prompt[0], position: 0 };
         if self.options.max_tokens == 0 {
@@ -199,12 +199,12 @@ impl<D: Device> Run<'_, D> {
         Ok(user.sampler.sample(&self.logits[row * vocab..(row + 1) * vocab]))
     }
 
-    /// Writes every user's token and position; those that have ended go to position 0.
+    /// Writes every user's token and position; those that have ended are idle from here on.
     fn write_users(&mut self) -> Result<(), RuntimeError> {
-        let of = |user: &User| if user.stop.is_none() { (user.next, user.position) } else { (0, 0) };
+        let of = |user: &User| if user.stop.is_none() { (user.next, user.position) } else { (0, ABSENT) };
         let (mut tokens, mut positions): (Vec<u32>, Vec<u32>) = self.users.iter().map(of).unzip();
         tokens.resize(self.session.batch(), 0);
-        positions.resize(self.session.batch(), 0);
+        positions.resize(self.session.batch(), ABSENT);
         self.session.set_users(&tokens, &positions)
     }
 

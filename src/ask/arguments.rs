@@ -335,20 +335,6 @@ impl<'a> Arguments<'a> {
         unary(name, &values).ok_or_else(|| self.mistake(format!("no rule for the function `{name}`"), ""))
     }
 
-    /// The rows that a slice keeps, from its two corners.
-    pub fn rows(&mut self) -> Result<Rows, Mistake> {
-        let (start, end) = (self.need("slice_start")?, self.need("slice_end")?);
-        let row = |corner: &'a Expr| match &corner.kind {
-            Kind::List(items) if items.len() == 4 => Ok(&items[2]),
-            _ => Err(kind(corner, "[0, 0, row, 0], a corner of four numbers")),
-        };
-        let (start, end) = (row(start)?, row(end)?);
-        match (&start.kind, &end.kind) {
-            (Kind::Name(_), Kind::Name(_)) => Ok(Rows::LastTokenTile),
-            _ => Ok(Rows::Range(number(start)?, number(end)?)),
-        }
-    }
-
     /// Nothing is left.
     pub fn done(&self) -> Result<(), Mistake> {
         if let Some(at) = self.taken.iter().position(|taken| !taken) {

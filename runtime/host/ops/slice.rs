@@ -1,37 +1,31 @@
-//! `ttnn.slice` along the rows.
+//! `ttnn.slice` along the rows, from where a tensor says.
 
-use bitnetc_plan::op::{Rows, Slice};
+use bitnetc_plan::op::Slice;
 
 use crate::DeviceError;
-use crate::device::Arguments;
 use crate::host::movement::{copy_runs, expect};
 use crate::host::run::Run;
 use crate::host::tensor::HostTensor;
 
-pub fn execute(op: &Slice, run: &mut Run<'_>) -> Result<(), DeviceError> {
-    let arguments = run.arguments;
-    run.produce(|x, [out]| slice(x.tensor(0)?, op.rows, arguments, out))
+pub fn execute(_: &Slice, run: &mut Run<'_>) -> Result<(), DeviceError> {
+    run.produce(|x, [out]| slice(x.tensor(0)?, x.integers(1)?, x.integers(2)?, out))
 }
 
-/// Keeps some rows. Of the last token's tile only the row that will be read is copied, where the host names it; the others are zeros.
-fn slice(input: &HostTensor, kept: Rows, arguments: Arguments, out: &mut HostTensor) -> Result<(), DeviceError> {
-    let taken = out.dim(2);
-    let (first, end) = match kept {
-        Rows::Range(first, end) => (first as usize, end as usize),
-        Rows::LastTokenTile => (arguments.tile_row as usize, arguments.tile_row as usize + taken),
+/// Rows of a `[1, 1, S, N]` tensor from the third of `starts` to before the third of `ends`, which must be as many as the result has.
+fn slice(input: &HostTensor, starts: &[u32], ends: &[u32], out: &mut HostTensor) -> Result<(), DeviceError> {
+    let row = |indices: &[u32], operand| match *indices {
+        [_, _, row, _] => Ok(row as usize),
+        _ => Err(DeviceError::Operand {
+            operand,
+            got: format!("{} indices", indices.len()),
+            want: "one for each of four dimensions".into(),
+        }),
     };
-    let (outer, rows, columns) = (input.dim(0) * input.dim(1), input.dim(2), input.dim(3));
-    let fits = end <= rows && end.checked_sub(first) == Some(taken) && out.dim(0) * out.dim(1) == outer;
+    let (first, end) = (row(starts, 1)?, row(ends, 2)?);
+    let (taken, rows, columns) = (out.dim(2), input.dim(2), input.dim(3));
+    let fits = input.rows() == rows && end <= rows && end.checked_sub(first) == Some(taken);
     expect(0, input, fits && out.columns() == columns, || format!("one that has rows {first}..{end}"))?;
-    let kept = match (kept, arguments.live_row) {
-        (Rows::LastTokenTile, Some(row)) if (row as usize) < taken => row as usize..row as usize + 1,
-        (Rows::LastTokenTile | Rows::Range(..), _) => 0..taken,
-    };
-    if kept.len() < taken {
-        out.clear();
-    }
-    let runs = (0..outer).map(|o| ((o * rows + first + kept.start) * columns, (o * taken + kept.start) * columns));
-    copy_runs(0, input, out, kept.len() * columns, runs)
+    copy_runs(0, input, out, taken * columns, std::iter::once((first * columns, 0)))
 }
 
 #[cfg(test)]
@@ -40,14 +34,13 @@ mod tests {
     use crate::host::testing::{numbered, values};
 
     #[test]
-    fn the_last_tile_and_its_live_row() {
+    fn a_tile_of_rows_from_where_it_starts() {
         let input = numbered(&[1, 1, 64, 2]);
         let mut tile = numbered(&[1, 1, 32, 2]);
-        let at = |tile_row, live_row| Arguments { user: 0, tile_row, live_row };
-        slice(&input, Rows::LastTokenTile, at(32, None), &mut tile).unwrap();
+        slice(&input, &[0, 0, 32, 0], &[1, 1, 64, 2], &mut tile).unwrap();
         assert_eq!(values(&tile)[..3], [64., 65., 66.]);
-        slice(&input, Rows::LastTokenTile, at(32, Some(1)), &mut tile).unwrap();
-        assert_eq!(values(&tile)[..5], [0., 0., 66., 67., 0.]);
-        assert!(slice(&input, Rows::LastTokenTile, at(64, None), &mut tile).is_err());
+        let mut refused = |starts: &[u32], ends: &[u32]| slice(&input, starts, ends, &mut tile).is_err();
+        assert!(refused(&[0, 0, 64, 0], &[1, 1, 96, 2]) && refused(&[0, 0, 32, 0], &[1, 1, 63, 2]));
+        assert!(refused(&[32], &[1, 1, 64, 2]));
     }
 }

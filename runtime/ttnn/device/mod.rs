@@ -17,15 +17,15 @@ mod memory;
 use std::sync::Arc;
 
 use bitnetc_numerics::{Format, TiledView};
-use bitnetc_plan::{Cost, DType, Footprint, Layout, Op, Ref, Scalar, Step, TILE, TensorSpec, Value, VerifiedPlan};
-use bitnetc_runtime::device::{Arguments, Device, ResolvedStep, Slot, TraceId, Upload};
+use bitnetc_plan::{Cost, DType, Footprint, Layout, Op, Ref, Step, TILE, TensorSpec, Value, VerifiedPlan};
+use bitnetc_runtime::device::{Device, ResolvedStep, Slot, TraceId, Upload};
 use bitnetc_runtime::{DeviceError, weights::bytes::format_of};
 
-use crate::call::{Expr, Scope};
+use crate::call::Scope;
 use crate::card::CardKind;
 use crate::environment::PythonEnv;
 use crate::error::TtnnError;
-use crate::lower::{self, Open, value_key};
+use crate::lower::{self, Plain, value_key};
 use crate::open_card::{CardOptions, OpenCard};
 use crate::python;
 
@@ -98,8 +98,8 @@ impl TtnnDevice {
         self.hold(slot, Some(Arc::clone(spec)))
     }
 
-    fn run(&mut self, resolved: &ResolvedStep, arguments: Arguments) -> Result<(), DeviceError> {
-        let statement = lower::lower(&step(resolved), &Given(arguments));
+    fn run(&mut self, resolved: &ResolvedStep) -> Result<(), DeviceError> {
+        let statement = lower::lower(&step(resolved), &Plain);
         statement.execute(self.card.interpreter(), &mut self.scope).map_err(library)?;
         if let Op::Deallocate(_) | Op::View(_) = &resolved.op {
             self.forget(resolved.operands[0])?;
@@ -181,24 +181,6 @@ fn step(resolved: &ResolvedStep) -> Step {
     }
 }
 
-/// The arguments of a call, for lowering. Scalars are plain numbers by now.
-struct Given(Arguments);
-
-impl Open for Given {
-    fn scalar(&self, _: &Step, _: usize, scalar: &Scalar) -> Expr {
-        Expr::Float(scalar.value)
-    }
-
-    fn user(&self) -> Expr {
-        Expr::Int(i64::from(self.0.user))
-    }
-
-    fn last_tile(&self, columns: u32) -> (Expr, Expr) {
-        let row = self.0.tile_row;
-        (Expr::ints([0, 0, row, 0]), Expr::ints([1, 1, row + TILE, columns]))
-    }
-}
-
 impl Device for TtnnDevice {
     fn name(&self) -> String {
         format!("TT-NN on {}", self.card.card())
@@ -254,8 +236,8 @@ impl Device for TtnnDevice {
         filled.map_err(library)
     }
 
-    fn execute(&mut self, steps: &[Arc<ResolvedStep>], arguments: Arguments) -> Result<(), (usize, DeviceError)> {
-        steps.iter().enumerate().try_for_each(|(at, step)| self.run(step, arguments).map_err(|error| (at, error)))
+    fn execute(&mut self, steps: &[Arc<ResolvedStep>]) -> Result<(), (usize, DeviceError)> {
+        steps.iter().enumerate().try_for_each(|(at, step)| self.run(step).map_err(|error| (at, error)))
     }
 
     fn free(&mut self, slot: Slot) -> Result<(), DeviceError> {

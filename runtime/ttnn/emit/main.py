@@ -29,7 +29,7 @@ def evaluate(source):
             product = constant
             for tensor, power in powers:
                 product *= source.scale(tensor, layer) ** power
-            values[name].append(product)
+            values[name].append(float(np.float32(product)))
     return values
 
 
@@ -51,16 +51,32 @@ def free(results):
         ttnn.deallocate(tensor)
 
 
-def prefill(prompt, weights, buffers, scalars, show):
-    """Fills each user's cache with the prompt; the first token of each user."""
-    bucket = min(size for size in PREFILL if size >= len(prompt))
+def place_prompt(buffers, bucket, prompt, user):
+    """Where a prompt lies: its tokens and positions, the cache blocks of its user, and the tile of rows with its last token."""
     padded = np.zeros(bucket)
     padded[: len(prompt)] = prompt
     write(buffers, PROMPTS[bucket], padded)
+    write(buffers, PROMPT_POSITIONS[bucket], np.arange(bucket))
+    blocks = np.arange(-(-CONTEXT // BLOCK)) + user * -(-CONTEXT // BLOCK)
+    chunk = blocks[: -(-bucket // BLOCK)].copy()
+    chunk[-(-len(prompt) // BLOCK) :] = -1
+    write(buffers, CHUNK_PAGES[bucket], chunk)
+    context = np.zeros(next(row for row in BUFFERS if row[0] == CONTEXT_PAGES)[4][1])
+    context[: len(blocks)] = blocks
+    write(buffers, CONTEXT_PAGES, context)
+    write(buffers, CHUNK_START, [0])
     tile_start = (len(prompt) - 1) // 32 * 32
+    write(buffers, LAST_TILE_STARTS, [0, 0, tile_start, 0])
+    write(buffers, LAST_TILE_ENDS, [1, 1, tile_start + 32, WIDTH])
+
+
+def prefill(prompt, weights, buffers, scalars, show):
+    """Fills each user's cache with the prompt; the first token of each user."""
+    bucket = min(size for size in PREFILL if size >= len(prompt))
     tokens = np.zeros(BATCH, dtype=np.int64)
     for user in range(BATCH):
-        free(PREFILL[bucket](weights, buffers, scalars, show if user == 0 else Show(False), user, tile_start))
+        place_prompt(buffers, bucket, prompt, user)
+        free(PREFILL[bucket](weights, buffers, scalars, show if user == 0 else Show(False)))
         tokens[user] = read(buffers[FIRST_TOKENS][0])[(len(prompt) - 1) % 32]
     return tokens
 

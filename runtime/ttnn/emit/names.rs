@@ -19,7 +19,7 @@ const KEYWORDS: [&str; 35] = [
 ];
 
 /// Names that a function of the program uses besides those of its phase.
-const OWN: [&str; 13] = [
+const OWN: [&str; 10] = [
     "LAYERS",
     "buffers",
     "float",
@@ -28,10 +28,7 @@ const OWN: [&str; 13] = [
     "range",
     "scalars",
     "show",
-    "tile_end",
-    "tile_start",
     "ttnn",
-    "user",
     "weights",
 ];
 

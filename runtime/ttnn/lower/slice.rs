@@ -1,16 +1,19 @@
-//! `ttnn.slice`.
+//! `ttnn.slice` from where a tensor says.
 
-use bitnetc_plan::op::{Rows, Slice};
+use bitnetc_plan::op::Slice;
 
-use super::Lowering;
-use crate::call::{Expr, PyCall};
+use super::{Lowering, operand};
+use crate::call::PyCall;
 use crate::tensor::memory_config;
 
+/// The dimension of rows in `[1, 1, rows, columns]`.
+const ROWS: u32 = 2;
+
 pub fn lower(args: &Slice, step: &Lowering<'_>) -> PyCall {
-    let columns = step.step.outputs.first().map_or(0, |v| v.spec.columns());
-    let (start, end) = match args.rows {
-        Rows::Range(start, end) => (Expr::ints([0, 0, start, 0]), Expr::ints([1, 1, end, columns])),
-        Rows::LastTokenTile => step.open.last_tile(columns),
-    };
-    step.on(&args.input).arg(start).arg(end).kwarg("memory_config", memory_config(&args.memory))
+    step.on(&args.input)
+        .arg(operand(&args.starts))
+        .arg(operand(&args.ends))
+        .kwarg("slice_dim", ROWS)
+        .kwarg("num_devices", args.parts)
+        .kwarg("memory_config", memory_config(&args.memory))
 }
