@@ -176,6 +176,18 @@ impl HostDevice {
     }
 }
 
+/// The tensors that are there when the steps have run.
+fn left_alive(recording: &Recording) -> BTreeMap<Slot, Arc<TensorSpec>> {
+    let mut alive = BTreeMap::new();
+    for step in recording {
+        if !step.op.launches() {
+            step.operands.iter().for_each(|ended| drop(alive.remove(ended)));
+        }
+        alive.extend(step.outputs.iter().map(|(slot, spec)| (*slot, Arc::clone(spec))));
+    }
+    alive
+}
+
 /// A constant tensor, rounded as TT-NN rounds on the host.
 fn constant(upload: &Upload<'_>, tensor: &Tensor<'_>) -> Result<HostTensor, DeviceError> {
     let spec = Arc::new(upload.weight.spec.clone());
@@ -278,6 +290,11 @@ impl Device for HostDevice {
 
     fn end_trace(&mut self) -> Result<TraceId, DeviceError> {
         let recording = self.capture.take().ok_or_else(|| DeviceError::Trace("none is being captured".into()))?;
+        // As on a card, what a trace leaves alive has memory of its own from here on, which the other phases do not count on.
+        for (slot, spec) in left_alive(&recording) {
+            let result = Pool::default().zeros(&spec)?;
+            self.hold(slot, Held::Tensor(result))?;
+        }
         self.traces.push(Some(recording));
         Ok(TraceId(self.traces.len() as u32 - 1))
     }

@@ -2,7 +2,6 @@
 
 use std::ops::Range;
 
-use bitnetc_plan::op::Rows;
 use bitnetc_plan::{Cores, DType, Fidelity, MemoryConfig, Op, Ref, Scalar, TensorSpec, Unary};
 
 use super::call::{Question, constant, dtype_of, unary};
