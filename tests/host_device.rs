@@ -14,8 +14,8 @@ use bitnetc_compiler::{Options, compile, model};
 use bitnetc_plan::{TensorSpec, VerifiedPlan};
 use bitnetc_runtime::host::Numerics;
 use bitnetc_runtime::{
-    ABSENT, Device, DeviceError, Flow, GenerateOptions, HostDevice, LoadOptions, ResolvedStep, RuntimeError,
-    Sampling, Session, Slot, Stop, Text, TraceId, Upload, Weights, generate,
+    ABSENT, Device, DeviceError, Flow, GenerateOptions, HostDevice, LoadOptions, ResolvedStep, RuntimeError, Sampling,
+    Session, Slot, Stop, Text, TraceId, Upload, Weights, generate,
 };
 use common::golden::{argmax, correlation, directory, golden};
 

@@ -130,7 +130,8 @@ struct Cut {
 /// All circular buffers.
 fn bytes(args: &Sdpa, q: &TensorSpec, k: &TensorSpec, v: &TensorSpec, pages: &TensorSpec) -> u64 {
     let program = args.program;
-    let cut = Cut { q: u64::from(program.q_chunk / TILE), k: u64::from(program.k_chunk / TILE), columns: q.tile_columns() };
+    let cut =
+        Cut { q: u64::from(program.q_chunk / TILE), k: u64::from(program.k_chunk / TILE), columns: q.tile_columns() };
     let (bf16, f32) = (DType::Bf16.tile_bytes(), DType::F32.tile_bytes());
     let precise = args.compute.fp32_dest_acc;
     let cores = u64::from(program.grid.0 * program.grid.1);

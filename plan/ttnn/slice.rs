@@ -36,11 +36,7 @@ pub(super) fn check(args: &Slice, given: &[&TensorSpec], card: &Card) -> Answer 
         checks.require(&INDICES, words, values![indices]);
     }
     let parts = args.parts;
-    checks.require(
-        &EQUAL_PARTS,
-        parts > 0 && x.rows().is_multiple_of(parts),
-        values![rows = x.rows(), parts],
-    );
+    checks.require(&EQUAL_PARTS, parts > 0 && x.rows().is_multiple_of(parts), values![rows = x.rows(), parts]);
     checks.settle()?;
     let rows = x.rows() / parts;
     checks.require(&WHOLE_TILES, rows.is_multiple_of(TILE), values![rows]);

@@ -91,7 +91,8 @@ impl<D: Device> Session<D> {
         };
         let decode = program.phases.iter().position(|p| matches!(p.kind, PhaseKind::Decode { .. }));
         let can_trace = options.trace && device.can_trace();
-        let traced = |phase: &PhaseProgram| if can_trace && phase.trace.is_some() { Traced::NotYet } else { Traced::Never };
+        let traced =
+            |phase: &PhaseProgram| if can_trace && phase.trace.is_some() { Traced::NotYet } else { Traced::Never };
         let traces = program.phases.iter().map(traced).collect();
         let copies =
             plan.buffer_for(BufferRole::RotaryPositions).map_or(0, |b| b.spec.columns() / plan.options.batch.max(1));

@@ -288,11 +288,7 @@ impl<D: Device> Session<D> {
     }
 }
 
-fn execute<D: Device>(
-    device: &mut D,
-    phase: &PhaseProgram,
-    steps: &[Arc<ResolvedStep>],
-) -> Result<(), RuntimeError> {
+fn execute<D: Device>(device: &mut D, phase: &PhaseProgram, steps: &[Arc<ResolvedStep>]) -> Result<(), RuntimeError> {
     device.execute(steps).map_err(|(at, error): (usize, DeviceError)| RuntimeError::Step {
         phase: phase.kind.to_string(),
         step: steps[at].name.clone(),

@@ -106,7 +106,9 @@ pub fn question(call: &Call, span: std::ops::Range<usize>, known: &dyn Known) ->
         }
         "rotary_embedding_llama" => rotary(&mut a)?,
         "paged_fused_update_cache" | "paged_update_cache" | "paged_fill_cache" => cache(name, &mut a)?,
-        "paged_scaled_dot_product_attention_decode" | "chunked_scaled_dot_product_attention" => attention(name, &mut a)?,
+        "paged_scaled_dot_product_attention_decode" | "chunked_scaled_dot_product_attention" => {
+            attention(name, &mut a)?
+        }
         "add" | "mul" | "multiply" => binary(name, &mut a)?,
         _ => movement(name, &mut a)?.ok_or_else(|| unknown(name, span))?,
     };
@@ -316,8 +318,7 @@ fn cache(name: &str, a: &mut Arguments<'_>) -> Result<Op, Mistake> {
 }
 
 fn attention(name: &str, a: &mut Arguments<'_>) -> Result<Op, Mistake> {
-    let (q, k_cache, v_cache) =
-        (a.tensor("input_tensor_q")?, a.tensor("input_tensor_k")?, a.tensor("input_tensor_v")?);
+    let (q, k_cache, v_cache) = (a.tensor("input_tensor_q")?, a.tensor("input_tensor_k")?, a.tensor("input_tensor_v")?);
     let pages = a.tensor("page_table_tensor")?;
     let decode = name == "paged_scaled_dot_product_attention_decode";
     let columns = a.spec(&q).map_or(1, TensorSpec::columns);

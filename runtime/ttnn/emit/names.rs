@@ -19,18 +19,7 @@ const KEYWORDS: [&str; 35] = [
 ];
 
 /// Names that a function of the program uses besides those of its phase.
-const OWN: [&str; 10] = [
-    "LAYERS",
-    "buffers",
-    "float",
-    "layer",
-    "np",
-    "range",
-    "scalars",
-    "show",
-    "ttnn",
-    "weights",
-];
+const OWN: [&str; 10] = ["LAYERS", "buffers", "float", "layer", "np", "range", "scalars", "show", "ttnn", "weights"];
 
 /// The identifiers of one phase, by the keys that [`lower`] uses.
 #[derive(Debug)]
