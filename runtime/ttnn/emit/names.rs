@@ -130,7 +130,7 @@ mod tests {
 
     fn step(name: &str, op: impl Into<Op>, outputs: &[&str]) -> Step {
         let spec = TensorSpec::tile([1, 1, 32, 32], DType::Bf16, MemoryConfig::DRAM);
-        let value = |name: &&str| Value { name: (*name).into(), spec: spec.clone(), address: None };
+        let value = |name: &&str| Value { name: (*name).into(), spec: spec.clone(), padding: None, address: None };
         Step {
             name: name.into(),
             op: op.into(),
@@ -143,7 +143,7 @@ mod tests {
 
     fn phase(outputs: &[&str]) -> Phase {
         let abs = AbsOp { input: Ref::Weight("x".into()), memory: MemoryConfig::DRAM };
-        let steps = vec![step("one", abs, outputs), step("two", PlusOne { buffer: Ref::Buffer("x".into()) }, &[])];
+        let steps = vec![step("one", abs, outputs), step("two", PlusOne { buffer: Ref::Buffer("x".into()), skip_negative: true }, &[])];
         Phase {
             kind: PhaseKind::Decode { batch: 1 },
             prologue: steps,
