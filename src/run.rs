@@ -151,7 +151,7 @@ pub fn run(args: Args) -> miette::Result<()> {
 fn load_plan(args: &Args, plan: VerifiedPlan, weights: &Weights) -> miette::Result<Session<Box<dyn Device>>> {
     let options = LoadOptions { trace: !args.no_trace, ..LoadOptions::default() };
     let device = args.device.open(&plan, args.numerics.into())?;
-    load::session_on(device, plan, weights, &options)
+    load::session(device, plan, weights, &options)
 }
 
 /// Answers all prompts, as many at once as the plan has users, and says what it took and why the answers ended. A single one is shown as it

@@ -14,7 +14,7 @@ mod prompt;
 
 use std::sync::Arc;
 
-use bitnetc_plan::{BufferRole, Plan, VerifiedPlan};
+use bitnetc_plan::{BufferRole, PhaseKind, Plan, VerifiedPlan};
 
 use crate::device::{ABSENT, Device, ResolvedStep, Slot, TraceId};
 use crate::program::{PhaseProgram, Program};
@@ -85,6 +85,11 @@ impl<D: Device> Session<D> {
         &mut self.device
     }
 
+    /// The device, with what the plan left there.
+    pub fn into_device(self) -> D {
+        self.device
+    }
+
     /// Users of the decode phase.
     pub fn batch(&self) -> usize {
         self.plan.options.batch as usize
@@ -95,8 +100,9 @@ impl<D: Device> Session<D> {
         self.plan.options.context as usize
     }
 
-    /// Warms up and captures the decode phase if it is to be traced and is not yet. [`Session::prefill`] and [`Session::set_users`] see
-    /// to it; calling it earlier only chooses the moment.
+    /// Warms up and captures the decode phase if it is to be traced and is not yet, and where the device compiles what it runs the prefill
+    /// phases as well, so that nothing is left to compile. [`Session::prefill`] and [`Session::set_users`] see to it; calling it earlier only
+    /// chooses the moment.
     ///
     /// # Errors
     /// Any error of a step.
@@ -104,17 +110,42 @@ impl<D: Device> Session<D> {
         let Some(decode) = self.decode else { return Ok(()) };
         match self.traces[decode] {
             Traced::Never | Traced::Captured(_) => return Ok(()),
-            Traced::NotYet => {
-                let warm_up = self.program.phases[decode].trace.as_ref().map_or(0, |t| t.warm_up);
-                for _ in 0..warm_up {
-                    self.write_users(&vec![0; self.batch()], &vec![ABSENT; self.batch()])?;
-                    self.run_steps(decode)?;
-                }
-                self.traces[decode] = Traced::Warm;
+            Traced::NotYet | Traced::Warm => {}
+        }
+        let others: Vec<usize> = match self.device.compiles() {
+            true => (0..self.traces.len()).filter(|index| *index != decode).collect(),
+            false => Vec::new(),
+        };
+        self.warm_up(decode)?;
+        for &index in &others {
+            self.warm_up(index)?;
+        }
+        self.free_results()?;
+        self.device.forbid_new_programs().map_err(RuntimeError::device("ending the warm-up"))?;
+        for index in others {
+            if self.traces[index] == Traced::Warm {
+                self.capture(index)?;
             }
-            Traced::Warm => {}
         }
         self.capture(decode).map(drop)
+    }
+
+    /// Runs a phase that is to be traced for nobody, as often as the plan says.
+    fn warm_up(&mut self, index: usize) -> Result<(), RuntimeError> {
+        let (Traced::NotYet, Some(trace)) = (self.traces[index], &self.program.phases[index].trace) else {
+            return Ok(());
+        };
+        for _ in 0..trace.warm_up {
+            match self.program.phases[index].kind {
+                PhaseKind::Decode { .. } => {
+                    self.write_users(&vec![0; self.batch()], &vec![ABSENT; self.batch()])?;
+                }
+                PhaseKind::Prefill { tokens } => self.write_idle_chunk(index, tokens as usize)?,
+            }
+            self.run_steps(index)?;
+        }
+        self.traces[index] = Traced::Warm;
+        Ok(())
     }
 
     /// Captures a phase that is warm.
@@ -178,6 +209,23 @@ impl<D: Device> Session<D> {
     /// A device that refuses.
     pub fn tokens(&mut self, out: &mut Vec<u32>) -> Result<(), RuntimeError> {
         self.read_integers("tokens", self.inputs.tokens, out)
+    }
+
+    /// Starts reading the tokens that the last decode step chose, without waiting for it; [`Session::end_tokens`] gives them. Another step may
+    /// be asked for in between where the device [runs ahead](Device::runs_ahead).
+    ///
+    /// # Errors
+    /// A device that refuses.
+    pub fn begin_tokens(&mut self) -> Result<(), RuntimeError> {
+        self.device.begin_read(self.inputs.tokens).map_err(RuntimeError::device("reading tokens"))
+    }
+
+    /// The tokens of the oldest read under way.
+    ///
+    /// # Errors
+    /// A device that refuses, or a step that failed.
+    pub fn end_tokens(&mut self, out: &mut Vec<u32>) -> Result<(), RuntimeError> {
+        self.device.end_read(out).map_err(RuntimeError::device("reading tokens"))
     }
 
     /// One token of every user.

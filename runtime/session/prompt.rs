@@ -154,6 +154,12 @@ impl<D: Device> Session<D> {
         }
         let chunks = self.buckets.chunks(start, count);
         let chunks = chunks.ok_or_else(|| wrong(format!("prefill starts at multiples of {stride}, not at {start}")))?;
+        self.write_context(user)?;
+        Ok(chunks)
+    }
+
+    /// Writes the blocks of a user's context.
+    fn write_context(&mut self, user: usize) -> Result<(), RuntimeError> {
         let mut pages = std::mem::take(&mut self.scratch);
         pages.clear();
         pages.extend_from_slice(self.pages.of(user));
@@ -161,7 +167,7 @@ impl<D: Device> Session<D> {
         pages.resize(self.plan.buffer_for(BufferRole::ContextPages).map_or(0, |b| b.spec.columns() as usize), 0);
         let written = self.put(BufferRole::ContextPages, &pages);
         self.scratch = pages;
-        written.map(|()| chunks)
+        written
     }
 
     /// Writes the tokens of a chunk, their positions and the blocks they go to.
@@ -181,6 +187,13 @@ impl<D: Device> Session<D> {
         self.put(BufferRole::ChunkPages(of), &data)?;
         self.scratch = data;
         self.put(BufferRole::ChunkStart, &[start as u32])
+    }
+
+    /// Has a phase run for nobody: no row of it is kept.
+    pub(super) fn write_idle_chunk(&mut self, phase: usize, bucket: usize) -> Result<(), RuntimeError> {
+        self.write_context(0)?;
+        self.write_chunk(0, &[], Chunk { phase, bucket, start: 0, tokens: 0 })?;
+        self.write_last_tile(0)
     }
 
     /// Has the epilogue take tile number `tile` of a chunk's rows.

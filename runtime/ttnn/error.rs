@@ -174,6 +174,12 @@ pub enum TtnnError {
         /// Where TT-NN's own would be.
         path: PathBuf,
     },
+    /// The stand-in for a mock card's command queue is not what or where it should be.
+    #[error("the stand-in for a mock card's command queue: {why}")]
+    Queue {
+        /// The reason.
+        why: String,
+    },
     /// The open card is not one that the plan was made for.
     #[error("{card} does not fit the plan: {what} is {found}, the plan needs {planned}; {hint}")]
     Unfit {

@@ -12,8 +12,9 @@
 //!       |
 //!  call, print  a call as data: executed or printed   tensor, spec descriptions of tensors, both ways
 //!       |
-//!  card         real or mock, the process environment
+//!  card         real or mock, the process environment queue        what a mock needs for traces
 //!  open_card    an open card; graph: what it records  info         `bitnetc ttnn info`
+//!  device       plans executed; record: what was asked of the card, and whether a trace may hold it
 //! ```
 //!
 //! One process embeds one interpreter and opens one card; work on several cards takes several processes.
@@ -35,6 +36,8 @@ pub mod open_card;
 pub mod oracle;
 pub mod print;
 pub mod python;
+pub mod queue;
+pub mod record;
 pub mod replay;
 pub mod setup;
 pub mod simulator;

@@ -12,6 +12,7 @@ use cxx::UniquePtr;
 use crate::bridge::ffi;
 use crate::environment::PythonEnv;
 use crate::error::{PythonError, TtnnError};
+use crate::record;
 
 /// An owned reference to a Python object. Cloning takes another reference; dropping gives it back.
 pub struct Object {
@@ -76,7 +77,14 @@ impl Object {
         for (name, value) in kwargs {
             done(context, ffi::dict_set(&dict.handle, name, &Object::from_value(value)?.handle))?;
         }
-        own(context, ffi::call(&self.handle, &tuple.handle, &dict.handle))
+        let result = own(context, ffi::call(&self.handle, &tuple.handle, &dict.handle))?;
+        record::note(context, args, kwargs, &result);
+        Ok(result)
+    }
+
+    /// Python's `id(object)`: the same for every reference to one object.
+    pub(crate) fn identity(&self) -> usize {
+        ffi::identity(&self.handle)
     }
 
     /// Calls the attribute at a dotted path.
@@ -276,6 +284,11 @@ impl Interpreter {
         }
         let interpreter = Interpreter::boot(env)?;
         Ok(RUNNING.get_or_init(|| interpreter))
+    }
+
+    /// Whether one runs in this process.
+    pub(crate) fn runs() -> bool {
+        RUNNING.get().is_some()
     }
 
     fn boot(env: &PythonEnv) -> Result<Interpreter, TtnnError> {

@@ -143,7 +143,10 @@ mod tests {
 
     fn phase(outputs: &[&str]) -> Phase {
         let abs = AbsOp { input: Ref::Weight("x".into()), memory: MemoryConfig::DRAM };
-        let steps = vec![step("one", abs, outputs), step("two", PlusOne { buffer: Ref::Buffer("x".into()), skip_negative: true }, &[])];
+        let steps = vec![
+            step("one", abs, outputs),
+            step("two", PlusOne { buffer: Ref::Buffer("x".into()), skip_negative: true }, &[]),
+        ];
         Phase {
             kind: PhaseKind::Decode { batch: 1 },
             prologue: steps,
