@@ -132,6 +132,20 @@ fn sessions_on_one_card() {
         if let Err(broken) = record::check(&both) {
             panic!("sampling, batch {batch}, {queues} queues: {broken}");
         }
+
+        // A prompt of any length, in one chunk or several, for any user and from any offset is a replay: no program runs by itself.
+        record::start();
+        for (number, length) in [1, 32, 33, 64, 127, 128, 129, 200, 256].into_iter().enumerate() {
+            session.prefill(number % users, &vec![5; length]).unwrap();
+        }
+        let shared = session.share(users - 1, 0, 200).unwrap();
+        session.prefill_from(users - 1, &[7; 210], shared).unwrap();
+        let mut prompts = record::stop();
+        assert!(shared > 0 && !prompts.iter().any(|event| matches!(event, Event::Program(_))));
+        both.append(&mut prompts);
+        if let Err(broken) = record::check(&both) {
+            panic!("prompts, batch {batch}, {queues} queues: {broken}");
+        }
         session.into_device().close().unwrap();
     }
 }

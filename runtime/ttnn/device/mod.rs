@@ -58,6 +58,8 @@ pub struct TtnnDevice {
     specs: Vec<Option<Arc<TensorSpec>>>,
     queues: Queues,
     traces: Traces,
+    /// The slots that the capture under way has filled.
+    filled: Vec<Slot>,
     /// Host tensors of the slots that were written or read.
     kept: HashMap<Slot, HostTensor>,
     /// Host tensors that reads under way copy to, the oldest first.
@@ -80,6 +82,7 @@ impl TtnnDevice {
             specs: Vec::new(),
             queues: Queues::new(options.command_queues),
             traces: Traces::default(),
+            filled: Vec::new(),
             kept: HashMap::new(),
             reads: VecDeque::new(),
             spare: Vec::new(),
@@ -174,6 +177,9 @@ impl TtnnDevice {
         }
         for (slot, spec) in &resolved.outputs {
             self.hold(*slot, Some(Arc::clone(spec)))?;
+            if self.traces.is_capturing() {
+                self.filled.push(*slot);
+            }
         }
         Ok(())
     }
@@ -362,11 +368,14 @@ impl Device for TtnnDevice {
     fn begin_trace(&mut self) -> Result<(), DeviceError> {
         self.not_while_capturing("a trace is begun")?;
         self.queues.before_programs(&self.card).map_err(library)?;
+        self.filled.clear();
         self.traces.begin(&self.card)
     }
 
     fn end_trace(&mut self) -> Result<TraceId, DeviceError> {
-        self.traces.end(&self.card)
+        let alive = self.filled.iter().filter_map(|slot| self.held(*slot).ok());
+        let results: Vec<_> = alive.map(|(tensor, _)| tensor.clone()).collect();
+        self.traces.end(&self.card, &results)
     }
 
     fn replay_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {

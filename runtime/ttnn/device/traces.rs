@@ -1,7 +1,7 @@
 //! Traces: captured, replayed and released, with the DRAM that each takes.
 //!
-//! The results of a trace lie where an earlier trace may write, since its replay takes memory as its capture did. They are read before
-//! another trace is replayed, which TT-NN is told: its check of what a replay overwrites then leaves them out.
+//! The results of a trace lie where an earlier trace may write, since a replay takes memory as its capture did. They are read before another
+//! trace is replayed, and TT-NN is told so ([`Traces::end`]): its check of what a replay overwrites then leaves them out.
 //!
 //! The card is opened without a region for traces, so TT-NN takes a trace's buffer from free DRAM when the capture ends. What is free before
 //! and after tells its size.
@@ -23,18 +23,10 @@ struct Trace {
     bytes: u64,
 }
 
-/// A capture under way.
-#[derive(Debug)]
-struct Capture {
-    id: Object,
-    /// TT-NN's scope of buffers that replays of other traces may overwrite.
-    results: Object,
-}
-
 /// The traces of a card.
 #[derive(Debug, Default)]
 pub(super) struct Traces {
-    capture: Option<Capture>,
+    capture: Option<Object>,
     captured: Vec<Option<Trace>>,
 }
 
@@ -54,26 +46,22 @@ impl Traces {
         if !card.can_trace() {
             return Err(DeviceError::Trace(format!("{} captures none; run without a trace", card.card())));
         }
-        let begun = || {
-            let tracker = card.interpreter().import("ttnn.tools.trace_allocation_tracker")?;
-            let results = tracker.call_method("corruptible_allocation_scope", &[card.object().into()], &[])?;
-            results.call_method("__enter__", &[], &[])?;
-            Ok(Capture { id: call(card, "begin_trace_capture", None, &[QUEUE])?, results })
-        };
-        self.capture = Some(begun().map_err(library)?);
+        self.capture = Some(call(card, "begin_trace_capture", None, &[QUEUE]).map_err(library)?);
         Ok(())
     }
 
-    /// Ends the capture.
-    pub(super) fn end(&mut self, card: &OpenCard) -> Result<TraceId, DeviceError> {
-        let Capture { id, results } =
-            self.capture.take().ok_or_else(|| DeviceError::Trace("none is being captured".into()))?;
+    /// Ends the capture, which leaves these tensors alive.
+    pub(super) fn end(&mut self, card: &OpenCard, results: &[Object]) -> Result<TraceId, DeviceError> {
+        let id = self.capture.take().ok_or_else(|| DeviceError::Trace("none is being captured".into()))?;
         let ended = || {
             let before = card.memory_view(Memory::Dram)?;
-            let ended = call(card, "end_trace_capture", Some(&id), &[QUEUE]);
-            results.call_method("__exit__", &[Value::None, Value::None, Value::None], &[])?;
-            ended?;
+            call(card, "end_trace_capture", Some(&id), &[QUEUE])?;
             let after = card.memory_view(Memory::Dram)?;
+            let tracker = card.interpreter().import("ttnn.tools.trace_allocation_tracker")?;
+            let acknowledge = tracker.attribute("TraceAllocationTracker.acknowledge_corruptible")?;
+            for result in results {
+                acknowledge.call("acknowledge_corruptible", &[result.into()], &[])?;
+            }
             Ok(before.free.saturating_sub(after.free).saturating_mul(before.banks))
         };
         let bytes = ended().map_err(library)?;
