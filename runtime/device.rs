@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use bitnetc_plan::{Op, TensorSpec, Weight};
+use bitnetc_plan::{Op, PhaseKind, TensorSpec, Weight};
 
 use crate::DeviceError;
 use crate::weights::Weights;
@@ -29,6 +29,10 @@ pub const ABSENT: u32 = u32::MAX;
 pub struct ResolvedStep {
     /// The step's name, and the layer where it has one: `attn.qkv[3]`.
     pub name: String,
+    /// The phase that the step is of.
+    pub phase: PhaseKind,
+    /// Its layer; `None` outside of the layers.
+    pub layer: Option<u32>,
     /// The op with its arguments. Scalars are constants; operands are found by slot, not by the names in here.
     pub op: Op,
     /// Operands, in the order of [`Op::operands`].

@@ -27,7 +27,7 @@ pub struct Args {
     #[command(flatten)]
     source: Source,
     #[command(flatten)]
-    device: DeviceChoice,
+    pub device: DeviceChoice,
     /// How matmuls that are not exact on integers are computed
     #[arg(long, value_enum, default_value_t = NumericsChoice::Fast)]
     numerics: NumericsChoice,

@@ -1,6 +1,6 @@
 //! Candidates of calls that move or look up data.
 
-use bitnetc_plan::op::{ArgMax, Embedding, PlusOne, Slice, ToMemoryConfig, Typecast, View};
+use bitnetc_plan::op::{ArgMax, Embedding, PlusOne, SliceAt, ToMemoryConfig, Typecast, View};
 use bitnetc_plan::ttnn::Violation;
 use bitnetc_plan::{Layout, MemoryConfig, Ref, TILE};
 
@@ -82,7 +82,7 @@ pub fn last_tile(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
             || format!("to {memory}"),
             |d| {
                 let (input, starts, ends) = (d.input(0), d.input(1), d.input(2));
-                d.step(Slice { input, starts, ends, parts, memory: memory.clone() })
+                d.step(SliceAt { input, starts, ends, parts, memory: memory.clone() })
             },
         );
     }

@@ -32,6 +32,7 @@ mod row_max;
 mod sdpa;
 mod sdpa_decode;
 mod slice;
+mod slice_at;
 mod to_layout;
 mod to_memory_config;
 mod transpose;
@@ -47,6 +48,7 @@ pub use argument::{Argument, Slot, Visit};
 pub use binary::{BinaryKind, Destination};
 use declare::Declaration;
 pub use role::{Access, Role, Use};
+pub use slice::Kept;
 
 /// A tensor by the name that a plan gives it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -121,8 +123,10 @@ macro_rules! for_each_op {
             View(View) in view;
             /// Two dimensions exchanged.
             Transpose(Transpose) in transpose;
-            /// Some rows.
+            /// Some rows or columns.
             Slice(Slice) in slice;
+            /// Some rows, from where a tensor says.
+            SliceAt(SliceAt) in slice_at;
             /// Columns side by side.
             Concat(Concat) in concat;
             /// Sum or product.
@@ -283,7 +287,11 @@ impl Op {
             Argument::Functions(functions) => scalars.extend(functions.iter().filter_map(Unary::scalar)),
             Argument::Operand(_) | Argument::Compute(_) | Argument::Memory(_) | Argument::Cores(_) => {}
             Argument::MatmulProgram(_) | Argument::NormProgram(_) | Argument::SdpaProgram(_) => {}
-            Argument::Count(_) | Argument::Shape(_) | Argument::Dimensions(..) | Argument::Choice => {}
+            Argument::Count(_)
+            | Argument::Shape(_)
+            | Argument::Dimensions(..)
+            | Argument::Range(..)
+            | Argument::Choice => {}
         });
         scalars
     }

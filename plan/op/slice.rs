@@ -1,21 +1,39 @@
-//! Some rows of a tensor, from a row that is a tensor itself.
+//! Some rows or columns of a tensor.
 
+use serde::{Deserialize, Serialize};
+
+use super::argument::{Argument, Field, Plain, Visit};
 use super::declare::op;
 use crate::{MemoryConfig, Ref};
 
 op! {
-    /// `ttnn.slice` of as many rows (second-to-last dimension) as one of `parts` equal parts has. The rows start where `starts` says when
-    /// the call runs, so that one program and one trace take them from anywhere.
+    /// `ttnn.slice` of rows (second-to-last dimension) or of columns (the last).
     Slice = "slice" -> 1 {
         /// The tensor.
         input: Ref [reads Cut],
-        /// `[4]` u32: the first index of each dimension; the row is a multiple of 32, the others are 0.
-        starts: Ref [reads Starts],
-        /// `[4]` u32: the index after the last of each dimension. TT-NN's kernel takes it and computes with `starts` alone.
-        ends: Ref [reads Ends],
-        /// How many times the result's rows the tensor has (TT-NN's `num_devices`).
-        parts: u32,
+        /// The part kept.
+        kept: Kept,
         /// Placement of the result.
         memory: MemoryConfig,
+    }
+}
+
+/// The part of a tensor that a [`Slice`] keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Kept {
+    /// Rows `start..end`.
+    Rows(u32, u32),
+    /// The first so many columns of every row.
+    Columns(u32),
+}
+
+impl Field for Kept {}
+
+impl Plain for Kept {
+    fn visit<'a>(&'a self, name: &'static str, visit: &mut Visit<'_, 'a>) {
+        match *self {
+            Kept::Rows(start, end) => visit(name, Argument::Range(start, end)),
+            Kept::Columns(count) => visit(name, Argument::Range(0, count)),
+        }
     }
 }

@@ -241,10 +241,13 @@ fn elementwise_and_movement(seeds: &mut Vec<Seed>) {
     let heads = dram(&[1, 1, 64, 128], DType::Bf16);
     push(Transpose { input: input(), dims: (1, 2), memory: memory.clone() }.into(), vec![heads]);
     let indices = || rows(&[4], DType::U32);
+    push(Slice { input: input(), kept: Kept::Rows(32, 64), memory: memory.clone() }.into(), vec![matrix.clone()]);
     for starts in [indices(), rows(&[1, 4], DType::U32)] {
-        let slice = Slice { input: input(), starts: any(), ends: any(), parts: 4, memory: memory.clone() };
+        let slice = SliceAt { input: input(), starts: any(), ends: any(), parts: 4, memory: memory.clone() };
         push(slice.into(), vec![matrix.clone(), starts, indices()]);
     }
+    let logits = rows(&[1, 1, 8, 640], DType::Bf16);
+    push(Slice { input: input(), kept: Kept::Columns(633), memory: memory.clone() }.into(), vec![logits]);
     for count in [1, 2] {
         let piece = rows(&[1, 1, 8, 640], DType::Bf16);
         push(Concat { inputs: vec![any(); count], memory: memory.clone() }.into(), vec![piece; count]);

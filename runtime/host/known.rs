@@ -65,6 +65,7 @@ fn known(op: &Op, out: Option<&TensorSpec>, plan: &Plan) -> Known {
         | Op::View(_)
         | Op::Transpose(_)
         | Op::Slice(_)
+        | Op::SliceAt(_)
         | Op::Concat(_)
         | Op::Abs(_)
         | Op::RowMax(_)

@@ -356,6 +356,8 @@ mod tests {
         device.reserve(1).unwrap();
         let step = ResolvedStep {
             name: "step".into(),
+            phase: bitnetc_plan::PhaseKind::Decode { batch: 1 },
+            layer: None,
             op: Op::PlusOne(PlusOne { buffer: Ref::Buffer("b".into()), skip_negative: true }),
             operands: vec![Slot(0)],
             outputs: vec![],

@@ -14,6 +14,7 @@
 //!       |
 //!  card         real or mock, the process environment queue        what a mock needs for traces
 //!  open_card    an open card; graph: what it records  info         `bitnetc ttnn info`
+//!  machine      what stands in the way of a real card   note         what is under way, for a supervisor
 //!  device       plans executed; record: what was asked of the card, and whether a trace may hold it
 //! ```
 //!
@@ -32,6 +33,8 @@ pub mod error;
 pub mod graph;
 pub mod info;
 pub mod lower;
+pub mod machine;
+pub mod note;
 pub mod open_card;
 pub mod oracle;
 pub mod print;
@@ -49,7 +52,7 @@ mod test_script;
 pub use base::BaseDefect;
 pub use call::{Expr, PyCall, Scope, Statement};
 pub use card::{CardKind, MockCard};
-pub use device::TtnnDevice;
+pub use device::{Sink, TtnnDevice};
 pub use environment::{EnvironmentDefect, EnvironmentError, PythonEnv, Wanted};
 pub use error::{PythonError, Refusal, TtnnError};
 pub use graph::{Graph, Node, RunMode};

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use bitnetc_plan::{Cores, DType, Fidelity, MemoryConfig, Op, Ref, Scalar, TensorSpec, Unary};
+use bitnetc_plan::op::Kept;
+use bitnetc_plan::{Cores, DType, Fidelity, Layout, MemoryConfig, Op, Ref, Scalar, TensorSpec, Unary};
 
 use super::call::{Question, constant, dtype_of, unary};
 use super::parse::{Call, Expr, Kind, Mistake};
@@ -332,6 +333,19 @@ impl<'a> Arguments<'a> {
             }
         }
         unary(name, &values).ok_or_else(|| self.mistake(format!("no rule for the function `{name}`"), ""))
+    }
+
+    /// The part of `input` that a slice keeps, from its two corners: columns of a row-major tensor, rows of a tiled one.
+    pub fn kept(&mut self, input: &Ref) -> Result<Kept, Mistake> {
+        let (start, end) = (self.need("slice_start")?, self.need("slice_end")?);
+        let at = |corner: &'a Expr, dimension: usize| match &corner.kind {
+            Kind::List(items) if items.len() == 4 => Ok(&items[dimension]),
+            _ => Err(kind(corner, "[0, 0, row, 0], a corner of four numbers")),
+        };
+        if self.spec(input).is_some_and(|spec| spec.layout == Layout::RowMajor) {
+            return Ok(Kept::Columns(number(at(end, 3)?)?));
+        }
+        Ok(Kept::Rows(number(at(start, 2)?)?, number(at(end, 2)?)?))
     }
 
     /// Nothing is left.

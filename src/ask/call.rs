@@ -153,10 +153,18 @@ fn movement(name: &str, a: &mut Arguments<'_>) -> Result<Option<Op>, Mistake> {
             Transpose { dims, memory: a.memory_like(&input)?, input }.into()
         }
         "slice" => {
-            let (starts, ends) = (a.tensor("starts")?, a.tensor("ends")?);
-            a.ignore("slice_dim");
-            let parts = a.number("num_devices")?;
-            Slice { starts, ends, parts, memory: a.memory_like(&input)?, input }.into()
+            // Only the form that starts where tensors say names the number of parts.
+            match a.number_or("num_devices", 0)? {
+                0 => {
+                    let kept = a.kept(&input)?;
+                    Slice { kept, memory: a.memory_like(&input)?, input }.into()
+                }
+                parts => {
+                    let (starts, ends) = (a.tensor("starts")?, a.tensor("ends")?);
+                    a.ignore("slice_dim");
+                    SliceAt { starts, ends, parts, memory: a.memory_like(&input)?, input }.into()
+                }
+            }
         }
         "abs" => AbsOp { memory: a.memory_like(&input)?, input }.into(),
         "max" => {

@@ -94,8 +94,8 @@ fn a_prefill_reads_where_its_chunk_lies() {
     operand("sdpa", 3, BufferRole::PageTable);
     operand("sdpa", 3, BufferRole::ChunkPages(128));
     operand("sdpa", 4, BufferRole::Positions);
-    operand("slice", 1, BufferRole::LastTileEnds);
-    operand("slice", 2, BufferRole::LastTileStarts);
+    operand("slice_at", 1, BufferRole::LastTileEnds);
+    operand("slice_at", 2, BufferRole::LastTileStarts);
     operand("embedding", 0, BufferRole::RotaryPositions);
 }
 

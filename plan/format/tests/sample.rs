@@ -127,7 +127,10 @@ fn every_op(number: f64, single: f32) -> Vec<Op> {
         Typecast { input: a.clone(), dtype: DType::Bfp4, memory: memory.clone() }.into(),
         View { input: a.clone(), shape: vec![1, 1, 32, 2560] }.into(),
         Transpose { input: a.clone(), dims: (1, 2), memory: memory.clone() }.into(),
-        Slice { input: a.clone(), starts: table.clone(), ends: table.clone(), parts: 4, memory: memory.clone() }.into(),
+        SliceAt { input: a.clone(), starts: table.clone(), ends: table.clone(), parts: 4, memory: memory.clone() }
+            .into(),
+        Slice { input: a.clone(), kept: Kept::Rows(32, 64), memory: memory.clone() }.into(),
+        Slice { input: a.clone(), kept: Kept::Columns(7), memory: memory.clone() }.into(),
         Concat { inputs: vec![a.clone(), b.clone()], memory: memory.clone() }.into(),
         binary(Destination::New(width.clone())).into(),
         binary(Destination::New(memory.clone())).into(),

@@ -1,31 +1,37 @@
-//! `ttnn.slice` along the rows, from where a tensor says.
+//! `ttnn.slice` along the rows or the columns.
 
-use bitnetc_plan::op::Slice;
+use std::ops::Range;
+
+use bitnetc_plan::op::{Kept, Slice};
 
 use crate::DeviceError;
 use crate::host::movement::{copy_runs, expect};
 use crate::host::run::Run;
 use crate::host::tensor::HostTensor;
 
-pub fn execute(_: &Slice, run: &mut Run<'_>) -> Result<(), DeviceError> {
-    run.produce(|x, [out]| slice(x.tensor(0)?, x.integers(1)?, x.integers(2)?, out))
+pub fn execute(op: &Slice, run: &mut Run<'_>) -> Result<(), DeviceError> {
+    run.produce(|x, [out]| match op.kept {
+        Kept::Rows(first, end) => rows(x.tensor(0)?, first as usize..end as usize, out),
+        Kept::Columns(count) => columns(x.tensor(0)?, count as usize, out),
+    })
 }
 
-/// Rows of a `[1, 1, S, N]` tensor from the third of `starts` to before the third of `ends`, which must be as many as the result has.
-fn slice(input: &HostTensor, starts: &[u32], ends: &[u32], out: &mut HostTensor) -> Result<(), DeviceError> {
-    let row = |indices: &[u32], operand| match *indices {
-        [_, _, row, _] => Ok(row as usize),
-        _ => Err(DeviceError::Operand {
-            operand,
-            got: format!("{} indices", indices.len()),
-            want: "one for each of four dimensions".into(),
-        }),
-    };
-    let (first, end) = (row(starts, 1)?, row(ends, 2)?);
-    let (taken, rows, columns) = (out.dim(2), input.dim(2), input.dim(3));
-    let fits = input.rows() == rows && end <= rows && end.checked_sub(first) == Some(taken);
-    expect(0, input, fits && out.columns() == columns, || format!("one that has rows {first}..{end}"))?;
-    copy_runs(0, input, out, taken * columns, std::iter::once((first * columns, 0)))
+/// Keeps some rows.
+fn rows(input: &HostTensor, kept: Range<usize>, out: &mut HostTensor) -> Result<(), DeviceError> {
+    let (outer, rows, columns, taken) = (input.dim(0) * input.dim(1), input.dim(2), input.dim(3), out.dim(2));
+    let Range { start, end } = kept;
+    let fits = end <= rows && end.checked_sub(start) == Some(taken) && out.dim(0) * out.dim(1) == outer;
+    expect(0, input, fits && out.columns() == columns, || format!("one that has rows {start}..{end}"))?;
+    let runs = (0..outer).map(|o| ((o * rows + start) * columns, o * taken * columns));
+    copy_runs(0, input, out, taken * columns, runs)
+}
+
+/// Keeps the first `count` columns of every row.
+fn columns(input: &HostTensor, count: usize, out: &mut HostTensor) -> Result<(), DeviceError> {
+    let (rows, columns) = (input.rows(), input.columns());
+    let fits = count <= columns && (out.rows(), out.columns()) == (rows, count);
+    expect(0, input, fits, || format!("one of {} rows with {count} columns or more", out.rows()))?;
+    copy_runs(0, input, out, count, (0..rows).map(|row| (row * columns, row * count)))
 }
 
 #[cfg(test)]
@@ -34,13 +40,20 @@ mod tests {
     use crate::host::testing::{numbered, values};
 
     #[test]
-    fn a_tile_of_rows_from_where_it_starts() {
+    fn some_rows() {
         let input = numbered(&[1, 1, 64, 2]);
         let mut tile = numbered(&[1, 1, 32, 2]);
-        slice(&input, &[0, 0, 32, 0], &[1, 1, 64, 2], &mut tile).unwrap();
+        rows(&input, 32..64, &mut tile).unwrap();
         assert_eq!(values(&tile)[..3], [64., 65., 66.]);
-        let mut refused = |starts: &[u32], ends: &[u32]| slice(&input, starts, ends, &mut tile).is_err();
-        assert!(refused(&[0, 0, 64, 0], &[1, 1, 96, 2]) && refused(&[0, 0, 32, 0], &[1, 1, 63, 2]));
-        assert!(refused(&[32], &[1, 1, 64, 2]));
+        assert!(rows(&input, 64..96, &mut tile).is_err() && rows(&input, 32..63, &mut tile).is_err());
+    }
+
+    #[test]
+    fn the_first_columns() {
+        let input = numbered(&[1, 1, 2, 4]);
+        let mut out = numbered(&[1, 1, 2, 3]);
+        columns(&input, 3, &mut out).unwrap();
+        assert_eq!(values(&out), [0., 1., 2., 4., 5., 6.]);
+        assert!(columns(&out, 4, &mut numbered(&[1, 1, 2, 4])).is_err());
     }
 }

@@ -23,6 +23,7 @@
 
 mod fits;
 mod memory;
+mod profile;
 mod queues;
 mod traces;
 
@@ -41,10 +42,13 @@ use crate::error::TtnnError;
 use crate::lower::{self, Plain, value_key};
 use crate::open_card::{CardOptions, OpenCard};
 use crate::python::{self, Value as Argument};
-use crate::{record, spec};
+use crate::{note, record, spec};
 use memory::HostTensor;
+use profile::Profiler;
 use queues::{Queues, Way};
 use traces::Traces;
+
+pub use profile::Sink;
 
 /// Most reads under way at once: the step that runs, and the one before.
 const READS: usize = 2;
@@ -52,6 +56,8 @@ const READS: usize = 2;
 /// TT-NN as a device.
 #[derive(Debug)]
 pub struct TtnnDevice {
+    /// Before the card, which is closed after it.
+    profiler: Option<Profiler>,
     card: OpenCard,
     /// Tensors by the key of their slot.
     scope: Scope,
@@ -66,6 +72,8 @@ pub struct TtnnDevice {
     reads: VecDeque<HostTensor>,
     /// Host tensors of reads that are over.
     spare: Vec<HostTensor>,
+    /// Replays so far.
+    replays: u64,
 }
 
 impl TtnnDevice {
@@ -74,9 +82,11 @@ impl TtnnDevice {
     /// # Errors
     /// No such card; another card than the plan's, or one without room for the plan.
     pub fn open(env: &PythonEnv, kind: CardKind, options: CardOptions, plan: &VerifiedPlan) -> Result<Self, TtnnError> {
+        note::doing(format_args!("opening {kind}"));
         let card = OpenCard::open(env, kind, options)?;
         fits::check(&card, plan)?;
         Ok(TtnnDevice {
+            profiler: None,
             card,
             scope: Scope::default(),
             specs: Vec::new(),
@@ -86,7 +96,18 @@ impl TtnnDevice {
             kept: HashMap::new(),
             reads: VecDeque::new(),
             spare: Vec::new(),
+            replays: 0,
         })
+    }
+
+    /// Notes from here on which program is which step of `plan`, and what TT-NN's real-time profiler sees; all of it is in `sink` once the
+    /// device is closed.
+    ///
+    /// # Errors
+    /// TT-NN's own.
+    pub fn profile(&mut self, plan: &VerifiedPlan, sink: Sink) -> Result<(), TtnnError> {
+        self.profiler = Some(Profiler::start(&self.card, plan, sink)?);
+        Ok(())
     }
 
     /// The open card, to be asked what no plan asks.
@@ -99,6 +120,7 @@ impl TtnnDevice {
     /// # Errors
     /// TT-NN's own.
     pub fn close(self) -> Result<(), TtnnError> {
+        drop(self.profiler);
         drop(self.scope);
         self.card.close()
     }
@@ -169,8 +191,15 @@ impl TtnnDevice {
     }
 
     fn run(&mut self, resolved: &ResolvedStep) -> Result<(), DeviceError> {
+        go_on()?;
+        note::doing(format_args!("{}, step `{}`", resolved.phase, resolved.name));
         let statement = lower::lower(&step(resolved), &Plain);
+        let first = self.profiler.as_ref().map(Profiler::next_program).transpose().map_err(library)?;
         statement.execute(self.card.interpreter(), &mut self.scope).map_err(library)?;
+        if let (Some(profiler), Some(first)) = (&mut self.profiler, first) {
+            let next = profiler.next_program().map_err(library)?;
+            profiler.note(resolved, first, next);
+        }
         self.record_places(resolved).map_err(library)?;
         if let Op::Deallocate(_) | Op::View(_) = &resolved.op {
             self.forget(resolved.operands[0])?;
@@ -203,6 +232,11 @@ impl TtnnDevice {
             true => Err(DeviceError::Trace(format!("{what} while a trace is captured"))),
         }
     }
+}
+
+/// Refuses to go on when a person has asked for an end.
+fn go_on() -> Result<(), DeviceError> {
+    if note::interrupts() > 0 { Err(DeviceError::Interrupted) } else { Ok(()) }
 }
 
 /// An error of TT-NN as the runtime knows it.
@@ -271,12 +305,16 @@ impl Device for TtnnDevice {
 
     fn upload(&mut self, slot: Slot, upload: &Upload<'_>) -> Result<(), DeviceError> {
         self.not_while_capturing("a weight is placed")?;
+        go_on()?;
+        note::doing(format_args!("loading weight `{}` of layer {}", upload.weight.name, upload.layer));
         let bytes = upload.weights.bytes(upload.weight, upload.layer)?;
         self.place(slot, &Arc::new(upload.weight.spec.clone()), Some(&bytes))
     }
 
     fn allocate(&mut self, slot: Slot, spec: &Arc<TensorSpec>) -> Result<(), DeviceError> {
         self.not_while_capturing("a tensor is allocated")?;
+        go_on()?;
+        note::doing(format_args!("placing a buffer of {spec}"));
         self.place(slot, spec, None)
     }
 
@@ -380,6 +418,9 @@ impl Device for TtnnDevice {
 
     fn replay_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {
         self.not_while_capturing("a trace is replayed")?;
+        self.replays += 1;
+        let reads = self.reads.len();
+        note::doing(format_args!("decode, replay {} of the trace, {reads} reads under way", self.replays));
         self.queues.before_programs(&self.card).map_err(library)?;
         self.traces.replay(&self.card, trace)
     }

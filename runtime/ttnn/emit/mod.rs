@@ -12,10 +12,13 @@ mod names;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
-use bitnetc_plan::{Buffer, BufferRole, Layout, Op, Phase, PhaseKind, Plan, Ref, Scalar, Step, TensorSpec, Weight};
+use bitnetc_plan::{
+    Arch, Buffer, BufferRole, Layout, Op, Phase, PhaseKind, Plan, Ref, Scalar, Step, TensorSpec, Weight,
+};
 
 use crate::call::Expr;
 use crate::lower::{self, Open};
+use crate::setup;
 use crate::tensor::{layout_path, memory_config};
 use names::{Names, scalar_key};
 
@@ -33,6 +36,12 @@ pub fn python(plan: &Plan) -> String {
     let mut text = format!("\"\"{title}\"\"\n\n{PRELUDE}");
     let _ = write!(text, "\n\nDIGEST = {}\nLAYERS = {}\n", literal(&plan.model.digest), plan.model.layers);
     let _ = writeln!(text, "VOCAB = {}\nWIDTH = {}", plan.model.vocab, width(plan));
+    let arch = match plan.card.arch {
+        Arch::Wormhole => "WORMHOLE_B0",
+        Arch::Blackhole => "BLACKHOLE",
+    };
+    let _ = writeln!(text, "RELEASE = {}\nARCH = \"{arch}\"\nGRID = {:?}", literal(&plan.release), plan.card.grid);
+    let _ = writeln!(text, "COMPILER = \"{}\"\nSTAND_IN = \"{}\"", setup::COMPILER_BELOW_TTNN, setup::MARK);
     let _ = writeln!(text, "BATCH = {}\nCONTEXT = {}\nBLOCK = {}", options.batch, options.context, options.block);
     weights(plan, &mut text);
     buffers(plan, &mut text);
@@ -50,7 +59,8 @@ pub fn python(plan: &Plan) -> String {
 
 /// Columns of the rows of which prefill takes the last token's tile.
 fn width(plan: &Plan) -> u32 {
-    let mut slices = plan.phases.iter().flat_map(|phase| phase.steps()).filter(|step| matches!(step.op, Op::Slice(_)));
+    let mut slices =
+        plan.phases.iter().flat_map(|phase| phase.steps()).filter(|step| matches!(step.op, Op::SliceAt(_)));
     slices.find_map(|step| step.outputs.first()).map_or(0, |tile| tile.spec.columns())
 }
 

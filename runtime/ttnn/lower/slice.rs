@@ -1,19 +1,16 @@
-//! `ttnn.slice` from where a tensor says.
+//! `ttnn.slice`.
 
-use bitnetc_plan::op::Slice;
+use bitnetc_plan::op::{Kept, Slice};
 
-use super::{Lowering, operand};
-use crate::call::PyCall;
+use super::Lowering;
+use crate::call::{Expr, PyCall};
 use crate::tensor::memory_config;
 
-/// The dimension of rows in `[1, 1, rows, columns]`.
-const ROWS: u32 = 2;
-
 pub fn lower(args: &Slice, step: &Lowering<'_>) -> PyCall {
-    step.on(&args.input)
-        .arg(operand(&args.starts))
-        .arg(operand(&args.ends))
-        .kwarg("slice_dim", ROWS)
-        .kwarg("num_devices", args.parts)
-        .kwarg("memory_config", memory_config(&args.memory))
+    let (rows, columns) = step.step.outputs.first().map_or((0, 0), |v| (v.spec.rows(), v.spec.columns()));
+    let (start, end) = match args.kept {
+        Kept::Rows(start, end) => (Expr::ints([0, 0, start, 0]), Expr::ints([1, 1, end, columns])),
+        Kept::Columns(count) => (Expr::ints([0; 4]), Expr::ints([1, 1, rows, count])),
+    };
+    step.on(&args.input).arg(start).arg(end).kwarg("memory_config", memory_config(&args.memory))
 }

@@ -1,6 +1,6 @@
 //! Draws of `ttnn.slice`.
 
-use bitnetc_plan::op::Slice;
+use bitnetc_plan::op::{Kept, Slice};
 use bitnetc_plan::{DType, MemoryConfig, TILE, TensorSpec};
 
 use super::dice::{Dice, WIDTHS};
@@ -10,14 +10,30 @@ use crate::oracle::Question;
 pub const RULES: &[Rule] = &[("slice", draw)];
 
 fn draw(dice: &mut Dice<'_>) -> Option<Question> {
-    let (rows, columns) = (dice.pick(&[32, 64, 96, 128, 512, 2048, 4096, 8192]), dice.pick(&WIDTHS));
-    let parts = if dice.chance(0.8) { rows / TILE } else { dice.pick(&[1, 2, 3, 4, 8, 64]) };
-    let kept = rows / parts.clamp(1, rows);
-    let memory = if dice.chance(0.5) { dice.width_shards(kept, columns) } else { dice.interleaved() };
+    if dice.chance(0.4) { columns(dice) } else { rows(dice) }
+}
+
+fn rows(dice: &mut Dice<'_>) -> Option<Question> {
+    let (rows, columns) = (dice.pick(&[32, 64, 128, 512, 2048, 4096, 8192]), dice.pick(&WIDTHS));
+    let from = dice.between(0, rows / TILE - 1) * TILE;
+    let start = from + u32::from(dice.chance(0.05));
+    let end = start + dice.pick(&[32, 32, 32, 64, 17]);
+    let end = if dice.chance(0.9) { end.min(rows) } else { end };
+    let (kept, count) = (Kept::Rows(start, end), end.saturating_sub(start).max(1));
+    let memory = if dice.chance(0.5) { dice.width_shards(count, columns) } else { dice.interleaved() };
     let placed = if rows <= 128 { dice.interleaved() } else { MemoryConfig::DRAM };
     let x = TensorSpec::tile([1, 1, rows, columns], dice.activations(), placed);
-    let shape = if dice.chance(0.9) { vec![4] } else { vec![1, 4] };
-    let indices = TensorSpec::row_major(shape, DType::U32, MemoryConfig::DRAM);
-    let op = Slice { input: operand(), starts: operand(), ends: operand(), parts, memory };
-    question(dice, op, vec![x, indices.clone(), indices])
+    question(dice, Slice { input: operand(), kept, memory }, vec![x])
+}
+
+/// The first columns of logits: few of them, a vocabulary, or rows too long for L1.
+fn columns(dice: &mut Dice<'_>) -> Option<Question> {
+    let most = dice.pick(&[64, 2000, 5000, 50_000, 200_000, 500_000]);
+    let columns = dice.between(2, most);
+    let kept = columns - dice.between(1, 31.min(columns - 1));
+    let kept = if dice.chance(0.05) { columns + 1 } else { kept };
+    let rows = dice.pick(&[1, 1, 3, 8, 31, 32]);
+    let dtype = if dice.chance(0.5) { DType::F32 } else { DType::Bf16 };
+    let x = TensorSpec::row_major([1, 1, rows, columns], dtype, MemoryConfig::DRAM);
+    question(dice, Slice { input: operand(), kept: Kept::Columns(kept), memory: MemoryConfig::DRAM }, vec![x])
 }
