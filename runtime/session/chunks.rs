@@ -1,6 +1,6 @@
 //! How a prompt is cut into chunks, each for one run of a prefill phase.
 //!
-//! A chunk starts where its cache blocks and its attention's chunks of queries and keys start: at a multiple of the plan's *stride*. Of all
+//! A chunk starts where its cache blocks and its attention's chunks of queries and keys start: at a multiple of the phase's *stride*. Of all
 //! ways to cover a prompt, the one is taken that is predicted to take the least time; a chunk that starts later attends to more, which is
 //! the same for all of them.
 
@@ -19,73 +19,67 @@ pub(super) struct Chunk {
     pub tokens: usize,
 }
 
-/// The prefill phases of a plan, and where chunks may start.
+/// The prefill phases of a plan.
 #[derive(Debug)]
-pub(super) struct Buckets {
-    phases: Vec<Bucket>,
-    stride: usize,
-}
+pub(super) struct Buckets(Vec<Bucket>);
 
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
     phase: usize,
     tokens: usize,
+    /// A chunk starts at a multiple of this.
+    stride: usize,
     /// Predicted time.
     us: f64,
 }
 
-impl Buckets {
-    pub fn of(plan: &Plan) -> Self {
-        let phases = plan.phases.iter().enumerate().filter_map(|(phase, p)| match p.kind {
-            PhaseKind::Prefill { tokens } => Some(Bucket { phase, tokens: tokens as usize, us: p.cost.device_us }),
-            PhaseKind::Decode { .. } => None,
-        });
-        let attention = plan.phases.iter().flat_map(|phase| phase.steps()).filter_map(|step| {
+impl Bucket {
+    fn of(plan: &Plan, index: usize) -> Option<Self> {
+        let phase = &plan.phases[index];
+        let PhaseKind::Prefill { tokens } = phase.kind else { return None };
+        let attention = phase.steps().filter_map(|step| {
             let Op::Sdpa(args) = &step.op else { return None };
             Some([args.program.q_chunk as usize, args.program.k_chunk as usize])
         });
         let stride = attention.flatten().fold(plan.options.block as usize, least_common_multiple);
-        Buckets { phases: phases.collect(), stride }
+        Some(Bucket { phase: index, tokens: tokens as usize, stride, us: phase.cost.device_us })
+    }
+
+    /// Tokens of a chunk that another one follows: the same phase can take it.
+    const fn advance(&self) -> usize {
+        self.tokens / self.stride * self.stride
+    }
+}
+
+impl Buckets {
+    pub fn of(plan: &Plan) -> Self {
+        Buckets((0..plan.phases.len()).filter_map(|index| Bucket::of(plan, index)).collect())
     }
 
     /// Tokens of each phase.
     pub fn tokens(&self) -> impl Iterator<Item = usize> {
-        self.phases.iter().map(|bucket| bucket.tokens)
+        self.0.iter().map(|bucket| bucket.tokens)
     }
 
-    /// Positions at which a chunk may start are the multiples of this.
-    pub const fn stride(&self) -> usize {
-        self.stride
+    /// Where prefill may start, however many tokens follow: at multiples of this. `None` when no chunk can be followed by another.
+    pub fn stride(&self) -> Option<usize> {
+        self.0.iter().filter(|bucket| bucket.advance() > 0).map(|bucket| bucket.stride).min()
     }
 
-    /// Tokens that a chunk takes which another one follows.
-    fn advance(&self, bucket: Bucket) -> usize {
-        bucket.tokens / self.stride * self.stride
-    }
-
-    /// Whether any chunk can be followed by another.
-    pub fn go_on(&self) -> bool {
-        self.phases.iter().any(|bucket| self.advance(*bucket) > 0)
-    }
-
-    /// The chunks of positions `start..end`, in order. `None` when no phase takes them: `start` is no multiple of the stride, or there are more
-    /// tokens than the largest phase holds and none can be followed by another.
+    /// The chunks of positions `start..end`, in order. `None` when no phase takes them: none starts at `start`, or there are more tokens than
+    /// the largest phase holds and none can be followed by another.
     pub fn chunks(&self, start: usize, end: usize) -> Option<Vec<Chunk>> {
-        if !start.is_multiple_of(self.stride) {
-            return None;
-        }
-        // The best chunk at each multiple of the stride from the end on, with the time of it and all after it.
-        let starts = (end - start).div_ceil(self.stride);
+        let unit = self.0.iter().map(|bucket| bucket.stride).reduce(greatest_common_divisor)?;
+        // The best chunk at each multiple of the unit from the end on, with the time of it and all after it.
+        let starts = (end - start).div_ceil(unit);
         let mut best: Vec<Option<(f64, Chunk)>> = vec![None; starts];
         for at in (0..starts).rev() {
-            let (first, left) = (start + at * self.stride, end - start - at * self.stride);
-            for bucket in &self.phases {
-                let (tokens, after) = if bucket.tokens >= left {
-                    (left, Some(0.0))
-                } else {
-                    let tokens = self.advance(*bucket);
-                    let next = best.get(at + tokens / self.stride).copied().flatten().filter(|_| tokens > 0);
-                    (tokens, next.map(|(us, _)| us))
+            let (first, left) = (start + at * unit, end - start - at * unit);
+            for bucket in self.0.iter().filter(|bucket| first.is_multiple_of(bucket.stride)) {
+                let (tokens, after) = match bucket.advance() {
+                    _ if bucket.tokens >= left => (left, Some(0.0)),
+                    0 => continue,
+                    tokens => (tokens, best.get(at + tokens / unit).copied().flatten().map(|(us, _)| us)),
                 };
                 let Some(us) = after.map(|after| after + bucket.us) else { continue };
                 if best[at].is_none_or(|(least, _)| us < least) {
@@ -99,27 +93,29 @@ impl Buckets {
         while at < starts {
             let (_, chunk) = best[at]?;
             chunks.push(chunk);
-            at += chunk.tokens.div_ceil(self.stride);
+            at += chunk.tokens.div_ceil(unit);
         }
         Some(chunks)
     }
 }
 
+fn greatest_common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { greatest_common_divisor(b, a % b) }
+}
+
+/// Of numbers above 0.
 fn least_common_multiple(a: usize, b: usize) -> usize {
-    let (mut x, mut y) = (a, b);
-    while y > 0 {
-        (x, y) = (y, x % y);
-    }
-    if x == 0 { a.max(b) } else { a / x * b }
+    a / greatest_common_divisor(a, b).max(1) * b
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn buckets(tokens: &[(usize, f64)], stride: usize) -> Buckets {
-        let phases = tokens.iter().enumerate().map(|(phase, &(tokens, us))| Bucket { phase, tokens, us });
-        Buckets { phases: phases.collect(), stride }
+    /// Phases of `(tokens, stride, us)`.
+    fn buckets(of: &[(usize, usize, f64)]) -> Buckets {
+        let bucket = |(phase, &(tokens, stride, us))| Bucket { phase, tokens, stride, us };
+        Buckets(of.iter().enumerate().map(bucket).collect())
     }
 
     fn lengths(of: &Buckets, start: usize, end: usize) -> Option<Vec<(usize, usize)>> {
@@ -128,24 +124,27 @@ mod tests {
 
     #[test]
     fn the_cheapest_cover_is_taken() {
-        let of = buckets(&[(128, 40.0), (512, 110.0)], 128);
+        let of = buckets(&[(128, 128, 40.0), (512, 256, 110.0)]);
+        assert_eq!(of.stride(), Some(128));
         assert_eq!(lengths(&of, 0, 100), Some(vec![(128, 100)]));
         assert_eq!(lengths(&of, 0, 256), Some(vec![(128, 128), (128, 128)]));
         assert_eq!(lengths(&of, 0, 300), Some(vec![(512, 300)]));
-        assert_eq!(lengths(&of, 0, 600), Some(vec![(128, 128), (512, 472)]));
+        // The longer phase does not start at 128.
+        assert_eq!(lengths(&of, 0, 600), Some(vec![(512, 512), (128, 88)]));
         assert_eq!(lengths(&of, 512, 600), Some(vec![(128, 88)]));
         assert_eq!(lengths(&of, 64, 600), None);
         assert_eq!(lengths(&of, 0, 0), Some(vec![]));
     }
 
     #[test]
-    fn chunks_lie_end_to_end_on_the_stride() {
-        let of = buckets(&[(96, 3.0), (160, 4.0)], 64);
-        for end in 1..700 {
-            let chunks = of.chunks(0, end).unwrap();
-            let mut at = 0;
+    fn chunks_lie_end_to_end_on_their_strides() {
+        let of = buckets(&[(96, 64, 3.0), (160, 128, 4.0)]);
+        for (from, end) in (1..700).map(|end| (0, end)).chain((65..700).map(|end| (64, end))) {
+            let chunks = of.chunks(from, end).unwrap();
+            let mut at = from;
             for chunk in &chunks {
-                assert!(chunk.start == at && at % 64 == 0 && chunk.tokens <= chunk.bucket, "{end}: {chunks:?}");
+                let stride = of.0[chunk.phase].stride;
+                assert!(chunk.start == at && at % stride == 0 && chunk.tokens <= chunk.bucket, "{end}: {chunks:?}");
                 at += chunk.tokens;
             }
             assert_eq!(at, end);
@@ -153,11 +152,11 @@ mod tests {
     }
 
     #[test]
-    fn phases_shorter_than_the_stride_take_one_chunk() {
-        let of = buckets(&[(32, 1.0)], 64);
-        assert!(!of.go_on());
+    fn phases_shorter_than_their_stride_take_one_chunk() {
+        let of = buckets(&[(32, 64, 1.0)]);
+        assert_eq!(of.stride(), None);
         assert_eq!((lengths(&of, 0, 32), lengths(&of, 0, 33)), (Some(vec![(32, 32)]), None));
-        assert_eq!(buckets(&[], 64).chunks(0, 1), None);
+        assert_eq!(buckets(&[]).chunks(0, 1), None);
         assert_eq!((least_common_multiple(64, 96), least_common_multiple(64, 512)), (192, 512));
     }
 }

@@ -21,7 +21,7 @@ impl<D: Device> Session<D> {
     /// Most tokens of a prompt that [`Session::prefill`] takes: as many as the context holds, unless no prefill phase can go on where one
     /// ended.
     pub fn longest_prefill(&self) -> usize {
-        if self.buckets.go_on() { self.context() } else { self.largest_bucket() }
+        if self.buckets.stride().is_some() { self.context() } else { self.largest_bucket() }
     }
 
     /// Computes the keys and values of a prompt for `user`, from position 0 on. The logits of the last token are then row
@@ -39,8 +39,8 @@ impl<D: Device> Session<D> {
     /// put them there, or they are [shared](Session::share).
     ///
     /// # Errors
-    /// As [`Session::prefill`]; a start that is not before the last token, or no multiple of the plan's stride, which [`Session::share`]
-    /// returns a multiple of.
+    /// As [`Session::prefill`]; a start that is not before the last token, or at which no prefill phase can start, unlike those that
+    /// [`Session::share`] returns.
     pub fn prefill_from(&mut self, user: usize, prompt: &[u32], start: usize) -> Result<(), RuntimeError> {
         self.prepare_decode()?;
         for chunk in self.start_prefill(user, prompt, start)? {
@@ -65,7 +65,7 @@ impl<D: Device> Session<D> {
             let why = format!("{tokens} tokens are to be shared; the plan's context is {}", self.context());
             return Err(RuntimeError::Prompt { prompt: user, why });
         }
-        let shared = tokens / self.buckets.stride() * self.buckets.stride();
+        let shared = self.buckets.stride().map_or(0, |stride| tokens / stride * stride);
         if self.pages.share(user, of, shared / self.pages.block) {
             self.write_pages()?;
         }
@@ -145,7 +145,7 @@ impl<D: Device> Session<D> {
     fn start_prefill(&mut self, user: usize, prompt: &[u32], start: usize) -> Result<Vec<Chunk>, RuntimeError> {
         self.check_prompt(user, prompt)?;
         let wrong = |why: String| RuntimeError::Prompt { prompt: user, why };
-        let (count, longest, stride) = (prompt.len(), self.longest_prefill(), self.buckets.stride());
+        let (count, longest) = (prompt.len(), self.longest_prefill());
         if start >= count {
             return Err(wrong(format!("it has {count} tokens, and prefill is to start at number {start}")));
         }
@@ -153,7 +153,8 @@ impl<D: Device> Session<D> {
             return Err(wrong(format!("{count} tokens; the plan's prefill takes {longest}")));
         }
         let chunks = self.buckets.chunks(start, count);
-        let chunks = chunks.ok_or_else(|| wrong(format!("prefill starts at multiples of {stride}, not at {start}")))?;
+        let starts = self.buckets.stride().map_or("0".into(), |stride| format!("multiples of {stride}"));
+        let chunks = chunks.ok_or_else(|| wrong(format!("prefill starts at {starts}, not at {start}")))?;
         self.write_context(user)?;
         Ok(chunks)
     }

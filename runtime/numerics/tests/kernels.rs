@@ -183,13 +183,13 @@ fn binary() {
 fn sdpa_prefill() {
     compare("sdpa_prefill", |case, t| {
         let (q, k, v) = (t.bf16("q"), t.bf16("k"), t.bf16("v"));
-        let rows = t.shape("q")[1];
-        // All positions are one block.
-        let shape = (1, case.count("kv_heads"), rows, 32);
+        // The last of all positions are the chunk's; all are one block.
+        let (rows, positions) = (t.shape("q")[1], t.shape("k")[1]);
+        let shape = (1, case.count("kv_heads"), positions, 32);
         let caches = (Cache::new(shape, &k).unwrap(), Cache::new(shape, &v).unwrap());
         let softmax = PrefillSoftmax { scale: case.number("scale") as f32, k_chunk: case.count("k_chunk") };
         let mut out = vec![bf16::ZERO; q.len()];
-        let chunk = Chunk { start: 0, rows };
+        let chunk = Chunk { start: positions - rows, rows };
         kernels::sdpa_prefill(&q, caches, Pages::Contiguous, chunk, softmax, case.compute(), &mut out).unwrap();
         out
     });
