@@ -6,10 +6,10 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-use crate::{Card, Op, Padding, TensorSpec, Weight};
+use crate::{Card, Op, Padding, Source, TensorSpec, Weight};
 
 /// Version of the plan format; a plan of another version is refused.
-pub const FORMAT_VERSION: u32 = 4;
+pub const FORMAT_VERSION: u32 = 5;
 
 /// A compiled schedule of one model for one card.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -384,6 +384,15 @@ impl Plan {
     /// The decode phase.
     pub fn decode(&self) -> Option<&Phase> {
         self.phases.iter().find(|p| matches!(p.kind, PhaseKind::Decode { .. }))
+    }
+
+    /// The longest sequence that turns by the model's first rotary frequencies, where the plan also holds longer ones.
+    pub fn short_sequence(&self) -> Option<u32> {
+        self.weights.iter().find_map(|weight| match &weight.source {
+            Source::RotaryTable { long, .. } => long.as_ref().map(|long| long.beyond),
+            Source::Columns(_) | Source::Rows(_) | Source::Vectors(_) | Source::Ones { .. } => None,
+            Source::RotaryTransform => None,
+        })
     }
 
     /// The weight of a name.

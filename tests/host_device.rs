@@ -171,7 +171,7 @@ fn a_prompt_longer_than_every_bucket_goes_on_in_chunks_or_by_decoding() {
     let tokens = long_prompt(82);
     let write = |prefill: &[u32], longest: usize| {
         let mut session = load(&plan(Policy::Exact, 1, prefill), Numerics::Fast, &LoadOptions::default());
-        assert_eq!(session.longest_prefill(), longest);
+        assert_eq!(session.prefilled(256), longest);
         write(&mut session, std::slice::from_ref(&tokens), Sampling::GREEDY, 16)
     };
     let expected = write(&[128], 256);

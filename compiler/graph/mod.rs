@@ -25,7 +25,7 @@ pub use check::GraphError;
 pub use decoder::{Misfit, Place};
 pub use infer::TypeError;
 pub use op::{
-    Activation, ActivationQuant, Encoding, Heads, Linear, MulInput, Operation, Part, Role, Rope, RopeScaling,
+    Activation, ActivationQuant, Encoding, Heads, Linear, MulInput, Offset, Operation, Part, Role, Rope, RopeScaling,
     ScaleConvention, Shape, ValueType, WeightRef,
 };
 pub use scalar::{Factor, Scalar, resolve};

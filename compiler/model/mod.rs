@@ -23,6 +23,8 @@
 //!   end; only `to` is visible after the block.
 //! - `BitLinear` is a ternary projection stored and quantised as `quantization` says, `Linear` a dense one; both name their tensor, its
 //!   `[out, in]` shape and their role (Qkv, O, Gate, Up, Down, LmHead). `weight: Slice(name, start, end)` binds rows of a tensor.
+//! - `Bias` adds a vector to every row. With `scaled_by: "tensor"` the vector is multiplied by the scale of that ternary projection first, as
+//!   Hugging Face's `autobitlinear` does with stored scales.
 //! - `weights` is `Packed(Multiplies)`, `Packed(Divides)` (by what `weight_scale` does to the product) or `Absmean` (ternarised when
 //!   loaded); `activations` is `Int8PerToken` or `None`. A model without `BitLinear` has no `quantization`.
 //! - The last block ends in the one `Argmax`; `LastToken` acts in prefill only.
@@ -206,6 +208,14 @@ impl Model {
         }
         graph.set_carried(*values.get(self.carried.as_str()).ok_or_else(|| lost(&self.carried))?);
         Ok(graph)
+    }
+
+    /// The longest sequence that turns by the short factors of a `LongRope`; none in a model of other rotary embeddings.
+    pub fn short_sequence(&self) -> Option<usize> {
+        let rope = |statement: &Statement| {
+            if let Operation::Rope(rope) = &statement.op { rope.short_sequence() } else { None }
+        };
+        self.statements.iter().find_map(rope)
     }
 
     /// Numbers in the checkpoint: every weight once per layer, a shared one once. Scales of ternary weights are not counted.

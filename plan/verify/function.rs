@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 use crate::defect::Defects;
 use crate::op::Role;
 use crate::weight::{Matrix, RotaryFunction};
-use crate::{BufferRole, Invariant, Op, Phase, Place, Plan, Ref, Scalar, Source, Step, Value, Weight};
+use crate::{BufferRole, Invariant, Op, Phase, PhaseKind, Place, Plan, Ref, Scalar, Source, Step, Value, Weight};
 
 pub fn check(plan: &Plan, defects: &mut Defects) {
     let functions: Vec<Function> =
@@ -36,8 +36,8 @@ struct Function<'a> {
     attention: Vec<&'a Scalar>,
     /// Numbers of the elementwise functions of each sum and product.
     factors: Vec<&'a Scalar>,
-    /// Frequencies and amplitude of the rotary tables.
-    rotary: Vec<(&'a [f64], f64)>,
+    /// Angles of the rotary tables.
+    rotary: Vec<Angles<'a>>,
     /// Checkpoint tensors that are multiplied by.
     matrices: BTreeSet<&'a str>,
 }
@@ -111,7 +111,7 @@ impl<'a> Origins<'a> {
     fn columns(&self, weight: &'a Ref) -> &'a [Matrix] {
         match self.weight(weight).map(|w| &w.source) {
             Some(Source::Columns(matrices)) => matrices,
-            Some(Source::Rows(_) | Source::Vector { .. } | Source::Ones { .. }) | None => &[],
+            Some(Source::Rows(_) | Source::Vectors(_) | Source::Ones { .. }) | None => &[],
             Some(Source::RotaryTable { .. } | Source::RotaryTransform) => &[],
         }
     }
@@ -208,7 +208,7 @@ impl<'a> Function<'a> {
 /// Scores are products of queries and keys, so the rotated pairs of both lie alike; values are not rotated.
 fn pairs_problem(matrices: &[&Matrix]) -> Option<String> {
     let [q, k, v] = matrices else { return None };
-    let alike = q.rotate_pairs == k.rotate_pairs && !v.rotate_pairs;
+    let alike = q.rotated == k.rotated && v.rotated == 0;
     (!alike).then(|| format!("the pairs of `{}`, `{}` and `{}` are not ordered alike", q.tensor, k.tensor, v.tensor))
 }
 
@@ -236,13 +236,24 @@ fn table_problem(plan: &Plan, indices: &Ref, table: Option<&Weight>) -> Option<(
     (!fits).then(|| (format!("`{name}` are looked up in the {rows} rows of `{}`", table.name), hint))
 }
 
-/// Frequencies and amplitude, when cosines and sines have the same.
-fn rotation<'a>(origins: &Origins<'a>, cos: &'a Ref, sin: &'a Ref) -> Option<(&'a [f64], f64)> {
+/// Frequencies, amplitude, and the frequencies beyond a length. Which rows have them depends on the phase.
+type Angles<'a> = (&'a [f64], f64, Option<(u32, &'a [f64])>);
+
+/// The angles, when cosines and sines have the same.
+fn rotation<'a>(origins: &Origins<'a>, cos: &'a Ref, sin: &'a Ref) -> Option<Angles<'a>> {
+    // A prompt of more tokens than the first frequencies are for is one longer sequence.
+    let tokens = match origins.phase.kind {
+        PhaseKind::Prefill { tokens } => tokens,
+        PhaseKind::Decode { .. } => 0,
+    };
     let table = |operand, wanted| match &origins.weight(operand)?.source {
-        Source::RotaryTable { function, frequencies, amplitude, .. } => {
-            (*function == wanted).then_some((frequencies.as_slice(), *amplitude))
+        Source::RotaryTable { function, frequencies, amplitude, long, .. } => {
+            let fits =
+                *function == wanted && long.as_ref().is_none_or(|long| long.one_sequence == (tokens > long.beyond));
+            let long = long.as_ref().map(|long| (long.beyond, long.frequencies.as_slice()));
+            fits.then_some((frequencies.as_slice(), *amplitude, long))
         }
-        Source::Columns(_) | Source::Rows(_) | Source::Vector { .. } | Source::Ones { .. } => None,
+        Source::Columns(_) | Source::Rows(_) | Source::Vectors(_) | Source::Ones { .. } => None,
         Source::RotaryTransform => None,
     };
     let (cos, sin) = (table(cos, RotaryFunction::Cos)?, table(sin, RotaryFunction::Sin)?);

@@ -21,7 +21,11 @@ pub(super) struct Chunk {
 
 /// The prefill phases of a plan.
 #[derive(Debug)]
-pub(super) struct Buckets(Vec<Bucket>);
+pub(super) struct Buckets {
+    all: Vec<Bucket>,
+    /// The longest prompt that turns by the model's first rotary frequencies: longer ones have phases of their own.
+    short: usize,
+}
 
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
@@ -53,29 +57,43 @@ impl Bucket {
 
 impl Buckets {
     pub fn of(plan: &Plan) -> Self {
-        Buckets((0..plan.phases.len()).filter_map(|index| Bucket::of(plan, index)).collect())
+        let all = (0..plan.phases.len()).filter_map(|index| Bucket::of(plan, index)).collect();
+        Buckets { all, short: plan.short_sequence().map_or(usize::MAX, |short| short as usize) }
     }
 
     /// Tokens of each phase.
     pub fn tokens(&self) -> impl Iterator<Item = usize> {
-        self.0.iter().map(|bucket| bucket.tokens)
+        self.all.iter().map(|bucket| bucket.tokens)
     }
 
     /// Where prefill may start, however many tokens follow: at multiples of this. `None` when no chunk can be followed by another.
     pub fn stride(&self) -> Option<usize> {
-        self.0.iter().filter(|bucket| bucket.advance() > 0).map(|bucket| bucket.stride).min()
+        self.all.iter().filter(|bucket| bucket.advance() > 0).map(|bucket| bucket.stride).min()
     }
 
-    /// The chunks of positions `start..end`, in order. `None` when no phase takes them: none starts at `start`, or there are more tokens than
+    /// The phases that a prompt of `tokens` may be prefilled by. See [`bitnetc_plan::weight::LongAngles`].
+    fn of_prompt(&self, tokens: usize) -> impl Iterator<Item = &Bucket> {
+        self.all.iter().filter(move |bucket| (tokens <= self.short) == (bucket.tokens <= self.short))
+    }
+
+    /// How many tokens of a prompt of `tokens` are prefilled: all of them, unless no chunk can be followed by another.
+    pub fn prefilled(&self, tokens: usize) -> usize {
+        match self.of_prompt(tokens).any(|bucket| bucket.advance() > 0) {
+            true => tokens,
+            false => tokens.min(self.of_prompt(tokens).map(|bucket| bucket.tokens).max().unwrap_or(0)),
+        }
+    }
+
+    /// The chunks of positions `start..end` of a prompt of `end` tokens, in order. `None` when no phase takes them: none starts at `start`, or there are more tokens than
     /// the largest phase holds and none can be followed by another.
     pub fn chunks(&self, start: usize, end: usize) -> Option<Vec<Chunk>> {
-        let unit = self.0.iter().map(|bucket| bucket.stride).reduce(greatest_common_divisor)?;
+        let unit = self.of_prompt(end).map(|bucket| bucket.stride).reduce(greatest_common_divisor)?;
         // The best chunk at each multiple of the unit from the end on, with the time of it and all after it.
         let starts = (end - start).div_ceil(unit);
         let mut best: Vec<Option<(f64, Chunk)>> = vec![None; starts];
         for at in (0..starts).rev() {
             let (first, left) = (start + at * unit, end - start - at * unit);
-            for bucket in self.0.iter().filter(|bucket| first.is_multiple_of(bucket.stride)) {
+            for bucket in self.of_prompt(end).filter(|bucket| first.is_multiple_of(bucket.stride)) {
                 let (tokens, after) = match bucket.advance() {
                     _ if bucket.tokens >= left => (left, Some(0.0)),
                     0 => continue,
@@ -115,7 +133,7 @@ mod tests {
     /// Phases of `(tokens, stride, us)`.
     fn buckets(of: &[(usize, usize, f64)]) -> Buckets {
         let bucket = |(phase, &(tokens, stride, us))| Bucket { phase, tokens, stride, us };
-        Buckets(of.iter().enumerate().map(bucket).collect())
+        Buckets { all: of.iter().enumerate().map(bucket).collect(), short: usize::MAX }
     }
 
     fn lengths(of: &Buckets, start: usize, end: usize) -> Option<Vec<(usize, usize)>> {
@@ -143,12 +161,22 @@ mod tests {
             let chunks = of.chunks(from, end).unwrap();
             let mut at = from;
             for chunk in &chunks {
-                let stride = of.0[chunk.phase].stride;
+                let stride = of.all[chunk.phase].stride;
                 assert!(chunk.start == at && at % stride == 0 && chunk.tokens <= chunk.bucket, "{end}: {chunks:?}");
                 at += chunk.tokens;
             }
             assert_eq!(at, end);
         }
+    }
+
+    #[test]
+    fn a_prompt_turns_by_the_frequencies_of_its_length() {
+        let of = Buckets { short: 128, ..buckets(&[(128, 64, 40.0), (512, 64, 110.0)]) };
+        assert_eq!(lengths(&of, 0, 128), Some(vec![(128, 128)]));
+        assert_eq!(lengths(&of, 0, 129), Some(vec![(512, 129)]));
+        assert_eq!(lengths(&of, 0, 600), Some(vec![(512, 512), (512, 88)]));
+        let short = Buckets { short: 128, ..buckets(&[(128, 64, 40.0)]) };
+        assert_eq!((short.prefilled(100), short.prefilled(129)), (100, 0));
     }
 
     #[test]

@@ -18,10 +18,10 @@ impl<D: Device> Session<D> {
         self.buckets.tokens().min().unwrap_or(0)
     }
 
-    /// Most tokens of a prompt that [`Session::prefill`] takes: as many as the context holds, unless no prefill phase can go on where one
-    /// ended.
-    pub fn longest_prefill(&self) -> usize {
-        if self.buckets.stride().is_some() { self.context() } else { self.largest_bucket() }
+    /// How many tokens of a prompt of `tokens` are prefilled; the others are decoded. All of them are, unless no prefill phase can go on where
+    /// one ended, or none turns as a prompt of this length does ([`bitnetc_plan::weight::LongAngles`]).
+    pub fn prefilled(&self, tokens: usize) -> usize {
+        self.buckets.prefilled(tokens)
     }
 
     /// Computes the keys and values of a prompt for `user`, from position 0 on. The logits of the last token are then row
@@ -145,12 +145,12 @@ impl<D: Device> Session<D> {
     fn start_prefill(&mut self, user: usize, prompt: &[u32], start: usize) -> Result<Vec<Chunk>, RuntimeError> {
         self.check_prompt(user, prompt)?;
         let wrong = |why: String| RuntimeError::Prompt { prompt: user, why };
-        let (count, longest) = (prompt.len(), self.longest_prefill());
+        let (count, taken) = (prompt.len(), self.prefilled(prompt.len()));
         if start >= count {
             return Err(wrong(format!("it has {count} tokens, and prefill is to start at number {start}")));
         }
-        if count > longest {
-            return Err(wrong(format!("{count} tokens; the plan's prefill takes {longest}")));
+        if count > taken {
+            return Err(wrong(format!("{count} tokens; the plan's prefill takes {taken}")));
         }
         let chunks = self.buckets.chunks(start, count);
         let starts = self.buckets.stride().map_or("0".into(), |stride| format!("multiples of {stride}"));

@@ -2,7 +2,7 @@
 
 use crate::op::*;
 use crate::program::{FusedActivation, NormProgram, SdpaProgram};
-use crate::weight::{Content, Matrix, RotaryFunction};
+use crate::weight::{Content, LongAngles, Matrix, RotaryFunction, Vector};
 use crate::*;
 
 fn value(name: &str) -> Ref {
@@ -151,7 +151,7 @@ fn weights(number: f64) -> Vec<Weight> {
         shape: [3200, 3200],
         rows,
         content,
-        rotate_pairs: outputs.is_some(),
+        rotated: outputs.map_or(0, |heads| heads.from),
         outputs,
         inputs,
     };
@@ -161,13 +161,21 @@ fn weights(number: f64) -> Vec<Weight> {
             matrix(Content::Absmean, Some((3, 7)), None, padding),
         ]),
         Source::Rows(matrix(Content::Dense, None, None, None)),
-        Source::Vector { tensor: "norm".into(), len: 3200, padding, factor: number },
+        Source::Vectors(vec![Vector {
+            tensor: "norm".into(),
+            len: 3200,
+            rotated: 64,
+            padding,
+            factor: number,
+            scales: vec![(matrix(Content::Absmean, None, None, None), -1)],
+        }]),
         Source::Ones { len: 32, factor: number },
         Source::RotaryTable {
             function: RotaryFunction::Sin,
             positions: 4096,
             frequencies: vec![number, 1.0, 1e-300],
             amplitude: number,
+            long: Some(LongAngles { beyond: 64, frequencies: vec![number], one_sequence: true }),
         },
         Source::RotaryTransform,
     ];
