@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bitnetc_numerics::kernels::{self, Compute, DecodeSoftmax, HeadShape, Known};
+use bitnetc_numerics::kernels::{self, Compute, DecodeSoftmax, Known};
 use bitnetc_plan::op::{Binary, BinaryKind};
 use bitnetc_plan::program::FusedActivation;
 use bitnetc_plan::ttnn::Split;
@@ -31,7 +31,7 @@ fn known(op: &Op, out: Option<&TensorSpec>, plan: &Plan) -> Known {
         Op::Rotary(op) => kernels::rotary_known(how(op.compute)),
         Op::RotaryFused(op) => kernels::rotary_known(how(op.compute)),
         Op::RotaryDecode(op) => kernels::rotary_known(how(op.compute)),
-        Op::Sdpa(op) => kernels::sdpa_prefill_known(HeadShape { heads: 1, kv_heads: 1, dim }, how(op.compute)),
+        Op::Sdpa(op) => kernels::sdpa_prefill_known(dim, how(op.compute)),
         Op::SdpaDecode(op) => {
             let softmax = DecodeSoftmax { scale: op.scale.value as f32, k_chunk: op.program.k_chunk as usize };
             let (across, down) = op.program.grid;
@@ -65,6 +65,7 @@ fn known(op: &Op, out: Option<&TensorSpec>, plan: &Plan) -> Known {
         | Op::View(_)
         | Op::Transpose(_)
         | Op::Slice(_)
+        | Op::SliceAt(_)
         | Op::Concat(_)
         | Op::Abs(_)
         | Op::RowMax(_)
