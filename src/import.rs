@@ -1,5 +1,6 @@
 //! `bitnetc import`: a model file from a Hugging Face checkpoint directory or a GGUF file.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bitnetc_compiler::graph::resolve;
@@ -58,10 +59,16 @@ fn from_gguf(path: &Path) -> miette::Result<Imported> {
     let config = Config::parse(&config.to_string()).into_diagnostic()?;
     let imported = import::import(&config, &name, &format!("metadata of {file}"), None).map_err(report)?;
     let checkpoint = Checkpoint::open(path).into_diagnostic()?;
+    let mut read = BTreeSet::new();
     for layer in 0..imported.model.layers {
         for weight in imported.model.statements.iter().flat_map(|statement| statement.op.weights()) {
-            checkpoint.tensor(&resolve(&weight.name, layer)).into_diagnostic()?;
+            let name = resolve(&weight.name, layer);
+            checkpoint.tensor(&name).into_diagnostic()?;
+            read.extend([format!("{name}_scale"), name]);
         }
+    }
+    if let Some(tensor) = checkpoint.names().find(|name| !read.contains(*name)) {
+        return Err(report(ImportError::Leftover { tensor: tensor.into() }));
     }
     for note in notes.iter().chain(checkpoint.notes()) {
         eprintln!("note: {note}");

@@ -171,7 +171,7 @@ fn longrope_goes_by_the_length_of_a_sequence() {
     assert!(said.contains("up to 32 tokens rotate by the short factors"), "{said}");
     assert!(said.contains("prefill 32") && said.contains("prefill 64"), "{said}");
     // Within the short context there is nothing to choose.
-    assert!(!stdout(&["plan", text(&ron), "--context", "32"]).contains("short factors"));
+    assert!(!stdout(&["plan", text(&ron), "--context", "32", "--block", "32"]).contains("short factors"));
     let tokens = folder.join("tokens.json");
     let eval = ["eval", text(&plan), "--weights", text(&folder), "--tokens", text(&tokens)];
     stdout(&["plan", text(&ron), "--prefill", "64", "-o", text(&plan)]);
