@@ -27,7 +27,7 @@ pub(super) fn order(len: u32, padding: Option<Padding>, rotated: u32) -> Result<
     let Some(Padding { groups, from, to }) = padding else {
         return if rotated > 0 { Err("rotated heads without their size".into()) } else { Ok((0..len).collect()) };
     };
-    if groups.checked_mul(from) != Some(len) || to < from || rotated % 2 != 0 || rotated > from {
+    if groups.checked_mul(from) != Some(len) || to < from || !rotated.is_multiple_of(2) || rotated > from {
         return Err(format!("{len} elements are not {groups} groups of {from}, to be padded to {to}"));
     }
     let element = |e: u32| match (e < from, e < rotated) {
