@@ -91,8 +91,8 @@ impl Scale {
 
     /// The sum of two scales of the same powers; `None` for others.
     pub fn plus(&self, other: &Scale) -> Option<Scale> {
-        let powers = self.powers.clone();
-        (powers == other.powers).then(|| Scale { value: self.value + other.value, powers })
+        let sum = || Scale { value: self.value + other.value, powers: self.powers.clone() };
+        (self.powers == other.powers).then(sum)
     }
 
     /// The same without the factors that belong to a row, and those.
