@@ -6,17 +6,21 @@ use bitnetc_numerics::kernels::{self, Compute, DecodeSoftmax, HeadShape, Known};
 use bitnetc_plan::op::{Binary, BinaryKind};
 use bitnetc_plan::program::FusedActivation;
 use bitnetc_plan::ttnn::Split;
-use bitnetc_plan::{ComputeKernel, DType, Op, Plan, Ref, TensorSpec, Unary};
+use bitnetc_plan::{ComputeKernel, DType, Op, Plan, Ref, Step, TensorSpec, Unary};
 
 /// Calls of `plan` whose bits were not compared with the kernels', each with the reason, as a clause. Empty when exact numerics are
 /// bit-identical to the kernels throughout.
 pub fn uncompared(plan: &Plan) -> BTreeMap<&'static str, &'static str> {
     let steps = plan.phases.iter().flat_map(|phase| phase.steps());
-    let unknown = steps.filter_map(|step| match known(&step.op, step.outputs.first().map(|out| &out.spec), plan) {
+    steps.filter_map(|step| Some((step.op.call(), uncompared_step(step, plan)?))).collect()
+}
+
+/// The reason, as a clause, for which a step's bits are not known to be the kernels'; `None` where they are.
+pub fn uncompared_step(step: &Step, plan: &Plan) -> Option<&'static str> {
+    match known(&step.op, step.outputs.first().map(|out| &out.spec), plan) {
         Known::Exact => None,
-        Known::Unknown(reason) => Some((step.op.call(), reason)),
-    });
-    unknown.collect()
+        Known::Unknown(reason) => Some(reason),
+    }
 }
 
 fn known(op: &Op, out: Option<&TensorSpec>, plan: &Plan) -> Known {

@@ -37,7 +37,7 @@ use crate::DeviceError;
 use crate::device::{Arguments, Device, ResolvedStep, Slot, TraceId, Upload};
 use crate::weights::Tensor;
 use crate::weights::bytes::format_of;
-pub use known::uncompared;
+pub use known::{uncompared, uncompared_step};
 pub use matmul::Numerics;
 use matmul::WeightMatrix;
 use run::{Held, Run, Scratch};
@@ -123,6 +123,23 @@ impl HostDevice {
         }
         let tiles = tensor.tiled(upload.weight)?;
         Ok(if fast { WeightMatrix::Dense(DenseWeights::from_tiled(tiles.view())) } else { WeightMatrix::Tiles(tiles) })
+    }
+
+    /// Overwrites a tensor of floats, logical rows one after another, with numbers that its data type holds.
+    ///
+    /// # Errors
+    /// A slot that holds no floats, or another number of them.
+    pub fn overwrite(&mut self, slot: Slot, values: &[f32]) -> Result<(), DeviceError> {
+        let Some(Held::Tensor(tensor)) = self.slots.get_mut(slot.index()) else {
+            return Err(DeviceError::Empty { operand: 0 });
+        };
+        let want = || format!("{} floats", values.len());
+        match &mut tensor.data {
+            Data::Bf16(held) if held.len() == values.len() => narrow_slice(values, held),
+            Data::F32(held) if held.len() == values.len() => held.copy_from_slice(values),
+            Data::Bf16(_) | Data::F32(_) | Data::Integer(_) => return Err(tensor.unexpected(0, want())),
+        }
+        Ok(())
     }
 
     /// Executes a step, counting its time when that was asked for.

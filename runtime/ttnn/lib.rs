@@ -46,7 +46,7 @@ mod test_script;
 pub use base::BaseDefect;
 pub use call::{Expr, PyCall, Scope, Statement};
 pub use card::{CardKind, MockCard};
-pub use device::TtnnDevice;
+pub use device::{ComparedDevice, Comparison, TtnnDevice};
 pub use environment::{EnvironmentDefect, EnvironmentError, PythonEnv, Wanted};
 pub use error::{PythonError, Refusal, TtnnError};
 pub use graph::{Graph, Node, RunMode};

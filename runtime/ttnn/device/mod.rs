@@ -11,6 +11,7 @@
 //! | simulator | everything, thousands of times slower | yes |
 //! | mock | nothing: results are zeros or whatever memory held | no: TT-NN crashes when a mock card replays one |
 
+mod compared;
 mod fits;
 mod memory;
 
@@ -28,6 +29,7 @@ use crate::error::TtnnError;
 use crate::lower::{self, Open, value_key};
 use crate::open_card::{CardOptions, OpenCard};
 use crate::python;
+pub use compared::{ComparedDevice, Comparison};
 
 /// TT-NN as a device.
 #[derive(Debug)]
