@@ -323,7 +323,7 @@ mod tests {
             let mut tile = SrcATile::zeroed();
                         let mut b = SrcB::new();
             b.load_f32(1, 32, &floats(&row)).unwrap();
-            let x: &[Activation; TILE] = b.row(0).try_into().unwrap();
+            let x = b.tile_of(0, 0);
             let mask = if fp32_dest { !0 } else { 0xffff_0000 };
             let start: [u32; TILE] = std::array::from_fn(|n| start[n] & mask);
 
