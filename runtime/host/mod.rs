@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bitnetc_numerics::{DenseWeights, TernaryWeights, narrow_slice};
+use bitnetc_numerics::{DenseWeights, SignTiles, TernaryWeights, narrow_slice};
 use bitnetc_plan::{Arch, Source, TensorSpec};
 
 use crate::DeviceError;
@@ -121,8 +121,16 @@ impl HostDevice {
             let dense = DenseWeights::from_fn(format, m.k(), m.n(), |k, n| m.value(k, n), release);
             return Ok(WeightMatrix::Dense(dense));
         }
+        if let (Tensor::Matrix(m), true) = (tensor, tensor.is_ternary()) {
+            return Ok(WeightMatrix::Signs(SignTiles::from_columns(m.k(), m.n(), &m.ternary_columns())?));
+        }
         let tiles = tensor.tiled(upload.weight)?;
-        Ok(if fast { WeightMatrix::Dense(DenseWeights::from_tiled(tiles.view())) } else { WeightMatrix::Tiles(tiles) })
+        if fast {
+            return Ok(WeightMatrix::Dense(DenseWeights::from_tiled(tiles.view())));
+        }
+        // Ternary with another unit than 1 is as well computed from the tiles.
+        let signs = tensor.is_ternary().then(|| SignTiles::from_tiled(tiles.view()).ok()).flatten();
+        Ok(signs.map_or(WeightMatrix::Tiles(tiles), WeightMatrix::Signs))
     }
 
     /// Overwrites a tensor of floats, logical rows one after another, with numbers that its data type holds.

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use crate::device_pack::pack_row;
 use crate::error::{NumericsError, check_dim, check_multiple};
 use crate::format::{Format, TILE};
-use crate::lanes::{Accumulation, Lanes};
+use crate::lanes::{Accumulation, Lanes, Operand};
 use crate::mvmul::{Arch, Fidelity};
 use crate::operands::{Activation, SrcATile, SrcB};
 use crate::signs::{self, SignTiles};
@@ -161,6 +161,7 @@ impl<'a> OutputTile<'a> {
             phases: self.config.fidelity.phases(),
             fp32_dest: self.config.fp32_dest,
             arch: self.config.arch,
+            tile: Operand::SrcA,
         };
         let mut rows: [&[Activation; TILE]; TILE] = [&NOTHING; TILE];
         for (x, (row, _)) in rows.iter_mut().zip(&self.rows[which.clone()]) {

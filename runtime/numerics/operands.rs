@@ -38,6 +38,13 @@ impl Activation {
             sign: -i16::from(src.negative),
         }
     }
+
+    /// A value that goes to SrcA, by rows of SrcB in a tile: the bits of even phases, and of odd phases, doubled.
+    #[inline]
+    pub fn of_src_a(bits: u32) -> Self {
+        let src = Src::from_bits(bits);
+        Activation { high: 2 * src.a_bits(0) as i16, low: 2 * src.a_bits(1) as i16, ..Self::from_bits(bits) }
+    }
 }
 
 /// An activation matrix of shape [rows, k] as the FPU sees it. Its buffer is reused by every `load`.
@@ -160,6 +167,22 @@ impl SrcATile {
         for k in 0..TILE {
             let row = rows(k);
             self.set_row(k, row.map(|b| (b >> 16) as u16), row.map(|b| (b >> 13 & 7) as u16));
+            self.negative[k] = row.iter().enumerate().fold(0, |mask, (n, b)| mask | (b >> 31) << n);
+        }
+    }
+
+    /// Takes 32 rows of SrcB in place of columns of SrcA: number k of each is in the fp32 bits `rows(k)`.
+    #[inline(always)]
+    pub fn set_activations(&mut self, rows: impl Fn(usize) -> [u32; TILE]) {
+        for k in 0..TILE {
+            let row = rows(k);
+            for n in 0..TILE {
+                let (exponent, significand) = ((row[n] >> 23 & 255) as i16, 1024 | row[n] >> 13 & 1023);
+                self.exponent[k][n] = if exponent == 0 { ZERO } else { exponent };
+                self.bits[0][k][n] = (significand >> 4) as i16;
+                self.bits[1][k][n] = ((significand & 15) << 3) as i16;
+                self.sign[k][n] = (row[n] as i32 >> 31) as i16;
+            }
             self.negative[k] = row.iter().enumerate().fold(0, |mask, (n, b)| mask | (b >> 31) << n);
         }
     }

@@ -217,7 +217,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::lanes::{Accumulation, Lanes};
+    use crate::lanes::{Accumulation, Lanes, Operand};
     use crate::mvmul::Arch;
 
     /// Activations of every kind: alike, far apart, cancelling, with bits for all phases, zero.
@@ -253,7 +253,8 @@ mod tests {
             let start: [u32; TILE] = std::array::from_fn(|n| start[n] & 0xffff_0000);
             let (mut want, mut got) = ([start], start);
             let arch = if wormhole { Arch::Wormhole } else { Arch::Blackhole };
-            Lanes::best().accumulate(&decoded, &[&x], &mut want, Accumulation { phases, fp32_dest: false, arch });
+            let how = Accumulation { phases, fp32_dest: false, arch, tile: Operand::SrcA };
+            Lanes::best().accumulate(&decoded, &[&x], &mut want, how);
             accumulate(signs.tile(0, 0), &groups, phases, &mut got);
             prop_assert_eq!(got, want[0]);
         }

@@ -141,9 +141,7 @@ impl Attention<'_> {
             } else {
                 weights(scores, &maxima, seen(tile), |d| exp_21f(truncated(rna(d) * scale), TILE_CONSTANT));
             }
-            for (sum, row) in sums.iter_mut().zip(&*scores) {
-                *sum = self.ones.add(row, *sum);
-            }
+            self.ones.add(scores.iter().map(|row| row.as_slice()), &mut sums);
             self.cache.weigh(tile, scores, self.how, &mut dst);
         }
         let mut values = vec![0f32; live * self.dim];

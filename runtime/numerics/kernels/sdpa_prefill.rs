@@ -116,8 +116,9 @@ impl QueryTile<'_> {
             first = last + 1;
         }
         let Some(state) = state else { return };
-        for (r, out) in out.chunks_mut(self.dim).enumerate() {
-            let sum = ones.sum(&state.sums[r]);
+        let rows: [&[f32]; TILE] = std::array::from_fn(|r| state.sums[r].as_slice());
+        let sums = ones.sums(&rows[..live]);
+        for (r, (out, sum)) in out.chunks_mut(self.dim).zip(sums).enumerate() {
             let inverse = if self.how.fp32_dest { tf32(1.0 / tf32(sum)) } else { rne(1.0 / sum) };
             for (values, out) in state.values.iter().zip(out.chunks_mut(TILE)) {
                 let mut product = [0f32; TILE];
