@@ -52,7 +52,7 @@ pub fn run(args: Args) -> miette::Result<()> {
                 render::print(&sound(&verified)).map_err(input::cannot_print)?;
             }
             if args.compared.numerics {
-                let runs = numerics::compare(&args.compared, &args.plan, python, plan.clone())?;
+                let runs = numerics::compare(&args.compared, &args.plan, python, verified.into())?;
                 let report = match args.json {
                     true => json(&[], Some(&numerics::json(&runs))),
                     false => numerics::text(&runs),

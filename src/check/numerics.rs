@@ -56,7 +56,7 @@ struct Step {
 ///
 /// # Errors
 /// No simulator, no TT-NN, no weights; whatever a step refuses.
-pub fn compare(args: &Compared, file: &Path, python: Option<&Path>, mut plan: Plan) -> miette::Result<Vec<Run>> {
+pub fn compare(args: &Compared, file: &Path, python: Option<&Path>, plan: VerifiedPlan) -> miette::Result<Vec<Run>> {
     let phases = args.phase.map_or_else(|| Ok((0..plan.phases.len()).collect()), |asked| asked.phases(&plan))?;
     let source = Source {
         plan: Some(file.display().to_string()),
@@ -64,14 +64,9 @@ pub fn compare(args: &Compared, file: &Path, python: Option<&Path>, mut plan: Pl
         choices: Chosen::none().into_diagnostic()?,
     };
     let weights = source.weights(&plan)?;
-    match args.layers {
-        Some(layers) if layers == 0 || layers > plan.model.layers => {
-            return Err(miette!("{layers} layers; the model has {}", plan.model.layers));
-        }
-        Some(layers) => plan.model.layers = layers,
-        None => {}
+    if let Some(layers) = args.layers.filter(|layers| *layers == 0 || *layers > plan.model.layers) {
+        return Err(miette!("{layers} layers; the model has {}", plan.model.layers));
     }
-    let plan = VerifiedPlan::new(plan).map_err(|defects| miette!("of {layers} layers the plan has {} defects", defects.len(), layers = args.layers.unwrap_or_default()))?;
     let library = args.simulator.as_deref().ok_or_else(|| miette!("--numerics needs --simulator"))?;
     let release = TtnnRelease::find(&plan.release).into_diagnostic()?;
     let env = PythonEnv::find(python, Wanted::Only(release)).into_diagnostic()?;
@@ -79,7 +74,7 @@ pub fn compare(args: &Compared, file: &Path, python: Option<&Path>, mut plan: Pl
     let ttnn = TtnnDevice::open(&env, CardKind::Simulator(simulator), &plan).into_diagnostic()?;
     let device = ComparedDevice::new(ttnn, HostDevice::new(plan.card.arch, Numerics::Exact));
     let kinds: Vec<_> = phases.iter().map(|&index| plan.phases[index].kind).collect();
-    let mut session = load::session_on(device, plan, &weights, &LoadOptions::default())?;
+    let mut session = load::session_on(device, plan, &weights, &LoadOptions { layers: args.layers, ..LoadOptions::default() })?;
     let mut runs = Vec::new();
     // Prompts come first, as in use: decode then goes on after one.
     let (prefills, decodes): (Vec<_>, Vec<_>) = kinds.into_iter().partition(|kind| matches!(kind, PhaseKind::Prefill { .. }));

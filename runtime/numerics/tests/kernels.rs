@@ -1,9 +1,9 @@
 //! The kernels against what TT-NN's own computed: recorded operands and results, one file an op, each case equal in every bit.
 //!
-//! `tests/vectors` holds a selection. `BITNETC_KERNEL_VECTORS` may name a folder with more files of the same form, which are compared as well.
+//! `tests/vectors` holds a selection; `bitnetc check --numerics` compares every step of a plan with the kernels themselves.
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bitnetc_numerics::kernels::{self, Compute, DecodeSoftmax, HeadShape, NormProgram, PrefillSoftmax};
 use bitnetc_numerics::{Arch, Binary, Broadcast, Cache, Chains, Fidelity, Format, Function, Pages};
@@ -83,17 +83,8 @@ impl Tensors<'_> {
 
 /// Elements and how many of them are equal, over all cases of the op; zeros of either sign are the same.
 fn compare(op: &str, run: impl Fn(&Case, &Tensors<'_>) -> Vec<bf16>) {
-    let mut folders = vec![PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/vectors")];
-    folders.extend(std::env::var_os("BITNETC_KERNEL_VECTORS").map(PathBuf::from));
-    let mut wrong = Vec::new();
-    for folder in folders {
-        wrong.extend(compare_file(&folder.join(op).with_extension("safetensors"), &run));
-    }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-fn compare_file(file: &Path, run: impl Fn(&Case, &Tensors<'_>) -> Vec<bf16>) -> Vec<String> {
-    let bytes = std::fs::read(file).unwrap();
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vectors").join(op).with_extension("safetensors");
+    let bytes = std::fs::read(&file).unwrap();
     let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
     let cases: Vec<Case> = serde_json::from_str(&header.metadata().as_ref().unwrap()["cases"]).unwrap();
     let all = SafeTensors::deserialize(&bytes).unwrap();
@@ -112,7 +103,7 @@ fn compare_file(file: &Path, run: impl Fn(&Case, &Tensors<'_>) -> Vec<bf16>) -> 
     }
     println!("{}: {elements} elements of {} cases", file.display(), cases.len());
     assert!(elements > 0);
-    wrong
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
