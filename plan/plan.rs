@@ -6,10 +6,10 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-use crate::{Card, Op, TensorSpec, Weight};
+use crate::{Card, Op, Padding, TensorSpec, Weight};
 
 /// Version of the plan format; a plan of another version is refused.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 /// A compiled schedule of one model for one card.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -282,6 +282,9 @@ pub struct Value {
     pub name: String,
     /// The tensor.
     pub spec: TensorSpec,
+    /// Which of its columns are zeros and not the model's; `None` when all are the model's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub padding: Option<Padding>,
     /// Its predicted L1 address; `None` in DRAM.
     pub address: Option<u64>,
 }

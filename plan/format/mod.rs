@@ -101,7 +101,7 @@ pub fn read(path: &Path) -> Result<Plan, FormatError> {
 /// ```
 /// # let text = r#"
 /// # (
-/// #     format: 3, release: "RELEASE",
+/// #     format: 4, release: "RELEASE",
 /// #     model: (name: "m", digest: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", layers: 1, vocab: 32),
 /// #     options: (
 /// #         policy: "balanced", overrides: [], batch: 1, context: 64, block: 64, priced_at: 0, proofs: products, folding: true,

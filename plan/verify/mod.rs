@@ -39,6 +39,7 @@
 //! | [`DramCapacity`](Invariant::DramCapacity) | in the fullest bank: weights and buffers of all layers, results of all phases, and the values of any moment fit |
 //! | [`Scalar`](Invariant::Scalar) | constants are finite; epsilons, factors of scores and maxima are above 0, other factors not 0; scales are those of ternary matrices in the plan; per-layer scales are used in the layer only |
 //! | [`Dataflow`](Invariant::Dataflow) | each op reads and writes buffers of the roles it is for; a layer writes each cache once, and reads it after that; decode writes tokens, positions and rotary positions once each, outside the layer and after their last reader; prefill writes the first tokens once; nothing else writes |
+//! | [`Padding`](Invariant::Padding) | of every value those columns are declared as padding that [`crate::padding`] finds to be zeros; no call lets them count or fills them, results have none, and all phases pad the rows of a cache alike |
 //! | [`Trace`](Invariant::Trace) | a traced phase has a warm-up of 1 to 16 runs; no step takes an argument known only at the call; feedback is exactly what the phase writes, caches apart; inputs are at least the other buffers it reads, and none it does not |
 //! | [`Cost`](Invariant::Cost) | predicted times are finite and not negative |
 //!
@@ -60,6 +61,7 @@ mod bounds;
 mod buffers;
 mod dataflow;
 mod function;
+mod padding;
 mod phases;
 mod release;
 mod weights;
@@ -174,7 +176,7 @@ impl<'a> Verified<'a> {
 /// // A plan that would run nothing.
 /// let text = r#"
 /// (
-///     format: 3, release: "RELEASE",
+///     format: 4, release: "RELEASE",
 ///     model: (name: "m", digest: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", layers: 1, vocab: 32),
 ///     options: (
 ///         policy: "balanced", overrides: [], batch: 1, context: 64, block: 64, priced_at: 0, proofs: products, folding: true,
@@ -212,6 +214,7 @@ pub fn verify(plan: &Plan) -> Result<Verified<'_>, Vec<Defect>> {
         dataflow::check(plan, phase, &mut defects);
         walks.push(walk);
     }
+    padding::check(plan, &mut defects);
     function::check(plan, &mut defects);
     check_used(plan, &mut defects);
     check_weight_addresses(plan, walks.first(), &mut defects);

@@ -14,6 +14,7 @@ mod memory;
 mod replay;
 mod values;
 
+use crate::padding::follow;
 use crate::ttnn::Outcome;
 use crate::{Buffer, Card, Defect, Footprint, Phase, Plan, Section, Weight};
 use replay::Replay;
@@ -92,7 +93,7 @@ pub fn walk(context: Context, phase: &Phase) -> Walk {
     replay.finish(&phase.results)
 }
 
-/// Writes the walk's addresses and footprints into `plan`: of weights, and of every value and step of every phase.
+/// Writes into `plan` the walk's addresses and footprints, of weights and of every value and step of every phase, and the values' padding.
 ///
 /// # Errors
 /// The defects of all walks; the plan is half settled then, and of no use.
@@ -101,12 +102,14 @@ pub fn settle(plan: &mut Plan) -> Result<(), Vec<Defect>> {
     let Plan { card, weights, buffers, phases, .. } = plan;
     let mut addresses = Vec::new();
     for phase in phases {
-        let walk = walk(Context { card, weights, buffers }, phase);
+        let context = Context { card, weights, buffers };
+        let walk = walk(context, phase);
+        let paddings = follow(context, phase).steps;
         let steps = phase.prologue.iter_mut().chain(&mut phase.layer).chain(&mut phase.epilogue);
-        for (step, memory) in steps.zip(walk.steps) {
+        for ((step, memory), padding) in steps.zip(walk.steps).zip(paddings) {
             step.l1 = memory.footprint;
             for (value, address) in step.outputs.iter_mut().zip(memory.addresses) {
-                value.address = address;
+                (value.padding, value.address) = (padding, address);
             }
         }
         defects.extend(walk.defects);
