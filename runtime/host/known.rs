@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use bitnetc_numerics::kernels::{self, Compute, DecodeSoftmax, HeadShape, Known};
+use bitnetc_numerics::kernels::{self, Compute, HeadShape, Known};
 use bitnetc_plan::op::{Binary, BinaryKind};
 use bitnetc_plan::program::FusedActivation;
-use bitnetc_plan::ttnn::Split;
 use bitnetc_plan::{ComputeKernel, DType, Op, Plan, Ref, Step, TensorSpec, Unary};
+
+use super::ops::sdpa_decode::softmax;
 
 /// Calls of `plan` whose bits were not compared with the kernels', each with the reason, as a clause. Empty when exact numerics are
 /// bit-identical to the kernels throughout.
@@ -37,12 +38,10 @@ fn known(op: &Op, out: Option<&TensorSpec>, plan: &Plan) -> Known {
         Op::RotaryDecode(op) => kernels::rotary_known(how(op.compute)),
         Op::Sdpa(op) => kernels::sdpa_prefill_known(HeadShape { heads: 1, kv_heads: 1, dim }, how(op.compute)),
         Op::SdpaDecode(op) => {
-            let softmax = DecodeSoftmax { scale: op.scale.value as f32, k_chunk: op.program.k_chunk as usize };
-            let (across, down) = op.program.grid;
             let cache = plan.buffers.iter().find(|buffer| op.k_cache == Ref::Buffer(buffer.name.clone()));
             let kv_heads = cache.and_then(|buffer| buffer.spec.shape.get(1).copied()).unwrap_or(1);
-            let cores = Split::of(across * down, plan.options.batch, kv_heads).map_or(1, |split| split.cores_per_head);
-            kernels::sdpa_decode_known(dim, plan.options.context as usize, cores as usize, softmax)
+            let softmax = softmax(op.scale.value as f32, op.program, plan.options.batch, kv_heads);
+            kernels::sdpa_decode_known(dim, softmax)
         }
         Op::Binary(op) => binary(op),
         Op::Matmul(op) => match op.program.activation() {

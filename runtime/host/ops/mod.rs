@@ -24,7 +24,7 @@ mod rotary_decode;
 mod rotary_fused;
 mod row_max;
 mod sdpa;
-mod sdpa_decode;
+pub mod sdpa_decode;
 mod slice;
 mod to_layout;
 mod to_memory_config;

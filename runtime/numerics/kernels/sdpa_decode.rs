@@ -1,16 +1,18 @@
 //! `paged_scaled_dot_product_attention_decode`: `sdpa_flash_decode.cpp`, causal.
 //!
 //! Every buffer is bf16. With a bf16 Dst the exponential is `exp_21f` of a truncated argument, with an fp32 Dst it is good to f32. A user's
-//! positions go in chunks to the cores of a KV head, the last chunk to core 0, and the cores' results meet in a binary tree
-//! (`correction_block`).
+//! positions go in chunks to the cores of a KV head, the last chunks to core 0 (`get_workload_for_core`). A core takes its chunks one after
+//! another and corrects what it has to each new maximum; then the cores' results meet in a binary tree (`correction_block`).
+
+use std::ops::Range;
 
 use half::bf16;
 use rayon::prelude::*;
 
 use super::flash::{KeyValueTiles, activations, raise_maxima, weights};
-use super::fpu::{Column, fadd_dst, fmul_scalar, rna, rne, truncated};
-use super::sfpu::{COLUMN_CONSTANT, TILE_CONSTANT, exp_21f, exp_f32};
-use super::{Compute, Known};
+use super::fpu::{Column, fadd, fadd_dst, fmul_scalar, rna, rne, truncated};
+use super::sfpu::{COLUMN_CONSTANT, TILE_CONSTANT, exp_21f, exp_degree_2, exp_f32};
+use super::{Compute, Known, dim_known};
 use crate::attention::{Cache, Pages, check_pages};
 use crate::error::{NumericsError, check_dim, check_multiple};
 use crate::format::TILE;
@@ -22,18 +24,40 @@ use crate::rounding::bf16_packed;
 pub struct DecodeSoftmax {
     /// Factor of the scores.
     pub scale: f32,
-    /// Positions of a chunk; a multiple of 32.
+    /// Positions of a chunk; a multiple of 32, or 0, which leaves the choice to the kernel.
     pub k_chunk: usize,
+    /// Cores that share the positions of one KV head of a user.
+    pub cores: usize,
 }
 
-/// Whether [`sdpa_decode`] has the kernel's bits: for heads of `dim`, up to `context` positions, `cores` cores for a KV head of a user.
-pub fn sdpa_decode_known(dim: usize, context: usize, cores: usize, softmax: DecodeSoftmax) -> Known {
-    if dim != TILE {
-        Known::Unknown("attention was compared for heads of 32 only")
-    } else if context.div_ceil(softmax.k_chunk.max(1)) > cores.max(1) {
-        Known::Unknown("decode's attention with more key chunks than cores of a head was not compared")
+/// Whether [`sdpa_decode`] has the kernel's bits, for heads of `dim`.
+pub fn sdpa_decode_known(dim: usize, softmax: DecodeSoftmax) -> Known {
+    if softmax.k_chunk == 0 {
+        Known::Unknown("decode's attention was compared with chunks of a given size only")
     } else {
-        Known::Exact
+        dim_known(dim)
+    }
+}
+
+impl DecodeSoftmax {
+    /// Positions of a chunk when there are so many (`get_dynamic_Sk_chunk_t`).
+    fn chunk(self, positions: usize, fp32_dest: bool) -> usize {
+        let most = if fp32_dest { 4 } else { 8 };
+        match self.k_chunk {
+            0 => positions.div_ceil(TILE).next_power_of_two().min(most) * TILE,
+            chunk => chunk,
+        }
+    }
+
+    /// The chunks of core `core`, of `chunks` in all.
+    fn of_core(self, core: usize, chunks: usize) -> Range<usize> {
+        let cores = self.cores.max(1);
+        if cores > chunks {
+            return chunks - core - 1..chunks - core;
+        }
+        let (each, rest, reversed) = (chunks / cores, chunks % cores, cores - core - 1);
+        let first = reversed * each + rest.min(reversed);
+        first..first + each + usize::from(reversed < rest)
     }
 }
 
@@ -99,8 +123,10 @@ struct Partial {
 
 impl Attention<'_> {
     fn attend(&self, queries: &[Activation], out: &mut [bf16]) {
-        let chunks = self.positions.div_ceil(self.softmax.k_chunk);
-        let mut cores: Vec<Partial> = (0..chunks).rev().map(|chunk| self.chunk(chunk, queries)).collect();
+        let chunks = self.positions.div_ceil(self.softmax.chunk(self.positions, self.how.fp32_dest));
+        let busy = chunks.min(self.softmax.cores.max(1));
+        let mut cores: Vec<Partial> =
+            (0..busy).map(|core| self.core(self.softmax.of_core(core, chunks), queries)).collect();
         let mut stride = 1;
         while stride < cores.len() {
             for root in (0..cores.len() - stride).step_by(2 * stride) {
@@ -119,14 +145,43 @@ impl Attention<'_> {
         }
     }
 
-    fn chunk(&self, chunk: usize, queries: &[Activation]) -> Partial {
+    /// The results of a core for its chunks, of which there is at least one.
+    fn core(&self, chunks: Range<usize>, queries: &[Activation]) -> Partial {
+        let mut all = self.chunk(chunks.start, queries, [f32::NEG_INFINITY; TILE]);
+        for chunk in chunks.skip(1) {
+            let mut next = self.chunk(chunk, queries, all.maxima);
+            self.follow(&all, &mut next);
+            all = next;
+        }
+        all
+    }
+
+    /// Corrects what a core had before to the maxima of its new chunk and adds it there.
+    fn follow(&self, before: &Partial, chunk: &mut Partial) {
+        let (fp32, scale) = (self.how.fp32_dest, truncated(self.softmax.scale));
+        let mut product = vec![0f32; self.dim];
+        let rows = chunk.values.chunks_mut(self.dim).zip(before.values.chunks(self.dim));
+        for (r, (values, old)) in rows.enumerate() {
+            let d = fadd(before.maxima[r], -chunk.maxima[r]);
+            let factor = if fp32 { rna(exp_f32(d * scale)) } else { exp_degree_2(rna(d) * scale) };
+            let mut sum = [0f32];
+            fmul_scalar(&before.sums[r..=r], factor, self.how, &mut sum);
+            chunk.sums[r] = rna(fadd_dst(chunk.sums[r], rna(sum[0]), fp32));
+            fmul_scalar(old, factor, self.how, &mut product);
+            values.iter_mut().zip(&product).for_each(|(v, p)| *v = rna(fadd_dst(rna(*p), *v, fp32)));
+        }
+    }
+
+    /// The results for one chunk, with maxima no less than `least`.
+    fn chunk(&self, chunk: usize, queries: &[Activation], least: [f32; TILE]) -> Partial {
         let (live, fp32, scale) = (queries.len() / self.dim, self.how.fp32_dest, self.softmax.scale);
-        let first = chunk * self.softmax.k_chunk;
-        let end = (first + self.softmax.k_chunk).min(self.positions);
+        let size = self.softmax.chunk(self.positions, fp32);
+        let first = chunk * size;
+        let end = (first + size).min(self.positions);
         let tiles = first / TILE..end.div_ceil(TILE);
         let seen = |tile: usize| move |_row: usize| end - tile * TILE;
         let mut scores = vec![[[0f32; TILE]; TILE]; tiles.len()];
-        let mut maxima = [f32::NEG_INFINITY; TILE];
+        let mut maxima = least;
         for (tile, scores) in tiles.clone().zip(&mut scores) {
             self.cache.scores(tile, queries, self.how, &mut scores[..live]);
             scores[..live].iter_mut().flatten().for_each(|s| *s = rna(*s));
@@ -174,5 +229,23 @@ impl Attention<'_> {
                 *v = rna(fadd_dst(rna(*l), rna(*r), fp32));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_chunk_has_one_core() {
+        for (cores, chunks) in [(8, 3), (4, 4), (3, 8), (1, 5), (5, 13)] {
+            let softmax = DecodeSoftmax { scale: 1.0, k_chunk: 32, cores };
+            let mut of: Vec<_> = (0..cores.min(chunks)).map(|core| softmax.of_core(core, chunks)).collect();
+            assert_eq!(of[0].end, chunks);
+            of.reverse();
+            assert_eq!(of.into_iter().flatten().collect::<Vec<_>>(), (0..chunks).collect::<Vec<_>>(), "{cores} {chunks}");
+        }
+        let by_kernel = |positions| DecodeSoftmax { scale: 1.0, k_chunk: 0, cores: 1 }.chunk(positions, false);
+        assert_eq!([1, 33, 65, 1000].map(by_kernel), [32, 64, 128, 256]);
     }
 }

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::flash::{HeadShape, KeyValueTiles, Rows, activations, raise_maxima, weights};
 use super::fpu::{Column, fadd, fmul_scalar, rna, rne, tf32, truncated};
 use super::sfpu::{approximate_slope, exp_approximate, exp_degree_2, exp_f32};
-use super::{Compute, Known};
+use super::{Compute, Known, dim_known};
 use crate::error::{NumericsError, check_dim, check_multiple};
 use crate::format::TILE;
 use crate::mvmul::Fidelity;
@@ -34,11 +34,8 @@ pub struct PrefillSoftmax {
 /// Whether [`sdpa_prefill`] has the kernel's bits.
 pub fn sdpa_prefill_known(shape: HeadShape, how: Compute) -> Known {
     match how.fidelity {
-        _ if shape.dim != TILE => Known::Unknown("attention was compared for heads of 32 only"),
-        Fidelity::HiFi4 => Known::Exact,
-        Fidelity::LoFi | Fidelity::HiFi2 | Fidelity::HiFi3 => {
-            Known::Unknown("prefill's attention was compared at HiFi4 only")
-        }
+        Fidelity::HiFi2 | Fidelity::HiFi4 => dim_known(shape.dim),
+        Fidelity::LoFi | Fidelity::HiFi3 => Known::Unknown("prefill's attention was compared at HiFi2 and HiFi4 only"),
     }
 }
 
