@@ -66,7 +66,8 @@ pub fn run(args: Args) -> miette::Result<()> {
             if args.ttnn { replay::against_ttnn(&plan, python) } else { Ok(()) }
         }
         Err(defects) => {
-            render::print(&if args.json { json(&defects, None) } else { unsound(&defects) }).map_err(input::cannot_print)?;
+            render::print(&if args.json { json(&defects, None) } else { unsound(&defects) })
+                .map_err(input::cannot_print)?;
             let help = "the plan was changed after it was compiled, or bitnetc has a defect: compile the model again";
             let noun = if defects.len() == 1 { "defect" } else { "defects" };
             Err(miette!(help = help, "{} has {} {noun}", args.plan.display(), defects.len()))

@@ -85,6 +85,9 @@ fn the_host_has_the_bits_of_the_kernels() {
     };
     bitnetc(&["plan", "tiny-shakespeare", "--prefill", "64", "-o", plan]);
     let said = bitnetc(&["check", plan, "--numerics", "--simulator", library, "--layers", "1"]);
-    assert!(said.contains("prefill 64: 64 tokens, 1 layer\n") && said.contains("decode: position 255, 1 layer\n"), "{said}");
+    assert!(
+        said.contains("prefill 64: 64 tokens, 1 layer\n") && said.contains("decode: position 255, 1 layer\n"),
+        "{said}"
+    );
     assert!(said.contains(" elements have the kernels' bits") && said.contains("\nall "), "{said}");
 }

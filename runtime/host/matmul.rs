@@ -12,8 +12,8 @@
 //! destination register with reloaded spills does the emulation put bf16 in the place of that format between K-blocks.
 
 use bitnetc_numerics::{
-    Arch, DenseWeights, SignTiles, TernaryScratch, TernaryWeights, Tiled, int8_from_bf16, join_fixed_point, split_fixed_point,
-    sums_to_f32,
+    Arch, DenseWeights, SignTiles, TernaryScratch, TernaryWeights, Tiled, int8_from_bf16, join_fixed_point,
+    split_fixed_point, sums_to_f32,
 };
 use bitnetc_plan::op::Matmul;
 use bitnetc_plan::program::FusedActivation;

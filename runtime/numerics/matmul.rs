@@ -135,7 +135,9 @@ impl<'a> OutputTile<'a> {
         for block in 0..blocks {
             for kt in block * self.config.in0_block_w..(block + 1) * self.config.in0_block_w {
                 match self.in1 {
-                    SrcA::Signs(signs) if signs::is_available(self.config.fp32_dest) => self.add_signs(signs, kt, weights),
+                    SrcA::Signs(signs) if signs::is_available(self.config.fp32_dest) => {
+                        self.add_signs(signs, kt, weights)
+                    }
                     SrcA::Signs(signs) => {
                         signs.tile(kt, self.across).decode(weights);
                         self.add(weights, kt, 0..self.live);

@@ -74,10 +74,12 @@ pub fn compare(args: &Compared, file: &Path, python: Option<&Path>, plan: Verifi
     let ttnn = TtnnDevice::open(&env, CardKind::Simulator(simulator), &plan).into_diagnostic()?;
     let device = ComparedDevice::new(ttnn, HostDevice::new(plan.card.arch, Numerics::Exact));
     let kinds: Vec<_> = phases.iter().map(|&index| plan.phases[index].kind).collect();
-    let mut session = load::session_on(device, plan, &weights, &LoadOptions { layers: args.layers, ..LoadOptions::default() })?;
+    let mut session =
+        load::session_on(device, plan, &weights, &LoadOptions { layers: args.layers, ..LoadOptions::default() })?;
     let mut runs = Vec::new();
     // Prompts come first, as in use: decode then goes on after one.
-    let (prefills, decodes): (Vec<_>, Vec<_>) = kinds.into_iter().partition(|kind| matches!(kind, PhaseKind::Prefill { .. }));
+    let (prefills, decodes): (Vec<_>, Vec<_>) =
+        kinds.into_iter().partition(|kind| matches!(kind, PhaseKind::Prefill { .. }));
     for kind in prefills.into_iter().chain(decodes) {
         match kind {
             PhaseKind::Prefill { tokens } => {
@@ -87,7 +89,8 @@ pub fn compare(args: &Compared, file: &Path, python: Option<&Path>, plan: Verifi
             PhaseKind::Decode { batch } => {
                 let last = session.plan().options.context - 1;
                 // The users spread over the context, and the other way round, so that short and long texts are attended to.
-                let spread: Vec<u32> = (0..batch).map(|user| last / 10 + user * (last - last / 10) / batch.max(1)).collect();
+                let spread: Vec<u32> =
+                    (0..batch).map(|user| last / 10 + user * (last - last / 10) / batch.max(1)).collect();
                 for positions in [spread.clone(), spread.iter().map(|position| last - position + last / 10).collect()] {
                     let tokens = sample(session.plan(), batch);
                     session.set_users(&tokens, &positions).into_diagnostic()?;

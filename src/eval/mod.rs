@@ -18,8 +18,8 @@ use safetensors::tensor::{Dtype, TensorView};
 pub use expected::{Against, Expected};
 pub use measure::{Measured, measure};
 pub use reference::{Reference, ReferenceWeights};
-pub use windows::{Computed, Inputs, windows};
 use windows::Window;
+pub use windows::{Computed, Inputs, windows};
 
 use crate::device::DeviceChoice;
 use crate::load::{self, NumericsChoice, Source};
@@ -97,7 +97,8 @@ pub fn run(args: Args) -> miette::Result<()> {
         output::write(path, &bytes)?;
         eprintln!("{}: {} tensors", path.display(), kept.len());
     }
-    let text = report(&measured, windows.len(), args.against.as_ref()) + &format!("{}\n", args.device.numerics(args.numerics, session.plan()));
+    let text = report(&measured, windows.len(), args.against.as_ref())
+        + &format!("{}\n", args.device.numerics(args.numerics, session.plan()));
     render::print(&text).map_err(input::cannot_print)
 }
 

@@ -2,10 +2,10 @@
 
 use bitnetc_numerics::kernels::{Compute, DecodeSoftmax, sdpa_decode};
 use bitnetc_numerics::{Cache, NumericsError, Pages, decode_attention};
+use bitnetc_plan::TILE;
 use bitnetc_plan::op::SdpaDecode;
 use bitnetc_plan::program::SdpaProgram;
 use bitnetc_plan::ttnn::Split;
-use bitnetc_plan::TILE;
 
 use crate::DeviceError;
 use crate::host::rows::settle;

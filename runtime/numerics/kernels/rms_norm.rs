@@ -107,7 +107,8 @@ impl Mean {
             Mean::Sharded { shard, total, ones, width, row } => {
                 let dim = squares.first().map_or(0, |row| row.len());
                 let part = |first: usize| -> [f32; TILE] {
-                    let rows: SmallVec<[_; TILE]> = squares.iter().map(|row| &row[first..dim.min(first + width)]).collect();
+                    let rows: SmallVec<[_; TILE]> =
+                        squares.iter().map(|row| &row[first..dim.min(first + width)]).collect();
                     shard.sums(&rows)
                 };
                 let gather = |column: &Column, all: &mut [u32; TILE], sums: [f32; TILE]| {

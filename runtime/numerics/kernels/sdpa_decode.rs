@@ -243,7 +243,11 @@ mod tests {
             let mut of: Vec<_> = (0..cores.min(chunks)).map(|core| softmax.of_core(core, chunks)).collect();
             assert_eq!(of[0].end, chunks);
             of.reverse();
-            assert_eq!(of.into_iter().flatten().collect::<Vec<_>>(), (0..chunks).collect::<Vec<_>>(), "{cores} {chunks}");
+            assert_eq!(
+                of.into_iter().flatten().collect::<Vec<_>>(),
+                (0..chunks).collect::<Vec<_>>(),
+                "{cores} {chunks}"
+            );
         }
         let by_kernel = |positions| DecodeSoftmax { scale: 1.0, k_chunk: 0, cores: 1 }.chunk(positions, false);
         assert_eq!([1, 33, 65, 1000].map(by_kernel), [32, 64, 128, 256]);

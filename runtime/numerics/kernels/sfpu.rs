@@ -6,6 +6,7 @@
 #![allow(clippy::excessive_precision, reason = "constants stand as the kernels write them")]
 
 use super::fpu::{rne, truncated};
+use crate::mvmul::Arch;
 
 /// a * b + c, rounded to f32.
 #[inline(always)]
@@ -45,12 +46,42 @@ pub(crate) const COLUMN_CONSTANT: f32 = 1.001_724_8;
 /// e^x for x <= 0 to bf16: `_sfpu_exp_21f_` of `ckernel_sfpu_exp.h`, a polynomial of degree 2 of the fraction of x / ln 2.
 #[inline(always)]
 pub(crate) fn exp_21f(x: f32, constant: f32) -> f32 {
+    rne(exp_21f_unrounded(x, constant))
+}
+
+/// The same to f32, for any x; infinity from 88.7 on.
+#[inline(always)]
+fn exp_21f_unrounded(x: f32, constant: f32) -> f32 {
     let biased = mad(x, std::f32::consts::LOG2_E, 127.0).clamp(0.0, 255.0);
     let fixed = (f64::from(biased) * 8_388_608.0) as u32;
     let fraction = (fixed & 0x7f_ffff) as f32;
     let p = mad(fraction, mad(fraction, 4.791_750_143_340_323e-15, 7.839_635_491_371_155e-8), constant);
     let bits = p.to_bits() & 0x807f_ffff | (fixed >> 23 & 255) << 23;
-    if fixed >> 23 == 0 { 0.0 } else { rne(f32::from_bits(bits)) }
+    match fixed >> 23 {
+        0 => 0.0,
+        255.. => f32::INFINITY,
+        _ => f32::from_bits(bits),
+    }
+}
+
+/// x / (1 + e^-x) to bf16, in a bf16 Dst: `ckernel_sfpu_silu.h`. Wormhole's reciprocal (`ckernel_sfpu_recip.h`) is a quadratic estimate and a
+/// step of Newton's; Blackhole has an instruction for the estimate, in whose place the quotient is taken here.
+#[inline(always)]
+pub(crate) fn silu(x: f32, arch: Arch) -> f32 {
+    let denominator = 1.0 + exp_21f_unrounded(-x, COLUMN_CONSTANT);
+    let reciprocal = match arch {
+        Arch::Wormhole => {
+            let bits = denominator.to_bits();
+            let negative = -f32::from_bits(bits & 0x7f_ffff | 0x3f80_0000);
+            let estimate = mad(0.323_232_501_745_224, negative, 1.454_545_974_731_445_3);
+            let estimate = mad(estimate, negative, 2.121_212_482_452_392_6);
+            let error = mad(negative, estimate, 1.0);
+            let scale = f32::from_bits((254 - (bits >> 23 & 255).min(254)) << 23);
+            mad(estimate, error, estimate) * scale
+        }
+        Arch::Blackhole => 1.0 / denominator,
+    };
+    rne(x * reciprocal)
 }
 
 /// e^x to f32: `_sfpu_exp_f32_accurate_`, which an fp32 Dst uses. The kernel is good to a unit in the last place, this to half of one; what
@@ -80,6 +111,13 @@ mod tests {
             ];
             for (got, bound) in got.iter().zip(bounds) {
                 assert!((f64::from(*got) - want).abs() <= bound * want, "{x}: {got} for {want}");
+            }
+        }
+        for arch in [Arch::Wormhole, Arch::Blackhole] {
+            for i in -2000..2000 {
+                let x = i as f32 / 16.0;
+                let (got, want) = (f64::from(silu(x, arch)), f64::from(x) / (1.0 + f64::from(-x).exp()));
+                assert!((got - want).abs() <= 0.012 * want.abs() + 1e-36, "{x}: {got} for {want}");
             }
         }
         assert_eq!([exp_21f(-1e9, TILE_CONSTANT), exp_degree_2(-1e4), exp_f32(-1e3)], [0.0; 3]);

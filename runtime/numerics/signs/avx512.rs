@@ -41,7 +41,8 @@ pub(super) fn accumulate(tile: &SignTile, groups: &[Group; TILE / GROUP], phases
         let at = dst.as_ptr().cast::<u8>();
         (_mm512_loadu_si512(at.cast()), _mm512_loadu_si512(at.add(64).cast()))
     };
-    let halves = (_mm512_cvtepi32_epi16(_mm512_srli_epi32(low, 16)), _mm512_cvtepi32_epi16(_mm512_srli_epi32(high, 16)));
+    let halves =
+        (_mm512_cvtepi32_epi16(_mm512_srli_epi32(low, 16)), _mm512_cvtepi32_epi16(_mm512_srli_epi32(high, 16)));
     let mut sum = _mm512_inserti64x4(_mm512_castsi256_si512(halves.0), halves.1, 1);
 
     let mut exponents = [zero; TILE / GROUP];
@@ -55,10 +56,8 @@ pub(super) fn accumulate(tile: &SignTile, groups: &[Group; TILE / GROUP], phases
             let (first, second) = (half, half + 1);
             sum = if phase & 1 == 0 {
                 let part = (phase / 2) as usize;
-                let sums = |at: usize| Sums {
-                    exponent: live[at],
-                    sum: group_sum(tile, at, &groups[at], part, exponents[at]),
-                };
+                let sums =
+                    |at: usize| Sums { exponent: live[at], sum: group_sum(tile, at, &groups[at], part, exponents[at]) };
                 combine(sum, sums(first), sums(second))
             } else {
                 idle(sum, live[first], live[second])

@@ -57,7 +57,8 @@ impl ComparedDevice {
         self.ttnn.execute(only, arguments).map_err(|(_, error)| error)?;
         self.host.execute(only, arguments).map_err(|(_, error)| error)?;
         let mut comparison = Comparison { step: step.name.clone(), elements: 0, equal: 0, worst_ulp: 0.0 };
-        let written = step.op.uses().into_iter().zip(&step.operands).filter(|(operand, _)| operand.access == Access::Write);
+        let written =
+            step.op.uses().into_iter().zip(&step.operands).filter(|(operand, _)| operand.access == Access::Write);
         for slot in step.outputs.iter().map(|(slot, _)| *slot).chain(written.map(|(_, slot)| *slot)) {
             self.results(slot, defined, &mut comparison)?;
         }
@@ -99,7 +100,8 @@ impl ComparedDevice {
 
     /// Random numbers, about as large as the keys and values of a trained model.
     fn fill(&mut self, slot: Slot, spec: &TensorSpec) -> Result<(), DeviceError> {
-        let values: Vec<f32> = (0..elements(spec)).map(|_| (0..4).map(|_| self.random.random_range(-1.0..1.0)).sum()).collect();
+        let values: Vec<f32> =
+            (0..elements(spec)).map(|_| (0..4).map(|_| self.random.random_range(-1.0..1.0)).sum()).collect();
         self.ttnn.write_floats(slot, &values)?;
         let mut rounded = Vec::new();
         self.ttnn.read_floats(slot, &mut rounded)?;
