@@ -11,7 +11,7 @@ use rayon::prelude::*;
 
 use super::flash::{KeyValueTiles, activations, raise_maxima, weights};
 use super::fpu::{Column, fadd, fadd_dst, fmul_scalar, rna, rne, truncated};
-use super::sfpu::{COLUMN_CONSTANT, TILE_CONSTANT, exp_21f, exp_degree_2, exp_f32};
+use super::sfpu::{COLUMN_CONSTANT, TILE_CONSTANT, exp_21f, exp_f32, exp_polynomial};
 use super::{Compute, Known, dim_known};
 use crate::attention::{Cache, Pages, check_pages};
 use crate::error::{NumericsError, check_dim, check_multiple};
@@ -163,7 +163,7 @@ impl Attention<'_> {
         let rows = chunk.values.chunks_mut(self.dim).zip(before.values.chunks(self.dim));
         for (r, (values, old)) in rows.enumerate() {
             let d = fadd(before.maxima[r], -chunk.maxima[r]);
-            let factor = if fp32 { rna(exp_f32(d * scale)) } else { exp_degree_2(rna(d) * scale) };
+            let factor = rna(exp_polynomial(if fp32 { d } else { rna(d) } * scale, fp32));
             let mut sum = [0f32];
             fmul_scalar(&before.sums[r..=r], factor, self.how, &mut sum);
             chunk.sums[r] = rna(fadd_dst(chunk.sums[r], rna(sum[0]), fp32));

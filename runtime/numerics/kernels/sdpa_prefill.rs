@@ -14,7 +14,7 @@ use rayon::prelude::*;
 
 use super::flash::{HeadShape, KeyValueTiles, Rows, activations, raise_maxima, weights};
 use super::fpu::{Column, fadd, fmul_scalar, rna, rne, tf32, truncated};
-use super::sfpu::{approximate_slope, exp_approximate, exp_degree_2, exp_f32};
+use super::sfpu::{approximate_slope, exp_approximate, exp_f32, exp_polynomial, reciprocal};
 use super::{Compute, Known, dim_known};
 use crate::error::{NumericsError, check_dim, check_multiple};
 use crate::format::TILE;
@@ -116,7 +116,8 @@ impl QueryTile<'_> {
         let rows: [&[f32]; TILE] = std::array::from_fn(|r| state.sums[r].as_slice());
         let sums = ones.sums(&rows[..live]);
         for (r, (out, sum)) in out.chunks_mut(self.dim).zip(sums).enumerate() {
-            let inverse = if self.how.fp32_dest { tf32(1.0 / tf32(sum)) } else { rne(1.0 / sum) };
+            let inverse =
+                if self.how.fp32_dest { tf32(reciprocal(tf32(sum), 2, self.how.arch)) } else { rne(1.0 / sum) };
             for (values, out) in state.values.iter().zip(out.chunks_mut(TILE)) {
                 let mut product = [0f32; TILE];
                 fmul_scalar(&values[r], inverse, self.how, &mut product);
@@ -173,7 +174,7 @@ impl QueryTile<'_> {
         let scale = truncated(self.softmax.scale);
         for r in 0..live {
             let d = fadd(before.maxima[r], -chunk.maxima[r]);
-            let factor = if fp32 { rna(exp_f32(d * scale)) } else { exp_degree_2(rna(d) * scale) };
+            let factor = rna(exp_polynomial(if fp32 { d } else { rna(d) } * scale, fp32));
             let mut product = [0f32; TILE];
             fmul_scalar(&before.sums[r], factor, self.how, &mut product);
             for (sum, p) in chunk.sums[r].iter_mut().zip(product) {
