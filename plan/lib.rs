@@ -18,6 +18,7 @@
 //! | [`l1`] | a model of TT-NN's L1 allocator, which gives the addresses |
 //! | [`walk`] | a phase replayed on that model: where each tensor lies in L1 at each step |
 //! | [`mod@verify`] | every invariant of a plan, checked without the compiler |
+//! | [`profile`] | which program of a run was which step, and how long it took |
 //! | [`defect`] | what is wrong with a plan, and where |
 //! | [`mod@format`] | RON and binary files |
 
@@ -31,6 +32,7 @@ pub mod l1;
 pub mod op;
 pub mod padding;
 pub mod plan;
+pub mod profile;
 pub mod program;
 pub mod release;
 pub mod scalar;
@@ -46,6 +48,7 @@ pub use defect::{Defect, Invariant, Place};
 pub use op::{Op, Ref};
 pub use padding::Padding;
 pub use plan::*;
+pub use profile::Profile;
 pub use program::{ComputeKernel, Fidelity, MatmulProgram, Unary};
 pub use release::TtnnRelease;
 pub use scalar::Scalar;

@@ -246,7 +246,7 @@ impl Section {
 pub struct Trace {
     /// Runs before the capture, so that every kernel is compiled and every result allocated.
     pub warm_up: u32,
-    /// Buffers the host may write between two replays, on the second command queue.
+    /// Buffers the host may write between two replays.
     pub inputs: Vec<String>,
     /// Buffers the card itself carries to the next replay.
     pub feedback: Vec<String>,

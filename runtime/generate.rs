@@ -1,5 +1,8 @@
 //! Text generation: prefill every prompt, then decode all users together until each has ended.
 //!
+//! Where the device runs ahead of the host, a greedy step is asked for before the tokens of the last one are read: the card carries them to
+//! it by itself. A text that ends by a stop token has then had a step too many, whose token nobody takes.
+//!
 //! A prompt longer than the largest prefill phase is prefilled as far as that goes; its remaining tokens are decoded one by one, with the
 //! tokens of the prompt in place of those chosen. A user that has ended is put back to position 0, where it can do no harm.
 
@@ -109,7 +112,7 @@ pub fn generate<D: Device>(
     options.sampling.check()?;
     check_prompts(session.plan(), prompts)?;
     session.prepare_decode()?;
-    let mut run = Run { session, options, users: Vec::new(), logits: Vec::new(), chosen: Vec::new() };
+    let mut run = Run { session, options, users: Vec::new(), logits: Vec::new(), chosen: Vec::new(), under_way: 0 };
     for (user, prompt) in prompts.iter().enumerate() {
         run.prefill(user, prompt, &mut on_token)?;
     }
@@ -121,6 +124,7 @@ pub fn generate<D: Device>(
         }
         run.step(&mut on_token)?;
     }
+    run.drain()?;
     let text = |user: User| Text { tokens: user.tokens, stop: user.stop.unwrap_or(Stop::Asked) };
     Ok(run.users.into_iter().map(text).collect())
 }
@@ -153,6 +157,8 @@ struct Run<'a, D> {
     users: Vec<User>,
     logits: Vec<f32>,
     chosen: Vec<u32>,
+    /// Steps whose tokens are not read yet.
+    under_way: u32,
 }
 
 impl<D: Device> Run<'_, D> {
@@ -209,35 +215,21 @@ impl<D: Device> Run<'_, D> {
     }
 
     fn step(&mut self, on_token: &mut impl FnMut(usize, u32) -> Flow) -> Result<(), RuntimeError> {
-        self.session.decode()?;
-        self.session.tokens(&mut self.chosen)?;
-        let greedy = self.options.sampling.is_greedy();
-        let vocab = self.session.plan().model.vocab as usize;
-        if !greedy {
-            self.session.logits(&mut self.logits)?;
+        if self.under_way == 0 {
+            self.launch()?;
         }
-        let (mut ended, mut forced) = (false, false);
-        let context = self.session.context();
-        for (index, user) in self.users.iter_mut().enumerate().filter(|(_, user)| user.stop.is_none()) {
-            user.position += 1;
-            if let Some(next) = user.pending.pop() {
-                user.next = next;
-                forced = true;
-            } else {
-                let token = if greedy {
-                    self.chosen[index]
-                } else {
-                    forced = true;
-                    user.sampler.sample(&self.logits[index * vocab..(index + 1) * vocab])
-                };
-                user.accept(index, token, self.options, context, on_token);
+        if self.can_run_ahead() {
+            self.launch()?;
+        }
+        let turn = self.take(on_token)?;
+        if turn.ended {
+            // The others' tokens of a step that ran ahead count; those that have ended go to position 0.
+            while self.under_way > 0 {
+                self.take(on_token)?;
             }
-            ended |= user.stop.is_some();
-        }
-        if ended {
             return self.write_users();
         }
-        if forced {
+        if turn.forced {
             for (user, chosen) in self.users.iter().zip(&mut self.chosen) {
                 *chosen = user.next;
             }
@@ -245,6 +237,72 @@ impl<D: Device> Run<'_, D> {
         }
         Ok(())
     }
+
+    fn launch(&mut self) -> Result<(), RuntimeError> {
+        self.session.decode()?;
+        self.session.begin_tokens()?;
+        self.under_way += 1;
+        Ok(())
+    }
+
+    /// Whether another step may follow the one under way before its tokens are known: the host has nothing to write in between, nobody's cache
+    /// is full by then, and somebody wants the token unless a stop token comes first.
+    fn can_run_ahead(&self) -> bool {
+        let live = || self.users.iter().filter(|user| user.stop.is_none());
+        let context = self.session.context();
+        self.session.device().runs_ahead()
+            && self.options.sampling.is_greedy()
+            && live().all(|user| user.pending.is_empty() && user.position as usize + 1 < context)
+            && live().any(|user| user.tokens.len() + 1 < self.options.max_tokens)
+    }
+
+    /// Takes the tokens of the oldest step under way.
+    fn take(&mut self, on_token: &mut impl FnMut(usize, u32) -> Flow) -> Result<Turn, RuntimeError> {
+        self.session.end_tokens(&mut self.chosen)?;
+        self.under_way -= 1;
+        let greedy = self.options.sampling.is_greedy();
+        let vocab = self.session.plan().model.vocab as usize;
+        if !greedy {
+            self.session.logits(&mut self.logits)?;
+        }
+        let mut turn = Turn::default();
+        let context = self.session.context();
+        for (index, user) in self.users.iter_mut().enumerate().filter(|(_, user)| user.stop.is_none()) {
+            user.position += 1;
+            if let Some(next) = user.pending.pop() {
+                user.next = next;
+                turn.forced = true;
+            } else {
+                let token = if greedy {
+                    self.chosen[index]
+                } else {
+                    turn.forced = true;
+                    user.sampler.sample(&self.logits[index * vocab..(index + 1) * vocab])
+                };
+                user.accept(index, token, self.options, context, on_token);
+            }
+            turn.ended |= user.stop.is_some();
+        }
+        Ok(turn)
+    }
+
+    /// Waits for the steps under way and forgets their tokens.
+    fn drain(&mut self) -> Result<(), RuntimeError> {
+        while self.under_way > 0 {
+            self.session.end_tokens(&mut self.chosen)?;
+            self.under_way -= 1;
+        }
+        Ok(())
+    }
+}
+
+/// The outcome of a step.
+#[derive(Debug, Clone, Copy, Default)]
+struct Turn {
+    /// A text has ended.
+    ended: bool,
+    /// A user's next token is not the one that the card chose.
+    forced: bool,
 }
 
 impl User {

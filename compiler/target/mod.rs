@@ -329,6 +329,19 @@ impl Target {
         Ok(target)
     }
 
+    /// The text of a target's file, from which [`Target::parse`] reads the same target.
+    ///
+    /// # Errors
+    /// None in practice: every target can be written.
+    pub fn to_ron(&self) -> Result<String, ron::Error> {
+        #[derive(Serialize)]
+        struct Written<'a> {
+            card: &'a Card,
+            cost: &'a Calibration,
+        }
+        ron::ser::to_string_pretty(&Written { card: &self.card, cost: &self.cost }, ron::ser::PrettyConfig::new())
+    }
+
     fn validate(&self, path: &str) -> Result<(), TargetError> {
         let range = |ok: bool, field: &str, found: String, expected| {
             let field = field.to_string();
@@ -413,6 +426,14 @@ mod tests {
     fn every_shipped_target_loads_under_its_own_name() {
         for name in NAMES {
             assert_eq!(Target::find(name).unwrap().card.name, name);
+        }
+    }
+
+    #[test]
+    fn a_target_is_read_as_it_was_written() {
+        for name in NAMES {
+            let target = Target::find(name).unwrap();
+            assert_eq!(parse(&target.to_ron().unwrap()).unwrap(), target);
         }
     }
 

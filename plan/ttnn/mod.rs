@@ -136,7 +136,7 @@ for_each_op!(rules);
 ///     arch: Arch::Wormhole,
 ///     grid: (8, 8),
 ///     l1: L1 { base: 105_824, end: 1_499_136, alignment: 16 },
-///     dram: Dram { banks: 12, bank_bytes: 1_068_318_656, alignment: 32, readers_per_bank: 1 },
+///     dram: Dram { banks: 12, bank_bytes: 1_072_693_184, alignment: 32, readers_per_bank: 1 },
 /// };
 /// // One row of tiles with 2560 columns, spread over the first cores in shards of two tiles.
 /// let row = TensorSpec::tile([1, 1, 32, 2560], DType::Bf16, MemoryConfig::DRAM);

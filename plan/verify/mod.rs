@@ -36,7 +36,7 @@
 //! | [`Address`](Invariant::Address) | every L1 address equals the allocator's, persistent weights first, temporaries of calls included |
 //! | [`Footprint`](Invariant::Footprint) | circular-buffer bytes equal the rule's; tensor bytes are those from the lowest live address to the end of L1 |
 //! | [`L1Capacity`](Invariant::L1Capacity) | every allocation finds room, and while a step runs `base + circular buffers <= lowest live address` |
-//! | [`DramCapacity`](Invariant::DramCapacity) | in the fullest bank: weights and buffers of all layers, results of all phases, and the values of any moment fit |
+//! | [`DramCapacity`](Invariant::DramCapacity) | in the fullest bank: weights and buffers of all layers, results of all phases, the values of any moment and the traces fit |
 //! | [`Scalar`](Invariant::Scalar) | constants are finite; epsilons, factors of scores and maxima are above 0, other factors not 0; scales are those of ternary matrices in the plan; per-layer scales are used in the layer only |
 //! | [`Dataflow`](Invariant::Dataflow) | each op reads and writes buffers of the roles it is for; a layer writes each cache once, and reads it after that; decode writes tokens, positions and rotary positions once each, outside the layer and after their last reader; prefill writes the first tokens once; nothing else writes |
 //! | [`Padding`](Invariant::Padding) | of every value those columns are declared as padding that [`crate::padding`] finds to be zeros; no call lets them count or fills them, results have none, and all phases pad the rows of a cache alike |
@@ -73,7 +73,7 @@ use std::ops::Deref;
 use crate::defect::Defects;
 use crate::l1::dram_bytes_per_bank;
 use crate::walk::{self, Context, Walk};
-use crate::{Defect, FORMAT_VERSION, Invariant, PhaseKind, Place, Plan};
+use crate::{Defect, FORMAT_VERSION, Invariant, PhaseKind, Place, Plan, TtnnRelease};
 
 /// A plan that keeps every invariant, together with the results of the checks.
 #[derive(Debug, Clone)]
@@ -142,12 +142,14 @@ pub struct DramUse {
     pub buffers: u64,
     /// Results of all phases and the values of the fullest moment.
     pub values: u64,
+    /// The traces of all traced phases, from above: the release's [bytes of a program](crate::release::Chip::trace_program_bytes) for each.
+    pub traces: u64,
 }
 
 impl DramUse {
     /// All of it.
     pub const fn total(&self) -> u64 {
-        self.weights.saturating_add(self.buffers).saturating_add(self.values)
+        self.weights.saturating_add(self.buffers).saturating_add(self.values).saturating_add(self.traces)
     }
 }
 
@@ -183,7 +185,7 @@ impl<'a> Verified<'a> {
 ///     ),
 ///     card: (
 ///         name: "n150", arch: Wormhole, grid: (8, 8), l1: (base: 105824, end: 1499136, alignment: 16),
-///         dram: (banks: 12, bank_bytes: 1068318656, alignment: 32, readers_per_bank: 1),
+///         dram: (banks: 12, bank_bytes: 1072693184, alignment: 32, readers_per_bank: 1),
 ///     ),
 ///     weights: [], buffers: [], phases: [],
 /// )
@@ -221,11 +223,12 @@ pub fn verify(plan: &Plan) -> Result<Verified<'_>, Vec<Defect>> {
     let dram = dram_use(plan, &walks);
     if dram.total() > plan.card.dram.bank_bytes {
         let what = format!(
-            "{} bytes in the fullest DRAM bank ({} weights, {} buffers, {} values), {} has {}",
+            "{} bytes in the fullest DRAM bank ({} weights, {} buffers, {} values, {} traces), {} has {}",
             dram.total(),
             dram.weights,
             dram.buffers,
             dram.values,
+            dram.traces,
             plan.card.name,
             plan.card.dram.bank_bytes
         );
@@ -337,7 +340,18 @@ fn dram_use(plan: &Plan, walks: &[Walk]) -> DramUse {
         weights: plan.weights.iter().map(|w| bytes(&w.spec, w.per_layer)).fold(0, u64::saturating_add),
         buffers: plan.buffers.iter().map(|b| bytes(&b.spec, b.per_layer)).fold(0, u64::saturating_add),
         values: walks.iter().map(|w| (results - w.dram_results).saturating_add(w.dram_peak)).max().unwrap_or(0),
+        traces: trace_bytes(plan, walks),
     }
+}
+
+/// Bytes of one DRAM bank that the traces take at most. Their pages are spread over all banks.
+fn trace_bytes(plan: &Plan, walks: &[Walk]) -> u64 {
+    // Of a release that is not known the plan has been refused already.
+    let Ok(release) = TtnnRelease::find(&plan.release) else { return 0 };
+    let each = release.chip(plan.card.arch).trace_program_bytes;
+    let traced = plan.phases.iter().zip(walks).filter(|(phase, _)| phase.trace.is_some());
+    let programs = traced.map(|(_, walk)| walk.programs(plan.model.layers)).fold(0, u64::saturating_add);
+    programs.saturating_mul(each).div_ceil(u64::from(plan.card.dram.banks.max(1)))
 }
 
 /// The fields of a plan of another version may mean anything, so the version is checked before them.

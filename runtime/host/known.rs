@@ -41,7 +41,8 @@ fn known(op: &Op, out: Option<&TensorSpec>, plan: &Plan) -> Known {
             let cache = plan.buffers.iter().find(|buffer| op.k_cache == Ref::Buffer(buffer.name.clone()));
             let kv_heads = cache.and_then(|buffer| buffer.spec.shape.get(1).copied()).unwrap_or(1);
             let softmax = softmax(op.scale.value as f32, op.program, plan.options.batch, kv_heads);
-            kernels::sdpa_decode_known(dim, softmax)
+            let heads = out.and_then(|spec| spec.shape.get(2).copied()).unwrap_or(1);
+            kernels::sdpa_decode_known(heads as usize, dim, softmax, plan.card.arch)
         }
         Op::Binary(op) => binary(op, plan.card.arch),
         Op::Matmul(op) => match op.program.activation() {

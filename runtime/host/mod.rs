@@ -26,7 +26,7 @@ mod tensor;
 #[cfg(test)]
 mod testing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,8 @@ pub struct HostDevice {
     scratch: Scratch,
     capture: Option<Recording>,
     traces: Vec<Option<Recording>>,
+    /// Reads under way, the oldest first.
+    reads: VecDeque<Vec<u32>>,
     times: Option<BTreeMap<&'static str, CallTime>>,
 }
 
@@ -78,6 +80,7 @@ impl HostDevice {
             scratch: Scratch::default(),
             capture: None,
             traces: Vec::new(),
+            reads: VecDeque::new(),
             times: None,
         }
     }
@@ -223,6 +226,18 @@ impl Device for HostDevice {
         true
     }
 
+    fn runs_ahead(&self) -> bool {
+        false
+    }
+
+    fn compiles(&self) -> bool {
+        false
+    }
+
+    fn forbid_new_programs(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
     fn reserve(&mut self, slots: usize) -> Result<(), DeviceError> {
         self.slots.resize_with(slots, Held::default);
         Ok(())
@@ -295,6 +310,18 @@ impl Device for HostDevice {
         Ok(())
     }
 
+    fn begin_read(&mut self, slot: Slot) -> Result<(), DeviceError> {
+        let mut read = Vec::new();
+        self.read_integers(slot, &mut read)?;
+        self.reads.push_back(read);
+        Ok(())
+    }
+
+    fn end_read(&mut self, out: &mut Vec<u32>) -> Result<(), DeviceError> {
+        *out = self.reads.pop_front().ok_or(DeviceError::NoRead)?;
+        Ok(())
+    }
+
     fn begin_trace(&mut self) -> Result<(), DeviceError> {
         self.not_while_capturing("a trace is begun")?;
         self.capture = Some(Vec::new());
@@ -320,6 +347,10 @@ impl Device for HostDevice {
         let unknown = || DeviceError::Trace(format!("number {} is not there", trace.0));
         self.traces.get_mut(trace.0 as usize).and_then(Option::take).map(drop).ok_or_else(unknown)
     }
+
+    fn trace_bytes(&self) -> u64 {
+        0
+    }
 }
 
 #[cfg(test)]
@@ -334,6 +365,8 @@ mod tests {
         let spec = Arc::new(TensorSpec::tile([1, 1, 1, 1], bitnetc_plan::DType::U32, bitnetc_plan::MemoryConfig::DRAM));
         let step = ResolvedStep {
             name: "step".into(),
+            phase: bitnetc_plan::PhaseKind::Decode { batch: 1 },
+            layer: None,
             op: Op::PlusOne(PlusOne { buffer: Ref::Buffer("b".into()) }),
             operands: vec![Slot(0)],
             outputs: vec![(Slot(1), spec)],

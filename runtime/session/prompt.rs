@@ -86,6 +86,13 @@ impl<D: Device> Session<D> {
         Ok(())
     }
 
+    /// Runs every prefill phase with each place that the last token's tile may have: later, a program that was not compiled would take
+    /// memory that the trace has for its own.
+    pub(super) fn warm_up_buckets(&mut self) -> Result<(), RuntimeError> {
+        let buckets: Vec<usize> = self.buckets().map(|(_, tokens)| tokens).collect();
+        buckets.into_iter().try_for_each(|tokens| self.prompt_logits(0, &vec![0; tokens], |_, _, _| {}))
+    }
+
     fn start_prefill(&mut self, user: usize, tokens: &[u32]) -> Result<usize, RuntimeError> {
         let wrong = |why: String| RuntimeError::Prompt { prompt: user, why };
         if tokens.is_empty() {

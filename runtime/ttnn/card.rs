@@ -11,8 +11,9 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::environment::PythonEnv;
 use crate::error::TtnnError;
-use crate::python::{QUIET, set_variable, unset_variable};
-use crate::setup;
+use crate::machine::Machine;
+use crate::python::{Interpreter, QUIET, set_variable, unset_variable};
+use crate::queue;
 use crate::simulator::Simulator;
 
 /// A card to open.
@@ -75,7 +76,7 @@ impl MockCard {
     }
 
     /// On the n300, fast dispatch on a mock takes a row of cores that a real board keeps free for it.
-    const fn slow_dispatch(self) -> bool {
+    pub(crate) const fn slow_dispatch(self) -> bool {
         matches!(self, MockCard::N300)
     }
 }
@@ -97,6 +98,9 @@ impl fmt::Display for CardKind {
 
 const DESCRIPTOR: &str = "TT_METAL_MOCK_CLUSTER_DESC_PATH";
 const SLOW_DISPATCH: &str = "TT_METAL_SLOW_DISPATCH_MODE";
+
+/// Has TT-NN remember which buffers were allocated after a capture, and refuse a replay that would overwrite one.
+const TRACKING: &str = "TT_METAL_TRACE_ALLOC_TRACKING";
 
 /// The variable that names a simulator's library.
 pub(crate) const SIMULATOR: &str = "TT_METAL_SIMULATOR";
@@ -133,7 +137,7 @@ pub(crate) enum Files {
 /// Readies the process's environment for `card`.
 ///
 /// # Errors
-/// Another card was opened before; a mock variable or the stand-in compiler stands in the way of a real card; files cannot be written.
+/// Another card was opened before; something in this [`Machine`] stands in the way of a real card; files cannot be written.
 pub(crate) fn prepare(card: &CardKind, env: &PythonEnv) -> Result<Option<Files>, TtnnError> {
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(first) = opened.as_ref().filter(|first| *first != card) {
@@ -141,36 +145,31 @@ pub(crate) fn prepare(card: &CardKind, env: &PythonEnv) -> Result<Option<Files>,
     }
     let files = match card {
         CardKind::Real => {
-            refuse_mock_leftovers(env)?;
+            queue::refuse()?;
+            Machine::look(env, &NOT_REAL).check()?;
             None
         }
-        CardKind::Mock(mock) => Some(prepare_mock(*mock)?),
-        CardKind::Simulator(simulator) => Some(simulator.prepare(env)?),
+        CardKind::Mock(mock) => Some(prepare_mock(*mock, env)?),
+        CardKind::Simulator(simulator) => {
+            queue::refuse()?;
+            set_variable(TRACKING, "1")?;
+            Some(simulator.prepare(env)?)
+        }
     };
     *opened = Some(card.clone());
     Ok(files)
 }
 
-fn refuse_mock_leftovers(env: &PythonEnv) -> Result<(), TtnnError> {
-    for variable in NOT_REAL {
-        if let Some(value) = std::env::var_os(variable) {
-            return Err(TtnnError::MockVariable { variable, value: value.to_string_lossy().into_owned() });
-        }
-    }
-    let compiler = env.wheel_compiler_directory().join(setup::COMPILER);
-    if setup::is_stand_in(&compiler) {
-        return Err(TtnnError::StandInCompiler { path: compiler });
-    }
-    Ok(())
-}
-
-fn prepare_mock(mock: MockCard) -> Result<Files, TtnnError> {
+fn prepare_mock(mock: MockCard, env: &PythonEnv) -> Result<Files, TtnnError> {
     for variable in FOREIGN_TO_MOCK {
         unset_variable(variable)?;
     }
     if mock.slow_dispatch() {
         set_variable(SLOW_DISPATCH, "1")?;
+    } else if !Interpreter::runs() {
+        queue::load(env)?;
     }
+    set_variable(TRACKING, "1")?;
     for (variable, directory) in own_directories("mock")? {
         set_variable(variable, &directory)?;
     }

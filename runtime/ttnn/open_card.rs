@@ -9,17 +9,17 @@ use crate::card::{self, CardKind, Files};
 use crate::environment::PythonEnv;
 use crate::error::TtnnError;
 use crate::graph::{self, Graph, RunMode};
-use crate::python::{Interpreter, Object, Value};
-use crate::spec;
+use crate::python::{self, Interpreter, Object, Value};
+use crate::{queue, spec};
 
 /// How a card is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CardOptions {
     /// Bytes per core set apart for convolutions and semaphores; plans need none.
     pub l1_small_size: u32,
-    /// Bytes per DRAM bank for captured traces.
+    /// Bytes set apart for captured traces, over all DRAM banks; with 0 a trace takes free DRAM when its capture ends.
     pub trace_region_size: u32,
-    /// 1, or 2 when inputs are written while a trace runs.
+    /// 1, or 2 for copies on a queue of their own.
     pub command_queues: u32,
 }
 
@@ -51,6 +51,7 @@ pub struct OpenCard {
     grid: (u32, u32),
     dram_banks: u32,
     l1_range: (u64, u64),
+    can_trace: bool,
     closed: bool,
     _files: Option<Files>,
 }
@@ -72,6 +73,10 @@ impl OpenCard {
     pub fn open(env: &PythonEnv, card: CardKind, options: CardOptions) -> Result<OpenCard, TtnnError> {
         let files = card::prepare(&card, env)?;
         let interpreter = Interpreter::start(env)?;
+        let can_trace = match &card {
+            CardKind::Mock(mock) => !mock.slow_dispatch() && queue::is_loaded(env)?,
+            CardKind::Simulator(_) | CardKind::Real => true,
+        };
         let number = |value: u32| Value::Int(i64::from(value));
         let object = interpreter.ttnn().call_method(
             "open_device",
@@ -90,6 +95,7 @@ impl OpenCard {
             grid: (0, 0),
             dram_banks: 0,
             l1_range: (0, 0),
+            can_trace,
             closed: false,
             _files: files,
         };
@@ -123,6 +129,11 @@ impl OpenCard {
         &self.card
     }
 
+    /// Whether traces can be captured: on every card, and on a mock whose command queue has its stand-in.
+    pub fn can_trace(&self) -> bool {
+        self.can_trace
+    }
+
     /// Columns and rows of worker cores that programs may use.
     pub fn grid(&self) -> (u32, u32) {
         self.grid
@@ -139,6 +150,15 @@ impl OpenCard {
     /// TT-NN's own.
     pub fn arch(&self) -> Result<String, TtnnError> {
         Ok(self.object.call_method("arch", &[], &[])?.to_text()?)
+    }
+
+    /// TT-NN's name of the board, `ClusterType.N150`.
+    ///
+    /// # Errors
+    /// TT-NN's own.
+    pub fn cluster(&self) -> Result<String, TtnnError> {
+        let cluster = self.interpreter.ttnn().call_method("cluster.get_cluster_type", &[], &[])?;
+        Ok(cluster.to_text()?)
     }
 
     /// A memory as it is now.
@@ -209,7 +229,8 @@ impl OpenCard {
     }
 
     fn close_once(&mut self) -> Result<(), TtnnError> {
-        if !std::mem::replace(&mut self.closed, true) {
+        // Closing first waits for the card, and one that has stopped answering keeps it waiting for ever.
+        if !std::mem::replace(&mut self.closed, true) && !python::card_hangs() {
             self.interpreter.ttnn().call_method("close_device", &[(&self.object).into()], &[])?;
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bitnetc_plan::{PhaseKind, Plan, TtnnRelease, VerifiedPlan};
 use bitnetc_runtime::host::{Numerics, uncompared_step};
 use bitnetc_runtime::{HostDevice, LoadOptions, Session};
-use bitnetc_ttnn::{CardKind, ComparedDevice, Comparison, PythonEnv, Simulator, TtnnDevice, Wanted};
+use bitnetc_ttnn::{CardKind, CardOptions, ComparedDevice, Comparison, PythonEnv, Simulator, TtnnDevice, Wanted};
 use miette::{IntoDiagnostic as _, miette};
 use serde_json::json;
 
@@ -71,11 +71,12 @@ pub fn compare(args: &Compared, file: &Path, python: Option<&Path>, plan: Verifi
     let release = TtnnRelease::find(&plan.release).into_diagnostic()?;
     let env = PythonEnv::find(python, Wanted::Only(release)).into_diagnostic()?;
     let simulator = Simulator::new(library, plan.card.arch).into_diagnostic()?;
-    let ttnn = TtnnDevice::open(&env, CardKind::Simulator(simulator), &plan).into_diagnostic()?;
+    let ttnn =
+        TtnnDevice::open(&env, CardKind::Simulator(simulator), CardOptions::default(), &plan).into_diagnostic()?;
     let device = ComparedDevice::new(ttnn, HostDevice::new(plan.card.arch, Numerics::Exact));
     let kinds: Vec<_> = phases.iter().map(|&index| plan.phases[index].kind).collect();
     let mut session =
-        load::session_on(device, plan, &weights, &LoadOptions { layers: args.layers, ..LoadOptions::default() })?;
+        load::session(device, plan, &weights, &LoadOptions { layers: args.layers, ..LoadOptions::default() })?;
     let mut runs = Vec::new();
     // Prompts come first, as in use: decode then goes on after one.
     let (prefills, decodes): (Vec<_>, Vec<_>) =

@@ -37,7 +37,7 @@ pub struct Args {
     #[command(flatten)]
     source: Source,
     #[command(flatten)]
-    device: DeviceChoice,
+    pub device: DeviceChoice,
     #[command(flatten)]
     input: Inputs,
     /// The phase that is measured: prefill, a window at once, or decode, a token at a time, as many windows together as the plan has users
@@ -77,7 +77,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         (None, _) => None,
     };
     let device = args.device.open(&plan, args.numerics.into())?;
-    let mut session = load::session_on(device, plan, &weights, &LoadOptions::default())?;
+    let mut session = load::session(device, plan, &weights, &LoadOptions::default())?;
     let mut kept = Vec::new();
     let measured = measure(&mut session, args.phase, &windows, expected.as_ref(), |index, logits| {
         if args.logits.is_some() {
@@ -110,7 +110,7 @@ fn by_exact<'a>(
     windows: &[Window],
 ) -> miette::Result<Expected<'a>> {
     let device = Box::new(HostDevice::new(plan.card.arch, Numerics::Exact));
-    let mut session = load::session_on(device as Box<dyn Device>, plan.clone(), weights, &LoadOptions::default())?;
+    let mut session = load::session(device as Box<dyn Device>, plan.clone(), weights, &LoadOptions::default())?;
     let mut all = Vec::new();
     measure(&mut session, args.phase, windows, None, |_, logits| all.push(Rc::new(logits.to_vec())))?;
     Ok(Expected::Given(all))

@@ -59,14 +59,6 @@ impl Compute {
     }
 }
 
-/// Whether attention has the kernels' bits for heads of `dim`.
-fn dim_known(dim: usize) -> Known {
-    match dim {
-        32 => Known::Exact,
-        _ => Known::Unknown("attention was compared for heads of 32 only"),
-    }
-}
-
 /// Whether an op's result is known to have the kernel's bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Known {

@@ -11,11 +11,15 @@ use rayon::prelude::*;
 
 use super::flash::{KeyValueTiles, activations, raise_maxima, weights};
 use super::fpu::{Column, fadd, fadd_dst, fmul_scalar, rna, rne, truncated};
-use super::sfpu::{COLUMN_CONSTANT, TILE_CONSTANT, exp_21f, exp_f32, exp_polynomial};
-use super::{Compute, Known, dim_known};
+use super::sfpu::{
+    COLUMN_CONSTANT, TILE_CONSTANT, approximate_slope, exp_21f, exp_approximate, exp_approximate_fp32, exp_f32,
+    exp_polynomial,
+};
+use super::{Compute, Known};
 use crate::attention::{Cache, Pages, check_pages};
 use crate::error::{NumericsError, check_dim, check_multiple};
 use crate::format::TILE;
+use crate::mvmul::Arch;
 use crate::operands::Activation;
 use crate::rounding::bf16_packed;
 
@@ -30,12 +34,21 @@ pub struct DecodeSoftmax {
     pub cores: usize,
 }
 
-/// Whether [`sdpa_decode`] has the kernel's bits, for heads of `dim`.
-pub fn sdpa_decode_known(dim: usize, softmax: DecodeSoftmax) -> Known {
-    if softmax.k_chunk == 0 {
+/// Query heads of a user that fit half a tile. On Wormhole the kernel then works on half tiles, for which it takes the approximate exp.
+const HALF_TILE: usize = 16;
+
+/// Whether [`sdpa_decode`] has the kernel's bits, for `heads` of `dim`.
+pub fn sdpa_decode_known(heads: usize, dim: usize, softmax: DecodeSoftmax, arch: Arch) -> Known {
+    if heads <= HALF_TILE && arch == Arch::Wormhole {
+        Known::Unknown(
+            "decode's attention of 16 heads or fewer, whose exp is approximate on Wormhole, was not compared",
+        )
+    } else if softmax.k_chunk == 0 {
         Known::Unknown("decode's attention was compared with chunks of a given size only")
+    } else if dim != TILE {
+        Known::Unknown("decode's attention was compared for heads of 32 only")
     } else {
-        dim_known(dim)
+        Known::Exact
     }
 }
 
@@ -96,7 +109,8 @@ pub fn sdpa_decode(
         let Ok(last) = usize::try_from(positions[user] as i32) else { return out.fill(bf16::ZERO) };
         let (key, value) = (|s| keys.row(table, user, head, s), |s| values.row(table, user, head, s));
         let cache = KeyValueTiles::new(last + 1, dim, key, value);
-        let attention = Attention { cache, positions: last + 1, dim, softmax, how, ones: &ones };
+        let approximate = group * kv_heads <= HALF_TILE && how.arch == Arch::Wormhole;
+        let attention = Attention { cache, positions: last + 1, dim, softmax, approximate, how, ones: &ones };
         for (out, q) in out.chunks_mut(TILE * dim).zip(q.chunks(TILE * dim)) {
             attention.attend(&activations(q), out);
         }
@@ -110,6 +124,7 @@ struct Attention<'a> {
     positions: usize,
     dim: usize,
     softmax: DecodeSoftmax,
+    approximate: bool,
     how: Compute,
     ones: &'a Column,
 }
@@ -191,7 +206,11 @@ impl Attention<'_> {
         let mut sums = [0u32; TILE];
         for (tile, scores) in tiles.zip(&mut scores) {
             let scores = &mut scores[..live];
-            if fp32 {
+            if self.approximate {
+                let slope = approximate_slope(scale);
+                let exp = |d| if fp32 { rna(exp_approximate_fp32(d, slope)) } else { exp_approximate(rna(d), slope) };
+                weights(scores, &maxima, seen(tile), exp);
+            } else if fp32 {
                 weights(scores, &maxima, seen(tile), |d| rna(exp_f32(d * scale)));
             } else {
                 weights(scores, &maxima, seen(tile), |d| exp_21f(truncated(rna(d) * scale), TILE_CONSTANT));

@@ -15,7 +15,7 @@ use rayon::prelude::*;
 use super::flash::{HeadShape, KeyValueTiles, Rows, activations, raise_maxima, weights};
 use super::fpu::{Column, fadd, fmul_scalar, rna, rne, tf32, truncated};
 use super::sfpu::{approximate_slope, exp_approximate, exp_f32, exp_polynomial, reciprocal};
-use super::{Compute, Known, dim_known};
+use super::{Compute, Known};
 use crate::error::{NumericsError, check_dim, check_multiple};
 use crate::format::TILE;
 use crate::mvmul::Fidelity;
@@ -33,9 +33,14 @@ pub struct PrefillSoftmax {
 
 /// Whether [`sdpa_prefill`] has the kernel's bits.
 pub fn sdpa_prefill_known(shape: HeadShape, how: Compute) -> Known {
-    match how.fidelity {
-        Fidelity::HiFi2 | Fidelity::HiFi4 => dim_known(shape.dim),
-        Fidelity::LoFi | Fidelity::HiFi3 => Known::Unknown("prefill's attention was compared at HiFi2 and HiFi4 only"),
+    match (how.fidelity, shape.dim) {
+        (Fidelity::HiFi2 | Fidelity::HiFi4, 32 | 64) => Known::Exact,
+        (Fidelity::HiFi2 | Fidelity::HiFi4, _) => {
+            Known::Unknown("prefill's attention was compared for heads of 32 and 64 only")
+        }
+        (Fidelity::LoFi | Fidelity::HiFi3, _) => {
+            Known::Unknown("prefill's attention was compared at HiFi2 and HiFi4 only")
+        }
     }
 }
 

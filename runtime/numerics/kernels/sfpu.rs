@@ -18,9 +18,15 @@ fn mad(a: f32, b: f32, c: f32) -> f32 {
 /// `exp_packthread_tile` of the streaming attention uses. `slope` is [`approximate_slope`]. Good to 3.4 %; e^0 is 0.9766.
 #[inline(always)]
 pub(crate) fn exp_approximate(d: f32, slope: f32) -> f32 {
+    truncated(exp_approximate_fp32(d, slope))
+}
+
+/// The same, stored to an fp32 Dst.
+#[inline(always)]
+pub(crate) fn exp_approximate_fp32(d: f32, slope: f32) -> f32 {
     let code = mad(slope, d, 32_500.818_359_375);
     let rounded = (code.max(0.0) + 0.5) as u32;
-    truncated(f32::from_bits(rounded << 15))
+    f32::from_bits(rounded << 15)
 }
 
 /// 256 / ln 2 times the scale of the scores.

@@ -14,7 +14,8 @@ use bitnetc_runtime::{DeviceError, HostDevice, weights::bytes::format_of};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::TtnnDevice;
+use super::memory::HostTensor;
+use super::{TtnnDevice, library};
 
 /// A TT-NN device and a host device that executes the same steps.
 #[derive(Debug)]
@@ -161,12 +162,13 @@ impl TtnnDevice {
             _ => 0.0,
         };
         let tiles = Tiled::pack_with(format, spec.outer() as usize * padded, columns, at);
-        let written = self.card.write_bytes(tensor, spec, |memory| {
-            let fits = memory.len() == tiles.bytes().len();
-            fits.then(|| memory.copy_from_slice(tiles.bytes()))
-                .ok_or_else(|| super::Failed(unexpected("a tensor whose tiles lie one after another")))
-        });
-        written.map_err(DeviceError::from)
+        let mut host = HostTensor::new(&self.card, spec).map_err(library)?;
+        let memory = host.bytes_mut(&self.card).map_err(library)?;
+        if memory.len() != tiles.bytes().len() {
+            return Err(unexpected("a tensor whose tiles lie one after another"));
+        }
+        memory.copy_from_slice(tiles.bytes());
+        self.card.upload(&host, tensor).map_err(library)
     }
 }
 
@@ -178,6 +180,20 @@ impl Device for ComparedDevice {
     /// A replayed trace shows its last results only.
     fn can_trace(&self) -> bool {
         false
+    }
+
+    /// Each step is read before the next runs.
+    fn runs_ahead(&self) -> bool {
+        false
+    }
+
+    /// Without a trace no phase need run before another.
+    fn compiles(&self) -> bool {
+        false
+    }
+
+    fn forbid_new_programs(&mut self) -> Result<(), DeviceError> {
+        Ok(())
     }
 
     fn reserve(&mut self, slots: usize) -> Result<(), DeviceError> {
@@ -218,6 +234,14 @@ impl Device for ComparedDevice {
         self.ttnn.read_floats(slot, out)
     }
 
+    fn begin_read(&mut self, slot: Slot) -> Result<(), DeviceError> {
+        self.ttnn.begin_read(slot)
+    }
+
+    fn end_read(&mut self, out: &mut Vec<u32>) -> Result<(), DeviceError> {
+        self.ttnn.end_read(out)
+    }
+
     fn begin_trace(&mut self) -> Result<(), DeviceError> {
         Err(no_trace())
     }
@@ -232,6 +256,10 @@ impl Device for ComparedDevice {
 
     fn release_trace(&mut self, _: TraceId) -> Result<(), DeviceError> {
         Err(no_trace())
+    }
+
+    fn trace_bytes(&self) -> u64 {
+        0
     }
 }
 
