@@ -71,10 +71,8 @@ impl ComparedDevice {
 
     /// Elements of the step's result that mean something; those after them are whatever the memory of a tile held.
     fn defined(&self, step: &ResolvedStep) -> Result<usize, DeviceError> {
-        match &step.op {
-            Op::ConcatHeadsDecode(_) | Op::View(_) => Ok(elements(self.ttnn.held(step.operands[0])?.1)),
-            _ => Ok(usize::MAX),
-        }
+        let whole_tiles = matches!(step.op, Op::ConcatHeadsDecode(_) | Op::View(_));
+        if whole_tiles { Ok(elements(self.ttnn.held(step.operands[0])?.1)) } else { Ok(usize::MAX) }
     }
 
     /// Compares what both have in a slot and gives the host the kernels'.
