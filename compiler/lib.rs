@@ -9,6 +9,7 @@
 //! - [`policy`]: the precision that is asked of each part of a model.
 //! - [`schedule`]: one phase as TT-NN calls without placements.
 //! - [`ttnn`]: the legal ways of each call on a card and what they cost.
+//! - [`prove()`]: whether a plan computes its model.
 //! - [`explain`]: the alternatives to a step of a plan, and their cost.
 //! - [`pricer`]: prices of single calls outside any plan.
 //! - [`target`]: cards and the constants of the cost model.
@@ -23,6 +24,7 @@ mod options;
 pub mod passes;
 pub mod policy;
 pub mod pricer;
+mod prove;
 pub mod schedule;
 pub mod target;
 pub mod ttnn;
@@ -30,3 +32,4 @@ pub mod ttnn;
 pub use compile::{Compiled, PhaseRecord, compile};
 pub use error::CompileError;
 pub use options::Options;
+pub use prove::prove;

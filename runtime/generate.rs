@@ -8,7 +8,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bitnetc_plan::Plan;
+use bitnetc_plan::{PhaseKind, Plan};
 
 use crate::RuntimeError;
 use crate::device::Device;
@@ -24,6 +24,8 @@ pub enum Stop {
     Length,
     /// The KV cache is full.
     Context,
+    /// A longer sequence turns by other rotary frequencies, from its first token on. The text so far is a prompt for more.
+    Rotation,
     /// Asked to stop, by the caller or its flag.
     Asked,
 }
@@ -67,6 +69,8 @@ struct User {
     sampler: Sampler,
     next: u32,
     position: u32,
+    /// Where the text ends in any case, and why.
+    ends: (usize, Stop),
 }
 
 /// Generates for up to `session.batch()` prompts at once; `on_token` gets user and token as they come.
@@ -146,6 +150,21 @@ pub fn check_prompts(plan: &Plan, prompts: &[Vec<u32>]) -> Result<(), RuntimeErr
         if tokens.len() > context as usize {
             return wrong(format!("{} tokens; the plan's context is {context}", tokens.len()));
         }
+        if let Some(short) = plan.short_sequence().filter(|short| tokens.len() > *short as usize) {
+            let longest = plan.phases.iter().filter_map(|phase| match phase.kind {
+                PhaseKind::Prefill { tokens } => Some(tokens as usize),
+                PhaseKind::Decode { .. } => None,
+            });
+            let longest = longest.max().unwrap_or(0);
+            if tokens.len() > longest {
+                let count = tokens.len();
+                return wrong(format!(
+                    "{count} tokens, of which each turns by the frequencies of more than {short}: they are prefilled together, and the \
+                     plan's largest prefill phase holds {longest}; plan it with --prefill {}",
+                    count.next_multiple_of(32)
+                ));
+            }
+        }
         check_tokens(plan, prompt, tokens)?;
     }
     Ok(())
@@ -169,9 +188,14 @@ impl<D: Device> Run<'_, D> {
         on_token: &mut impl FnMut(usize, u32) -> Flow,
     ) -> Result<(), RuntimeError> {
         let sampler = Sampler::new(self.options.sampling, index as u32);
-        let prefix = prompt.len().min(self.session.largest_bucket());
+        let prefix = self.session.prefilled(prompt.len());
+        let short = self.session.plan().short_sequence().map(|short| short as usize);
+        let ends = match short.filter(|short| prompt.len() <= *short) {
+            Some(short) => (short, Stop::Rotation),
+            None => (self.session.context(), Stop::Context),
+        };
         let mut user =
-            User { tokens: Vec::new(), pending: Vec::new(), stop: None, sampler, next: prompt[0], position: 0 };
+            User { tokens: Vec::new(), pending: Vec::new(), stop: None, sampler, next: prompt[0], position: 0, ends };
         if self.options.max_tokens == 0 {
             user.stop = Some(Stop::Length);
         } else if self.options.interrupted.load(Ordering::Relaxed) {
@@ -187,7 +211,7 @@ impl<D: Device> Run<'_, D> {
                 None => {
                     let row = (prefix - 1) % TILE_ROWS;
                     let token = self.choose_first(&mut user, row)?;
-                    user.accept(index, token, self.options, self.session.context(), on_token);
+                    user.accept(index, token, self.options, user.ends, on_token);
                 }
             }
         }
@@ -249,10 +273,9 @@ impl<D: Device> Run<'_, D> {
     /// is full by then, and somebody wants the token unless a stop token comes first.
     fn can_run_ahead(&self) -> bool {
         let live = || self.users.iter().filter(|user| user.stop.is_none());
-        let context = self.session.context();
         self.session.device().runs_ahead()
             && self.options.sampling.is_greedy()
-            && live().all(|user| user.pending.is_empty() && user.position as usize + 1 < context)
+            && live().all(|user| user.pending.is_empty() && (user.position as usize + 1) < user.ends.0)
             && live().any(|user| user.tokens.len() + 1 < self.options.max_tokens)
     }
 
@@ -266,7 +289,6 @@ impl<D: Device> Run<'_, D> {
             self.session.logits(&mut self.logits)?;
         }
         let mut turn = Turn::default();
-        let context = self.session.context();
         for (index, user) in self.users.iter_mut().enumerate().filter(|(_, user)| user.stop.is_none()) {
             user.position += 1;
             if let Some(next) = user.pending.pop() {
@@ -279,7 +301,7 @@ impl<D: Device> Run<'_, D> {
                     turn.forced = true;
                     user.sampler.sample(&self.logits[index * vocab..(index + 1) * vocab])
                 };
-                user.accept(index, token, self.options, context, on_token);
+                user.accept(index, token, self.options, user.ends, on_token);
             }
             turn.ended |= user.stop.is_some();
         }
@@ -312,7 +334,7 @@ impl User {
         index: usize,
         token: u32,
         options: &GenerateOptions<'_>,
-        context: usize,
+        (most, why): (usize, Stop),
         on_token: &mut impl FnMut(usize, u32) -> Flow,
     ) {
         if options.stop_tokens.contains(&token) {
@@ -325,8 +347,8 @@ impl User {
             self.stop = Some(Stop::Asked);
         } else if self.tokens.len() == options.max_tokens {
             self.stop = Some(Stop::Length);
-        } else if self.position as usize >= context {
-            self.stop = Some(Stop::Context);
+        } else if self.position as usize >= most {
+            self.stop = Some(why);
         }
     }
 }

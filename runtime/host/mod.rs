@@ -249,7 +249,7 @@ impl Device for HostDevice {
         let held = match (&upload.weight.source, tensor) {
             (Source::Columns(_), tensor) => Held::Matrix(self.matrix(upload, &tensor)?),
             (Source::Rows(_), Tensor::Rows(rows)) => Held::Table(rows),
-            (Source::Rows(_) | Source::Vector { .. } | Source::Ones { .. }, tensor)
+            (Source::Rows(_) | Source::Vectors(_) | Source::Ones { .. }, tensor)
             | (Source::RotaryTable { .. } | Source::RotaryTransform, tensor) => {
                 Held::Tensor(constant(upload, &tensor)?)
             }

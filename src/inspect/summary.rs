@@ -97,6 +97,12 @@ pub fn heading(plan: &Plan) -> String {
         card.dram.banks,
         bytes(card.dram.bank_bytes)
     );
+    if let Some(short) = plan.short_sequence() {
+        let _ = writeln!(
+            text,
+            "up to {short} tokens rotate by the short factors, more by the long: prompts are prefilled by phases of their own kind"
+        );
+    }
     text
 }
 

@@ -147,13 +147,13 @@ fn weights_are_what_their_sources_make() {
         broken(Invariant::WeightSource, |p| p.weights.iter_mut().find(|w| w.name == name).unwrap().per_layer = true);
     }
     source("norm", |w| {
-        if let Source::Vector { factor, .. } = &mut w.source {
-            *factor = f64::INFINITY;
+        if let Source::Vectors(parts) = &mut w.source {
+            parts[0].factor = f64::INFINITY;
         }
     });
     source("norm", |w| {
-        if let Source::Vector { tensor, .. } = &mut w.source {
-            *tensor = "model.layers.{layer}.norm".into();
+        if let Source::Vectors(parts) = &mut w.source {
+            parts[0].tensor = "model.layers.{layer}.norm".into();
         }
     });
     source("o", |w| {

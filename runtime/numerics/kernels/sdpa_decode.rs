@@ -37,14 +37,21 @@ pub struct DecodeSoftmax {
 /// Query heads of a user that fit half a tile. On Wormhole the kernel then works on half tiles, for which it takes the approximate exp.
 const HALF_TILE: usize = 16;
 
-/// Whether [`sdpa_decode`] has the kernel's bits, for `heads` of `dim`.
-pub fn sdpa_decode_known(heads: usize, dim: usize, softmax: DecodeSoftmax, arch: Arch) -> Known {
+/// Whether [`sdpa_decode`] has the kernel's bits, for `heads` of `dim` and up to `context` positions.
+pub fn sdpa_decode_known(
+    (heads, dim): (usize, usize),
+    context: usize,
+    softmax: DecodeSoftmax,
+    arch: Arch,
+) -> Known {
     if heads <= HALF_TILE && arch == Arch::Wormhole {
         Known::Unknown(
             "decode's attention of 16 heads or fewer, whose exp is approximate on Wormhole, was not compared",
         )
     } else if softmax.k_chunk == 0 {
         Known::Unknown("decode's attention was compared with chunks of a given size only")
+    } else if context.div_ceil(softmax.k_chunk) > softmax.cores.max(1) {
+        Known::Unknown("decode's attention with several key chunks on a core follows the source and was not compared")
     } else if dim != TILE {
         Known::Unknown("decode's attention was compared for heads of 32 only")
     } else {

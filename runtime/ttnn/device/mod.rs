@@ -18,6 +18,7 @@
 //! | `memory` | host tensors and their bytes |
 //! | `queues` | the order of copies and programs |
 //! | `traces` | captures and replays |
+//! | `values` | the numbers in bytes |
 //!
 //! A greedy step of decoding is three commands: the trace, a copy of its tokens to the host, an event behind the copy. Copies go to host
 //! tensors that are kept, for tokens to two in turns, so that one is read while the next step runs.
@@ -28,14 +29,12 @@ mod memory;
 mod profile;
 mod queues;
 mod traces;
+mod values;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use bitnetc_numerics::{Format, TiledView};
-use bitnetc_plan::{
-    Cost, DType, Footprint, Layout, Memory, Op, Ref, Scalar, Step, TILE, TensorSpec, Value, VerifiedPlan,
-};
+use bitnetc_plan::{Cost, Footprint, Memory, Op, Ref, Scalar, Step, TILE, TensorSpec, Value, VerifiedPlan};
 use bitnetc_runtime::device::{Arguments, Device, ResolvedStep, Slot, TraceId, Upload};
 use bitnetc_runtime::{DeviceError, weights::bytes::format_of};
 
@@ -51,6 +50,7 @@ use memory::HostTensor;
 use profile::Profiler;
 use queues::{Queues, Way};
 use traces::Traces;
+use values::{floats, integers, words};
 
 pub use compared::{ComparedDevice, Comparison};
 pub use profile::Sink;
@@ -446,45 +446,4 @@ impl Device for TtnnDevice {
     fn trace_bytes(&self) -> u64 {
         self.traces.bytes()
     }
-}
-
-/// The integers in the bytes of a tensor.
-fn words(bytes: &[u8]) -> impl Iterator<Item = u32> {
-    bytes.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
-}
-
-/// Refuses a tensor that is not of integers, or not one after another in memory.
-fn integers(spec: &TensorSpec) -> Result<(), DeviceError> {
-    match (spec.dtype, spec.layout) {
-        (DType::U32 | DType::I32, Layout::RowMajor) => Ok(()),
-        (DType::U32 | DType::I32, Layout::Tile)
-        | (DType::Bf16 | DType::Bfp8 | DType::Bfp4 | DType::F32, Layout::RowMajor | Layout::Tile) => {
-            Err(DeviceError::Operand { operand: 0, got: spec.to_string(), want: "integers in row-major layout".into() })
-        }
-    }
-}
-
-/// Logical rows one after another.
-fn floats(spec: &TensorSpec, format: Format, bytes: &[u8], out: &mut Vec<f32>) -> Result<(), DeviceError> {
-    let columns = spec.columns() as usize;
-    match spec.layout {
-        Layout::RowMajor => match format {
-            Format::Bf16 => {
-                out.extend(bytes.chunks_exact(2).map(|b| f32::from_bits(u32::from_le_bytes([0, 0, b[0], b[1]]))))
-            }
-            _ => out.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
-        },
-        Layout::Tile => {
-            let planes = spec.outer() as usize;
-            let rows = spec.rows() as usize;
-            let padded = rows.next_multiple_of(TILE as usize);
-            let view = TiledView::new(format, planes * padded, columns, bytes)?;
-            for row in (0..planes).flat_map(|plane| (0..rows).map(move |row| plane * padded + row)) {
-                let at = out.len();
-                out.resize(at + columns, 0.0);
-                view.read_row(row, &mut out[at..]);
-            }
-        }
-    }
-    Ok(())
 }
