@@ -57,7 +57,8 @@ pub fn run(args: Args) -> miette::Result<()> {
         Ok(verified) => {
             let python = args.python.as_deref();
             if !args.json {
-                render::print(&sound(&verified, model.as_ref().map(|model| model.name.as_str()))).map_err(input::cannot_print)?;
+                render::print(&sound(&verified, model.as_ref().map(|model| model.name.as_str())))
+                    .map_err(input::cannot_print)?;
             }
             if args.compared.numerics {
                 let runs = numerics::compare(&args.compared, &args.plan, python, verified.into())?;

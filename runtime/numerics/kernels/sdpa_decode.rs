@@ -38,12 +38,7 @@ pub struct DecodeSoftmax {
 const HALF_TILE: usize = 16;
 
 /// Whether [`sdpa_decode`] has the kernel's bits, for `heads` of `dim` and up to `context` positions.
-pub fn sdpa_decode_known(
-    (heads, dim): (usize, usize),
-    context: usize,
-    softmax: DecodeSoftmax,
-    arch: Arch,
-) -> Known {
+pub fn sdpa_decode_known((heads, dim): (usize, usize), context: usize, softmax: DecodeSoftmax, arch: Arch) -> Known {
     if heads <= HALF_TILE && arch == Arch::Wormhole {
         Known::Unknown(
             "decode's attention of 16 heads or fewer, whose exp is approximate on Wormhole, was not compared",
