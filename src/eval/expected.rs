@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 use std::str::FromStr;
 
-use miette::{IntoDiagnostic as _, miette};
+use miette::{IntoDiagnostic as _, WrapErr as _, miette};
 use safetensors::{Dtype, SafeTensors};
 
 use super::reference::Reference;
@@ -57,7 +57,8 @@ impl Expected<'_> {
     /// # Errors
     /// A file that cannot be read or has not as many tensors of f32.
     pub fn read(path: &std::path::Path, windows: usize) -> miette::Result<Self> {
-        let contents = input::read(path).into_diagnostic()?;
+        let contents =
+            input::read(path).into_diagnostic().wrap_err_with(|| format!("cannot read {}", path.display()))?;
         let tensors = SafeTensors::deserialize(contents.bytes())
             .map_err(|error| miette!("{}: {error}; it should be a file of `eval --logits`", path.display()))?;
         let window = |index: usize| {
