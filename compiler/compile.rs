@@ -198,7 +198,7 @@ impl<'a> Compiler<'a> {
             passes::precision(&graph, c.options.policy, &c.overrides, c.options.proofs, c.target.release)
         });
         let mut best = self.select_place_lifetime(&FusedPhase { graph: &graph, decisions: &decisions, kind })?;
-        best.phase.trace = self.timed("trace", |_| passes::trace(kind, &best.buffers));
+        best.phase.trace = Some(self.timed("trace", |_| passes::trace(kind, &best.buffers)));
         let precision = named(&graph, &decisions);
         let Attempt { schedule, placed, reserved, phase, weights, buffers } = best;
         if let Some(head) = lm_head(&placed) {
@@ -266,6 +266,7 @@ impl<'a> Compiler<'a> {
             cache: self.cache_dtype(fused.graph, fused.decisions),
             batch: self.options.batch,
             block: self.options.block,
+            longest_prefill: self.options.prefill.iter().copied().max().unwrap_or(0),
             card: &self.target.card,
             lm_head_chunks: self.lm_head_chunks.clone(),
             heads,

@@ -7,9 +7,7 @@
 use bitnetc_plan::function::{Function, difference, of_phase};
 use bitnetc_plan::op::Role;
 use bitnetc_plan::weight::Matrix;
-use bitnetc_plan::{
-    BufferRole, ComputeKernel, DType, Defect, Invariant, Phase, Place, Plan, Ref, Source, Step, TtnnRelease,
-};
+use bitnetc_plan::{ComputeKernel, DType, Defect, Invariant, Phase, Place, Plan, Ref, Source, Step, TtnnRelease};
 
 use crate::graph::{Graph, NodeId, Operation};
 use crate::model::Model;
@@ -94,12 +92,11 @@ fn precisions(plan: &Plan, phase: &Phase, model: &Model, policy: Policy) -> Vec<
 /// How a step computes, and the data type of its weights or caches; `None` where no policy has a say.
 fn used(plan: &Plan, step: &Step) -> Option<(ComputeKernel, DType)> {
     let compute = step.op.compute()?;
-    let operand = [Role::Matrix, Role::KeyCache, Role::Keys].into_iter().find_map(|role| step.op.operand(role))?;
+    let operand = [Role::Matrix, Role::KeyCache].into_iter().find_map(|role| step.op.operand(role))?;
     let dtype = match operand {
         Ref::Weight(name) => plan.weight(name).map(|weight| weight.spec.dtype),
         Ref::Buffer(name) => plan.buffer(name).map(|buffer| buffer.spec.dtype),
-        // Prefill attends to its own keys, which have the data type of the cache.
-        Ref::Value(_) => plan.buffer_for(BufferRole::KeyCache).map(|buffer| buffer.spec.dtype),
+        Ref::Value(_) => None,
     };
     Some((compute, dtype?))
 }

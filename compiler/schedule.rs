@@ -97,7 +97,7 @@ pub enum Kind {
         /// The cores of queries and keys in decode.
         cores: HeadCores,
     },
-    /// `positions buffer, table -> rows` on the cores of q and k (decode).
+    /// `positions buffer, table -> rows`, in decode on the cores of q and k.
     RotaryRows,
     /// `q, k, cos, sin, transform -> q, k` (decode).
     RotaryFused,
@@ -107,9 +107,9 @@ pub enum Kind {
     CacheUpdate,
     /// `cache, rows, positions, page table ->`, keys or values alone (decode).
     CacheUpdateOne,
-    /// `cache, rows, page table ->` (prefill).
+    /// `cache, rows, chunk pages ->` (prefill).
     CacheFill,
-    /// `q, k cache, v cache, positions, page table -> heads` (decode) or `q, k, v -> heads` (prefill).
+    /// `q, k cache, v cache, page table, positions -> heads` (decode) or `q, k cache, v cache, context pages, chunk start -> heads` (prefill).
     Attention {
         /// Multiplies the scores.
         scale: Scalar,
@@ -156,12 +156,15 @@ pub enum Kind {
     },
     /// `x -> x` in another data type.
     Typecast,
-    /// `x -> rows`: the tile of rows with the prompt's last token.
+    /// `x, starts, ends -> rows`: the tile of rows with the last token of a chunk.
     LastTile,
     /// `logits, ids buffer ->`.
     ArgMax,
     /// `buffer ->`.
-    PlusOne,
+    PlusOne {
+        /// Negative numbers stay what they are.
+        skip_negative: bool,
+    },
 }
 
 impl Kind {

@@ -133,9 +133,10 @@ pub struct Buffer {
 pub enum BufferRole {
     /// `[1,1,B]` u32: the token of each user that the next decode step reads.
     Tokens,
-    /// `[B]` i32: the position of that token.
+    /// `[B]` i32: the position of that token; -1 of a user that is idle, for whom nothing is written or attended to.
     Positions,
-    /// `[1,2B]` u32: the same positions twice, for the rotary rows of q and of k on cores of their own; `[1,B]` where they share cores.
+    /// `[1,2B]` u32: the same positions twice, for the rotary rows of q and of k on cores of their own; `[1,B]` where they share cores. Of an
+    /// idle user any position.
     RotaryPositions,
     /// `[B, blocks per user]` i32: the cache blocks of each user.
     PageTable,
@@ -143,8 +144,21 @@ pub enum BufferRole {
     KeyCache,
     /// Values of one layer.
     ValueCache,
-    /// `[1,1,S]` u32: the prompt of a prefill phase with this many tokens, padded with any token.
+    /// `[1,1,S]` u32: the chunk of a prompt that a prefill phase with this many tokens processes, padded with any token.
     Prompt(u32),
+    /// `[1,S]` u32: the positions of these tokens in the user's context; of the padding any position.
+    PromptPositions(u32),
+    /// `[1, blocks of S tokens]` i32: the cache blocks that these tokens are written to, -1 where they are not to be.
+    ChunkPages(u32),
+    /// `[1, blocks]` i32: the cache blocks of the user whose prompt is processed, enough for a chunk that starts at the context's last
+    /// position.
+    ContextPages,
+    /// `[1]` i32: the position of the first token of the chunk.
+    ChunkStart,
+    /// `[4]` u32: where the tile of rows with the chunk's last token starts, `[0, 0, row, 0]`.
+    LastTileStarts,
+    /// `[4]` u32: where it ends, `[1, 1, row + 32, columns]`.
+    LastTileEnds,
     /// `[1,1,32]` u32: the token after each row of the last-token tile of a prefill.
     FirstTokens,
 }
@@ -155,7 +169,9 @@ impl BufferRole {
         match self {
             BufferRole::KeyCache | BufferRole::ValueCache => true,
             BufferRole::Tokens | BufferRole::Positions | BufferRole::RotaryPositions | BufferRole::PageTable => false,
-            BufferRole::Prompt(_) | BufferRole::FirstTokens => false,
+            BufferRole::Prompt(_) | BufferRole::PromptPositions(_) | BufferRole::ChunkPages(_) => false,
+            BufferRole::ContextPages | BufferRole::ChunkStart => false,
+            BufferRole::LastTileStarts | BufferRole::LastTileEnds | BufferRole::FirstTokens => false,
         }
     }
 }
@@ -169,7 +185,7 @@ pub enum PhaseKind {
         /// Users.
         batch: u32,
     },
-    /// Up to `tokens` tokens of one user, from position 0.
+    /// Up to `tokens` tokens of one user, from any position whose predecessors are in the cache.
     Prefill {
         /// Bucket size; a multiple of 32 in a plan.
         tokens: u32,

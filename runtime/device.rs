@@ -21,6 +21,9 @@ impl Slot {
     }
 }
 
+/// -1, as the bits of an i32: the position of a user that is idle, the cache block of tokens that are not to be written.
+pub const ABSENT: u32 = u32::MAX;
+
 /// A step of a plan in one layer, with its names resolved to slots.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResolvedStep {
@@ -39,17 +42,6 @@ pub struct ResolvedStep {
     /// True for a matmul of 8-bit integers by -1, 0 and 1 that sums in fp32 ([`crate::integers`]): at every math fidelity and blocking
     /// its result is the exact integer sum.
     pub integer: bool,
-}
-
-/// Arguments that steps take from the host when they run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Arguments {
-    /// The user whose cache [`Op::CacheFill`] writes.
-    pub user: u32,
-    /// The row at which [`bitnetc_plan::op::Kept::LastTokenTile`] starts, a multiple of 32.
-    pub tile_row: u32,
-    /// The only row of that tile whose results will be read; a device may leave the others zeros.
-    pub live_row: Option<u32>,
 }
 
 /// A weight to be placed.
@@ -119,7 +111,7 @@ pub trait Device {
     ///
     /// # Errors
     /// The index of the step that failed, and why; the steps after it are not executed.
-    fn execute(&mut self, steps: &[Arc<ResolvedStep>], arguments: Arguments) -> Result<(), (usize, DeviceError)>;
+    fn execute(&mut self, steps: &[Arc<ResolvedStep>]) -> Result<(), (usize, DeviceError)>;
 
     /// Ends a tensor; an empty slot is no error.
     ///
@@ -217,8 +209,8 @@ impl<D: Device + ?Sized> Device for Box<D> {
         (**self).write(slot, data)
     }
 
-    fn execute(&mut self, steps: &[Arc<ResolvedStep>], arguments: Arguments) -> Result<(), (usize, DeviceError)> {
-        (**self).execute(steps, arguments)
+    fn execute(&mut self, steps: &[Arc<ResolvedStep>]) -> Result<(), (usize, DeviceError)> {
+        (**self).execute(steps)
     }
 
     fn free(&mut self, slot: Slot) -> Result<(), DeviceError> {

@@ -3,15 +3,15 @@
 //! Where the device runs ahead of the host, a greedy step is asked for before the tokens of the last one are read: the card carries them to
 //! it by itself. A text that ends by a stop token has then had a step too many, whose token nobody takes.
 //!
-//! A prompt longer than the largest prefill phase is prefilled as far as that goes; its remaining tokens are decoded one by one, with the
-//! tokens of the prompt in place of those chosen. A user that has ended is put back to position 0, where it can do no harm.
+//! What prefill does not take of a prompt is decoded token by token, with the tokens of the prompt in place of those chosen: all of it where
+//! the plan has no prefill phase. Users without a prompt, and those that have ended, are idle.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bitnetc_plan::{PhaseKind, Plan};
 
 use crate::RuntimeError;
-use crate::device::Device;
+use crate::device::{ABSENT, Device};
 use crate::sampler::{Sampler, Sampling};
 use crate::session::{Session, TILE_ROWS, check_tokens};
 
@@ -156,11 +156,11 @@ pub fn check_prompts(plan: &Plan, prompts: &[Vec<u32>]) -> Result<(), RuntimeErr
                 PhaseKind::Decode { .. } => None,
             });
             let longest = longest.max().unwrap_or(0);
-            if tokens.len() > longest {
+            if longest <= short as usize {
                 let count = tokens.len();
                 return wrong(format!(
-                    "{count} tokens, of which each turns by the frequencies of more than {short}: they are prefilled together, and the \
-                     plan's largest prefill phase holds {longest}; plan it with --prefill {}",
+                    "{count} tokens, of which each turns by the frequencies of more than {short}: no prefill phase of the plan does, of \
+                     which the largest holds {longest}; plan it with --prefill {}",
                     count.next_multiple_of(32)
                 ));
             }
@@ -229,12 +229,12 @@ impl<D: Device> Run<'_, D> {
         Ok(user.sampler.sample(&self.logits[row * vocab..(row + 1) * vocab]))
     }
 
-    /// Writes every user's token and position; those that have ended go to position 0.
+    /// Writes every user's token and position; those that have ended are idle from here on.
     fn write_users(&mut self) -> Result<(), RuntimeError> {
-        let of = |user: &User| if user.stop.is_none() { (user.next, user.position) } else { (0, 0) };
+        let of = |user: &User| if user.stop.is_none() { (user.next, user.position) } else { (0, ABSENT) };
         let (mut tokens, mut positions): (Vec<u32>, Vec<u32>) = self.users.iter().map(of).unzip();
         tokens.resize(self.session.batch(), 0);
-        positions.resize(self.session.batch(), 0);
+        positions.resize(self.session.batch(), ABSENT);
         self.session.set_users(&tokens, &positions)
     }
 
@@ -247,7 +247,7 @@ impl<D: Device> Run<'_, D> {
         }
         let turn = self.take(on_token)?;
         if turn.ended {
-            // The others' tokens of a step that ran ahead count; those that have ended go to position 0.
+            // The others' tokens of a step that ran ahead count; those that have ended are idle after it.
             while self.under_way > 0 {
                 self.take(on_token)?;
             }

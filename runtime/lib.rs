@@ -26,7 +26,7 @@ pub mod sampler;
 pub mod session;
 pub mod weights;
 
-pub use device::{Arguments, Device, ResolvedStep, Slot, TraceId, Upload};
+pub use device::{ABSENT, Device, ResolvedStep, Slot, TraceId, Upload};
 pub use error::{DeviceError, RuntimeError};
 pub use generate::{Flow, GenerateOptions, Stop, Text, check_prompts, generate};
 pub use host::HostDevice;

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{Options, compile, model};
 use bitnetc_plan::TensorSpec;
-use bitnetc_runtime::device::{Arguments, ResolvedStep, Slot, TraceId, Upload};
+use bitnetc_runtime::device::{ResolvedStep, Slot, TraceId, Upload};
 use bitnetc_runtime::{
     Device, DeviceError, Flow, GenerateOptions, LoadOptions, Sampling, Session, Stop, Text, Weights, generate,
 };
@@ -23,7 +23,8 @@ struct Scripted {
     ahead: bool,
     steps: u32,
     reads: VecDeque<Vec<u32>>,
-    /// `r` for a replay, `e` for the end of a read, `w` for writes one after another.
+    traces: u32,
+    /// `r` for a replay of decode, `p` for one of prefill, `e` for the end of a read, `w` for writes one after another.
     log: String,
 }
 
@@ -77,7 +78,7 @@ impl Device for Scripted {
         Ok(())
     }
 
-    fn execute(&mut self, _: &[Arc<ResolvedStep>], _: Arguments) -> Result<(), (usize, DeviceError)> {
+    fn execute(&mut self, _: &[Arc<ResolvedStep>]) -> Result<(), (usize, DeviceError)> {
         Ok(())
     }
 
@@ -112,12 +113,18 @@ impl Device for Scripted {
     }
 
     fn end_trace(&mut self) -> Result<TraceId, DeviceError> {
-        Ok(TraceId(0))
+        self.traces += 1;
+        Ok(TraceId(self.traces - 1))
     }
 
-    fn replay_trace(&mut self, _: TraceId) -> Result<(), DeviceError> {
-        self.note('r');
-        self.steps += 1;
+    fn replay_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {
+        // Where nothing is compiled, decode is captured first.
+        if trace == TraceId(0) {
+            self.note('r');
+            self.steps += 1;
+        } else {
+            self.note('p');
+        }
         Ok(())
     }
 
@@ -135,7 +142,7 @@ fn load(ahead: bool) -> Session<Scripted> {
     let options = Options { batch: BATCH, context: CONTEXT as u32, prefill: vec![32], ..Options::for_model(&model) };
     let plan = compile(&model, &Target::find("n150").unwrap(), &options).unwrap().plan;
     let weights = Weights::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs/tiny-shakespeare")).unwrap();
-    let device = Scripted { ahead, steps: 0, reads: VecDeque::new(), log: String::new() };
+    let device = Scripted { ahead, steps: 0, reads: VecDeque::new(), traces: 0, log: String::new() };
     Session::load(plan, &weights, device, &LoadOptions::default(), |_, _| {}).unwrap()
 }
 
@@ -148,7 +155,7 @@ fn texts(session: &mut Session<Scripted>, prompts: &[usize], max_tokens: usize, 
     session.device_mut().log.clear();
     let texts = generate(session, &prompts, &options, |_, _| Flow::Continue).unwrap();
     assert!(session.device().reads.is_empty(), "a read is left under way");
-    let log = session.device().log.trim_start_matches('w').to_owned();
+    let log = session.device().log.trim_start_matches(['w', 'p']).to_owned();
     (texts, log)
 }
 

@@ -213,7 +213,7 @@ fn places_are_right_whatever_stands_before_them() {
 fn what_no_plan_can_be_made_of_is_refused_in_its_place() {
     type Case = (&'static [(&'static str, &'static str)], &'static [(&'static str, &'static str)]);
     const TO_DECODED: &str = "Add(from: [\"attn_out\", \"down\"], to: \"decoded\"),";
-    let cases: [Case; 20] = [
+    let cases: [Case; 21] = [
         (&[("\"layers\": 4,", "\"layers\": 1000000,")], &[("\"layers\"", "1 to 16384 layers")]),
         (
             &[("[\"attn_out\", \"down\"]", "[\"x\", \"down\"]")],

@@ -56,15 +56,15 @@ fn write(session: &mut Session<TtnnDevice>, temperature: f32) {
     assert!(texts.iter().all(|text| text.tokens.len() == STEPS + 1));
 }
 
-/// The calls between the start and the end of the only capture.
-fn captured(events: &[Event]) -> &[Event] {
-    let of = |wanted: Event| {
-        let mut found = events.iter().enumerate().filter(|(_, event)| **event == wanted);
-        let (at, _) = found.next().unwrap();
-        assert!(found.next().is_none(), "more than one {wanted:?}");
-        at
-    };
-    &events[of(Event::Begin) + 1..of(Event::End)]
+/// The calls of each capture.
+fn captures(events: &[Event]) -> Vec<&[Event]> {
+    let of = |wanted: Event| events.iter().enumerate().filter(move |(_, e)| **e == wanted).map(|(at, _)| at);
+    of(Event::Begin).zip(of(Event::End)).map(|(begin, end)| &events[begin + 1..end]).collect()
+}
+
+/// Where a replay is in a record, counted from 0.
+fn replay(events: &[Event], number: usize) -> usize {
+    events.iter().enumerate().filter(|(_, event)| **event == Event::Replay).nth(number).unwrap().0
 }
 
 /// The L1 addresses of a phase's results in the order in which a run makes them.
@@ -86,26 +86,31 @@ fn sessions_on_one_card() {
             panic!("batch {batch}, {queues} queues: {broken}");
         }
         let plan = plan(batch);
-        let decode = plan.decode().unwrap();
-        let placed = captured(&greedy).iter().filter_map(|event| match event {
-            Event::Placed(_, address) => Some(*address),
-            _ => None,
-        });
-        assert_eq!(placed.collect::<Vec<_>>(), addresses(&plan, decode));
-        let at = greedy.iter().position(|event| *event == Event::End).unwrap();
-        let count = |of: fn(&Event) -> bool| greedy[at..].iter().filter(|event| of(event)).count();
-        assert_eq!(count(|event| *event == Event::Replay), STEPS);
+        // The prefill phases, then decode.
+        let phases = plan.phases[1..].iter().chain(&plan.phases[..1]);
+        let captures = captures(&greedy);
+        assert_eq!(captures.len(), plan.phases.len());
+        for (phase, captured) in phases.zip(captures) {
+            let placed = captured.iter().filter_map(|event| match event {
+                Event::Placed(_, address) => Some(*address),
+                _ => None,
+            });
+            assert_eq!(placed.collect::<Vec<_>>(), addresses(&plan, phase), "{}", phase.kind);
+        }
+        // One of a prefill phase for each user.
+        let (users, count) = (batch as usize, greedy.iter().filter(|event| **event == Event::Replay).count());
+        assert_eq!(count, users + STEPS);
+        let first = replay(&greedy, users);
         // From the second step on, a step is asked for before the tokens of the last one are waited for.
-        let order = greedy[at..].iter().filter_map(|event| match event {
+        let order = greedy[first..].iter().filter_map(|event| match event {
             Event::Replay => Some('r'),
             Event::Synchronize(_) => Some('s'),
             _ => None,
         });
-        let order: String = order.collect();
-        let replays = &order[order.find('r').unwrap()..];
+        let replays: String = order.collect();
         assert!(replays.starts_with(&format!("rr{}s", "sr".repeat(STEPS - 2))), "{replays}");
         if queues == 1 {
-            let steps = &greedy[greedy.iter().position(|event| *event == Event::Replay).unwrap()..];
+            let steps = &greedy[first..];
             let commands = |event: &&Event| matches!(event, Event::Replay | Event::Read { .. } | Event::Record { .. });
             let last = steps.iter().rposition(|event| *event == Event::Replay).unwrap();
             assert_eq!(steps[..last].iter().filter(commands).count(), 3 * (STEPS - 1), "three commands a step");
@@ -117,15 +122,29 @@ fn sessions_on_one_card() {
         println!("{} batch {batch}: {bytes} bytes of trace, planned {planned}", plan.card.name);
         assert!(0 < bytes && bytes <= planned, "{bytes} bytes of trace, planned {planned}");
 
-        // Sampling on the host writes tokens and reads logits between replays of the same trace.
+        // Sampling on the host writes tokens and reads logits between replays of the same traces.
         record::start();
         write(&mut session, 0.8);
         let mut sampled = record::stop();
-        assert_eq!(sampled.iter().filter(|event| **event == Event::Replay).count(), STEPS);
+        assert_eq!(sampled.iter().filter(|event| **event == Event::Replay).count(), users + STEPS);
         let mut both = greedy;
         both.append(&mut sampled);
         if let Err(broken) = record::check(&both) {
             panic!("sampling, batch {batch}, {queues} queues: {broken}");
+        }
+
+        // A prompt of any length, in one chunk or several, for any user and from any offset is a replay: no program runs by itself.
+        record::start();
+        for (number, length) in [1, 32, 33, 64, 127, 128, 129, 200, 256].into_iter().enumerate() {
+            session.prefill(number % users, &vec![5; length]).unwrap();
+        }
+        let shared = session.share(users - 1, 0, 200).unwrap();
+        session.prefill_from(users - 1, &[7; 210], shared).unwrap();
+        let mut prompts = record::stop();
+        assert!(shared > 0 && !prompts.iter().any(|event| matches!(event, Event::Program(_))));
+        both.append(&mut prompts);
+        if let Err(broken) = record::check(&both) {
+            panic!("prompts, batch {batch}, {queues} queues: {broken}");
         }
         session.into_device().close().unwrap();
     }

@@ -1,24 +1,32 @@
 //! Trace: the capture of a phase, and the buffers that carry its state from one replay to the next.
 //!
-//! Decode is captured as a whole. Its token, positions and page table are persistent buffers, argmax writes the next token to where the
-//! next embedding reads it, and positions are incremented on the card, so a replay needs no write by the host. Prefill takes the user and
-//! the place of the last token as arguments of calls, which a trace would freeze, so it runs untraced.
+//! Every phase is captured as a whole. In decode, token, positions and page table are persistent buffers, argmax writes the next token to
+//! where the next embedding reads it, and positions are incremented on the card, so a replay needs no write by the host. In prefill the host
+//! writes the chunk of the prompt, where it lies in the context and in the cache, and where its last token is, before each replay.
 
 use bitnetc_plan::{Buffer, BufferRole, PhaseKind, Trace};
 
 /// The number of runs before the capture. One run compiles every kernel and fills the program cache.
 const WARM_UP: u32 = 1;
 
-/// The capture of a phase; `None` for a phase that runs untraced.
-pub fn trace(kind: PhaseKind, buffers: &[Buffer]) -> Option<Trace> {
-    let PhaseKind::Decode { .. } = kind else { return None };
+/// The capture of a phase.
+pub fn trace(kind: PhaseKind, buffers: &[Buffer]) -> Trace {
+    use BufferRole::{
+        ChunkPages, ChunkStart, ContextPages, FirstTokens, LastTileEnds, LastTileStarts, PageTable, Positions, Prompt,
+        PromptPositions, RotaryPositions, Tokens,
+    };
+    let (inputs, feedback) = match kind {
+        // A host writes the fed back ones too, when it samples, or when it gives the place of a finished user to another.
+        PhaseKind::Decode { .. } => {
+            (vec![Tokens, Positions, RotaryPositions, PageTable], vec![Tokens, Positions, RotaryPositions])
+        }
+        PhaseKind::Prefill { tokens } => {
+            let chunk = [Prompt(tokens), PromptPositions(tokens), ChunkPages(tokens)];
+            let place = [ContextPages, ChunkStart, LastTileStarts, LastTileEnds];
+            (chunk.into_iter().chain(place).collect(), vec![FirstTokens])
+        }
+    };
     let named =
         |roles: &[BufferRole]| buffers.iter().filter(|b| roles.contains(&b.role)).map(|b| b.name.clone()).collect();
-    let fed_back = [BufferRole::Tokens, BufferRole::Positions, BufferRole::RotaryPositions];
-    Some(Trace {
-        warm_up: WARM_UP,
-        // A host writes these between replays when it samples, or when it gives the place of a finished user to another.
-        inputs: named(&[BufferRole::Tokens, BufferRole::Positions, BufferRole::RotaryPositions, BufferRole::PageTable]),
-        feedback: named(&fed_back),
-    })
+    Trace { warm_up: WARM_UP, inputs: named(&inputs), feedback: named(&feedback) }
 }

@@ -29,10 +29,26 @@ pub struct Ask<'a> {
     pub block: u32,
 }
 
-/// The users' rows of a rotary table, on the cores of q and k.
+/// Rows of a rotary table: in decode those of the users on the cores of q and k, in prefill those of the chunk in DRAM.
 pub fn rotary_rows(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
     let Some(output) = call.outputs.first() else { return };
     let shape = cx.schedule.values[*output].shape.clone();
+    if !cx.decode() {
+        ways.consider(
+            cx,
+            call,
+            vec![],
+            || "looked up in DRAM".into(),
+            |d| {
+                let (lookup, view) = (format!("{}.lookup", call.name), d.output_name(0));
+                let (indices, table) = (d.input(0), d.input(1));
+                let embedding = Embedding { indices, table, layout: Layout::Tile, memory: MemoryConfig::DRAM };
+                d.named_step(lookup.clone(), embedding, vec![lookup.clone()])?;
+                d.named_step(call.name.clone(), View { input: Ref::Value(lookup), shape }, vec![view])
+            },
+        );
+        return;
+    }
     let (rows, head_dim) = (shape[1], shape[3]);
     let memory = MemoryConfig::height(Cores::row_major(rows, cx.target.card.grid), [TILE, head_dim]);
     ways.consider(
@@ -108,7 +124,7 @@ pub fn rotary(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
     ways.consider(
         cx,
         call,
-        vec![MemoryConfig::DRAM],
+        vec![MemoryConfig::DRAM; 3],
         || "interleaved in DRAM".into(),
         |d| {
             let (input, cos, sin, trans) = (d.input(0), d.input(1), d.input(2), d.input(3));
@@ -152,18 +168,18 @@ pub fn cache_update_one(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
     );
 }
 
-/// Prefill: a prompt's rows into one cache.
+/// Prefill: a chunk's rows into one cache.
 pub fn cache_fill(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
     ways.consider(
         cx,
         call,
         vec![MemoryConfig::DRAM],
         || "from DRAM".into(),
-        |d| d.step(CacheFill { cache: d.input(0), input: d.input(1), page_table: d.input(2) }),
+        |d| d.step(CacheFill { cache: d.input(0), input: d.input(1), pages: d.input(2) }),
     );
 }
 
-/// Attention over the cache (decode) or the prompt (prefill).
+/// Attention over the cache, of one token per user (decode) or of a chunk of a prompt (prefill).
 pub fn attention(call: &Call, cx: &Context<'_>, ask: &Ask<'_>, ways: &mut Ways) {
     let Some(q) = call.values().next() else { return };
     let shape = cx.schedule.values[q].shape.clone();
@@ -197,8 +213,8 @@ fn decode(call: &Call, cx: &Context<'_>, ask: &Ask<'_>, shape: &[u32], ways: &mu
                         q: d.input(0),
                         k_cache: d.input(1),
                         v_cache: d.input(2),
-                        positions: d.input(3),
-                        page_table: d.input(4),
+                        positions: d.input(4),
+                        page_table: d.input(3),
                         scale: ask.scale.clone(),
                         program,
                         compute: compute(ask.precision),
@@ -218,13 +234,15 @@ fn prefill(call: &Call, cx: &Context<'_>, ask: &Ask<'_>, tokens: u32, ways: &mut
         ways.consider(
             cx,
             call,
-            vec![MemoryConfig::DRAM; 3],
+            vec![MemoryConfig::DRAM],
             || format!("chunks of {q_chunk} queries and {k_chunk} keys"),
             |d| {
                 d.step(Sdpa {
                     q: d.input(0),
-                    k: d.input(1),
-                    v: d.input(2),
+                    k_cache: d.input(1),
+                    v_cache: d.input(2),
+                    pages: d.input(3),
+                    start: d.input(4),
                     scale: ask.scale.clone(),
                     program,
                     compute: compute(ask.precision),

@@ -37,6 +37,7 @@ mod row_max;
 mod sdpa;
 mod sdpa_decode;
 mod slice;
+mod slice_at;
 mod to_layout;
 mod to_memory_config;
 mod traffic;
@@ -187,7 +188,7 @@ impl<'a> Attention<'a> {
             Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => None,
             Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => None,
             Op::ConcatHeadsDecode(_) | Op::ConcatHeads(_) | Op::ToMemoryConfig(_) | Op::ToLayout(_) => None,
-            Op::Typecast(_) | Op::View(_) | Op::Transpose(_) | Op::Slice(_) | Op::Concat(_) => None,
+            Op::Typecast(_) | Op::View(_) | Op::Transpose(_) | Op::Slice(_) | Op::SliceAt(_) | Op::Concat(_) => None,
             Op::Binary(_) | Op::Abs(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::PlusOne(_) | Op::Deallocate(_) => None,
         }
     }

@@ -182,7 +182,7 @@ pub fn ways(call: &Call, cx: &Context<'_>) -> Ways {
         Kind::Typecast => movement::typecast(call, cx, &mut ways),
         Kind::LastTile => movement::last_tile(call, cx, &mut ways),
         Kind::ArgMax => movement::argmax(call, cx, &mut ways),
-        Kind::PlusOne => movement::plus_one(call, cx, &mut ways),
+        Kind::PlusOne { skip_negative } => movement::plus_one(call, cx, *skip_negative, &mut ways),
     }
     ways
 }

@@ -1,8 +1,8 @@
 //! Candidates of calls that move or look up data.
 
-use bitnetc_plan::op::{ArgMax, Concat, Embedding, Kept, PlusOne, Slice, ToMemoryConfig, Typecast, View};
+use bitnetc_plan::op::{ArgMax, Concat, Embedding, PlusOne, SliceAt, ToMemoryConfig, Typecast, View};
 use bitnetc_plan::ttnn::Violation;
-use bitnetc_plan::{Layout, MemoryConfig, Ref};
+use bitnetc_plan::{Layout, MemoryConfig, Ref, TILE};
 
 use super::{Context, Drafting, Ways, placements};
 use crate::schedule::Call;
@@ -90,14 +90,18 @@ pub fn join(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
 
 /// Slices out the tile of rows that holds the prompt's last token.
 pub fn last_tile(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
-    let Some(output) = call.outputs.first() else { return };
+    let (Some(input), Some(output)) = (call.values().next(), call.outputs.first()) else { return };
+    let parts = cx.schedule.values[input].shape[2] / TILE;
     for memory in placements::features(&cx.spec(*output, MemoryConfig::DRAM), None, &cx.target.card) {
         ways.consider(
             cx,
             call,
             vec![MemoryConfig::DRAM],
             || format!("to {memory}"),
-            |d| d.step(Slice { input: d.input(0), kept: Kept::LastTokenTile, memory: memory.clone() }),
+            |d| {
+                let (input, starts, ends) = (d.input(0), d.input(1), d.input(2));
+                d.step(SliceAt { input, starts, ends, parts, memory: memory.clone() })
+            },
         );
     }
 }
@@ -114,6 +118,6 @@ pub fn argmax(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
 }
 
 /// Adds one to every number of a buffer.
-pub fn plus_one(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
-    ways.consider(cx, call, vec![], || "in place".into(), |d| d.step(PlusOne { buffer: d.input(0) }));
+pub fn plus_one(call: &Call, cx: &Context<'_>, skip_negative: bool, ways: &mut Ways) {
+    ways.consider(cx, call, vec![], || "in place".into(), |d| d.step(PlusOne { buffer: d.input(0), skip_negative }));
 }

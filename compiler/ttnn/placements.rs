@@ -73,7 +73,7 @@ pub fn head_count(cx: &Context<'_>, value: ValueId) -> Option<u32> {
         | Kind::Typecast
         | Kind::LastTile
         | Kind::ArgMax
-        | Kind::PlusOne => None,
+        | Kind::PlusOne { .. } => None,
     }
 }
 

@@ -39,8 +39,6 @@ pub enum Argument<'a> {
     Range(u32, u32),
     /// One of a few: a data type, a layout, a flag.
     Choice,
-    /// Known only when the call is made, so that no trace can hold it.
-    KnownAtCall,
 }
 
 /// A part of a call that may be changed without making it another call.

@@ -3,17 +3,17 @@
 //! ```text
 //! op! {
 //!     /// Documentation of the arguments' struct.
-//!     CacheFill = "experimental.paged_fill_cache"(user) -> 0 {
+//!     CacheFill = "experimental.paged_fill_cache" -> 0 {
 //!         /// Documentation of the field.
 //!         cache: Ref [writes Cache],
 //!         input: Ref [reads PromptRows],
-//!         page_table: Ref [reads PageTable],
+//!         pages: Ref [reads ChunkPages],
 //!     }
 //! }
 //! ```
 //!
-//! The first line gives the name of the struct, the call's path below `ttnn` (or the field whose value tells it), in parentheses the
-//! arguments that are known only when the call is made and therefore stand in no plan, and the number of tensors the call returns.
+//! The first line gives the name of the struct, the call's path below `ttnn` (or the field whose value tells it), and the number of tensors
+//! the call returns.
 //! The fields follow. An operand says in brackets what becomes of it ([`Access`](super::Access): `reads`, `writes`, `renames` or `frees`;
 //! `writes ... if method` where it depends on the other arguments) and its [`Role`](super::Role). Any other field is understood by its type.
 
@@ -35,7 +35,7 @@ pub(super) trait Declaration {
 macro_rules! op {
     (
         $(#[$doc:meta])*
-        $name:ident = $call:tt $(($($at_call:ident),+))? -> $results:literal {
+        $name:ident = $call:tt -> $results:literal {
             $($(#[$field_doc:meta])* $field:ident: $type:ty $([$($use:tt)+])?,)*
         }
     ) => {
@@ -57,7 +57,6 @@ macro_rules! op {
 
             fn arguments<'a>(&'a self, visit: &mut $crate::op::argument::Visit<'_, 'a>) {
                 $($crate::op::declare::argument!(self, visit, $field $([$($use)+])?);)*
-                $($(visit(stringify!($at_call), $crate::op::argument::Argument::KnownAtCall);)+)?
             }
 
             fn slots<'a>(&'a mut self, visit: &mut dyn FnMut($crate::op::argument::Slot<'a>)) {

@@ -32,6 +32,7 @@ mod row_max;
 mod sdpa;
 mod sdpa_decode;
 mod slice;
+mod slice_at;
 mod to_layout;
 mod to_memory_config;
 mod transpose;
@@ -102,11 +103,11 @@ macro_rules! for_each_op {
             CacheUpdate(CacheUpdate) in cache_update;
             /// Decode: one row per user into one of the KV caches.
             CacheUpdateOne(CacheUpdateOne) in cache_update_one;
-            /// Prefill: a prompt into the KV cache.
+            /// Prefill: a chunk of a prompt into the KV cache.
             CacheFill(CacheFill) in cache_fill;
             /// Decode: attention over the paged KV cache.
             SdpaDecode(SdpaDecode) in sdpa_decode;
-            /// Prefill: causal attention.
+            /// Prefill: causal attention of a chunk over the paged KV cache.
             Sdpa(Sdpa) in sdpa;
             /// Decode: heads to rows.
             ConcatHeadsDecode(ConcatHeadsDecode) in concat_heads_decode;
@@ -124,6 +125,8 @@ macro_rules! for_each_op {
             Transpose(Transpose) in transpose;
             /// Some rows or columns.
             Slice(Slice) in slice;
+            /// Some rows, from where a tensor says.
+            SliceAt(SliceAt) in slice_at;
             /// Columns side by side.
             Concat(Concat) in concat;
             /// Sum or product.
@@ -284,8 +287,11 @@ impl Op {
             Argument::Functions(functions) => scalars.extend(functions.iter().filter_map(Unary::scalar)),
             Argument::Operand(_) | Argument::Compute(_) | Argument::Memory(_) | Argument::Cores(_) => {}
             Argument::MatmulProgram(_) | Argument::NormProgram(_) | Argument::SdpaProgram(_) => {}
-            Argument::Count(_) | Argument::Shape(_) | Argument::Dimensions(..) | Argument::Range(..) => {}
-            Argument::Choice | Argument::KnownAtCall => {}
+            Argument::Count(_)
+            | Argument::Shape(_)
+            | Argument::Dimensions(..)
+            | Argument::Range(..)
+            | Argument::Choice => {}
         });
         scalars
     }
@@ -309,14 +315,6 @@ impl Op {
             }
         });
         found
-    }
-
-    /// True when an argument of the call is known only when it is made (the user of a cache fill, the prompt's last token), so that no
-    /// trace can hold it.
-    pub fn is_host_dependent(&self) -> bool {
-        let mut dependent = false;
-        self.arguments(&mut |_, argument| dependent |= matches!(argument, Argument::KnownAtCall));
-        dependent
     }
 }
 

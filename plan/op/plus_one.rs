@@ -8,5 +8,7 @@ op! {
     PlusOne = "plus_one" -> 0 {
         /// i32 or u32, row-major.
         buffer: Ref [writes Counter],
+        /// `skip_negative_entries`: a negative number stays what it is. A user at -1 is idle, and stays so.
+        skip_negative: bool,
     }
 }

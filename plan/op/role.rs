@@ -34,10 +34,6 @@ pub enum Role {
     Sines,
     /// Queries of attention. The call's scalar multiplies the scores.
     Queries,
-    /// Keys of attention over a prompt, read once per chunk of queries.
-    Keys,
-    /// Values of attention over a prompt, read once per chunk of queries.
-    Values,
     /// The paged key cache.
     KeyCache,
     /// The paged value cache.
@@ -46,8 +42,18 @@ pub enum Role {
     Cache,
     /// One row of each user for the cache that stands before it among the operands.
     TokenRows,
-    /// The rows of one user's prompt for the cache that stands before them among the operands.
+    /// The rows of a chunk of one user's prompt for the cache that stands before them among the operands.
     PromptRows,
+    /// `[1, blocks]` i32 cache blocks that the rows of a chunk go to.
+    ChunkPages,
+    /// `[1, blocks]` i32 cache blocks of the context of the user whose prompt it is.
+    ContextPages,
+    /// `[1]` i32 position of the first row of a chunk.
+    ChunkStart,
+    /// `[4]` u32 first indices of the rows that are cut out.
+    Starts,
+    /// `[4]` u32 indices after the last of the rows that are cut out.
+    Ends,
     /// `[B]` i32 positions of the users in their caches.
     Positions,
     /// `[B, blocks per user]` i32 cache blocks of the users.
@@ -66,8 +72,9 @@ impl Role {
         match self {
             Role::Moved | Role::Cut | Role::Table => true,
             Role::Tensor | Role::Part | Role::Indices | Role::Gamma | Role::Matrix | Role::Projection => false,
-            Role::Cosines | Role::Sines | Role::Queries | Role::Keys | Role::Values => false,
-            Role::KeyCache | Role::ValueCache | Role::Cache | Role::TokenRows | Role::PromptRows => false,
+            Role::Cosines | Role::Sines | Role::Queries | Role::KeyCache | Role::ValueCache | Role::Cache => false,
+            Role::TokenRows | Role::PromptRows | Role::ChunkPages | Role::ContextPages | Role::ChunkStart => false,
+            Role::Starts | Role::Ends => false,
             Role::Positions | Role::PageTable | Role::Logits | Role::NextToken | Role::Counter => false,
         }
     }

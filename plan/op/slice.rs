@@ -23,8 +23,6 @@ op! {
 pub enum Kept {
     /// Rows `start..end`.
     Rows(u32, u32),
-    /// The tile of 32 rows that holds the prompt's last token. The row it starts at, a multiple of 32, is known only at the call.
-    LastTokenTile,
     /// The first so many columns of every row.
     Columns(u32),
 }
@@ -35,7 +33,6 @@ impl Plain for Kept {
     fn visit<'a>(&'a self, name: &'static str, visit: &mut Visit<'_, 'a>) {
         match *self {
             Kept::Rows(start, end) => visit(name, Argument::Range(start, end)),
-            Kept::LastTokenTile => visit(name, Argument::KnownAtCall),
             Kept::Columns(count) => visit(name, Argument::Range(0, count)),
         }
     }

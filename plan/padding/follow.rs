@@ -110,7 +110,7 @@ impl<'a> Follower<'a> {
             Op::CacheUpdateOne(args) => self.cached(&args.cache, &args.input),
             Op::CacheFill(args) => self.cached(&args.cache, &args.input),
             Op::SdpaDecode(args) => self.alike(&[&args.q, &args.k_cache, &args.v_cache]),
-            Op::Sdpa(args) => self.alike(&[&args.q, &args.k, &args.v]),
+            Op::Sdpa(args) => self.alike(&[&args.q, &args.k_cache, &args.v_cache]),
             Op::ConcatHeadsDecode(args) => Ok(self.merged(&args.input, args.heads)),
             Op::ConcatHeads(args) => {
                 let heads = self.specs.get(args.input.name()).and_then(|spec| spec.shape.get(1));
@@ -126,6 +126,7 @@ impl<'a> Follower<'a> {
                 self.kept_columns(&args.input, args.dims.0 != last && args.dims.1 != last)
             }
             Op::Slice(args) => self.cut(args),
+            Op::SliceAt(args) => Ok(self.of(&args.input)),
             Op::Concat(args) => self.joined(&args.inputs),
             Op::Binary(args) => self.combined(args),
             Op::Abs(args) => Ok(self.of(&args.input)),
@@ -228,7 +229,7 @@ impl<'a> Follower<'a> {
             (Kept::Columns(count), Some(Padding { groups: 1, from, .. })) if count <= from => Ok(None),
             (Kept::Columns(to), Some(Padding { groups: 1, from, .. })) => Ok(Some(Padding { groups: 1, from, to })),
             (Kept::Columns(_), Some(_)) => self.unpadded(&args.input, false),
-            (Kept::Rows(..) | Kept::LastTokenTile, _) | (_, None) => Ok(padding),
+            (Kept::Rows(..), _) | (_, None) => Ok(padding),
         }
     }
 

@@ -1,7 +1,7 @@
-//! `paged_fill_cache`: a prompt into a cache. The user is an argument of the call, a row of the page table.
+//! `paged_fill_cache`: a chunk of a prompt into a cache. The rows go to the blocks of the page table's first row.
 
 use super::constraint::{constraints, values};
-use super::paged_cache::{require_cache, require_page_table, stick};
+use super::paged_cache::{require_cache, require_pages, stick};
 use super::{Answer, Checks, Outcome};
 use crate::op::CacheFill;
 use crate::ttnn::checks::operands;
@@ -14,6 +14,9 @@ constraints! { "cache_fill", "paged_fill_cache_device_operation.cpp", also [page
         => "Expect input_tensor to have memory layout INTERLEAVED", "tiled, interleaved";
     SHAPE: "The input is [1, kv_heads, S, head_dim], the cache's heads."
         => "input {shape} is not [1, {heads}, S, {head_dim}], the cache's heads", "as many heads and columns as the cache";
+    PAGES_ROW_MAJOR: "The page table is row-major."
+        because "TT-NN does not look; the kernel reads words in their order"
+        => "a page table of tiles", "row-major layout";
     PAGES: "The rows of the input, padded to tiles, fit the user's blocks."
         => "Input seq_len ({length}) must fit in max_num_blocks_per_seq ({pages}) * block_size ({block})",
            "a longer page table or a shorter prompt";
@@ -24,7 +27,8 @@ pub(super) fn check(_args: &CacheFill, given: &[&TensorSpec], card: &Card) -> An
     let [cache, input, page_table] = operands(given)?;
     let mut checks = Checks::new();
     require_cache(cache, &mut checks);
-    require_page_table(page_table, None, &mut checks);
+    require_pages(page_table, None, &mut checks);
+    checks.require(&PAGES_ROW_MAJOR, page_table.layout == Layout::RowMajor, values![]);
     checks.require(&SAME_TYPE, input.dtype == cache.dtype, values![input = input.dtype, cache = cache.dtype]);
     checks.require(&TILED_INTERLEAVED, input.layout == Layout::Tile && !input.memory.is_sharded(), values![]);
     checks.settle()?;
@@ -61,7 +65,7 @@ mod tests {
     }
 
     fn fill(card: &Card, cache: &TensorSpec, input: &TensorSpec, table: &TensorSpec) -> Answer {
-        let args = CacheFill { cache: name(), input: name(), page_table: name() };
+        let args = CacheFill { cache: name(), input: name(), pages: name() };
         check(&args, &[cache, input, table], card)
     }
 

@@ -45,6 +45,7 @@ mod row_max;
 mod sdpa;
 mod sdpa_decode;
 mod slice;
+mod slice_at;
 mod to_layout;
 mod to_memory_config;
 mod transpose;

@@ -97,8 +97,13 @@ pub(super) fn require_positions(tensor: &TensorSpec, users: u32, checks: &mut Ch
 
 /// `[B, blocks per user]`; any number of users when `users` is `None`.
 pub(super) fn require_page_table(table: &TensorSpec, users: Option<u32>, checks: &mut Checks) {
-    checks.require(&PAGE_TABLE_TYPE, table.dtype == DType::I32, values![dtype = table.dtype]);
     checks.require(&PAGE_TABLE_ROW_MAJOR, table.layout == Layout::RowMajor, values![]);
+    require_pages(table, users, checks);
+}
+
+/// As [`require_page_table`], for a call that takes any layout.
+pub(super) fn require_pages(table: &TensorSpec, users: Option<u32>, checks: &mut Checks) {
+    checks.require(&PAGE_TABLE_TYPE, table.dtype == DType::I32, values![dtype = table.dtype]);
     checks.require(&PAGE_TABLE_IN_DRAM, table.memory == MemoryConfig::DRAM, values![memory = table.memory]);
     checks.require(
         &PAGE_TABLE_ROWS,

@@ -37,11 +37,13 @@ mod tests {
 
     #[test]
     fn bytes_of_plus_one() {
-        let of = |count: u32, card: &Card| bytes(PlusOne { buffer: any() }, &[&integers([count])], card);
+        let of = |count: u32, card: &Card| {
+            bytes(PlusOne { buffer: any(), skip_negative: true }, &[&integers([count])], card)
+        };
         assert_eq!((of(32, &n150()), of(1, &n150()), of(9, &n150())), (128, 32, 64));
         assert_eq!((of(32, &p150()), of(1, &p150()), of(9, &p150())), (128, 64, 64));
         let wrong = TensorSpec::row_major([32], DType::Bf16, MemoryConfig::DRAM);
-        let answer = check(&PlusOne { buffer: any() }.into(), &[&wrong], &n150());
+        let answer = check(&PlusOne { buffer: any(), skip_negative: true }.into(), &[&wrong], &n150());
         assert!(refusal(answer).contains("Only INT32 and UINT32"));
     }
 }

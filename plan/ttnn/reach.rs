@@ -156,21 +156,24 @@ fn prefill(seeds: &mut Vec<Seed>) {
         Rotary { input: any(), cos: any(), sin: any(), trans: any(), compute: COMPUTE, memory: memory.clone() };
     let angle = bf16(&[1, 1, 128, 128]);
     push(rotary.into(), vec![bf16(&[1, 20, 128, 128]), angle.clone(), angle, bf16(&[1, 1, 32, 32])]);
-    let fill = CacheFill { cache: any(), input: any(), page_table: any() };
+    let fill = CacheFill { cache: any(), input: any(), pages: any() };
     let (cache, prompt) = (dram(&[128, 5, 64, 128], DType::Bfp8), dram(&[1, 5, 128, 128], DType::Bfp8));
     push(fill.into(), vec![cache, prompt, integers([8, 16])]);
-    let attention = |chunk| Sdpa {
-        q: any(),
-        k: any(),
-        v: any(),
-        scale: 0.5.into(),
-        program: SdpaProgram { grid: (8, 8), q_chunk: chunk, k_chunk: chunk },
-        compute: COMPUTE,
-        memory: memory.clone(),
-    };
-    let (q, k) = (bf16(&[1, 20, 1024, 128]), bf16(&[1, 5, 1024, 128]));
+    let cache = dram(&[128, 5, 64, 128], DType::Bfp8);
     for chunk in [64, 512] {
-        push(attention(chunk).into(), vec![q.clone(), k.clone(), k.clone()]);
+        let attention = Sdpa {
+            q: any(),
+            k_cache: any(),
+            v_cache: any(),
+            pages: any(),
+            start: any(),
+            scale: 0.5.into(),
+            program: SdpaProgram { grid: (8, 8), q_chunk: chunk, k_chunk: chunk },
+            compute: COMPUTE,
+            memory: memory.clone(),
+        };
+        let q = bf16(&[1, 20, 1024, 128]);
+        push(attention.into(), vec![q, cache.clone(), cache.clone(), integers([1, 16]), integers([1])]);
     }
 }
 
@@ -198,7 +201,7 @@ fn norms_and_tables(seeds: &mut Vec<Seed>) {
         let args = Embedding { indices: any(), table: any(), layout: Layout::Tile, memory };
         push(args.into(), vec![rows(&[1, 1, 32], DType::U32), table.clone()]);
     }
-    push(PlusOne { buffer: any() }.into(), vec![integers([32])]);
+    push(PlusOne { buffer: any(), skip_negative: true }.into(), vec![integers([32])]);
     let logits = rows(&[1, 1, 8, 32_000], DType::Bf16);
     push(ArgMax { input: any(), output: any() }.into(), vec![logits, rows(&[1, 1, 8], DType::U32)]);
 }
@@ -237,8 +240,11 @@ fn elementwise_and_movement(seeds: &mut Vec<Seed>) {
     push(View { input: input(), shape: vec![1, 4, 32, 2560] }.into(), vec![matrix.clone()]);
     let heads = dram(&[1, 1, 64, 128], DType::Bf16);
     push(Transpose { input: input(), dims: (1, 2), memory: memory.clone() }.into(), vec![heads]);
-    for kept in [Kept::Rows(32, 64), Kept::LastTokenTile] {
-        push(Slice { input: input(), kept, memory: memory.clone() }.into(), vec![matrix.clone()]);
+    let indices = || rows(&[4], DType::U32);
+    push(Slice { input: input(), kept: Kept::Rows(32, 64), memory: memory.clone() }.into(), vec![matrix.clone()]);
+    for starts in [indices(), rows(&[1, 4], DType::U32)] {
+        let slice = SliceAt { input: input(), starts: any(), ends: any(), parts: 4, memory: memory.clone() };
+        push(slice.into(), vec![matrix.clone(), starts, indices()]);
     }
     let logits = rows(&[1, 1, 8, 640], DType::Bf16);
     push(Slice { input: input(), kept: Kept::Columns(633), memory: memory.clone() }.into(), vec![logits]);

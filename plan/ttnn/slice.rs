@@ -28,9 +28,6 @@ constraints! { "slice", "slice_device_operation.cpp", also [to_memory_config, pl
     ROW_PER_CORE: "There is a core for each row whose columns are cut."
         because "a plan cuts rows of at most 32 users; buffers of more rows were not studied"
         => "columns of {rows} rows", "at most {cores} rows";
-    LAST_TILE_IS_FULL: "Where the last token's tile is kept, all tiles of rows are full."
-        because "which tile it is shows only when the call is made, and every tile must be one that can be taken"
-        => "the last token's tile of {rows} rows", "rows in multiples of 32";
 }
 
 /// `[1,1,S,N]` tiled, rows from a multiple of 32 on -> `[1,1,rows,N]` anywhere. A slice of all rows is a copy to another placement.
@@ -39,17 +36,11 @@ pub(super) fn check(args: &Slice, given: &[&TensorSpec], card: &Card) -> Answer 
     let mut checks = Checks::new();
     let (start, end) = match args.kept {
         Kept::Rows(start, end) => (start, end),
-        Kept::LastTokenTile => (0, TILE.min(x.rows())),
         Kept::Columns(count) => return columns(count, x, &args.memory, card, checks),
     };
     checks.require(&ROWS, start < end && end <= x.rows(), values![end, rows = x.rows()]);
     checks.require(&WHOLE_TILES, start % TILE == 0, values![start]);
     checks.require(&TILED_MATRIX, x.layout == Layout::Tile && x.outer() == 1 && x.shape.len() >= 2, values![input = x]);
-    checks.require(
-        &LAST_TILE_IS_FULL,
-        !matches!(args.kept, Kept::LastTokenTile) || x.rows() % TILE == 0,
-        values![rows = x.rows()],
-    );
     checks.settle()?;
     if end - start == x.rows() {
         return moved(x, &args.memory, card, checks);
@@ -112,14 +103,12 @@ mod tests {
         let card = n150();
         let x = |dtype| TensorSpec::tile([1, 1, 128, 2560], dtype, MemoryConfig::DRAM);
         let shards = row(&card, 32, 2560, 8, 10).memory;
-        for rows in [Kept::Rows(96, 128), Kept::LastTokenTile] {
-            let answer = check(&slice(rows, shards.clone()).into(), &[&x(DType::Bf16)], &card).unwrap();
-            assert_eq!((answer.circular_buffers, answer.outputs[0].rows()), (4112, 32));
-        }
+        let answer = check(&slice(Kept::Rows(96, 128), shards.clone()).into(), &[&x(DType::Bf16)], &card).unwrap();
+        assert_eq!((answer.circular_buffers, answer.outputs[0].rows()), (4112, 32));
         assert_eq!(bytes(slice(Kept::Rows(0, 32), MemoryConfig::L1), &[&x(DType::F32)], &card), 8208);
         assert_eq!(bytes(slice(Kept::Rows(64, 65), MemoryConfig::DRAM), &[&x(DType::Bfp8)], &card), 2192);
         let whole = TensorSpec::tile([1, 1, 32, 2560], DType::Bf16, MemoryConfig::DRAM);
-        assert_eq!(bytes(slice(Kept::LastTokenTile, shards), &[&whole], &card), 0);
+        assert_eq!(bytes(slice(Kept::Rows(0, 32), shards), &[&whole], &card), 0);
         let said = refusal(check(&slice(Kept::Rows(95, 127), MemoryConfig::DRAM).into(), &[&x(DType::Bf16)], &card));
         assert!(said.contains("from row 95"));
     }

@@ -203,7 +203,7 @@ fn argument_problem(name: &str, argument: Argument<'_>) -> Option<String> {
         Argument::Functions(functions) => functions_problem(functions),
         // Operands are looked up by the walk, and scalars belong to the invariant `Scalar`.
         Argument::Operand(_) | Argument::Scalar(_) => None,
-        Argument::Compute(_) | Argument::Choice | Argument::KnownAtCall => None,
+        Argument::Compute(_) | Argument::Choice => None,
     }
 }
 

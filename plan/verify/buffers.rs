@@ -2,7 +2,7 @@
 
 use super::weights::placement;
 use crate::defect::Defects;
-use crate::{Buffer, BufferRole, DType, Invariant, Layout, MemoryConfig, Place, Plan, TensorSpec};
+use crate::{Buffer, BufferRole, DType, Invariant, Layout, MemoryConfig, PhaseKind, Place, Plan, TensorSpec};
 
 pub fn check(plan: &Plan, defects: &mut Defects) {
     for (i, buffer) in plan.buffers.iter().enumerate() {
@@ -47,10 +47,27 @@ fn role_problem(plan: &Plan, buffer: &Buffer) -> Option<String> {
         BufferRole::RotaryPositions => list(&[1, 2 * batch], DType::U32),
         BufferRole::PageTable => list(&[batch, blocks], DType::I32),
         BufferRole::Prompt(tokens) => list(&[1, 1, tokens], DType::U32),
+        BufferRole::PromptPositions(tokens) => list(&[1, tokens], DType::U32),
+        BufferRole::ChunkPages(tokens) => list(&[1, tokens.div_ceil(block)], DType::I32),
+        BufferRole::ContextPages => return context_pages_problem(plan, &buffer.spec),
+        BufferRole::ChunkStart => list(&[1], DType::I32),
+        BufferRole::LastTileStarts | BufferRole::LastTileEnds => list(&[4], DType::U32),
         BufferRole::FirstTokens => list(&[1, 1, 32], DType::U32),
         BufferRole::KeyCache | BufferRole::ValueCache => return cache_problem(&buffer.spec, batch * blocks, block),
     };
     (buffer.spec != expected).then(|| expected.to_string())
+}
+
+/// A chunk may start at any position of the context, and attention looks up the block of each of its rows, those of the padding too.
+fn context_pages_problem(plan: &Plan, spec: &TensorSpec) -> Option<String> {
+    let chunk = plan.phases.iter().map(|phase| match phase.kind {
+        PhaseKind::Prefill { tokens } => tokens,
+        PhaseKind::Decode { .. } => 0,
+    });
+    let least = (plan.options.context + chunk.max().unwrap_or(0)).div_ceil(plan.options.block);
+    let shaped = matches!(*spec.shape.as_slice(), [1, blocks] if blocks >= least);
+    let typed = spec.dtype == DType::I32 && spec.layout == Layout::RowMajor;
+    (!shaped || !typed).then(|| format!("row-major i32 of [1, blocks] with at least {least} blocks"))
 }
 
 fn cache_problem(spec: &TensorSpec, blocks: u32, block: u32) -> Option<String> {

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::defect::Defects;
-use crate::op::{Access, Role};
-use crate::{Buffer, BufferRole, Invariant, Phase, PhaseKind, Place, Plan, Ref, Section, Step, Trace};
+use crate::op::{Access, PlusOne, Role};
+use crate::{Buffer, BufferRole, Invariant, Op, Phase, PhaseKind, Place, Plan, Ref, Section, Step, Trace};
 
 /// Most runs before a capture. One is enough to compile every kernel; a plan may ask for a few more, but not for millions.
 const MOST_WARM_UP: u32 = 16;
@@ -13,6 +13,7 @@ const MOST_WARM_UP: u32 = 16;
 pub fn check(plan: &Plan, phase: &Phase, defects: &mut Defects) {
     for step in phase.steps() {
         roles(plan, phase, step, defects);
+        idle_users(plan, phase, step, defects);
     }
     let uses = uses(plan, phase);
     for usage in uses.values() {
@@ -42,10 +43,20 @@ fn required_writes(kind: PhaseKind) -> Vec<BufferRole> {
 fn expected_buffers(role: Role, kind: PhaseKind) -> Vec<BufferRole> {
     let (indices, next) = match kind {
         PhaseKind::Decode { .. } => (vec![BufferRole::Tokens, BufferRole::RotaryPositions], BufferRole::Tokens),
-        PhaseKind::Prefill { tokens } => (vec![BufferRole::Prompt(tokens)], BufferRole::FirstTokens),
+        PhaseKind::Prefill { tokens } => {
+            (vec![BufferRole::Prompt(tokens), BufferRole::PromptPositions(tokens)], BufferRole::FirstTokens)
+        }
     };
     match role {
         Role::Indices => indices,
+        Role::ChunkPages => match kind {
+            PhaseKind::Decode { .. } => vec![],
+            PhaseKind::Prefill { tokens } => vec![BufferRole::ChunkPages(tokens)],
+        },
+        Role::ContextPages => vec![BufferRole::ContextPages],
+        Role::ChunkStart => vec![BufferRole::ChunkStart],
+        Role::Starts => vec![BufferRole::LastTileStarts],
+        Role::Ends => vec![BufferRole::LastTileEnds],
         Role::KeyCache => vec![BufferRole::KeyCache],
         Role::ValueCache => vec![BufferRole::ValueCache],
         Role::Cache => vec![BufferRole::KeyCache, BufferRole::ValueCache],
@@ -54,8 +65,8 @@ fn expected_buffers(role: Role, kind: PhaseKind) -> Vec<BufferRole> {
         Role::NextToken => vec![next],
         Role::Counter => vec![BufferRole::Positions, BufferRole::RotaryPositions],
         Role::Tensor | Role::Moved | Role::Cut | Role::Part | Role::Table | Role::Gamma | Role::Matrix => vec![],
-        Role::Projection | Role::Cosines | Role::Sines | Role::Queries | Role::Keys | Role::Values => vec![],
-        Role::TokenRows | Role::PromptRows | Role::Logits => vec![],
+        Role::Projection | Role::Cosines | Role::Sines | Role::Queries | Role::TokenRows => vec![],
+        Role::PromptRows | Role::Logits => vec![],
     }
 }
 
@@ -75,6 +86,16 @@ fn roles(plan: &Plan, phase: &Phase, step: &Step, defects: &mut Defects) {
         } else if !buffer.flatten().is_some_and(|role| expected.contains(&role)) {
             bad(format!("ttnn.{call} is given `{tensor}`"), format!("the buffer for {}", one_of(&expected)));
         }
+    }
+}
+
+/// A user is idle at position -1, which has to stay what it is.
+fn idle_users(plan: &Plan, phase: &Phase, step: &Step, defects: &mut Defects) {
+    let Op::PlusOne(PlusOne { buffer, skip_negative: false }) = &step.op else { return };
+    if plan.buffer(buffer.name()).is_some_and(|b| b.role == BufferRole::Positions) {
+        let what = format!("`{buffer}` counts on from -1, so that users who are idle start to write into their caches");
+        let place = Place::Step(phase.kind, step.name.clone());
+        defects.push(Invariant::Dataflow, place, what, "skip_negative");
     }
 }
 
@@ -140,14 +161,6 @@ fn check_trace(plan: &Plan, phase: &Phase, trace: &Trace, uses: &BTreeMap<&str, 
     if !(1..=MOST_WARM_UP).contains(&trace.warm_up) {
         let what = format!("{} runs before the capture, in which kernels are compiled and uploaded", trace.warm_up);
         bad(place(), what, &format!("1 to {MOST_WARM_UP}"));
-    }
-    for step in phase.steps().filter(|s| s.op.is_host_dependent()) {
-        let at = Place::Step(phase.kind, step.name.clone());
-        bad(
-            at,
-            format!("an argument of ttnn.{} is known only at the call", step.op.call()),
-            "leave the phase untraced",
-        );
     }
     let carried = uses.iter().filter(|(_, u)| !u.buffer.role.is_cache() && !u.writes.is_empty());
     let carried: BTreeSet<&str> = carried.map(|(name, _)| *name).collect();

@@ -86,9 +86,13 @@ fn table_problem(plan: &Plan, indices: &Ref, table: Option<&Weight>) -> Option<(
     let source = table.map(|w| &w.source);
     let (wanted, right) = match plan.buffer(name)?.role {
         BufferRole::Tokens | BufferRole::Prompt(_) => (plan.model.vocab, matches!(source, Some(Source::Rows(_)))),
-        BufferRole::RotaryPositions => (plan.options.context, matches!(source, Some(Source::RotaryTable { .. }))),
+        BufferRole::RotaryPositions | BufferRole::PromptPositions(_) => {
+            (plan.options.context, matches!(source, Some(Source::RotaryTable { .. })))
+        }
         // The other buffers are no indices, and the invariant `Dataflow` reports them.
         BufferRole::Positions | BufferRole::PageTable | BufferRole::FirstTokens => return None,
+        BufferRole::ChunkPages(_) | BufferRole::ContextPages | BufferRole::ChunkStart => return None,
+        BufferRole::LastTileStarts | BufferRole::LastTileEnds => return None,
         BufferRole::KeyCache | BufferRole::ValueCache => return None,
     };
     let hint = format!("a table of {wanted} rows made for them");

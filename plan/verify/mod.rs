@@ -38,9 +38,9 @@
 //! | [`L1Capacity`](Invariant::L1Capacity) | every allocation finds room, and while a step runs `base + circular buffers <= lowest live address` |
 //! | [`DramCapacity`](Invariant::DramCapacity) | in the fullest bank: weights and buffers of all layers, results of all phases, the values of any moment and the traces fit |
 //! | [`Scalar`](Invariant::Scalar) | constants are finite; epsilons, factors of scores and maxima are above 0, other factors not 0; scales are those of ternary matrices in the plan; per-layer scales are used in the layer only |
-//! | [`Dataflow`](Invariant::Dataflow) | each op reads and writes buffers of the roles it is for; a layer writes each cache once, and reads it after that; decode writes tokens, positions and rotary positions once each, outside the layer and after their last reader; prefill writes the first tokens once; nothing else writes |
+//! | [`Dataflow`](Invariant::Dataflow) | each op reads and writes buffers of the roles it is for; a layer writes each cache once, and reads it after that; decode writes tokens, positions and rotary positions once each, outside the layer and after their last reader; prefill writes the first tokens once; nothing else writes; idle users' positions stay negative |
 //! | [`Padding`](Invariant::Padding) | of every value those columns are declared as padding that [`crate::padding`] finds to be zeros; no call lets them count or fills them, results have none, and all phases pad the rows of a cache alike |
-//! | [`Trace`](Invariant::Trace) | a traced phase has a warm-up of 1 to 16 runs; no step takes an argument known only at the call; feedback is exactly what the phase writes, caches apart; inputs are at least the other buffers it reads, and none it does not |
+//! | [`Trace`](Invariant::Trace) | a traced phase has a warm-up of 1 to 16 runs; feedback is exactly what the phase writes, caches apart; inputs are at least the other buffers it reads, and none it does not |
 //! | [`Cost`](Invariant::Cost) | predicted times are finite and not negative |
 //!
 //! The last invariant is about the function that the phases compute:

@@ -101,8 +101,11 @@ fn domain_problem(op: &Op) -> Domain {
             Argument::Functions(functions) => functions.iter().find_map(function_problem),
             Argument::Operand(_) | Argument::Compute(_) | Argument::Memory(_) | Argument::Cores(_) => None,
             Argument::MatmulProgram(_) | Argument::NormProgram(_) | Argument::SdpaProgram(_) => None,
-            Argument::Count(_) | Argument::Shape(_) | Argument::Dimensions(..) | Argument::Range(..) => None,
-            Argument::Choice | Argument::KnownAtCall => None,
+            Argument::Count(_)
+            | Argument::Shape(_)
+            | Argument::Dimensions(..)
+            | Argument::Range(..)
+            | Argument::Choice => None,
         };
         problem = problem.take().or(found);
     });

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bitnetc_numerics::kernels::{self, Compute, HeadShape, Known};
+use bitnetc_numerics::kernels::{self, Compute, Known};
 use bitnetc_plan::op::{Binary, BinaryKind};
 use bitnetc_plan::program::FusedActivation;
 use bitnetc_plan::{ComputeKernel, DType, Op, Plan, Ref, Step, TensorSpec, Unary};
@@ -36,7 +36,7 @@ fn known(op: &Op, out: Option<&TensorSpec>, plan: &Plan) -> Known {
         Op::Rotary(op) => kernels::rotary_known(how(op.compute)),
         Op::RotaryFused(op) => kernels::rotary_known(how(op.compute)),
         Op::RotaryDecode(op) => kernels::rotary_known(how(op.compute)),
-        Op::Sdpa(op) => kernels::sdpa_prefill_known(HeadShape { heads: 1, kv_heads: 1, dim }, how(op.compute)),
+        Op::Sdpa(op) => kernels::sdpa_prefill_known(dim, how(op.compute)),
         Op::SdpaDecode(op) => {
             let cache = plan.buffers.iter().find(|buffer| op.k_cache == Ref::Buffer(buffer.name.clone()));
             let kv_heads = cache.and_then(|buffer| buffer.spec.shape.get(1).copied()).unwrap_or(1);
@@ -70,6 +70,7 @@ fn known(op: &Op, out: Option<&TensorSpec>, plan: &Plan) -> Known {
         | Op::View(_)
         | Op::Transpose(_)
         | Op::Slice(_)
+        | Op::SliceAt(_)
         | Op::Concat(_)
         | Op::Abs(_)
         | Op::RowMax(_)

@@ -23,8 +23,8 @@ pub fn place(cache: &HostTensor, pages: &HostTensor, user: usize, position: i64)
     Ok((page * heads * block + at % block) * dim)
 }
 
-/// Writes each user's row of operand `rows`, `[1, B, Hkv, D]`, to its position of operand `cache`. The page table is the operand after the
-/// positions.
+/// Writes each user's row of operand `rows`, `[1, B, Hkv, D]`, to its position of operand `cache`; nothing of a user at a negative position.
+/// The page table is the operand after the positions.
 pub fn update(run: &mut Run<'_>, cache: usize, rows: usize, positions: usize) -> Result<(), DeviceError> {
     run.change(cache, |x, cache| {
         write_rows(cache, x.tensor(rows)?, rows, x.integers(positions)?, x.tensor(positions + 1)?)
@@ -47,7 +47,10 @@ pub fn write_rows(
     let stride = cache.dim(2) * dim;
     let mut row = [0f32; MAX_DIM];
     for (user, &position) in positions.iter().enumerate().take(users) {
-        let at = place(cache, pages, user, i64::from(position as i32))?;
+        if (position as i32) < 0 {
+            continue;
+        }
+        let at = place(cache, pages, user, i64::from(position))?;
         for head in 0..heads {
             rows.read_at((user * heads + head) * dim, &mut row[..dim]);
             cache.write_at(at + head * stride, &mut row[..dim]);

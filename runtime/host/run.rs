@@ -18,7 +18,7 @@ use super::ops::binary::BinaryScratch;
 use super::tensor::HostTensor;
 use super::{HostDevice, tensor};
 use crate::DeviceError;
-use crate::device::{Arguments, ResolvedStep, Slot};
+use crate::device::{ResolvedStep, Slot};
 use crate::weights::Rows;
 
 /// Content of a slot.
@@ -52,8 +52,6 @@ pub struct Run<'a> {
     pub device: &'a mut HostDevice,
     /// The step.
     pub step: &'a ResolvedStep,
-    /// The arguments that the host gives for this execution of the step.
-    pub arguments: Arguments,
 }
 
 /// The operands of a step, by their number, and memory to work in.

@@ -1,4 +1,4 @@
-//! Scaled dot-product attention with grouped KV heads: paged decode and causal prefill.
+//! Scaled dot-product attention with grouped KV heads over paged caches: decode, and causal prefill of a chunk.
 //!
 //! Scores, the online softmax and the weighted sum are f32; keys and values are bf16, which holds what a bfp8_b
 //! cache does (see [`crate::cast_through`]); the result is rounded once. The device's flash kernels keep bf16 between chunks and approximate exp (1.7e-3, or
@@ -74,6 +74,16 @@ pub enum Pages<'a> {
     Table(&'a [u32]),
 }
 
+impl<'a> Pages<'a> {
+    /// The table of a user that is the only one.
+    pub(crate) const fn of_only_user(self) -> Option<&'a [u32]> {
+        match self {
+            Pages::Contiguous => None,
+            Pages::Table(table) => Some(table),
+        }
+    }
+}
+
 /// Decode: one query position per user.
 ///
 /// q and out are [users, heads, head_dim]. A user attends positions 0 to `positions[user]`, int32 bits; a negative
@@ -111,34 +121,58 @@ pub fn decode_attention<O: Element>(
     Ok(())
 }
 
-/// Causal prefill of one user: query position s attends positions 0..=s.
+/// The query positions of a chunk of one user's prompt: `start .. start + rows`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Chunk {
+    /// The first.
+    pub start: usize,
+    /// How many.
+    pub rows: usize,
+}
+
+impl Chunk {
+    /// Heads of `q`, [heads, rows, head_dim], when `out` and the caches fit it and the blocks of all its positions exist.
+    pub(crate) fn check(
+        self,
+        (q, out): (usize, usize),
+        (keys, values): (Cache<'_>, Cache<'_>),
+        pages: Pages<'_>,
+    ) -> Result<usize, NumericsError> {
+        keys.check_same(&values)?;
+        check_dim("output elements", out, q)?;
+        check_multiple("elements of the queries", q, self.rows * keys.kv_heads * keys.head_dim)?;
+        // A position that is no 32-bit integer is beyond any context.
+        let last = i32::try_from((self.start + self.rows).saturating_sub(1)).unwrap_or(i32::MAX);
+        check_pages(pages, &[last as u32], keys)?;
+        Ok(q / (self.rows * keys.head_dim))
+    }
+}
+
+/// Causal prefill of a chunk of one user's prompt: query position s attends positions 0..=s.
 ///
-/// q and out are [heads, seq, head_dim], k and v [kv_heads, seq, head_dim]. Allocates nothing.
+/// q and out are [heads, rows, head_dim]. Allocates nothing.
 ///
 /// # Errors
-/// [`NumericsError::Dimension`] or [`NumericsError::Multiple`] if shapes disagree.
+/// [`NumericsError::Dimension`] or [`NumericsError::Multiple`] if shapes disagree, [`NumericsError::Position`] or
+/// [`NumericsError::Page`] if a position or a block it needs does not exist.
 pub fn prefill_attention<O: Element>(
     q: &[bf16],
-    k: &[bf16],
-    v: &[bf16],
-    seq: usize,
-    head_dim: usize,
+    (keys, values): (Cache<'_>, Cache<'_>),
+    pages: Pages<'_>,
+    chunk: Chunk,
     scale: f32,
     out: &mut [O],
 ) -> Result<(), NumericsError> {
-    check_head_dim(head_dim)?;
-    check_multiple("elements of the keys", k.len(), seq * head_dim)?;
-    check_dim("elements of the values", v.len(), k.len())?;
-    check_multiple("elements of the queries", q.len(), k.len())?;
-    check_dim("output elements", out.len(), q.len())?;
-    let plane = seq * head_dim;
-    let group = q.len() / k.len();
+    let (kv_heads, dim) = keys.heads();
+    check_head_dim(dim)?;
+    let heads = chunk.check((q.len(), out.len()), (keys, values), pages)?;
+    let table = pages.of_only_user();
+    let plane = chunk.rows * dim;
     out.par_chunks_mut(plane).zip(q.par_chunks(plane)).enumerate().for_each(|(head, (out, q))| {
-        let kv = head / group * plane;
-        let rows = Flat { keys: &k[kv..kv + plane], values: &v[kv..kv + plane], dim: head_dim };
-        let chunk = QUERIES * head_dim;
-        out.par_chunks_mut(chunk).zip(q.par_chunks(chunk)).enumerate().for_each(|(i, (out, q))| {
-            attend_all(head_dim, q, |j| i * QUERIES + j + 1, scale, &rows, out);
+        let rows = Paged { keys, values, table, user: 0, head: head * kv_heads / heads };
+        let group = QUERIES * dim;
+        out.par_chunks_mut(group).zip(q.par_chunks(group)).enumerate().for_each(|(i, (out, q))| {
+            attend_all(dim, q, |j| chunk.start + i * QUERIES + j + 1, scale, &rows, out);
         });
     });
     Ok(())
@@ -234,32 +268,6 @@ impl Rows for Paged<'_> {
     #[inline(always)]
     fn value(&self, position: usize, out: &mut [f32]) {
         self.read(&self.values, position, out);
-    }
-}
-
-/// Keys and values of one head, [seq, dim].
-struct Flat<'a> {
-    keys: &'a [bf16],
-    values: &'a [bf16],
-    dim: usize,
-}
-
-impl Flat<'_> {
-    #[inline(always)]
-    fn read(&self, from: &[bf16], position: usize, out: &mut [f32]) {
-        widen_slice(&from[position * self.dim..(position + 1) * self.dim], out);
-    }
-}
-
-impl Rows for Flat<'_> {
-    #[inline(always)]
-    fn key(&self, position: usize, out: &mut [f32]) {
-        self.read(self.keys, position, out);
-    }
-
-    #[inline(always)]
-    fn value(&self, position: usize, out: &mut [f32]) {
-        self.read(self.values, position, out);
     }
 }
 

@@ -50,7 +50,7 @@ mod tiled;
 mod typecast;
 mod unpack;
 
-pub use attention::{Cache, MAX_HEAD_DIM, Pages, decode_attention, prefill_attention};
+pub use attention::{Cache, Chunk, MAX_HEAD_DIM, Pages, decode_attention, prefill_attention};
 pub use dense::DenseWeights;
 pub use device_pack::through_packer;
 pub use element::Element;

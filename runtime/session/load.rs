@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
-use bitnetc_plan::{BufferRole, PhaseKind, Plan, VerifiedPlan};
+use bitnetc_plan::{BufferRole, Op, PhaseKind, Plan, VerifiedPlan};
 
+use super::chunks::Buckets;
+use super::pages::Pages;
 use super::{Inputs, Session, Traced};
 use crate::RuntimeError;
 use crate::device::{Device, Upload};
-use crate::program::{Program, WeightSlot};
+use crate::program::{PhaseProgram, Program, WeightSlot};
 use crate::weights::Weights;
 use crate::weights::bytes::byte_len;
 
 /// How a plan is loaded.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LoadOptions {
-    /// Capture the decode phase if the plan says so.
+    /// Capture the phases that the plan says are to be.
     pub trace: bool,
     /// The cache blocks of each user, `[batch, blocks per user]`, a permutation of all blocks; `None` for user after user.
     pub page_table: Option<Vec<u32>>,
@@ -68,7 +70,7 @@ impl<D: Device> Session<D> {
             Some(layers) => plan.first_layers(layers),
             None => plan,
         };
-        let pages = page_table(&plan, options)?;
+        let pages = Pages::new(&plan, options.page_table.as_deref())?;
         let program = Program::new(&plan, &weights.scales(&plan)?)?;
         device.reserve(program.slots).map_err(RuntimeError::device("reserving slots"))?;
         let bytes = |slot: &WeightSlot| byte_len(&plan.weights[slot.index].spec).unwrap_or(0);
@@ -99,42 +101,35 @@ impl<D: Device> Session<D> {
             first: buffer(BufferRole::FirstTokens),
         };
         let decode = program.phases.iter().position(|p| matches!(p.kind, PhaseKind::Decode { .. }));
-        let traced = options.trace && device.can_trace() && decode.is_some_and(|d| program.phases[d].trace.is_some());
-        let trace = if traced { Traced::NotYet } else { Traced::Never };
+        let can_trace = options.trace && device.can_trace();
+        let traced =
+            |phase: &PhaseProgram| if can_trace && phase.trace.is_some() { Traced::NotYet } else { Traced::Never };
+        let traces = program.phases.iter().map(traced).collect();
         let copies =
             plan.buffer_for(BufferRole::RotaryPositions).map_or(0, |b| b.spec.columns() / plan.options.batch.max(1));
+        let (rotary_copies, buckets, tile_columns) = (copies as usize, Buckets::of(&plan), tile_columns(&plan));
         let mut session = Session {
             plan,
             program,
-            rotary_copies: copies as usize,
             device,
             inputs,
             decode,
-            trace,
+            traces,
             results: None,
             scratch: Vec::new(),
+            rotary_copies,
+            pages,
+            buckets,
+            tile_columns,
         };
-        session.write("page table", inputs.pages, &pages)?;
+        session.write_pages()?;
         Ok(session)
     }
 }
 
-/// The page table as the card wants it.
-fn page_table(plan: &Plan, options: &LoadOptions) -> Result<Vec<u32>, RuntimeError> {
-    let buffer =
-        plan.buffer_for(BufferRole::PageTable).ok_or_else(|| RuntimeError::Lacks("PageTable buffer".into()))?;
-    let entries: u32 = buffer.spec.shape.iter().product();
-    let Some(table) = &options.page_table else { return Ok((0..entries).collect()) };
-    let mut seen = vec![false; entries as usize];
-    for &block in table {
-        match seen.get_mut(block as usize) {
-            None => return Err(RuntimeError::PageTable(format!("block {block}; there are {entries} blocks"))),
-            Some(true) => return Err(RuntimeError::PageTable(format!("block {block} twice"))),
-            Some(seen) => *seen = true,
-        }
-    }
-    if table.len() != entries as usize {
-        return Err(RuntimeError::PageTable(format!("{} entries where {entries} are needed", table.len())));
-    }
-    Ok(table.clone())
+/// Columns of the rows of which prefill takes the last token's tile.
+fn tile_columns(plan: &Plan) -> u32 {
+    let mut slices =
+        plan.phases.iter().flat_map(|phase| phase.steps()).filter(|step| matches!(step.op, Op::SliceAt(_)));
+    slices.find_map(|step| step.outputs.first()).map_or(0, |tile| tile.spec.columns())
 }

@@ -1,19 +1,26 @@
 //! A plan loaded on a device: prefill a user, decode all users one token, read logits.
 //!
-//! Between two steps of decoding, all state is in the plan's persistent buffers: tokens, positions, page table and KV caches.
-//! [`crate::generate()`] drives a session. A decode phase that is to be traced is warmed up and captured before the first user is prefilled.
-//! Every user is then at position 0, so what the warm-up writes into the caches is overwritten before it is read.
+//! Between two runs, all state is in the plan's persistent buffers: tokens, positions, page tables and KV caches. What a prefill is of, whose
+//! it is and where in the context, is written into buffers too, so that one program, and one trace of each phase, serves them all.
+//! [`crate::generate()`] drives a session.
+//!
+//! A user at position [`ABSENT`] is idle: nothing is written into its cache, and attention passes it over. So are all of them while the
+//! decode phase is warmed up.
 
+mod chunks;
 mod load;
+mod pages;
 mod prompt;
 
 use std::sync::Arc;
 
-use bitnetc_plan::{Plan, VerifiedPlan};
+use bitnetc_plan::{BufferRole, PhaseKind, Plan, VerifiedPlan};
 
-use crate::device::{Arguments, Device, ResolvedStep, Slot, TraceId};
+use crate::device::{ABSENT, Device, ResolvedStep, Slot, TraceId};
 use crate::program::{PhaseProgram, Program};
 use crate::{DeviceError, RuntimeError};
+use chunks::Buckets;
+use pages::Pages;
 
 pub use load::LoadOptions;
 pub use prompt::check_tokens;
@@ -29,15 +36,20 @@ pub struct Session<D> {
     device: D,
     inputs: Inputs,
     decode: Option<usize>,
-    trace: Traced,
+    /// Of each phase.
+    traces: Vec<Traced>,
     /// The phase whose results are on the device.
     results: Option<usize>,
     scratch: Vec<u32>,
     /// How often the buffer of rotary positions holds those of all users.
     rotary_copies: usize,
+    pages: Pages,
+    buckets: Buckets,
+    /// Columns of the last token's tile.
+    tile_columns: u32,
 }
 
-/// Slots of the buffers that the host writes or reads.
+/// Slots of the buffers that decoding and reading need.
 #[derive(Debug, Clone, Copy)]
 struct Inputs {
     tokens: Slot,
@@ -47,10 +59,13 @@ struct Inputs {
     first: Option<Slot>,
 }
 
+/// How far a phase is on its way to a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Traced {
     Never,
     NotYet,
+    /// It ran, so that every kernel is compiled and every result was allocated once.
+    Warm,
     Captured(TraceId),
 }
 
@@ -85,31 +100,62 @@ impl<D: Device> Session<D> {
         self.plan.options.context as usize
     }
 
-    /// Warms up and captures the decode phase if it is to be traced and is not yet. [`Session::prefill`] and [`Session::set_users`] see
-    /// to it; calling it earlier only chooses the moment.
+    /// Warms up and captures the decode phase if it is to be traced and is not yet, and where the device compiles what it runs the prefill
+    /// phases as well, so that nothing is left to compile. [`Session::prefill`] and [`Session::set_users`] see to it; calling it earlier only
+    /// chooses the moment.
     ///
     /// # Errors
     /// Any error of a step.
     pub fn prepare_decode(&mut self) -> Result<(), RuntimeError> {
-        let (Some(decode), Traced::NotYet) = (self.decode, self.trace) else { return Ok(()) };
-        let warm_up = self.program.phases[decode].trace.as_ref().map_or(0, |t| t.warm_up);
-        let zeros = vec![0; self.batch()];
-        for _ in 0..warm_up {
-            self.write_users(&zeros, &zeros)?;
-            self.run(decode, Arguments::default())?;
+        let Some(decode) = self.decode else { return Ok(()) };
+        match self.traces[decode] {
+            Traced::Never | Traced::Captured(_) => return Ok(()),
+            Traced::NotYet | Traced::Warm => {}
         }
-        if self.device.compiles() {
-            self.warm_up_buckets()?;
+        let others: Vec<usize> = match self.device.compiles() {
+            true => (0..self.traces.len()).filter(|index| *index != decode).collect(),
+            false => Vec::new(),
+        };
+        self.warm_up(decode)?;
+        for &index in &others {
+            self.warm_up(index)?;
         }
-        self.write_users(&zeros, &zeros)?;
         self.free_results()?;
         self.device.forbid_new_programs().map_err(RuntimeError::device("ending the warm-up"))?;
-        let capture = || RuntimeError::device("capturing the decode phase");
+        for index in others {
+            if self.traces[index] == Traced::Warm {
+                self.capture(index)?;
+            }
+        }
+        self.capture(decode).map(drop)
+    }
+
+    /// Runs a phase that is to be traced for nobody, as often as the plan says.
+    fn warm_up(&mut self, index: usize) -> Result<(), RuntimeError> {
+        let (Traced::NotYet, Some(trace)) = (self.traces[index], &self.program.phases[index].trace) else {
+            return Ok(());
+        };
+        for _ in 0..trace.warm_up {
+            match self.program.phases[index].kind {
+                PhaseKind::Decode { .. } => {
+                    self.write_users(&vec![0; self.batch()], &vec![ABSENT; self.batch()])?;
+                }
+                PhaseKind::Prefill { tokens } => self.write_idle_chunk(index, tokens as usize)?,
+            }
+            self.run_steps(index)?;
+        }
+        self.traces[index] = Traced::Warm;
+        Ok(())
+    }
+
+    /// Captures a phase that is warm.
+    fn capture(&mut self, index: usize) -> Result<TraceId, RuntimeError> {
+        self.free_results()?;
+        let phase = &self.program.phases[index];
+        let capture = || RuntimeError::device(format!("capturing {}", phase.kind));
         self.device.begin_trace().map_err(capture())?;
-        let phase = &self.program.phases[decode];
-        let recorded = [&phase.body, &phase.epilogue]
-            .into_iter()
-            .try_for_each(|steps| execute(&mut self.device, phase, steps, Arguments::default()));
+        let recorded =
+            [&phase.body, &phase.epilogue].into_iter().try_for_each(|steps| execute(&mut self.device, phase, steps));
         // The capture ends whatever came of it: until then the device would take nothing else.
         let ended = self.device.end_trace().map_err(capture());
         if let (Err(_), Ok(part)) = (&recorded, &ended) {
@@ -117,11 +163,12 @@ impl<D: Device> Session<D> {
             let _ = self.device.release_trace(*part);
         }
         recorded?;
-        self.trace = Traced::Captured(ended?);
-        Ok(())
+        let trace = ended?;
+        self.traces[index] = Traced::Captured(trace);
+        Ok(trace)
     }
 
-    /// Sets the token and position of every user for the next decode step.
+    /// Sets the token and position of every user for the next decode step; [`ABSENT`] is the position of one that is idle.
     ///
     /// # Errors
     /// A device that refuses.
@@ -138,7 +185,8 @@ impl<D: Device> Session<D> {
             rows.clear();
             // Once per user, or twice when q and k have rows of their own.
             for _ in 0..self.rotary_copies {
-                rows.extend_from_slice(positions);
+                // An idle user's row is looked up as well, and used for nothing.
+                rows.extend(positions.iter().map(|&position| if position == ABSENT { 0 } else { position }));
             }
             let written = self.write("rotary positions", rotary, &rows);
             self.scratch = rows;
@@ -187,12 +235,7 @@ impl<D: Device> Session<D> {
     pub fn decode(&mut self) -> Result<(), RuntimeError> {
         let Some(decode) = self.decode else { return Err(RuntimeError::Lacks("decode phase".into())) };
         self.prepare_decode()?;
-        let Traced::Captured(trace) = self.trace else { return self.run(decode, Arguments::default()) };
-        if self.results != Some(decode) {
-            self.free_results()?;
-        }
-        self.results = Some(decode);
-        self.device.replay_trace(trace).map_err(RuntimeError::device("replaying the decode phase"))
+        self.run(decode)
     }
 
     /// The logits of the phase run last, `[rows, vocab]`: a row per user after decode, per row of the last-token tile after prefill.
@@ -219,11 +262,41 @@ impl<D: Device> Session<D> {
         Ok(())
     }
 
-    fn run(&mut self, index: usize, arguments: Arguments) -> Result<(), RuntimeError> {
+    /// Runs a phase: its trace, or, the first time, its steps one by one.
+    fn run(&mut self, index: usize) -> Result<(), RuntimeError> {
+        let trace = match self.traces[index] {
+            Traced::Never => return self.run_steps(index),
+            Traced::NotYet => {
+                self.run_steps(index)?;
+                self.traces[index] = Traced::Warm;
+                return Ok(());
+            }
+            Traced::Warm => self.capture(index)?,
+            Traced::Captured(trace) => trace,
+        };
+        if self.results != Some(index) {
+            self.free_results()?;
+        }
+        self.results = Some(index);
+        let replaying = format!("replaying {}", self.program.phases[index].kind);
+        self.device.replay_trace(trace).map_err(RuntimeError::device(replaying))
+    }
+
+    /// Forgets a phase's trace, so that its steps may be run one by one: their results would take the place of the trace's.
+    fn release(&mut self, index: usize) -> Result<(), RuntimeError> {
+        let Traced::Captured(trace) = self.traces[index] else { return Ok(()) };
+        let releasing = format!("releasing the trace of {}", self.program.phases[index].kind);
+        self.device.release_trace(trace).map_err(RuntimeError::device(releasing))?;
+        self.traces[index] = Traced::Warm;
+        self.results = Some(index);
+        self.free_results()
+    }
+
+    fn run_steps(&mut self, index: usize) -> Result<(), RuntimeError> {
         self.free_results()?;
         let phase = &self.program.phases[index];
-        execute(&mut self.device, phase, &phase.body, arguments)?;
-        execute(&mut self.device, phase, &phase.epilogue, arguments)?;
+        execute(&mut self.device, phase, &phase.body)?;
+        execute(&mut self.device, phase, &phase.epilogue)?;
         self.results = Some(index);
         Ok(())
     }
@@ -231,13 +304,26 @@ impl<D: Device> Session<D> {
     /// Frees the results of the phase run last. Those of a trace stay: its next replay writes them again.
     fn free_results(&mut self) -> Result<(), RuntimeError> {
         let Some(index) = self.results.take() else { return Ok(()) };
-        if Some(index) == self.decode && matches!(self.trace, Traced::Captured(_)) {
+        if matches!(self.traces[index], Traced::Captured(_)) {
             return Ok(());
         }
         for (name, slot, _) in &self.program.phases[index].results {
             self.device.free(*slot).map_err(|e| RuntimeError::device(format!("freeing `{name}`"))(e))?;
         }
         Ok(())
+    }
+
+    /// Writes the buffer of a role, if the plan has one.
+    fn put(&mut self, role: BufferRole, data: &[u32]) -> Result<(), RuntimeError> {
+        match self.program.buffer(&self.plan, role) {
+            Some(slot) => self.device.write(slot, data).map_err(RuntimeError::device(format!("writing {role:?}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn write_pages(&mut self) -> Result<(), RuntimeError> {
+        let table = self.pages.table();
+        self.device.write(self.inputs.pages, table).map_err(RuntimeError::device("writing page table"))
     }
 
     fn write(&mut self, what: &str, slot: Slot, data: &[u32]) -> Result<(), RuntimeError> {
@@ -250,13 +336,8 @@ impl<D: Device> Session<D> {
     }
 }
 
-fn execute<D: Device>(
-    device: &mut D,
-    phase: &PhaseProgram,
-    steps: &[Arc<ResolvedStep>],
-    arguments: Arguments,
-) -> Result<(), RuntimeError> {
-    device.execute(steps, arguments).map_err(|(at, error): (usize, DeviceError)| RuntimeError::Step {
+fn execute<D: Device>(device: &mut D, phase: &PhaseProgram, steps: &[Arc<ResolvedStep>]) -> Result<(), RuntimeError> {
+    device.execute(steps).map_err(|(at, error): (usize, DeviceError)| RuntimeError::Step {
         phase: phase.kind.to_string(),
         step: steps[at].name.clone(),
         error: Box::new(error),

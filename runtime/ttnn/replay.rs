@@ -8,12 +8,12 @@ use std::collections::HashMap;
 use std::fmt;
 
 use bitnetc_plan::op::{Deallocate, View};
-use bitnetc_plan::{Memory, Op, Phase, PhaseKind, Plan, Ref, Step, TensorSpec};
+use bitnetc_plan::{Memory, Op, Phase, Plan, Ref, Step, TensorSpec};
 
 use crate::call::Scope;
 use crate::error::TtnnError;
 use crate::graph::{Graph, RunMode};
-use crate::lower::{self, Fixed, value_key};
+use crate::lower::{self, Plain, value_key};
 use crate::open_card::OpenCard;
 use crate::python::Object;
 use crate::spec;
@@ -192,7 +192,6 @@ impl<'a> World<'a> {
     fn phase(&mut self, phase: &Phase) -> Result<PhaseReport, TtnnError> {
         let mut run = Run {
             device: self.device,
-            open: Fixed { last_row: last_row(phase.kind) },
             scope: Scope::default(),
             live: HashMap::new(),
             persistent: self.persistent.clone(),
@@ -231,13 +230,6 @@ impl Drop for World<'_> {
     }
 }
 
-const fn last_row(kind: PhaseKind) -> u32 {
-    match kind {
-        PhaseKind::Decode { .. } => 0,
-        PhaseKind::Prefill { tokens } => tokens - 32,
-    }
-}
-
 fn address_text(address: Option<u64>) -> String {
     address.map_or_else(|| "DRAM".to_string(), |a| a.to_string())
 }
@@ -245,7 +237,6 @@ fn address_text(address: Option<u64>) -> String {
 /// One phase under way.
 struct Run<'a> {
     device: &'a OpenCard,
-    open: Fixed,
     scope: Scope,
     /// L1 address, or `None` in DRAM, of every live value.
     live: HashMap<String, Option<u64>>,
@@ -282,7 +273,7 @@ impl Run<'_> {
 
     /// For real only.
     fn plainly(&mut self, step: &Step, layer: Option<u32>) -> Result<bool, TtnnError> {
-        let statement = lower::lower(step, &self.open);
+        let statement = lower::lower(step, &Plain);
         let result = statement.execute(self.device.interpreter(), &mut self.scope);
         self.outcome(step, layer, result)
     }
@@ -292,7 +283,7 @@ impl Run<'_> {
         if matches!(step.op, Op::Deallocate(_)) {
             return self.plainly(step, layer);
         }
-        let statement = lower::lower(step, &self.open);
+        let statement = lower::lower(step, &Plain);
         let interpreter = self.device.interpreter();
         let sized = {
             let (call, scope) = (&statement.call, &self.scope);

@@ -4,7 +4,7 @@ use bitnetc_compiler::pricer::Pricer;
 use bitnetc_compiler::target::Target;
 use bitnetc_plan::ttnn::{Outcome, Violation, check};
 use bitnetc_plan::{Cost, Footprint, Memory, Op, Ref, Step, TensorSpec, Value, l1};
-use bitnetc_ttnn::lower::{self, Fixed};
+use bitnetc_ttnn::lower::{self, Plain};
 
 use super::call::Question;
 
@@ -52,7 +52,7 @@ pub fn written(question: &Question, outputs: &[TensorSpec]) -> String {
         cost: Cost::default(),
         note: String::new(),
     };
-    let mut text = lower::lower(&step, &Fixed::default()).call.to_string();
+    let mut text = lower::lower(&step, &Plain).call.to_string();
     // Longer keys first, so that none is part of another.
     names.sort_by_key(|(key, _)| std::cmp::Reverse(key.len()));
     names.into_iter().for_each(|(key, spec)| text = text.replace(&key, &spec));

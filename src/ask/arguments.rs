@@ -345,11 +345,7 @@ impl<'a> Arguments<'a> {
         if self.spec(input).is_some_and(|spec| spec.layout == Layout::RowMajor) {
             return Ok(Kept::Columns(number(at(end, 3)?)?));
         }
-        let (start, end) = (at(start, 2)?, at(end, 2)?);
-        match (&start.kind, &end.kind) {
-            (Kind::Name(_), Kind::Name(_)) => Ok(Kept::LastTokenTile),
-            _ => Ok(Kept::Rows(number(start)?, number(end)?)),
-        }
+        Ok(Kept::Rows(number(at(start, 2)?)?, number(at(end, 2)?)?))
     }
 
     /// Nothing is left.

@@ -35,7 +35,7 @@ pub const CALLS: &[&str] = &[
     "paged_update_cache",
     "paged_fill_cache",
     "paged_scaled_dot_product_attention_decode",
-    "scaled_dot_product_attention",
+    "chunked_scaled_dot_product_attention",
     "nlp_concat_heads_decode",
     "nlp_concat_heads",
     "to_memory_config",
@@ -106,7 +106,9 @@ pub fn question(call: &Call, span: std::ops::Range<usize>, known: &dyn Known) ->
         }
         "rotary_embedding_llama" => rotary(&mut a)?,
         "paged_fused_update_cache" | "paged_update_cache" | "paged_fill_cache" => cache(name, &mut a)?,
-        "paged_scaled_dot_product_attention_decode" | "scaled_dot_product_attention" => attention(name, &mut a)?,
+        "paged_scaled_dot_product_attention_decode" | "chunked_scaled_dot_product_attention" => {
+            attention(name, &mut a)?
+        }
         "add" | "mul" | "multiply" => binary(name, &mut a)?,
         _ => movement(name, &mut a)?.ok_or_else(|| unknown(name, span))?,
     };
@@ -151,8 +153,18 @@ fn movement(name: &str, a: &mut Arguments<'_>) -> Result<Option<Op>, Mistake> {
             Transpose { dims, memory: a.memory_like(&input)?, input }.into()
         }
         "slice" => {
-            let kept = a.kept(&input)?;
-            Slice { kept, memory: a.memory_like(&input)?, input }.into()
+            // Only the form that starts where tensors say names the number of parts.
+            match a.number_or("num_devices", 0)? {
+                0 => {
+                    let kept = a.kept(&input)?;
+                    Slice { kept, memory: a.memory_like(&input)?, input }.into()
+                }
+                parts => {
+                    let (starts, ends) = (a.tensor("starts")?, a.tensor("ends")?);
+                    a.ignore("slice_dim");
+                    SliceAt { starts, ends, parts, memory: a.memory_like(&input)?, input }.into()
+                }
+            }
         }
         "abs" => AbsOp { memory: a.memory_like(&input)?, input }.into(),
         "max" => {
@@ -165,7 +177,10 @@ fn movement(name: &str, a: &mut Arguments<'_>) -> Result<Option<Op>, Mistake> {
             a.fixed("keepdim", false)?;
             ArgMax { input, output: a.tensor("output_tensor")? }.into()
         }
-        "plus_one" => PlusOne { buffer: input }.into(),
+        "plus_one" => {
+            let skip_negative = a.flag("skip_negative_entries", false)?;
+            PlusOne { buffer: input, skip_negative }.into()
+        }
         "deallocate" => Deallocate { input }.into(),
         _ => return Ok(None),
     }))
@@ -305,13 +320,14 @@ fn cache(name: &str, a: &mut Arguments<'_>) -> Result<Op, Mistake> {
         let (positions, page_table) = (a.tensor("update_idxs_tensor")?, a.tensor("page_table")?);
         return Ok(CacheUpdateOne { cache, input, positions, page_table }.into());
     }
-    let page_table = a.tensor("page_table")?;
+    let pages = a.tensor("page_table")?;
     a.ignore("batch_idx");
-    Ok(CacheFill { cache, input, page_table }.into())
+    Ok(CacheFill { cache, input, pages }.into())
 }
 
 fn attention(name: &str, a: &mut Arguments<'_>) -> Result<Op, Mistake> {
-    let (q, k, v) = (a.tensor("input_tensor_q")?, a.tensor("input_tensor_k")?, a.tensor("input_tensor_v")?);
+    let (q, k_cache, v_cache) = (a.tensor("input_tensor_q")?, a.tensor("input_tensor_k")?, a.tensor("input_tensor_v")?);
+    let pages = a.tensor("page_table_tensor")?;
     let decode = name == "paged_scaled_dot_product_attention_decode";
     let columns = a.spec(&q).map_or(1, TensorSpec::columns);
     let scale = a.scalar("scale", f64::from(columns.max(1)).sqrt().recip())?;
@@ -325,13 +341,11 @@ fn attention(name: &str, a: &mut Arguments<'_>) -> Result<Op, Mistake> {
     p.done()?;
     let (compute, memory) = (compute(a, Fidelity::HiFi2)?, a.memory(Some(MemoryConfig::DRAM))?);
     if decode {
-        let (page_table, positions) = (a.tensor("page_table_tensor")?, a.tensor("cur_pos_tensor")?);
-        return Ok(
-            SdpaDecode { q, k_cache: k, v_cache: v, positions, page_table, scale, program, compute, memory }.into()
-        );
+        let (page_table, positions) = (pages, a.tensor("cur_pos_tensor")?);
+        return Ok(SdpaDecode { q, k_cache, v_cache, positions, page_table, scale, program, compute, memory }.into());
     }
-    a.fixed("is_causal", true)?;
-    Ok(Sdpa { q, k, v, scale, program, compute, memory }.into())
+    let start = a.tensor("chunk_start_idx_tensor")?;
+    Ok(Sdpa { q, k_cache, v_cache, pages, start, scale, program, compute, memory }.into())
 }
 
 fn binary(name: &str, a: &mut Arguments<'_>) -> Result<Op, Mistake> {

@@ -47,12 +47,21 @@ fn attention_of_two_phases_is_the_same() {
 fn two_phases_rotate_alike() {
     let tables = |change: fn(&mut Vec<f64>, &mut f64)| {
         caught(|p| {
-            // Both tables of the prefill, so that cosines and sines agree.
-            for weight in p.weights.iter_mut().filter(|w| w.name.ends_with(".128")) {
-                if let Source::RotaryTable { frequencies, amplitude, .. } = &mut weight.source {
+            // Tables of the prefill's own, both of them, so that cosines and sines agree.
+            let mut own = Vec::new();
+            for step in steps(&mut p.phases[1]) {
+                let Op::Embedding(lookup) = &mut step.op else { continue };
+                let table = p.weights.iter().find(|w| w.name == lookup.table.name()).unwrap();
+                let mut table = table.clone();
+                if let Source::RotaryTable { frequencies, amplitude, .. } = &mut table.source {
                     change(frequencies, amplitude);
+                    table.name.push_str(".own");
+                    lookup.table = Ref::Weight(table.name.clone());
+                    own.push(table);
                 }
             }
+            assert_eq!(own.len(), 2);
+            p.weights.extend(own);
         });
     };
     tables(|frequencies, _| frequencies[1] *= 2.0);

@@ -71,3 +71,49 @@ fn prefills_grow_within_the_context() {
     broken(Invariant::Names, |p| p.phases[1].kind = PhaseKind::Prefill { tokens: p.options.context + 32 });
     broken(Invariant::Names, |p| p.phases.swap(0, 1));
 }
+
+/// The name of the buffer of a role.
+fn name(plan: &Plan, role: BufferRole) -> Ref {
+    Ref::Buffer(plan.buffer_for(role).unwrap().name.clone())
+}
+
+/// Where a chunk lies is told in several buffers; each call of a prefill has to read the one that is for it.
+#[test]
+fn a_prefill_reads_where_its_chunk_lies() {
+    let operand = |call: &'static str, at: usize, role: BufferRole| {
+        broken(Invariant::Dataflow, |p| {
+            let other = name(p, role);
+            let phase = &mut p.phases[1];
+            let mut steps = phase.prologue.iter_mut().chain(&mut phase.layer).chain(&mut phase.epilogue);
+            let step = steps.find(|step| step.op.name() == call).unwrap();
+            *step.op.operands_mut()[at] = other;
+        });
+    };
+    operand("cache_fill", 2, BufferRole::ContextPages);
+    operand("cache_fill", 2, BufferRole::PageTable);
+    operand("sdpa", 3, BufferRole::PageTable);
+    operand("sdpa", 3, BufferRole::ChunkPages(128));
+    operand("sdpa", 4, BufferRole::Positions);
+    operand("slice_at", 1, BufferRole::LastTileEnds);
+    operand("slice_at", 2, BufferRole::LastTileStarts);
+    operand("embedding", 0, BufferRole::RotaryPositions);
+}
+
+#[test]
+fn positions_of_a_chunk_are_looked_up_in_tables_of_the_context() {
+    broken(Invariant::WeightSource, |p| {
+        let (prompt, positions) = (name(p, BufferRole::Prompt(128)), name(p, BufferRole::PromptPositions(128)));
+        let lookups = p.phases[1].prologue.iter_mut().filter_map(|step| match &mut step.op {
+            Op::Embedding(lookup) if lookup.indices == positions => Some(lookup),
+            _ => None,
+        });
+        lookups.for_each(|lookup| lookup.indices = prompt.clone());
+    });
+    let buffer = |role: BufferRole, change: fn(&mut Buffer)| {
+        broken(Invariant::BufferRole, |p| change(p.buffers.iter_mut().find(|b| b.role == role).unwrap()));
+    };
+    // Enough for a chunk at the context's start, but not for one at its end.
+    buffer(BufferRole::ContextPages, |b| b.spec.shape[1] -= 8);
+    buffer(BufferRole::ChunkPages(128), |b| b.spec.shape[1] += 1);
+    buffer(BufferRole::ChunkStart, |b| b.spec.shape[0] = 2);
+}

@@ -82,7 +82,7 @@ fn gate_and_up_exchanged_in_decode() {
 fn keys_and_values_exchanged_in_prefill() {
     let change = |plan: &mut Plan| {
         let Op::Sdpa(args) = &mut step(prefill(plan), "attended").op else { panic!("no attention") };
-        std::mem::swap(&mut args.k, &mut args.v);
+        std::mem::swap(&mut args.k_cache, &mut args.v_cache);
     };
     refused(
         BALANCED,

@@ -232,6 +232,6 @@ impl Parts<'_> {
     /// The increment of the positions.
     pub fn plus_one(&self) -> Cost {
         let ids = TensorSpec::row_major(vec![1], DType::I32, MemoryConfig::L1);
-        self.pricer.priced(PlusOne { buffer: operand() }, &[&ids], ids.clone())
+        self.pricer.priced(PlusOne { buffer: operand(), skip_negative: true }, &[&ids], ids.clone())
     }
 }

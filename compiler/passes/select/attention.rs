@@ -4,7 +4,7 @@ use bitnetc_plan::{BufferRole, DType, MemoryConfig, TensorSpec};
 
 use super::weights;
 use super::{SelectError, Selector};
-use crate::graph::{NodeId, Scalar, Section, Value};
+use crate::graph::{NodeId, Scalar, Section};
 use crate::schedule::{HeadCores, Input, Kind, ValueId};
 
 impl Selector<'_> {
@@ -75,9 +75,8 @@ impl Selector<'_> {
         let shape = &self.schedule.values[rows].shape;
         let (kv_heads, head_dim) = (if self.decode() { shape[2] } else { shape[1] }, shape[3]);
         let [k_cache, v_cache] = self.caches(kv_heads, head_dim)?;
-        let page_table = self.page_table()?;
         if self.decode() {
-            let positions = self.positions()?;
+            let (positions, page_table) = (self.positions()?, self.page_table()?);
             if self.setting.heads == HeadCores::Disjoint {
                 let inputs = vec![k_cache, k, v_cache, v, positions, page_table];
                 self.call(node, section, Kind::CacheUpdate, inputs, vec![]);
@@ -90,16 +89,16 @@ impl Selector<'_> {
             }
             return Ok(());
         }
-        for (output, (cache, input, name)) in [(k_cache, k, "k"), (v_cache, v, "v")].into_iter().enumerate() {
+        let pages = self.chunk_pages()?;
+        for (cache, input, name) in [(k_cache, k, "k"), (v_cache, v, "v")] {
             let stored = self.as_cached(node, section, input, name)?;
             let name = format!("{}.{name}", self.graph.node(node).name);
-            self.helper(&name, section, Kind::CacheFill, vec![cache, Input::Value(stored), page_table.clone()], vec![]);
-            self.ids.insert(Value { node, output }, stored);
+            self.helper(&name, section, Kind::CacheFill, vec![cache, Input::Value(stored), pages.clone()], vec![]);
         }
         Ok(())
     }
 
-    /// Keys or values of a prompt in the data type of the cache, so that the attention of prefill reads the same numbers as that of decode.
+    /// Keys or values of a prompt in the data type of the cache.
     fn as_cached(
         &mut self,
         node: NodeId,
@@ -131,13 +130,13 @@ impl Selector<'_> {
             context: self.graph.context as u32,
             block: self.setting.block,
         };
-        let inputs = if self.decode() {
-            let caches = ["k_cache", "v_cache"].map(|name| Input::Buffer(name.to_string()));
-            let [k_cache, v_cache] = caches;
-            vec![q.clone(), k_cache, v_cache, self.positions()?, self.page_table()?]
+        let [k_cache, v_cache] = ["k_cache", "v_cache"].map(|name| Input::Buffer(name.to_string()));
+        let (pages, at) = if self.decode() {
+            (self.page_table()?, self.positions()?)
         } else {
-            vec![q.clone(), self.input(node, 1)?, self.input(node, 2)?]
+            (self.context_pages()?, self.chunk_start()?)
         };
+        let inputs = vec![q.clone(), k_cache, v_cache, pages, at];
         let Input::Value(id) = q else {
             return Err(self.unsupported(node, "attention of no value", "feed it queries"));
         };

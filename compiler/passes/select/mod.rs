@@ -3,11 +3,14 @@
 //! | logical operation | decode | prefill |
 //! |---|---|---|
 //! | tokens, embedding | `embedding` of the token buffer | `embedding` of the prompt buffer |
-//! | rope | rows of the tables looked up once per step, q and k at once (apart on shared cores) | whole tables, q and k apart |
+//! | rope | rows of the tables looked up once per step, q and k at once (apart on shared cores) | rows looked up once, q and k apart |
 //! | cache update | one row per user into k and v at once (apart on shared cores) | typecast to the cache's type, then k and v filled apart |
-//! | attention | paged decode attention | causal attention over the prompt |
+//! | attention | paged decode attention | attention of the chunk over the paged cache |
 //! | last token | nothing: every row is a last token | slice of the tile of rows that holds it |
 //! | argmax | into the token buffer, then positions count up | into the first-token buffer |
+//!
+//! Whatever differs from one prefill to the next is in a buffer: tokens, positions, cache blocks, the chunk's start and the place of the last
+//! token. So a phase is the same calls for every user, length and offset, and can be traced.
 //!
 //! Values have the columns that [`super::pad`] gives them.
 
@@ -56,8 +59,19 @@ pub fn select(graph: &Graph, setting: &Setting<'_>) -> Result<Schedule, SelectEr
 
 /// Names of buffers without a dot. All other buffers have a dot in their name, which no node has, so that only these could clash with a
 /// node.
-const BUFFERS: [&str; 7] =
-    ["tokens", "positions", "rotary_positions", "page_table", "k_cache", "v_cache", "first_tokens"];
+const BUFFERS: [&str; 11] = [
+    "tokens",
+    "positions",
+    "rotary_positions",
+    "page_table",
+    "k_cache",
+    "v_cache",
+    "context_pages",
+    "chunk_start",
+    "last_tile_starts",
+    "last_tile_ends",
+    "first_tokens",
+];
 
 /// The state of the selection of one phase.
 struct Selector<'a> {
@@ -233,20 +247,22 @@ impl Selector<'_> {
         Ok(Input::Buffer(name.to_string()))
     }
 
+    /// Registers a buffer of row-major integers.
+    fn integers(&mut self, name: &str, shape: Vec<u32>, dtype: DType, role: BufferRole) -> Result<Input, SelectError> {
+        self.buffer(name, false, TensorSpec::row_major(shape, dtype, MemoryConfig::DRAM), role)
+    }
+
     fn tokens(&mut self) -> Result<Input, SelectError> {
         let rows = self.rows();
-        let spec = |shape: Vec<u32>| TensorSpec::row_major(shape, DType::U32, MemoryConfig::DRAM);
-        match self.graph.phase {
-            PhaseKind::Decode { .. } => self.buffer("tokens", false, spec(vec![1, 1, rows]), BufferRole::Tokens),
-            PhaseKind::Prefill { .. } => {
-                self.buffer(&format!("prompt.{rows}"), false, spec(vec![1, 1, rows]), BufferRole::Prompt(rows))
-            }
-        }
+        let (name, role) = match self.graph.phase {
+            PhaseKind::Decode { .. } => ("tokens".to_string(), BufferRole::Tokens),
+            PhaseKind::Prefill { .. } => (format!("prompt.{rows}"), BufferRole::Prompt(rows)),
+        };
+        self.integers(&name, vec![1, 1, rows], DType::U32, role)
     }
 
     fn positions(&mut self) -> Result<Input, SelectError> {
-        let spec = TensorSpec::row_major(vec![self.setting.batch], DType::I32, MemoryConfig::DRAM);
-        self.buffer("positions", false, spec, BufferRole::Positions)
+        self.integers("positions", vec![self.setting.batch], DType::I32, BufferRole::Positions)
     }
 
     /// Rows of a rotary table that a user of decode needs: one on every core that holds its q or k.
@@ -257,16 +273,43 @@ impl Selector<'_> {
         }
     }
 
+    /// The positions whose rows of the rotary tables are looked up.
     fn rotary_positions(&mut self) -> Result<Input, SelectError> {
-        let spec =
-            TensorSpec::row_major(vec![1, self.rotary_copies() * self.setting.batch], DType::U32, MemoryConfig::DRAM);
-        self.buffer("rotary_positions", false, spec, BufferRole::RotaryPositions)
+        let rows = self.rows();
+        match self.graph.phase {
+            PhaseKind::Decode { .. } => {
+                let shape = vec![1, self.rotary_copies() * rows];
+                self.integers("rotary_positions", shape, DType::U32, BufferRole::RotaryPositions)
+            }
+            PhaseKind::Prefill { .. } => {
+                let name = format!("prompt_positions.{rows}");
+                self.integers(&name, vec![1, rows], DType::U32, BufferRole::PromptPositions(rows))
+            }
+        }
     }
 
     fn page_table(&mut self) -> Result<Input, SelectError> {
         let blocks = (self.graph.context as u32).div_ceil(self.setting.block);
-        let spec = TensorSpec::row_major(vec![self.setting.batch, blocks], DType::I32, MemoryConfig::DRAM);
-        self.buffer("page_table", false, spec, BufferRole::PageTable)
+        self.integers("page_table", vec![self.setting.batch, blocks], DType::I32, BufferRole::PageTable)
+    }
+
+    /// The cache blocks that a prefill's rows are written to.
+    fn chunk_pages(&mut self) -> Result<Input, SelectError> {
+        let rows = self.rows();
+        let shape = vec![1, rows.div_ceil(self.setting.block)];
+        self.integers(&format!("chunk_pages.{rows}"), shape, DType::I32, BufferRole::ChunkPages(rows))
+    }
+
+    /// The cache blocks that a prefill's attention reads: of the whole context and of the longest chunk that starts in it, in multiples of 8,
+    /// as TT-NN asks.
+    fn context_pages(&mut self) -> Result<Input, SelectError> {
+        let blocks = (self.graph.context as u32 + self.setting.longest_prefill).div_ceil(self.setting.block);
+        let shape = vec![1, blocks.next_multiple_of(8)];
+        self.integers("context_pages", shape, DType::I32, BufferRole::ContextPages)
+    }
+
+    fn chunk_start(&mut self) -> Result<Input, SelectError> {
+        self.integers("chunk_start", vec![1], DType::I32, BufferRole::ChunkStart)
     }
 
     fn embedding(&mut self, node: NodeId, section: Section, table: &WeightRef) -> Result<(), SelectError> {
@@ -297,7 +340,9 @@ impl Selector<'_> {
             return Ok(());
         }
         let out = self.features(node, DType::Bf16)?;
-        self.call(node, section, Kind::LastTile, vec![input], vec![out]);
+        let starts = self.integers("last_tile_starts", vec![4], DType::U32, BufferRole::LastTileStarts)?;
+        let ends = self.integers("last_tile_ends", vec![4], DType::U32, BufferRole::LastTileEnds)?;
+        self.call(node, section, Kind::LastTile, vec![input, starts, ends], vec![out]);
         Ok(())
     }
 
@@ -307,14 +352,14 @@ impl Selector<'_> {
             let tokens = self.tokens()?;
             self.call(node, section, Kind::ArgMax, vec![logits, tokens], vec![]);
             let positions = self.positions()?;
-            self.helper("positions.next", section, Kind::PlusOne, vec![positions], vec![]);
+            self.helper("positions.next", section, Kind::PlusOne { skip_negative: true }, vec![positions], vec![]);
             if !self.rotary.is_empty() {
                 let rotary = self.rotary_positions()?;
-                self.helper("rotary_positions.next", section, Kind::PlusOne, vec![rotary], vec![]);
+                let kind = Kind::PlusOne { skip_negative: false };
+                self.helper("rotary_positions.next", section, kind, vec![rotary], vec![]);
             }
         } else {
-            let spec = TensorSpec::row_major(vec![1, 1, TILE], DType::U32, MemoryConfig::DRAM);
-            let tokens = self.buffer("first_tokens", false, spec, BufferRole::FirstTokens)?;
+            let tokens = self.integers("first_tokens", vec![1, 1, TILE], DType::U32, BufferRole::FirstTokens)?;
             self.call(node, section, Kind::ArgMax, vec![logits, tokens], vec![]);
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Selection of the calls for the rotary embedding: the tables, looked up once per step in decode, and the rotation of q and k.
+//! Selection of the calls for the rotary embedding: the rows of the tables, looked up once per run, and the rotation of q and k.
 
 use bitnetc_plan::weight::RotaryFunction;
 use bitnetc_plan::{Cores, DType};
@@ -40,8 +40,7 @@ impl Selector<'_> {
         Ok(())
     }
 
-    /// The tables of cosines and sines and the transformation matrix. Decode looks up the users' rows once per step; prefill reads whole
-    /// tables.
+    /// The rows of the tables of cosines and sines, which are looked up once per run, and the transformation matrix.
     fn rotary_tables(&mut self, rope: &Rope, head_dim: u32) -> Result<[Input; 3], SelectError> {
         let family = match self.rotary.len() {
             0 => "rotary".to_string(),
@@ -56,7 +55,7 @@ impl Selector<'_> {
         Ok(rotary)
     }
 
-    /// One table: in decode the rows of this step's positions, in prefill all of its tokens.
+    /// The rows of one table: in decode those of the users, one for each core that holds a user's q or k, in prefill those of the chunk.
     fn rotary_table(
         &mut self,
         name: &str,
@@ -64,15 +63,12 @@ impl Selector<'_> {
         rope: &Rope,
         head_dim: u32,
     ) -> Result<Input, SelectError> {
-        let rows = self.rows();
-        let context = self.graph.context as u32;
-        if !self.decode() {
-            let name = format!("{name}.{rows}");
-            return self.weight(weights::rotary_table(&name, function, rope, context, head_dim, Some(rows)));
-        }
+        let (rows, context) = (self.rows(), self.graph.context as u32);
         let positions = self.rotary_positions()?;
-        let table = self.weight(weights::rotary_table(name, function, rope, context, head_dim, None))?;
-        let shape = vec![1, self.rotary_copies() * rows, 1, head_dim];
+        let prompt = (!self.decode()).then_some(rows);
+        let table = self.weight(weights::rotary_table(name, function, rope, context, head_dim, prompt))?;
+        let shape =
+            if self.decode() { vec![1, self.rotary_copies() * rows, 1, head_dim] } else { vec![1, 1, rows, head_dim] };
         let name = format!("{name}.rows");
         let out = self.schedule.value(name.clone(), shape, DType::Bf16);
         self.helper(&name, Section::Prologue, Kind::RotaryRows, vec![positions, table], vec![out]);

@@ -16,10 +16,12 @@ pub struct Setting<'a> {
     pub precision: &'a HashMap<NodeId, Decision>,
     /// Data type of the KV cache.
     pub cache: DType,
-    /// Users of the decode phase: the rows of the page table in both phases.
+    /// Users of the decode phase, whose caches all phases share.
     pub batch: u32,
     /// Tokens of a KV cache block.
     pub block: u32,
+    /// Tokens of the largest prefill phase, 0 when there is none.
+    pub longest_prefill: u32,
     /// The card: its DRAM banks hold the matmul weights, its cores the rotary matrix.
     pub card: &'a Card,
     /// The numbers of chunks that the LM head may be cut into: one, once decode has decided, since all phases read the same weights.

@@ -143,29 +143,24 @@ pub fn projection(
     }
 }
 
-/// A rotary table: row-major with every position for `embedding` (decode), or the first `tiled` positions as tiles (prefill).
+/// A rotary table with a row for every position, for `embedding` to look up. A `prompt` phase of more tokens than the first frequencies are for
+/// has a table of its own, in which every row is of a longer sequence.
 pub fn rotary_table(
     name: &str,
     function: RotaryFunction,
     rope: &Rope,
     context: u32,
     head_dim: u32,
-    tiled: Option<u32>,
+    prompt: Option<u32>,
 ) -> Weight {
-    let positions = tiled.unwrap_or(context);
-    let shape = vec![1, 1, positions, head_dim];
-    let spec = match tiled {
-        Some(_) => TensorSpec::tile(shape, DType::Bf16, MemoryConfig::DRAM),
-        None => TensorSpec::row_major(shape, DType::Bf16, MemoryConfig::DRAM),
-    };
+    let spec = TensorSpec::row_major(vec![1, 1, context, head_dim], DType::Bf16, MemoryConfig::DRAM);
     let (frequencies, amplitude) = rope.frequencies(1);
-    let short = rope.short_sequence().filter(|short| *short < context as usize);
-    let long = short.map(|short| LongAngles {
-        beyond: short as u32,
-        frequencies: rope.frequencies(context as usize).0,
-        one_sequence: tiled.is_some(),
-    });
-    let source = Source::RotaryTable { function, positions, frequencies, amplitude, long };
+    let short = rope.short_sequence().map(|short| short as u32).filter(|short| *short < context);
+    let one_sequence = short.is_some_and(|short| prompt.is_some_and(|tokens| tokens > short));
+    let long =
+        short.map(|beyond| LongAngles { beyond, frequencies: rope.frequencies(context as usize).0, one_sequence });
+    let name = if one_sequence { &format!("{name}.long") } else { name };
+    let source = Source::RotaryTable { function, positions: context, frequencies, amplitude, long };
     Weight { name: name.to_string(), per_layer: false, spec, address: None, source }
 }
 

@@ -7,7 +7,7 @@ use super::attention::{self, Work};
 use super::laws::tile_cycles;
 use super::{Kernel, Priced};
 
-/// Causal attention over a whole prompt.
+/// Causal attention of a chunk that starts at position 0, as the first chunk of a prompt does.
 ///
 /// Later chunks of queries see more keys. TT-NN therefore pairs a head's chunks, the first with the last, where their number is even, and
 /// deals the pairs of all heads to the grid.

@@ -32,9 +32,10 @@ pub fn dram(op: &Op, operands: &[&TensorSpec], outcome: &Outcome, position: u32)
                 // As many bytes are read as are written to the cache.
                 Role::PromptRows => 2 * data_bytes(spec),
                 // Counted with the rows that go into them, or with what attention reads.
-                Role::KeyCache | Role::ValueCache | Role::Cache | Role::Keys | Role::Values => 0,
-                // These are a few words for each user.
-                Role::Indices | Role::Positions | Role::PageTable => 0,
+                Role::KeyCache | Role::ValueCache | Role::Cache => 0,
+                // These are a few words for each user or row.
+                Role::Indices | Role::Positions | Role::PageTable | Role::ChunkPages | Role::ContextPages => 0,
+                Role::ChunkStart | Role::Starts | Role::Ends => 0,
                 Role::Tensor | Role::Moved | Role::Part | Role::Gamma | Role::Matrix | Role::Projection => whole(spec),
                 Role::Cosines | Role::Sines | Role::Queries => whole(spec),
                 Role::Logits | Role::NextToken | Role::Counter => whole(spec),

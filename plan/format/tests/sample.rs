@@ -92,11 +92,11 @@ fn every_op(number: f64, single: f32) -> Vec<Op> {
             page_table: table.clone(),
         }
         .into(),
-        CacheFill { cache: cache.clone(), input: a.clone(), page_table: table.clone() }.into(),
+        CacheFill { cache: cache.clone(), input: a.clone(), pages: table.clone() }.into(),
         SdpaDecode {
             q: a.clone(),
             k_cache: cache.clone(),
-            v_cache: cache,
+            v_cache: cache.clone(),
             positions: table.clone(),
             page_table: table.clone(),
             scale: scalar.clone(),
@@ -110,8 +110,10 @@ fn every_op(number: f64, single: f32) -> Vec<Op> {
     ops.extend([
         Sdpa {
             q: a.clone(),
-            k: a.clone(),
-            v: a.clone(),
+            k_cache: cache.clone(),
+            v_cache: cache,
+            pages: table.clone(),
+            start: table.clone(),
             scale: scalar,
             program: sdpa,
             compute,
@@ -125,8 +127,9 @@ fn every_op(number: f64, single: f32) -> Vec<Op> {
         Typecast { input: a.clone(), dtype: DType::Bfp4, memory: memory.clone() }.into(),
         View { input: a.clone(), shape: vec![1, 1, 32, 2560] }.into(),
         Transpose { input: a.clone(), dims: (1, 2), memory: memory.clone() }.into(),
+        SliceAt { input: a.clone(), starts: table.clone(), ends: table.clone(), parts: 4, memory: memory.clone() }
+            .into(),
         Slice { input: a.clone(), kept: Kept::Rows(32, 64), memory: memory.clone() }.into(),
-        Slice { input: a.clone(), kept: Kept::LastTokenTile, memory: memory.clone() }.into(),
         Slice { input: a.clone(), kept: Kept::Columns(7), memory: memory.clone() }.into(),
         Concat { inputs: vec![a.clone(), b.clone()], memory: memory.clone() }.into(),
         binary(Destination::New(width.clone())).into(),
@@ -135,7 +138,7 @@ fn every_op(number: f64, single: f32) -> Vec<Op> {
         AbsOp { input: a.clone(), memory: memory.clone() }.into(),
         RowMax { input: a.clone(), memory }.into(),
         ArgMax { input, output: table.clone() }.into(),
-        PlusOne { buffer: table }.into(),
+        PlusOne { buffer: table, skip_negative: true }.into(),
         Deallocate { input: a }.into(),
     ]);
     ops
@@ -197,6 +200,12 @@ pub fn sample(number: f64, single: f32) -> Plan {
         BufferRole::KeyCache,
         BufferRole::ValueCache,
         BufferRole::Prompt(128),
+        BufferRole::PromptPositions(128),
+        BufferRole::ChunkPages(128),
+        BufferRole::ContextPages,
+        BufferRole::ChunkStart,
+        BufferRole::LastTileStarts,
+        BufferRole::LastTileEnds,
         BufferRole::FirstTokens,
     ];
     let spec = TensorSpec::row_major([1, 2], DType::I32, MemoryConfig::DRAM);

@@ -25,6 +25,10 @@ pub(super) fn meaning(args: &Embedding, step: &Step, run: &mut Execution<'_>) ->
             let angles = run.value(&args.table)?;
             Ok(vec![Value { rows: Rows::new(RowsOf::Users, rows), ..angles }])
         }
+        (BufferRole::PromptPositions(tokens), Source::RotaryTable { .. }) if !users => {
+            let angles = run.value(&args.table)?;
+            Ok(vec![Value { rows: Rows::new(RowsOf::Prompt, tokens), ..angles }])
+        }
         (
             BufferRole::Tokens
             | BufferRole::Positions
@@ -33,6 +37,12 @@ pub(super) fn meaning(args: &Embedding, step: &Step, run: &mut Execution<'_>) ->
             | BufferRole::KeyCache
             | BufferRole::ValueCache
             | BufferRole::Prompt(_)
+            | BufferRole::PromptPositions(_)
+            | BufferRole::ChunkPages(_)
+            | BufferRole::ContextPages
+            | BufferRole::ChunkStart
+            | BufferRole::LastTileStarts
+            | BufferRole::LastTileEnds
             | BufferRole::FirstTokens,
             _,
         ) => {

@@ -1,21 +1,20 @@
-//! `ttnn.transformer.scaled_dot_product_attention`: each token of a prompt attends to itself and those before it.
+//! `ttnn.transformer.chunked_scaled_dot_product_attention`: each token of a chunk attends to what its user's cache holds up to its position.
 
 use super::{Execution, Meaning, attended};
-use crate::Step;
 use crate::function::Unclear;
-use crate::function::value::Layout;
 use crate::op::Sdpa;
+use crate::{BufferRole, Step};
 
 pub(super) fn meaning(args: &Sdpa, _: &Step, run: &mut Execution<'_>) -> Meaning {
-    let (q, k, v) = (run.value(&args.q)?, run.value(&args.k)?, run.value(&args.v)?);
-    let (Layout::ByHead(_), Layout::ByHead(heads), Layout::ByHead(others)) = (q.layout, k.layout, v.layout) else {
-        return Err(Unclear::new("attention of what are no heads", "heads of queries, keys and values").into());
-    };
+    let own = (run.role(&args.pages)?, run.role(&args.start)?) == (BufferRole::ContextPages, BufferRole::ChunkStart);
+    if !own {
+        let what = format!("attention in the blocks `{}` from `{}`", args.pages, args.start);
+        return Err(Unclear::new(what, "in the blocks of the user's context, from the start of the chunk").into());
+    }
+    let q = run.value(&args.q)?;
+    let ((k, heads), (v, others)) = (run.cached(&args.k_cache)?, run.cached(&args.v_cache)?);
     if heads != others {
         return Err(Unclear::new("other heads of keys than of values", "equally many").into());
     }
-    for value in [&k, &v] {
-        run.all_tokens(value)?;
-    }
-    Ok(vec![attended(run, &q, [k.columns()?, v.columns()?], heads, &args.scale)?])
+    Ok(vec![attended(run, &q, [&k, &v], heads, &args.scale)?])
 }

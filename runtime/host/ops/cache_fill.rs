@@ -1,33 +1,28 @@
-//! `ttnn.experimental.paged_fill_cache`: a prompt's rows into one KV cache.
+//! `ttnn.experimental.paged_fill_cache`: a chunk's rows into one KV cache.
 
 use bitnetc_plan::op::CacheFill;
 
 use crate::DeviceError;
+use crate::device::ABSENT;
 use crate::host::paged::{MAX_DIM, check, place};
 use crate::host::run::Run;
 use crate::host::tensor::HostTensor;
 
 pub fn execute(_: &CacheFill, run: &mut Run<'_>) -> Result<(), DeviceError> {
-    let user = run.arguments.user as usize;
-    run.change(0, |x, cache| fill(cache, x.tensor(1)?, user, x.tensor(2)?))
+    run.change(0, |x, cache| fill(cache, x.tensor(1)?, x.tensor(2)?))
 }
 
-/// Writes the rows of one user from position 0 on; `rows` is `[1, Hkv, S, D]`.
-pub(super) fn fill(
-    cache: &mut HostTensor,
-    rows: &HostTensor,
-    user: usize,
-    pages: &HostTensor,
-) -> Result<(), DeviceError> {
+/// Writes the rows, `[1, Hkv, S, D]`, to the blocks of the first row of `pages`. Rows of a block -1 are left out.
+pub(super) fn fill(cache: &mut HostTensor, rows: &HostTensor, pages: &HostTensor) -> Result<(), DeviceError> {
     let (heads, count, dim) = (rows.dim(1), rows.dim(2), rows.dim(3));
     check(cache, rows, 1, heads)?;
-    let stride = cache.dim(2) * dim;
+    let (block, table) = (cache.dim(2), pages.integers(2)?);
     let mut row = [0f32; MAX_DIM];
-    for position in 0..count {
-        let at = place(cache, pages, user, position as i64)?;
+    for position in (0..count).filter(|position| table.get(position / block) != Some(&ABSENT)) {
+        let at = place(cache, pages, 0, position as i64)?;
         for head in 0..heads {
             rows.read_at((head * count + position) * dim, &mut row[..dim]);
-            cache.write_at(at + head * stride, &mut row[..dim]);
+            cache.write_at(at + head * block * dim, &mut row[..dim]);
         }
     }
     Ok(())
@@ -46,6 +41,18 @@ mod tests {
     }
 
     #[test]
+    fn blocks_that_are_not_named_are_not_written() {
+        let mut pages = tensor(&[1, 2], DType::I32);
+        pages.data = Data::Integer(vec![ABSENT, 1]);
+        let (mut cache, mut rows) = (tensor(&[2, 1, 32, 32], DType::Bf16), tensor(&[1, 1, 64, 32], DType::Bf16));
+        rows.write_at(0, &mut vec![1.0; 64 * 32]);
+        fill(&mut cache, &rows, &pages).unwrap();
+        let mut all = vec![0f32; 2 * 32 * 32];
+        cache.read_at(0, &mut all);
+        assert!(all[..32 * 32].iter().all(|v| *v == 0.0) && all[32 * 32..].iter().all(|v| *v == 1.0));
+    }
+
+    #[test]
     fn filling_and_updating_write_the_same_places_through_any_pages() {
         let mut pages = tensor(&[2, 2], DType::I32);
         pages.data = Data::Integer(vec![3, 1, 0, 2]);
@@ -54,7 +61,10 @@ mod tests {
         let mut prompt = tensor(&[1, 2, 40, 32], DType::Bf16);
         let mut all: Vec<f32> = (0..elements(&prompt.spec)).map(|i| (i % 251) as f32).collect();
         prompt.write_at(0, &mut all);
-        fill(&mut filled, &prompt, 1, &pages).unwrap();
+        // The second user's blocks, and a third one that is not to be written.
+        let mut chunk = tensor(&[1, 3], DType::I32);
+        chunk.data = Data::Integer(vec![0, 2, ABSENT]);
+        fill(&mut filled, &prompt, &chunk).unwrap();
         for position in 0..40u32 {
             let mut row = tensor(&[1, 2, 2, 32], DType::Bf16);
             let mut values = [0f32; 32];
@@ -62,7 +72,7 @@ mod tests {
                 prompt.read_at((head * 40 + position as usize) * 32, &mut values);
                 row.write_at((2 + head) * 32, &mut values);
             }
-            write_rows(&mut updated, &row, 1, &[63, position], &pages).unwrap();
+            write_rows(&mut updated, &row, 1, &[u32::MAX, position], &pages).unwrap();
         }
         for position in 0..40 {
             let at = place(&filled, &pages, 1, position).unwrap();

@@ -26,6 +26,7 @@ mod row_max;
 mod sdpa;
 pub mod sdpa_decode;
 mod slice;
+mod slice_at;
 mod to_layout;
 mod to_memory_config;
 mod transpose;

@@ -1,7 +1,7 @@
-//! `ttnn.transformer.scaled_dot_product_attention`: causal attention of a prompt.
+//! `ttnn.transformer.chunked_scaled_dot_product_attention`: causal attention of a chunk of a prompt over the paged KV caches.
 
-use bitnetc_numerics::kernels::{Compute, HeadShape, PrefillSoftmax, sdpa_prefill};
-use bitnetc_numerics::prefill_attention;
+use bitnetc_numerics::kernels::{Compute, PrefillSoftmax, sdpa_prefill};
+use bitnetc_numerics::{Cache, Chunk, Pages, prefill_attention};
 use bitnetc_plan::TILE;
 use bitnetc_plan::op::Sdpa;
 
@@ -12,32 +12,41 @@ use crate::host::tensor::{Data, HostTensor};
 
 pub fn execute(op: &Sdpa, run: &mut Run<'_>) -> Result<(), DeviceError> {
     let kernel = run.kernel(op.compute).map(|how| (op.program.k_chunk as usize, how));
-    run.produce(|x, [out]| prefill((x.tensor(0)?, x.tensor(1)?, x.tensor(2)?), op.scale.value, kernel, out))
+    run.produce(|x, [out]| {
+        let (caches, place) = ((x.tensor(1)?, x.tensor(2)?), (x.integers(3)?, x.integers(4)?));
+        prefill(x.tensor(0)?, caches, place, op.scale.value, kernel, out)
+    })
 }
 
-/// q `[1, H, S, D]`, k and v `[1, Hkv, S, D]`; row `s` sees rows up to `s`.
+/// q `[1, H, S, D]` over the paged caches by one user's page table; row `s` sees the positions up to `start + s`.
 fn prefill(
-    (q, k, v): (&HostTensor, &HostTensor, &HostTensor),
+    q: &HostTensor,
+    (k, v): (&HostTensor, &HostTensor),
+    (pages, start): (&[u32], &[u32]),
     scale: f64,
     kernel: Option<(usize, Compute)>,
     out: &mut HostTensor,
 ) -> Result<(), DeviceError> {
-    let (rows, dim, scale) = (q.dim(2), q.dim(3), scale as f32);
-    for (operand, tensor) in [(1, k), (2, v)] {
-        if (tensor.dim(2), tensor.dim(3)) != (rows, dim) {
-            return Err(tensor.unexpected(operand, format!("{rows} rows of {dim}")));
-        }
+    let (dim, scale) = (k.dim(3), scale as f32);
+    if dim != q.dim(3) || k.spec.shape != v.spec.shape {
+        return Err(k.unexpected(1, format!("heads of {}, as the values'", q.dim(3))));
     }
-    let shape = HeadShape { heads: q.dim(1), kv_heads: k.dim(1), dim };
-    let (q, k, v) = (q.bf16(0)?, k.bf16(1)?, v.bf16(2)?);
+    let &[start] = start else {
+        let got = format!("{} numbers", start.len());
+        return Err(DeviceError::Operand { operand: 4, got, want: "the position of the chunk's first row".into() });
+    };
+    let shape = (k.dim(0), k.dim(1), k.dim(2), dim);
+    let caches = (Cache::new(shape, k.bf16(1)?)?, Cache::new(shape, v.bf16(2)?)?);
+    let (chunk, pages) = (Chunk { start: start as usize, rows: q.dim(2) }, Pages::Table(pages));
+    let q = q.bf16(0)?;
     if let (Some((k_chunk, how)), Data::Bf16(out), true) = (kernel, &mut out.data, dim.is_multiple_of(TILE as usize)) {
-        sdpa_prefill((q, k, v), rows, shape, PrefillSoftmax { scale, k_chunk }, how, out)?;
+        sdpa_prefill(q, caches, pages, chunk, PrefillSoftmax { scale, k_chunk }, how, out)?;
         return Ok(());
     }
     match &mut out.data {
-        Data::Bf16(out) => prefill_attention(q, k, v, rows, dim, scale, out)?,
-        Data::F32(out) => prefill_attention(q, k, v, rows, dim, scale, out)?,
-        Data::Integer(_) => return Err(out.unexpected(3, "floats")),
+        Data::Bf16(out) => prefill_attention(q, caches, pages, chunk, scale, out)?,
+        Data::F32(out) => prefill_attention(q, caches, pages, chunk, scale, out)?,
+        Data::Integer(_) => return Err(out.unexpected(5, "floats")),
     }
     settle(out)
 }
@@ -73,7 +82,8 @@ pub(super) mod tests {
         let shape = |heads: usize| [1, heads as u32, S as u32, D as u32];
         let [q, k, v] = [(H, 1), (KV, 2), (KV, 3)].map(|(heads, seed)| tensor(&shape(heads), DType::Bf16, seed));
         let mut out = tensor(&shape(H), DType::Bf16, 0);
-        prefill((&q, &k, &v), 0.3, None, &mut out).unwrap();
+        // One block holds all rows.
+        prefill(&q, (&k, &v), (&[0], &[0]), 0.3, None, &mut out).unwrap();
         [q, k, v, out]
     }
 

@@ -75,8 +75,10 @@ mod tests {
         let mut pages = tensor(&[2, 3], DType::I32, 0);
         pages.data = Data::Integer(vec![5, 0, 2, 4, 1, 3]);
         let mut caches = [4, 5].map(|seed| tensor(&[6, KV as u32, 32, D as u32], DType::Bf16, seed));
-        fill(&mut caches[0], &k, 1, &pages).unwrap();
-        fill(&mut caches[1], &v, 1, &pages).unwrap();
+        let mut chunk = tensor(&[1, 3], DType::I32, 0);
+        chunk.data = Data::Integer(vec![4, 1, 3]);
+        fill(&mut caches[0], &k, &chunk).unwrap();
+        fill(&mut caches[1], &v, &chunk).unwrap();
         let mut query = tensor(&[1, 2, H as u32, D as u32], DType::Bf16, 0);
         for head in 0..H {
             let mut values: Vec<f32> = row(&q, head * S + S - 1).into_iter().map(|v| v as f32).collect();

@@ -31,6 +31,12 @@ fn reference(q: &[bf16], k: &[bf16], v: &[bf16], limit: usize, scale: f64) -> Ve
     (0..dim).map(|d| (0..limit).map(|p| weights[p] * wide(&v[p * dim + d])).sum::<f64>() / mass).collect()
 }
 
+/// Attention of a whole prompt, keys and values [KV, seq, dim] one block of it.
+fn prompt<O: Element>(q: &[bf16], k: &[bf16], v: &[bf16], (seq, dim): (usize, usize), scale: f32, out: &mut [O]) {
+    let cache = |data| Cache::new((1, KV, seq, dim), data).unwrap();
+    prefill_attention(q, (cache(k), cache(v)), Pages::Contiguous, Chunk { start: 0, rows: seq }, scale, out).unwrap();
+}
+
 #[test]
 fn prefill_is_softmax_attention() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
@@ -38,7 +44,7 @@ fn prefill_is_softmax_attention() {
     let (q, k, v) =
         (random(&mut rng, HEADS * seq * DIM), random(&mut rng, KV * seq * DIM), random(&mut rng, KV * seq * DIM));
     let mut out = vec![0f32; q.len()];
-    prefill_attention(&q, &k, &v, seq, DIM, 0.088_388_35, &mut out).unwrap();
+    prompt(&q, &k, &v, (seq, DIM), 0.088_388_35, &mut out);
     for (head, position) in [(0, 0), (3, 31), (4, 32), (19, 74)] {
         let at = (head * seq + position) * DIM;
         let kv = head / 4 * seq * DIM..(head / 4 + 1) * seq * DIM;
@@ -75,7 +81,7 @@ fn decode_equals_prefill_whatever_the_pages() {
                 values[to..to + dim].copy_from_slice(&v[from..from + dim]);
             }
             let mut out = vec![bf16::ZERO; q.len()];
-            prefill_attention(&q, &k, &v, seq, dim, scale, &mut out).unwrap();
+            prompt(&q, &k, &v, (seq, dim), scale, &mut out);
             prefilled.push(out);
             queries.push(q);
         }
@@ -97,6 +103,39 @@ fn decode_equals_prefill_whatever_the_pages() {
             decode_attention(&q, keys, values, table, &positions, scale, &mut out).unwrap();
             assert!(out == want, "{format:?}, step {step}");
         }
+    }
+}
+
+/// A prompt in chunks through pages in any order, against the prompt at once: the same bits, whatever the chunks.
+#[test]
+fn chunks_of_a_prompt_are_the_prompt() {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    let (seq, block, scale) = (96, 32, 0.1);
+    let (q, k, v) =
+        (random(&mut rng, HEADS * seq * DIM), random(&mut rng, KV * seq * DIM), random(&mut rng, KV * seq * DIM));
+    let mut whole = vec![bf16::ZERO; q.len()];
+    prompt(&q, &k, &v, (seq, DIM), scale, &mut whole);
+    let pages = [2u32, 0, 1];
+    let paged = |data: &[bf16]| {
+        let mut cache = vec![bf16::ZERO; data.len()];
+        for (head, p) in (0..KV).flat_map(|h| (0..seq).map(move |p| (h, p))) {
+            let to = ((pages[p / block] as usize * KV + head) * block + p % block) * DIM;
+            let from = (head * seq + p) * DIM;
+            cache[to..to + DIM].copy_from_slice(&data[from..from + DIM]);
+        }
+        cache
+    };
+    let (k, v) = (paged(&k), paged(&v));
+    let cache = |data| Cache::new((3, KV, block, DIM), data).unwrap();
+    for chunk in [Chunk { start: 0, rows: 40 }, Chunk { start: 40, rows: 56 }, Chunk { start: 95, rows: 1 }] {
+        let rows = |data: &[bf16]| -> Vec<bf16> {
+            let at = |head: usize| (head * seq + chunk.start) * DIM;
+            (0..HEADS).flat_map(|head| data[at(head)..at(head) + chunk.rows * DIM].to_vec()).collect()
+        };
+        let mut out = vec![bf16::ONE; HEADS * chunk.rows * DIM];
+        let table = Pages::Table(&pages);
+        prefill_attention(&rows(&q), (cache(&k), cache(&v)), table, chunk, scale, &mut out).unwrap();
+        assert!(out == rows(&whole), "{chunk:?}");
     }
 }
 
@@ -134,5 +173,10 @@ fn bad_positions_and_pages_are_named() {
     // A page the position does not reach may be unset.
     assert!(run(Pages::Table(&[0, u32::MAX]), 31).is_ok());
     assert!(run(Pages::Contiguous, 32).is_err());
-    assert!(prefill_attention(&q, &q, &q, 3, DIM, 1.0, &mut out).is_err());
+    let mut chunk = |start, rows| {
+        let chunk = Chunk { start, rows };
+        prefill_attention(&q, (cache, cache), Pages::Table(&[0, 1]), chunk, 1.0, &mut out)
+    };
+    assert!(chunk(63, 1).is_ok() && chunk(0, 3).is_err());
+    assert_eq!(chunk(64, 1).unwrap_err(), NumericsError::Position { user: 0, position: 64, context: 64 });
 }

@@ -117,10 +117,12 @@ fn attention(c: &mut Criterion) {
     }
     for seq in [128, 1024] {
         let (q, k) = (bf16_rows(heads * seq, dim), bf16_rows(kv * seq, dim));
+        let cache = Cache::new((1, kv, seq, dim), &k).expect("the shape is right");
+        let chunk = Chunk { start: 0, rows: seq };
         let mut out = q.clone();
         g.throughput(Throughput::Elements((heads * seq * (seq + 1) * dim) as u64));
         g.bench_function(BenchmarkId::new("prefill", seq), |b| {
-            let mut run = || prefill_attention(&q, &k, &k, seq, dim, 0.088, &mut out);
+            let mut run = || prefill_attention(&q, (cache, cache), Pages::Contiguous, chunk, 0.088, &mut out);
             b.iter(|| run().expect("legal"))
         });
     }

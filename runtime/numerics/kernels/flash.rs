@@ -13,17 +13,6 @@ use crate::simd::{Loop, vectorised};
 /// Rows of 32.
 pub(crate) type Rows = [[f32; TILE]; TILE];
 
-/// Heads of an attention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HeadShape {
-    /// Query heads; KV heads divide them.
-    pub heads: usize,
-    /// KV heads.
-    pub kv_heads: usize,
-    /// Head dimension, a multiple of 32.
-    pub dim: usize,
-}
-
 /// Keys and values of one KV head as the FPU sees them: for each tile of 32 positions a tile of 32 features after the other.
 pub(crate) struct KeyValueTiles {
     keys: Vec<SrcATile>,

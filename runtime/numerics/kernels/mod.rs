@@ -11,7 +11,7 @@
 //! | `rms_norm` | [`rms_norm`] | `normalization/layernorm`, `layernorm.cpp` and `layernorm_sharded.cpp` |
 //! | `rotary_embedding_llama`, its fused and decode forms | [`rotary`] | `rotary_embedding_llama.cpp`, `rotary_embedding_llama_sharded.cpp` |
 //! | `typecast` to a block format | [`typecast`] | `copy/typecast`, `eltwise_typecast.cpp` |
-//! | `scaled_dot_product_attention` | [`sdpa_prefill`] | `transformer/sdpa`, `compute_streaming.hpp` (bf16 Dst) and `compute_common.hpp` (fp32 Dst) |
+//! | `chunked_scaled_dot_product_attention` | [`sdpa_prefill`] | `transformer/sdpa`, `compute_streaming.hpp` (bf16 Dst) and `compute_common.hpp` (fp32 Dst) |
 //! | `paged_scaled_dot_product_attention_decode` | [`sdpa_decode`] | `transformer/sdpa_decode`, `sdpa_flash_decode.cpp` |
 //!
 //! Terms: RNE rounds to nearest, ties to even; RNA to nearest, ties away from zero (the packer); a bf16 or fp32 Dst is the destination
@@ -31,7 +31,6 @@ mod sfpu;
 mod typecast;
 
 pub use binary::binary;
-pub use flash::HeadShape;
 pub use rms_norm::{NormProgram, rms_norm, rms_norm_known};
 pub use rotary::{rotary, rotary_known};
 pub use sdpa_decode::{DecodeSoftmax, sdpa_decode, sdpa_decode_known};

@@ -1,4 +1,5 @@
-//! `scaled_dot_product_attention`, causal: two kernels, of which `fp32_dest_acc_en` chooses.
+//! `chunked_scaled_dot_product_attention`: two kernels, of which `fp32_dest_acc_en` chooses. `scaled_dot_product_attention` with `is_causal`
+//! has the same ones; a chunk's page table and start change where keys are read from and which tiles are on the diagonal, not the sums.
 //!
 //! | | bf16 Dst: `compute_streaming.hpp`, `sdpa_inner_loop_step` | fp32 Dst: `compute_common.hpp`, the standard loop |
 //! |---|---|---|
@@ -12,11 +13,12 @@
 use half::bf16;
 use rayon::prelude::*;
 
-use super::flash::{HeadShape, KeyValueTiles, Rows, activations, raise_maxima, weights};
+use super::flash::{KeyValueTiles, Rows, activations, raise_maxima, weights};
 use super::fpu::{Column, fadd, fmul_scalar, rna, rne, tf32, truncated};
 use super::sfpu::{approximate_slope, exp_approximate, exp_f32, exp_polynomial, reciprocal};
 use super::{Compute, Known};
-use crate::error::{NumericsError, check_dim, check_multiple};
+use crate::attention::{Cache, Chunk, Pages};
+use crate::error::{NumericsError, check_multiple};
 use crate::format::TILE;
 use crate::mvmul::Fidelity;
 use crate::operands::Activation;
@@ -31,9 +33,9 @@ pub struct PrefillSoftmax {
     pub k_chunk: usize,
 }
 
-/// Whether [`sdpa_prefill`] has the kernel's bits.
-pub fn sdpa_prefill_known(shape: HeadShape, how: Compute) -> Known {
-    match (how.fidelity, shape.dim) {
+/// Whether [`sdpa_prefill`] has the kernel's bits, for heads of `dim`.
+pub fn sdpa_prefill_known(dim: usize, how: Compute) -> Known {
+    match (how.fidelity, dim) {
         (Fidelity::HiFi2 | Fidelity::HiFi4, 32 | 64) => Known::Exact,
         (Fidelity::HiFi2 | Fidelity::HiFi4, _) => {
             Known::Unknown("prefill's attention was compared for heads of 32 and 64 only")
@@ -44,41 +46,46 @@ pub fn sdpa_prefill_known(shape: HeadShape, how: Compute) -> Known {
     }
 }
 
-/// Causal attention of one user: query position s attends positions 0..=s.
+/// Causal attention of a chunk of one user's prompt: query position s attends positions 0..=s.
 ///
-/// q and out are [heads, seq, dim], k and v [kv_heads, seq, dim].
+/// q and out are [heads, rows, dim]; the chunk starts at a multiple of 32.
 ///
 /// # Errors
-/// [`NumericsError::Dimension`] or [`NumericsError::Multiple`] if shapes disagree.
+/// [`NumericsError::Dimension`] or [`NumericsError::Multiple`] if shapes disagree, [`NumericsError::Position`] or
+/// [`NumericsError::Page`] if a position or a block it needs does not exist.
 pub fn sdpa_prefill(
-    (q, k, v): (&[bf16], &[bf16], &[bf16]),
-    seq: usize,
-    shape: HeadShape,
+    q: &[bf16],
+    (keys, values): (Cache<'_>, Cache<'_>),
+    pages: Pages<'_>,
+    chunk: Chunk,
     softmax: PrefillSoftmax,
     how: Compute,
     out: &mut [bf16],
 ) -> Result<(), NumericsError> {
-    let HeadShape { heads, kv_heads, dim } = shape;
+    let (kv_heads, dim) = keys.heads();
     check_multiple("head dimension", dim, TILE)?;
-    check_multiple("query heads", heads, kv_heads)?;
     check_multiple("positions of a key chunk", softmax.k_chunk, TILE)?;
-    check_dim("elements of the queries", q.len(), heads * seq * dim)?;
-    check_dim("elements of the keys", k.len(), kv_heads * seq * dim)?;
-    check_dim("elements of the values", v.len(), k.len())?;
-    check_dim("output elements", out.len(), q.len())?;
-    let plane = seq * dim;
+    if !chunk.start.is_multiple_of(TILE) {
+        let what = "position of the first query";
+        return Err(NumericsError::Multiple { what, got: chunk.start, multiple: TILE });
+    }
+    let heads = chunk.check((q.len(), out.len()), (keys, values), pages)?;
+    check_multiple("query heads", heads, kv_heads)?;
+    let table = pages.of_only_user();
     let tiles: Vec<KeyValueTiles> = (0..kv_heads)
         .into_par_iter()
         .map(|head| {
-            let at = |s: usize| head * plane + s * dim..head * plane + (s + 1) * dim;
-            KeyValueTiles::new(seq, dim, |s| &k[at(s)], |s| &v[at(s)])
+            let (key, value) = (|s| keys.row(table, 0, head, s), |s| values.row(table, 0, head, s));
+            KeyValueTiles::new(chunk.start + chunk.rows, dim, key, value)
         })
         .collect();
     let ones = Column::new(1.0, how);
+    let plane = chunk.rows * dim;
     out.par_chunks_mut(plane).zip(q.par_chunks(plane)).enumerate().for_each(|(head, (out, q))| {
         let cache = &tiles[head * kv_heads / heads];
         let rows = out.par_chunks_mut(TILE * dim).zip(q.par_chunks(TILE * dim));
-        rows.enumerate().for_each(|(tile, (out, q))| {
+        rows.enumerate().for_each(|(at, (out, q))| {
+            let tile = chunk.start / TILE + at;
             QueryTile { cache, tile, dim, softmax, how }.attend(&activations(q), &ones, out);
         });
     });
@@ -88,6 +95,7 @@ pub fn sdpa_prefill(
 /// Up to 32 query positions of one head.
 struct QueryTile<'a> {
     cache: &'a KeyValueTiles,
+    /// Their place among the tiles of positions of the whole context.
     tile: usize,
     dim: usize,
     softmax: PrefillSoftmax,

@@ -5,8 +5,8 @@
 
 use std::path::Path;
 
-use bitnetc_numerics::kernels::{self, Compute, DecodeSoftmax, HeadShape, NormProgram, PrefillSoftmax};
-use bitnetc_numerics::{Arch, Binary, Broadcast, Cache, Chains, Fidelity, Format, Function, Pages};
+use bitnetc_numerics::kernels::{self, Compute, DecodeSoftmax, NormProgram, PrefillSoftmax};
+use bitnetc_numerics::{Arch, Binary, Broadcast, Cache, Chains, Chunk, Fidelity, Format, Function, Pages};
 use half::bf16;
 use safetensors::{Dtype, SafeTensors};
 use serde::Deserialize;
@@ -174,11 +174,14 @@ fn binary() {
 fn sdpa_prefill() {
     compare("sdpa_prefill", |case, t| {
         let (q, k, v) = (t.bf16("q"), t.bf16("k"), t.bf16("v"));
-        let shape = HeadShape { heads: case.count("heads"), kv_heads: case.count("kv_heads"), dim: 32 };
+        // The last of all positions are the chunk's; all are one block.
+        let (rows, positions) = (t.shape("q")[1], t.shape("k")[1]);
+        let shape = (1, case.count("kv_heads"), positions, 32);
+        let caches = (Cache::new(shape, &k).unwrap(), Cache::new(shape, &v).unwrap());
         let softmax = PrefillSoftmax { scale: case.number("scale") as f32, k_chunk: case.count("k_chunk") };
         let mut out = vec![bf16::ZERO; q.len()];
-        let seq = t.shape("q")[1];
-        kernels::sdpa_prefill((&q, &k, &v), seq, shape, softmax, case.compute(), &mut out).unwrap();
+        let chunk = Chunk { start: positions - rows, rows };
+        kernels::sdpa_prefill(&q, caches, Pages::Contiguous, chunk, softmax, case.compute(), &mut out).unwrap();
         out
     });
 }

@@ -34,15 +34,15 @@ mod values;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use bitnetc_plan::{Cost, Footprint, Memory, Op, Ref, Scalar, Step, TILE, TensorSpec, Value, VerifiedPlan};
-use bitnetc_runtime::device::{Arguments, Device, ResolvedStep, Slot, TraceId, Upload};
+use bitnetc_plan::{Cost, Footprint, Memory, Op, Ref, Step, TensorSpec, Value, VerifiedPlan};
+use bitnetc_runtime::device::{Device, ResolvedStep, Slot, TraceId, Upload};
 use bitnetc_runtime::{DeviceError, weights::bytes::format_of};
 
-use crate::call::{Expr, Scope};
+use crate::call::Scope;
 use crate::card::CardKind;
 use crate::environment::PythonEnv;
 use crate::error::TtnnError;
-use crate::lower::{self, Open, value_key};
+use crate::lower::{self, Plain, value_key};
 use crate::open_card::{CardOptions, OpenCard};
 use crate::python::{self, Value as Argument};
 use crate::{note, record, spec};
@@ -69,6 +69,8 @@ pub struct TtnnDevice {
     specs: Vec<Option<Arc<TensorSpec>>>,
     queues: Queues,
     traces: Traces,
+    /// The slots that the capture under way has filled.
+    filled: Vec<Slot>,
     /// Host tensors of the slots that were written or read.
     kept: HashMap<Slot, HostTensor>,
     /// Host tensors that reads under way copy to, the oldest first.
@@ -95,6 +97,7 @@ impl TtnnDevice {
             specs: Vec::new(),
             queues: Queues::new(options.command_queues),
             traces: Traces::default(),
+            filled: Vec::new(),
             kept: HashMap::new(),
             reads: VecDeque::new(),
             spare: Vec::new(),
@@ -192,10 +195,10 @@ impl TtnnDevice {
         Ok(taken)
     }
 
-    fn run(&mut self, resolved: &ResolvedStep, arguments: Arguments) -> Result<(), DeviceError> {
+    fn run(&mut self, resolved: &ResolvedStep) -> Result<(), DeviceError> {
         go_on()?;
         note::doing(format_args!("{}, step `{}`", resolved.phase, resolved.name));
-        let statement = lower::lower(&step(resolved), &Given(arguments));
+        let statement = lower::lower(&step(resolved), &Plain);
         let first = self.profiler.as_ref().map(Profiler::next_program).transpose().map_err(library)?;
         statement.execute(self.card.interpreter(), &mut self.scope).map_err(library)?;
         if let (Some(profiler), Some(first)) = (&mut self.profiler, first) {
@@ -208,6 +211,9 @@ impl TtnnDevice {
         }
         for (slot, spec) in &resolved.outputs {
             self.hold(*slot, Some(Arc::clone(spec)))?;
+            if self.traces.is_capturing() {
+                self.filled.push(*slot);
+            }
         }
         Ok(())
     }
@@ -271,24 +277,6 @@ fn step(resolved: &ResolvedStep) -> Step {
         l1: Footprint::default(),
         cost: Cost::default(),
         note: String::new(),
-    }
-}
-
-/// The arguments of a call, for lowering. Scalars are plain numbers by now.
-struct Given(Arguments);
-
-impl Open for Given {
-    fn scalar(&self, _: &Step, _: usize, scalar: &Scalar) -> Expr {
-        Expr::Float(scalar.value)
-    }
-
-    fn user(&self) -> Expr {
-        Expr::Int(i64::from(self.0.user))
-    }
-
-    fn last_tile(&self, columns: u32) -> (Expr, Expr) {
-        let row = self.0.tile_row;
-        (Expr::ints([0, 0, row, 0]), Expr::ints([1, 1, row + TILE, columns]))
     }
 }
 
@@ -362,11 +350,11 @@ impl Device for TtnnDevice {
         Ok(())
     }
 
-    fn execute(&mut self, steps: &[Arc<ResolvedStep>], arguments: Arguments) -> Result<(), (usize, DeviceError)> {
+    fn execute(&mut self, steps: &[Arc<ResolvedStep>]) -> Result<(), (usize, DeviceError)> {
         if !self.traces.is_capturing() {
             self.queues.before_programs(&self.card).map_err(|error| (0, library(error)))?;
         }
-        steps.iter().enumerate().try_for_each(|(at, step)| self.run(step, arguments).map_err(|error| (at, error)))
+        steps.iter().enumerate().try_for_each(|(at, step)| self.run(step).map_err(|error| (at, error)))
     }
 
     fn free(&mut self, slot: Slot) -> Result<(), DeviceError> {
@@ -423,11 +411,14 @@ impl Device for TtnnDevice {
     fn begin_trace(&mut self) -> Result<(), DeviceError> {
         self.not_while_capturing("a trace is begun")?;
         self.queues.before_programs(&self.card).map_err(library)?;
+        self.filled.clear();
         self.traces.begin(&self.card)
     }
 
     fn end_trace(&mut self) -> Result<TraceId, DeviceError> {
-        self.traces.end(&self.card)
+        let alive = self.filled.iter().filter_map(|slot| self.held(*slot).ok());
+        let results: Vec<_> = alive.map(|(tensor, _)| tensor.clone()).collect();
+        self.traces.end(&self.card, &results)
     }
 
     fn replay_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {

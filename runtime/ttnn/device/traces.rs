@@ -1,5 +1,8 @@
 //! Traces: captured, replayed and released, with the DRAM that each takes.
 //!
+//! The results of a trace lie where an earlier trace may write, since a replay takes memory as its capture did. They are read before another
+//! trace is replayed, and TT-NN is told so ([`Traces::end`]): its check of what a replay overwrites then leaves them out.
+//!
 //! The card is opened without a region for traces, so TT-NN takes a trace's buffer from free DRAM when the capture ends. What is free before
 //! and after tells its size.
 
@@ -47,13 +50,18 @@ impl Traces {
         Ok(())
     }
 
-    /// Ends the capture.
-    pub(super) fn end(&mut self, card: &OpenCard) -> Result<TraceId, DeviceError> {
+    /// Ends the capture, which leaves these tensors alive.
+    pub(super) fn end(&mut self, card: &OpenCard, results: &[Object]) -> Result<TraceId, DeviceError> {
         let id = self.capture.take().ok_or_else(|| DeviceError::Trace("none is being captured".into()))?;
         let ended = || {
             let before = card.memory_view(Memory::Dram)?;
             call(card, "end_trace_capture", Some(&id), &[QUEUE])?;
             let after = card.memory_view(Memory::Dram)?;
+            let tracker = card.interpreter().import("ttnn.tools.trace_allocation_tracker")?;
+            let acknowledge = tracker.attribute("TraceAllocationTracker.acknowledge_corruptible")?;
+            for result in results {
+                acknowledge.call("acknowledge_corruptible", &[result.into()], &[])?;
+            }
             Ok(before.free.saturating_sub(after.free).saturating_mul(before.banks))
         };
         let bytes = ended().map_err(library)?;

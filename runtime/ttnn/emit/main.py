@@ -27,7 +27,7 @@ def evaluate(source):
             product = constant
             for tensor, power in powers:
                 product *= source.scale(tensor, layer) ** power
-            values[name].append(product)
+            values[name].append(float(np.float32(product)))
     return values
 
 
@@ -91,15 +91,36 @@ class User:
             self.done = len(self.tokens) > args.steps or self.position >= CONTEXT
 
 
+def place_chunk(buffers, bucket, tokens, number):
+    """Where the tokens of a user's prompt lie: their positions, the cache blocks they go to, and the tile of rows with the last of them."""
+    padded = np.zeros(bucket)
+    padded[: len(tokens)] = tokens
+    write(buffers, PROMPTS[bucket], padded)
+    if bucket in PROMPT_POSITIONS:
+        write(buffers, PROMPT_POSITIONS[bucket], np.arange(bucket))
+    per_user = -(-CONTEXT // BLOCK)
+    blocks = np.arange(per_user) + number * per_user
+    written = np.full(-(-bucket // BLOCK), -1)
+    count = -(-len(tokens) // BLOCK)
+    written[:count] = blocks[:count]
+    write(buffers, CHUNK_PAGES[bucket], written)
+    context = np.zeros(next(row for row in BUFFERS if row[0] == CONTEXT_PAGES)[4][1])
+    context[:per_user] = blocks
+    write(buffers, CONTEXT_PAGES, context)
+    write(buffers, CHUNK_START, [0])
+    tile = (len(tokens) - 1) // 32 * 32
+    write(buffers, LAST_TILE_STARTS, [0, 0, tile, 0])
+    write(buffers, LAST_TILE_ENDS, [1, 1, tile + 32, WIDTH])
+
+
 def prefill(user, number, args, weights, buffers, scalars, show):
     """Fills a user's cache with as much of the prompt as the largest bucket holds, and chooses the first token when that is all of it."""
     count = min(len(user.pending), max(PREFILL))
     bucket = min(size for size in PREFILL if size >= count)
-    padded = np.zeros(bucket)
-    padded[:count], user.pending = user.pending[:count], user.pending[count:]
-    write(buffers, PROMPTS[bucket], padded)
+    tokens, user.pending = user.pending[:count], user.pending[count:]
+    place_chunk(buffers, bucket, tokens, number)
     row, user.position = (count - 1) % 32, count
-    results = PREFILL[bucket](weights, buffers, scalars, show, number, count - 1 - row)
+    results = PREFILL[bucket](weights, buffers, scalars, show)
     if user.pending:
         user.next = user.pending.pop(0)
     elif args.temperature == 0:
@@ -110,14 +131,14 @@ def prefill(user, number, args, weights, buffers, scalars, show):
 
 
 def write_users(buffers, users):
-    """What the next decode step reads; from there on the card carries both along. Users that have ended wait at position 0."""
+    """What the next decode step reads; from there on the card carries both along. Users that have ended are idle: at position -1."""
     tokens = [0 if user.done else user.next for user in users]
-    positions = [0 if user.done else user.position for user in users]
+    positions = [-1 if user.done else user.position for user in users]
     write(buffers, TOKENS, tokens)
     write(buffers, POSITIONS, positions)
     if ROTARY_POSITIONS is not None:
         rows = next(row for row in BUFFERS if row[0] == ROTARY_POSITIONS)[4]
-        write(buffers, ROTARY_POSITIONS, np.tile(positions, int(np.prod(rows)) // BATCH))
+        write(buffers, ROTARY_POSITIONS, np.tile(np.maximum(positions, 0), int(np.prod(rows)) // BATCH))
 
 
 def generate(users, step, args, buffers):

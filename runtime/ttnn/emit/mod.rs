@@ -12,7 +12,9 @@ mod names;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
-use bitnetc_plan::{Arch, Buffer, BufferRole, Layout, Phase, PhaseKind, Plan, Ref, Scalar, Step, TensorSpec, Weight};
+use bitnetc_plan::{
+    Arch, Buffer, BufferRole, Layout, Op, Phase, PhaseKind, Plan, Ref, Scalar, Step, TensorSpec, Weight,
+};
 
 use crate::call::Expr;
 use crate::lower::{self, Open};
@@ -33,7 +35,7 @@ pub fn python(plan: &Plan) -> String {
     // A literal's own quotes, tripled.
     let mut text = format!("\"\"{title}\"\"\n\n{PRELUDE}");
     let _ = write!(text, "\n\nDIGEST = {}\nLAYERS = {}\n", literal(&plan.model.digest), plan.model.layers);
-    let _ = writeln!(text, "VOCAB = {}", plan.model.vocab);
+    let _ = writeln!(text, "VOCAB = {}\nWIDTH = {}", plan.model.vocab, width(plan));
     let arch = match plan.card.arch {
         Arch::Wormhole => "WORMHOLE_B0",
         Arch::Blackhole => "BLACKHOLE",
@@ -53,6 +55,13 @@ pub fn python(plan: &Plan) -> String {
     let _ = write!(text, "\n\nDECODE = {decode}\nPREFILL = {{{}}}\n\n\n", buckets.join(", "));
     text.push_str(MAIN);
     text
+}
+
+/// Columns of the rows of which prefill takes the last token's tile.
+fn width(plan: &Plan) -> u32 {
+    let mut slices =
+        plan.phases.iter().flat_map(|phase| phase.steps()).filter(|step| matches!(step.op, Op::SliceAt(_)));
+    slices.find_map(|step| step.outputs.first()).map_or(0, |tile| tile.spec.columns())
 }
 
 /// Text as a Python string literal.
@@ -105,17 +114,28 @@ fn buffers(plan: &Plan, text: &mut String) {
         ("POSITIONS", BufferRole::Positions),
         ("ROTARY_POSITIONS", BufferRole::RotaryPositions),
         ("PAGE_TABLE", BufferRole::PageTable),
+        ("CONTEXT_PAGES", BufferRole::ContextPages),
+        ("CHUNK_START", BufferRole::ChunkStart),
+        ("LAST_TILE_STARTS", BufferRole::LastTileStarts),
+        ("LAST_TILE_ENDS", BufferRole::LastTileEnds),
         ("FIRST_TOKENS", BufferRole::FirstTokens),
     ] {
         let name = plan.buffer_for(role).map_or_else(|| "None".to_string(), |b| literal(&b.name));
         let _ = writeln!(text, "{constant} = {name}");
     }
-    let prompts = plan.buffers.iter().filter_map(|b| match b.role {
-        BufferRole::Prompt(tokens) => Some(format!("{tokens}: {}", literal(&b.name))),
-        BufferRole::Tokens | BufferRole::Positions | BufferRole::RotaryPositions | BufferRole::PageTable => None,
-        BufferRole::KeyCache | BufferRole::ValueCache | BufferRole::FirstTokens => None,
-    });
-    let _ = writeln!(text, "PROMPTS = {{{}}}", prompts.collect::<Vec<_>>().join(", "));
+    let buckets = || plan.phases.iter().filter_map(|phase| bucket(phase.kind));
+    let by_bucket: [(&str, fn(u32) -> BufferRole); 3] = [
+        ("PROMPTS", BufferRole::Prompt),
+        ("PROMPT_POSITIONS", BufferRole::PromptPositions),
+        ("CHUNK_PAGES", BufferRole::ChunkPages),
+    ];
+    for (constant, role) in by_bucket {
+        let named = buckets().filter_map(|tokens| {
+            let buffer = plan.buffer_for(role(tokens))?;
+            Some(format!("{tokens}: {}", literal(&buffer.name)))
+        });
+        let _ = writeln!(text, "{constant} = {{{}}}", named.collect::<Vec<_>>().join(", "));
+    }
 }
 
 /// The key of a scalar in the program: phase, step, and which of the step's.
@@ -146,33 +166,18 @@ pub fn identifiers(phase: &Phase) -> HashMap<String, Ref> {
     operands.map(|operand| (names.get(&lower::key(operand)).to_owned(), operand.clone())).collect()
 }
 
-/// The arguments of a call that the program fills in with variables of its own.
+/// The numbers of a call that the program fills in with variables of its own.
 struct Named;
 
 impl Open for Named {
     fn scalar(&self, step: &Step, at: usize, scalar: &Scalar) -> Expr {
         if scalar.is_constant() { Expr::Float(scalar.value) } else { Expr::Name(scalar_key(step, at)) }
     }
-
-    fn user(&self) -> Expr {
-        Expr::name("user")
-    }
-
-    fn last_tile(&self, columns: u32) -> (Expr, Expr) {
-        let corner =
-            |row: &str, column: u32| Expr::List(vec![Expr::Int(0), Expr::Int(0), Expr::name(row), column.into()]);
-        let end = Expr::List(vec![Expr::Int(1), Expr::Int(1), Expr::name("tile_end"), columns.into()]);
-        (corner("tile_start", 0), end)
-    }
 }
 
 fn function(plan: &Plan, phase: &Phase, text: &mut String) {
     let name = function_name(phase.kind);
-    let arguments = if bucket(phase.kind).is_some() { ", user, tile_start" } else { "" };
-    let _ = write!(text, "\n\ndef {name}(weights, buffers, scalars, show{arguments}):\n");
-    if bucket(phase.kind).is_some() {
-        text.push_str("    tile_end = tile_start + 32\n");
-    }
+    let _ = write!(text, "\n\ndef {name}(weights, buffers, scalars, show):\n");
     let names = Names::of(phase);
     let writer = Writer { plan, phase: &name, names: &names };
     writer.section(&phase.prologue, None, text);
@@ -258,7 +263,7 @@ mod tests {
     fn open_numbers_become_names() {
         let step = Step {
             name: "attn.norm".into(),
-            op: bitnetc_plan::op::PlusOne { buffer: Ref::Buffer("p".into()) }.into(),
+            op: bitnetc_plan::op::PlusOne { buffer: Ref::Buffer("p".into()), skip_negative: true }.into(),
             outputs: vec![],
             l1: Default::default(),
             cost: Default::default(),
@@ -267,8 +272,6 @@ mod tests {
         let folded = Scalar { value: 1e-5, scales: vec![("w".into(), -2)] };
         assert_eq!(Named.scalar(&step, 0, &folded), Expr::name("scalar attn.norm 0"));
         assert_eq!(Named.scalar(&step, 0, &Scalar::constant(0.5)), Expr::Float(0.5));
-        let (start, end) = Named.last_tile(64);
-        assert_eq!(format!("{start} {end}"), "[0, 0, tile_start, 0] [1, 1, tile_end, 64]");
     }
 
     #[test]

@@ -19,21 +19,7 @@ const KEYWORDS: [&str; 35] = [
 ];
 
 /// Names that a function of the program uses besides those of its phase.
-const OWN: [&str; 13] = [
-    "LAYERS",
-    "buffers",
-    "float",
-    "layer",
-    "np",
-    "range",
-    "scalars",
-    "show",
-    "tile_end",
-    "tile_start",
-    "ttnn",
-    "user",
-    "weights",
-];
+const OWN: [&str; 10] = ["LAYERS", "buffers", "float", "layer", "np", "range", "scalars", "show", "ttnn", "weights"];
 
 /// The identifiers of one phase, by the keys that [`lower`] uses.
 #[derive(Debug)]
@@ -157,7 +143,10 @@ mod tests {
 
     fn phase(outputs: &[&str]) -> Phase {
         let abs = AbsOp { input: Ref::Weight("x".into()), memory: MemoryConfig::DRAM };
-        let steps = vec![step("one", abs, outputs), step("two", PlusOne { buffer: Ref::Buffer("x".into()) }, &[])];
+        let steps = vec![
+            step("one", abs, outputs),
+            step("two", PlusOne { buffer: Ref::Buffer("x".into()), skip_negative: true }, &[]),
+        ];
         Phase {
             kind: PhaseKind::Decode { batch: 1 },
             prologue: steps,

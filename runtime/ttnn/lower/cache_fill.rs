@@ -6,5 +6,5 @@ use super::{Lowering, operand};
 use crate::call::PyCall;
 
 pub fn lower(args: &CacheFill, step: &Lowering<'_>) -> PyCall {
-    step.on(&args.cache).arg(operand(&args.input)).arg(operand(&args.page_table)).kwarg("batch_idx", step.open.user())
+    step.on(&args.cache).arg(operand(&args.input)).arg(operand(&args.pages)).kwarg("batch_idx", 0)
 }

@@ -1,8 +1,7 @@
 //! Lowering: a plan's step as the one TT-NN call it stands for. Each op has its file, named as its variant of [`Op`].
 //!
 //! The same lowering is executed through the shim ([`crate::replay()`]) and printed as Python ([`crate::emit`]). Values, weights and buffers
-//! are named by [`key`]; what a plan leaves open until the call is made (numbers that depend on weight scales, the user and the last token
-//! of a prefill) is [`Open`]'s to fill in.
+//! are named by [`key`]; numbers that depend on weight scales are [`Open`]'s to fill in.
 
 mod abs;
 mod arg_max;
@@ -28,45 +27,31 @@ mod row_max;
 mod sdpa;
 mod sdpa_decode;
 mod slice;
+mod slice_at;
 mod to_layout;
 mod to_memory_config;
 mod transpose;
 mod typecast;
 mod view;
 
-use bitnetc_plan::{DType, Layout, Op, Ref, Scalar, Step, TILE, for_each_op};
+use bitnetc_plan::{DType, Layout, Op, Ref, Scalar, Step, for_each_op};
 
 use crate::call::{Expr, PyCall, Statement};
 use crate::tensor::{dtype_path, layout_path};
 
-/// Fills in what a plan leaves open.
+/// Fills in the numbers that a plan leaves open.
 pub trait Open {
-    /// The `at`th scalar of a step.
+    /// The `at`th scalar of a step, an f32 where the caller computes it.
     fn scalar(&self, step: &Step, at: usize, scalar: &Scalar) -> Expr;
-    /// The user of a cache fill.
-    fn user(&self) -> Expr;
-    /// First and last-plus-one index of the last-token tile of a tensor with these columns.
-    fn last_tile(&self, columns: u32) -> (Expr, Expr);
 }
 
-/// Fixed answers: every weight scale 1, user 0, a last token in the tile that starts at `last_row`. What checking needs.
+/// Every weight scale is 1: what checking needs, and executing, where all numbers are plain by then.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Fixed {
-    /// First row of the last-token tile.
-    pub last_row: u32,
-}
+pub struct Plain;
 
-impl Open for Fixed {
+impl Open for Plain {
     fn scalar(&self, _: &Step, _: usize, scalar: &Scalar) -> Expr {
         Expr::Float(scalar.value)
-    }
-
-    fn user(&self) -> Expr {
-        Expr::Int(0)
-    }
-
-    fn last_tile(&self, columns: u32) -> (Expr, Expr) {
-        (Expr::ints([0, 0, self.last_row, 0]), Expr::ints([1, 1, self.last_row + TILE, columns]))
     }
 }
 

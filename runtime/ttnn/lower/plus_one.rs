@@ -6,5 +6,5 @@ use super::Lowering;
 use crate::call::PyCall;
 
 pub fn lower(args: &PlusOne, step: &Lowering<'_>) -> PyCall {
-    step.on(&args.buffer)
+    step.on(&args.buffer).maybe("skip_negative_entries", args.skip_negative.then_some(true))
 }

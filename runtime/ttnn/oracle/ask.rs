@@ -1,13 +1,13 @@
 //! Asks TT-NN a question on a mock card. A call is executed twice: without dispatch, which reports the sizes of all buffers, then for real,
 //! which checks memory and gives addresses.
 
-use bitnetc_plan::{Cost, Footprint, Op, Step, TILE, TensorSpec, Value};
+use bitnetc_plan::{Cost, Footprint, Op, Step, TensorSpec};
 
 use super::{Facts, Question};
 use crate::call::Scope;
 use crate::error::TtnnError;
 use crate::graph::{Graph, Node, RunMode};
-use crate::lower::{self, Fixed};
+use crate::lower::{self, Plain};
 use crate::open_card::OpenCard;
 use crate::python::Object;
 use crate::spec;
@@ -37,7 +37,7 @@ fn call(device: &OpenCard, op: &Op, operands: &[TensorSpec]) -> Result<Reply, Tt
     for (reference, spec) in op.operands().into_iter().zip(operands) {
         scope.set(lower::key(reference), device.allocate(spec)?);
     }
-    let statement = lower::lower(&step(op, operands), &open(operands));
+    let statement = lower::lower(&step(op), &Plain);
     let (call, interpreter) = (&statement.call, device.interpreter());
     let sized = device.capture(RunMode::NoDispatch, || call.execute(interpreter, &scope).map(drop))?;
     let real = device.capture(RunMode::Normal, || call.execute(interpreter, &scope))?;
@@ -52,23 +52,16 @@ fn call(device: &OpenCard, op: &Op, operands: &[TensorSpec]) -> Result<Reply, Tt
     reply(outputs, sized.graph.busiest_core(), &real.graph)
 }
 
-/// A call as a step; of its outputs only a slice's columns are looked at, which are its operand's.
-fn step(op: &Op, operands: &[TensorSpec]) -> Step {
-    let outputs =
-        operands.first().map(|spec| Value { name: "result".into(), spec: spec.clone(), padding: None, address: None });
+/// A call as a step.
+fn step(op: &Op) -> Step {
     Step {
         name: "asked".into(),
         op: op.clone(),
-        outputs: outputs.into_iter().collect(),
+        outputs: Vec::new(),
         l1: Footprint::default(),
         cost: Cost::default(),
         note: String::new(),
     }
-}
-
-fn open(operands: &[TensorSpec]) -> Fixed {
-    let rows = operands.first().map_or(TILE, TensorSpec::rows);
-    Fixed { last_row: rows.saturating_sub(1) / TILE * TILE }
 }
 
 fn reply(result: Result<Vec<Object>, TtnnError>, circular_buffers: u64, graph: &Graph) -> Result<Reply, TtnnError> {

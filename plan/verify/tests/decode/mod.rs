@@ -261,7 +261,7 @@ impl Maker {
         steps.extend((0..CHUNKS).map(|i| self.free(&rows(i))).collect::<Vec<_>>());
         steps.push(self.call("argmax", ArgMax { input: value("logits"), output: buffer("tokens") }, &[]));
         for name in ["positions", "rotary_positions"] {
-            steps.push(self.call(&format!("{name}.next"), PlusOne { buffer: buffer(name) }, &[]));
+            steps.push(self.call(&format!("{name}.next"), PlusOne { buffer: buffer(name), skip_negative: true }, &[]));
         }
         steps
     }

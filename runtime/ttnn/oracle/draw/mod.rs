@@ -31,6 +31,7 @@ mod row_max;
 mod sdpa;
 mod sdpa_decode;
 mod slice;
+mod slice_at;
 mod to_layout;
 mod to_memory_config;
 mod transpose;
@@ -90,6 +91,7 @@ ops! {
     ArgMax in arg_max;
     PlusOne in plus_one;
     Deallocate in deallocate;
+    SliceAt in slice_at;
 }
 
 /// The rules and their generators, in the order they are asked.

@@ -14,5 +14,6 @@ fn draw(dice: &mut Dice<'_>) -> Option<Question> {
     let shape = dice.pick(&[vec![length], vec![1, length], vec![1, 1, length]]);
     let dtype = dice.pick(&[DType::I32, DType::U32, DType::I32, DType::Bf16]);
     let x = TensorSpec::row_major(shape, dtype, dice.interleaved());
-    question(dice, PlusOne { buffer: operand() }, vec![x])
+    let skip_negative = dice.chance(0.5);
+    question(dice, PlusOne { buffer: operand(), skip_negative }, vec![x])
 }

@@ -19,8 +19,7 @@ fn rows(dice: &mut Dice<'_>) -> Option<Question> {
     let start = from + u32::from(dice.chance(0.05));
     let end = start + dice.pick(&[32, 32, 32, 64, 17]);
     let end = if dice.chance(0.9) { end.min(rows) } else { end };
-    let kept = if dice.chance(0.3) { Kept::LastTokenTile } else { Kept::Rows(start, end) };
-    let count = if matches!(kept, Kept::LastTokenTile) { TILE } else { end.saturating_sub(start).max(1) };
+    let (kept, count) = (Kept::Rows(start, end), end.saturating_sub(start).max(1));
     let memory = if dice.chance(0.5) { dice.width_shards(count, columns) } else { dice.interleaved() };
     let placed = if rows <= 128 { dice.interleaved() } else { MemoryConfig::DRAM };
     let x = TensorSpec::tile([1, 1, rows, columns], dice.activations(), placed);
