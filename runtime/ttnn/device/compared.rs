@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bitnetc_numerics::{GROUP, Tiled};
 use bitnetc_plan::op::Access;
 use bitnetc_plan::{DType, Layout, Op, TILE, TensorSpec};
-use bitnetc_runtime::device::{Arguments, Device, ResolvedStep, Slot, TraceId, Upload};
+use bitnetc_runtime::device::{Device, ResolvedStep, Slot, TraceId, Upload};
 use bitnetc_runtime::{DeviceError, HostDevice, weights::bytes::format_of};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -50,13 +50,11 @@ impl ComparedDevice {
         std::mem::take(&mut self.compared)
     }
 
-    fn step(&mut self, step: &Arc<ResolvedStep>, arguments: Arguments) -> Result<(), DeviceError> {
+    fn step(&mut self, step: &Arc<ResolvedStep>) -> Result<(), DeviceError> {
         let defined = self.defined(step)?;
-        // The kernels compute every row, whichever will be read.
-        let arguments = Arguments { live_row: None, ..arguments };
         let only = std::slice::from_ref(step);
-        self.ttnn.execute(only, arguments).map_err(|(_, error)| error)?;
-        self.host.execute(only, arguments).map_err(|(_, error)| error)?;
+        self.ttnn.execute(only).map_err(|(_, error)| error)?;
+        self.host.execute(only).map_err(|(_, error)| error)?;
         let mut comparison = Comparison { step: step.name.clone(), elements: 0, equal: 0, worst_ulp: 0.0 };
         let written =
             step.op.uses().into_iter().zip(&step.operands).filter(|(operand, _)| operand.access == Access::Write);
@@ -215,8 +213,8 @@ impl Device for ComparedDevice {
         self.host.write(slot, data)
     }
 
-    fn execute(&mut self, steps: &[Arc<ResolvedStep>], arguments: Arguments) -> Result<(), (usize, DeviceError)> {
-        steps.iter().enumerate().try_for_each(|(at, step)| self.step(step, arguments).map_err(|error| (at, error)))
+    fn execute(&mut self, steps: &[Arc<ResolvedStep>]) -> Result<(), (usize, DeviceError)> {
+        steps.iter().enumerate().try_for_each(|(at, step)| self.step(step).map_err(|error| (at, error)))
     }
 
     fn free(&mut self, slot: Slot) -> Result<(), DeviceError> {
