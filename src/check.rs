@@ -1,5 +1,7 @@
 //! `bitnetc check`: whether a plan keeps every invariant.
 
+mod numerics;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -22,7 +24,9 @@ use crate::{input, render, replay};
   bitnetc check plan.ron
   bitnetc check plan.plan && echo sound
   bitnetc check plan.ron --model bitnet-2b-4t   and that they compute this model
-  bitnetc check plan.ron --ttnn                 ask the real TT-NN, on a mock card, about every call")]
+  bitnetc check plan.ron --ttnn                 ask the real TT-NN, on a mock card, about every call
+  bitnetc check plan.ron --numerics --simulator path/to/libttsim.so
+                                                compare every step's bits with TT-NN's kernels on the simulator")]
 pub struct Args {
     /// The plan, RON or binary
     pub plan: PathBuf,
@@ -30,11 +34,13 @@ pub struct Args {
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
     /// Also replay every phase in the real TT-NN on a mock card: acceptance, specs, addresses, buffer sizes
-    #[arg(long)]
+    #[arg(long, group = "library")]
     pub ttnn: bool,
     /// The Python that has TT-NN
-    #[arg(long, value_name = "PATH", requires = "ttnn")]
+    #[arg(long, value_name = "PATH", requires = "library")]
     pub python: Option<PathBuf>,
+    #[command(flatten)]
+    pub compared: numerics::Compared,
     /// The defects as JSON: place, invariant, what was found, what would be right, the constraint broken
     #[arg(long, conflicts_with = "ttnn")]
     pub json: bool,
@@ -49,12 +55,28 @@ pub fn run(args: Args) -> miette::Result<()> {
     let model = args.model.as_deref().map(input::model).transpose()?;
     match checked(&plan, model.as_ref()) {
         Ok(verified) => {
-            let name = model.as_ref().map(|model| model.name.as_str());
-            render::print(&if args.json { json(&[]) } else { sound(&verified, name) }).map_err(input::cannot_print)?;
-            if args.ttnn { replay::against_ttnn(&plan, args.python.as_deref()) } else { Ok(()) }
+            let python = args.python.as_deref();
+            if !args.json {
+                render::print(&sound(&verified, model.as_ref().map(|model| model.name.as_str())))
+                    .map_err(input::cannot_print)?;
+            }
+            if args.compared.numerics {
+                let runs = numerics::compare(&args.compared, &args.plan, python, verified.into())?;
+                let report = match args.json {
+                    true => json(&[], Some(&numerics::json(&runs))),
+                    false => numerics::text(&runs),
+                };
+                render::print(&report).map_err(input::cannot_print)?;
+                return numerics::verdict(&runs);
+            }
+            if args.json {
+                render::print(&json(&[], None)).map_err(input::cannot_print)?;
+            }
+            if args.ttnn { replay::against_ttnn(&plan, python) } else { Ok(()) }
         }
         Err(defects) => {
-            render::print(&if args.json { json(&defects) } else { unsound(&defects) }).map_err(input::cannot_print)?;
+            render::print(&if args.json { json(&defects, None) } else { unsound(&defects) })
+                .map_err(input::cannot_print)?;
             let help = "the plan was changed after it was compiled, or bitnetc has a defect: compile the model again";
             let noun = if defects.len() == 1 { "defect" } else { "defects" };
             Err(miette!(help = help, "{} has {} {noun}", args.plan.display(), defects.len()))
@@ -99,7 +121,7 @@ fn sound(verified: &Verified, model: Option<&str>) -> String {
     text
 }
 
-fn json(defects: &[Defect]) -> String {
+fn json(defects: &[Defect], numerics: Option<&serde_json::Value>) -> String {
     let defect = |d: &Defect| {
         json!({
             "place": d.place.to_string(),
@@ -109,7 +131,11 @@ fn json(defects: &[Defect]) -> String {
             "violation": d.violation,
         })
     };
-    format!("{}\n", json!({ "defects": defects.iter().map(defect).collect::<Vec<_>>() }))
+    let mut report = json!({ "defects": defects.iter().map(defect).collect::<Vec<_>>() });
+    if let Some(numerics) = numerics {
+        report["numerics"] = numerics.clone();
+    }
+    format!("{report}\n")
 }
 
 /// Defects under the place they are at.

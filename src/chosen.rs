@@ -13,6 +13,17 @@ pub struct Chosen {
     pub given: Vec<String>,
 }
 
+impl Chosen {
+    /// No choice made.
+    ///
+    /// # Errors
+    /// Never: every choice has a default.
+    pub fn none() -> Result<Self, clap::Error> {
+        let command = <Choices as clap::Args>::augment_args(clap::Command::new("none"));
+        Self::from_arg_matches(&command.try_get_matches_from(["none"])?)
+    }
+}
+
 impl std::ops::Deref for Chosen {
     type Target = Choices;
 

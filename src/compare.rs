@@ -8,7 +8,7 @@ use bitnetc_runtime::LoadOptions;
 use miette::miette;
 
 use crate::device::DeviceChoice;
-use crate::eval::{self, Computed, Inputs, Measured, Reference, ReferenceWeights};
+use crate::eval::{self, Computed, Expected, Inputs, Measured, Reference, ReferenceWeights};
 use crate::input;
 use crate::load::{self, NumericsChoice, Source};
 use crate::plan::Choices;
@@ -84,7 +84,8 @@ pub fn run(args: Args) -> miette::Result<()> {
                 let windows = eval::windows(&args.input, session.plan(), phase, &path)?;
                 let longest = windows.iter().map(|w| w.tokens.len()).max().unwrap_or(0);
                 let Some((kind, [us, bytes])) = predicted(session.plan(), phase, longest) else { continue };
-                let measured = eval::measure(&mut session, phase, &windows, Some(&reference), |_, _| {})?;
+                let measured =
+                    eval::measure(&mut session, phase, &windows, Some(&Expected::Reference(&reference)), |_, _| {})?;
                 let mut row = vec![
                     policy.to_string(),
                     if no_folding { "multiplied" } else { "folded" }.to_string(),

@@ -40,6 +40,11 @@ pub struct Source {
     pub choices: Chosen,
 }
 
+/// The difference of fast numerics to exact ones, at most, over the policies and phases of the small model and the 88 tokens of
+/// `graphs/tiny-shakespeare/golden.json`: `bitnetc eval --numerics fast --against exact --tokens FILE`.
+const FAST_DIFFERS: &str =
+    "logits of tiny-shakespeare differ from exact ones by 0.05 rms, PCC 0.9999, most likely token the same in 95 %";
+
 /// How the host device computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum NumericsChoice {
@@ -53,7 +58,7 @@ impl NumericsChoice {
     /// The numerics `plan` was run with, and which of its calls they were not compared for.
     pub fn named(self, plan: &Plan) -> String {
         match self {
-            NumericsChoice::Fast => "fast numerics".into(),
+            NumericsChoice::Fast => format!("fast numerics: {FAST_DIFFERS}"),
             NumericsChoice::Exact => {
                 let reasons: BTreeSet<_> = uncompared(plan).into_values().collect();
                 let but: String = reasons.iter().map(|reason| format!(", but {reason}")).collect();

@@ -45,6 +45,9 @@ fn misuse_of_the_command_line_is_code_2() {
         (vec!["plan", "bitnet-2b-4t", "--policy", "best"], "there are balanced, exact and fast"),
         (vec!["plan", "bitnet-2b-4t", "--set", "downs=bfp4"], "no role `downs`"),
         (vec!["plan", "bitnet-2b-4t", "--prefill", "12x"], "`12x` is no number of tokens"),
+        (vec!["check", "plan.ron", "--numerics"], "--simulator <LIB>"),
+        (vec!["check", "plan.ron", "--layers", "1"], "--numerics"),
+        (vec!["check", "plan.ron", "--python", "python3"], "<--ttnn|--numerics>"),
         (vec!["plans"], "unrecognized subcommand"),
     ] {
         let error = refused(&args, 2);

@@ -1,4 +1,5 @@
-//! The TT-NN device of `bitnetc run`: every call of a session on a mock card, and the kernels' own text where a simulator is at hand.
+//! The TT-NN device of `bitnetc run`: every call of a session on a mock card; and, where a simulator is at hand, the kernels' own text and
+//! their bits in every step.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod common;
@@ -80,4 +81,28 @@ fn the_simulator_writes_what_the_kernels_write() {
     assert!(out.status.success(), "{}", text(&out.stderr));
     let said = text(&out.stdout);
     assert!(said.contains("O our griefs are nothing"), "{said}");
+}
+
+/// Every step of the small model on the host, from the kernels' operands, has the kernels' bits. Takes minutes.
+#[test]
+fn the_host_has_the_bits_of_the_kernels() {
+    let Some(library) = std::env::var_os("BITNETC_SIMULATOR") else {
+        eprintln!("not tried: BITNETC_SIMULATOR names no Wormhole simulator library");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("plan.ron");
+    let (plan, library) = (plan.to_str().unwrap(), library.to_str().unwrap());
+    let bitnetc = |args: &[&str]| {
+        let out = Command::new(env!("CARGO_BIN_EXE_bitnetc")).args(args).env("NO_COLOR", "1").output().unwrap();
+        assert!(out.status.success(), "{}", text(&out.stderr));
+        text(&out.stdout)
+    };
+    bitnetc(&["plan", "tiny-shakespeare", "--prefill", "64", "-o", plan]);
+    let said = bitnetc(&["check", plan, "--numerics", "--simulator", library, "--layers", "1"]);
+    assert!(
+        said.contains("prefill 64: 64 tokens, 1 layer\n") && said.contains("decode: position 255, 1 layer\n"),
+        "{said}"
+    );
+    assert!(said.contains(" elements have the kernels' bits") && said.contains("\nall "), "{said}");
 }

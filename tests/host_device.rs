@@ -114,7 +114,7 @@ fn a_trace_replays_what_its_steps_compute() {
     let plan = plan(Policy::Balanced, 2, &[128]);
     let prompts = prompts(2);
     let run = |trace| {
-        let mut session = load(&plan, Numerics::Exact, &LoadOptions { trace, page_table: None });
+        let mut session = load(&plan, Numerics::Exact, &LoadOptions { trace, ..LoadOptions::default() });
         let texts = write(&mut session, &prompts, Sampling::GREEDY, 8);
         let mut logits = Vec::new();
         session.logits(&mut logits).unwrap();
@@ -128,7 +128,7 @@ fn pages_in_any_order_hold_the_same_text() {
     let plan = plan(Policy::Balanced, 3, &[128]);
     let prompts = prompts(3);
     let run = |page_table: Option<Vec<u32>>| {
-        let options = LoadOptions { trace: true, page_table };
+        let options = LoadOptions { page_table, ..LoadOptions::default() };
         write(&mut load(&plan, Numerics::Fast, &options), &prompts, Sampling::GREEDY, 90)
     };
     let entries = plan.options.batch * plan.options.context / plan.options.block;
@@ -137,7 +137,7 @@ fn pages_in_any_order_hold_the_same_text() {
     let refuse = |page_table: Vec<u32>| {
         let weights = Weights::open(&directory()).unwrap();
         let device = HostDevice::new(plan.card.arch, Numerics::Fast);
-        let options = LoadOptions { trace: true, page_table: Some(page_table) };
+        let options = LoadOptions { page_table: Some(page_table), ..LoadOptions::default() };
         matches!(Session::load(plan.clone(), &weights, device, &options, |_, _| {}), Err(RuntimeError::PageTable(_)))
     };
     assert!(refuse(vec![0; entries as usize]) && refuse(vec![entries; 1]) && refuse((0..entries - 1).collect()));

@@ -164,6 +164,34 @@ fn edited(folder: &Path) -> [String; 2] {
     [plan, model]
 }
 
+/// The golden prompts are compared with Hugging Face, and fast numerics with exact ones: within what commands say of themselves.
+#[test]
+fn logits_are_compared_with_a_file_and_with_exact_numerics() {
+    let (tokens, golden) = (directory().join("golden.json"), directory().join("golden.safetensors"));
+    let eval = |more: &[&str]| stdout(&[&["eval", "--prefill", "64", "--tokens", path(&tokens)], more].concat());
+    let number = |report: &str, after: &str| -> f64 {
+        let (_, rest) = report.split_once(after).unwrap();
+        rest.split([',', ' ']).next().unwrap().parse().unwrap()
+    };
+    for (policy, least, same) in [("balanced", 0.99991, 84.0), ("exact", 0.99996, 87.0)] {
+        let report = eval(&["--policy", policy, "--against", path(&golden)]);
+        assert!(pcc(&report) > least && number(&report, " % (") >= same && report.contains(" of 88)"), "{report}");
+        let report = eval(&["--policy", policy, "--numerics", "fast", "--against", "exact"]);
+        let said = number(&report, "differ from exact ones by ");
+        assert!(number(&report, "rms difference ") < said + 0.005, "{report}");
+        assert!(pcc(&report) > number(&report, "rms, PCC "), "{report}");
+        assert!(number(&report, "top-1 ") > number(&report, "most likely token the same in "), "{report}");
+    }
+    assert!(eval(&["--against", "exact"]).contains("against exact numerics: every logit is equal"));
+    let error = refused(&["eval", "--tokens", path(&tokens), "--against", "nothing.safetensors"], 1);
+    assert!(error.contains("nothing.safetensors"), "{error}");
+    let error = refused(&["eval", "--tokens", path(&tokens), "--against", path(&tokens)], 1);
+    assert!(error.contains("it should be a file of `eval --logits`"), "{error}");
+    let folder = tempfile::tempdir().unwrap();
+    let error = refused(&["eval", "--tokens", path(&lists(folder.path())), "--against", path(&golden)], 1);
+    assert!(error.contains("window 0 has 8192 logits; 19456 are given to compare with"), "{error}");
+}
+
 #[test]
 fn a_plan_is_judged_by_its_own_model() {
     let folder = tempfile::tempdir().unwrap();

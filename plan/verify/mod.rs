@@ -115,9 +115,23 @@ impl VerifiedPlan {
         self.dram
     }
 
+    /// The plan with only the first `layers` of its layers, and what stands before and after them. Layers are alike, so nothing that was
+    /// verified is lost; DRAM is counted as before.
+    #[must_use]
+    pub fn first_layers(mut self, layers: u32) -> Self {
+        self.plan.model.layers = self.plan.model.layers.min(layers);
+        self
+    }
+
     /// The plan, to be changed: what was known about it is forgotten.
     pub fn into_plan(self) -> Plan {
         self.plan
+    }
+}
+
+impl From<Verified<'_>> for VerifiedPlan {
+    fn from(verified: Verified<'_>) -> Self {
+        VerifiedPlan { plan: verified.plan.clone(), dram: verified.dram }
     }
 }
 

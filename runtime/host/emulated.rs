@@ -1,6 +1,6 @@
 //! Matmuls on the host, bit for bit the FPU's.
 
-use bitnetc_numerics::{Arch, Format, MatmulConfig, Spill, SrcB, Tiled, matmul_into};
+use bitnetc_numerics::{Arch, Format, MatmulConfig, Spill, SrcA, SrcB, Tiled, matmul_into};
 use bitnetc_plan::op::Matmul;
 use bitnetc_plan::{MatmulProgram, TILE};
 use half::bf16;
@@ -35,14 +35,14 @@ pub fn config(op: &Matmul, k: usize, arch: Arch, format: Format) -> MatmulConfig
 
 /// `a @ w` into `out`.
 pub fn matmul(
-    w: &Tiled,
+    w: SrcA<'_>,
     op: &Matmul,
     arch: Arch,
     a: &HostTensor,
     out: &mut HostTensor,
     scratch: &mut Scratch,
 ) -> Result<(), DeviceError> {
-    let (m, k, n) = (a.rows(), w.rows(), w.cols());
+    let (m, k, n) = (a.rows(), a.columns(), out.columns());
     match &a.data {
         Data::Bf16(x) => scratch.activations.load_bf16(m, k, x)?,
         Data::F32(x) => scratch.activations.load_f32(m, k, x)?,
@@ -64,7 +64,7 @@ pub fn matmul(
             tiles.len() - 1
         }
     };
-    matmul_into(&scratch.activations, w.view(), &config, &mut tiles[at])?;
+    matmul_into(&scratch.activations, w, &config, &mut tiles[at])?;
     let view = tiles[at].view();
     if format == wanted && format.code_bits().is_some() {
         // Packed already, and packing twice need not be packing once.

@@ -2,21 +2,26 @@
 
 use std::collections::BTreeMap;
 
-use bitnetc_numerics::kernels::{self, Compute, DecodeSoftmax, Known};
+use bitnetc_numerics::kernels::{self, Compute, Known};
 use bitnetc_plan::op::{Binary, BinaryKind};
 use bitnetc_plan::program::FusedActivation;
-use bitnetc_plan::ttnn::Split;
-use bitnetc_plan::{ComputeKernel, DType, Op, Plan, Ref, TensorSpec, Unary};
+use bitnetc_plan::{ComputeKernel, DType, Op, Plan, Ref, Step, TensorSpec, Unary};
+
+use super::ops::sdpa_decode::softmax;
 
 /// Calls of `plan` whose bits were not compared with the kernels', each with the reason, as a clause. Empty when exact numerics are
 /// bit-identical to the kernels throughout.
 pub fn uncompared(plan: &Plan) -> BTreeMap<&'static str, &'static str> {
     let steps = plan.phases.iter().flat_map(|phase| phase.steps());
-    let unknown = steps.filter_map(|step| match known(&step.op, step.outputs.first().map(|out| &out.spec), plan) {
+    steps.filter_map(|step| Some((step.op.call(), uncompared_step(step, plan)?))).collect()
+}
+
+/// The reason, as a clause, for which a step's bits are not known to be the kernels'; `None` where they are.
+pub fn uncompared_step(step: &Step, plan: &Plan) -> Option<&'static str> {
+    match known(&step.op, step.outputs.first().map(|out| &out.spec), plan) {
         Known::Exact => None,
-        Known::Unknown(reason) => Some((step.op.call(), reason)),
-    });
-    unknown.collect()
+        Known::Unknown(reason) => Some(reason),
+    }
 }
 
 fn known(op: &Op, out: Option<&TensorSpec>, plan: &Plan) -> Known {
@@ -33,16 +38,16 @@ fn known(op: &Op, out: Option<&TensorSpec>, plan: &Plan) -> Known {
         Op::RotaryDecode(op) => kernels::rotary_known(how(op.compute)),
         Op::Sdpa(op) => kernels::sdpa_prefill_known(dim, how(op.compute)),
         Op::SdpaDecode(op) => {
-            let softmax = DecodeSoftmax { scale: op.scale.value as f32, k_chunk: op.program.k_chunk as usize };
-            let (across, down) = op.program.grid;
             let cache = plan.buffers.iter().find(|buffer| op.k_cache == Ref::Buffer(buffer.name.clone()));
             let kv_heads = cache.and_then(|buffer| buffer.spec.shape.get(1).copied()).unwrap_or(1);
-            let cores = Split::of(across * down, plan.options.batch, kv_heads).map_or(1, |split| split.cores_per_head);
-            kernels::sdpa_decode_known(dim, plan.options.context as usize, cores as usize, softmax)
+            let softmax = softmax(op.scale.value as f32, op.program, plan.options.batch, kv_heads);
+            let heads = out.and_then(|spec| spec.shape.get(2).copied()).unwrap_or(1);
+            let context = plan.options.context as usize;
+            kernels::sdpa_decode_known((heads as usize, dim), context, softmax, plan.card.arch)
         }
         Op::Binary(op) => binary(op),
         Op::Matmul(op) => match op.program.activation() {
-            Some(FusedActivation::Silu) => Known::Unknown("silu was not compared"),
+            Some(FusedActivation::Silu) => Known::Unknown("silu fused into a matmul was not compared"),
             Some(FusedActivation::Relu) | None if op.dtype.is_block() => {
                 Known::Unknown("results of matmuls in a block format were not compared")
             }
@@ -79,7 +84,7 @@ fn binary(op: &Binary) -> Known {
     let silu = [&op.a_activations, &op.b_activations, &op.activations].into_iter().flatten().any(|f| *f == Unary::Silu);
     match (op.kind, op.dtype) {
         _ if matches!(op.b, Ref::Weight(_)) => Known::Unknown("sums with a bias were not compared"),
-        _ if silu => Known::Unknown("silu was not compared"),
+        _ if silu => Known::Unknown("silu follows the kernel's source and was not compared"),
         (BinaryKind::Add, DType::F32) => Known::Unknown("sums in f32 were not compared"),
         (BinaryKind::Add | BinaryKind::Mul, _) => Known::Exact,
     }

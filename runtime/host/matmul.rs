@@ -12,8 +12,8 @@
 //! destination register with reloaded spills does the emulation put bf16 in the place of that format between K-blocks.
 
 use bitnetc_numerics::{
-    Arch, DenseWeights, TernaryScratch, TernaryWeights, Tiled, int8_from_bf16, join_fixed_point, split_fixed_point,
-    sums_to_f32,
+    Arch, DenseWeights, SignTiles, TernaryScratch, TernaryWeights, Tiled, int8_from_bf16, join_fixed_point,
+    split_fixed_point, sums_to_f32,
 };
 use bitnetc_plan::op::Matmul;
 use bitnetc_plan::program::FusedActivation;
@@ -42,6 +42,8 @@ pub enum WeightMatrix {
     Ternary(TernaryWeights),
     /// The card's own tiles.
     Tiles(Tiled),
+    /// 2 bits an element, for the emulation.
+    Signs(SignTiles),
     /// Panels for streaming.
     Dense(DenseWeights),
 }
@@ -65,6 +67,7 @@ impl WeightMatrix {
         match self {
             WeightMatrix::Ternary(w) => (w.k(), w.n()),
             WeightMatrix::Tiles(w) => (w.rows(), w.cols()),
+            WeightMatrix::Signs(w) => (w.k(), w.n()),
             WeightMatrix::Dense(w) => (w.k(), w.n()),
         }
     }
@@ -74,6 +77,7 @@ impl WeightMatrix {
         match self {
             WeightMatrix::Ternary(w) => w.bytes(),
             WeightMatrix::Tiles(w) => w.bytes().len(),
+            WeightMatrix::Signs(w) => w.bytes(),
             WeightMatrix::Dense(w) => w.bytes(),
         }
     }
@@ -96,7 +100,8 @@ pub fn matmul(
     match w {
         WeightMatrix::Ternary(w) if integer => by_integers(w, op, a, out, scratch),
         WeightMatrix::Ternary(w) => by_fixed_point(w, op, a, out, scratch),
-        WeightMatrix::Tiles(w) => emulated::matmul(w, op, arch, a, out, &mut scratch.emulated),
+        WeightMatrix::Signs(w) => emulated::matmul(w.into(), op, arch, a, out, &mut scratch.emulated),
+        WeightMatrix::Tiles(w) => emulated::matmul(w.view().into(), op, arch, a, out, &mut scratch.emulated),
         WeightMatrix::Dense(w) => dense(w, op, a, out, scratch),
     }
 }

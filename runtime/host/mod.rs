@@ -30,14 +30,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bitnetc_numerics::{DenseWeights, TernaryWeights, narrow_slice};
+use bitnetc_numerics::{DenseWeights, SignTiles, TernaryWeights, narrow_slice};
 use bitnetc_plan::{Arch, Source, TensorSpec};
 
 use crate::DeviceError;
 use crate::device::{Device, ResolvedStep, Slot, TraceId, Upload};
 use crate::weights::Tensor;
 use crate::weights::bytes::format_of;
-pub use known::uncompared;
+pub use known::{uncompared, uncompared_step};
 pub use matmul::Numerics;
 use matmul::WeightMatrix;
 use run::{Held, Run, Scratch};
@@ -124,8 +124,33 @@ impl HostDevice {
             let dense = DenseWeights::from_fn(format, m.k(), m.n(), |k, n| m.value(k, n), release);
             return Ok(WeightMatrix::Dense(dense));
         }
+        if let (Tensor::Matrix(m), true) = (tensor, tensor.is_ternary()) {
+            return Ok(WeightMatrix::Signs(SignTiles::from_columns(m.k(), m.n(), &m.ternary_columns())?));
+        }
         let tiles = tensor.tiled(upload.weight)?;
-        Ok(if fast { WeightMatrix::Dense(DenseWeights::from_tiled(tiles.view())) } else { WeightMatrix::Tiles(tiles) })
+        if fast {
+            return Ok(WeightMatrix::Dense(DenseWeights::from_tiled(tiles.view())));
+        }
+        // Ternary with another unit than 1 is as well computed from the tiles.
+        let signs = tensor.is_ternary().then(|| SignTiles::from_tiled(tiles.view()).ok()).flatten();
+        Ok(signs.map_or(WeightMatrix::Tiles(tiles), WeightMatrix::Signs))
+    }
+
+    /// Overwrites a tensor of floats, logical rows one after another, with numbers that its data type holds.
+    ///
+    /// # Errors
+    /// A slot that holds no floats, or another number of them.
+    pub fn overwrite(&mut self, slot: Slot, values: &[f32]) -> Result<(), DeviceError> {
+        let Some(Held::Tensor(tensor)) = self.slots.get_mut(slot.index()) else {
+            return Err(DeviceError::Empty { operand: 0 });
+        };
+        let want = || format!("{} floats", values.len());
+        match &mut tensor.data {
+            Data::Bf16(held) if held.len() == values.len() => narrow_slice(values, held),
+            Data::F32(held) if held.len() == values.len() => held.copy_from_slice(values),
+            Data::Bf16(_) | Data::F32(_) | Data::Integer(_) => return Err(tensor.unexpected(0, want())),
+        }
+        Ok(())
     }
 
     /// Executes a step, counting its time when that was asked for.

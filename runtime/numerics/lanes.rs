@@ -28,6 +28,35 @@ pub(crate) struct Accumulation {
     pub phases: u32,
     pub fp32_dest: bool,
     pub arch: Arch,
+    /// Which operand the tile is.
+    pub tile: Operand,
+}
+
+/// The operand that a decoded tile holds; the rows hold the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operand {
+    SrcA,
+    SrcB,
+}
+
+/// A phase: which bits of the tile and of the row it takes, upper (0) or lower (1).
+#[derive(Clone, Copy)]
+struct Phase {
+    tile: usize,
+    row: usize,
+    bias: i16,
+}
+
+impl Phase {
+    #[inline(always)]
+    fn of(phase: u32, tile: Operand) -> Self {
+        let (a, b) = ((phase & 1) as usize, (phase >> 1) as usize);
+        let (tile, row) = match tile {
+            Operand::SrcA => (a, b),
+            Operand::SrcB => (b, a),
+        };
+        Phase { tile, row, bias: exponent_bias(phase) as i16 }
+    }
 }
 
 /// Instruction set the emulated matmul runs on.
@@ -116,10 +145,11 @@ fn accumulate_generic(
     rows: &[&[Activation; TILE]],
     dst: &mut [[u32; TILE]],
     how: Accumulation,
-    sums: impl Fn(&SrcATile, &[Activation; TILE], usize, u32) -> GroupSum,
+    sums: impl Fn(&SrcATile, &[Activation; TILE], usize, Phase) -> GroupSum,
 ) {
     for (x, d) in rows.iter().zip(dst) {
         for phase in 0..how.phases {
+            let phase = Phase::of(phase, how.tile);
             for k0 in [0, 16] {
                 let first = sums(tile, x, k0, phase);
                 let second = sums(tile, x, k0 + 8, phase);
@@ -135,17 +165,17 @@ fn accumulate_generic(
 }
 
 #[inline(always)]
-fn group_sum(tile: &SrcATile, x: &[Activation; TILE], k0: usize, phase: u32) -> GroupSum {
+fn group_sum(tile: &SrcATile, x: &[Activation; TILE], k0: usize, phase: Phase) -> GroupSum {
     let mut largest = [i16::MIN; TILE];
     for k in k0..k0 + 8 {
         for n in 0..TILE {
             largest[n] = largest[n].max(tile.exponent[k][n] + x[k].exponent);
         }
     }
-    let bits = &tile.bits[(phase & 1) as usize];
+    let bits = &tile.bits[phase.tile];
     let mut sum = [0i16; TILE];
     for k in k0..k0 + 8 {
-        let xb = if phase & 2 == 0 { x[k].high } else { x[k].low };
+        let xb = if phase.row == 0 { x[k].high } else { x[k].low };
         for n in 0..TILE {
             let d = (largest[n] - tile.exponent[k][n] - x[k].exponent).min(15);
             let twice = bits[k][n].wrapping_mul(xb);
@@ -154,9 +184,8 @@ fn group_sum(tile: &SrcATile, x: &[Activation; TILE], k0: usize, phase: u32) -> 
             sum[n] += (m ^ sign) - sign;
         }
     }
-    let bias = exponent_bias(phase) as i16;
     for n in 0..TILE {
-        let e = largest[n] + bias;
+        let e = largest[n] + phase.bias;
         sum[n] = if e > 0 { sum[n] } else { 0 };
         largest[n] = e.max(0);
     }
@@ -253,7 +282,7 @@ mod avx512 {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512cd,avx512vl,avx512dq")]
-    fn group_sum(tile: &SrcATile, x: &[Activation; TILE], k0: usize, phase: u32) -> GroupSum {
+    fn group_sum(tile: &SrcATile, x: &[Activation; TILE], k0: usize, phase: Phase) -> GroupSum {
         let zero = _mm512_setzero_si512();
         let mut exponents = [zero; 8];
         let mut largest = _mm512_set1_epi16(i16::MIN);
@@ -262,18 +291,18 @@ mod avx512 {
             *e = _mm512_add_epi16(load(&tile.exponent[k]), _mm512_set1_epi16(x[k].exponent));
             largest = _mm512_max_epi16(largest, *e);
         }
-        let bits = &tile.bits[(phase & 1) as usize];
+        let bits = &tile.bits[phase.tile];
         let mut sum = zero;
         for (i, &e) in exponents.iter().enumerate() {
             let k = k0 + i;
-            let xb = if phase & 2 == 0 { x[k].high } else { x[k].low };
+            let xb = if phase.row == 0 { x[k].high } else { x[k].low };
             let twice = _mm512_mullo_epi16(load(&bits[k]), _mm512_set1_epi16(xb));
             let aligned = _mm512_srlv_epi16(twice, _mm512_sub_epi16(largest, e));
             let m = _mm512_avg_epu16(aligned, zero);
             let negative = tile.negative[k] ^ i32::from(x[k].sign) as u32;
             sum = _mm512_add_epi16(sum, _mm512_mask_sub_epi16(m, negative, zero, m));
         }
-        let exponent = _mm512_add_epi16(largest, _mm512_set1_epi16(exponent_bias(phase) as i16));
+        let exponent = _mm512_add_epi16(largest, _mm512_set1_epi16(phase.bias));
         let live = _mm512_cmpgt_epi16_mask(exponent, zero);
         let mut out = GroupSum { exponent: [0; TILE], sum: [0; TILE] };
         // SAFETY: each array is 64 bytes; the stores need no alignment.
@@ -321,9 +350,9 @@ mod tests {
             let floats = |v: &[u32]| v.iter().map(|&b| f32::from_bits(b)).collect::<Vec<_>>();
             let tiled = Tiled::pack(Format::F32, 32, 32, &floats(&weights)).unwrap();
             let mut tile = SrcATile::zeroed();
-                        let mut b = SrcB::new();
+            let mut b = SrcB::new();
             b.load_f32(1, 32, &floats(&row)).unwrap();
-            let x: &[Activation; TILE] = b.row(0).try_into().unwrap();
+            let x = b.tile_of(0, 0);
             let mask = if fp32_dest { !0 } else { 0xffff_0000 };
             let start: [u32; TILE] = std::array::from_fn(|n| start[n] & mask);
 
@@ -338,10 +367,30 @@ mod tests {
                     }
                 }
             }
+            // The other way round: the weights are rows of SrcB, the row a column of SrcA.
+            let mut exchanged = start;
+            for phase in 0..phases {
+                for half in [0, 16] {
+                    for (n, d) in exchanged.iter_mut().enumerate() {
+                        let a: [Src; 16] = std::array::from_fn(|k| Src::from_bits(row[half + k]));
+                        let b: [Src; 16] = std::array::from_fn(|k| Src::from_bits(weights[(half + k) * 32 + n]));
+                        *d = mvmul(&a, &b, *d, phase, fp32_dest, arch);
+                    }
+                }
+            }
+            let mut activations = SrcATile::zeroed();
+            activations.set_activations(|k| std::array::from_fn(|n| weights[k * 32 + n]));
+            let column: [Activation; TILE] = std::array::from_fn(|k| Activation::of_src_a(row[k]));
+            for lanes in Lanes::available() {
+                let mut got = [start];
+                let how = Accumulation { phases, fp32_dest, arch, tile: Operand::SrcB };
+                lanes.accumulate(&activations, &[&column], &mut got, how);
+                prop_assert_eq!(got[0], exchanged, "{:?}, exchanged", lanes);
+            }
             for lanes in Lanes::available() {
                 let mut got = [start];
                 lanes.load(&mut tile, tiled.view(), 0, 0);
-                lanes.accumulate(&tile, &[x], &mut got, Accumulation { phases, fp32_dest, arch });
+                lanes.accumulate(&tile, &[x], &mut got, Accumulation { phases, fp32_dest, arch, tile: Operand::SrcA });
                 prop_assert_eq!(got[0], want, "{:?}", lanes);
             }
         }

@@ -7,6 +7,7 @@
 //! | packing and unpacking on the device | `device_pack`, `unpack`, `typecast` | the hardware's bits |
 //! | MVMUL, one element | `mvmul` | the specification |
 //! | matmul, emulated | `matmul` over `lanes`, `operands`, `spill` | bit for bit `mvmul`, any format and fidelity |
+//! | matmul, emulated, by ternary weights | `matmul` over `signs` | the same bits |
 //! | int8 by ternary matmul | `ternary` | bit for bit the emulated matmul, where it is lossless |
 //! | dense matmul in f32 | `dense` | a stated bound around the device's HiFi4 |
 //! | attention | `attention` | the formula in f32, rounded once |
@@ -41,6 +42,7 @@ mod operands;
 mod reduce;
 mod rotary;
 mod rounding;
+mod signs;
 mod simd;
 mod spill;
 mod ternary;
@@ -56,7 +58,7 @@ pub use elementwise::{Binary, Broadcast, Chains, Function, binary, unary};
 pub use error::NumericsError;
 pub use fixed_point::{join_fixed_point, split_fixed_point};
 pub use format::{EXPONENTS, Format, GROUP, TILE, TILE_ELEMS, element_index, face_row};
-pub use matmul::{MatmulConfig, matmul, matmul_into};
+pub use matmul::{MatmulConfig, SrcA, matmul, matmul_into};
 pub use mvmul::{Arch, Fidelity, Src, mvmul};
 pub use norm::rms_norm;
 pub use operands::SrcB;
@@ -65,6 +67,7 @@ pub use rotary::rotary;
 pub use rounding::{
     bf16_cleaned, bf16_host, bf16_packed, bf16_truncated, narrow_slice, pack_slice, widen, widen_slice,
 };
+pub use signs::SignTiles;
 pub use spill::Spill;
 pub use ternary::{MAX_K, Sum, TernaryScratch, TernaryWeights, int8_from_bf16, sums_to_f32};
 pub use tiled::{Tiled, TiledView, tiled_bytes};

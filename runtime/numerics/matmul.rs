@@ -3,18 +3,49 @@
 //! out[m, n] = sum over k of in0[m, k] * in1[k, n]. in0 (the activation) goes to SrcB, in1 (the weight) to SrcA.
 //! For each output tile: for each K-block, for each k-tile, for each phase, for each half of the tile's k: one
 //! MVMUL; between K-blocks a spill; at the end a pack. Output elements do not influence each other before
-//! the pack, so rows of padding are not computed and tiles run on all cores.
+//! the pack, so rows of padding are not computed and tiles run on all cores. A row of zeros stays one.
 
 use rayon::prelude::*;
 
 use crate::device_pack::pack_row;
 use crate::error::{NumericsError, check_dim, check_multiple};
 use crate::format::{Format, TILE};
-use crate::lanes::{Accumulation, Lanes};
+use crate::lanes::{Accumulation, Lanes, Operand};
 use crate::mvmul::{Arch, Fidelity};
 use crate::operands::{Activation, SrcATile, SrcB};
+use crate::signs::{self, SignTiles};
 use crate::spill::{Spill, accumulate_l1, through_buffer};
 use crate::tiled::{Tiled, TiledView};
+
+/// The weights of a matmul.
+#[derive(Debug, Clone, Copy)]
+pub enum SrcA<'a> {
+    /// In tiles, as in DRAM.
+    Tiles(TiledView<'a>),
+    /// Ternary, in a form that is faster to multiply by.
+    Signs(&'a SignTiles),
+}
+
+impl<'a> From<TiledView<'a>> for SrcA<'a> {
+    fn from(tiles: TiledView<'a>) -> Self {
+        SrcA::Tiles(tiles)
+    }
+}
+
+impl<'a> From<&'a SignTiles> for SrcA<'a> {
+    fn from(signs: &'a SignTiles) -> Self {
+        SrcA::Signs(signs)
+    }
+}
+
+impl SrcA<'_> {
+    fn shape(&self) -> (usize, usize) {
+        match self {
+            SrcA::Tiles(tiles) => (tiles.rows(), tiles.cols()),
+            SrcA::Signs(signs) => (signs.k(), signs.n()),
+        }
+    }
+}
 
 /// The parts of a matmul's program and compute configuration that decide its bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +69,9 @@ pub struct MatmulConfig {
 /// # Errors
 /// [`NumericsError::Dimension`] if the operands disagree about k, [`NumericsError::Multiple`] if
 /// `in0_block_w` does not divide the k-tiles.
-pub fn matmul(in0: &SrcB, in1: TiledView<'_>, config: &MatmulConfig) -> Result<Tiled, NumericsError> {
-    let mut out = Tiled::zeros(config.out_format, in0.rows(), in1.cols());
+pub fn matmul<'a>(in0: &SrcB, in1: impl Into<SrcA<'a>>, config: &MatmulConfig) -> Result<Tiled, NumericsError> {
+    let in1 = in1.into();
+    let mut out = Tiled::zeros(config.out_format, in0.rows(), in1.shape().1);
     matmul_into(in0, in1, config, &mut out)?;
     Ok(out)
 }
@@ -49,70 +81,112 @@ pub fn matmul(in0: &SrcB, in1: TiledView<'_>, config: &MatmulConfig) -> Result<T
 /// # Errors
 /// Those of [`matmul`], and [`NumericsError::Dimension`] if `out` has another shape or format than
 /// the product.
-pub fn matmul_into(
+pub fn matmul_into<'a>(
     in0: &SrcB,
-    in1: TiledView<'_>,
+    in1: impl Into<SrcA<'a>>,
     config: &MatmulConfig,
     out: &mut Tiled,
 ) -> Result<(), NumericsError> {
-    matmul_on(Lanes::best(), in0, in1, config, out)
-}
-
-fn matmul_on(
-    lanes: Lanes,
-    in0: &SrcB,
-    in1: TiledView<'_>,
-    config: &MatmulConfig,
-    out: &mut Tiled,
-) -> Result<(), NumericsError> {
-    check_dim("k of in1", in1.rows(), in0.k())?;
+    let in1 = in1.into();
+    let (k, n) = in1.shape();
+    check_dim("k of in1", k, in0.k())?;
     check_dim("rows of the output", out.rows(), in0.rows())?;
-    check_dim("columns of the output", out.cols(), in1.cols())?;
+    check_dim("columns of the output", out.cols(), n)?;
     let tile_bytes = config.out_format.tile_bytes();
     check_dim("bytes of an output tile", out.format().tile_bytes(), tile_bytes)?;
-    let (k_tiles, n_tiles) = in1.tiles();
-    check_multiple("k in tiles", k_tiles, config.in0_block_w)?;
+    check_multiple("k in tiles", k.div_ceil(TILE), config.in0_block_w)?;
+    let n_tiles = n.div_ceil(TILE);
     out.bytes_mut().par_chunks_mut(tile_bytes).enumerate().for_each_init(SrcATile::zeroed, |weights, (t, tile)| {
-        output_tile(lanes, in0, in1, config, (t / n_tiles, t % n_tiles), weights, tile);
+        OutputTile::new(in0, in1, config, (t / n_tiles, t % n_tiles)).compute(weights, tile);
     });
     Ok(())
 }
 
-/// Computes output tile (down, across) into `tile`.
-fn output_tile(
-    lanes: Lanes,
-    in0: &SrcB,
-    in1: TiledView<'_>,
-    config: &MatmulConfig,
-    (down, across): (usize, usize),
-    weights: &mut SrcATile,
-    tile: &mut [u8],
-) {
-    let first = down * TILE;
-    let live = (in0.rows() - first).min(TILE);
-    let how = Accumulation { phases: config.fidelity.phases(), fp32_dest: config.fp32_dest, arch: config.arch };
-    let blocks = in1.tiles().0 / config.in0_block_w;
-    let mut dst_rows = [[0u32; TILE]; TILE];
-    let mut l1_rows = [[0u32; TILE]; TILE];
-    let (dst, l1) = (&mut dst_rows[..live], &mut l1_rows[..live]);
-    for block in 0..blocks {
-        for kt in block * config.in0_block_w..(block + 1) * config.in0_block_w {
-            lanes.load(weights, in1, kt, across);
-            let mut rows: [&[Activation; TILE]; TILE] = [&NOTHING; TILE];
-            for (r, x) in rows[..live].iter_mut().enumerate() {
-                if let Some(part) = in0.row(first + r).as_chunks::<TILE>().0.get(kt) {
-                    *x = part;
+/// An output tile being computed: its rows that are not zero.
+struct OutputTile<'a> {
+    in0: &'a SrcB,
+    in1: SrcA<'a>,
+    config: &'a MatmulConfig,
+    across: usize,
+    /// Numbers of the rows: in the activation and, counted from the first of the tile, in the tile.
+    rows: [(usize, usize); TILE],
+    live: usize,
+    dst: [[u32; TILE]; TILE],
+}
+
+impl<'a> OutputTile<'a> {
+    fn new(in0: &'a SrcB, in1: SrcA<'a>, config: &'a MatmulConfig, (down, across): (usize, usize)) -> Self {
+        let first = down * TILE;
+        let (mut rows, mut live) = ([(0, 0); TILE], 0);
+        for row in (first..in0.rows().min(first + TILE)).filter(|row| in0.is_live(*row)) {
+            rows[live] = (row, row - first);
+            live += 1;
+        }
+        OutputTile { in0, in1, config, across, rows, live, dst: [[0; TILE]; TILE] }
+    }
+
+    fn compute(&mut self, weights: &mut SrcATile, tile: &mut [u8]) {
+        tile.fill(0);
+        if self.live == 0 {
+            return;
+        }
+        let blocks = self.in1.shape().0.div_ceil(TILE) / self.config.in0_block_w;
+        let mut l1 = [[0u32; TILE]; TILE];
+        for block in 0..blocks {
+            for kt in block * self.config.in0_block_w..(block + 1) * self.config.in0_block_w {
+                match self.in1 {
+                    SrcA::Signs(signs) if signs::is_available(self.config.fp32_dest) => {
+                        self.add_signs(signs, kt, weights)
+                    }
+                    SrcA::Signs(signs) => {
+                        signs.tile(kt, self.across).decode(weights);
+                        self.add(weights, kt, 0..self.live);
+                    }
+                    SrcA::Tiles(tiles) => {
+                        Lanes::best().load(weights, tiles, kt, self.across);
+                        self.add(weights, kt, 0..self.live);
+                    }
                 }
             }
-            lanes.accumulate(weights, &rows[..live], dst, how);
+            if block + 1 < blocks {
+                spill(self.config, block, blocks, &mut self.dst[..self.live], &mut l1);
+            }
         }
-        if block + 1 < blocks {
-            spill(config, block, blocks, dst, l1);
+        for ((_, r), row) in self.rows[..self.live].iter().zip(&self.dst) {
+            pack_row(self.config.out_format, self.config.fp32_dest, *r, row, tile);
         }
     }
-    tile.fill(0);
-    for (r, row) in dst.iter().enumerate() {
-        pack_row(config.out_format, config.fp32_dest, r, row, tile);
+
+    /// Adds the products of k-tile `kt` to some of the rows.
+    fn add(&mut self, weights: &SrcATile, kt: usize, which: std::ops::Range<usize>) {
+        let how = Accumulation {
+            phases: self.config.fidelity.phases(),
+            fp32_dest: self.config.fp32_dest,
+            arch: self.config.arch,
+            tile: Operand::SrcA,
+        };
+        let mut rows: [&[Activation; TILE]; TILE] = [&NOTHING; TILE];
+        for (x, (row, _)) in rows.iter_mut().zip(&self.rows[which.clone()]) {
+            *x = self.in0.tile_of(*row, kt);
+        }
+        Lanes::best().accumulate(weights, &rows[..which.len()], &mut self.dst[which], how);
+    }
+
+    fn add_signs(&mut self, signs: &SignTiles, kt: usize, weights: &mut SrcATile) {
+        let tile = signs.tile(kt, self.across);
+        let mut decoded = false;
+        for at in 0..self.live {
+            let groups = self.in0.groups_of(self.rows[at].0, kt);
+            if groups.iter().all(|group| group.plain) {
+                signs::accumulate(tile, groups, self.config.fidelity.phases(), &mut self.dst[at]);
+                continue;
+            }
+            if !decoded {
+                tile.decode(weights);
+                decoded = true;
+            }
+            self.add(weights, kt, at..at + 1);
+        }
     }
 }
 
@@ -201,6 +275,30 @@ mod tests {
         assert_ne!(reload, run(&x, &w, shape, &bfp8));
         let error: f32 = reload.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         assert!(error < 60.0, "{error}");
+    }
+
+    #[test]
+    fn signs_are_the_tiles_they_were_made_of() {
+        let (m, k, n) = (35, 512, 70);
+        let (integers, w) = integers(3, m, k, n);
+        let mut x: Vec<f32> = integers.iter().enumerate().map(|(i, v)| v * 1.37f32.powi(i as i32 % 13) / 3.0).collect();
+        // A row of zeros, one whose sums do not fit 16 bits, and one with a number at the end of the range.
+        x[..k].fill(0.0);
+        x[k..2 * k].fill(0.998);
+        x[2 * k] = 1e-36;
+        let (mut f32s, mut bf16s) = (SrcB::new(), SrcB::new());
+        f32s.load_f32(m, k, &x).unwrap();
+        bf16s.load_bf16(m, k, &x.iter().map(|v| half::bf16::from_f32(*v)).collect::<Vec<_>>()).unwrap();
+        let tiles = Tiled::pack(Format::Bfp4, k, n, &w).unwrap();
+        let signs = SignTiles::from_tiled(tiles.view()).unwrap();
+        for fidelity in [Fidelity::LoFi, Fidelity::HiFi2, Fidelity::HiFi3, Fidelity::HiFi4] {
+            for fp32_dest in [false, true] {
+                for x in [&f32s, &bf16s] {
+                    let c = MatmulConfig { fidelity, fp32_dest, in0_block_w: 4, spill: Spill::L1Accumulate, ..CONFIG };
+                    assert!(matmul(x, tiles.view(), &c).unwrap() == matmul(x, &signs, &c).unwrap(), "{c:?}");
+                }
+            }
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use crate::error::{NumericsError, check_len};
 use crate::format::{Format, TILE};
 use crate::mvmul::Src;
+use crate::signs::{self, Group};
 use crate::tiled::TiledView;
 use crate::unpack::{unpack_row, unpack_row_bf16};
 
@@ -37,6 +38,13 @@ impl Activation {
             sign: -i16::from(src.negative),
         }
     }
+
+    /// A value that goes to SrcA, by rows of SrcB in a tile: the bits of even phases, and of odd phases, doubled.
+    #[inline]
+    pub fn of_src_a(bits: u32) -> Self {
+        let src = Src::from_bits(bits);
+        Activation { high: 2 * src.a_bits(0) as i16, low: 2 * src.a_bits(1) as i16, ..Self::from_bits(bits) }
+    }
 }
 
 /// An activation matrix of shape [rows, k] as the FPU sees it. Its buffer is reused by every `load`.
@@ -46,6 +54,10 @@ pub struct SrcB {
     k: usize,
     padded_k: usize,
     values: Vec<Activation>,
+    /// The same in groups, for ternary weights.
+    groups: Vec<Group>,
+    /// Rows that are not all zeros.
+    live: Vec<bool>,
 }
 
 impl SrcB {
@@ -93,18 +105,34 @@ impl SrcB {
         Ok(())
     }
 
-    /// Row `row`, padded with zeros to whole tiles.
-    pub(crate) fn row(&self, row: usize) -> &[Activation] {
-        &self.values[row * self.padded_k..(row + 1) * self.padded_k]
+    /// Activations of k-tile `kt` of row `row`, padded with zeros to whole tiles.
+    pub(crate) fn tile_of(&self, row: usize, kt: usize) -> &[Activation; TILE] {
+        &self.values.as_chunks::<TILE>().0[row * self.padded_k / TILE + kt]
+    }
+
+    /// The same in groups.
+    pub(crate) fn groups_of(&self, row: usize, kt: usize) -> &[Group; TILE / signs::GROUP] {
+        &self.groups.as_chunks().0[row * self.padded_k / TILE + kt]
+    }
+
+    /// False of a row of zeros.
+    pub(crate) fn is_live(&self, row: usize) -> bool {
+        self.live[row]
     }
 
     fn load_rows(&mut self, rows: usize, k: usize, fill: impl Fn(usize, &mut [Activation]) + Sync) {
         (self.rows, self.k, self.padded_k) = (rows, k, k.next_multiple_of(TILE));
         self.values.resize(rows * self.padded_k, Activation::default());
+        self.groups.resize(rows * self.padded_k / signs::GROUP, Group::default());
+        self.live.resize(rows, false);
         if self.padded_k > 0 {
-            self.values.par_chunks_mut(self.padded_k).enumerate().for_each(|(r, row)| {
+            let values = self.values.par_chunks_mut(self.padded_k);
+            let rows = values.zip(self.groups.par_chunks_mut(self.padded_k / signs::GROUP)).zip(&mut self.live);
+            rows.enumerate().for_each(|(r, ((row, groups), live))| {
                 fill(r, &mut row[..k]);
                 row[k..].fill(Activation { exponent: ZERO, ..Activation::default() });
+                groups.iter_mut().zip(row.as_chunks().0).for_each(|(group, x)| *group = Group::of(x));
+                *live = groups.iter().any(|group| group.largest != ZERO);
             });
         }
     }
@@ -139,6 +167,22 @@ impl SrcATile {
         for k in 0..TILE {
             let row = rows(k);
             self.set_row(k, row.map(|b| (b >> 16) as u16), row.map(|b| (b >> 13 & 7) as u16));
+            self.negative[k] = row.iter().enumerate().fold(0, |mask, (n, b)| mask | (b >> 31) << n);
+        }
+    }
+
+    /// Takes 32 rows of SrcB in place of columns of SrcA: number k of each is in the fp32 bits `rows(k)`.
+    #[inline(always)]
+    pub fn set_activations(&mut self, rows: impl Fn(usize) -> [u32; TILE]) {
+        for k in 0..TILE {
+            let row = rows(k);
+            for n in 0..TILE {
+                let (exponent, significand) = ((row[n] >> 23 & 255) as i16, 1024 | row[n] >> 13 & 1023);
+                self.exponent[k][n] = if exponent == 0 { ZERO } else { exponent };
+                self.bits[0][k][n] = (significand >> 4) as i16;
+                self.bits[1][k][n] = ((significand & 15) << 3) as i16;
+                self.sign[k][n] = (row[n] as i32 >> 31) as i16;
+            }
             self.negative[k] = row.iter().enumerate().fold(0, |mask, (n, b)| mask | (b >> 31) << n);
         }
     }
@@ -201,7 +245,7 @@ mod tests {
             assert_eq!(tile.bits[0][r][c] as u32, src.a_bits(0));
             assert_eq!(tile.bits[1][r][c] as u32, src.a_bits(1));
             assert_eq!(tile.sign[r][c] == -1, src.negative);
-            let x = b.row(r)[c];
+            let x = b.tile_of(r, 0)[c];
             assert_eq!(x.high as u32, 2 * src.b_bits(0));
             assert_eq!(x.low as u32, 2 * src.b_bits(2));
             assert_eq!(x.sign == -1, src.negative);

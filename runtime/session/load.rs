@@ -20,11 +20,13 @@ pub struct LoadOptions {
     pub trace: bool,
     /// The cache blocks of each user, `[batch, blocks per user]`, a permutation of all blocks; `None` for user after user.
     pub page_table: Option<Vec<u32>>,
+    /// Load and execute only the first layers, and what stands before and after the layers; `None` for all.
+    pub layers: Option<u32>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { trace: true, page_table: None }
+        LoadOptions { trace: true, page_table: None, layers: None }
     }
 }
 
@@ -64,6 +66,10 @@ impl<D: Device> Session<D> {
         mut progress: impl FnMut(u64, u64),
     ) -> Result<Self, RuntimeError> {
         weights.check(&plan)?;
+        let plan = match options.layers {
+            Some(layers) => plan.first_layers(layers),
+            None => plan,
+        };
         let pages = Pages::new(&plan, options.page_table.as_deref())?;
         let program = Program::new(&plan, &weights.scales(&plan)?)?;
         device.reserve(program.slots).map_err(RuntimeError::device("reserving slots"))?;

@@ -52,7 +52,7 @@ mod test_script;
 pub use base::BaseDefect;
 pub use call::{Expr, PyCall, Scope, Statement};
 pub use card::{CardKind, MockCard};
-pub use device::{Sink, TtnnDevice};
+pub use device::{ComparedDevice, Comparison, Sink, TtnnDevice};
 pub use environment::{EnvironmentDefect, EnvironmentError, PythonEnv, Wanted};
 pub use error::{PythonError, Refusal, TtnnError};
 pub use graph::{Graph, Node, RunMode};

@@ -7,6 +7,8 @@ pub struct Agreement {
     top1: usize,
     top5: usize,
     sums: [f64; 5],
+    squares: f64,
+    equal: u64,
     count: f64,
 }
 
@@ -22,6 +24,8 @@ impl Agreement {
         for (&x, &y) in ours.iter().zip(reference) {
             let (x, y) = (f64::from(x), f64::from(y));
             self.sums.iter_mut().zip([x, y, x * x, y * y, x * y]).for_each(|(sum, v)| *sum += v);
+            self.squares += (x - y) * (x - y);
+            self.equal += u64::from(x == y);
         }
     }
 
@@ -34,6 +38,21 @@ impl Agreement {
     pub fn pcc(&self) -> f64 {
         let [x, y, xx, yy, xy] = self.sums.map(|s| s / self.count);
         (xy - x * y) / ((xx - x * x) * (yy - y * y)).sqrt()
+    }
+
+    /// Root of the mean square of the differences.
+    pub fn rms(&self) -> f64 {
+        (self.squares / self.count).sqrt()
+    }
+
+    /// True when every logit is the reference's.
+    pub fn is_equal(&self) -> bool {
+        self.equal as f64 == self.count
+    }
+
+    /// Rows whose most likely token is the reference's.
+    pub fn same(&self) -> usize {
+        self.top1
     }
 
     /// Share of rows whose most likely token is the reference's.
@@ -76,8 +95,12 @@ mod tests {
         let mut agreement = Agreement::default();
         agreement.add(&[1.0, 2.0, 3.0, 0.0, 0.0, 0.0], &[2.0, 4.0, 6.0, 0.0, 0.0, 0.0]);
         assert!((agreement.pcc() - 1.0).abs() < 1e-12);
+        assert!((agreement.rms() - (14.0f64 / 6.0).sqrt()).abs() < 1e-12 && !agreement.is_equal());
         agreement.add(&[9.0, 8.0, 7.0, 6.0, 5.0, 4.0], &[0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
-        assert_eq!((agreement.rows(), agreement.top1(), agreement.top5()), (2, 0.5, 0.5));
+        assert_eq!((agreement.rows(), agreement.same(), agreement.top1(), agreement.top5()), (2, 1, 0.5, 0.5));
+        let mut alike = Agreement::default();
+        alike.add(&[1.0, 0.0], &[1.0, -0.0]);
+        assert!(alike.is_equal());
         assert_eq!(largest(&[1.0, 3.0, 3.0, 2.0], 3), [1, 2, 3]);
     }
 

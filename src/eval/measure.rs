@@ -6,7 +6,7 @@ use bitnetc_runtime::{Device, Session};
 use miette::{IntoDiagnostic, miette};
 
 use super::agreement::{Agreement, surprise};
-use super::reference::Reference;
+use super::expected::Expected;
 use super::windows::{Computed, Window};
 use crate::load::{self, Progress};
 
@@ -33,12 +33,12 @@ impl Measured {
 /// Predicts every window with the plan's `phase`; `each` gets the window's number and all its logits.
 ///
 /// # Errors
-/// Any error of the plan's steps or of the reference; Ctrl-C.
+/// Any error of the plan's steps or of what is expected; Ctrl-C.
 pub fn measure(
     session: &mut Session<Box<dyn Device>>,
     phase: Computed,
     windows: &[Window],
-    reference: Option<&Reference<'_>>,
+    expected: Option<&Expected<'_>>,
     mut each: impl FnMut(usize, &[f32]),
 ) -> miette::Result<Measured> {
     let vocab = session.plan().model.vocab as usize;
@@ -57,8 +57,9 @@ pub fn measure(
             Computed::Decode => run.decode(windows, vocab),
         };
         for (at, (window, logits)) in windows.iter().zip(logits?).enumerate() {
-            measured.add(window, &logits, vocab, reference)?;
-            each(part * together + at, &logits);
+            let index = part * together + at;
+            measured.add((index, window), &logits, vocab, expected)?;
+            each(index, &logits);
         }
     }
     run.progress.end();
@@ -68,18 +69,18 @@ pub fn measure(
 impl Measured {
     fn add(
         &mut self,
-        window: &Window,
+        (index, window): (usize, &Window),
         logits: &[f32],
         vocab: usize,
-        reference: Option<&Reference<'_>>,
+        expected: Option<&Expected<'_>>,
     ) -> miette::Result<()> {
         for (row, &next) in logits.chunks_exact(vocab).zip(&window.tokens[1..]) {
             self.bits += surprise(row, next as usize);
         }
         self.tokens += window.tokens.len() - 1;
         self.bytes += window.bytes;
-        if let Some(reference) = reference {
-            let expected = reference.logits(&window.tokens)?;
+        if let Some(expected) = expected {
+            let expected = expected.logits(index, &window.tokens, vocab)?;
             let rows = logits.chunks_exact(vocab).zip(expected.chunks_exact(vocab));
             rows.for_each(|(ours, theirs)| self.agreement.add(ours, theirs));
         }

@@ -1,19 +1,24 @@
 //! `bitnetc eval`: how well a plan computes its model: bits per byte, agreement with the reference, logits for others to compare.
 
 mod agreement;
+mod expected;
 mod measure;
 mod reference;
 mod windows;
 
 use std::path::PathBuf;
+use std::rc::Rc;
 
-use bitnetc_runtime::LoadOptions;
-use clap::ValueEnum;
+use bitnetc_plan::VerifiedPlan;
+use bitnetc_runtime::host::Numerics;
+use bitnetc_runtime::{Device, HostDevice, LoadOptions, Weights};
 use miette::IntoDiagnostic;
 use safetensors::tensor::{Dtype, TensorView};
 
+pub use expected::{Against, Expected};
 pub use measure::{Measured, measure};
 pub use reference::{Reference, ReferenceWeights};
+use windows::Window;
 pub use windows::{Computed, Inputs, windows};
 
 use crate::device::DeviceChoice;
@@ -25,6 +30,7 @@ use crate::{input, output, render};
 #[command(after_help = "Examples:
   bitnetc eval --text play.txt
   bitnetc eval tiny-shakespeare --policy exact --text play.txt --against reference
+  bitnetc eval --text play.txt --numerics fast --against exact
   bitnetc eval --phase decode --batch 8 --text play.txt
   bitnetc eval plan.ron --weights path/to/checkpoint --tokens lists.json --logits logits.safetensors")]
 pub struct Args {
@@ -43,19 +49,12 @@ pub struct Args {
     /// Where the logits go: a tensor `logits.N`, [tokens, vocabulary] in f32, for each list
     #[arg(long, value_name = "FILE")]
     logits: Option<PathBuf>,
-    /// Compare every logit with another computation
-    #[arg(long, value_enum)]
+    /// Compare every logit: with the f32 `reference`, with the plan computed by `exact` numerics, or with a file that --logits wrote
+    #[arg(long, value_name = "reference|exact|FILE")]
     against: Option<Against>,
     /// The model a plan was made of [default: the shipped one with the plan's digest]
     #[arg(long, value_name = "MODEL", requires = "against")]
     model: Option<String>,
-}
-
-/// The computations that a plan can be compared with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Against {
-    /// The f32 evaluator of the model's logical graph
-    Reference,
 }
 
 /// Evaluates and reports.
@@ -66,14 +65,21 @@ pub fn run(args: Args) -> miette::Result<()> {
     let plan = args.source.plan()?;
     let path = args.source.weights_path(&plan)?;
     let weights = args.source.weights(&plan)?;
-    let reads = args.against.map(|Against::Reference| ReferenceWeights::new(&weights)).transpose()?;
+    let referred = args.against == Some(Against::Reference);
+    let reads = referred.then(|| ReferenceWeights::new(&weights)).transpose()?;
     let model = reads.as_ref().map(|_| args.source.model(&plan, args.model.as_deref())).transpose()?;
     let reference = model.zip(reads.as_ref()).map(|(model, reads)| Reference::new(&model, &plan, reads)).transpose()?;
     let windows = windows(&args.input, &plan, args.phase, &path)?;
+    let expected = match (&args.against, &reference) {
+        (Some(Against::Reference), reference) => reference.as_ref().map(Expected::Reference),
+        (Some(Against::Exact), _) => Some(by_exact(&plan, &weights, &args, &windows)?),
+        (Some(Against::File(path)), _) => Some(Expected::read(path, windows.len())?),
+        (None, _) => None,
+    };
     let device = args.device.open(&plan, args.numerics.into())?;
     let mut session = load::session(device, plan, &weights, &LoadOptions::default())?;
     let mut kept = Vec::new();
-    let measured = measure(&mut session, args.phase, &windows, reference.as_ref(), |index, logits| {
+    let measured = measure(&mut session, args.phase, &windows, expected.as_ref(), |index, logits| {
         if args.logits.is_some() {
             let bytes: Vec<u8> = logits.iter().flat_map(|v| v.to_le_bytes()).collect();
             kept.push((
@@ -91,11 +97,26 @@ pub fn run(args: Args) -> miette::Result<()> {
         output::write(path, &bytes)?;
         eprintln!("{}: {} tensors", path.display(), kept.len());
     }
-    let text = report(&measured, windows.len()) + &format!("{}\n", args.device.numerics(args.numerics, session.plan()));
+    let text = report(&measured, windows.len(), args.against.as_ref())
+        + &format!("{}\n", args.device.numerics(args.numerics, session.plan()));
     render::print(&text).map_err(input::cannot_print)
 }
 
-fn report(measured: &Measured, windows: usize) -> String {
+/// The logits of `windows` on the host device with exact numerics.
+fn by_exact<'a>(
+    plan: &VerifiedPlan,
+    weights: &Weights,
+    args: &Args,
+    windows: &[Window],
+) -> miette::Result<Expected<'a>> {
+    let device = Box::new(HostDevice::new(plan.card.arch, Numerics::Exact));
+    let mut session = load::session(device as Box<dyn Device>, plan.clone(), weights, &LoadOptions::default())?;
+    let mut all = Vec::new();
+    measure(&mut session, args.phase, windows, None, |_, logits| all.push(Rc::new(logits.to_vec())))?;
+    Ok(Expected::Given(all))
+}
+
+fn report(measured: &Measured, windows: usize, against: Option<&Against>) -> String {
     let mut text = format!("{} tokens predicted in {windows} windows\n", measured.tokens);
     if let Some(bits) = measured.bits_per_byte() {
         text += &format!("{bits:.4} bits per byte over {} bytes\n", measured.bytes);
@@ -104,13 +125,20 @@ fn report(measured: &Measured, windows: usize) -> String {
         text += &format!("{:.4} bits per token\n", measured.bits / measured.tokens as f64);
     }
     let agreement = &measured.agreement;
-    if agreement.rows() > 0 {
-        text += &format!(
-            "against the f32 reference: logits PCC {:.6}, top-1 {:.2} %, top-5 {:.2} %\n",
-            agreement.pcc(),
-            100.0 * agreement.top1(),
-            100.0 * agreement.top5()
-        );
+    match against.filter(|_| agreement.rows() > 0) {
+        Some(against) if agreement.is_equal() => text += &format!("against {against}: every logit is equal\n"),
+        Some(against) => {
+            text += &format!(
+                "against {against}: logits PCC {:.6}, rms difference {:.4}, top-1 {:.2} % ({} of {}), top-5 {:.2} %\n",
+                agreement.pcc(),
+                agreement.rms(),
+                100.0 * agreement.top1(),
+                agreement.same(),
+                agreement.rows(),
+                100.0 * agreement.top5()
+            );
+        }
+        None => {}
     }
     text
 }

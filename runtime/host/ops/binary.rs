@@ -6,8 +6,8 @@
 
 use bitnetc_numerics as numerics;
 use bitnetc_numerics::{Broadcast, Chains, Element, kernels};
-use bitnetc_plan::Unary;
 use bitnetc_plan::op::{Binary, BinaryKind, Destination};
+use bitnetc_plan::{Arch, Unary};
 use half::bf16;
 
 use crate::DeviceError;
@@ -34,7 +34,7 @@ struct Buffer {
 }
 
 pub fn execute(op: &Binary, run: &mut Run<'_>) -> Result<(), DeviceError> {
-    let exact = run.exact();
+    let exact = run.exact().then_some(run.device.arch);
     let compute = |x: &mut Operands<'_>, out: &mut HostTensor| {
         binary(op, exact, (x.tensor(0)?, x.tensor(1)?), out, &mut x.scratch.binary)
     };
@@ -88,10 +88,10 @@ fn prepare<'a>(
     }
 }
 
-/// `b` may have one column or one row, which then serves all.
+/// `b` may have one column or one row, which then serves all. `exact` is the chip whose kernels' bits the result is to have.
 fn binary(
     op: &Binary,
-    exact: bool,
+    exact: Option<Arch>,
     (a, b): (&HostTensor, &HostTensor),
     out: &mut HostTensor,
     scratch: &mut BinaryScratch,
@@ -121,9 +121,9 @@ fn binary(
         BinaryKind::Add => numerics::Binary::Add,
         BinaryKind::Mul => numerics::Binary::Mul,
     };
-    if let (true, Data::Bf16(a), Data::Bf16(b), Data::Bf16(to)) = (exact, &a.data, &b.data, &mut out.data) {
+    if let (Some(arch), Data::Bf16(a), Data::Bf16(b), Data::Bf16(to)) = (exact, &a.data, &b.data, &mut out.data) {
         let chains = Chains { a: a_chain, b: b_chain, out: out_chain };
-        kernels::binary(kind, a, b, (broadcast, columns), chains, to)?;
+        kernels::binary(kind, a, b, (broadcast, columns), chains, arch, to)?;
         return settle(out);
     }
     let a = prepare(0, a, a_chain, a_buffer)?;
@@ -173,7 +173,7 @@ mod tests {
 
     fn run(op: &Binary, a: &HostTensor, b: &HostTensor) -> Vec<f32> {
         let mut out = tensor(&a.spec.shape, op.dtype, &[]);
-        binary(op, false, (a, b), &mut out, &mut BinaryScratch::default()).unwrap();
+        binary(op, None, (a, b), &mut out, &mut BinaryScratch::default()).unwrap();
         values(&out)
     }
 
@@ -214,7 +214,7 @@ mod tests {
         }
         let mut wrong = tensor(&[1, 1, 3, 1], DType::F32, &[0.0; 3]);
         let add = op(BinaryKind::Add, vec![], vec![], DType::F32);
-        let refused = binary(&add, false, (&a(DType::F32), &b(DType::F32)), &mut wrong, &mut BinaryScratch::default());
+        let refused = binary(&add, None, (&a(DType::F32), &b(DType::F32)), &mut wrong, &mut BinaryScratch::default());
         assert!(matches!(refused, Err(DeviceError::Operand { operand: 0, .. })));
     }
 }

@@ -4,6 +4,8 @@ use bitnetc_numerics::kernels::{Compute, DecodeSoftmax, sdpa_decode};
 use bitnetc_numerics::{Cache, NumericsError, Pages, decode_attention};
 use bitnetc_plan::TILE;
 use bitnetc_plan::op::SdpaDecode;
+use bitnetc_plan::program::SdpaProgram;
+use bitnetc_plan::ttnn::Split;
 
 use crate::DeviceError;
 use crate::host::rows::settle;
@@ -11,11 +13,17 @@ use crate::host::run::Run;
 use crate::host::tensor::{Data, HostTensor};
 
 pub fn execute(op: &SdpaDecode, run: &mut Run<'_>) -> Result<(), DeviceError> {
-    let kernel = run.kernel(op.compute).map(|how| (op.program.k_chunk as usize, how));
+    let kernel = run.kernel(op.compute).map(|how| (op.program, how));
     run.produce(|x, [out]| {
         let caches = (x.tensor(1)?, x.tensor(2)?);
         decode(x.tensor(0)?, caches, x.integers(3)?, x.tensor(4)?, op.scale.value, kernel, out)
     })
+}
+
+/// The kernel's softmax under a program, for `users` with `kv_heads` each.
+pub fn softmax(scale: f32, program: SdpaProgram, users: u32, kv_heads: u32) -> DecodeSoftmax {
+    let cores = Split::of(program.grid.0 * program.grid.1, users, kv_heads).map_or(1, |split| split.cores_per_head);
+    DecodeSoftmax { scale, k_chunk: program.k_chunk as usize, cores: cores as usize }
 }
 
 /// q `[1, B, H, D]` over the paged caches; user `b` sees rows up to `positions[b]`.
@@ -25,7 +33,7 @@ fn decode(
     positions: &[u32],
     pages: &HostTensor,
     scale: f64,
-    kernel: Option<(usize, Compute)>,
+    kernel: Option<(SdpaProgram, Compute)>,
     out: &mut HostTensor,
 ) -> Result<(), DeviceError> {
     let (users, scale) = (q.dim(1), scale as f32);
@@ -41,8 +49,9 @@ fn decode(
     let (keys, values) = (Cache::new(shape, k.bf16(1)?)?, Cache::new(shape, v.bf16(2)?)?);
     let tiles = k.dim(3).is_multiple_of(TILE as usize);
     let (q, pages) = (q.bf16(0)?, Pages::Table(table));
-    if let (Some((k_chunk, how)), Data::Bf16(out), true) = (kernel, &mut out.data, tiles) {
-        sdpa_decode(q, (keys, values), pages, positions, DecodeSoftmax { scale, k_chunk }, how, out)?;
+    if let (Some((program, how)), Data::Bf16(out), true) = (kernel, &mut out.data, tiles) {
+        let softmax = softmax(scale, program, users as u32, shape.1 as u32);
+        sdpa_decode(q, (keys, values), pages, positions, softmax, how, out)?;
         return Ok(());
     }
     match &mut out.data {

@@ -9,8 +9,10 @@
 use half::bf16;
 
 use super::fpu::{fadd_dst, rne, truncated};
+use super::sfpu::silu;
 use crate::elementwise::{Binary, Broadcast, Chains, Function};
 use crate::error::{NumericsError, check_dim, check_multiple};
+use crate::mvmul::Arch;
 use crate::rounding::{bf16_host, widen};
 use crate::simd::{Loop, vectorised};
 
@@ -24,6 +26,7 @@ pub fn binary(
     b: &[bf16],
     (broadcast, cols): (Broadcast, usize),
     chains: Chains<'_>,
+    arch: Arch,
     out: &mut [bf16],
 ) -> Result<(), NumericsError> {
     check_dim("output elements", out.len(), a.len())?;
@@ -45,7 +48,7 @@ pub fn binary(
                 Broadcast::Column => &column[..a.len()],
                 Broadcast::Row => &b[part * BLOCK..][..a.len()],
             };
-            vectorised(Part { op, a, b, chains, out });
+            vectorised(Part { op, a, b, chains, arch, out });
         }
     }
     Ok(())
@@ -59,6 +62,7 @@ struct Part<'a> {
     a: &'a [bf16],
     b: &'a [bf16],
     chains: Chains<'a>,
+    arch: Arch,
     out: &'a mut [bf16],
 }
 
@@ -71,30 +75,36 @@ impl Loop for Part<'_> {
         let (a, b) = (&mut a[..self.a.len()], &mut b[..self.a.len()]);
         a.iter_mut().zip(self.a).for_each(|(to, v)| *to = widen(*v));
         b.iter_mut().zip(self.b).for_each(|(to, v)| *to = widen(*v));
-        apply(self.chains.a, a);
-        apply(self.chains.b, b);
+        apply(self.chains.a, self.arch, a);
+        apply(self.chains.b, self.arch, b);
         match self.op {
             Binary::Add => a.iter_mut().zip(b).for_each(|(a, b)| *a = fadd_dst(*a, *b, false)),
             Binary::Mul => a.iter_mut().zip(b).for_each(|(a, b)| *a = rne(*a * *b)),
         }
-        apply(self.chains.out, a);
+        apply(self.chains.out, self.arch, a);
         self.out.iter_mut().zip(a).for_each(|(o, v)| *o = bf16_host(*v));
     }
 }
 
 /// Functions on a bf16 Dst.
 #[inline(always)]
-fn apply(chain: &[Function], values: &mut [f32]) {
+fn apply(chain: &[Function], arch: Arch, values: &mut [f32]) {
     for function in chain {
-        function.apply_all(values);
         match function {
-            Function::Recip | Function::Square | Function::Silu => values.iter_mut().for_each(|v| *v = rne(*v)),
+            Function::Silu => values.iter_mut().for_each(|v| *v = silu(*v, arch)),
+            Function::Recip | Function::Square => {
+                function.apply_all(values);
+                values.iter_mut().for_each(|v| *v = rne(*v));
+            }
             Function::Relu
             | Function::Mul(_)
             | Function::Maximum(_)
             | Function::Round
             | Function::Clamp(..)
-            | Function::Abs => values.iter_mut().for_each(|v| *v = truncated(*v)),
+            | Function::Abs => {
+                function.apply_all(values);
+                values.iter_mut().for_each(|v| *v = truncated(*v));
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 
 use super::Compute;
 use crate::format::TILE;
-use crate::lanes::{Lanes, combine_lane};
+use crate::lanes::{Accumulation, Lanes, Operand, combine_lane};
 use crate::mvmul::{Fidelity, Src, exponent_bias};
 use crate::operands::{Activation, SrcATile};
 use crate::rounding::{bf16_host, bf16_packed, bf16_truncated, widen};
@@ -134,32 +134,52 @@ fn phases(a: &[f32], b: &[f32], how: Compute, out: &mut [f32]) {
     }
 }
 
-/// A matmul's or a reduction's column of one number: sums of rows, by MVMUL.
+/// A matmul's or a reduction's column of one number: sums of up to 32 rows at once, by MVMUL.
 pub(crate) struct Column {
-    tile: Box<SrcATile>,
-    how: Compute,
+    weights: [Activation; TILE],
+    how: Accumulation,
 }
 
 impl Column {
     /// A column of `weight`.
     pub fn new(weight: f32, how: Compute) -> Self {
-        let mut tile = Box::new(SrcATile::zeroed());
-        tile.set(|_| [weight.to_bits(); TILE]);
-        Column { tile, how }
+        let how = Accumulation { tile: Operand::SrcB, ..how.accumulation() };
+        Column { weights: [Activation::of_src_a(weight.to_bits()); TILE], how }
     }
 
-    /// Adds a row of 32 to `sum`, the bits of its Dst.
-    pub fn add(&self, row: &[f32], sum: u32) -> u32 {
-        let mut x = [Activation::from_bits(0); TILE];
-        x.iter_mut().zip(row).for_each(|(x, v)| *x = Activation::from_bits(v.to_bits()));
-        let mut dst = [[sum; TILE]];
-        Lanes::best().accumulate(&self.tile, &[&x], &mut dst, self.how.accumulation());
-        dst[0][0]
+    /// Adds up to 32 numbers of each row to its sum, the bits of its Dst.
+    pub fn add<'a>(&self, rows: impl ExactSizeIterator<Item = &'a [f32]>, sums: &mut [u32; TILE]) {
+        let mut columns = [[0u32; TILE]; TILE];
+        for (n, row) in rows.enumerate() {
+            columns.iter_mut().zip(row).for_each(|(column, v)| column[n] = v.to_bits());
+        }
+        let mut tile = SrcATile::zeroed();
+        vectorised(Activations { tile: &mut tile, columns: &columns });
+        Lanes::best().accumulate(&tile, &[&self.weights], std::slice::from_mut(sums), self.how);
     }
 
-    /// The sum of a row, tile by tile, as Dst holds it.
-    pub fn sum(&self, row: &[f32]) -> f32 {
-        f32::from_bits(row.chunks(TILE).fold(0, |sum, part| self.add(part, sum)))
+    /// The sums of rows of one length, tile by tile, as Dst holds them.
+    pub fn sums(&self, rows: &[&[f32]]) -> [f32; TILE] {
+        let mut sums = [0; TILE];
+        let columns = rows.first().map_or(0, |row| row.len());
+        for first in (0..columns).step_by(TILE) {
+            self.add(rows.iter().map(|row| &row[first..columns.min(first + TILE)]), &mut sums);
+        }
+        sums.map(f32::from_bits)
+    }
+}
+
+struct Activations<'a> {
+    tile: &'a mut SrcATile,
+    columns: &'a [[u32; TILE]; TILE],
+}
+
+impl Loop for Activations<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self) {
+        self.tile.set_activations(|k| self.columns[k]);
     }
 }
 

@@ -37,7 +37,7 @@ pub use sdpa_decode::{DecodeSoftmax, sdpa_decode, sdpa_decode_known};
 pub use sdpa_prefill::{PrefillSoftmax, sdpa_prefill, sdpa_prefill_known};
 pub use typecast::typecast;
 
-use crate::lanes::Accumulation;
+use crate::lanes::{Accumulation, Operand};
 use crate::mvmul::{Arch, Fidelity};
 
 /// The parts of an op's compute configuration that decide its bits.
@@ -53,7 +53,8 @@ pub struct Compute {
 
 impl Compute {
     pub(crate) fn accumulation(self) -> Accumulation {
-        Accumulation { phases: self.fidelity.phases(), fp32_dest: self.fp32_dest, arch: self.arch }
+        let Compute { arch, fidelity, fp32_dest } = self;
+        Accumulation { phases: fidelity.phases(), fp32_dest, arch, tile: Operand::SrcA }
     }
 }
 

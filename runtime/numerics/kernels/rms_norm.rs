@@ -6,6 +6,7 @@
 
 use half::bf16;
 use rayon::prelude::*;
+use smallvec::SmallVec;
 
 use super::fpu::{Column, fadd, fmul, fmul_scalar, rne, tf32, truncated};
 use super::{Compute, Known};
@@ -57,16 +58,24 @@ pub fn rms_norm(
     let mut weights = vec![0f32; dim];
     widen_slice(gamma, &mut weights);
     let mean = Mean::new(program, dim, how);
-    let rows = out.par_chunks_mut(dim).zip(x.par_chunks(dim));
-    rows.for_each_init(
-        || [vec![0f32; dim], vec![0f32; dim]],
-        |[row, buffer], (out, x)| {
-            widen_slice(x, row);
-            fmul(row, row, how, buffer);
-            let scale = (1.0 / f64::from(fadd(mean.of(buffer), truncated(epsilon))).sqrt()) as f32;
-            fmul_scalar(row, scale, how, buffer);
-            fmul(buffer, &weights, how, row);
-            pack_slice(row, out);
+    // As many rows as have a task for each thread, and no more than a tile has.
+    let together = (x.len() / dim).div_ceil(2 * rayon::current_num_threads()).clamp(1, TILE) * dim;
+    let tasks = out.par_chunks_mut(together).zip(x.par_chunks(together));
+    tasks.for_each_init(
+        || [Vec::new(), Vec::new()],
+        |[rows, buffer], (out, x)| {
+            rows.resize(x.len(), 0.0);
+            buffer.resize(x.len(), 0.0);
+            widen_slice(x, rows);
+            fmul(rows, rows, how, buffer);
+            let means = mean.of(&buffer.chunks(dim).collect::<SmallVec<[_; TILE]>>());
+            let rows = rows.chunks_mut(dim).zip(buffer.chunks_mut(dim)).zip(out.chunks_mut(dim));
+            for (((row, buffer), out), mean) in rows.zip(means) {
+                let scale = (1.0 / f64::from(fadd(mean, truncated(epsilon))).sqrt()) as f32;
+                fmul_scalar(row, scale, how, buffer);
+                fmul(buffer, &weights, how, row);
+                pack_slice(row, out);
+            }
         },
     );
     Ok(())
@@ -91,34 +100,37 @@ impl Mean {
         }
     }
 
-    /// Mean of a row of squares.
-    fn of(&self, squares: &[f32]) -> f32 {
+    /// Means of rows of squares.
+    fn of(&self, squares: &[&[f32]]) -> [f32; TILE] {
         match self {
-            Mean::Interleaved { ones, reciprocal } => ones.sum(squares) * reciprocal,
+            Mean::Interleaved { ones, reciprocal } => ones.sums(squares).map(|sum| sum * reciprocal),
             Mean::Sharded { shard, total, ones, width, row } => {
-                let sums = squares.chunks(*width).map(|part| shard.sum(part));
-                let gather = |column: &Column, start: u32, sum: f32| column.add(&[tf32(sum)], start);
-                let Some(row) = *row else {
-                    return f32::from_bits(sums.fold(0, |all, sum| gather(total, all, sum)));
+                let dim = squares.first().map_or(0, |row| row.len());
+                let part = |first: usize| -> [f32; TILE] {
+                    let rows: SmallVec<[_; TILE]> =
+                        squares.iter().map(|row| &row[first..dim.min(first + width)]).collect();
+                    shard.sums(&rows)
                 };
-                let (mut first, mut later, mut at) = (0, 0, 0);
-                let finish = |later: &mut u32, first: &mut u32| {
-                    *first = gather(total, *first, f32::from_bits(std::mem::take(later)));
+                let gather = |column: &Column, all: &mut [u32; TILE], sums: [f32; TILE]| {
+                    column.add(sums.map(tf32).chunks(1), all);
                 };
-                for sum in sums {
-                    match at {
-                        _ if at < row => first = gather(total, first, sum),
-                        _ => {
+                let (mut first, mut later) = ([0; TILE], [0; TILE]);
+                for (at, sums) in (0..dim).step_by(*width).map(part).enumerate() {
+                    match *row {
+                        // The rows of the grid after the first are summed each by itself, and then with the first.
+                        Some(row) if at >= row => {
                             if at > row && at % row == 0 {
-                                finish(&mut later, &mut first);
+                                gather(total, &mut first, std::mem::replace(&mut later, [0; TILE]).map(f32::from_bits));
                             }
-                            later = gather(ones, later, sum);
+                            gather(ones, &mut later, sums);
                         }
+                        Some(_) | None => gather(total, &mut first, sums),
                     }
-                    at += 1;
                 }
-                finish(&mut later, &mut first);
-                f32::from_bits(first)
+                if row.is_some() {
+                    gather(total, &mut first, later.map(f32::from_bits));
+                }
+                first.map(f32::from_bits)
             }
         }
     }

@@ -1,19 +1,25 @@
 //! `paged_scaled_dot_product_attention_decode`: `sdpa_flash_decode.cpp`, causal.
 //!
 //! Every buffer is bf16. With a bf16 Dst the exponential is `exp_21f` of a truncated argument, with an fp32 Dst it is good to f32. A user's
-//! positions go in chunks to the cores of a KV head, the last chunk to core 0, and the cores' results meet in a binary tree
-//! (`correction_block`).
+//! positions go in chunks to the cores of a KV head, the last chunks to core 0 (`get_workload_for_core`). A core takes its chunks one after
+//! another and corrects what it has to each new maximum; then the cores' results meet in a binary tree (`correction_block`).
+
+use std::ops::Range;
 
 use half::bf16;
 use rayon::prelude::*;
 
 use super::flash::{KeyValueTiles, activations, raise_maxima, weights};
-use super::fpu::{Column, fadd_dst, fmul_scalar, rna, rne, truncated};
-use super::sfpu::{COLUMN_CONSTANT, TILE_CONSTANT, exp_21f, exp_f32};
+use super::fpu::{Column, fadd, fadd_dst, fmul_scalar, rna, rne, truncated};
+use super::sfpu::{
+    COLUMN_CONSTANT, TILE_CONSTANT, approximate_slope, exp_21f, exp_approximate, exp_approximate_fp32, exp_f32,
+    exp_polynomial,
+};
 use super::{Compute, Known};
 use crate::attention::{Cache, Pages, check_pages};
 use crate::error::{NumericsError, check_dim, check_multiple};
 use crate::format::TILE;
+use crate::mvmul::Arch;
 use crate::operands::Activation;
 use crate::rounding::bf16_packed;
 
@@ -22,18 +28,51 @@ use crate::rounding::bf16_packed;
 pub struct DecodeSoftmax {
     /// Factor of the scores.
     pub scale: f32,
-    /// Positions of a chunk; a multiple of 32.
+    /// Positions of a chunk; a multiple of 32, or 0, which leaves the choice to the kernel.
     pub k_chunk: usize,
+    /// Cores that share the positions of one KV head of a user.
+    pub cores: usize,
 }
 
-/// Whether [`sdpa_decode`] has the kernel's bits: for heads of `dim`, up to `context` positions, `cores` cores for a KV head of a user.
-pub fn sdpa_decode_known(dim: usize, context: usize, cores: usize, softmax: DecodeSoftmax) -> Known {
-    if dim != TILE {
-        Known::Unknown("attention was compared for heads of 32 only")
-    } else if context.div_ceil(softmax.k_chunk.max(1)) > cores.max(1) {
-        Known::Unknown("decode's attention with more key chunks than cores of a head was not compared")
+/// Query heads of a user that fit half a tile. On Wormhole the kernel then works on half tiles, for which it takes the approximate exp.
+const HALF_TILE: usize = 16;
+
+/// Whether [`sdpa_decode`] has the kernel's bits, for `heads` of `dim` and up to `context` positions.
+pub fn sdpa_decode_known((heads, dim): (usize, usize), context: usize, softmax: DecodeSoftmax, arch: Arch) -> Known {
+    if heads <= HALF_TILE && arch == Arch::Wormhole {
+        Known::Unknown(
+            "decode's attention of 16 heads or fewer, whose exp is approximate on Wormhole, was not compared",
+        )
+    } else if softmax.k_chunk == 0 {
+        Known::Unknown("decode's attention was compared with chunks of a given size only")
+    } else if context.div_ceil(softmax.k_chunk) > softmax.cores.max(1) {
+        Known::Unknown("decode's attention with several key chunks on a core follows the source and was not compared")
+    } else if dim != TILE {
+        Known::Unknown("decode's attention was compared for heads of 32 only")
     } else {
         Known::Exact
+    }
+}
+
+impl DecodeSoftmax {
+    /// Positions of a chunk when there are so many (`get_dynamic_Sk_chunk_t`).
+    fn chunk(self, positions: usize, fp32_dest: bool) -> usize {
+        let most = if fp32_dest { 4 } else { 8 };
+        match self.k_chunk {
+            0 => positions.div_ceil(TILE).next_power_of_two().min(most) * TILE,
+            chunk => chunk,
+        }
+    }
+
+    /// The chunks of core `core`, of `chunks` in all.
+    fn of_core(self, core: usize, chunks: usize) -> Range<usize> {
+        let cores = self.cores.max(1);
+        if cores > chunks {
+            return chunks - core - 1..chunks - core;
+        }
+        let (each, rest, reversed) = (chunks / cores, chunks % cores, cores - core - 1);
+        let first = reversed * each + rest.min(reversed);
+        first..first + each + usize::from(reversed < rest)
     }
 }
 
@@ -72,7 +111,8 @@ pub fn sdpa_decode(
         let Ok(last) = usize::try_from(positions[user] as i32) else { return out.fill(bf16::ZERO) };
         let (key, value) = (|s| keys.row(table, user, head, s), |s| values.row(table, user, head, s));
         let cache = KeyValueTiles::new(last + 1, dim, key, value);
-        let attention = Attention { cache, positions: last + 1, dim, softmax, how, ones: &ones };
+        let approximate = group * kv_heads <= HALF_TILE && how.arch == Arch::Wormhole;
+        let attention = Attention { cache, positions: last + 1, dim, softmax, approximate, how, ones: &ones };
         for (out, q) in out.chunks_mut(TILE * dim).zip(q.chunks(TILE * dim)) {
             attention.attend(&activations(q), out);
         }
@@ -86,6 +126,7 @@ struct Attention<'a> {
     positions: usize,
     dim: usize,
     softmax: DecodeSoftmax,
+    approximate: bool,
     how: Compute,
     ones: &'a Column,
 }
@@ -99,8 +140,10 @@ struct Partial {
 
 impl Attention<'_> {
     fn attend(&self, queries: &[Activation], out: &mut [bf16]) {
-        let chunks = self.positions.div_ceil(self.softmax.k_chunk);
-        let mut cores: Vec<Partial> = (0..chunks).rev().map(|chunk| self.chunk(chunk, queries)).collect();
+        let chunks = self.positions.div_ceil(self.softmax.chunk(self.positions, self.how.fp32_dest));
+        let busy = chunks.min(self.softmax.cores.max(1));
+        let mut cores: Vec<Partial> =
+            (0..busy).map(|core| self.core(self.softmax.of_core(core, chunks), queries)).collect();
         let mut stride = 1;
         while stride < cores.len() {
             for root in (0..cores.len() - stride).step_by(2 * stride) {
@@ -119,14 +162,43 @@ impl Attention<'_> {
         }
     }
 
-    fn chunk(&self, chunk: usize, queries: &[Activation]) -> Partial {
+    /// The results of a core for its chunks, of which there is at least one.
+    fn core(&self, chunks: Range<usize>, queries: &[Activation]) -> Partial {
+        let mut all = self.chunk(chunks.start, queries, [f32::NEG_INFINITY; TILE]);
+        for chunk in chunks.skip(1) {
+            let mut next = self.chunk(chunk, queries, all.maxima);
+            self.follow(&all, &mut next);
+            all = next;
+        }
+        all
+    }
+
+    /// Corrects what a core had before to the maxima of its new chunk and adds it there.
+    fn follow(&self, before: &Partial, chunk: &mut Partial) {
+        let (fp32, scale) = (self.how.fp32_dest, truncated(self.softmax.scale));
+        let mut product = vec![0f32; self.dim];
+        let rows = chunk.values.chunks_mut(self.dim).zip(before.values.chunks(self.dim));
+        for (r, (values, old)) in rows.enumerate() {
+            let d = fadd(before.maxima[r], -chunk.maxima[r]);
+            let factor = rna(exp_polynomial(if fp32 { d } else { rna(d) } * scale, fp32));
+            let mut sum = [0f32];
+            fmul_scalar(&before.sums[r..=r], factor, self.how, &mut sum);
+            chunk.sums[r] = rna(fadd_dst(chunk.sums[r], rna(sum[0]), fp32));
+            fmul_scalar(old, factor, self.how, &mut product);
+            values.iter_mut().zip(&product).for_each(|(v, p)| *v = rna(fadd_dst(rna(*p), *v, fp32)));
+        }
+    }
+
+    /// The results for one chunk, with maxima no less than `least`.
+    fn chunk(&self, chunk: usize, queries: &[Activation], least: [f32; TILE]) -> Partial {
         let (live, fp32, scale) = (queries.len() / self.dim, self.how.fp32_dest, self.softmax.scale);
-        let first = chunk * self.softmax.k_chunk;
-        let end = (first + self.softmax.k_chunk).min(self.positions);
+        let size = self.softmax.chunk(self.positions, fp32);
+        let first = chunk * size;
+        let end = (first + size).min(self.positions);
         let tiles = first / TILE..end.div_ceil(TILE);
         let seen = |tile: usize| move |_row: usize| end - tile * TILE;
         let mut scores = vec![[[0f32; TILE]; TILE]; tiles.len()];
-        let mut maxima = [f32::NEG_INFINITY; TILE];
+        let mut maxima = least;
         for (tile, scores) in tiles.clone().zip(&mut scores) {
             self.cache.scores(tile, queries, self.how, &mut scores[..live]);
             scores[..live].iter_mut().flatten().for_each(|s| *s = rna(*s));
@@ -136,14 +208,16 @@ impl Attention<'_> {
         let mut sums = [0u32; TILE];
         for (tile, scores) in tiles.zip(&mut scores) {
             let scores = &mut scores[..live];
-            if fp32 {
+            if self.approximate {
+                let slope = approximate_slope(scale);
+                let exp = |d| if fp32 { rna(exp_approximate_fp32(d, slope)) } else { exp_approximate(rna(d), slope) };
+                weights(scores, &maxima, seen(tile), exp);
+            } else if fp32 {
                 weights(scores, &maxima, seen(tile), |d| rna(exp_f32(d * scale)));
             } else {
                 weights(scores, &maxima, seen(tile), |d| exp_21f(truncated(rna(d) * scale), TILE_CONSTANT));
             }
-            for (sum, row) in sums.iter_mut().zip(&*scores) {
-                *sum = self.ones.add(row, *sum);
-            }
+            self.ones.add(scores.iter().map(|row| row.as_slice()), &mut sums);
             self.cache.weigh(tile, scores, self.how, &mut dst);
         }
         let mut values = vec![0f32; live * self.dim];
@@ -176,5 +250,27 @@ impl Attention<'_> {
                 *v = rna(fadd_dst(rna(*l), rna(*r), fp32));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_chunk_has_one_core() {
+        for (cores, chunks) in [(8, 3), (4, 4), (3, 8), (1, 5), (5, 13)] {
+            let softmax = DecodeSoftmax { scale: 1.0, k_chunk: 32, cores };
+            let mut of: Vec<_> = (0..cores.min(chunks)).map(|core| softmax.of_core(core, chunks)).collect();
+            assert_eq!(of[0].end, chunks);
+            of.reverse();
+            assert_eq!(
+                of.into_iter().flatten().collect::<Vec<_>>(),
+                (0..chunks).collect::<Vec<_>>(),
+                "{cores} {chunks}"
+            );
+        }
+        let by_kernel = |positions| DecodeSoftmax { scale: 1.0, k_chunk: 0, cores: 1 }.chunk(positions, false);
+        assert_eq!([1, 33, 65, 1000].map(by_kernel), [32, 64, 128, 256]);
     }
 }

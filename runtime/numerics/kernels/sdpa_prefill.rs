@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::flash::{KeyValueTiles, Rows, activations, raise_maxima, weights};
 use super::fpu::{Column, fadd, fmul_scalar, rna, rne, tf32, truncated};
-use super::sfpu::{approximate_slope, exp_approximate, exp_degree_2, exp_f32};
+use super::sfpu::{approximate_slope, exp_approximate, exp_f32, exp_polynomial, reciprocal};
 use super::{Compute, Known};
 use crate::attention::{Cache, Chunk, Pages};
 use crate::error::{NumericsError, check_multiple};
@@ -35,11 +35,13 @@ pub struct PrefillSoftmax {
 
 /// Whether [`sdpa_prefill`] has the kernel's bits, for heads of `dim`.
 pub fn sdpa_prefill_known(dim: usize, how: Compute) -> Known {
-    match how.fidelity {
-        _ if dim != TILE => Known::Unknown("attention was compared for heads of 32 only"),
-        Fidelity::HiFi4 => Known::Exact,
-        Fidelity::LoFi | Fidelity::HiFi2 | Fidelity::HiFi3 => {
-            Known::Unknown("prefill's attention was compared at HiFi4 only")
+    match (how.fidelity, dim) {
+        (Fidelity::HiFi2 | Fidelity::HiFi4, 32 | 64) => Known::Exact,
+        (Fidelity::HiFi2 | Fidelity::HiFi4, _) => {
+            Known::Unknown("prefill's attention was compared for heads of 32 and 64 only")
+        }
+        (Fidelity::LoFi | Fidelity::HiFi3, _) => {
+            Known::Unknown("prefill's attention was compared at HiFi2 and HiFi4 only")
         }
     }
 }
@@ -124,9 +126,11 @@ impl QueryTile<'_> {
             first = last + 1;
         }
         let Some(state) = state else { return };
-        for (r, out) in out.chunks_mut(self.dim).enumerate() {
-            let sum = ones.sum(&state.sums[r]);
-            let inverse = if self.how.fp32_dest { tf32(1.0 / tf32(sum)) } else { rne(1.0 / sum) };
+        let rows: [&[f32]; TILE] = std::array::from_fn(|r| state.sums[r].as_slice());
+        let sums = ones.sums(&rows[..live]);
+        for (r, (out, sum)) in out.chunks_mut(self.dim).zip(sums).enumerate() {
+            let inverse =
+                if self.how.fp32_dest { tf32(reciprocal(tf32(sum), 2, self.how.arch)) } else { rne(1.0 / sum) };
             for (values, out) in state.values.iter().zip(out.chunks_mut(TILE)) {
                 let mut product = [0f32; TILE];
                 fmul_scalar(&values[r], inverse, self.how, &mut product);
@@ -183,7 +187,7 @@ impl QueryTile<'_> {
         let scale = truncated(self.softmax.scale);
         for r in 0..live {
             let d = fadd(before.maxima[r], -chunk.maxima[r]);
-            let factor = if fp32 { rna(exp_f32(d * scale)) } else { exp_degree_2(rna(d) * scale) };
+            let factor = rna(exp_polynomial(if fp32 { d } else { rna(d) } * scale, fp32));
             let mut product = [0f32; TILE];
             fmul_scalar(&before.sums[r], factor, self.how, &mut product);
             for (sum, p) in chunk.sums[r].iter_mut().zip(product) {

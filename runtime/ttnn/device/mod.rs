@@ -13,6 +13,7 @@
 //!
 //! | module | does |
 //! |---|---|
+//! | `compared` | the host device beside this one, step by step |
 //! | `fits` | is the open card the plan's? |
 //! | `memory` | host tensors and their bytes |
 //! | `queues` | the order of copies and programs |
@@ -22,6 +23,7 @@
 //! A greedy step of decoding is three commands: the trace, a copy of its tokens to the host, an event behind the copy. Copies go to host
 //! tensors that are kept, for tokens to two in turns, so that one is read while the next step runs.
 
+mod compared;
 mod fits;
 mod memory;
 mod profile;
@@ -50,6 +52,7 @@ use queues::{Queues, Way};
 use traces::Traces;
 use values::{floats, integers, words};
 
+pub use compared::{ComparedDevice, Comparison};
 pub use profile::Sink;
 
 /// Most reads under way at once: the step that runs, and the one before.
