@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bitnetc_plan::{
-    Buffer, FORMAT_VERSION, Invariant, ModelInfo, Options as PlanOptions, Phase as PlanPhase, PhaseCost, PhaseKind,
+    Buffer, Defect, FORMAT_VERSION, Invariant, ModelInfo, Options as PlanOptions, Phase as PlanPhase, PhaseCost, PhaseKind,
     Plan, VerifiedPlan, Weight, walk,
 };
 
+use crate::fits::fits;
 use crate::graph::{Graph, NodeId, Operation};
 use crate::model::Model;
 use crate::passes::precision::Decision;
@@ -84,6 +85,14 @@ struct Attempt {
 /// # Errors
 /// When an option is out of range, the model has no counterpart in TT-NN, or the card cannot hold it.
 pub fn compile(model: &Model, target: &Target, options: &Options) -> Result<Compiled, CompileError> {
+    match compile_once(model, target, options) {
+        Err(CompileError::Dram { what, .. }) => Err(CompileError::Dram { what, fits: fits(model, target, options) }),
+        other => other,
+    }
+}
+
+/// [`compile`] without a search for what would fit.
+pub(crate) fn compile_once(model: &Model, target: &Target, options: &Options) -> Result<Compiled, CompileError> {
     options.validate(model)?;
     let mut compiler = Compiler::new(model, target, options);
     compiler.run_passes(PhaseKind::Decode { batch: options.batch })?;
@@ -224,7 +233,8 @@ impl<'a> Compiler<'a> {
         loop {
             let mut placed = self.timed("place", |c| c.place(&schedule, fused, reserve.bytes()))?;
             let weights = joined(&constants, &placed.weights, |w| &w.name).map_err(clash)?;
-            let context = walk::Context { card, weights: &weights, buffers: &buffers };
+            let layers = self.plan.model.layers;
+            let context = walk::Context { card, weights: &weights, buffers: &buffers, layers };
             let (phase, fits) = self.timed("lifetime", |c| {
                 let phase = c.lifetime(&schedule, &mut placed, fused.kind);
                 let fits = reserve.suffices(context, &phase);
@@ -302,14 +312,21 @@ impl<'a> Compiler<'a> {
     }
 
     fn finish(mut self) -> Result<Compiled, CompileError> {
-        self.timed("lifetime", |c| walk::settle(&mut c.plan)).map_err(CompileError::Plan)?;
+        self.timed("lifetime", |c| walk::settle(&mut c.plan)).map_err(unfit)?;
         let started = Instant::now();
-        let plan = VerifiedPlan::new(self.plan).map_err(|defects| match defects.as_slice() {
-            [one] if one.invariant == Invariant::DramCapacity => CompileError::Dram { what: one.what.clone() },
-            _ => CompileError::Plan(defects),
-        })?;
+        let plan = VerifiedPlan::new(self.plan).map_err(unfit)?;
         self.timings.push(("verify", started.elapsed()));
         Ok(Compiled { plan, record: self.record, timings: self.timings })
+    }
+}
+
+/// The error of a plan that does not hold: it does not fit DRAM, or it is a defect of bitnetc.
+fn unfit(defects: Vec<Defect>) -> CompileError {
+    match defects.first() {
+        Some(first) if defects.iter().all(|d| d.invariant == Invariant::DramCapacity) => {
+            CompileError::Dram { what: first.to_string(), fits: Vec::new() }
+        }
+        Some(_) | None => CompileError::Plan(defects),
     }
 }
 

@@ -17,6 +17,7 @@ mod compile;
 mod error;
 pub mod excerpt;
 pub mod explain;
+mod fits;
 pub mod graph;
 pub mod model;
 mod options;
@@ -29,4 +30,5 @@ pub mod ttnn;
 
 pub use compile::{Compiled, PhaseRecord, compile};
 pub use error::CompileError;
+pub use fits::Fit;
 pub use options::Options;

@@ -9,7 +9,7 @@ use std::fmt;
 use crate::{Card, Op, TensorSpec, Weight};
 
 /// Version of the plan format; a plan of another version is refused.
-pub const FORMAT_VERSION: u32 = 3;
+pub const FORMAT_VERSION: u32 = 4;
 
 /// A compiled schedule of one model for one card.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -121,6 +121,8 @@ pub struct Buffer {
     pub per_layer: bool,
     /// The tensor on the card, always in DRAM.
     pub spec: TensorSpec,
+    /// Its address in every bank, that of the first layer's where there is one per layer: those of the others follow.
+    pub address: Option<u64>,
     /// Its purpose, by which the runtime finds it.
     pub role: BufferRole,
 }
@@ -282,7 +284,7 @@ pub struct Value {
     pub name: String,
     /// The tensor.
     pub spec: TensorSpec,
-    /// Its predicted L1 address; `None` in DRAM.
+    /// Its predicted address in its memory, the same on every core or in every bank; `None` until it is placed.
     pub address: Option<u64>,
 }
 

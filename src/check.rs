@@ -22,7 +22,7 @@ use crate::{input, render, replay};
 pub struct Args {
     /// The plan, RON or binary
     pub plan: PathBuf,
-    /// Also replay every phase in the real TT-NN on a mock card: acceptance, specs, addresses, buffer sizes
+    /// Also replay every phase in the real TT-NN on a mock card: acceptance, specs, addresses in L1 and DRAM, buffer sizes
     #[arg(long)]
     pub ttnn: bool,
     /// The Python that has TT-NN
@@ -69,7 +69,7 @@ fn sound(verified: &Verified) -> String {
         );
     }
     let full = percent(verified.dram().total(), plan.card.dram.bank_bytes);
-    let _ = writeln!(text, "{} DRAM: {full} of the fullest bank", "ok".green());
+    let _ = writeln!(text, "{} DRAM: {full} of each bank", "ok".green());
     let _ = writeln!(text, "{} is sound on {}", plan.model.name.bold(), plan.card.name.bold());
     text
 }

@@ -62,7 +62,9 @@ fn table(reports: &[PhaseReport]) -> String {
         Column::new("specs equal", Align::Right),
         Column::new("addresses equal", Align::Right),
         Column::new("CB sizes equal", Align::Right),
-        Column::new("high-water predicted", Align::Right),
+        Column::new("L1 predicted", Align::Right),
+        Column::new("real", Align::Right),
+        Column::new("DRAM predicted", Align::Right),
         Column::new("real", Align::Right),
     ]);
     for report in reports {
@@ -74,6 +76,8 @@ fn table(reports: &[PhaseReport]) -> String {
             tally(report.buffers),
             thousands(report.planned_high_water),
             thousands(report.found_high_water),
+            thousands(report.planned_dram),
+            thousands(report.found_dram),
         ]);
     }
     let mut text = table.render(render::width());

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use bitnetc_plan::walk::settle;
-use bitnetc_plan::{Op, PhaseKind, Plan, Ref, Value, format};
+use bitnetc_plan::{Memory, Op, PhaseKind, Plan, Ref, Value, format};
 
 fn bitnetc(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bitnetc")).args(args).env("NO_COLOR", "1").output().unwrap()
@@ -143,7 +143,9 @@ fn compare(out: &str, plan: &Plan) {
         assert_eq!(line["shape"], serde_json::to_value(&value.spec.shape).unwrap(), "{line}");
         let found = bitnetc_ttnn::spec::memory_config(line["memory_config"].as_str().unwrap()).unwrap();
         assert_eq!(found, value.spec.memory, "{line}");
-        assert!(value.address.is_none() || value.address == line["address"].as_u64(), "{value:?}: {line}");
+        // The program prefills before it captures decode, whose results a plan's prefill finds in DRAM.
+        let elsewhere = line["phase"] != "decode" && value.spec.memory.memory() == Memory::Dram;
+        assert!(elsewhere || value.address == line["address"].as_u64(), "{value:?}: {line}");
         *seen.entry(key).or_default() += 1;
     }
     for phase in &plan.phases[..2] {

@@ -101,14 +101,14 @@ pub fn read(path: &Path) -> Result<Plan, FormatError> {
 /// ```
 /// # let text = r#"
 /// # (
-/// #     format: 3, release: "RELEASE",
+/// #     format: 4, release: "RELEASE",
 /// #     model: (name: "m", digest: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", layers: 1, vocab: 32),
 /// #     options: (
 /// #         policy: "balanced", overrides: [], batch: 1, context: 64, block: 64, priced_at: 0, proofs: products, folding: true,
 /// #     ),
 /// #     card: (
 /// #         name: "n150", arch: Wormhole, grid: (8, 8), l1: (base: 105824, end: 1499136, alignment: 16),
-/// #         dram: (banks: 12, bank_bytes: 1068318656, alignment: 32, readers_per_bank: 1),
+/// #         dram: (banks: 12, base: 1048640, bank_bytes: 1072693184, alignment: 32, readers_per_bank: 1),
 /// #     ),
 /// #     weights: [], buffers: [], phases: [],
 /// # )

@@ -12,7 +12,7 @@ pub fn document(view: &View) -> serde_json::Result<String> {
     let phases: Vec<Value> = (0..plan.phases.len()).map(|i| phase(view, i)).collect();
     let dram = view.verified.map(|v| {
         let bank = v.dram();
-        json!({ "bank_bytes": { "weights": bank.weights, "buffers": bank.buffers, "values": bank.values } })
+        json!({ "bank_bytes": { "weights": bank.weights, "buffers": bank.buffers, "values": bank.values, "programs": bank.programs } })
     });
     let document = json!({
         "format": plan.format,

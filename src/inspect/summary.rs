@@ -117,10 +117,11 @@ fn memory(view: &View) -> String {
     let (used, banks) = (verified.dram(), u64::from(view.plan.card.dram.banks));
     let all = |bank: u64| bytes(bank.saturating_mul(banks));
     format!(
-        "DRAM: {} for weights, {} for buffers, {} for values at most: {} of the card",
+        "DRAM: {} for weights, {} for buffers, {} for values and {} for commands and kernels at most: {} of the card",
         all(used.weights),
         all(used.buffers),
         all(used.values),
+        all(used.programs),
         percent(used.total(), view.plan.card.dram.bank_bytes)
     )
 }

@@ -10,7 +10,7 @@ use crate::open_card::OpenCard;
 /// The grid of a Blackhole card whose firmware is older than 19.5.0; see the firmware's release notes.
 const OLD_BLACKHOLE_GRID: (u32, u32) = (13, 10);
 
-/// Compares the card's chip family, core grid, DRAM banks and L1 with the plan's, and its free DRAM with what the plan needs.
+/// Compares the card's chip family, core grid, DRAM banks and L1 with the plan's, and its free DRAM with what the plan takes of it.
 ///
 /// # Errors
 /// [`TtnnError::Unfit`] with what differs and what to do.
@@ -52,7 +52,7 @@ pub(super) fn check(card: &OpenCard, plan: &VerifiedPlan) -> Result<(), TtnnErro
             "compile the model for the TT-NN that is installed",
         );
     }
-    let free = card.memory_view(Memory::Dram)?.free;
+    let free = card.memory_view(Memory::Dram)?.largest_free;
     let needed = plan.dram().total();
     if free < needed {
         let bytes = |n: u64| format!("{n} bytes of each bank free");

@@ -122,7 +122,7 @@ def arguments():
 def main():
     args = arguments()
     source = Random() if args.random_weights else Packed(args.packed)
-    device = ttnn.open_device(device_id=0, trace_region_size=0 if MOCK else 50 * 1024 * 1024)
+    device = ttnn.open_device(device_id=0)
     weights, buffers, scalars, show = load(device, source), make_buffers(device), evaluate(source), Show(args.json)
 
     tokens = np.full(BATCH, args.prompt[-1])

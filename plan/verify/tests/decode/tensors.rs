@@ -97,6 +97,7 @@ pub fn buffers() -> Vec<Buffer> {
         name: name.into(),
         per_layer: false,
         spec: TensorSpec::row_major(shape, dtype, MemoryConfig::DRAM),
+        address: None,
         role,
     };
     let blocks = CONTEXT / BLOCK;
@@ -104,6 +105,7 @@ pub fn buffers() -> Vec<Buffer> {
         name: name.into(),
         per_layer: true,
         spec: TensorSpec::tile([USERS * blocks, 5, BLOCK, 128], DType::Bfp8, MemoryConfig::DRAM),
+        address: None,
         role,
     };
     vec![
