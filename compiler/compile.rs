@@ -5,11 +5,10 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use bitnetc_plan::{
-    Buffer, Defect, FORMAT_VERSION, Invariant, ModelInfo, Options as PlanOptions, Phase as PlanPhase, PhaseCost, PhaseKind,
-    Plan, VerifiedPlan, Weight, walk,
+    Buffer, Defect, FORMAT_VERSION, Invariant, ModelInfo, Options as PlanOptions, Phase as PlanPhase, PhaseCost,
+    PhaseKind, Place, Plan, VerifiedPlan, Weight, walk,
 };
 
-use crate::fits::fits;
 use crate::graph::{Graph, NodeId, Operation};
 use crate::model::Model;
 use crate::passes::precision::Decision;
@@ -83,16 +82,9 @@ struct Attempt {
 /// ```
 ///
 /// # Errors
-/// When an option is out of range, the model has no counterpart in TT-NN, or the card cannot hold it.
+/// When an option is out of range, the model has no counterpart in TT-NN, or the card cannot hold it; [`crate::fits()`] then finds what it
+/// can hold.
 pub fn compile(model: &Model, target: &Target, options: &Options) -> Result<Compiled, CompileError> {
-    match compile_once(model, target, options) {
-        Err(CompileError::Dram { what, .. }) => Err(CompileError::Dram { what, fits: fits(model, target, options) }),
-        other => other,
-    }
-}
-
-/// [`compile`] without a search for what would fit.
-pub(crate) fn compile_once(model: &Model, target: &Target, options: &Options) -> Result<Compiled, CompileError> {
     options.validate(model)?;
     let mut compiler = Compiler::new(model, target, options);
     compiler.run_passes(PhaseKind::Decode { batch: options.batch })?;
@@ -324,7 +316,8 @@ impl<'a> Compiler<'a> {
 fn unfit(defects: Vec<Defect>) -> CompileError {
     match defects.first() {
         Some(first) if defects.iter().all(|d| d.invariant == Invariant::DramCapacity) => {
-            CompileError::Dram { what: first.to_string(), fits: Vec::new() }
+            let what = if first.place == Place::Plan { first.what.clone() } else { first.to_string() };
+            CompileError::Dram { what }
         }
         Some(_) | None => CompileError::Plan(defects),
     }

@@ -2,7 +2,6 @@
 
 use bitnetc_plan::{Defect, PhaseKind};
 
-use crate::fits::Fit;
 use crate::graph::{GraphError, TypeError};
 use crate::model::PhaseError;
 use crate::passes::{PlaceError, SelectError};
@@ -63,23 +62,14 @@ pub enum CompileError {
         error: PlaceError,
     },
     /// Weights, caches and activations need more DRAM than the card has.
-    #[error("{what}; {}", remedy(.fits))]
+    #[error("{what}")]
     Dram {
         /// The tensor that finds no room, or the bytes that are needed, and what the card has.
         what: String,
-        /// Single changes of the options with which there is a plan; each was compiled.
-        fits: Vec<Fit>,
     },
     /// The plan does not verify: a defect of bitnetc.
     #[error("the plan does not hold: {}", list(.0))]
     Plan(Vec<Defect>),
-}
-
-fn remedy(fits: &[Fit]) -> String {
-    if fits.is_empty() {
-        return "narrower weights or a card with more DRAM are needed: no smaller prefill, context or batch alone makes it fit".into();
-    }
-    fits.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn list<T: std::fmt::Display>(items: &[T]) -> String {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::compile::compile_once;
+use crate::compile::compile;
 use crate::model::Model;
 use crate::options::Options;
 use crate::target::Target;
@@ -33,10 +33,10 @@ impl fmt::Display for Fit {
     }
 }
 
-/// The changes of one option with which there is a plan: each of them was compiled. The search takes for granted that what fits keeps
-/// fitting when an option gets smaller; where it does not, a larger value may have been missed.
-pub(crate) fn fits(model: &Model, target: &Target, options: &Options) -> Vec<Fit> {
-    let compiles = |options: &Options| compile_once(model, target, options).is_ok();
+/// The changes of one option with which `model`, which `target` cannot hold with `options`, has a plan: each of them was compiled. The
+/// search takes for granted that what fits keeps fitting when an option gets smaller; where it does not, a larger value may have been missed.
+pub fn fits(model: &Model, target: &Target, options: &Options) -> Vec<Fit> {
+    let compiles = |options: &Options| compile(model, target, options).is_ok();
     let largest = options.prefill.iter().copied().max().unwrap_or(0);
     let with_prefill = |most: u32| {
         let mut prefill: Vec<u32> = options.prefill.iter().copied().filter(|bucket| *bucket < most).collect();

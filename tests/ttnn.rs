@@ -73,6 +73,58 @@ fn a_plan_that_ttnn_would_place_elsewhere_is_told() {
     assert!(text.contains(&difference), "{difference} is missing in {text}");
 }
 
+/// Free DRAM in pieces that are too small is no room: what is refused is what TT-NN refuses, and what is said to fit does.
+#[test]
+fn a_plan_that_fits_dram_in_sum_only_is_refused_with_what_fits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plan.plan");
+    let plan = path.to_str().unwrap();
+    let compile =
+        |prefill: &str| bitnetc(&["plan", "llama-3.1-8b", "--context", "32768", "--prefill", prefill, "-o", plan]);
+    let out = compile("32768");
+    let error = String::from_utf8_lossy(&out.stderr).replace("\n  │", "");
+    assert_eq!(out.status.code(), Some(1));
+    assert!(!path.exists());
+    for part in
+        ["step `product`: no room in DRAM", "78295040 B of each bank asked", "prefill 30720 fits, context 30720 fits"]
+    {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(compile("30720").status.success());
+    done(&["check", plan, "--ttnn"]);
+}
+
+/// More heads than a tile has rows: decode keeps those of a user in several tiles. Where there are more heads than cores, they are joined in
+/// the order of prefill.
+#[test]
+fn ttnn_takes_more_than_32_heads() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (model, plan) = (path("model.ron"), path("plan.plan"));
+    let graph = Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs/bitnet-b1.58-2b-4t.ron");
+    let shipped = std::fs::read_to_string(graph).unwrap();
+    for ([heads, kv_heads, head_dim], target, policy, batch) in [
+        ([40, 10, 128], "n150", "balanced", "32"),
+        ([40, 10, 128], "p100", "exact", "1"),
+        ([48, 12, 128], "p150", "fast", "8"),
+        ([64, 8, 64], "p150", "balanced", "32"),
+        ([71, 1, 64], "n150", "exact", "7"),
+    ] {
+        let mut text = shipped.clone();
+        for (name, value) in
+            [("heads", heads), ("kv_heads", kv_heads), ("head_dim", head_dim), ("layers", 2), ("vocab", 32_768)]
+        {
+            let at = text.find(&format!("\"{name}\": ")).unwrap() + name.len() + 4;
+            let end = at + text[at..].find(',').unwrap();
+            text.replace_range(at..end, &value.to_string());
+        }
+        std::fs::write(&model, text).unwrap();
+        let options = ["--target", target, "--policy", policy, "--batch", batch, "--prefill", "128"];
+        done(&[&["plan", &model, "-o", &plan], &options[..]].concat());
+        done(&["check", &plan, "--ttnn"]);
+    }
+}
+
 /// A card file that promises more L1 than the card has: verify believes it, TT-NN does not.
 #[test]
 fn a_call_that_ttnn_refuses_is_told_in_its_words() {

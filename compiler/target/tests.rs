@@ -16,8 +16,7 @@ fn parse(text: &str) -> Result<Target, TargetError> {
 #[test]
 fn a_cards_file_comes_before_the_release() {
     let n150 = SHIPPED[0].1;
-    let own =
-        "l1: (base: 1024, end: 2048, alignment: 32), dram: (base: 64, bank_bytes: 4096, alignment: 64, readers_per_bank: 2, ";
+    let own = "l1: (base: 1024, end: 2048, alignment: 32), dram: (base: 64, bank_bytes: 4096, alignment: 64, readers_per_bank: 2, ";
     let card = parse(&n150.replace("dram: (", own)).unwrap().card;
     assert_eq!(card.l1, L1 { base: 1024, end: 2048, alignment: 32 });
     assert_eq!(card.dram, Dram { banks: 12, base: 64, bank_bytes: 4096, alignment: 64, readers_per_bank: 2 });

@@ -161,7 +161,10 @@ mod tests {
         assert_eq!(of(8, 2560, &p150()).circular_buffers, 5632);
         assert_eq!(of(8, 1056, &p150()).circular_buffers, 4288);
         assert_eq!(of(8, 3520, &p150()).circular_buffers, 8448);
-        assert_eq!(answer(8, 2560, MemoryConfig::DRAM, &n150()).unwrap().temporaries[0].spec.memory, MemoryConfig::DRAM);
+        assert_eq!(
+            answer(8, 2560, MemoryConfig::DRAM, &n150()).unwrap().temporaries[0].spec.memory,
+            MemoryConfig::DRAM
+        );
         let shards = row(&n150(), 8, 2560, 8, 10).memory;
         assert!(refusal(answer(8, 2560, shards, &n150())).contains("must match physical height 8"));
     }

@@ -35,7 +35,7 @@ pub(super) mod decode {
             => "decode takes one token: {shape}", "[1, B, heads, head_dim]";
         SHARDED: "In decode, a rotated tensor is height-sharded in L1, one user per core."
             => "inputs for RoPE must be HEIGHT_SHARDED, one user per core; it is {memory}",
-               "L1 HS[32,{columns}] on {users} cores";
+               "L1 HS[heads in whole tiles,{columns}] on {users} cores";
         ANGLES_SHAPE: "In decode, cos and sin have a row of angles for each user of each rotated tensor."
             => "{name} {shape} must have the same batch size as the input ({users} rows of heads)",
                "[1, {users}, 1 to 32, {head_dim}]";

@@ -66,7 +66,12 @@ impl<'a> Ground<'a> {
                 "weights take {weights} bytes of every DRAM bank and buffers {buffers}; {} has {}",
                 card.name, card.dram.bank_bytes
             );
-            self.defects.push(Invariant::DramCapacity, Place::Plan, what, "a smaller batch or context, or narrower weights");
+            self.defects.push(
+                Invariant::DramCapacity,
+                Place::Plan,
+                what,
+                "a smaller batch or context, or narrower weights",
+            );
             self.memory.forget_the_end_of_dram();
         }
     }

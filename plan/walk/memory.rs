@@ -35,7 +35,11 @@ impl<'a> CardMemory<'a> {
         match spec.memory.memory() {
             Memory::L1 => {
                 let address = self.l1.allocate(spec)?;
-                self.residents.push(Resident { name: name.to_owned(), address, bytes: bytes_per_bank(spec, self.card) });
+                self.residents.push(Resident {
+                    name: name.to_owned(),
+                    address,
+                    bytes: bytes_per_bank(spec, self.card),
+                });
                 Ok(address)
             }
             Memory::Dram => self.dram.allocate(spec),

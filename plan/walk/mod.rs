@@ -20,10 +20,10 @@ mod memory;
 mod replay;
 mod values;
 
-use crate::ttnn::Outcome;
-use crate::{Buffer, Card, Defect, Footprint, Memory, Phase, Plan, Section, TensorSpec, Weight};
 use crate::allocator::bytes_per_bank;
 use crate::defect::Invariant;
+use crate::ttnn::Outcome;
+use crate::{Buffer, Card, Defect, Footprint, Memory, Phase, Plan, Section, TensorSpec, Weight};
 use ground::Ground;
 use memory::CardMemory;
 use replay::Replay;

@@ -3,8 +3,8 @@
 use super::memory::CardMemory;
 use super::values::{State, Tracked, Values};
 use super::{Context, StepMemory, Walk};
-use crate::defect::{Defects, Invariant, Place};
 use crate::allocator::OutOfMemory;
+use crate::defect::{Defects, Invariant, Place};
 use crate::ttnn::{self, Outcome};
 use crate::{Footprint, Memory, Phase, Ref, Section, Step, TensorSpec};
 

@@ -130,7 +130,8 @@ fn run(change: impl FnOnce(&mut Phase)) -> Walk {
     let out = &mut phase.epilogue[0].outputs[0];
     out.spec.memory = MemoryConfig::DRAM;
     change(&mut phase);
-    let start = Buffer { name: "start".into(), per_layer: false, spec: x_spec(), address: None, role: BufferRole::Tokens };
+    let start =
+        Buffer { name: "start".into(), per_layer: false, spec: x_spec(), address: None, role: BufferRole::Tokens };
     let mut weights = weights();
     weights.push(Weight { name: "plain".into(), per_layer: false, ..weights[0].clone() });
     walk(Context { card: &card(), weights: &weights, buffers: &[start], layers: 3 }, &phase)
@@ -171,7 +172,8 @@ fn addresses_and_footprints_count_down_from_the_end() {
 
 #[test]
 fn settle_writes_what_the_walk_found() {
-    let start = Buffer { name: "start".into(), per_layer: false, spec: x_spec(), address: None, role: BufferRole::Tokens };
+    let start =
+        Buffer { name: "start".into(), per_layer: false, spec: x_spec(), address: None, role: BufferRole::Tokens };
     let mut weights = weights();
     weights.push(Weight { name: "plain".into(), per_layer: false, ..weights[0].clone() });
     let mut phase = phase();

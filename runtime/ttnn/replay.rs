@@ -331,12 +331,7 @@ impl Run<'_> {
     }
 
     /// Runs steps, closely where it is said what memory should be like; false when TT-NN refused one.
-    fn steps(
-        &mut self,
-        steps: &[Step],
-        layer: Option<u32>,
-        planned: Option<&[StepMemory]>,
-    ) -> Result<bool, TtnnError> {
+    fn steps(&mut self, steps: &[Step], layer: Option<u32>, planned: Option<&[StepMemory]>) -> Result<bool, TtnnError> {
         for (at, step) in steps.iter().enumerate() {
             let accepted = match planned {
                 Some(planned) => self.closely(step, layer, &planned[at])?,

@@ -233,7 +233,13 @@ pub fn sample(number: f64, single: f32) -> Plan {
         },
         weights: weights(number),
         buffers: roles
-            .map(|role| Buffer { name: format!("{role:?}"), per_layer: false, spec: spec.clone(), address: Some(64), role })
+            .map(|role| Buffer {
+                name: format!("{role:?}"),
+                per_layer: false,
+                spec: spec.clone(),
+                address: Some(64),
+                role,
+            })
             .to_vec(),
         phases: vec![
             phase(
