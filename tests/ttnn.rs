@@ -145,32 +145,29 @@ fn a_call_that_ttnn_refuses_is_told_in_its_words() {
     assert!(!text.contains("backtrace") && !text.contains("---"), "{text}");
 }
 
+/// A card of one's own: the mock is made of its figures, whatever its name. A grid that no harvesting leaves has none.
 #[test]
-fn a_plan_for_another_card_than_its_name_says_is_told() {
+fn the_mock_of_any_card_file_is_made_of_its_figures() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("other.ron");
-    done(&["plan", "tiny-shakespeare", "-o", path.to_str().unwrap()]);
-    let mut plan = format::read(&path).unwrap();
-    plan.card.name = "p150".into();
-    std::fs::write(&path, format::encode(&path, &plan).unwrap()).unwrap();
-    let out = bitnetc(&["check", path.to_str().unwrap(), "--ttnn"]);
-    assert_eq!(out.status.code(), Some(1));
-    let error = String::from_utf8_lossy(&out.stderr).replace("\n  │", "");
-    assert!(error.contains("8x8 cores and 12 DRAM banks") && error.contains("11x10 cores and 8 DRAM banks"), "{error}");
-}
-
-#[test]
-fn a_plan_for_a_card_without_a_mock_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("other.ron");
-    done(&["plan", "tiny-shakespeare", "-o", path.to_str().unwrap()]);
-    let mut plan = format::read(&path).unwrap();
-    plan.card.name = "n151".into();
-    std::fs::write(&path, format::encode(&path, &plan).unwrap()).unwrap();
-    let out = bitnetc(&["check", path.to_str().unwrap(), "--ttnn"]);
-    assert_eq!(out.status.code(), Some(1));
-    let error = String::from_utf8_lossy(&out.stderr);
-    assert!(error.contains("no mock card \"n151\"") && error.contains("n150, n300, p100, p150"), "{error}");
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (plan, target) = (path("plan.ron"), path("mine.ron"));
+    for (base, from, to) in [("n150", "(8, 8)", "(8, 7)"), ("p150", "(11, 10)", "(12, 10)")] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("targets/{base}.ron"));
+        let card = std::fs::read_to_string(file).unwrap();
+        let mine = card.replace(&format!("name: \"{base}\""), "name: \"mine\"");
+        std::fs::write(&target, mine.replace(&format!("grid: {from}"), &format!("grid: {to}"))).unwrap();
+        done(&["plan", "tiny-shakespeare", "--batch", "5", "--target", &target, "-o", &plan]);
+        done(&["check", &plan, "--ttnn"]);
+        std::fs::write(&target, mine.replace(&format!("grid: {from}"), "grid: (8, 6)")).unwrap();
+        done(&["plan", "tiny-shakespeare", "--target", &target, "-o", &plan]);
+        let out = bitnetc(&["check", &plan, "--ttnn"]);
+        assert_eq!(out.status.code(), Some(1));
+        let error = String::from_utf8_lossy(&out.stderr).replace("\n  │", "");
+        assert!(
+            error.contains("chip has 8x6 cores") && error.contains(&to.replace(['(', ')'], "").replace(", ", "x")),
+            "{error}"
+        );
+    }
 }
 
 /// The values of one run through a phase, as the emitted program names them: phase, step, value.

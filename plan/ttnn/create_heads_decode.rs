@@ -25,7 +25,7 @@ constraints! { "create_heads_decode", "nlp_create_qkv_heads_decode_device_operat
         because "the rows of more heads were not followed through the kernels"
         => "{heads} q heads", "at most 128 heads";
     MOST_KV_HEADS: "There are at most 32 kv heads."
-        because "the rows of more heads were not followed through the kernels"
+        because "TT-NN takes more, and on the simulator its kernels then wrote wrong rows into the cache"
         => "{kv_heads} kv heads", "at most 32 kv heads";
     WHOLE_HEADS: "The columns are a whole number of heads." in "nlp_create_qkv_heads_decode.cpp"
         => "Input shape {columns} must be divisible by num_heads + 2*num_kv_heads = {all}", "a projection of whole heads";

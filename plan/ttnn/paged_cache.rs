@@ -66,7 +66,7 @@ pub(super) mod rows {
         ROWS_WIDTH: "Rows written are as wide as the cache."
             => "Last dim of input tensor must match last dim of cache tensor", "{columns} columns";
         ROWS_MOST_HEADS: "Rows written are of at most 32 heads."
-            because "the rows of more heads were not followed through the kernels"
+            because "TT-NN takes more, and on the simulator its kernels then left wrong rows in the cache"
             => "{heads} heads", "at most 32 heads";
         ROWS_HEADS: "Rows written have as many heads as the cache."
             because "TT-NN does not compare them, and would write beside the block"
