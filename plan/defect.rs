@@ -53,6 +53,8 @@ pub enum Invariant {
     DramCapacity,
     /// Persistent buffers are written as their roles ask.
     Dataflow,
+    /// Padding is made of zeros that do not count.
+    Padding,
     /// Phases compute one function.
     Function,
     /// A traced phase can be replayed.

@@ -10,6 +10,7 @@
 //! | [`op`] | the calls: one declaration for each op, and what follows from it |
 //! | [`program`] | program configs, compute kernel config, fused elementwise functions |
 //! | [`tensor`], [`cores`] | shapes, data types, layouts, memory configs, core sets |
+//! | [`padding`] | zeros that make widths whole tiles, and how they pass through a phase |
 //! | [`weight`], [`scalar`] | constant tensors and constants that depend on weight scales |
 //! | [`card`] | the card a plan is for |
 //! | [`release`] | the release of TT-NN a plan is for, and what it fixes |
@@ -28,6 +29,7 @@ pub mod folder;
 pub mod format;
 pub mod input;
 pub mod op;
+pub mod padding;
 pub mod plan;
 pub mod program;
 pub mod release;
@@ -42,6 +44,7 @@ pub use card::{Arch, Card};
 pub use cores::{CoreRange, Cores};
 pub use defect::{Defect, Invariant, Place};
 pub use op::{Op, Ref};
+pub use padding::Padding;
 pub use plan::*;
 pub use program::{ComputeKernel, Fidelity, MatmulProgram, Unary};
 pub use release::TtnnRelease;

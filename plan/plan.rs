@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-use crate::{Card, Op, TensorSpec, Weight};
+use crate::{Card, Op, Padding, TensorSpec, Weight};
 
 /// Version of the plan format; a plan of another version is refused.
 pub const FORMAT_VERSION: u32 = 4;
@@ -284,6 +284,9 @@ pub struct Value {
     pub name: String,
     /// The tensor.
     pub spec: TensorSpec,
+    /// Which of its columns are zeros and not the model's; `None` when all are the model's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub padding: Option<Padding>,
     /// Its predicted address in its memory, the same on every core or in every bank; `None` until it is placed.
     pub address: Option<u64>,
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::TensorSpec;
+use crate::{Padding, TensorSpec};
 
 /// A constant tensor, written once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub enum Source {
     /// Checkpoint matrices, each transposed to `[in, out]` and set side by side along `out`, then padded with zeros to the spec's shape.
     /// (The padding to whole DRAM banks is TT-NN's.)
     Columns(Vec<Matrix>),
-    /// A checkpoint matrix as it is, `[rows, columns]`: the embedding table.
+    /// A checkpoint matrix as it is, `[rows, columns]`, its rows padded with zeros as [`Matrix::inputs`] says: the embedding table.
     Rows(Matrix),
     /// A norm's vector `[n]`, laid out as `[1,1,n/32,32]` row-major or `[1,1,1,n]` tiled, times `factor`.
     Vector {
@@ -36,15 +36,17 @@ pub enum Source {
         tensor: String,
         /// Elements in the checkpoint.
         len: u32,
-        /// Zero elements TT-NN needs inside, as in [`Matrix::heads`].
-        heads: Option<HeadPadding>,
+        /// Zero elements between them, where the columns that it multiplies are padded.
+        padding: Option<Padding>,
         /// Multiplies every element: makes up for zero columns that the norm's mean counts.
         factor: f64,
     },
-    /// A norm without weight: `len` ones.
+    /// A norm without weight: `len` times `factor`.
     Ones {
         /// Elements.
         len: u32,
+        /// Every element: 1, or what makes up for zero columns that the norm's mean counts.
+        factor: f64,
     },
     /// Cosine or sine table `[positions, head_dim]`: each frequency twice in adjacent columns; columns past
     /// the rotated ones hold 1 (cosine) or 0 (sine).
@@ -74,12 +76,12 @@ pub struct Matrix {
     pub rows: Option<(u32, u32)>,
     /// How its elements are read.
     pub content: Content,
-    /// The output columns are heads to be reordered for adjacent-pair rotation (Hugging Face rotates halves).
+    /// The groups of [`Matrix::outputs`] are heads to be reordered for adjacent-pair rotation (Hugging Face rotates halves).
     pub rotate_pairs: bool,
-    /// The output columns are heads to be padded with zero columns.
-    pub heads: Option<HeadPadding>,
-    /// The input rows are heads to be padded with zero rows (the projection after attention).
-    pub input_heads: Option<HeadPadding>,
+    /// The groups that the outputs are made of, each padded with zero columns; `None` where there are none and nothing is padded.
+    pub outputs: Option<Padding>,
+    /// The groups that the inputs are made of, each padded with zero rows: those of the activations it multiplies.
+    pub inputs: Option<Padding>,
 }
 
 /// How a matrix's elements are read.
@@ -96,18 +98,6 @@ pub enum Content {
     Absmean,
     /// As stored.
     Dense,
-}
-
-/// Heads widened with zeros.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HeadPadding {
-    /// Heads.
-    pub heads: u32,
-    /// Elements of a head in the checkpoint.
-    pub from: u32,
-    /// Elements of a head on the card.
-    pub to: u32,
 }
 
 /// Function of a rotary table.

@@ -53,9 +53,16 @@ impl WeightSource for Stored {
             Encoding::Packed(convention) => Content::Packed { divides: convention == ScaleConvention::Divides },
         };
         let shape_ = shape.map(|d| d as u32);
-        let (rows, heads) = (None, None);
-        let matrix =
-            Matrix { tensor: name.into(), shape: shape_, rows, content, rotate_pairs: false, heads, input_heads: None };
+        let rows = None;
+        let matrix = Matrix {
+            tensor: name.into(),
+            shape: shape_,
+            rows,
+            content,
+            rotate_pairs: false,
+            outputs: None,
+            inputs: None,
+        };
         let stored = StoredMatrix::open(&self.0, &matrix, 0).unwrap();
         let mut values = vec![0; shape[0] * shape[1]];
         values.chunks_mut(shape[1]).enumerate().for_each(|(row, out)| stored.ternary_row(row, out));

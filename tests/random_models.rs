@@ -18,34 +18,34 @@ struct Dims {
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
-    hidden_tiles: usize,
-    ffn_tiles: usize,
+    hidden: usize,
+    ffn: usize,
     layers: usize,
     vocab: usize,
     tied: bool,
 }
 
 fn dims() -> impl Strategy<Value = Dims> {
-    let head_dim = prop::sample::select(vec![32, 64, 80, 96, 100, 128, 256]);
+    let head_dim = prop::sample::select(vec![32, 36, 64, 80, 96, 100, 128, 256]);
     let groups = prop::sample::select(vec![1_usize, 2, 4, 5]);
     (
         any::<bool>(),
         groups,
         1_usize..9,
         head_dim,
-        1_usize..100,
-        1_usize..250,
+        (1_usize..800).prop_map(|n| 4 * n),
+        (1_usize..2000).prop_map(|n| 4 * n),
         1_usize..5,
         33_usize..40_000,
         any::<bool>(),
     )
-        .prop_map(|(bitnet, group, kv_heads, head_dim, hidden_tiles, ffn_tiles, layers, vocab, tied)| Dims {
+        .prop_map(|(bitnet, group, kv_heads, head_dim, hidden, ffn, layers, vocab, tied)| Dims {
             bitnet,
             heads: group * kv_heads,
             kv_heads,
             head_dim,
-            hidden_tiles,
-            ffn_tiles,
+            hidden,
+            ffn,
             layers,
             vocab,
             tied,
@@ -58,8 +58,8 @@ impl Dims {
         let mut config = serde_json::json!({
             "architectures": [architecture],
             "model_type": if self.bitnet { "bitnet" } else { "llama" },
-            "hidden_size": self.hidden_tiles * 32,
-            "intermediate_size": self.ffn_tiles * 32,
+            "hidden_size": self.hidden,
+            "intermediate_size": self.ffn,
             "num_hidden_layers": self.layers,
             "num_attention_heads": self.heads,
             "num_key_value_heads": self.kv_heads,
@@ -168,8 +168,8 @@ fn models_of_ordinary_dimensions_have_plans() {
         heads: 20,
         kv_heads: 5,
         head_dim: 32,
-        hidden_tiles: 20,
-        ffn_tiles: 54,
+        hidden: 640,
+        ffn: 1728,
         layers: 2,
         vocab: 1000,
         tied: true,

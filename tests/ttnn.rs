@@ -1,6 +1,9 @@
 //! Plans against the real TT-NN on mock cards. `bitnetc ttnn setup` makes what these tests need.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+#[path = "common/widths.rs"]
+mod widths;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -50,6 +53,24 @@ fn every_policy_of_2b_4t_holds_at_full_batch() {
         done(&["plan", "bitnet-2b-4t", "--policy", policy, "--batch", "32", "-o", plan]);
         let table = done(&["check", plan, "--ttnn"]);
         assert!(table.contains("prefill 2048"), "{table}");
+    }
+}
+
+/// Hidden, ffn and head sizes that are no whole tiles.
+#[test]
+fn padded_models_hold_on_both_cards() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let wide = widths::Widths { hidden: 1000, ffn: 2050, heads: 10, head_dim: 100, ..widths::PADDED };
+    for (name, widths) in [("narrow", widths::PADDED), ("wide", wide)] {
+        std::fs::write(path("model.ron"), widths.text(true)).unwrap();
+        for (target, policy, batch) in [("n150", "exact", "3"), ("p150", "balanced", "32")] {
+            let plan = path(&format!("{name}-{target}.plan"));
+            let of = ["--target", target, "--policy", policy, "--batch", batch, "--prefill", "64"];
+            done(&[&["plan", &path("model.ron"), "-o", &plan], &of[..]].concat());
+            let table = done(&["check", &plan, "--ttnn"]);
+            assert!(table.contains("prefill 64"), "{table}");
+        }
     }
 }
 

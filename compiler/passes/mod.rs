@@ -6,6 +6,7 @@
 //! | [`activations()`] | whether inputs of ternary projections are rounded to int8, by steps of their own | the same function, or the one without that rounding |
 //! | [`scales()`] | weight scales folded into constants, or multiplied where they arise | the same function |
 //! | [`precision()`] | data type, fidelity, accumulation of each product | whatever is below what was asked is proved to keep the bits, or the products, of it |
+//! | [`pad`] | zeros that make widths whole tiles | the same function |
 //! | [`select()`] | the TT-NN calls of each operation | every call has a rule |
 //! | [`place`] | layout, memory config, shards, program config | every step is legal, the whole the cheapest |
 //! | [`lifetime`] | deallocations; addresses and footprints by [`bitnetc_plan::walk`] | freed once, after the last use |
@@ -19,6 +20,7 @@ mod apply_scales;
 pub mod fold_scales;
 pub mod fuse;
 mod lifetime;
+pub mod pad;
 mod place;
 pub mod precision;
 #[cfg(test)]

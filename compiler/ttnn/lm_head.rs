@@ -87,6 +87,7 @@ impl<'a> Cut<'a> {
     fn weight(&self, at: usize, (start, end): (u32, u32), banks: u32) -> Weight {
         let first = self.matrix.rows.map_or(0, |(first, _)| first);
         let [_, inner] = self.matrix.shape;
+        let rows = self.matrix.inputs.map_or(inner, |padding| padding.columns() as u32);
         let whole = self.matrix.rows.is_none() && (start, end) == (0, self.matrix.shape[0]);
         let part = Matrix {
             shape: [end - start, inner],
@@ -96,7 +97,7 @@ impl<'a> Cut<'a> {
         Weight {
             name: format!("lm_head.{at}"),
             per_layer: false,
-            spec: placements::dram_sharded([inner, end - start], self.precision.weight, banks),
+            spec: placements::dram_sharded([rows, end - start], self.precision.weight, banks),
             address: None,
             source: Source::Columns(vec![part]),
         }
@@ -206,8 +207,8 @@ mod tests {
             rows: None,
             content: Content::Dense,
             rotate_pairs: false,
-            heads: None,
-            input_heads: None,
+            outputs: None,
+            inputs: None,
         };
         for count in 2..=MOST_CHUNKS {
             let Some(cut) = Cut::new(&matrix, precision, count, &p150) else { continue };

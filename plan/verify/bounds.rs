@@ -2,9 +2,10 @@
 //! calculate with it without overflow.
 
 use super::check_format;
+use crate::Padding;
 use crate::defect::Defects;
 use crate::op::Argument;
-use crate::weight::{HeadPadding, Matrix};
+use crate::weight::Matrix;
 use crate::{
     Card, Cores, DType, Invariant, MatmulProgram, MemoryConfig, Op, PhaseKind, Place, Plan, Source, TensorSpec, Unary,
 };
@@ -128,8 +129,8 @@ fn source_problem(source: &Source) -> Option<String> {
         Source::Columns(matrices) if matrices.len() > LIST => return Some(format!("{} matrices", matrices.len())),
         Source::Columns(matrices) => matrices.iter().flat_map(matrix_lengths).collect(),
         Source::Rows(matrix) => matrix_lengths(matrix),
-        Source::Vector { len, heads, .. } => heads.iter().flat_map(head_lengths).chain([*len]).collect(),
-        Source::Ones { len } => vec![*len],
+        Source::Vector { len, padding, .. } => padding.iter().flat_map(padding_lengths).chain([*len]).collect(),
+        Source::Ones { len, .. } => vec![*len],
         Source::RotaryTable { positions, .. } => vec![*positions],
         Source::RotaryTransform => Vec::new(),
     };
@@ -138,12 +139,12 @@ fn source_problem(source: &Source) -> Option<String> {
 }
 
 fn matrix_lengths(matrix: &Matrix) -> Vec<u32> {
-    let heads = matrix.heads.iter().chain(&matrix.input_heads).flat_map(head_lengths);
-    heads.chain(matrix.shape).chain(matrix.rows.map(|(_, end)| end)).collect()
+    let paddings = matrix.outputs.iter().chain(&matrix.inputs).flat_map(padding_lengths);
+    paddings.chain(matrix.shape).chain(matrix.rows.map(|(_, end)| end)).collect()
 }
 
-fn head_lengths(padding: &HeadPadding) -> [u32; 3] {
-    [padding.heads, padding.from, padding.to]
+fn padding_lengths(padding: &Padding) -> [u32; 3] {
+    [padding.groups, padding.from, padding.to]
 }
 
 fn memory_problem(memory: &MemoryConfig) -> Option<String> {

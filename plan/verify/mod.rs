@@ -39,6 +39,7 @@
 //! | [`DramCapacity`](Invariant::DramCapacity) | every allocation in DRAM finds room, fragments considered, below the commands of traces and the kernels at the end of each bank; with the results that traces leave, and without |
 //! | [`Scalar`](Invariant::Scalar) | constants are finite; epsilons, factors of scores and maxima are above 0, other factors not 0; scales are those of ternary matrices in the plan; per-layer scales are used in the layer only |
 //! | [`Dataflow`](Invariant::Dataflow) | each op reads and writes buffers of the roles it is for; a layer writes each cache once, and reads it after that; decode writes tokens, positions and rotary positions once each, outside the layer and after their last reader; prefill writes the first tokens once; nothing else writes |
+//! | [`Padding`](Invariant::Padding) | of every value those columns are declared as padding that [`crate::padding`] finds to be zeros; no call lets them count or fills them, results have none, and all phases pad the rows of a cache alike |
 //! | [`Trace`](Invariant::Trace) | a traced phase has a warm-up of 1 to 16 runs; no step takes an argument known only at the call; feedback is exactly what the phase writes, caches apart; inputs are at least the other buffers it reads, and none it does not |
 //! | [`Cost`](Invariant::Cost) | predicted times are finite and not negative |
 //!
@@ -61,6 +62,7 @@ mod buffers;
 mod dataflow;
 mod dram;
 mod function;
+mod padding;
 mod persistent;
 mod phases;
 mod release;
@@ -182,6 +184,7 @@ pub fn verify(plan: &Plan) -> Result<Verified<'_>, Vec<Defect>> {
         phases::check(plan, phase, walk, &mut defects);
         dataflow::check(plan, phase, &mut defects);
     }
+    padding::check(plan, &mut defects);
     function::check(plan, &mut defects);
     check_used(plan, &mut defects);
     let dram = dram::check(plan, &walks.phases, &mut defects);

@@ -2,8 +2,8 @@
 
 use crate::defect::Defects;
 use crate::ttnn::{Checks, require_placement};
-use crate::weight::{Content, HeadPadding, Matrix};
-use crate::{Card, DType, Invariant, Layout, Memory, Place, Plan, Source, TILE, TensorSpec, Weight};
+use crate::weight::{Content, Matrix};
+use crate::{Card, DType, Invariant, Layout, Memory, Padding, Place, Plan, Source, TILE, TensorSpec, Weight};
 
 /// Stands for the number of the layer in the name of a checkpoint's tensor.
 pub const LAYER: &str = "{layer}";
@@ -45,18 +45,19 @@ fn source_problems(weight: &Weight) -> Vec<String> {
     match &weight.source {
         Source::Columns(matrices) => columns(weight, matrices, &mut problems),
         Source::Rows(matrix) => rows(weight, matrix, &mut problems),
-        Source::Vector { tensor, len, heads, factor } => {
+        Source::Vector { tensor, len, padding, factor } => {
             tensor_name(weight, tensor, &mut problems);
-            if !factor.is_finite() || *factor == 0.0 {
-                problems.push(format!("a factor of {factor}"));
-            }
-            let elements = padded(*len, *heads, "its elements", &mut problems);
+            usable(*factor, &mut problems);
+            let elements = padded(*len, *padding, "its elements", &mut problems);
             vector(&weight.spec, elements, &mut problems);
         }
         Source::Ones { .. } | Source::RotaryTable { .. } | Source::RotaryTransform if weight.per_layer => {
             problems.push("one per layer, but its source is the same in all".into());
         }
-        Source::Ones { len } => vector(&weight.spec, u64::from(*len), &mut problems),
+        Source::Ones { len, factor } => {
+            usable(*factor, &mut problems);
+            vector(&weight.spec, u64::from(*len), &mut problems);
+        }
         Source::RotaryTable { positions, frequencies, amplitude, .. } => {
             if frequencies.is_empty() || frequencies.iter().chain([amplitude]).any(|f| !f.is_finite()) {
                 problems.push("its frequencies are not all numbers, or there is none".into());
@@ -80,6 +81,12 @@ fn source_problems(weight: &Weight) -> Vec<String> {
         }
     }
     problems
+}
+
+fn usable(factor: f64, problems: &mut Vec<String>) {
+    if !factor.is_finite() || factor == 0.0 {
+        problems.push(format!("a factor of {factor}"));
+    }
 }
 
 fn columns(weight: &Weight, matrices: &[Matrix], problems: &mut Vec<String>) {
@@ -116,13 +123,16 @@ fn rows(weight: &Weight, matrix: &Matrix, problems: &mut Vec<String>) {
     matrix_shape(&weight.spec, problems);
     number_format(&weight.spec, problems);
     let [out, input] = matrix_problems(weight, matrix, problems);
+    if matrix.outputs.is_some() || matrix.inputs.is_some_and(|padding| padding.groups != 1) {
+        problems.push("rows of a table are padded at their ends alone".into());
+    }
     let shape = [u64::from(weight.spec.rows()), u64::from(weight.spec.columns())];
     if shape != [out, input] {
         problems.push(format!("shape {shape:?}, its matrix is [{out}, {input}]"));
     }
 }
 
-/// `[out, in]` of the matrix on the card, with its heads padded.
+/// `[out, in]` of the matrix on the card, padding included.
 fn matrix_problems(weight: &Weight, matrix: &Matrix, problems: &mut Vec<String>) -> [u64; 2] {
     tensor_name(weight, &matrix.tensor, problems);
     let [out, input] = matrix.shape;
@@ -131,21 +141,21 @@ fn matrix_problems(weight: &Weight, matrix: &Matrix, problems: &mut Vec<String>)
     {
         problems.push(format!("rows {start}..{end} of `{}` are not the {out} it uses", matrix.tensor));
     }
-    if matrix.rotate_pairs && matrix.heads.is_none() {
+    if matrix.rotate_pairs && matrix.outputs.is_none() {
         problems.push(format!("the pairs of `{}` are to be reordered, but its heads are not told", matrix.tensor));
     }
-    if matrix.rotate_pairs && matrix.heads.is_some_and(|h| h.from % 2 != 0) {
+    if matrix.rotate_pairs && matrix.outputs.is_some_and(|h| h.from % 2 != 0) {
         problems.push(format!("the heads of `{}` cannot be cut into pairs", matrix.tensor));
     }
-    [padded(out, matrix.heads, "its outputs", problems), padded(input, matrix.input_heads, "its inputs", problems)]
+    [padded(out, matrix.outputs, "its outputs", problems), padded(input, matrix.inputs, "its inputs", problems)]
 }
 
-fn padded(len: u32, heads: Option<HeadPadding>, what: &str, problems: &mut Vec<String>) -> u64 {
-    let Some(HeadPadding { heads, from, to }) = heads else { return u64::from(len) };
-    if u64::from(heads) * u64::from(from) != u64::from(len) || heads == 0 || from == 0 || to < from {
-        problems.push(format!("{heads} heads of {from}, widened to {to}, do not divide {what}, {len}"));
+fn padded(len: u32, padding: Option<Padding>, what: &str, problems: &mut Vec<String>) -> u64 {
+    let Some(padding @ Padding { groups, from, to }) = padding else { return u64::from(len) };
+    if u64::from(groups) * u64::from(from) != u64::from(len) || groups == 0 || from == 0 || to < from {
+        problems.push(format!("{groups} groups of {from}, widened to {to}, are not {what}, {len}"));
     }
-    u64::from(heads) * u64::from(to)
+    padding.columns()
 }
 
 fn tensor_name(weight: &Weight, tensor: &str, problems: &mut Vec<String>) {

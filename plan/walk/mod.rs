@@ -22,6 +22,7 @@ mod values;
 
 use crate::allocator::bytes_per_bank;
 use crate::defect::Invariant;
+use crate::padding::follow;
 use crate::ttnn::Outcome;
 use crate::{Buffer, Card, Defect, Footprint, Memory, Phase, Plan, Section, TensorSpec, Weight};
 use ground::Ground;
@@ -164,18 +165,21 @@ fn add_without_traces(walk: &mut Walk, other: Walk) {
     }
 }
 
-/// Writes the walks' addresses and footprints into `plan`: of weights and buffers, and of every value and step of every phase.
+/// Writes into `plan` the walks' addresses and footprints, of weights and buffers and of every value and step of every phase, and the
+/// values' padding.
 ///
 /// # Errors
 /// The defects of all walks; the plan is half settled then, and of no use.
 pub fn settle(plan: &mut Plan) -> Result<(), Vec<Defect>> {
-    let Walks { weights, buffers, phases, mut defects } = walks(Context::from(&*plan), &plan.phases);
-    for (phase, walk) in plan.phases.iter_mut().zip(phases) {
+    let context = Context::from(&*plan);
+    let Walks { weights, buffers, phases, mut defects } = walks(context, &plan.phases);
+    let paddings: Vec<_> = plan.phases.iter().map(|phase| follow(context, phase).steps).collect();
+    for ((phase, walk), paddings) in plan.phases.iter_mut().zip(phases).zip(paddings) {
         let steps = phase.prologue.iter_mut().chain(&mut phase.layer).chain(&mut phase.epilogue);
-        for (step, memory) in steps.zip(walk.steps) {
+        for ((step, memory), padding) in steps.zip(walk.steps).zip(paddings) {
             step.l1 = memory.footprint;
             for (value, address) in step.outputs.iter_mut().zip(memory.addresses) {
-                value.address = address;
+                (value.padding, value.address) = (padding, address);
             }
         }
         defects.extend(walk.defects);

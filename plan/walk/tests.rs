@@ -37,7 +37,7 @@ fn weights() -> Vec<Weight> {
     let trans =
         TensorSpec::tile([1, 1, 64, 32], DType::Bf16, MemoryConfig::height(Cores::row_major(2, (8, 8)), [32, 32]));
     vec![
-        weight("gamma", gamma, Source::Ones { len: 2560 }),
+        weight("gamma", gamma, Source::Ones { len: 2560, factor: 1.0 }),
         weight("o", o, Source::Columns(Vec::new())),
         Weight { per_layer: false, ..weight("trans", trans, Source::RotaryTransform) },
     ]
@@ -48,7 +48,8 @@ fn value(name: &str) -> Ref {
 }
 
 fn step(name: &str, op: impl Into<Op>, outputs: &[&str]) -> Step {
-    let outputs = outputs.iter().map(|n| Value { name: (*n).into(), spec: x_spec(), address: None }).collect();
+    let outputs =
+        outputs.iter().map(|n| Value { name: (*n).into(), spec: x_spec(), padding: None, address: None }).collect();
     Step {
         name: name.into(),
         op: op.into(),

@@ -1,7 +1,7 @@
 //! Checkpoint matrices side by side, transposed, permuted and padded: where each element of a card's matrix is stored.
 
-use bitnetc_plan::Weight;
-use bitnetc_plan::weight::{HeadPadding, Matrix};
+use bitnetc_plan::weight::Matrix;
+use bitnetc_plan::{Padding, Weight};
 use rayon::prelude::*;
 
 use super::WeightError;
@@ -21,20 +21,20 @@ pub struct Columns<'a> {
     inputs: Vec<u32>,
 }
 
-/// Where each of `len` elements made of heads comes from: padded to `heads.to`, its halves interleaved when `pairs`.
-pub(super) fn head_order(len: u32, heads: Option<HeadPadding>, pairs: bool) -> Result<Vec<u32>, String> {
-    let Some(HeadPadding { heads, from, to }) = heads else {
+/// Where each of `len` elements made of groups comes from: padded to `padding.to`, the halves of a group interleaved when `pairs`.
+pub(super) fn order(len: u32, padding: Option<Padding>, pairs: bool) -> Result<Vec<u32>, String> {
+    let Some(Padding { groups, from, to }) = padding else {
         return if pairs { Err("rotated heads without their size".into()) } else { Ok((0..len).collect()) };
     };
-    if heads.checked_mul(from) != Some(len) || to < from || (pairs && from % 2 != 0) {
-        return Err(format!("{len} elements are not {heads} heads of {from}, to be padded to {to}"));
+    if groups.checked_mul(from) != Some(len) || to < from || (pairs && from % 2 != 0) {
+        return Err(format!("{len} elements are not {groups} groups of {from}, to be padded to {to}"));
     }
     let element = |e: u32| match (e < from, pairs) {
         (false, _) => None,
         (true, false) => Some(e),
         (true, true) => Some(e / 2 + e % 2 * (from / 2)),
     };
-    Ok((0..heads).flat_map(|h| (0..to).map(move |e| element(e).map_or(ZERO, |e| h * from + e))).collect())
+    Ok((0..groups).flat_map(|g| (0..to).map(move |e| element(e).map_or(ZERO, |e| g * from + e))).collect())
 }
 
 /// Part and row of each column, and stored column of each row.
@@ -48,10 +48,10 @@ pub(super) fn layout(weight: &Weight, matrices: &[Matrix]) -> Result<Layout, Str
     let mut columns = Vec::new();
     let mut inputs: Option<Vec<u32>> = None;
     for (part, matrix) in matrices.iter().enumerate() {
-        let order = head_order(matrix.shape[0], matrix.heads, matrix.rotate_pairs)
+        let outputs = order(matrix.shape[0], matrix.outputs, matrix.rotate_pairs)
             .map_err(|why| format!("columns of `{}`: {why}", matrix.tensor))?;
-        columns.extend(order.into_iter().map(|row| (part as u32, row)));
-        let rows = head_order(matrix.shape[1], matrix.input_heads, false)
+        columns.extend(outputs.into_iter().map(|row| (part as u32, row)));
+        let rows = order(matrix.shape[1], matrix.inputs, false)
             .map_err(|why| format!("rows of `{}`: {why}", matrix.tensor))?;
         if inputs.get_or_insert_with(|| rows.clone()) != &rows {
             return Err(format!("`{}` has other rows than the matrices left of it", matrix.tensor));

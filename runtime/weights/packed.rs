@@ -269,7 +269,8 @@ impl Packed {
             return Ok(Tensor::Tiled(Tiles { view, bytes: data, ternary: entry.ternary }));
         }
         let dtype = if spec.dtype == DType::F32 { Dtype::F32 } else { Dtype::BF16 };
-        Ok(Tensor::Rows(Rows { map: Arc::clone(&self.map), start: entry.offset as usize, dtype, rows, columns }))
+        let (map, start, stored) = (Arc::clone(&self.map), entry.offset as usize, columns);
+        Ok(Tensor::Rows(Rows { map, start, dtype, rows, stored, columns }))
     }
 }
 

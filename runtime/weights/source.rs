@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use bitnetc_numerics::TiledView;
-use bitnetc_plan::weight::Source;
-use bitnetc_plan::{TILE, TensorSpec, Weight};
+use bitnetc_plan::weight::{Matrix, Source};
+use bitnetc_plan::{Padding, TILE, TensorSpec, Weight};
 use memmap2::Mmap;
 
 use super::checkpoint::{Checkpoint, Stored};
@@ -35,6 +35,9 @@ pub struct Rows {
     pub(crate) start: usize,
     pub(crate) dtype: Dtype,
     pub(crate) rows: usize,
+    /// Columns that are stored.
+    pub(crate) stored: usize,
+    /// Columns of a row: the stored ones, then zeros.
     pub(crate) columns: usize,
 }
 
@@ -59,31 +62,35 @@ pub fn open<'a>(checkpoint: &'a Checkpoint, weight: &Weight, layer: u32) -> Resu
     match &weight.source {
         Source::Columns(matrices) => columns::open(checkpoint, weight, matrices, layer).map(Tensor::Matrix),
         Source::Rows(matrix) => {
-            let [rows, columns] = matrix.shape.map(u64::from);
-            if (spec.outer() * u64::from(spec.rows()), u64::from(spec.columns())) != (rows, columns) {
+            let [rows, columns] = matrix.shape.map(|d| d as usize);
+            let padded = table_columns(matrix).map_err(disagree)?;
+            if (spec.outer() as usize * spec.rows() as usize, spec.columns() as usize) != (rows, padded) {
                 return Err(disagree(format!("{:?} rows for a spec of {:?}", matrix.shape, spec.shape)));
             }
             let stored = StoredMatrix::header(checkpoint, matrix, layer)?;
             stored.expect_float()?;
             let first = matrix.rows.map_or(0, |(first, _)| first as usize);
-            stored.expect_finite(first * columns as usize..(first + rows as usize) * columns as usize)?;
+            stored.expect_finite(first * columns..(first + rows) * columns)?;
             Ok(Tensor::Rows(Rows {
                 map: Arc::clone(stored.map),
-                start: stored.start + floats::span(stored.dtype, 0..first * columns as usize).end,
+                start: stored.start + floats::span(stored.dtype, 0..first * columns).end,
                 dtype: stored.dtype,
-                rows: rows as usize,
-                columns: columns as usize,
+                rows,
+                stored: columns,
+                columns: padded,
             }))
         }
-        Source::Vector { tensor, len, heads, factor } => {
+        Source::Vector { tensor, len, padding, factor } => {
             let stored = vector(checkpoint, tensor, *len, layer)?;
             stored.expect_finite(0..stored.len())?;
             let mut values = Vec::with_capacity(*len as usize);
             stored.floats(0..stored.len(), |v| values.push((f64::from(v) * factor) as f32))?;
-            let order = columns::head_order(*len, *heads, false).map_err(disagree)?;
+            let order = columns::order(*len, *padding, false).map_err(disagree)?;
             dense(spec, order.iter().map(|&i| values.get(i as usize).copied().unwrap_or(0.0))).map_err(disagree)
         }
-        Source::Ones { len } => dense(spec, std::iter::repeat_n(1.0, *len as usize)).map_err(disagree),
+        Source::Ones { len, factor } => {
+            dense(spec, std::iter::repeat_n(*factor as f32, *len as usize)).map_err(disagree)
+        }
         Source::RotaryTable { function, positions, frequencies, amplitude } => {
             let table = tables::rotary_table(spec.columns(), *function, *positions, frequencies, *amplitude);
             dense(spec, table.map_err(disagree)?.into_iter()).map_err(disagree)
@@ -95,6 +102,18 @@ pub fn open<'a>(checkpoint: &'a Checkpoint, weight: &Weight, layer: u32) -> Resu
             }
             dense(spec, (0..rows * TILE).map(|i| tables::transform(i / TILE % TILE, i % TILE))).map_err(disagree)
         }
+    }
+}
+
+/// Columns of a table on the card: those of its matrix, padded at the end.
+///
+/// # Errors
+/// Padding anywhere else.
+fn table_columns(matrix: &Matrix) -> Result<usize, String> {
+    match matrix.inputs {
+        None => Ok(matrix.shape[1] as usize),
+        Some(Padding { groups: 1, from, to }) if from == matrix.shape[1] && from <= to => Ok(to as usize),
+        Some(padding) => Err(format!("rows of {} are padded as {padding}", matrix.shape[1])),
     }
 }
 
@@ -111,7 +130,10 @@ pub fn check(checkpoint: &Checkpoint, weight: &Weight, layer: u32) -> Result<(),
             }
             columns::layout(weight, matrices).map(drop).map_err(disagree)
         }
-        Source::Rows(matrix) => StoredMatrix::header(checkpoint, matrix, layer).map(drop),
+        Source::Rows(matrix) => {
+            StoredMatrix::header(checkpoint, matrix, layer)?;
+            table_columns(matrix).map(drop).map_err(disagree)
+        }
         Source::Vector { tensor, len, .. } => vector(checkpoint, tensor, *len, layer).map(drop),
         Source::Ones { .. } | Source::RotaryTable { .. } | Source::RotaryTransform => Ok(()),
     }
@@ -150,7 +172,7 @@ impl Rows {
 
     /// Row `row`, less than [`Rows::rows`], into `out`, which has [`Rows::columns`] elements.
     pub fn read_row(&self, row: usize, out: &mut [f32]) {
-        let span = floats::span(self.dtype, row * self.columns..(row + 1) * self.columns);
+        let span = floats::span(self.dtype, row * self.stored..(row + 1) * self.stored);
         let data = &self.map[self.start + span.start..self.start + span.end];
         let mut places = out.iter_mut();
         floats::each(self.dtype, data, |v| {
@@ -158,6 +180,7 @@ impl Rows {
                 *place = v;
             }
         });
+        places.for_each(|place| *place = 0.0);
     }
 }
 
@@ -166,7 +189,7 @@ mod tests {
     use super::*;
     use crate::weights::tables::{rotary_table, transform};
     use crate::weights::testing::{TestTensor, matrix, pack, weight, write_checkpoint};
-    use bitnetc_plan::weight::{Content, HeadPadding, RotaryFunction};
+    use bitnetc_plan::weight::{Content, RotaryFunction};
 
     #[test]
     fn columns_are_transposed_joined_permuted_and_padded() {
@@ -177,7 +200,7 @@ mod tests {
         let checkpoint = Checkpoint::open(dir.path()).unwrap();
         let mut q = matrix("q", [4, 2], Content::Dense);
         q.rotate_pairs = true;
-        q.heads = Some(HeadPadding { heads: 1, from: 4, to: 5 });
+        q.outputs = Some(Padding { groups: 1, from: 4, to: 5 });
         let v = matrix("v", [1, 2], Content::Dense);
         let w = weight(&[1, 1, 3, 7], Source::Columns(vec![q, v]));
         let got = open(&checkpoint, &w, 0).unwrap().values();
@@ -192,7 +215,7 @@ mod tests {
         let checkpoint = Checkpoint::open(dir.path()).unwrap();
         let mut o = matrix("o", [1, 4], Content::Dense);
         o.rows = Some((1, 2));
-        o.input_heads = Some(HeadPadding { heads: 2, from: 2, to: 3 });
+        o.inputs = Some(Padding { groups: 2, from: 2, to: 3 });
         let w = weight(&[1, 1, 6, 1], Source::Columns(vec![o]));
         assert_eq!(open(&checkpoint, &w, 0).unwrap().values(), [5., 6., 0., 7., 8., 0.]);
     }
@@ -203,8 +226,8 @@ mod tests {
         let dir = write_checkpoint(&[TestTensor::u8("w", &[2, 6], pack(&rows, 8, 6))]);
         let checkpoint = Checkpoint::open(dir.path()).unwrap();
         let mut m = matrix("w", [8, 6], Content::Packed { divides: false });
-        m.heads = Some(HeadPadding { heads: 2, from: 4, to: 5 });
-        m.input_heads = Some(HeadPadding { heads: 2, from: 3, to: 4 });
+        m.outputs = Some(Padding { groups: 2, from: 4, to: 5 });
+        m.inputs = Some(Padding { groups: 2, from: 3, to: 4 });
         let w = weight(&[1, 1, 9, 11], Source::Columns(vec![m]));
         let Tensor::Matrix(columns) = open(&checkpoint, &w, 0).unwrap() else { panic!() };
         let values = columns.ternary_columns();
@@ -215,11 +238,26 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_a_table_end_in_zeros() {
+        let dir = write_checkpoint(&[TestTensor::bf16("e", &[3, 2], &[1., 2., 3., 4., 5., 6.])]);
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        let mut table = matrix("e", [2, 2], Content::Dense);
+        table.rows = Some((1, 3));
+        table.inputs = Some(Padding { groups: 1, from: 2, to: 4 });
+        let w = weight(&[1, 1, 2, 4], Source::Rows(table.clone()));
+        assert_eq!(open(&checkpoint, &w, 0).unwrap().values(), [3., 4., 0., 0., 5., 6., 0., 0.]);
+        table.inputs = Some(Padding { groups: 2, from: 1, to: 2 });
+        let w = weight(&[1, 1, 2, 4], Source::Rows(table));
+        assert!(matches!(open(&checkpoint, &w, 0), Err(WeightError::Plan { .. })));
+        assert!(matches!(check(&checkpoint, &w, 0), Err(WeightError::Plan { .. })));
+    }
+
+    #[test]
     fn vectors_take_their_factor_and_padding() {
         let dir = write_checkpoint(&[TestTensor::bf16("layers.3.n", &[4], &[1., 2., 3., 4.])]);
         let checkpoint = Checkpoint::open(dir.path()).unwrap();
-        let heads = Some(HeadPadding { heads: 2, from: 2, to: 3 });
-        let source = Source::Vector { tensor: "layers.{layer}.n".into(), len: 4, heads, factor: 0.5 };
+        let padding = Some(Padding { groups: 2, from: 2, to: 3 });
+        let source = Source::Vector { tensor: "layers.{layer}.n".into(), len: 4, padding, factor: 0.5 };
         let w = weight(&[1, 1, 1, 6], source.clone());
         assert_eq!(open(&checkpoint, &w, 3).unwrap().values(), [0.5, 1.0, 0.0, 1.5, 2.0, 0.0]);
         assert!(matches!(open(&checkpoint, &w, 2), Err(WeightError::Missing { .. })));

@@ -199,7 +199,8 @@ mod tests {
             head.name = format!("head.{first}");
             head
         };
-        let mut n = weight(&[1, 1, 1, 320], Source::Vector { tensor: "n".into(), len: 320, heads: None, factor: 1.0 });
+        let mut n =
+            weight(&[1, 1, 1, 320], Source::Vector { tensor: "n".into(), len: 320, padding: None, factor: 1.0 });
         n.name = "n".into();
         plan_of(vec![w, part(0), e, part(32), n], 2)
     }

@@ -59,7 +59,7 @@ pub fn pack(values: &[i8], rows: usize, columns: usize) -> Vec<u8> {
 }
 
 pub fn matrix(tensor: &str, shape: [u32; 2], content: Content) -> Matrix {
-    Matrix { tensor: tensor.into(), shape, rows: None, content, rotate_pairs: false, heads: None, input_heads: None }
+    Matrix { tensor: tensor.into(), shape, rows: None, content, rotate_pairs: false, outputs: None, inputs: None }
 }
 
 pub fn weight(shape: &[u32], source: Source) -> Weight {

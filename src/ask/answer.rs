@@ -36,7 +36,7 @@ impl Legal {
 
 /// The question as it can be asked again: the call as Python, with the specs of its operands.
 pub fn written(question: &Question, outputs: &[TensorSpec]) -> String {
-    let value = |spec: &TensorSpec| Value { name: "result".into(), spec: spec.clone(), address: None };
+    let value = |spec: &TensorSpec| Value { name: "result".into(), spec: spec.clone(), padding: None, address: None };
     let mut op: Op = question.op.clone();
     let mut names = Vec::new();
     for (at, (operand, spec)) in op.operands_mut().into_iter().zip(&question.operands).enumerate() {

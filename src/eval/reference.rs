@@ -53,8 +53,8 @@ impl WeightSource for ReferenceWeights<'_> {
             rows: None,
             content,
             rotate_pairs: false,
-            heads: None,
-            input_heads: None,
+            outputs: None,
+            inputs: None,
         };
         let read = || -> Result<Ternary, bitnetc_runtime::WeightError> {
             let stored = StoredMatrix::open(self.0, &matrix, 0)?;

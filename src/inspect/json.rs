@@ -65,7 +65,7 @@ fn step(step: &Step, section: Section, memory: Option<&StepMemory>, view: &View)
     let roofline = view
         .roofline
         .map(|r| json!({ "dram_us": r.dram_us(step.cost.dram_bytes), "fpu_us": r.fpu_us(step.cost.fpu_cycles) }));
-    let output = |v: &PlanValue| json!({ "name": v.name, "spec": v.spec.to_string(), "shape": v.spec.shape, "dtype": v.spec.dtype, "address": v.address });
+    let output = |v: &PlanValue| json!({ "name": v.name, "spec": v.spec.to_string(), "shape": v.spec.shape, "dtype": v.spec.dtype, "padding": v.padding, "address": v.address });
     let mut document = json!({
         "section": format!("{section:?}").to_lowercase(),
         "name": step.name,

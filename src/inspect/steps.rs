@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use bitnetc_plan::op::Role;
 use bitnetc_plan::walk::Walk;
-use bitnetc_plan::{ComputeKernel, Op, Phase, Plan, Ref, Step};
+use bitnetc_plan::{ComputeKernel, Op, Phase, Plan, Ref, Step, Value};
 use owo_colors::OwoColorize as _;
 
 use super::View;
@@ -139,7 +139,8 @@ pub fn call(op: &Op) -> &'static str {
 }
 
 fn outputs(step: &Step) -> String {
-    let made = step.outputs.iter().map(|v| format!("{} {}", v.name, v.spec));
+    let padding = |v: &Value| v.padding.map_or_else(String::new, |padding| format!(" ({padding})"));
+    let made = step.outputs.iter().map(|v| format!("{} {}{}", v.name, v.spec, padding(v)));
     let written = step.op.written().into_iter().map(|r| format!("{r} in place"));
     made.chain(written).collect::<Vec<_>>().join("\n")
 }

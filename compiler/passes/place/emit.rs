@@ -95,8 +95,12 @@ fn call_steps(
                 name.clone_from(actual);
             }
         }
-        let outputs =
-            draft.outputs.iter().map(|(name, spec)| Value { name: name.clone(), spec: spec.clone(), address: None });
+        let outputs = draft.outputs.iter().map(|(name, spec)| Value {
+            name: name.clone(),
+            spec: spec.clone(),
+            padding: None,
+            address: None,
+        });
         steps.push(Step {
             name: draft.name.clone(),
             op,
@@ -118,7 +122,7 @@ fn reshard_step(cx: &Context<'_>, name: &str, value: ValueId, from: &Home, to: &
     Step {
         name: name.to_string(),
         op: ToMemoryConfig { input: Ref::Value(from.name.clone()), memory: to.clone() }.into(),
-        outputs: vec![Value { name: name.to_string(), spec: cx.spec(value, to.clone()), address: None }],
+        outputs: vec![Value { name: name.to_string(), spec: cx.spec(value, to.clone()), padding: None, address: None }],
         l1: Footprint { circular_buffers, tensors: 0 },
         cost,
         note: String::new(),

@@ -1,9 +1,7 @@
 //! Selection of the calls for heads, the KV cache and attention.
 
-use bitnetc_plan::weight::HeadPadding;
-use bitnetc_plan::{BufferRole, DType, MemoryConfig, TILE, TensorSpec};
+use bitnetc_plan::{BufferRole, DType, MemoryConfig, TensorSpec};
 
-use super::projection::TOO_WIDE;
 use super::weights;
 use super::{SelectError, Selector};
 use crate::graph::{NodeId, Scalar, Section, Value};
@@ -26,7 +24,7 @@ impl Selector<'_> {
             ));
         }
         let input = self.input(node, 0)?;
-        let head_dim = (head_dim as u32).next_multiple_of(TILE);
+        let head_dim = self.paddings.head(heads, head_dim);
         let (heads, kv_heads) = (heads as u32, kv_heads as u32);
         let outputs: Vec<_> = ["q", "k", "v"]
             .iter()
@@ -148,16 +146,8 @@ impl Selector<'_> {
         let Input::Value(id) = input else {
             return Err(self.unsupported(node, "a merge of no value", "feed it heads"));
         };
-        let shape = &self.schedule.values[id].shape;
-        let (heads, padded) = (if self.decode() { shape[2] } else { shape[1] }, shape[3]);
-        if let crate::graph::Shape::Heads { head_dim, .. } = self.graph.value_type(self.value(node, 0)).shape
-            && head_dim as u32 != padded
-        {
-            self.keep_padding(node, Some(HeadPadding { heads, from: head_dim as u32, to: padded }));
-        }
-        let width = heads.checked_mul(padded).filter(|width| *width < 1 << 31);
-        let too_wide = || self.unsupported(node, format!("{heads} heads of {padded} side by side"), TOO_WIDE);
-        let out = self.features(node, width.ok_or_else(too_wide)?, DType::Bf16);
+        let heads = self.schedule.values[id].shape[if self.decode() { 2 } else { 1 }];
+        let out = self.features(node, DType::Bf16)?;
         self.call(node, section, Kind::ConcatHeads { heads }, vec![input], vec![out]);
         Ok(())
     }

@@ -16,8 +16,8 @@ impl Selector<'_> {
         b: &MulInput,
     ) -> Result<(), SelectError> {
         let inputs = vec![self.input(node, 0)?, self.input(node, 1)?];
-        let width = self.width(&inputs[0]);
-        let out = self.features(node, width, DType::Bf16);
+        self.check_alike(node)?;
+        let out = self.features(node, DType::Bf16)?;
         let kind = Kind::Multiply { a: activations(a), b: activations(b) };
         self.call(node, section, kind, inputs, vec![out]);
         Ok(())
@@ -39,7 +39,6 @@ impl Selector<'_> {
         let shape = self.schedule.values[input].shape.clone();
         let dtype = self.schedule.values[input].dtype;
         let out = self.schedule.value(self.graph.node(node).name.clone(), shape, dtype);
-        self.keep_padding(node, self.padding.get(&self.value(node, 0)).copied());
         let kind = Kind::Scale { scale: scalar(scale) };
         self.call(node, section, kind, vec![Input::Value(input)], vec![out]);
         Ok(())
@@ -62,6 +61,7 @@ impl Selector<'_> {
                 "make the stream the first operand",
             ));
         }
+        self.check_alike(node)?;
         self.call(node, section, Kind::AddInto { scale: scalar(b_scale) }, inputs, vec![]);
         // The addition writes over the stream, so the sum is the stream's value.
         self.ids.insert(node.into(), stream);

@@ -9,8 +9,7 @@
 //! | last token | nothing: every row is a last token | slice of the tile of rows that holds it |
 //! | argmax | into the token buffer, then positions count up | into the first-token buffer |
 //!
-//! Heads whose width is no multiple of a tile are padded with zero columns. Products of zeros add nothing to scores and sums, and a norm
-//! over padded heads corrects for the columns that it counts too many (see [`weights`]).
+//! Values have the columns that [`super::pad`] gives them.
 
 mod attention;
 mod eltwise;
@@ -22,10 +21,10 @@ pub mod weights;
 
 use std::collections::HashMap;
 
-use bitnetc_plan::weight::HeadPadding;
-use bitnetc_plan::{Buffer, BufferRole, DType, MemoryConfig, TILE, TensorSpec, Weight};
+use bitnetc_plan::{Buffer, BufferRole, DType, MemoryConfig, Padding, TILE, TensorSpec, Weight};
 
-use crate::graph::{Graph, NodeId, Operation, PhaseKind, Role, Rope, Section, Value, WeightRef};
+use crate::graph::{Graph, NodeId, Operation, PhaseKind, Role, Rope, Section, Shape, Value, WeightRef};
+use crate::passes::pad::Paddings;
 use crate::passes::precision::Decision;
 use crate::schedule::{Call, HeadCores, Input, Kind, Schedule, ValueId};
 pub use setting::{SelectError, Setting};
@@ -40,7 +39,7 @@ pub fn select(graph: &Graph, setting: &Setting<'_>) -> Result<Schedule, SelectEr
         setting,
         schedule: Schedule::default(),
         ids: HashMap::new(),
-        padding: HashMap::new(),
+        paddings: Paddings::of(graph),
         rotary: Vec::new(),
     };
     for section in Section::ALL {
@@ -67,8 +66,8 @@ struct Selector<'a> {
     schedule: Schedule,
     /// The schedule's value for each of the graph's.
     ids: HashMap<Value, ValueId>,
-    /// The values whose columns are padded heads.
-    padding: HashMap<Value, HeadPadding>,
+    /// The zeros that follow columns of the graph's values.
+    paddings: Paddings,
     /// The rotary tables and the transformation matrix of each rope and padded head width met so far.
     rotary: Vec<(Rope, u32, [Input; 3])>,
 }
@@ -157,10 +156,33 @@ impl Selector<'_> {
         self.schedule.section_mut(section).push(call);
     }
 
-    /// A value named like the node, of `[1, 1, rows, width]`.
-    fn features(&mut self, node: NodeId, width: u32, dtype: DType) -> ValueId {
+    /// A value named like the node, of `[1, 1, rows, columns]`, padding included.
+    fn features(&mut self, node: NodeId, dtype: DType) -> Result<ValueId, SelectError> {
         let rows = if self.after_last_token(node) { TILE } else { self.rows() };
-        self.schedule.value(self.graph.node(node).name.clone(), vec![1, 1, rows, width], dtype)
+        let Shape::Features(width) = self.graph.node(node).outputs[0].shape else {
+            return Err(self.unsupported(node, "rows of something else than features", "a vector per row"));
+        };
+        let columns = self.paddings.get(node.into()).map_or(width as u64, Padding::columns);
+        let columns = u32::try_from(columns).ok().filter(|columns| *columns < 1 << 31);
+        let too_wide = || self.unsupported(node, "2^31 columns, padding counted", "a tensor's sides are below 2^31");
+        let shape = vec![1, 1, rows, columns.ok_or_else(too_wide)?];
+        Ok(self.schedule.value(self.graph.node(node).name.clone(), shape, dtype))
+    }
+
+    /// The padding of a node's `at`th input.
+    fn input_padding(&self, node: NodeId, at: usize) -> Option<Padding> {
+        self.paddings.get(self.value(node, at))
+    }
+
+    /// Checks that the inputs of an elementwise operation are padded alike.
+    fn check_alike(&self, node: NodeId) -> Result<(), SelectError> {
+        let [a, b] = [0, 1].map(|at| self.input_padding(node, at));
+        if a == b {
+            return Ok(());
+        }
+        let text = |padding: Option<Padding>| padding.map_or_else(|| "all columns".into(), |p| p.to_string());
+        let what = format!("operands of {} and {}", text(a), text(b));
+        Err(self.unsupported(node, what, "heads of whole tiles, where heads meet other rows"))
     }
 
     /// Whether a node of a prefill works on the last token's tile only.
@@ -248,10 +270,9 @@ impl Selector<'_> {
 
     fn embedding(&mut self, node: NodeId, section: Section, table: &WeightRef) -> Result<(), SelectError> {
         let tokens = self.tokens()?;
-        let width = table.shape[1] as u32;
         let name = format!("{}.table", self.graph.node(node).name);
-        let table = self.weight(weights::table(&name, table))?;
-        let out = self.features(node, width, DType::Bf16);
+        let out = self.features(node, DType::Bf16)?;
+        let table = self.weight(weights::table(&name, table, self.paddings.get(node.into())))?;
         self.call(node, section, Kind::Embedding, vec![tokens, table], vec![out]);
         Ok(())
     }
@@ -266,12 +287,6 @@ impl Selector<'_> {
         Ok(())
     }
 
-    fn keep_padding(&mut self, node: NodeId, padding: Option<HeadPadding>) {
-        if let Some(padding) = padding {
-            self.padding.insert(node.into(), padding);
-        }
-    }
-
     fn last_token(&mut self, node: NodeId, section: Section) -> Result<(), SelectError> {
         let input = self.input(node, 0)?;
         if self.decode() {
@@ -280,8 +295,7 @@ impl Selector<'_> {
             }
             return Ok(());
         }
-        let width = self.width(&input);
-        let out = self.features(node, width, DType::Bf16);
+        let out = self.features(node, DType::Bf16)?;
         self.call(node, section, Kind::LastTile, vec![input], vec![out]);
         Ok(())
     }

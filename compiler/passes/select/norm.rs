@@ -1,6 +1,6 @@
 //! Selection of the calls for norms, quantisation by row and dequantisation.
 
-use bitnetc_plan::DType;
+use bitnetc_plan::{DType, Padding};
 
 use super::weights;
 use super::{SelectError, Selector};
@@ -16,23 +16,20 @@ impl Selector<'_> {
         eps: &Scalar,
     ) -> Result<(), SelectError> {
         let input = self.input(node, 0)?;
-        let padding = self.padding.get(&self.value(node, 0)).copied();
+        let padding = self.input_padding(node, 0);
         let width = self.width(&input);
         let per_layer = section == Section::Layer;
         let name = format!("{}.gamma", self.graph.node(node).name);
         let gamma = self.weight(weights::gamma(name, per_layer, gamma, width, padding))?;
-        let epsilon = weights::scalar(&eps.times(&Scalar::number(weights::padded_share(padding))));
-        let out = self.features(node, width, DType::Bf16);
-        self.keep_padding(node, padding);
+        let epsilon = weights::scalar(&eps.times(&Scalar::number(padding.map_or(1.0, Padding::share))));
+        let out = self.features(node, DType::Bf16)?;
         self.call(node, section, Kind::RmsNorm { epsilon }, vec![input, gamma], vec![out]);
         Ok(())
     }
 
     pub(super) fn quantize(&mut self, node: NodeId, section: Section, floor: &Scalar) -> Result<(), SelectError> {
         let input = self.input(node, 0)?;
-        self.keep_padding(node, self.padding.get(&self.value(node, 0)).copied());
-        let width = self.width(&input);
-        let integers = self.features(node, width, DType::Bf16);
+        let integers = self.features(node, DType::Bf16)?;
         let name = format!("{}.max", self.graph.node(node).name);
         let shape = vec![1, 1, self.schedule.values[integers].shape[2], 1];
         let maxima = self.schedule.value(name, shape, DType::Bf16);
@@ -62,9 +59,7 @@ impl Selector<'_> {
             ));
         };
         let inputs = vec![self.input(node, 0)?, self.input(node, 1)?];
-        let width = self.width(&inputs[0]);
-        self.keep_padding(node, self.padding.get(&self.value(node, 0)).copied());
-        let out = self.features(node, width, DType::Bf16);
+        let out = self.features(node, DType::Bf16)?;
         self.call(
             node,
             section,

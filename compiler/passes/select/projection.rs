@@ -5,13 +5,12 @@ use bitnetc_plan::{Layout, TILE};
 
 use super::weights;
 use super::{SelectError, Selector};
-use crate::graph::{Activation, Linear, NodeId, Operation, Role, Section};
+use crate::graph::{Activation, Linear, NodeId, Role, Section};
+use crate::passes::pad::split_after;
 use crate::passes::values::product_dtype;
 use crate::policy::Precision;
 use crate::schedule::{Input, Kind};
 use crate::ttnn::lm_head;
-
-pub(super) const TOO_WIDE: &str = "a tensor's sides are below 2^31";
 
 impl Selector<'_> {
     pub(super) fn linear(&mut self, node: NodeId, section: Section, linear: &Linear) -> Result<(), SelectError> {
@@ -43,23 +42,18 @@ impl Selector<'_> {
                 ));
             }
         };
-        let split = self.split_after(node);
-        let padding = self.padding.get(&self.value(node, 0)).copied();
-        let name = self.weight_name(node);
-        let weight = weights::projection(
-            &name,
-            section == Section::Layer,
-            linear,
-            precision.weight,
-            split,
-            padding,
-            self.setting.card.dram.banks,
-        );
-        let too_wide = || self.unsupported(node, "a matrix of 2^31 columns or rows, padding counted", TOO_WIDE);
-        let weight = weight.ok_or_else(too_wide)?;
-        let width = weight.spec.columns();
+        let out = self.features(node, product_dtype(decision.activation))?;
+        let storage = weights::Storage {
+            name: &self.weight_name(node),
+            per_layer: section == Section::Layer,
+            dtype: precision.weight,
+            banks: self.setting.card.dram.banks,
+        };
+        let head_dim = split_after(self.graph, node).map(|(.., head_dim)| head_dim as u32);
+        let sides = [self.width(&input), self.schedule.values[out].shape[3]];
+        let paddings = [self.input_padding(node, 0), self.paddings.get(node.into())];
+        let weight = weights::projection(storage, linear, head_dim, sides, paddings);
         let weight = self.weight(weight)?;
-        let out = self.features(node, width, product_dtype(decision.activation));
         self.call(node, section, Kind::Matmul { activation, precision }, vec![input, weight], vec![out]);
         Ok(())
     }
@@ -75,7 +69,8 @@ impl Selector<'_> {
         let [part] = linear.parts.as_slice() else {
             return Err(self.unsupported(node, "an LM head of several matrices", "one matrix [vocab, hidden]"));
         };
-        let matrix = weights::matrix(&part.weight);
+        let mut matrix = weights::matrix(&part.weight);
+        matrix.inputs = self.input_padding(node, 0);
         let rows = if self.decode() { self.rows() } else { TILE };
         let shape = vec![1, 1, rows, part.weight.shape[0] as u32];
         let out = self.schedule.value(self.graph.node(node).name.clone(), shape, lm_head::dtype(precision));
@@ -84,36 +79,5 @@ impl Selector<'_> {
         let kind = Kind::LmHead { matrix, precision, chunks: self.setting.lm_head_chunks };
         self.call(node, section, kind, vec![input], vec![out]);
         Ok(())
-    }
-
-    /// The query heads, KV heads and head width into which a projection's output is split; `None` if it is not split.
-    fn split_after(&self, node: NodeId) -> Option<(u32, u32, u32)> {
-        let mut at = node;
-        loop {
-            let user = self.graph.only_user(at.into())?;
-            match self.graph.node(user.node).op {
-                Operation::SplitHeads { heads, kv_heads, head_dim } => {
-                    return Some((heads as u32, kv_heads as u32, head_dim as u32));
-                }
-                Operation::Dequantize { .. } | Operation::Scale { .. } if user.input == 0 => at = user.node,
-                Operation::Tokens
-                | Operation::Embedding { .. }
-                | Operation::Carry
-                | Operation::RmsNorm { .. }
-                | Operation::Quantize { .. }
-                | Operation::Dequantize { .. }
-                | Operation::Scale { .. }
-                | Operation::Linear(_)
-                | Operation::Rope(_)
-                | Operation::CacheUpdate { .. }
-                | Operation::Attention { .. }
-                | Operation::MergeHeads
-                | Operation::Activation(_)
-                | Operation::Mul { .. }
-                | Operation::Add { .. }
-                | Operation::LastToken
-                | Operation::Argmax => return None,
-            }
-        }
     }
 }

@@ -1,10 +1,7 @@
 //! The weights of the plan for those of the graph: their shapes, padding, and sharding over DRAM banks.
-//!
-//! A norm over heads that are padded from `d` to `D` columns divides by `D/d` times too many columns: `mean' = mean * d/D`. With `eps' =
-//! eps * d/D` and `gamma' = gamma * sqrt(d/D)` it is the same norm.
 
-use bitnetc_plan::weight::{Content, HeadPadding, Matrix, RotaryFunction};
-use bitnetc_plan::{Cores, DType, MemoryConfig, Scalar, Source, TILE, TensorSpec, Weight};
+use bitnetc_plan::weight::{Content, Matrix, RotaryFunction};
+use bitnetc_plan::{Cores, DType, MemoryConfig, Padding, Scalar, Source, TILE, TensorSpec, Weight};
 
 use crate::graph::{Encoding, Linear, Rope, ScaleConvention, WeightRef};
 use crate::ttnn::placements::dram_sharded;
@@ -12,11 +9,6 @@ use crate::ttnn::placements::dram_sharded;
 /// Converts a scalar of the graph to one of the plan.
 pub fn scalar(scalar: &crate::graph::Scalar) -> Scalar {
     Scalar { value: scalar.value, scales: scalar.factors.iter().map(|f| (f.weight.clone(), f.power)).collect() }
-}
-
-/// The number of real columns over that of padded ones.
-pub fn padded_share(padding: Option<HeadPadding>) -> f64 {
-    padding.map_or(1.0, |p| f64::from(p.from) / f64::from(p.to))
 }
 
 /// A matrix of the checkpoint as the plan names it.
@@ -31,78 +23,73 @@ pub fn matrix(weight: &WeightRef) -> Matrix {
             Encoding::Absmean => Content::Absmean,
         },
         rotate_pairs: false,
-        heads: None,
-        input_heads: None,
+        outputs: None,
+        inputs: None,
     }
 }
 
 /// The embedding table, bf16 and row-major in DRAM, since TT-NN untilises any other on every call.
-pub fn table(name: &str, weight: &WeightRef) -> Weight {
-    let shape = vec![1, 1, weight.shape[0] as u32, weight.shape[1] as u32];
+pub fn table(name: &str, weight: &WeightRef, padding: Option<Padding>) -> Weight {
+    let columns = padding.map_or(weight.shape[1] as u32, |padding| padding.to);
+    let shape = vec![1, 1, weight.shape[0] as u32, columns];
     Weight {
         name: name.to_string(),
         per_layer: false,
         spec: TensorSpec::row_major(shape, DType::Bf16, MemoryConfig::DRAM),
         address: None,
-        source: Source::Rows(matrix(weight)),
+        source: Source::Rows(Matrix { inputs: padding, ..matrix(weight) }),
     }
 }
 
-/// A norm's factors over `width` columns, padded heads included.
-pub fn gamma(
-    name: String,
-    per_layer: bool,
-    gamma: Option<&WeightRef>,
-    width: u32,
-    padding: Option<HeadPadding>,
-) -> Weight {
+/// A norm's factors over `width` columns, padding included.
+pub fn gamma(name: String, per_layer: bool, gamma: Option<&WeightRef>, width: u32, padding: Option<Padding>) -> Weight {
+    let factor = padding.map_or(1.0, Padding::share).sqrt();
     let source = match gamma {
-        Some(weight) => Source::Vector {
-            tensor: weight.name.clone(),
-            len: weight.shape[0] as u32,
-            heads: padding,
-            factor: padded_share(padding).sqrt(),
-        },
-        None => Source::Ones { len: width },
+        Some(weight) => Source::Vector { tensor: weight.name.clone(), len: weight.shape[0] as u32, padding, factor },
+        None => Source::Ones { len: width, factor },
     };
     // The factors are tiled, since an interleaved norm of a long row fits L1 only so. A sharded norm accepts it as well.
     let spec = TensorSpec::tile(vec![1, 1, 1, width], DType::Bf16, MemoryConfig::DRAM);
     Weight { name, per_layer, spec, address: None, source }
 }
 
-/// A projection's weight `[K, N]`, width-sharded over the DRAM banks.
-///
-/// `split` are the query heads, KV heads and head width of a fused QKV projection; `input` the padded heads it reads. None when a side
-/// is 2^31 or longer.
+/// What a projection's weight is called, and how it is stored.
+pub struct Storage<'a> {
+    /// Its name in the plan.
+    pub name: &'a str,
+    /// Whether each layer has its own.
+    pub per_layer: bool,
+    /// Its data type.
+    pub dtype: DType,
+    /// The DRAM banks over which its columns are sharded.
+    pub banks: u32,
+}
+
+/// A projection's weight `sides = [K, N]`, padding included, width-sharded over the DRAM banks. `paddings` are those of what it reads and
+/// of what it makes. `head_dim` are the model's numbers of a head, where the product is split into queries, keys and values.
 pub fn projection(
-    name: &str,
-    per_layer: bool,
+    storage: Storage<'_>,
     linear: &Linear,
-    dtype: DType,
-    split: Option<(u32, u32, u32)>,
-    input: Option<HeadPadding>,
-    banks: u32,
-) -> Option<Weight> {
+    head_dim: Option<u32>,
+    sides: [u32; 2],
+    [inputs, outputs]: [Option<Padding>; 2],
+) -> Weight {
     let mut parts: Vec<Matrix> = linear.parts.iter().map(|p| matrix(&p.weight)).collect();
     for (at, part) in parts.iter_mut().enumerate() {
-        part.input_heads = input;
-        if let Some((_, _, head_dim)) = split {
-            let to = head_dim.next_multiple_of(TILE);
+        part.inputs = inputs;
+        part.outputs = outputs;
+        if let Some(from) = head_dim {
             part.rotate_pairs = at < 2;
-            part.heads = Some(HeadPadding { heads: part.shape[0] / head_dim, from: head_dim, to });
+            part.outputs = Some(Padding { groups: part.shape[0] / from, from, to: outputs.map_or(from, |p| p.to) });
         }
     }
-    let padded = |heads: HeadPadding| u64::from(heads.heads) * u64::from(heads.to);
-    let rows = input.map_or(linear.in_width() as u64, padded);
-    let columns = parts.iter().map(|p| p.heads.map_or(u64::from(p.shape[0]), padded)).sum::<u64>();
-    let side = |length: u64| u32::try_from(length).ok().filter(|side| *side < 1 << 31);
-    Some(Weight {
-        name: name.to_string(),
-        per_layer,
-        spec: dram_sharded([side(rows)?, side(columns)?], dtype, banks),
+    Weight {
+        name: storage.name.to_string(),
+        per_layer: storage.per_layer,
+        spec: dram_sharded(sides, storage.dtype, storage.banks),
         address: None,
         source: Source::Columns(parts),
-    })
+    }
 }
 
 /// A rotary table: row-major with every position for `embedding` (decode), or the first `tiled` positions as tiles (prefill).

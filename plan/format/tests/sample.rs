@@ -2,7 +2,7 @@
 
 use crate::op::*;
 use crate::program::{FusedActivation, NormProgram, SdpaProgram};
-use crate::weight::{Content, HeadPadding, Matrix, RotaryFunction};
+use crate::weight::{Content, Matrix, RotaryFunction};
 use crate::*;
 
 fn value(name: &str) -> Ref {
@@ -141,24 +141,24 @@ fn every_op(number: f64, single: f32) -> Vec<Op> {
 }
 
 fn weights(number: f64) -> Vec<Weight> {
-    let heads = Some(HeadPadding { heads: 32, from: 100, to: 128 });
-    let matrix = |content, rows, heads: Option<HeadPadding>, input_heads| Matrix {
+    let padding = Some(Padding { groups: 32, from: 100, to: 128 });
+    let matrix = |content, rows, outputs: Option<Padding>, inputs| Matrix {
         tensor: "model.layers.{layer}.weight".into(),
         shape: [3200, 3200],
         rows,
         content,
-        rotate_pairs: heads.is_some(),
-        heads,
-        input_heads,
+        rotate_pairs: outputs.is_some(),
+        outputs,
+        inputs,
     };
     let sources = [
         Source::Columns(vec![
-            matrix(Content::Packed { divides: true }, None, heads, None),
-            matrix(Content::Absmean, Some((3, 7)), None, heads),
+            matrix(Content::Packed { divides: true }, None, padding, None),
+            matrix(Content::Absmean, Some((3, 7)), None, padding),
         ]),
         Source::Rows(matrix(Content::Dense, None, None, None)),
-        Source::Vector { tensor: "norm".into(), len: 3200, heads, factor: number },
-        Source::Ones { len: 32 },
+        Source::Vector { tensor: "norm".into(), len: 3200, padding, factor: number },
+        Source::Ones { len: 32, factor: number },
         Source::RotaryTable {
             function: RotaryFunction::Sin,
             positions: 4096,
@@ -191,11 +191,20 @@ pub fn sample(number: f64, single: f32) -> Plan {
         BufferRole::FirstTokens,
     ];
     let spec = TensorSpec::row_major([1, 2], DType::I32, MemoryConfig::DRAM);
+    let padding = |i: usize| (i % 2 == 1).then_some(Padding { groups: 20, from: 80, to: 96 });
     let bounds = [Bound::Launch, Bound::Dram, Bound::Compute, Bound::Movement];
     let step = |(i, op): (usize, Op)| Step {
         name: format!("step.{i}"),
         op,
-        outputs: vec![Value { name: "v".into(), spec: spec.clone(), address: (i % 2 == 0).then_some(7) }; i % 3],
+        outputs: vec![
+            Value {
+                name: "v".into(),
+                spec: spec.clone(),
+                padding: padding(i),
+                address: (i % 2 == 0).then_some(7)
+            };
+            i % 3
+        ],
         l1: Footprint { circular_buffers: i as u64 % 2, tensors: 0 },
         cost: Cost { us: number * i as f64, dram_bytes: u64::MAX, fpu_cycles: 1, bound: bounds[i % 4] },
         note: ["", "proved exact: µ, \"quoted\""][i % 2].into(),

@@ -66,7 +66,7 @@ fn queries_and_keys_turn_by_the_same_angles() {
     only(Invariant::Function, |p| qkv(p)[0].rotate_pairs = false);
     only(Invariant::Function, |p| qkv(p)[1].rotate_pairs = false);
     only(Invariant::Function, |p| {
-        qkv(p)[2].heads = Some(crate::weight::HeadPadding { heads: 5, from: 128, to: 128 });
+        qkv(p)[2].outputs = Some(crate::Padding { groups: 5, from: 128, to: 128 });
         qkv(p)[2].rotate_pairs = true;
     });
 }

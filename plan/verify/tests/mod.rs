@@ -100,7 +100,7 @@ fn numbers_out_of_bounds_end_the_look() {
         let Source::Columns(parts) = &mut p.weights.iter_mut().find(|w| w.name == "qkv").unwrap().source else {
             unreachable!()
         };
-        parts[0].heads.as_mut().unwrap().to = u32::MAX;
+        parts[0].outputs.as_mut().unwrap().to = u32::MAX;
     });
     only(Invariant::Bounds, |p| {
         let Op::Matmul(args) = &mut step(p, "qkv").op else { unreachable!() };
@@ -136,8 +136,8 @@ fn weights_are_what_their_sources_make() {
         Source::Columns(matrices) => matrices,
         _ => unreachable!(),
     };
-    source("trans", |w| w.source = Source::Ones { len: 32 });
-    source("input_norm", |w| w.source = Source::Ones { len: 2528 });
+    source("trans", |w| w.source = Source::Ones { len: 32, factor: 1.0 });
+    source("input_norm", |w| w.source = Source::Ones { len: 2528, factor: 1.0 });
     source("cos", |w| {
         if let Source::RotaryTable { positions, .. } = &mut w.source {
             *positions -= 1;
@@ -170,13 +170,13 @@ fn weights_are_what_their_sources_make() {
     only(Invariant::WeightSource, |p| {
         let qkv = p.weights.iter_mut().find(|w| w.name == "qkv").unwrap();
         let mut parts = matrices(qkv);
-        parts[0].heads.as_mut().unwrap().heads = 19;
+        parts[0].outputs.as_mut().unwrap().groups = 19;
         qkv.source = Source::Columns(parts);
     });
     only(Invariant::WeightSource, |p| {
         let qkv = p.weights.iter_mut().find(|w| w.name == "qkv").unwrap();
         let mut parts = matrices(qkv);
-        parts[0].heads = None;
+        parts[0].outputs = None;
         qkv.source = Source::Columns(parts);
     });
     only(Invariant::WeightSource, |p| {

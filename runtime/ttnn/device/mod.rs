@@ -169,6 +169,7 @@ fn step(resolved: &ResolvedStep) -> Step {
     let outputs = resolved.outputs.iter().map(|(slot, spec)| Value {
         name: name(*slot),
         spec: TensorSpec::clone(spec),
+        padding: None,
         address: None,
     });
     Step {

@@ -144,7 +144,7 @@ mod tests {
 
     fn step(name: &str, op: impl Into<Op>, outputs: &[&str]) -> Step {
         let spec = TensorSpec::tile([1, 1, 32, 32], DType::Bf16, MemoryConfig::DRAM);
-        let value = |name: &&str| Value { name: (*name).into(), spec: spec.clone(), address: None };
+        let value = |name: &&str| Value { name: (*name).into(), spec: spec.clone(), padding: None, address: None };
         Step {
             name: name.into(),
             op: op.into(),

@@ -54,7 +54,8 @@ fn call(device: &OpenCard, op: &Op, operands: &[TensorSpec]) -> Result<Reply, Tt
 
 /// A call as a step; of its outputs only a slice's columns are looked at, which are its operand's.
 fn step(op: &Op, operands: &[TensorSpec]) -> Step {
-    let outputs = operands.first().map(|spec| Value { name: "result".into(), spec: spec.clone(), address: None });
+    let outputs =
+        operands.first().map(|spec| Value { name: "result".into(), spec: spec.clone(), padding: None, address: None });
     Step {
         name: "asked".into(),
         op: op.clone(),

@@ -63,7 +63,8 @@ impl Maker {
         let specs: Vec<_> = op.operands().into_iter().map(|r| &self.specs[r]).collect();
         let outcome = ttnn::check(&op, &specs, &self.plan.card).unwrap_or_else(|v| panic!("{name}: {v:#?}"));
         assert_eq!(outcome.outputs.len(), outputs.len(), "{name}");
-        let value = |(name, spec): (&&str, TensorSpec)| Value { name: (*name).to_owned(), spec, address: None };
+        let value =
+            |(name, spec): (&&str, TensorSpec)| Value { name: (*name).to_owned(), spec, padding: None, address: None };
         let outputs: Vec<Value> = outputs.iter().zip(outcome.outputs).map(value).collect();
         self.specs.extend(outputs.iter().map(|v| (Ref::Value(v.name.clone()), v.spec.clone())));
         let (l1, cost) = (Footprint::default(), Cost::default());

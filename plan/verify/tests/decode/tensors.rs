@@ -1,7 +1,7 @@
 //! The tensors of the plan that live as long as it runs: weights, tables and persistent buffers.
 
 use super::{BLOCK, CHUNKS, CONTEXT, USERS};
-use crate::weight::{Content, HeadPadding, Matrix, RotaryFunction};
+use crate::weight::{Content, Matrix, RotaryFunction};
 use crate::*;
 
 fn matrix(tensor: &str, shape: [u32; 2]) -> Matrix {
@@ -11,8 +11,8 @@ fn matrix(tensor: &str, shape: [u32; 2]) -> Matrix {
         rows: None,
         content: Content::Packed { divides: false },
         rotate_pairs: false,
-        heads: None,
-        input_heads: None,
+        outputs: None,
+        inputs: None,
     }
 }
 
@@ -30,7 +30,7 @@ fn gamma(name: &str, len: u32, per_layer: bool) -> Weight {
         per_layer,
         spec: TensorSpec::row_major([1, 1, len / 32, 32], DType::Bf16, MemoryConfig::DRAM),
         address: None,
-        source: Source::Vector { tensor, len, heads: None, factor: 1.0 },
+        source: Source::Vector { tensor, len, padding: None, factor: 1.0 },
     }
 }
 
@@ -49,7 +49,7 @@ pub fn weights() -> Vec<Weight> {
     let layer = |name: &str| format!("model.layers.{{layer}}.{name}.weight");
     let rotated = |name: &str, count: u32| Matrix {
         rotate_pairs: true,
-        heads: Some(HeadPadding { heads: count, from: 128, to: 128 }),
+        outputs: Some(Padding { groups: count, from: 128, to: 128 }),
         ..matrix(&layer(name), [128 * count, 2560])
     };
     let qkv = vec![rotated("q", 20), rotated("k", 5), matrix(&layer("v"), [640, 2560])];
