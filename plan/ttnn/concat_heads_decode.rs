@@ -26,6 +26,7 @@ constraints! { "concat_heads_decode", "nlp_concat_heads_decode_device_operation.
     CORE_PER_USER: "The input lies on as many cores as there are users."
         => "Input core grid num_cores must be equal to num users", "{users} cores";
     GRID_ON_CARD: "sub_core_grids is on the card."
+        because "TT-NN looks only at the cores that it takes of the grid"
         => "sub_core_grids {cores} is not within the {width}x{height} cores", "a grid of existing cores";
     CORE_PER_HEAD: "sub_core_grids has a core for each head."
         => "Subcoregrids must have at least num_heads cores", "{heads} cores";

@@ -37,7 +37,8 @@ constraints! { "create_heads_decode", "nlp_create_qkv_heads_decode_device_operat
         => "heads split over disjoint cores from {memory}", "a width-sharded input in L1";
     WIDTH_SHARDED: "Without overlap, the input is width-sharded."
         => "Current input memory layout is HEIGHT_SHARDED. It must be width sharded", "a width-sharded input";
-    SHARDED_TILES: "From a sharded input, a user's q heads fill as many tiles of rows as its kv heads." in "dfb.cpp"
+    SHARDED_TILES: "From a sharded input, a user's q heads fill as many tiles of rows as its kv heads."
+        because "TT-NN refuses others where the input lies on several ranges of cores, and on one they were not run"
         => "DFB 'v_out' of {heads} q heads is larger than the per-bank allocation of its borrowed TensorParameter 'v_out_tensor' of {kv_heads} heads",
            "an interleaved input in L1, with overlap";
     SHARD_ROWS: "Shards of the input have 32 rows."

@@ -117,7 +117,7 @@ impl PhaseReport {
 /// [`Difference::what`] of a call that TT-NN refuses.
 pub const ACCEPTANCE: &str = "acceptance";
 
-/// Differences kept per phase: one cause often shows in every layer.
+/// Differences kept per phase, the refusal that ends it apart: one cause often shows in every layer.
 const MAX_DIFFERENCES: usize = 20;
 
 /// Replays a plan on an open mock card of the plan's kind.
@@ -345,7 +345,7 @@ impl Run<'_> {
     }
 
     fn difference(&mut self, layer: Option<u32>, step: &Step, what: &'static str, planned: String, found: String) {
-        if self.report.differences.len() < MAX_DIFFERENCES {
+        if self.report.differences.len() < MAX_DIFFERENCES || what == ACCEPTANCE {
             let (phase, step) = (self.report.phase.clone(), step.name.clone());
             self.report.differences.push(Difference { phase, layer, step, what, planned, found });
         }
