@@ -2,6 +2,7 @@
 //! verified plan.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use bitnetc_plan::{
@@ -12,11 +13,12 @@ use bitnetc_plan::{
 use crate::graph::{Graph, NodeId, Operation};
 use crate::model::Model;
 use crate::passes::precision::Decision;
-use crate::passes::{self, Fold, Placed, Reserve, SelectError, Setting};
+use crate::passes::{self, Fold, Placed, Record, Reserve, SelectError, Setting};
 use crate::policy::Override;
 use crate::schedule::{HeadCores, Kind, Schedule};
 use crate::target::Target;
 use crate::ttnn::Context;
+use crate::ttnn::lm_head::MOST_CHUNKS;
 use crate::{CompileError, Options};
 
 /// A plan, with a record of the choices that led to it.
@@ -86,15 +88,16 @@ struct Attempt {
 /// can hold.
 pub fn compile(model: &Model, target: &Target, options: &Options) -> Result<Compiled, CompileError> {
     options.validate(model)?;
-    let mut compiler = Compiler::new(model, target, options);
-    compiler.run_passes(PhaseKind::Decode { batch: options.batch })?;
-    let mut buckets = options.prefill.clone();
-    buckets.sort_unstable();
-    buckets.dedup();
-    for tokens in buckets {
-        compiler.run_passes(PhaseKind::Prefill { tokens })?;
+    let mut first = None;
+    let mut least = 1;
+    loop {
+        let mut compiler = Compiler::new(model, target, options, least);
+        let Err(error) = compiler.run_phases() else { return compiler.finish() };
+        // All phases read the same chunks of the LM head. Where those of decode are too long for a prefill, decode takes shorter ones.
+        let Some(chunks) = compiler.chunks_refused_by(&error) else { return Err(first.unwrap_or(error)) };
+        first.get_or_insert(error);
+        least = chunks + 1;
     }
-    compiler.finish()
 }
 
 /// The state of a compilation: its inputs, the plan as far as it is made, and the record of how.
@@ -106,11 +109,12 @@ struct Compiler<'a> {
     plan: Plan,
     record: Vec<PhaseRecord>,
     timings: Vec<(&'static str, Duration)>,
-    lm_head_chunks: Option<u32>,
+    /// The numbers of chunks that the LM head may be cut into: one, as soon as decode has decided.
+    lm_head_chunks: RangeInclusive<u32>,
 }
 
 impl<'a> Compiler<'a> {
-    fn new(model: &'a Model, target: &'a Target, options: &'a Options) -> Self {
+    fn new(model: &'a Model, target: &'a Target, options: &'a Options, least_chunks: u32) -> Self {
         let mut overrides = model.precision.clone();
         overrides.extend(options.overrides.iter().cloned());
         let rows = model.statements.iter().filter_map(|s| {
@@ -150,8 +154,24 @@ impl<'a> Compiler<'a> {
             plan,
             record: Vec::new(),
             timings: Vec::new(),
-            lm_head_chunks: None,
+            lm_head_chunks: least_chunks..=MOST_CHUNKS,
         }
+    }
+
+    /// Decode, then prefill by growing bucket.
+    fn run_phases(&mut self) -> Result<(), CompileError> {
+        self.run_passes(PhaseKind::Decode { batch: self.options.batch })?;
+        let mut buckets = self.options.prefill.clone();
+        buckets.sort_unstable();
+        buckets.dedup();
+        buckets.into_iter().try_for_each(|tokens| self.run_passes(PhaseKind::Prefill { tokens }))
+    }
+
+    /// The number of chunks into which decode cut the LM head, when `error` is that a prefill cannot run an LM head cut so.
+    fn chunks_refused_by(&self, error: &CompileError) -> Option<u32> {
+        let CompileError::Place { error, .. } = error else { return None };
+        let head = self.record.first().and_then(|decode| lm_head(&decode.placed))?;
+        (error.call() == head.call.name).then(|| head.ways.candidates[head.chosen].chunks)
     }
 
     /// Runs a pass and adds its wall time to the timings.
@@ -181,7 +201,10 @@ impl<'a> Compiler<'a> {
         best.phase.trace = self.timed("trace", |_| passes::trace(kind, &best.buffers));
         let precision = named(&graph, &decisions);
         let Attempt { schedule, placed, reserved, phase, weights, buffers } = best;
-        self.lm_head_chunks = self.lm_head_chunks.or_else(|| chunks_of(&placed));
+        if let Some(head) = lm_head(&placed) {
+            let chunks = head.ways.candidates[head.chosen].chunks;
+            self.lm_head_chunks = chunks..=chunks;
+        }
         (self.plan.weights, self.plan.buffers) = (weights, buffers);
         self.plan.phases.push(phase);
         self.record.push(PhaseRecord { kind, precision, folds, schedule, reserved, placed });
@@ -245,7 +268,7 @@ impl<'a> Compiler<'a> {
             batch: self.options.batch,
             block: self.options.block,
             card: &self.target.card,
-            lm_head_chunks: self.lm_head_chunks,
+            lm_head_chunks: self.lm_head_chunks.clone(),
             heads,
         };
         passes::select(fused.graph, &setting).map_err(|error| CompileError::Select { phase: fused.kind, error })
@@ -343,10 +366,6 @@ fn named(graph: &Graph, decisions: &HashMap<NodeId, Decision>) -> Vec<(String, D
     named
 }
 
-fn chunks_of(placed: &Placed) -> Option<u32> {
-    placed
-        .record
-        .iter()
-        .find(|r| matches!(r.call.kind, Kind::LmHead { .. }))
-        .map(|r| r.ways.candidates[r.chosen].chunks)
+fn lm_head(placed: &Placed) -> Option<&Record> {
+    placed.record.iter().find(|r| matches!(r.call.kind, Kind::LmHead { .. }))
 }

@@ -4,6 +4,8 @@
 //! A [`Call`] names the computation and the tensors it reads and makes. The program config, the memory configs and sometimes the number of
 //! steps are chosen later, and are the content of a [`crate::ttnn::Candidate`].
 
+use std::ops::RangeInclusive;
+
 use bitnetc_plan::program::FusedActivation;
 use bitnetc_plan::weight::Matrix;
 use bitnetc_plan::{Buffer, DType, Layout, Scalar, TensorSpec, Unary, Weight};
@@ -72,8 +74,8 @@ pub enum Kind {
         matrix: Matrix,
         /// Data type, fidelity, accumulation.
         precision: Precision,
-        /// Number of chunks when another phase has already decided it.
-        chunks: Option<u32>,
+        /// The numbers of chunks that come into question: one, when another phase has already decided it.
+        chunks: RangeInclusive<u32>,
     },
     /// `qkv -> q, k, v`.
     CreateHeads {

@@ -18,6 +18,7 @@
 //! | [`allocator`] | a model of TT-NN's allocators of L1 and DRAM, which give the addresses |
 //! | [`walk`] | phases replayed on that model: where each tensor lies at each step |
 //! | [`mod@verify`] | every invariant of a plan, checked without the compiler |
+//! | [`profile`] | which program of a run was which step, and how long it took |
 //! | [`defect`] | what is wrong with a plan, and where |
 //! | [`mod@format`] | RON and binary files |
 
@@ -31,6 +32,7 @@ pub mod input;
 pub mod op;
 pub mod padding;
 pub mod plan;
+pub mod profile;
 pub mod program;
 pub mod release;
 pub mod scalar;
@@ -46,6 +48,7 @@ pub use defect::{Defect, Invariant, Place};
 pub use op::{Op, Ref};
 pub use padding::Padding;
 pub use plan::*;
+pub use profile::Profile;
 pub use program::{ComputeKernel, Fidelity, MatmulProgram, Unary};
 pub use release::TtnnRelease;
 pub use scalar::Scalar;

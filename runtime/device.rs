@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use bitnetc_plan::{Op, TensorSpec, Weight};
+use bitnetc_plan::{Op, PhaseKind, TensorSpec, Weight};
 
 use crate::DeviceError;
 use crate::weights::Weights;
@@ -26,6 +26,10 @@ impl Slot {
 pub struct ResolvedStep {
     /// The step's name, and the layer where it has one: `attn.qkv[3]`.
     pub name: String,
+    /// The phase that the step is of.
+    pub phase: PhaseKind,
+    /// Its layer; `None` outside of the layers.
+    pub layer: Option<u32>,
     /// The op with its arguments. Scalars are constants; operands are found by slot, not by the names in here.
     pub op: Op,
     /// Operands, in the order of [`Op::operands`].
@@ -42,7 +46,7 @@ pub struct ResolvedStep {
 pub struct Arguments {
     /// The user whose cache [`Op::CacheFill`] writes.
     pub user: u32,
-    /// The row at which [`bitnetc_plan::op::Rows::LastTokenTile`] starts, a multiple of 32.
+    /// The row at which [`bitnetc_plan::op::Kept::LastTokenTile`] starts, a multiple of 32.
     pub tile_row: u32,
     /// The only row of that tile whose results will be read; a device may leave the others zeros.
     pub live_row: Option<u32>,

@@ -52,6 +52,9 @@ pub enum DeviceError {
     /// The library that drives the device refused, in its own words.
     #[error(transparent)]
     Library(Box<dyn std::error::Error + Send + Sync>),
+    /// A person asked for an end while there was work left.
+    #[error("interrupted")]
+    Interrupted,
     /// Something a trace does not allow, or a trace that is not there.
     #[error("trace: {0}")]
     Trace(String),

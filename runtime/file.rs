@@ -77,6 +77,14 @@ impl Output {
         Ok(output)
     }
 
+    /// A file that is to be `path`, written in `folder` of the same file system until then; what `path` names is replaced.
+    ///
+    /// # Errors
+    /// Any error of the file system.
+    pub fn create_in(folder: &Path, path: PathBuf) -> io::Result<Self> {
+        open_in(folder, path).map(Output)
+    }
+
     /// The file that receives the bytes. A pipe cannot seek.
     pub fn as_file(&self) -> &File {
         match &self.0 {

@@ -180,7 +180,7 @@ impl<'a> Names<'a> {
         let name = layer.map_or_else(|| step.name.clone(), |layer| format!("{}[{layer}]", step.name));
         let outputs = step.outputs.iter().map(|value| values[value.name.as_str()].clone()).collect();
         let integer = integers::is_integer_matmul(self.plan, &step.op, integers);
-        Ok(Arc::new(ResolvedStep { name, op, operands: operands?, outputs, integer }))
+        Ok(Arc::new(ResolvedStep { name, phase: phase.kind, layer, op, operands: operands?, outputs, integer }))
     }
 
     fn scale(&self, tensor: &str) -> Result<f64, RuntimeError> {

@@ -1,5 +1,7 @@
 //! `bitnetc calibrate`: the cost model beside published measurements, and the fit done again.
 
+mod profile;
+
 use bitnetc_compiler::target::Target;
 use bitnetc_lab::calibration::Shape;
 use bitnetc_lab::calibration::refit::{self, Refit};
@@ -23,6 +25,8 @@ use crate::render::{self, Align, Column, Table, units};
   bitnetc calibrate --calls llama-3.1-8b     what the measured schedule is priced of
   bitnetc calibrate --refit                  fit the constants again, beside those shipped
   bitnetc calibrate --rows mine.ron          your own rows instead of the published ones
+  bitnetc run plan.ron --device ttnn --profile run.json && bitnetc calibrate --profile run.json --plan plan.ron
+  bitnetc calibrate --profile run.json --profile ops_perf_results.csv --plan plan.ron --refit -o mine.ron
 
 A file of rows, all fields but model, target and tokens_per_s as they are when left out:
   (
@@ -30,7 +34,7 @@ A file of rows, all fields but model, target and tokens_per_s as they are when l
           model: \"llama-3.2-1b\",        // a shipped model, or a model's RON file as `bitnetc import` writes it from a config.json
           target: \"n150\",
           tokens_per_s: 87.8,            // measured, of one user
-          schedule: TtTransformers,      // or QkvSharded, Interleaved, Plan: which schedule was measured
+          schedule: TtTransformers,      // or QkvSharded, Interleaved, Plan (sampled on the host), PlanGreedy (argmax on the card)
           set: [],                       // precision, as in plan's --set: [\"gate=bfp8/HiFi2\", \"up=bfp8/HiFi2\"] is `accuracy`;
                                          // without it gate and up are bfp4 LoFi, all else bfp8 HiFi2: `performance`
           batch: 1,
@@ -51,9 +55,11 @@ pub struct Args {
     /// Rows of a RON file instead of the published ones
     #[arg(long, value_name = "FILE")]
     rows: Option<String>,
-    /// Fit the constants again to the rows that the fit used
+    /// Fit the constants again: to the rows that the fit used, or with --profile to the kernels that were measured
     #[arg(long)]
     refit: bool,
+    #[command(flatten)]
+    measured: profile::Choice,
 }
 
 /// Prices every row and prints it.
@@ -61,6 +67,9 @@ pub struct Args {
 /// # Errors
 /// When the rows, a target or a model cannot be had, or `--calls` names no row.
 pub fn run(args: Args) -> miette::Result<()> {
+    if !args.measured.profile.is_empty() {
+        return profile::run(&args.measured, args.target.as_deref(), args.refit);
+    }
     let rows = match &args.rows {
         Some(path) => {
             let text = input::text(std::path::Path::new(path))?;

@@ -25,7 +25,7 @@ pub struct Args {
     #[command(flatten)]
     source: Source,
     #[command(flatten)]
-    device: DeviceChoice,
+    pub device: DeviceChoice,
     #[command(flatten)]
     input: Inputs,
     /// How matmuls that are not exact on integers are computed

@@ -5,11 +5,15 @@ use std::path::PathBuf;
 use bitnetc_plan::{Plan, TtnnRelease, VerifiedPlan};
 use bitnetc_runtime::host::Numerics;
 use bitnetc_runtime::{Device, HostDevice};
-use bitnetc_ttnn::{CardKind, MockCard, PythonEnv, Simulator, TtnnDevice, Wanted};
+use bitnetc_ttnn::{CardKind, MockCard, PythonEnv, Simulator, Sink, TtnnDevice, Wanted};
 use clap::ValueEnum;
 use miette::{IntoDiagnostic as _, miette};
 
 use crate::load::NumericsChoice;
+use crate::supervise::Patience;
+
+/// Seconds that a call may take on a card: the first one of its kind is compiled, which takes up to a minute.
+const LONGEST_CALL: u32 = 300;
 
 /// The choice of the device that executes the plan.
 #[derive(Debug, Clone, clap::Args)]
@@ -26,6 +30,10 @@ pub struct DeviceChoice {
     /// With --device ttnn: the Python that has TT-NN
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
+    /// With --device ttnn: seconds after which a call that has not come back is taken for a hang; 0 waits for ever [default: 300, with
+    /// --simulator 0]
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u32>,
 }
 
 /// The devices there are.
@@ -38,17 +46,43 @@ pub enum DeviceKind {
 }
 
 impl DeviceChoice {
+    /// How TT-NN is to be watched; `None` on the host.
+    pub fn supervised(&self) -> Option<Patience> {
+        match self.device {
+            DeviceKind::Host => None,
+            DeviceKind::Ttnn => {
+                let usual = if self.simulator.is_some() { 0 } else { LONGEST_CALL };
+                Some(Patience::of(self.timeout.unwrap_or(usual)))
+            }
+        }
+    }
+
     /// Opens the device for `plan`.
     ///
     /// # Errors
     /// Options that do not go together; no TT-NN, no card, another card than the plan's.
     pub fn open(&self, plan: &VerifiedPlan, numerics: Numerics) -> miette::Result<Box<dyn Device>> {
+        self.open_measured(plan, numerics, None)
+    }
+
+    /// As [`DeviceChoice::open`], with a profile that is in `profile` once the device is closed.
+    ///
+    /// # Errors
+    /// As there, and a profile of the host device.
+    pub fn open_measured(
+        &self,
+        plan: &VerifiedPlan,
+        numerics: Numerics,
+        profile: Option<&Sink>,
+    ) -> miette::Result<Box<dyn Device>> {
         match self.device {
             DeviceKind::Host => {
                 let of_ttnn = [
                     ("--mock", self.mock),
                     ("--simulator", self.simulator.is_some()),
                     ("--python", self.python.is_some()),
+                    ("--timeout", self.timeout.is_some()),
+                    ("--profile", profile.is_some()),
                 ];
                 if let Some((flag, _)) = of_ttnn.iter().find(|(_, given)| *given) {
                     return Err(miette!(help = "add --device ttnn", "{flag} is for the TT-NN device"));
@@ -59,7 +93,11 @@ impl DeviceChoice {
                 let release = TtnnRelease::find(&plan.release).into_diagnostic()?;
                 let env = PythonEnv::find(self.python.as_deref(), Wanted::Only(release)).into_diagnostic()?;
                 let kind = self.card(plan).into_diagnostic()?;
-                Ok(Box::new(TtnnDevice::open(&env, kind, plan).into_diagnostic()?))
+                let mut device = TtnnDevice::open(&env, kind, plan).into_diagnostic()?;
+                if let Some(sink) = profile {
+                    device.profile(plan, Sink::clone(sink)).into_diagnostic()?;
+                }
+                Ok(Box::new(device))
             }
         }
     }

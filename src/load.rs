@@ -1,7 +1,6 @@
 //! What `run`, `eval`, `compare` and `bench` have in common: a plan, its weights, a device, a tokenizer.
 
 use std::collections::BTreeSet;
-use std::io::{IsTerminal as _, Write as _};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,7 +15,9 @@ use bitnetc_runtime::host::{Numerics, uncompared};
 use bitnetc_runtime::weights::WeightError;
 use bitnetc_runtime::weights::gguf::{self, Described, Gguf};
 use bitnetc_runtime::{Device, HostDevice, LoadOptions, Session, Weights};
+use bitnetc_ttnn::note;
 use clap::ValueEnum;
+use indicatif::{ProgressBar, ProgressStyle};
 use miette::{IntoDiagnostic, WrapErr, miette};
 
 use crate::chosen::Chosen;
@@ -261,73 +262,99 @@ pub fn session_on<D: Device>(
     weights: &Weights,
     options: &LoadOptions,
 ) -> miette::Result<Session<D>> {
-    let mut progress = Progress::new("loading weights");
-    let session = Session::load(plan, weights, device, options, |done, all| progress.at(done as u64, all as u64));
+    let progress = Progress::bytes("loading weights");
+    let session = Session::load(plan, weights, device, options, |done, all| progress.at(done, all));
     progress.end();
     session.into_diagnostic()
 }
 
-/// A line on stderr that counts, when stderr is a terminal.
-pub struct Progress {
-    what: &'static str,
-    shown: Option<u64>,
-    terminal: bool,
-}
+/// A line on stderr that tells how far something is, when stderr is a terminal.
+pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// Nothing yet.
+    /// Something measured in parts of it.
     pub fn new(what: &'static str) -> Self {
-        Progress { what, shown: None, terminal: std::io::stderr().is_terminal() }
+        Progress::styled(what, "{msg} {percent:>3} %")
+    }
+
+    /// Something measured in bytes, told with their rate.
+    pub fn bytes(what: &'static str) -> Self {
+        Progress::styled(
+            what,
+            "{msg} {percent:>3} %, {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}",
+        )
+    }
+
+    fn styled(what: &'static str, template: &str) -> Self {
+        // On anything but a terminal it draws nothing.
+        let bar = ProgressBar::no_length().with_message(what);
+        Progress(match ProgressStyle::with_template(template) {
+            Ok(style) => bar.with_style(style),
+            Err(_) => bar,
+        })
     }
 
     /// `done` of `all`.
-    pub fn at(&mut self, done: u64, all: u64) {
-        let percent = done * 100 / all.max(1);
-        if self.terminal && self.shown != Some(percent) {
-            self.shown = Some(percent);
-            // A terminal that takes no progress takes no harm.
-            let _ = write!(std::io::stderr(), "\r{} {percent:3} %", self.what);
-        }
+    pub fn at(&self, done: u64, all: u64) {
+        self.0.set_length(all);
+        self.0.set_position(done);
     }
 
     /// Takes the line away.
     pub fn end(&self) {
-        if self.shown.is_some() {
-            let _ = write!(std::io::stderr(), "\r{:width$}\r", "", width = self.what.len() + 6);
-        }
+        self.0.finish_and_clear();
     }
 }
+
+/// The flag that Ctrl-C sets.
+static INTERRUPT: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
 /// The flag that Ctrl-C sets. Work that does not look at it for [`PATIENCE`] is ended, as is all work at a second Ctrl-C: a layer takes its
 /// time, and a slow disk keeps a write from looking. Neither leaves anything behind, since a file that is not whole has no name.
 ///
+/// A supervised process leaves the ending to its supervisor, which knows whether TT-NN is at work.
+///
 /// # Errors
 /// When the signal cannot be caught.
 pub fn interrupted_soon() -> miette::Result<Arc<AtomicBool>> {
-    static FLAG: OnceLock<Arc<AtomicBool>> = OnceLock::new();
-    if let Some(flag) = FLAG.get() {
+    if let Some(flag) = INTERRUPT.get() {
         return Ok(Arc::clone(flag));
     }
-    let flag = Arc::clone(FLAG.get_or_init(Arc::default));
+    let flag = Arc::clone(INTERRUPT.get_or_init(Arc::default));
     let set = Arc::clone(&flag);
+    if note::is_supervised() {
+        ctrlc::set_handler(|| {}).into_diagnostic()?;
+        std::thread::spawn(move || {
+            while note::interrupts() == 0 {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            set.store(true, Ordering::Relaxed);
+        });
+        return Ok(flag);
+    }
     ctrlc::set_handler(move || {
         if set.swap(true, Ordering::Relaxed) {
-            std::process::exit(INTERRUPTED);
+            std::process::exit(INTERRUPTED.into());
         }
         std::thread::spawn(|| {
             std::thread::sleep(PATIENCE);
-            std::process::exit(INTERRUPTED);
+            std::process::exit(INTERRUPTED.into());
         });
     })
     .into_diagnostic()?;
     Ok(flag)
 }
 
+/// True once Ctrl-C was pressed.
+pub fn is_interrupted() -> bool {
+    note::interrupts() > 0 || INTERRUPT.get().is_some_and(|flag| flag.load(Ordering::Relaxed))
+}
+
 /// Time that work is given to end by itself.
-const PATIENCE: Duration = Duration::from_millis(700);
+pub const PATIENCE: Duration = Duration::from_millis(700);
 
 /// The exit code that shells expect of what Ctrl-C ended.
-pub const INTERRUPTED: i32 = 130;
+pub const INTERRUPTED: u8 = 130;
 
 /// The result of a long write; one that Ctrl-C ended ends the program.
 ///
@@ -336,7 +363,7 @@ pub const INTERRUPTED: i32 = 130;
 pub fn written<T>(result: Result<T, WeightError>) -> miette::Result<T> {
     if let Err(error @ WeightError::Interrupted { .. }) = &result {
         eprintln!("{error}");
-        std::process::exit(INTERRUPTED);
+        std::process::exit(INTERRUPTED.into());
     }
     result.into_diagnostic()
 }

@@ -1,6 +1,6 @@
 //! `bitnetc`: compiles BitNet b1.58 models into TT-NN schedules, and checks, explains and runs them.
 //!
-//! This file knows the subcommands and how they end: 0 done, 1 refused with one error on stderr, 2 misused, 130 text ended by Ctrl-C. Each subcommand is a file.
+//! This file knows the subcommands and how they end: 0 done, 1 refused with one error on stderr, 2 misused, 130 ended by Ctrl-C. Each subcommand is a file.
 
 mod answer;
 mod ask;
@@ -13,6 +13,7 @@ mod chosen;
 mod compare;
 mod completions;
 mod device;
+mod diff;
 mod emit;
 mod eval;
 mod explain;
@@ -40,6 +41,7 @@ mod render;
 mod replay;
 mod rules;
 mod run;
+mod supervise;
 mod synth;
 mod targets;
 mod template;
@@ -50,7 +52,10 @@ mod ttnn;
 
 use std::process::ExitCode;
 
+use bitnetc_ttnn::note;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::supervise::Patience;
 
 /// Compiles BitNet b1.58 models into TT-NN schedules for Tenstorrent cards.
 #[derive(Debug, Parser)]
@@ -76,6 +81,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Explain a step: what else there was, what bounds it, what was proved.
     Explain(explain::Args),
+    /// Show the differences between two plans, and their predicted effect.
+    Diff(diff::Args),
     /// Compare the cost model with published measurements.
     Calibrate(calibrate::Args),
     /// Show what each known lever of decode is predicted to be worth.
@@ -125,8 +132,27 @@ fn parse() -> Cli {
 
 fn main() -> ExitCode {
     let cli = parse();
-    let done = match cli.command {
+    if let Some(patience) = cli.command.supervised() {
+        match note::attach() {
+            Ok(true) => {}
+            // A process of its own for TT-NN, which may end it or never come back.
+            Ok(false) => return supervise::run(patience),
+            Err(error) => eprintln!("warning: not supervised: {error}"),
+        }
+    }
+    let code = execute(cli.command);
+    note::ended(code);
+    ExitCode::from(code)
+}
+
+/// Executes a command and tells its error; the exit code.
+fn execute(command: Command) -> u8 {
+    let done = match command {
         Command::Ask(args) => return ask::run(&args),
+        Command::Diff(args) => match diff::run(&args) {
+            Ok(alike) => return u8::from(!alike),
+            Err(report) => Err(report),
+        },
         Command::Plan(args) => plan::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Explain(args) => explain::run(args),
@@ -149,10 +175,36 @@ fn main() -> ExitCode {
         Command::Completions(args) => completions::run::<Cli>(args),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        // What a person has ended needs no explanation, only the end of the line that it stopped in.
+        Err(_) if load::is_interrupted() => {
+            eprintln!();
+            load::INTERRUPTED
+        }
+        Ok(()) if load::is_interrupted() => load::INTERRUPTED,
+        Ok(()) => 0,
         Err(report) => {
             eprintln!("{report:?}");
-            ExitCode::FAILURE
+            1
+        }
+    }
+}
+
+impl Command {
+    /// Whether the command drives TT-NN and is therefore supervised, and how long a call may take then.
+    fn supervised(&self) -> Option<Patience> {
+        match self {
+            Command::Run(args) => args.device.supervised(),
+            Command::Eval(args) => args.device.supervised(),
+            Command::Compare(args) => args.device.supervised(),
+            Command::Ask(_)
+            | Command::Diff(_)
+            | Command::Plan(_)
+            | Command::Inspect(_)
+            | Command::Explain(_)
+            | Command::Calibrate(_) => None,
+            Command::Levers(_) | Command::Check(_) | Command::Rules(_) | Command::Bench(_) | Command::Emit(_) => None,
+            Command::Pack(_) | Command::Synth(_) | Command::Matrix(_) | Command::Ttnn(_) | Command::Import(_) => None,
+            Command::Models(_) | Command::Targets(_) | Command::Completions(_) => None,
         }
     }
 }

@@ -1,8 +1,8 @@
-//! `bitnetc pack`: the weights of a plan as a card wants them, in one file.
+//! `bitnetc pack`: the weights of a plan as a card wants them, in one file or as files of TT-NN.
 
 use std::path::PathBuf;
 
-use bitnetc_runtime::weights::packed;
+use bitnetc_runtime::weights::{packed, tensorbin};
 
 use crate::load::{self, Progress, Source};
 use crate::render::units::thousands;
@@ -11,13 +11,17 @@ use crate::render::units::thousands;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bitnetc pack plan.ron --weights path/to/checkpoint -o model.packed
-  bitnetc run plan.ron --weights model.packed --tokenizer path/to/checkpoint --prompt 'Hello'")]
+  bitnetc run plan.ron --weights model.packed --tokenizer path/to/checkpoint --prompt 'Hello'
+  bitnetc pack plan.ron --weights path/to/checkpoint --tensorbin model      for ttnn.load_tensor in any program")]
 pub struct Args {
     #[command(flatten)]
     source: Source,
-    /// The file to write
-    #[arg(long, short)]
-    output: PathBuf,
+    /// The file to write, which bitnetc reads
+    #[arg(long, short, required_unless_present = "tensorbin")]
+    output: Option<PathBuf>,
+    /// The folder to make, with a .tensorbin for each weight and layer, which TT-NN reads, and an index of them
+    #[arg(long, value_name = "DIR", conflicts_with = "output")]
+    tensorbin: Option<PathBuf>,
 }
 
 /// Packs.
@@ -27,13 +31,18 @@ pub struct Args {
 pub fn run(args: Args) -> miette::Result<()> {
     let plan = args.source.plan()?;
     let weights = args.source.weights(&plan)?;
-    let (interrupted, mut progress) = (load::interrupted_soon()?, Progress::new("packing"));
-    let summary = packed::write(&plan, &weights, &args.output, |done, all| {
-        progress.at(done as u64, all as u64);
+    let (interrupted, progress) = (load::interrupted_soon()?, Progress::bytes("packing"));
+    let told = |done, all| {
+        progress.at(done, all);
         load::unless(&interrupted)
-    });
+    };
+    let (path, summary) = match (&args.output, &args.tensorbin) {
+        (Some(path), _) => (path, packed::write(&plan, &weights, path, told)),
+        (None, Some(folder)) => (folder, tensorbin::write(&plan, &weights, folder, told)),
+        (None, None) => miette::bail!("neither --output nor --tensorbin says where to write"),
+    };
     progress.end();
     let summary = load::written(summary)?;
-    eprintln!("{}: {} tensors, {} bytes", args.output.display(), summary.tensors, thousands(summary.bytes));
+    eprintln!("{}: {} tensors, {} bytes", path.display(), summary.tensors, thousands(summary.bytes));
     Ok(())
 }

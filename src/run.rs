@@ -2,18 +2,21 @@
 
 use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
+use std::sync::PoisonError;
 
 use bitnetc_plan::VerifiedPlan;
 use bitnetc_runtime::{Device, GenerateOptions, LoadOptions, RuntimeError, Sampling, Session, Weights, check_prompts};
+use bitnetc_ttnn::Sink;
 use miette::{IntoDiagnostic, miette};
 
 use crate::answer::{Spent, answer};
 use crate::device::DeviceChoice;
 use crate::load::{self, NumericsChoice, Source};
 use crate::prompts::Prompts;
+use crate::render::units::thousands;
 use crate::template::Message;
 use crate::text::Text;
-use crate::{chat, input};
+use crate::{chat, input, output};
 
 /// Generate text with a plan, on the host device.
 #[derive(Debug, clap::Args)]
@@ -29,7 +32,7 @@ pub struct Args {
     #[command(flatten)]
     source: Source,
     #[command(flatten)]
-    device: DeviceChoice,
+    pub device: DeviceChoice,
     #[command(flatten)]
     prompts: Prompts,
     /// Talk: every line of stdin is a turn, answered with all that was said before
@@ -71,6 +74,9 @@ pub struct Args {
     /// Directory of tokenizer.json, or a .gguf, when the weights are elsewhere
     #[arg(long, value_name = "DIR|FILE")]
     tokenizer: Option<PathBuf>,
+    /// With --device ttnn: write which program was which step, and how long TT-NN saw each take where it can, for `bitnetc calibrate`
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
     /// Print nothing but the text
     #[arg(long, short)]
     quiet: bool,
@@ -112,10 +118,11 @@ pub fn run(args: Args) -> miette::Result<()> {
     let stop_tokens = if args.ignore_eos { &[][..] } else { &text.stop_tokens };
     let options = GenerateOptions { max_tokens: args.tokens, sampling, stop_tokens, interrupted: &interrupted };
     let how = (&options, &args.stop[..]);
+    let measured = Sink::default();
     let (spent, end) = if args.chat {
         sampling.check().into_diagnostic()?;
         let first = args.prompts.named()?;
-        let mut session = load_plan(&args, plan, &weights)?;
+        let mut session = load_plan(&args, plan, &weights, &measured)?;
         (chat::talk(&mut session, &text, system.into_iter().collect(), first, how)?, "the end")
     } else {
         let usual = [None, Some(load::SMALL_MODEL)].contains(&args.source.plan.as_deref()).then_some(SMALL_PROMPT);
@@ -135,22 +142,40 @@ pub fn run(args: Args) -> miette::Result<()> {
         for (round, tokens) in tokens.chunks(batch).enumerate() {
             check_prompts(&plan, tokens).map_err(|error| in_round(error, round * batch)).into_diagnostic()?;
         }
-        let mut session = load_plan(&args, plan, &weights)?;
+        let mut session = load_plan(&args, plan, &weights, &measured)?;
         let echo = prompts.len() == 1 && !templated;
         all(&mut session, &text, (&prompts, &tokens, echo), how)?
     };
+    write_profile(&args, measured)?;
     if !args.quiet && end != CLOSED {
         eprintln!("[{}; {numerics}; {end}]", spent.rates());
-    }
-    if interrupted.load(std::sync::atomic::Ordering::Relaxed) {
-        std::process::exit(load::INTERRUPTED);
     }
     Ok(())
 }
 
-fn load_plan(args: &Args, plan: VerifiedPlan, weights: &Weights) -> miette::Result<Session<Box<dyn Device>>> {
+/// Writes the profile that was asked for, after the device is closed.
+fn write_profile(args: &Args, measured: Sink) -> miette::Result<()> {
+    let measured = measured.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let (Some(path), Some(profile)) = (&args.profile, measured) else { return Ok(()) };
+    let profile = profile.into_diagnostic()?;
+    output::write_text(path, &(serde_json::to_string(&profile).into_diagnostic()? + "\n"))?;
+    let times = match profile.records.len() as u64 {
+        0 => "no times, because TT-NN's real-time profiler is not active here".into(),
+        records => format!("{} times", thousands(records)),
+    };
+    eprintln!("{}: {} calls, {times}", path.display(), thousands(profile.calls.len() as u64));
+    Ok(())
+}
+
+fn load_plan(
+    args: &Args,
+    plan: VerifiedPlan,
+    weights: &Weights,
+    measured: &Sink,
+) -> miette::Result<Session<Box<dyn Device>>> {
     let options = LoadOptions { trace: !args.no_trace, ..LoadOptions::default() };
-    let device = args.device.open(&plan, args.numerics.into())?;
+    let profile = args.profile.as_ref().map(|_| measured);
+    let device = args.device.open_measured(&plan, args.numerics.into(), profile)?;
     load::session_on(device, plan, weights, &options)
 }
 

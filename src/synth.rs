@@ -44,7 +44,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         return Err(miette!(help = help, "{} is there: the folder has a checkpoint", file.display()));
     }
     let plan = args.choices.compile(&args.model)?.plan;
-    let (interrupted, mut progress) = (load::interrupted_soon()?, Progress::new("writing"));
+    let (interrupted, progress) = (load::interrupted_soon()?, Progress::bytes("writing"));
     let bytes = synth::write(&plan, &args.output, args.seed, |done, all| {
         progress.at(done, all);
         load::unless(&interrupted)

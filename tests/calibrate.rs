@@ -80,3 +80,54 @@ fn levers_are_not_priced_beyond_the_context() {
     let error = refused(&["levers", "bitnet-2b-4t", "--at-position", "99999999"]);
     assert!(error.contains("position is 99999999; expected 0 to 4095"), "{error}");
 }
+
+/// A run on a mock tells which program was which step; a profiler's CSV of the same run, made up here, says how long each took.
+#[test]
+fn a_profile_of_a_run_is_joined_to_its_plan() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let [plan, profile, csv, mine] = ["plan.ron", "run.json", "ops.csv", "mine.ron"].map(path);
+    stdout(&["plan", "tiny-shakespeare", "--prefill", "32", "-o", &plan]);
+    let run = ["run", &plan, "--device", "ttnn", "--mock", "--prompt", "ROMEO:", "-n", "3", "--ignore-eos"];
+    stdout(&[&run[..], &["--profile", &profile]].concat());
+    let taken: serde_json::Value = serde_json::from_slice(&std::fs::read(&profile).unwrap()).unwrap();
+    let calls = taken["calls"].as_array().unwrap();
+    assert_eq!(
+        (taken["format"].as_str(), taken["records"].as_array().map(Vec::len)),
+        (Some("bitnetc profile 1"), Some(0))
+    );
+
+    // A step of decode takes 20 us and one of prefill 30, whatever it is; those of two programs twice that.
+    let mut text = String::from("OP CODE,OP TYPE,GLOBAL CALL COUNT,DEVICE ID,DEVICE KERNEL DURATION [ns]\n");
+    for call in calls {
+        let ns = if call["phase"].get("Decode").is_some() { 20_000 } else { 30_000 };
+        for program in 0..call["programs"].as_u64().unwrap() {
+            let count = (call["id"].as_u64().unwrap() + program) * 1024;
+            text.push_str(&format!("SomeDeviceOperation,tt_dnn_device,{count},0,{ns}\n"));
+        }
+    }
+    std::fs::write(&csv, text).unwrap();
+    let both = ["calibrate", "--profile", &profile, "--profile", &csv, "--plan", &plan];
+    let table = stdout(&both);
+    let (decode, prefill) = table.split_once("\nprefill 32\n").unwrap();
+    for (part, us) in [(decode, " 20.0 "), (prefill, " 30.0 ")] {
+        let row = part.lines().find(|line| line.starts_with("qkv ")).unwrap();
+        assert!(row.contains(us) && row.contains("linear"), "{row}");
+        assert!(part.contains("kernels of all layers: measured"), "{part}");
+    }
+
+    let fitted = stdout(&[&both[..], &["--refit", "-o", &mine]].concat());
+    assert!(fitted.contains("dram_sharded") && fitted.contains("% off in the mean before"), "{fitted}");
+    stdout(&["plan", "tiny-shakespeare", "--target", &mine]);
+
+    // Without times there is nothing to compare, and a profile is of one plan.
+    let error = refused(&["calibrate", "--profile", &profile, "--plan", &plan]);
+    assert!(error.contains("no time in these files"), "{error}");
+    let other = path("other.ron");
+    stdout(&["plan", "tiny-shakespeare", "--target", "p150", "-o", &other]);
+    let error = refused(&["calibrate", "--profile", &profile, "--plan", &other]);
+    assert!(error.contains("was taken of n150"), "{error}");
+    std::fs::write(&csv, "a,b\n1,2\n").unwrap();
+    let error = refused(&["calibrate", "--profile", &csv, "--plan", &plan]);
+    assert!(error.contains("no column OP CODE"), "{error}");
+}

@@ -91,6 +91,7 @@ fn parameter_counts_equal_the_published_ones() {
         ("bitnet-2b-4t", 2412.8),
         ("tiny-shakespeare", 18.7),
         ("bitnet-large", 728.8),
+        ("bitnet-xl", 1273.6),
         ("bitnet-3b", 3324.4),
         ("llama3-8b-1.58", 8030.3),
         ("falcon3-1b", 1669.4),

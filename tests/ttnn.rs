@@ -240,6 +240,14 @@ fn the_emitted_program_runs_and_says_what_the_plan_says() {
     let out = done(&["ttnn", "python", "--target", "n150", &program, "--packed", &weights, "--json"]);
     compare(&out, &format::read(plan.as_ref()).unwrap());
 
+    // Reading logits and sampling them, with a prompt for each user; and a card of another kind.
+    let sampled = ["--prompt", "1,2", "--prompt", "3", "--temperature", "1", "--steps", "2"];
+    let texts = done(&[&["ttnn", "python", &program, "--packed", &weights], &sampled[..]].concat());
+    assert_eq!(texts.lines().map(|line| line.split(':').next().unwrap()).collect::<Vec<_>>(), ["user 0", "user 1"]);
+    let out = bitnetc(&["ttnn", "python", "--target", "p150", &program, "--packed", &weights]);
+    let error = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert!(error.contains("the plan is for chip WORMHOLE_B0, but this is BLACKHOLE"), "{error}");
+
     // Weights packed for another plan of the same model, and weights cut short.
     let (other, wrong) = (path("other.ron"), path("wrong.bin"));
     done(&["plan", "tiny-shakespeare", "--set", "down=bfp8/HiFi2", "--proofs", "none", "-o", &other]);

@@ -14,8 +14,9 @@ use bitnetc_compiler::model::{Model, import};
 use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::{NAMES, Target};
 use bitnetc_compiler::{Options, compile};
+use bitnetc_plan::op::Role;
 use bitnetc_plan::walk::settle;
-use bitnetc_plan::{Invariant, Op, Padding, Plan, Source, Unary, VerifiedPlan, format, verify};
+use bitnetc_plan::{Invariant, Op, Padding, Phase, Plan, Ref, Source, Step, Unary, VerifiedPlan, format, verify};
 use proptest::prelude::*;
 use reference::distances;
 use widths::{PADDED, Widths};
@@ -162,12 +163,94 @@ fn padding_that_could_count_is_refused() {
     assert_eq!(defects.iter().map(|d| d.invariant).collect::<Vec<_>>(), [Invariant::Padding]);
 }
 
+/// Vocabularies of models and others, even and odd.
+const VOCABULARIES: [usize; 7] = [1021, 32_002, 50_257, 100_003, 128_257, 151_936, 262_144];
+
+#[test]
+fn any_vocabulary_has_a_plan_under_every_policy_on_every_card() {
+    for (at, vocab) in VOCABULARIES.into_iter().enumerate() {
+        for (target, policy) in NAMES.into_iter().flat_map(|target| Policy::ALL.map(|policy| (target, policy))) {
+            // Each vocabulary with another hidden width.
+            let widths = Widths { vocab, hidden: [1024, 2560, 3200, 4096][at % 4], ..PADDED };
+            let (_, plan) = plan(&widths, policy, target);
+            for phase in &plan.phases {
+                let Some(Op::ArgMax(pick)) =
+                    phase.epilogue.iter().map(|s| &s.op).find(|op| matches!(op, Op::ArgMax(_)))
+                else {
+                    panic!("{policy} on {target}, {vocab}: no token is picked");
+                };
+                let logits = phase.steps().flat_map(|s| &s.outputs).find(|v| v.name == pick.input.name()).unwrap();
+                assert_eq!((logits.spec.columns() as usize, logits.padding), (vocab, None), "{policy} on {target}");
+                assert_eq!(phase.results, [logits.name.clone()]);
+            }
+        }
+    }
+}
+
+/// An LM head in chunks, the last of which is padded, with sums in fp32.
+const CHUNKED: Widths = Widths { vocab: 100_003, hidden: 64, ffn: 96, ..PADDED };
+
+#[test]
+fn logits_of_an_odd_vocabulary_are_the_references() {
+    let (model, plan) = plan(&CHUNKED, Policy::Exact, "n150");
+    assert!(plan.phases.iter().all(|phase| phase.epilogue.iter().any(|step| step.name == "logits.cut")));
+    let far = distances(&model, plan);
+    assert!(far.iter().all(|d| *d < 0.05), "{far:?}");
+}
+
+/// Zeros that no token stands for would win over logits below 0.
+#[test]
+fn tokens_picked_of_padded_logits_are_refused() {
+    let (_, plan) = plan(&CHUNKED, Policy::Exact, "n150");
+    let mut plan = plan.into_plan();
+    for phase in &mut plan.phases {
+        let padded = phase.epilogue.iter().flat_map(|s| &s.outputs).find(|v| v.name == "logits.padded").unwrap();
+        assert_eq!(padded.padding, Some(Padding { groups: 1, from: 100_003, to: 100_032 }));
+        let pick =
+            phase.epilogue.iter_mut().find_map(|s| if let Op::ArgMax(pick) = &mut s.op { Some(pick) } else { None });
+        pick.unwrap().input = Ref::Value("logits.padded".into());
+        let freed = |s: &Step| s.op.freed().is_some_and(|r| r.name() == "logits.padded");
+        let at = phase.epilogue.iter().position(freed).unwrap();
+        let free = phase.epilogue.remove(at);
+        phase.epilogue.push(free);
+    }
+    let defects = verify(&plan).unwrap_err();
+    assert!(defects.iter().any(|d| d.invariant == Invariant::Padding), "{defects:?}");
+}
+
+/// Decode would take two chunks of an LM head in bf16, which a prefill has no room for.
+#[test]
+fn decode_takes_chunks_that_a_prefill_has_room_for() {
+    let model = bitnetc_compiler::model::find("bitnet-2b-4t").unwrap().model().unwrap();
+    for batch in [1, 8, 32] {
+        let mut options = Options::for_model(&model);
+        (options.batch, options.prefill) = (batch, vec![128]);
+        options.overrides = vec!["lm_head=bf16/HiFi2".parse().unwrap()];
+        let plan = compile(&model, &Target::find("p150").unwrap(), &options).unwrap().plan;
+        let heads = |phase: &Phase| {
+            let steps = phase.epilogue.iter().filter_map(|s| s.op.operand(Role::Matrix));
+            steps.map(|weight| weight.name().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(heads(&plan.phases[0]), heads(&plan.phases[1]));
+    }
+}
+
+/// A refusal names the constraint, and says whose it is.
+#[test]
+fn a_call_without_a_way_names_the_constraint_that_is_in_the_way() {
+    let widths = Widths { heads: 40, kv_heads: 40, head_dim: 32, ..PADDED };
+    let model = Model::parse("widths", &widths.text(false)).unwrap();
+    let options = Options { prefill: vec![], ..Options::for_model(&model) };
+    let error = compile(&model, &Target::find("n150").unwrap(), &options).unwrap_err().to_string();
+    assert!(error.contains("`split_heads`") && error.contains("create_heads_decode.most_heads"), "{error}");
+    assert!(error.contains("ways, interleaved ones too"), "{error}");
+}
+
 /// 5460 columns between gate and down, as in 1bitLLM/bitnet_b1_58-xl.
 #[test]
 fn an_ffn_of_5460_has_a_plan_under_every_policy_on_every_card() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints/ffn-5460");
-    let config = std::fs::read_to_string(folder.join("config.json")).unwrap().replace("32002", "32000");
-    let model = import::import(&import::Config::parse(&config).unwrap(), "xl", "a test", None).unwrap().model;
+    let model = import::directory(&folder).unwrap().model;
     for target in NAMES {
         for policy in Policy::ALL {
             let mut options = Options::for_model(&model);

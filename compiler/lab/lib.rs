@@ -9,6 +9,7 @@
 //! | [`host`] | published figures of the host's part of a decode step |
 //! | [`priced`] | a decode step as a list of priced calls |
 //! | [`calibration`] | the cost model beside the measurements, and the fit of its constants |
+//! | [`profile`] | a plan's own measurements, program by program, and the fit to them |
 //! | [`levers`](mod@levers) | the predicted worth of single choices: sharded weights, fused projections, argmax on the card and others |
 
 mod bench;
@@ -17,4 +18,5 @@ pub mod host;
 mod interleaved;
 pub mod levers;
 pub mod priced;
+pub mod profile;
 pub mod rows;

@@ -38,8 +38,10 @@ pub enum Scheduled {
     QkvSharded,
     /// A schedule in which everything is interleaved, as in ports that shard nothing.
     Interleaved,
-    /// A plan of bitnetc.
+    /// A plan of bitnetc, with tokens that the host samples.
     Plan,
+    /// A plan of bitnetc that chooses the token on the card, as `bitnetc run` does at temperature 0.
+    PlanGreedy,
 }
 
 /// A measured decode step of a whole model.

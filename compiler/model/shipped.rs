@@ -42,18 +42,19 @@ macro_rules! shipped {
 /// All shipped models.
 pub fn shipped() -> &'static [Shipped] {
     shipped![
-        "bitnet-2b-4t" => "bitnet-b1.58-2b-4t", "MIT", ["microsoft/bitnet-b1.58-2B-4T"];
+        "bitnet-2b-4t" => "bitnet-b1.58-2b-4t", "MIT", ["microsoft/bitnet-b1.58-2B-4T", "microsoft/bitnet-b1.58-2B-4T-gguf"];
         "tiny-shakespeare" => "tiny-shakespeare", "MIT OR Apache-2.0", [];
         "bitnet-large" => "bitnet-b1.58-large", "MIT", ["1bitLLM/bitnet_b1_58-large"];
+        "bitnet-xl" => "bitnet-b1.58-xl", "MIT", ["1bitLLM/bitnet_b1_58-xl"];
         "bitnet-3b" => "bitnet-b1.58-3b", "MIT", ["1bitLLM/bitnet_b1_58-3B"];
         "llama3-8b-1.58" => "llama3-8b-1.58-100b-tokens", "Llama 3 Community", ["HF1BitLLM/Llama3-8B-1.58-100B-tokens"];
         "falcon3-1b" => "falcon3-1b-instruct-1.58bit", "Falcon LLM", ["tiiuae/Falcon3-1B-Instruct-1.58bit"];
         "falcon3-3b" => "falcon3-3b-instruct-1.58bit", "Falcon LLM",
-            ["tiiuae/Falcon3-3B-Instruct-1.58bit", "tiiuae/Falcon3-3B-Base-1.58bit"];
+            ["tiiuae/Falcon3-3B-Instruct-1.58bit", "tiiuae/Falcon3-3B-Base-1.58bit", "tiiuae/Falcon3-3B-1.58bit"];
         "falcon3-7b" => "falcon3-7b-instruct-1.58bit", "Falcon LLM",
-            ["tiiuae/Falcon3-7B-Instruct-1.58bit", "tiiuae/Falcon3-7B-Base-1.58bit"];
+            ["tiiuae/Falcon3-7B-Instruct-1.58bit", "tiiuae/Falcon3-7B-Base-1.58bit", "tiiuae/Falcon3-7B-1.58bit"];
         "falcon3-10b" => "falcon3-10b-instruct-1.58bit", "Falcon LLM",
-            ["tiiuae/Falcon3-10B-Instruct-1.58bit", "tiiuae/Falcon3-10B-Base-1.58bit"];
+            ["tiiuae/Falcon3-10B-Instruct-1.58bit", "tiiuae/Falcon3-10B-Base-1.58bit", "tiiuae/Falcon3-10B-1.58bit"];
         "falcon-e-1b" => "falcon-e-1b", "Falcon LLM", ["tiiuae/Falcon-E-1B-Instruct", "tiiuae/Falcon-E-1B-Base"];
         "falcon-e-3b" => "falcon-e-3b", "Falcon LLM", ["tiiuae/Falcon-E-3B-Instruct", "tiiuae/Falcon-E-3B-Base"];
         "llama-3.2-1b" => "llama-3.2-1b", "Llama 3.2 Community", ["meta-llama/Llama-3.2-1B", "meta-llama/Llama-3.2-1B-Instruct"];

@@ -32,7 +32,7 @@ pub mod values;
 pub use fold_scales::Fold;
 pub use fuse::fuse;
 pub use lifetime::lifetime;
-pub use place::{Forced, PlaceError, Placed, Record, Reserve, WhatIf, least, place};
+pub use place::{Forced, NoWay, PlaceError, Placed, Record, Reserve, WhatIf, least, place};
 pub use precision::precision;
 pub use select::{SelectError, Setting, select};
 pub use trace::trace;

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use bitnetc_plan::{Card, TtnnRelease, input};
 use ron::extensions::Extensions;
+use serde::Serialize;
 
 pub use calibration::{Attention, Calibration, DramSharded, Fpu, Movement, Multicast, Norm};
 pub use error::TargetError;
@@ -86,6 +87,19 @@ impl Target {
         let target = Target { release, card: file.card.under(release), cost: file.cost };
         target.validate(path)?;
         Ok(target)
+    }
+
+    /// The text of a target's file, from which [`Target::parse`] reads the same target.
+    ///
+    /// # Errors
+    /// None in practice: every target can be written.
+    pub fn to_ron(&self) -> Result<String, ron::Error> {
+        #[derive(Serialize)]
+        struct Written<'a> {
+            card: &'a Card,
+            cost: &'a Calibration,
+        }
+        ron::ser::to_string_pretty(&Written { card: &self.card, cost: &self.cost }, ron::ser::PrettyConfig::new())
     }
 
     fn validate(&self, path: &str) -> Result<(), TargetError> {

@@ -9,6 +9,14 @@ fn every_shipped_target_loads_under_its_own_name() {
     }
 }
 
+#[test]
+fn a_target_is_read_as_it_was_written() {
+    for name in NAMES {
+        let target = Target::find(name).unwrap();
+        assert_eq!(parse(&target.to_ron().unwrap()).unwrap(), target);
+    }
+}
+
 fn parse(text: &str) -> Result<Target, TargetError> {
     Target::parse(text, "t.ron", TtnnRelease::latest())
 }

@@ -4,12 +4,17 @@
 //! Fewer chunks need fewer launches, but the circular buffers of a long chunk may not fit beside the live tensors, so the search decides
 //! their number. Every chunk but the last ends at a whole tile of every reader of every bank. Sums in fp32 are kept in f32 up to argmax,
 //! since logits that lie close to each other would become equal when rounded to bf16.
+//!
+//! A vocabulary may be of any size. TT-NN joins rows that end on the alignment of DRAM. Where those of the last chunk do not, it gets zero
+//! columns up to a whole tile, and the joined rows are cut to the vocabulary: argmax never sees a zero that no token stands for.
 
-use bitnetc_plan::op::{Concat, Matmul, ToLayout};
+use std::ops::RangeInclusive;
+
+use bitnetc_plan::op::{Concat, Kept, Matmul, Slice, ToLayout};
 use bitnetc_plan::ttnn::{Violation, check};
 use bitnetc_plan::weight::Matrix;
 use bitnetc_plan::{
-    Card, Cores, DType, Layout, MatmulProgram, MemoryConfig, Op, Ref, Source, TILE, TensorSpec, Weight,
+    Card, Cores, DType, Layout, MatmulProgram, MemoryConfig, Op, Padding, Ref, Source, TILE, TensorSpec, Weight,
 };
 
 use super::front::Front;
@@ -19,7 +24,7 @@ use crate::schedule::Call;
 
 /// The most chunks considered. Every chunk costs two launches, and a sixteenth of the vocabulary of any shipped model leaves most of L1
 /// free.
-const MOST_CHUNKS: u32 = 16;
+pub const MOST_CHUNKS: u32 = 16;
 
 /// All ways: every input placement with every number of chunks, each with the programs that no other beats in both time and circular
 /// buffers.
@@ -28,13 +33,13 @@ pub fn ways(
     cx: &Context<'_>,
     matrix: &Matrix,
     precision: Precision,
-    chunks: Option<u32>,
+    chunks: &RangeInclusive<u32>,
     ways: &mut Ways,
 ) {
     let Some(input) = call.values().next() else { return };
     let spec = cx.spec(input, MemoryConfig::DRAM);
     for memory in placements::width_shards(spec.columns(), &cx.target.card) {
-        for count in (1..=MOST_CHUNKS).filter(|c| chunks.is_none_or(|decided| decided == *c)) {
+        for count in chunks.clone() {
             let Some(cut) = Cut::new(matrix, precision, count, &cx.target.card) else { continue };
             for program in programs(cx, &cut, &cx.spec(input, memory.clone())) {
                 let what = || {
@@ -84,7 +89,16 @@ impl<'a> Cut<'a> {
             .filter(|(a, b)| a < b)
     }
 
-    fn weight(&self, at: usize, (start, end): (u32, u32), banks: u32) -> Weight {
+    /// The zero columns of a chunk of the matrix's rows `start..end`.
+    fn padding(&self, (start, end): (u32, u32), card: &Card) -> Option<Padding> {
+        let bytes = u64::from(end - start) * dtype(self.precision).element_bytes().unwrap_or(1);
+        let joined = self.count > 1 && !bytes.is_multiple_of(card.dram.alignment);
+        if joined { Padding::to_tiles(1, end - start, 0) } else { None }
+    }
+
+    fn weight(&self, at: usize, (start, end): (u32, u32), card: &Card) -> Weight {
+        let outputs = self.padding((start, end), card);
+        let columns = outputs.map_or(end - start, |padding| padding.to);
         let first = self.matrix.rows.map_or(0, |(first, _)| first);
         let [_, inner] = self.matrix.shape;
         let rows = self.matrix.inputs.map_or(inner, |padding| padding.columns() as u32);
@@ -92,12 +106,13 @@ impl<'a> Cut<'a> {
         let part = Matrix {
             shape: [end - start, inner],
             rows: (!whole).then_some((first + start, first + end)),
+            outputs,
             ..self.matrix.clone()
         };
         Weight {
             name: format!("lm_head.{at}"),
             per_layer: false,
-            spec: placements::dram_sharded([rows, end - start], self.precision.weight, banks),
+            spec: placements::dram_sharded([rows, columns], self.precision.weight, card.dram.banks),
             address: None,
             source: Source::Columns(vec![part]),
         }
@@ -137,20 +152,23 @@ impl Program {
 fn programs(cx: &Context<'_>, cut: &Cut<'_>, input: &TensorSpec) -> Vec<Program> {
     let card = &cx.target.card;
     let Some(first) = cut.ranges().next() else { return Vec::new() };
-    let weight = cut.weight(0, first, card.dram.banks);
-    let columns = first.1 - first.0;
+    let weight = cut.weight(0, first, card);
+    let columns = weight.spec.columns();
     let per_core_n = columns.div_ceil(TILE).div_ceil(card.cores());
+    let blocks = || matmul::divisors(input.tile_columns() as u32);
+    let all: Vec<_> = (1..=card.dram.readers_per_bank)
+        .flat_map(|readers| blocks().map(move |in0_block_w| Program { in0_block_w, per_core_n, readers }))
+        .collect();
     let mut front = Front::default();
-    for readers in 1..=card.dram.readers_per_bank {
-        for in0_block_w in matmul::divisors(input.tile_columns() as u32) {
-            let program = Program { in0_block_w, per_core_n, readers };
-            let op: Op = program.matmul(Ref::Value(String::new()), Ref::Weight(String::new()), cut, columns, cx).into();
-            let Ok(outcome) = check(&op, &[input, &weight.spec], card) else { continue };
-            let price = cost::Price::of(&cost::cost(&op, &[input, &weight.spec], &outcome, cx));
-            front.offer(price, outcome.circular_buffers, program);
-        }
+    for &program in &all {
+        let op: Op = program.matmul(Ref::Value(String::new()), Ref::Weight(String::new()), cut, columns, cx).into();
+        let Ok(outcome) = check(&op, &[input, &weight.spec], card) else { continue };
+        let price = cost::Price::of(&cost::cost(&op, &[input, &weight.spec], &outcome, cx));
+        front.offer(price, outcome.circular_buffers, program);
     }
-    front.into_choices().collect()
+    let legal: Vec<_> = front.into_choices().collect();
+    // Where none is legal, drafting them tells why.
+    if legal.is_empty() && cx.everything { all } else { legal }
 }
 
 fn draft(
@@ -163,15 +181,18 @@ fn draft(
     d.cut_into(cut.count);
     let logits = d.output_name(0);
     let ranges: Vec<_> = cut.ranges().collect();
+    let padded = ranges.last().is_some_and(|range| cut.padding(*range, &cx.target.card).is_some());
     let mut rows = Vec::with_capacity(ranges.len());
     for (at, range) in ranges.iter().enumerate() {
-        let weight = d.weight(cut.weight(at, *range, cx.target.card.dram.banks));
+        let weight = cut.weight(at, *range, &cx.target.card);
+        let columns = weight.spec.columns();
+        let weight = d.weight(weight);
         let tiled = format!("{}.{at}.tiles", call.name);
         // The last chunk's tiles may not divide among as many readers.
         let readers = (1..=program.readers).rev();
         let mut tried = readers.map(|readers| {
             let program = Program { readers, ..program };
-            let op = program.matmul(d.input(0), weight.clone(), cut, range.1 - range.0, cx);
+            let op = program.matmul(d.input(0), weight.clone(), cut, columns, cx);
             d.named_step(tiled.clone(), op, vec![tiled.clone()])
         });
         let first = tried.next().unwrap_or(Ok(()));
@@ -183,8 +204,16 @@ fn draft(
         d.named_step(format!("{}.{at}.rows", call.name), untilize, vec![name.clone()])?;
         rows.push(Ref::Value(name));
     }
-    if rows.len() > 1 {
-        d.named_step(format!("{}.join", call.name), Concat { inputs: rows, memory: MemoryConfig::DRAM }, vec![logits])?;
+    if rows.len() == 1 {
+        return Ok(());
+    }
+    let joined = if padded { format!("{logits}.padded") } else { logits.clone() };
+    let join = Concat { inputs: rows, memory: MemoryConfig::DRAM };
+    d.named_step(format!("{}.join", call.name), join, vec![joined.clone()])?;
+    if padded {
+        let kept = Kept::Columns(cut.matrix.shape[0]);
+        let slice = Slice { input: Ref::Value(joined), kept, memory: MemoryConfig::DRAM };
+        d.named_step(format!("{}.cut", call.name), slice, vec![logits])?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Candidates of calls that move or look up data.
 
-use bitnetc_plan::op::{ArgMax, Embedding, PlusOne, Rows, Slice, ToMemoryConfig, Typecast, View};
+use bitnetc_plan::op::{ArgMax, Embedding, Kept, PlusOne, Slice, ToMemoryConfig, Typecast, View};
 use bitnetc_plan::ttnn::Violation;
 use bitnetc_plan::{Layout, MemoryConfig, Ref};
 
@@ -79,7 +79,7 @@ pub fn last_tile(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
             call,
             vec![MemoryConfig::DRAM],
             || format!("to {memory}"),
-            |d| d.step(Slice { input: d.input(0), rows: Rows::LastTokenTile, memory: memory.clone() }),
+            |d| d.step(Slice { input: d.input(0), kept: Kept::LastTokenTile, memory: memory.clone() }),
         );
     }
 }

@@ -35,7 +35,7 @@ pub enum Argument<'a> {
     Shape(&'a [u32]),
     /// Two dimensions of a tensor, from 0.
     Dimensions(u32, u32),
-    /// Rows from the first to before the second.
+    /// Rows or columns from the first to before the second.
     Range(u32, u32),
     /// One of a few: a data type, a layout, a flag.
     Choice,

@@ -47,7 +47,7 @@ pub use argument::{Argument, Slot, Visit};
 pub use binary::{BinaryKind, Destination};
 use declare::Declaration;
 pub use role::{Access, Role, Use};
-pub use slice::Rows;
+pub use slice::Kept;
 
 /// A tensor by the name that a plan gives it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -122,7 +122,7 @@ macro_rules! for_each_op {
             View(View) in view;
             /// Two dimensions exchanged.
             Transpose(Transpose) in transpose;
-            /// Some rows.
+            /// Some rows or columns.
             Slice(Slice) in slice;
             /// Columns side by side.
             Concat(Concat) in concat;

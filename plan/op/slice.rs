@@ -1,4 +1,4 @@
-//! Some rows of a tensor.
+//! Some rows or columns of a tensor.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,33 +7,36 @@ use super::declare::op;
 use crate::{MemoryConfig, Ref};
 
 op! {
-    /// `ttnn.slice` of rows (second-to-last dimension).
+    /// `ttnn.slice` of rows (second-to-last dimension) or of columns (the last).
     Slice = "slice" -> 1 {
         /// The tensor.
         input: Ref [reads Cut],
-        /// The rows kept.
-        rows: Rows,
+        /// The part kept.
+        kept: Kept,
         /// Placement of the result.
         memory: MemoryConfig,
     }
 }
 
-/// Which rows a [`Slice`] keeps.
+/// The part of a tensor that a [`Slice`] keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Rows {
-    /// `start..end`.
-    Range(u32, u32),
+pub enum Kept {
+    /// Rows `start..end`.
+    Rows(u32, u32),
     /// The tile of 32 rows that holds the prompt's last token. The row it starts at, a multiple of 32, is known only at the call.
     LastTokenTile,
+    /// The first so many columns of every row.
+    Columns(u32),
 }
 
-impl Field for Rows {}
+impl Field for Kept {}
 
-impl Plain for Rows {
+impl Plain for Kept {
     fn visit<'a>(&'a self, name: &'static str, visit: &mut Visit<'_, 'a>) {
         match *self {
-            Rows::Range(start, end) => visit(name, Argument::Range(start, end)),
-            Rows::LastTokenTile => visit(name, Argument::KnownAtCall),
+            Kept::Rows(start, end) => visit(name, Argument::Range(start, end)),
+            Kept::LastTokenTile => visit(name, Argument::KnownAtCall),
+            Kept::Columns(count) => visit(name, Argument::Range(0, count)),
         }
     }
 }

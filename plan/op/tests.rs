@@ -102,9 +102,9 @@ fn a_value_ends_by_its_access() {
 #[test]
 fn what_only_the_host_knows_is_told() {
     let fill = CacheFill { cache: Ref::Buffer("k".into()), input: value("k"), page_table: Ref::Buffer("pages".into()) };
-    let slice = |rows| Op::Slice(Slice { input: value("x"), rows, memory: MemoryConfig::L1 });
-    assert!(Op::CacheFill(fill).is_host_dependent() && slice(Rows::LastTokenTile).is_host_dependent());
-    assert!(!slice(Rows::Range(0, 32)).is_host_dependent() && !attention().is_host_dependent());
+    let slice = |kept| Op::Slice(Slice { input: value("x"), kept, memory: MemoryConfig::L1 });
+    assert!(Op::CacheFill(fill).is_host_dependent() && slice(Kept::LastTokenTile).is_host_dependent());
+    assert!(!slice(Kept::Rows(0, 32)).is_host_dependent() && !attention().is_host_dependent());
 }
 
 #[test]

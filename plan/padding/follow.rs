@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Padding, text};
-use crate::op::{Binary, BinaryKind, Matmul, RmsNorm, Slice};
+use crate::op::{Binary, BinaryKind, Kept, Matmul, RmsNorm, Slice};
 use crate::walk::Context;
 use crate::weight::Matrix;
 use crate::{Op, Phase, Ref, Source, Step, TensorSpec, Unary};
@@ -217,9 +217,15 @@ impl<'a> Follower<'a> {
         if kept { Ok(self.of(input)) } else { self.unpadded(input, false) }
     }
 
-    /// Columns that are left out may be padding or the model's, but not some of both in several groups.
+    /// The first columns end within the padding of a row, or leave none of it.
     fn cut(&self, args: &Slice) -> Rule {
-        Ok(self.of(&args.input))
+        let padding = self.of(&args.input);
+        match (args.kept, padding) {
+            (Kept::Columns(count), Some(Padding { groups: 1, from, .. })) if count <= from => Ok(None),
+            (Kept::Columns(to), Some(Padding { groups: 1, from, .. })) => Ok(Some(Padding { groups: 1, from, to })),
+            (Kept::Columns(_), Some(_)) => self.unpadded(&args.input, false),
+            (Kept::Rows(..) | Kept::LastTokenTile, _) | (_, None) => Ok(padding),
+        }
     }
 
     /// Side by side, only the last part may be padded.

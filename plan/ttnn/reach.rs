@@ -237,9 +237,11 @@ fn elementwise_and_movement(seeds: &mut Vec<Seed>) {
     push(View { input: input(), shape: vec![1, 4, 32, 2560] }.into(), vec![matrix.clone()]);
     let heads = dram(&[1, 1, 64, 128], DType::Bf16);
     push(Transpose { input: input(), dims: (1, 2), memory: memory.clone() }.into(), vec![heads]);
-    for rows in [Rows::Range(32, 64), Rows::LastTokenTile] {
-        push(Slice { input: input(), rows, memory: memory.clone() }.into(), vec![matrix.clone()]);
+    for kept in [Kept::Rows(32, 64), Kept::LastTokenTile] {
+        push(Slice { input: input(), kept, memory: memory.clone() }.into(), vec![matrix.clone()]);
     }
+    let logits = rows(&[1, 1, 8, 640], DType::Bf16);
+    push(Slice { input: input(), kept: Kept::Columns(633), memory: memory.clone() }.into(), vec![logits]);
     for count in [1, 2] {
         let piece = rows(&[1, 1, 8, 640], DType::Bf16);
         push(Concat { inputs: vec![any(); count], memory: memory.clone() }.into(), vec![piece; count]);

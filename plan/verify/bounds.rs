@@ -189,7 +189,9 @@ fn argument_problem(name: &str, argument: Argument<'_>) -> Option<String> {
         Argument::Count(count) => parameters(&[(name, count)]),
         Argument::Shape(shape) => spec_problem(&TensorSpec::row_major(shape, DType::U32, MemoryConfig::DRAM)),
         Argument::Dimensions(a, b) => (a > 3 || b > 3).then(|| format!("dimensions {:?} of at most four", (a, b))),
-        Argument::Range(start, end) => (start >= end || end > DIMENSION).then(|| format!("rows {start} to {end}")),
+        Argument::Range(start, end) => {
+            (start >= end || end > DIMENSION).then(|| format!("rows or columns {start} to {end}"))
+        }
         Argument::Functions(functions) => functions_problem(functions),
         // Operands are looked up by the walk, and scalars belong to the invariant `Scalar`.
         Argument::Operand(_) | Argument::Scalar(_) => None,

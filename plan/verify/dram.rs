@@ -5,7 +5,7 @@
 //! programs only as a bound, which the [release](crate::TtnnRelease) gives.
 
 use crate::defect::Defects;
-use crate::op::Rows;
+use crate::op::Kept;
 use crate::walk::{Context, Walk};
 use crate::{Invariant, Op, Phase, PhaseKind, Place, Plan, Section, TILE, TtnnRelease};
 
@@ -75,7 +75,7 @@ fn programs(plan: &Plan, walks: &[Walk]) -> u64 {
 /// How many programs a call becomes over all its arguments: a slice of the last tile is another program for every tile.
 fn variants(op: &Op, phase: &Phase) -> u64 {
     if let (Op::Slice(slice), PhaseKind::Prefill { tokens }) = (op, phase.kind)
-        && slice.rows == Rows::LastTokenTile
+        && slice.kept == Kept::LastTokenTile
     {
         return u64::from(tokens / TILE);
     }

@@ -309,6 +309,8 @@ mod tests {
         let spec = Arc::new(TensorSpec::tile([1, 1, 1, 1], bitnetc_plan::DType::U32, bitnetc_plan::MemoryConfig::DRAM));
         let step = ResolvedStep {
             name: "step".into(),
+            phase: bitnetc_plan::PhaseKind::Decode { batch: 1 },
+            layer: None,
             op: Op::PlusOne(PlusOne { buffer: Ref::Buffer("b".into()) }),
             operands: vec![Slot(0)],
             outputs: vec![(Slot(1), spec)],

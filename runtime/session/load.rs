@@ -9,6 +9,7 @@ use crate::RuntimeError;
 use crate::device::{Device, Upload};
 use crate::program::{Program, WeightSlot};
 use crate::weights::Weights;
+use crate::weights::bytes::byte_len;
 
 /// How a plan is loaded.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,8 +27,8 @@ impl Default for LoadOptions {
 }
 
 impl<D: Device> Session<D> {
-    /// Checks that `weights` are those of `plan`, then places everything on `device`; `progress` is told how many weights are placed and
-    /// how many there are.
+    /// Checks that `weights` are those of `plan`, then places everything on `device`; `progress` is told how many bytes of weights are
+    /// placed and how many there are.
     ///
     /// ```
     /// use bitnetc_compiler::target::Target;
@@ -58,20 +59,24 @@ impl<D: Device> Session<D> {
         weights: &Weights,
         mut device: D,
         options: &LoadOptions,
-        mut progress: impl FnMut(usize, usize),
+        mut progress: impl FnMut(u64, u64),
     ) -> Result<Self, RuntimeError> {
         weights.check(&plan)?;
         let pages = page_table(&plan, options)?;
         let program = Program::new(&plan, &weights.scales(&plan)?)?;
         device.reserve(program.slots).map_err(RuntimeError::device("reserving slots"))?;
-        for (done, &WeightSlot { index, layer, slot, integer }) in program.weights.iter().enumerate() {
+        let bytes = |slot: &WeightSlot| byte_len(&plan.weights[slot.index].spec).unwrap_or(0);
+        let (mut done, all) = (0, program.weights.iter().map(bytes).sum());
+        for place in &program.weights {
+            let &WeightSlot { index, layer, slot, integer } = place;
             let weight = &plan.weights[index];
             let doing = format!("loading weight `{}` of layer {layer}", weight.name);
             let upload = Upload { weight, layer, weights, integer };
             device.upload(slot, &upload).map_err(RuntimeError::device(doing))?;
             // The device has its own copy now: two of each would double the memory of a large model.
             weights.release();
-            progress(done + 1, program.weights.len());
+            done += bytes(place);
+            progress(done, all);
         }
         for (index, slot) in &program.buffers {
             let buffer = &plan.buffers[*index];

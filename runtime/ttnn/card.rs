@@ -11,9 +11,9 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::environment::PythonEnv;
 use crate::error::TtnnError;
+use crate::machine::Machine;
 use crate::mock_card::MockCard;
 use crate::python::{QUIET, set_variable, unset_variable};
-use crate::setup;
 use crate::simulator::Simulator;
 
 /// A card to open.
@@ -75,7 +75,7 @@ pub(crate) enum Files {
 /// Readies the process's environment for `card`.
 ///
 /// # Errors
-/// Another card was opened before; a mock variable or the stand-in compiler stands in the way of a real card; files cannot be written.
+/// Another card was opened before; something in this [`Machine`] stands in the way of a real card; files cannot be written.
 pub(crate) fn prepare(card: &CardKind, env: &PythonEnv) -> Result<Option<Files>, TtnnError> {
     let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(first) = opened.as_ref().filter(|first| *first != card) {
@@ -83,7 +83,7 @@ pub(crate) fn prepare(card: &CardKind, env: &PythonEnv) -> Result<Option<Files>,
     }
     let files = match card {
         CardKind::Real => {
-            refuse_mock_leftovers(env)?;
+            Machine::look(env, &NOT_REAL).check()?;
             None
         }
         CardKind::Mock(mock) => Some(prepare_mock(*mock)?),
@@ -91,19 +91,6 @@ pub(crate) fn prepare(card: &CardKind, env: &PythonEnv) -> Result<Option<Files>,
     };
     *opened = Some(card.clone());
     Ok(files)
-}
-
-fn refuse_mock_leftovers(env: &PythonEnv) -> Result<(), TtnnError> {
-    for variable in NOT_REAL {
-        if let Some(value) = std::env::var_os(variable) {
-            return Err(TtnnError::MockVariable { variable, value: value.to_string_lossy().into_owned() });
-        }
-    }
-    let compiler = env.wheel_compiler_directory().join(setup::COMPILER);
-    if setup::is_stand_in(&compiler) {
-        return Err(TtnnError::StandInCompiler { path: compiler });
-    }
-    Ok(())
 }
 
 fn prepare_mock(mock: MockCard) -> Result<Files, TtnnError> {

@@ -15,6 +15,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use crate::environment::EnvironmentError;
+use crate::machine::{Holder, processes};
 
 /// An exception raised by Python, TT-NN or the loader of libpython.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +49,11 @@ impl PythonError {
         PythonError { context: context.to_owned(), exception: exception.to_owned(), message, refusal }
     }
 
+    /// True when TT-NN gave up waiting for the card, which then takes no more commands.
+    pub fn is_hang(&self) -> bool {
+        self.message.contains("TIMEOUT: device timeout")
+    }
+
     /// True when TT-NN itself refused the call, as opposed to a wrong argument list or a missing name.
     pub fn is_refusal(&self) -> bool {
         self.refusal.is_some()
@@ -64,7 +70,8 @@ impl fmt::Display for PythonError {
             Some(refusal) => write!(f, " ({} at {})", refusal.check, refusal.location),
             None if self.exception.is_empty() => Ok(()),
             None => write!(f, " ({})", self.exception),
-        }
+        }?;
+        if self.is_hang() { f.write_str("; the card has stopped answering: reset it with `tt-smi -r`") } else { Ok(()) }
     }
 }
 
@@ -103,6 +110,10 @@ fn without_trace(text: &str) -> &str {
         at += line.len();
     }
     text.trim_end()
+}
+
+fn numbers(numbers: &[u32]) -> String {
+    numbers.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Every failure of this crate.
@@ -173,6 +184,31 @@ pub enum TtnnError {
     NoCompiler {
         /// Where TT-NN's own would be.
         path: PathBuf,
+    },
+    /// The kernel module shows no card.
+    #[error(
+        "there is no Tenstorrent card in this machine: the driver shows none in /dev/tenstorrent; install the card and Tenstorrent's kernel module, or use --simulator or --mock"
+    )]
+    NoCard,
+    /// None of the cards is one that TT-NN is allowed to see.
+    #[error(
+        "TT_VISIBLE_DEVICES names card {}, but the cards here are {}: set it to one of them or unset it",
+        numbers(visible),
+        numbers(cards)
+    )]
+    NoVisibleCard {
+        /// The cards that there are.
+        cards: Vec<u32>,
+        /// Those that the variable names.
+        visible: Vec<u32>,
+    },
+    /// Another process holds the card; TT-NN would wait for it without end.
+    #[error("card {card} is in use by {}: end it, or wait until it has ended, and run again", processes(holders))]
+    InUse {
+        /// The card's number.
+        card: u32,
+        /// The processes.
+        holders: Vec<Holder>,
     },
     /// The open card is not one that the plan was made for.
     #[error("{card} does not fit the plan: {what} is {found}, the plan needs {planned}; {hint}")]

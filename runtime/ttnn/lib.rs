@@ -14,6 +14,7 @@
 //!       |
 //!  card         real or mock, the process environment
 //!  open_card    an open card; graph: what it records  info         `bitnetc ttnn info`
+//!  machine      what stands in the way of a real card   note         what is under way, for a supervisor
 //! ```
 //!
 //! One process embeds one interpreter and opens one card; work on several cards takes several processes.
@@ -31,7 +32,9 @@ pub mod error;
 pub mod graph;
 pub mod info;
 pub mod lower;
+pub mod machine;
 pub mod mock_card;
+pub mod note;
 pub mod open_card;
 pub mod oracle;
 pub mod print;
@@ -47,7 +50,7 @@ mod test_script;
 pub use base::BaseDefect;
 pub use call::{Expr, PyCall, Scope, Statement};
 pub use card::CardKind;
-pub use device::TtnnDevice;
+pub use device::{Sink, TtnnDevice};
 pub use environment::{EnvironmentDefect, EnvironmentError, PythonEnv, Wanted};
 pub use error::{PythonError, Refusal, TtnnError};
 pub use graph::{Graph, Node, RunMode};

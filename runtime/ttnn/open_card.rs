@@ -9,7 +9,7 @@ use crate::card::{self, CardKind, Files};
 use crate::environment::PythonEnv;
 use crate::error::TtnnError;
 use crate::graph::{self, Graph, RunMode};
-use crate::python::{Interpreter, Object, Value};
+use crate::python::{self, Interpreter, Object, Value};
 use crate::spec;
 
 /// How a card is opened.
@@ -141,6 +141,15 @@ impl OpenCard {
         Ok(self.object.call_method("arch", &[], &[])?.to_text()?)
     }
 
+    /// TT-NN's name of the board, `ClusterType.N150`.
+    ///
+    /// # Errors
+    /// TT-NN's own.
+    pub fn cluster(&self) -> Result<String, TtnnError> {
+        let cluster = self.interpreter.ttnn().call_method("cluster.get_cluster_type", &[], &[])?;
+        Ok(cluster.to_text()?)
+    }
+
     /// A memory as it is now.
     ///
     /// # Errors
@@ -209,7 +218,8 @@ impl OpenCard {
     }
 
     fn close_once(&mut self) -> Result<(), TtnnError> {
-        if !std::mem::replace(&mut self.closed, true) {
+        // Closing first waits for the card, and one that has stopped answering keeps it waiting for ever.
+        if !std::mem::replace(&mut self.closed, true) && !python::card_hangs() {
             self.interpreter.ttnn().call_method("close_device", &[(&self.object).into()], &[])?;
         }
         Ok(())

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use cxx::UniquePtr;
@@ -12,6 +13,7 @@ use cxx::UniquePtr;
 use crate::bridge::ffi;
 use crate::environment::PythonEnv;
 use crate::error::{PythonError, TtnnError};
+use crate::note;
 
 /// An owned reference to a Python object. Cloning takes another reference; dropping gives it back.
 pub struct Object {
@@ -37,6 +39,14 @@ pub enum Value {
     Tuple(Vec<Value>),
     /// Anything else: tensors, devices, config objects, functions.
     Object(Object),
+}
+
+/// Set when TT-NN has given up waiting for the card.
+static HANGS: AtomicBool = AtomicBool::new(false);
+
+/// True when the card has stopped answering in this process.
+pub(crate) fn card_hangs() -> bool {
+    HANGS.load(Ordering::Relaxed)
 }
 
 fn done<T>(context: &str, result: Result<T, cxx::Exception>) -> Result<T, PythonError> {
@@ -76,7 +86,12 @@ impl Object {
         for (name, value) in kwargs {
             done(context, ffi::dict_set(&dict.handle, name, &Object::from_value(value)?.handle))?;
         }
-        own(context, ffi::call(&self.handle, &tuple.handle, &dict.handle))
+        let _under_way = note::call(context);
+        let result = own(context, ffi::call(&self.handle, &tuple.handle, &dict.handle));
+        if result.as_ref().is_err_and(PythonError::is_hang) {
+            HANGS.store(true, Ordering::Relaxed);
+        }
+        result
     }
 
     /// Calls the attribute at a dotted path.
@@ -292,7 +307,9 @@ impl Interpreter {
             &[Value::Str(env.site_packages.display().to_string())],
             &[],
         )?;
+        let importing = note::call("import ttnn");
         let ttnn = own("import ttnn", ffi::import_module("ttnn"))?;
+        drop(importing);
         let json = own("import json", ffi::import_module("json"))?;
         stand_in_for_torch()?;
         Ok(Interpreter { executable: env.executable.clone(), ttnn, json })
@@ -309,6 +326,17 @@ impl Interpreter {
     /// `TypeError` when the object holds anything else.
     pub fn to_json(&self, object: &Object) -> Result<String, PythonError> {
         self.json.call_method("dumps", &[object.into()], &[])?.to_text()
+    }
+
+    /// A new module of this source. It is the caller's alone: nothing can import it.
+    ///
+    /// # Errors
+    /// Whatever the source raises.
+    pub fn module(&self, name: &str, source: &str) -> Result<Object, PythonError> {
+        let module = self.import("types")?.call_method("ModuleType", &[Value::Str(name.into())], &[])?;
+        let names = module.attribute("__dict__")?;
+        self.import("builtins")?.call_method("exec", &[Value::Str(source.into()), names.into()], &[])?;
+        Ok(module)
     }
 
     /// Imports a module.

@@ -20,10 +20,12 @@ use crate::environment::{EnvironmentDefect, PythonEnv, VENV, Wanted, path_direct
 
 /// Name under which TT-NN looks for its kernel compiler.
 pub(crate) const COMPILER: &str = "riscv-tt-elf-g++";
+/// The same from the folder of the `ttnn` module.
+pub(crate) const COMPILER_BELOW_TTNN: &str = "runtime/sfpi/compiler/bin/riscv-tt-elf-g++";
 const STAND_IN: &str = include_str!("standin/riscv-tt-elf-g++");
 const KERNEL: &str = include_str!("standin/kernel.s");
 /// A line of the stand-in's header, by which it is told from a real compiler.
-const MARK: &str = "# Stands in for the kernel compiler of TT-NN";
+pub(crate) const MARK: &str = "# Stands in for the kernel compiler of TT-NN";
 const SYSTEM_COMPILER: &str = "/opt/tenstorrent/sfpi/compiler/bin/riscv-tt-elf-g++";
 const BINUTILS_PACKAGE: &str = "binutils-riscv64-unknown-elf";
 const ASSEMBLER: &str = "riscv64-unknown-elf-as";

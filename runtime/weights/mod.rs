@@ -9,6 +9,7 @@
 //! | [`bytes`] | rounds and tiles it as TT-NN does |
 //! | [`store`] | the two places weights come from, behind one type |
 //! | [`packed`] | the packed file |
+//! | [`tensorbin`] | files that any program of TT-NN can load |
 //! | [`synth`] | random checkpoints of a given shape |
 
 pub mod bytes;
@@ -23,6 +24,7 @@ pub mod source;
 pub mod store;
 pub mod synth;
 mod tables;
+pub mod tensorbin;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -77,7 +77,7 @@ pub struct Summary {
     pub bytes: u64,
 }
 
-/// Packs the weights of `plan` into `path`; `progress` is told tensors done and to do, and says whether to go on.
+/// Packs the weights of `plan` into `path`; `progress` is told bytes done and to do, and says whether to go on.
 ///
 /// # Errors
 /// An error of the weights or of the file system, after which `path` is as it was before.
@@ -85,7 +85,7 @@ pub fn write(
     plan: &Plan,
     weights: &Weights,
     path: &Path,
-    mut progress: impl FnMut(usize, usize) -> ControlFlow<()>,
+    mut progress: impl FnMut(u64, u64) -> ControlFlow<()>,
 ) -> Result<Summary, WeightError> {
     weights.check(plan)?;
     let scales = weights.scales(plan)?;
@@ -93,8 +93,9 @@ pub fn write(
     let mut file = Output::create(path).map_err(io())?;
     // The header is written last: a pipe is refused before it is filled.
     file.seek(SeekFrom::Start(0)).map_err(io())?;
-    let total = each(plan).count();
-    let mut tensors = Vec::with_capacity(total);
+    let all = each(plan).filter_map(|(weight, _)| byte_len(&weight.spec)).sum();
+    let (mut tensors, mut done) = (Vec::new(), 0);
+    let count;
     let bytes = {
         let mut out = BufWriter::new(&mut file);
         out.write_all(&[0; FIRST as usize]).map_err(io())?;
@@ -115,10 +116,14 @@ pub fn write(
                 crc: crc32fast::hash(&data),
             });
             offset = end + padding;
-            if progress(tensors.len(), total).is_break() {
+            done += data.len() as u64;
+            drop(data);
+            weights.release();
+            if progress(done, all).is_break() {
                 return Err(WeightError::Interrupted { path: path.into() });
             }
         }
+        count = tensors.len();
         let index = Index {
             model: plan.model.name.clone(),
             digest: plan.model.digest.clone(),
@@ -134,7 +139,7 @@ pub fn write(
         offset + text.len() as u64
     };
     file.finish().map_err(io())?;
-    Ok(Summary { tensors: total, bytes })
+    Ok(Summary { tensors: count, bytes })
 }
 
 fn header(crc: u32, offset: u64, length: u64) -> Vec<u8> {

@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use bitnetc_plan::op::Rows;
-use bitnetc_plan::{Cores, DType, Fidelity, MemoryConfig, Op, Ref, Scalar, TensorSpec, Unary};
+use bitnetc_plan::op::Kept;
+use bitnetc_plan::{Cores, DType, Fidelity, Layout, MemoryConfig, Op, Ref, Scalar, TensorSpec, Unary};
 
 use super::call::{Question, constant, dtype_of, unary};
 use super::parse::{Call, Expr, Kind, Mistake};
@@ -335,17 +335,20 @@ impl<'a> Arguments<'a> {
         unary(name, &values).ok_or_else(|| self.mistake(format!("no rule for the function `{name}`"), ""))
     }
 
-    /// The rows that a slice keeps, from its two corners.
-    pub fn rows(&mut self) -> Result<Rows, Mistake> {
+    /// The part of `input` that a slice keeps, from its two corners: columns of a row-major tensor, rows of a tiled one.
+    pub fn kept(&mut self, input: &Ref) -> Result<Kept, Mistake> {
         let (start, end) = (self.need("slice_start")?, self.need("slice_end")?);
-        let row = |corner: &'a Expr| match &corner.kind {
-            Kind::List(items) if items.len() == 4 => Ok(&items[2]),
+        let at = |corner: &'a Expr, dimension: usize| match &corner.kind {
+            Kind::List(items) if items.len() == 4 => Ok(&items[dimension]),
             _ => Err(kind(corner, "[0, 0, row, 0], a corner of four numbers")),
         };
-        let (start, end) = (row(start)?, row(end)?);
+        if self.spec(input).is_some_and(|spec| spec.layout == Layout::RowMajor) {
+            return Ok(Kept::Columns(number(at(end, 3)?)?));
+        }
+        let (start, end) = (at(start, 2)?, at(end, 2)?);
         match (&start.kind, &end.kind) {
-            (Kind::Name(_), Kind::Name(_)) => Ok(Rows::LastTokenTile),
-            _ => Ok(Rows::Range(number(start)?, number(end)?)),
+            (Kind::Name(_), Kind::Name(_)) => Ok(Kept::LastTokenTile),
+            _ => Ok(Kept::Rows(number(start)?, number(end)?)),
         }
     }
 

@@ -151,8 +151,8 @@ fn movement(name: &str, a: &mut Arguments<'_>) -> Result<Option<Op>, Mistake> {
             Transpose { dims, memory: a.memory_like(&input)?, input }.into()
         }
         "slice" => {
-            let rows = a.rows()?;
-            Slice { rows, memory: a.memory_like(&input)?, input }.into()
+            let kept = a.kept(&input)?;
+            Slice { kept, memory: a.memory_like(&input)?, input }.into()
         }
         "abs" => AbsOp { memory: a.memory_like(&input)?, input }.into(),
         "max" => {

@@ -14,7 +14,6 @@ mod tests;
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use bitnetc_compiler::excerpt::{self, Excerpt};
 use bitnetc_compiler::target::Target;
@@ -72,20 +71,20 @@ pub struct Args {
 }
 
 /// Answers, and tells how to end.
-pub fn run(args: &Args) -> ExitCode {
+pub fn run(args: &Args) -> u8 {
     match asked(args) {
         Ok((question, target)) => match say(args, &question, &target) {
-            Ok(true) => ExitCode::SUCCESS,
-            Ok(false) => ExitCode::FAILURE,
+            Ok(true) => 0,
+            Ok(false) => 1,
             Err(report) => failed(&report, 1),
         },
         Err(report) => failed(&report, 2),
     }
 }
 
-fn failed(report: &Report, code: u8) -> ExitCode {
+fn failed(report: &Report, code: u8) -> u8 {
     eprintln!("{report:?}");
-    ExitCode::from(code)
+    code
 }
 
 /// The question and the card it is about.

@@ -31,7 +31,7 @@ pub struct Args {
     #[command(flatten)]
     source: Source,
     #[command(flatten)]
-    device: DeviceChoice,
+    pub device: DeviceChoice,
     #[command(flatten)]
     input: Inputs,
     /// The phase that is measured: prefill, a window at once, or decode, a token at a time, as many windows together as the plan has users

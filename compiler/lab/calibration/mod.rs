@@ -25,7 +25,7 @@ pub mod refit;
 pub use reference::reference;
 
 use bitnetc_plan::ttnn::Violation;
-use bitnetc_plan::{Op, PhaseKind, Proofs};
+use bitnetc_plan::{Op, PhaseKind, Proofs, Step};
 
 use bitnetc_compiler::graph::{Operation, Role, TypeError};
 use bitnetc_compiler::model::{Model, PhaseError};
@@ -141,6 +141,10 @@ impl StepRow {
             Scheduled::TtTransformers | Scheduled::QkvSharded => reference(&Shape::of(model)?, self, target),
             Scheduled::Interleaved => self.interleaved(model, target),
             Scheduled::Plan => self.plan(model, target),
+            Scheduled::PlanGreedy => {
+                let (calls, _) = self.plan_calls(model, target, |_| true)?;
+                Ok(PricedStep { calls, host_us: target.cost.host_us })
+            }
         }
     }
 
@@ -149,6 +153,18 @@ impl StepRow {
     /// # Errors
     /// When there is no plan.
     pub fn plan(&self, model: &Model, target: &Target) -> Result<PricedStep, CalibrationError> {
+        let sampled = |step: &Step| !matches!(step.op, Op::ArgMax(_) | Op::PlusOne(_));
+        let (calls, vocab) = self.plan_calls(model, target, sampled)?;
+        Ok(PricedStep { calls, host_us: host::sampling_us(target, vocab, self.batch)? })
+    }
+
+    /// The decode calls that `keep` keeps of the compiler's own plan of the row, and its vocabulary.
+    fn plan_calls(
+        &self,
+        model: &Model,
+        target: &Target,
+        keep: impl Fn(&Step) -> bool,
+    ) -> Result<(Vec<PricedCall>, u32), CalibrationError> {
         let compiled = compile(model, target, &self.options(model)?).map_err(Box::new)?;
         let kind = PhaseKind::Decode { batch: self.batch };
         let mut calls = Vec::new();
@@ -156,11 +172,11 @@ impl StepRow {
             let layers = compiled.plan.model.layers;
             let sections = [(1, &phase.prologue), (layers, &phase.layer), (1, &phase.epilogue)];
             for (times, steps) in sections {
-                let kept = steps.iter().filter(|s| !matches!(s.op, Op::ArgMax(_) | Op::PlusOne(_)));
+                let kept = steps.iter().filter(|step| keep(step));
                 calls.extend(kept.map(|s| PricedCall { name: s.name.clone(), times, cost: s.cost }));
             }
         }
-        Ok(PricedStep { calls, host_us: host::sampling_us(target, compiled.plan.model.vocab, self.batch)? })
+        Ok((calls, compiled.plan.model.vocab))
     }
 
     /// The step of a port that shards nothing, made of the calls of the compiler's plan in the row's precision.
@@ -224,6 +240,16 @@ mod tests {
             let error = row.predict(&Target::find(&row.target).unwrap()).unwrap() / row.middle_us() - 1.0;
             assert!(error.abs() < 0.3, "{row:?}: {:+.0} %", 100.0 * error);
         }
+    }
+
+    #[test]
+    fn a_token_chosen_on_the_card_costs_argmax_and_no_sampling() {
+        let row = Rows::published().unwrap().steps[0].clone();
+        let (model, target) = (find(&row.model).unwrap().model().unwrap(), Target::find(&row.target).unwrap());
+        let of = |schedule| StepRow { schedule, ..row.clone() }.predict(&model, &target).unwrap();
+        let (sampled, greedy) = (of(Scheduled::Plan), of(Scheduled::PlanGreedy));
+        assert_eq!((greedy.host_us, greedy.calls.len() > sampled.calls.len()), (target.cost.host_us, true));
+        assert!(greedy.device_us() > sampled.device_us() && greedy.tokens_per_s() > sampled.tokens_per_s());
     }
 
     #[test]

@@ -13,7 +13,8 @@ use bitnetc_compiler::target::{Calibration, Target};
 pub struct Constant {
     /// Its name, as in `targets/*.ron`.
     pub name: &'static str,
-    field: fn(&mut Calibration) -> &mut f64,
+    /// Its field.
+    pub field: fn(&mut Calibration) -> &mut f64,
 }
 
 /// The constants that only measurements of whole steps determine.
@@ -116,12 +117,25 @@ const LEAST: f64 = 1e-6;
 /// # Errors
 /// When a row cannot be priced.
 pub fn fit(rows: &[SizedRow], target: &Target) -> Result<Target, CalibrationError> {
-    let start: Vec<f64> = CONSTANTS.iter().map(|c| c.of(target).max(LEAST).ln()).collect();
+    descend(&CONSTANTS, target, |target| errors(rows, target))
+}
+
+/// The target in which the squares of the errors are least, reached from `target` by changing `constants`.
+///
+/// # Errors
+/// Those of `errors`.
+pub fn descend<E>(
+    constants: &[Constant],
+    target: &Target,
+    errors: impl Fn(&Target) -> Result<Vec<f64>, E>,
+) -> Result<Target, E> {
+    let moved = |at: &[f64]| moved(constants, target, at);
+    let start: Vec<f64> = constants.iter().map(|c| c.of(target).max(LEAST).ln()).collect();
     let mut at = start.clone();
     let mut damping = 1e-3;
-    let mut residuals = errors(rows, &moved(target, &at))?;
+    let mut residuals = errors(&moved(&at))?;
     for _ in 0..MOST_STEPS {
-        let jacobian = jacobian(rows, target, &at)?;
+        let jacobian = jacobian(&at, residuals.len(), |point| errors(&moved(point)))?;
         let (mut normal, gradient) = normal_equations(&jacobian, &residuals);
         for (i, row) in normal.iter_mut().enumerate() {
             row[i] += damping * row[i] + f64::EPSILON;
@@ -130,7 +144,7 @@ pub fn fit(rows: &[SizedRow], target: &Target) -> Result<Target, CalibrationErro
         let next: Vec<f64> = (0..at.len())
             .map(|i| (at[i] - step[i].clamp(-0.5, 0.5)).clamp(start[i] - REACH, start[i] + REACH))
             .collect();
-        let tried = errors(rows, &moved(target, &next))?;
+        let tried = errors(&moved(&next))?;
         let (before, after) = (squares(&residuals), squares(&tried));
         if after < before {
             (at, residuals) = (next, tried);
@@ -145,15 +159,15 @@ pub fn fit(rows: &[SizedRow], target: &Target) -> Result<Target, CalibrationErro
             }
         }
     }
-    Ok(moved(target, &at))
+    Ok(moved(&at))
 }
 
 /// The number of steps after which the fit ends with the values it has.
 const MOST_STEPS: usize = 60;
 
-fn moved(target: &Target, logarithms: &[f64]) -> Target {
+fn moved(constants: &[Constant], target: &Target, logarithms: &[f64]) -> Target {
     let mut target = target.clone();
-    for (constant, value) in CONSTANTS.iter().zip(logarithms) {
+    for (constant, value) in constants.iter().zip(logarithms) {
         constant.set(&mut target, value.exp());
     }
     target
@@ -172,15 +186,15 @@ fn squares(residuals: &[f64]) -> f64 {
     residuals.iter().map(|r| r * r).sum()
 }
 
-/// Derivatives of the rows' errors by the logarithms of the constants, a row for each row.
-fn jacobian(rows: &[SizedRow], target: &Target, at: &[f64]) -> Result<Vec<Vec<f64>>, CalibrationError> {
+/// Derivatives of `rows` errors by the logarithms of the constants, a row for each.
+fn jacobian<E>(at: &[f64], rows: usize, errors: impl Fn(&[f64]) -> Result<Vec<f64>, E>) -> Result<Vec<Vec<f64>>, E> {
     const STEP: f64 = 0.01;
-    let mut jacobian = vec![vec![0.0; at.len()]; rows.len()];
+    let mut jacobian = vec![vec![0.0; at.len()]; rows];
     for column in 0..at.len() {
         let shifted = |by: f64| {
             let mut point = at.to_vec();
             point[column] += by;
-            errors(rows, &moved(target, &point))
+            errors(&point)
         };
         for (row, (up, down)) in jacobian.iter_mut().zip(shifted(STEP)?.into_iter().zip(shifted(-STEP)?)) {
             row[column] = (up - down) / (2.0 * STEP);
@@ -227,7 +241,7 @@ fn solve(mut a: Vec<Vec<f64>>, mut b: Vec<f64>) -> Option<Vec<f64>> {
 /// The accuracy with which the rows determine each constant: its standard error, and the constant it trades off against.
 fn constants(rows: &[SizedRow], target: &Target, fitted: &Target) -> Result<Vec<Fitted>, CalibrationError> {
     let at: Vec<f64> = CONSTANTS.iter().map(|c| c.of(fitted).max(LEAST).ln()).collect();
-    let jacobian = jacobian(rows, fitted, &at)?;
+    let jacobian = jacobian(&at, rows.len(), |point| errors(rows, &moved(&CONSTANTS, fitted, point)))?;
     let (normal, _) = normal_equations(&jacobian, &vec![0.0; rows.len()]);
     let column = |i: usize| {
         let unit = (0..at.len()).map(|k| if k == i { 1.0 } else { 0.0 }).collect();

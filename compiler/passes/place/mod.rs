@@ -29,6 +29,7 @@ mod search;
 mod what_if;
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use bitnetc_plan::{Step, Weight};
@@ -36,7 +37,7 @@ use bitnetc_plan::{Step, Weight};
 use crate::graph::Section;
 use crate::schedule::{Call, ValueId};
 use crate::ttnn::cost::Price;
-use crate::ttnn::{Candidate, Context, Ways, ways};
+use crate::ttnn::{Candidate, Context, Rejection, Ways, ways};
 use arcs::Arc;
 pub use reserve::Reserve;
 use search::Search;
@@ -82,16 +83,9 @@ pub struct Record {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlaceError {
-    /// TT-NN refuses every way of a call.
-    #[error("TT-NN has no legal way to run `{call}`: {reason}{}{hint}", if .hint.is_empty() { "" } else { "; expected " })]
-    NoWay {
-        /// The call.
-        call: String,
-        /// The constraint that the most promising way breaks, in TT-NN's words.
-        reason: String,
-        /// The value or form that would be accepted.
-        hint: String,
-    },
+    /// Every way of a call is refused, the interleaved ones included.
+    #[error("{}", .0)]
+    NoWay(Box<NoWay>),
     /// Every way of a call needs more L1 than there is beside what is alive.
     #[error("`{call}` does not fit L1: the leanest way needs {needed} B per core of {available} B")]
     DoesNotFit {
@@ -102,6 +96,55 @@ pub enum PlaceError {
         /// Bytes there are.
         available: u64,
     },
+}
+
+/// A call of which every way is refused.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NoWay {
+    /// The call.
+    pub call: String,
+    /// The ways that were asked, sharded and interleaved.
+    pub ways: usize,
+    /// Those of them that break a constraint of TT-NN's; the others go beyond limits of the rules, and what TT-NN says of them is not known.
+    pub refused_by_ttnn: usize,
+    /// The most promising way, and the constraints that it breaks.
+    pub nearest: Option<Rejection>,
+}
+
+impl fmt::Display for NoWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let NoWay { call, ways, refused_by_ttnn, nearest } = self;
+        let unknown = ways - refused_by_ttnn;
+        match unknown {
+            0 => write!(f, "TT-NN has no legal way to run `{call}`")?,
+            _ => write!(f, "no way to run `{call}` is known to be legal")?,
+        }
+        let Some((violation, what)) = nearest.as_ref().and_then(|r| Some((r.violations.first()?, &r.what))) else {
+            return write!(f, ": none suits its operands");
+        };
+        write!(f, ": {violation} ({}; {what})", violation.id())?;
+        let hint = violation.hint();
+        if !hint.is_empty() {
+            write!(f, "; expected {hint}")?;
+        }
+        match unknown {
+            0 => write!(f, "; it refuses all {ways} ways, interleaved ones too"),
+            _ => write!(
+                f,
+                "; of {ways} ways, interleaved ones too, TT-NN refuses {refused_by_ttnn}, the others were not studied"
+            ),
+        }
+    }
+}
+
+impl PlaceError {
+    /// The call that cannot be placed.
+    pub fn call(&self) -> &str {
+        match self {
+            PlaceError::NoWay(no_way) => &no_way.call,
+            PlaceError::DoesNotFit { call, .. } => call,
+        }
+    }
 }
 
 /// Places a schedule. `reserved` bytes of L1 per core are left free for the persistent tensors and for the space that fragmentation was
@@ -154,9 +197,13 @@ fn enumerate(cx: &Context<'_>) -> Result<HashMap<Section, Vec<Ways>>, PlaceError
     for section in Section::ALL {
         let mut found = Vec::new();
         for call in cx.schedule.section(section) {
-            let ways = ways(call, cx);
+            let mut ways = ways(call, cx);
             if ways.candidates.is_empty() {
-                return Err(no_way(call, &ways));
+                // Ways that are known to lose are left out at first; all of them are asked before the call is given up.
+                ways = crate::ttnn::ways(call, &Context { everything: true, ..*cx });
+            }
+            if ways.candidates.is_empty() {
+                return Err(no_way(call, ways));
             }
             found.push(ways);
         }
@@ -165,14 +212,12 @@ fn enumerate(cx: &Context<'_>) -> Result<HashMap<Section, Vec<Ways>>, PlaceError
     Ok(all)
 }
 
-/// The most helpful refusal for a reader: the one with the fewest broken constraints.
-fn no_way(call: &Call, ways: &Ways) -> PlaceError {
-    let nearest = ways.rejections.iter().filter(|r| !r.violations.is_empty()).min_by_key(|r| r.violations.len());
-    let (reason, hint) = nearest.map_or_else(
-        || ("no placement suits its operands".to_string(), String::new()),
-        |r| (format!("{} ({})", r.violations[0], r.what), r.violations[0].hint()),
-    );
-    PlaceError::NoWay { call: call.name.clone(), reason, hint }
+/// The refusal of a call, with the most helpful of its reasons: a way that breaks the fewest constraints.
+fn no_way(call: &Call, ways: Ways) -> PlaceError {
+    let by_ttnn = |r: &&Rejection| r.violations.iter().any(|v| !v.is_narrower());
+    let (asked, refused_by_ttnn) = (ways.rejections.len(), ways.rejections.iter().filter(by_ttnn).count());
+    let nearest = ways.rejections.into_iter().filter(|r| !r.violations.is_empty()).min_by_key(|r| r.violations.len());
+    PlaceError::NoWay(Box::new(NoWay { call: call.name.clone(), ways: asked, refused_by_ttnn, nearest }))
 }
 
 /// The arc chosen for each call of a section.

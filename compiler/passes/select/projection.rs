@@ -76,7 +76,7 @@ impl Selector<'_> {
         let out = self.schedule.value(self.graph.node(node).name.clone(), shape, lm_head::dtype(precision));
         self.schedule.values[out].layout = Layout::RowMajor;
         self.schedule.results.push(out);
-        let kind = Kind::LmHead { matrix, precision, chunks: self.setting.lm_head_chunks };
+        let kind = Kind::LmHead { matrix, precision, chunks: self.setting.lm_head_chunks.clone() };
         self.call(node, section, kind, vec![input], vec![out]);
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The inputs of the selection besides the graph, and its errors.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 
 use bitnetc_plan::{Card, DType};
 
@@ -21,8 +22,8 @@ pub struct Setting<'a> {
     pub block: u32,
     /// The card: its DRAM banks hold the matmul weights, its cores the rotary matrix.
     pub card: &'a Card,
-    /// The number of chunks of the LM head, once decode has decided it. Prefill uses the same, since both read the same weights.
-    pub lm_head_chunks: Option<u32>,
+    /// The numbers of chunks that the LM head may be cut into: one, once decode has decided, since all phases read the same weights.
+    pub lm_head_chunks: RangeInclusive<u32>,
     /// The cores on which decode keeps queries and keys.
     pub heads: HeadCores,
 }

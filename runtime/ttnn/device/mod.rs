@@ -13,6 +13,7 @@
 
 mod fits;
 mod memory;
+mod profile;
 
 use std::sync::Arc;
 
@@ -27,17 +28,24 @@ use crate::environment::PythonEnv;
 use crate::error::TtnnError;
 use crate::lower::{self, Open, value_key};
 use crate::open_card::{CardOptions, OpenCard};
-use crate::python;
+use crate::{note, python};
+use profile::Profiler;
+
+pub use profile::Sink;
 
 /// TT-NN as a device.
 #[derive(Debug)]
 pub struct TtnnDevice {
+    /// Before the card, which is closed after it.
+    profiler: Option<Profiler>,
     card: OpenCard,
     /// Tensors by the key of their slot.
     scope: Scope,
     specs: Vec<Option<Arc<TensorSpec>>>,
     capture: Option<python::Object>,
     traces: Vec<Option<python::Object>>,
+    /// Replays so far.
+    replays: u64,
 }
 
 impl TtnnDevice {
@@ -46,9 +54,21 @@ impl TtnnDevice {
     /// # Errors
     /// No such card; another card than the plan's, or one without room for the plan.
     pub fn open(env: &PythonEnv, kind: CardKind, plan: &VerifiedPlan) -> Result<Self, TtnnError> {
+        note::doing(format_args!("opening {kind}"));
         let card = OpenCard::open(env, kind, CardOptions::default())?;
         fits::check(&card, plan)?;
-        Ok(TtnnDevice { card, scope: Scope::default(), specs: Vec::new(), capture: None, traces: Vec::new() })
+        let (scope, specs, capture, traces) = Default::default();
+        Ok(TtnnDevice { profiler: None, card, scope, specs, capture, traces, replays: 0 })
+    }
+
+    /// Notes from here on which program is which step of `plan`, and what TT-NN's real-time profiler sees; all of it is in `sink` once the
+    /// device is closed.
+    ///
+    /// # Errors
+    /// TT-NN's own.
+    pub fn profile(&mut self, plan: &VerifiedPlan, sink: Sink) -> Result<(), TtnnError> {
+        self.profiler = Some(Profiler::start(&self.card, plan, sink)?);
+        Ok(())
     }
 
     /// Closes the card.
@@ -56,6 +76,7 @@ impl TtnnDevice {
     /// # Errors
     /// TT-NN's own.
     pub fn close(self) -> Result<(), TtnnError> {
+        drop(self.profiler);
         drop(self.scope);
         self.card.close()
     }
@@ -99,8 +120,15 @@ impl TtnnDevice {
     }
 
     fn run(&mut self, resolved: &ResolvedStep, arguments: Arguments) -> Result<(), DeviceError> {
+        go_on()?;
+        note::doing(format_args!("{}, step `{}`", resolved.phase, resolved.name));
         let statement = lower::lower(&step(resolved), &Given(arguments));
+        let first = self.profiler.as_ref().map(Profiler::next_program).transpose().map_err(library)?;
         statement.execute(self.card.interpreter(), &mut self.scope).map_err(library)?;
+        if let (Some(profiler), Some(first)) = (&mut self.profiler, first) {
+            let next = profiler.next_program().map_err(library)?;
+            profiler.note(resolved, first, next);
+        }
         if let Op::Deallocate(_) | Op::View(_) = &resolved.op {
             self.forget(resolved.operands[0])?;
         }
@@ -129,6 +157,11 @@ impl TtnnDevice {
             Some(_) => Err(DeviceError::Trace(format!("{what} while a trace is captured"))),
         }
     }
+}
+
+/// Refuses to go on when a person has asked for an end.
+fn go_on() -> Result<(), DeviceError> {
+    if note::interrupts() > 0 { Err(DeviceError::Interrupted) } else { Ok(()) }
 }
 
 /// An error of TT-NN as the runtime knows it.
@@ -219,12 +252,16 @@ impl Device for TtnnDevice {
 
     fn upload(&mut self, slot: Slot, upload: &Upload<'_>) -> Result<(), DeviceError> {
         self.not_while_capturing("a weight is placed")?;
+        go_on()?;
+        note::doing(format_args!("loading weight `{}` of layer {}", upload.weight.name, upload.layer));
         let bytes = upload.weights.bytes(upload.weight, upload.layer)?;
         self.place(slot, &Arc::new(upload.weight.spec.clone()), Some(&bytes))
     }
 
     fn allocate(&mut self, slot: Slot, spec: &Arc<TensorSpec>) -> Result<(), DeviceError> {
         self.not_while_capturing("a tensor is allocated")?;
+        go_on()?;
+        note::doing(format_args!("placing a buffer of {spec}"));
         self.place(slot, spec, None)
     }
 
@@ -308,6 +345,8 @@ impl Device for TtnnDevice {
 
     fn replay_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {
         self.not_while_capturing("a trace is replayed")?;
+        self.replays += 1;
+        note::doing(format_args!("decode, replay {} of the trace", self.replays));
         let args = [python::Value::from(self.card.object()), self.trace(trace)?.into()];
         let options = [("cq_id", python::Value::Int(0)), ("blocking", python::Value::Bool(false))];
         let replayed = self.card.interpreter().ttnn().call_method("execute_trace", &args, &options);

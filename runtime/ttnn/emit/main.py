@@ -45,58 +45,164 @@ def read(tensor):
     return np.array(ttnn.from_device(tensor).to_list()).reshape(-1).astype(np.int64)
 
 
+def read_logits(tensor, rows):
+    """Rows of logits on the card, as floats."""
+    host = ttnn.to_dtype(ttnn.from_device(tensor), ttnn.float32)
+    values = np.asarray(host.to_numpy(), dtype=np.float64)
+    return values.reshape(-1, values.shape[-1])[rows, :VOCAB]
+
+
 def free(results):
     """Gives back what a phase left alive."""
     for tensor in results:
         ttnn.deallocate(tensor)
 
 
-def prefill(prompt, weights, buffers, scalars, show):
-    """Fills each user's cache with the prompt; the first token of each user."""
-    bucket = min(size for size in PREFILL if size >= len(prompt))
+class Sampler:
+    """Chooses tokens: the most likely one, or one drawn at a temperature among the most likely ones."""
+
+    def __init__(self, temperature, top_k, top_p, seed, user):
+        self.temperature, self.top_k, self.top_p = temperature, top_k, top_p
+        self.random = np.random.default_rng([seed, user])
+
+    def choose(self, logits):
+        if self.temperature == 0:
+            return int(logits.argmax())
+        order = np.argsort(-logits, kind="stable")[: self.top_k or None]
+        weights = np.exp((logits[order] - logits[order[0]]) / self.temperature)
+        share = np.cumsum(weights) / weights.sum()
+        # As few of the most likely as have this probability together, and at least one.
+        kept = int(np.searchsorted(share, self.top_p)) + 1
+        drawn = np.searchsorted(np.cumsum(weights[:kept]), self.random.random() * weights[:kept].sum(), side="right")
+        return int(order[min(drawn, kept - 1, len(order) - 1)])
+
+
+class User:
+    """One text: what of its prompt has still to be fed, its position, and what was generated."""
+
+    def __init__(self, prompt, sampler):
+        self.pending, self.sampler = list(prompt), sampler
+        self.position, self.next, self.tokens, self.done = 0, 0, [], False
+
+    def accept(self, token, args):
+        """Takes a chosen token. The text ends after as many as were asked for, at an end of text, and where the context is full."""
+        self.done = token in args.eos
+        if not self.done:
+            self.tokens.append(token)
+            self.next = token
+            self.done = len(self.tokens) > args.steps or self.position >= CONTEXT
+
+
+def prefill(user, number, args, weights, buffers, scalars, show):
+    """Fills a user's cache with as much of the prompt as the largest bucket holds, and chooses the first token when that is all of it."""
+    count = min(len(user.pending), max(PREFILL))
+    bucket = min(size for size in PREFILL if size >= count)
     padded = np.zeros(bucket)
-    padded[: len(prompt)] = prompt
+    padded[:count], user.pending = user.pending[:count], user.pending[count:]
     write(buffers, PROMPTS[bucket], padded)
-    tile_start = (len(prompt) - 1) // 32 * 32
-    tokens = np.zeros(BATCH, dtype=np.int64)
-    for user in range(BATCH):
-        free(PREFILL[bucket](weights, buffers, scalars, show if user == 0 else Show(False), user, tile_start))
-        tokens[user] = read(buffers[FIRST_TOKENS][0])[(len(prompt) - 1) % 32]
-    return tokens
+    row, user.position = (count - 1) % 32, count
+    results = PREFILL[bucket](weights, buffers, scalars, show, number, count - 1 - row)
+    if user.pending:
+        user.next = user.pending.pop(0)
+    elif args.temperature == 0:
+        user.accept(int(read(buffers[FIRST_TOKENS][0])[row]), args)
+    else:
+        user.accept(user.sampler.choose(read_logits(results[0], row)), args)
+    free(results)
 
 
-def set_position(buffers, tokens, position):
-    """What the next decode step reads; from there on the card carries both along."""
+def write_users(buffers, users):
+    """What the next decode step reads; from there on the card carries both along. Users that have ended wait at position 0."""
+    tokens = [0 if user.done else user.next for user in users]
+    positions = [0 if user.done else user.position for user in users]
     write(buffers, TOKENS, tokens)
-    write(buffers, POSITIONS, np.full(BATCH, position))
-    rows = next(row for row in BUFFERS if row[0] == ROTARY_POSITIONS)[4]
-    write(buffers, ROTARY_POSITIONS, np.full(rows, position))
+    write(buffers, POSITIONS, positions)
+    if ROTARY_POSITIONS is not None:
+        rows = next(row for row in BUFFERS if row[0] == ROTARY_POSITIONS)[4]
+        write(buffers, ROTARY_POSITIONS, np.tile(positions, int(np.prod(rows)) // BATCH))
 
 
-def generate(device, steps, weights, buffers, scalars, show):
-    """The tokens of each decode step. The first runs call by call, on a real card the others from a trace."""
-    generated = []
-    if steps > 0:
-        free(DECODE(weights, buffers, scalars, show))
-        generated.append(read(buffers[TOKENS][0])[:BATCH])
-    if MOCK:
-        # A mock card takes no operation inside a trace.
-        for _ in range(steps - 1):
-            free(DECODE(weights, buffers, scalars, Show(False)))
-            generated.append(read(buffers[TOKENS][0])[:BATCH])
-    elif steps > 1:
-        trace = ttnn.begin_trace_capture(device, cq_id=0)
-        DECODE(weights, buffers, scalars, Show(False))
-        ttnn.end_trace_capture(device, trace, cq_id=0)
-        for _ in range(steps - 1):
-            ttnn.execute_trace(device, trace, cq_id=0, blocking=False)
-            generated.append(read(buffers[TOKENS][0])[:BATCH])
-        ttnn.release_trace(device, trace)
-    return generated
+def generate(users, step, args, buffers):
+    """Decodes all users together until each has ended; the number of steps. `step` runs one and returns its logits on the card."""
+    steps = 0
+    write_users(buffers, users)
+    while not all(user.done for user in users):
+        logits = step()
+        steps += 1
+        chosen = read(buffers[TOKENS][0])[:BATCH]
+        if args.temperature > 0:
+            logits = read_logits(logits, slice(BATCH))
+        changed = False
+        for at, user in enumerate(users):
+            if user.done:
+                continue
+            user.position += 1
+            if user.pending:
+                user.next = user.pending.pop(0)
+            else:
+                user.accept(int(chosen[at]) if args.temperature == 0 else user.sampler.choose(logits[at]), args)
+            changed |= user.done or user.next != chosen[at]
+        if changed:
+            write_users(buffers, users)
+    return steps
 
 
-def token_ids(text):
-    return [int(token) for token in text.split(",")]
+def check(device):
+    """Refuses a TT-NN or a card that the plan was not made for: it may take other calls and place tensors elsewhere."""
+    try:
+        found = importlib.metadata.version("ttnn")
+    except importlib.metadata.PackageNotFoundError:
+        # Not installed by pip, such as one built from source, which tells no release.
+        found = RELEASE
+    facts = [("TT-NN", RELEASE, found)]
+    if hasattr(device, "arch"):
+        size = device.compute_with_storage_grid_size()
+        grid = (size.x, size.y)
+        if SIMULATOR and size.x >= GRID[0] and size.y >= GRID[1]:
+            # The simulated chip has no harvested rows.
+            grid = GRID
+        facts += [("chip", ARCH, str(device.arch()).split(".")[-1]), ("grid of cores", GRID, grid)]
+    for what, planned, found in facts:
+        if found != planned:
+            sys.exit(f"the plan is for {what} {planned}, but this is {found}: plan the model for it, `bitnetc plan --target`")
+
+
+def check_compiler():
+    """Refuses to make kernels for a real card with the compiler that stands in for one on mock cards."""
+    path = os.path.join(os.path.dirname(ttnn.__file__ or ""), COMPILER)
+    if not MOCK and os.path.exists(path):
+        with open(path, "rb") as file:
+            if STAND_IN.encode() in file.read(512):
+                sys.exit(f"{path} compiles nothing: install Tenstorrent's SFPI in /opt/tenstorrent/sfpi and delete it")
+
+
+class Text:
+    """Prompts and texts as a tokenizer has them, or as numbers of tokens where none was given."""
+
+    def __init__(self, path):
+        self.tokenizer = None
+        if path is None:
+            return
+        try:
+            import tokenizers
+        except ImportError:
+            sys.exit("--tokenizer needs the package tokenizers: pip install tokenizers")
+        file = os.path.join(path, "tokenizer.json") if os.path.isdir(path) else path
+        try:
+            self.tokenizer = tokenizers.Tokenizer.from_file(file)
+        except Exception as error:
+            sys.exit(f"{file}: {error}")
+
+    def tokens(self, prompt):
+        if self.tokenizer is not None:
+            return self.tokenizer.encode(prompt).ids
+        try:
+            return [int(token) for token in prompt.split(",")]
+        except ValueError:
+            sys.exit(f"--prompt {prompt!r}: without --tokenizer a prompt is token ids, such as 1,2,3")
+
+    def text(self, tokens):
+        return tokens if self.tokenizer is None else self.tokenizer.decode(tokens)
 
 
 def arguments():
@@ -104,38 +210,107 @@ def arguments():
     weights_from = parser.add_mutually_exclusive_group(required=True)
     weights_from.add_argument("--packed", help="weights written by `bitnetc pack`")
     weights_from.add_argument("--random-weights", action="store_true", help="weights made up")
-    parser.add_argument("--prompt", type=token_ids, default="1,2,3", help="token ids of the prompt, the same for every user")
-    parser.add_argument("--steps", type=int, default=8, help="decode steps")
+    parser.add_argument("--tokenizer", help="tokenizer.json or its folder: prompts and texts are text, not token ids")
+    parser.add_argument("--prompt", action="append", help="a user's prompt; users without one take these again in turn (default: 1,2,3)")
+    parser.add_argument("--steps", type=int, default=8, help="most tokens after the first of each text")
+    parser.add_argument("--eos", type=int, action="append", default=[], help="a token that ends a text; may be repeated")
+    parser.add_argument("--temperature", type=float, default=0, help="divides the logits; 0 takes the most likely token")
+    parser.add_argument("--top-k", type=int, default=0, help="draw among so many of the most likely tokens; 0 for all")
+    parser.add_argument("--top-p", type=float, default=1, help="draw among the most likely tokens of this probability")
+    parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same tokens")
     parser.add_argument("--json", action="store_true", help="a line for each step of one prefill and one decode step")
     args = parser.parse_args()
-    if not all(0 <= token < VOCAB for token in args.prompt):
-        parser.error(f"token ids are 0 to {VOCAB - 1}")
-    if PREFILL and len(args.prompt) > max(PREFILL):
-        parser.error(f"a prompt of {len(args.prompt)} tokens is longer than the largest prefill bucket, {max(PREFILL)}")
-    if not PREFILL and len(args.prompt) > 1:
-        parser.error("the plan has no prefill: a prompt is one token")
-    if len(args.prompt) + args.steps > CONTEXT:
-        parser.error(f"{len(args.prompt)} tokens and {args.steps} steps are more than the context, {CONTEXT}")
-    return args
+    for name, good in [
+        ("steps", args.steps >= 0),
+        ("temperature", 0 <= args.temperature < np.inf),
+        ("top-k", args.top_k >= 0),
+        ("top-p", 0 < args.top_p <= 1),
+        ("seed", args.seed >= 0),
+    ]:
+        if not good:
+            parser.error(f"--{name} is out of range")
+    text = Text(args.tokenizer)
+    prompts = [text.tokens(prompt) for prompt in args.prompt or (["1,2,3"] if args.tokenizer is None else [])]
+    if not prompts or len(prompts) > BATCH:
+        parser.error(f"the plan has {BATCH} users: give 1 to {BATCH} prompts")
+    for prompt in prompts:
+        if not prompt:
+            parser.error("a prompt has no tokens")
+        if not all(0 <= token < VOCAB for token in prompt):
+            parser.error(f"token ids are 0 to {VOCAB - 1}")
+        if len(prompt) + args.steps > CONTEXT:
+            parser.error(f"{len(prompt)} tokens and {args.steps} steps are more than the context, {CONTEXT}")
+        if not DECODE and len(prompt) > max(PREFILL):
+            parser.error(f"the plan has no decode: a prompt has at most {max(PREFILL)} tokens")
+    return args, text, prompts
 
 
 def main():
-    args = arguments()
+    args, text, prompts = arguments()
     source = Random() if args.random_weights else Packed(args.packed)
+    check_compiler()
+    start = time.perf_counter()
     device = ttnn.open_device(device_id=0)
+    check(device)
     weights, buffers, scalars, show = load(device, source), make_buffers(device), evaluate(source), Show(args.json)
+    loaded = time.perf_counter()
 
-    tokens = np.full(BATCH, args.prompt[-1])
-    if PREFILL:
-        tokens = prefill(args.prompt, weights, buffers, scalars, show)
-    generated = [tokens]
+    users = []
+    for number in range(BATCH):
+        sampler = Sampler(args.temperature, args.top_k, args.top_p, args.seed, number)
+        users.append(User(prompts[number % len(prompts)], sampler))
+    # A decode step that is to be traced is warmed up and captured before a cache is filled: both write at position 0 only.
+    step, release = (lambda: None), (lambda: None)
     if DECODE:
-        set_position(buffers, tokens, len(args.prompt) if PREFILL else 0)
-        generated += generate(device, args.steps, weights, buffers, scalars, show)
+        step, release = decode_step(device, users, weights, buffers, scalars, show)
+    for number, user in enumerate(users):
+        if PREFILL:
+            prefill(user, number, args, weights, buffers, scalars, show if number == 0 else Show(False))
+        else:
+            user.next = user.pending.pop(0)
+        user.done |= not DECODE
+    filled = time.perf_counter()
+    steps = generate(users, step, args, buffers) if DECODE else 0
+    ended = time.perf_counter()
+    release()
+
     if not args.json:
-        for user, ids in enumerate(np.stack(generated, axis=1)):
-            print(f"user {user}: {ids.tolist()}")
+        for number, user in enumerate(users):
+            print(f"user {number}: {text.text(user.tokens)}")
+        each = f", {1000 * (ended - filled) / steps:.2f} ms each" if steps else ""
+        times = f"loaded in {loaded - start:.2f} s; warm-up and prompts {filled - loaded:.2f} s"
+        print(f"[{times}; {steps} decode steps{each}]", file=sys.stderr)
     ttnn.close_device(device)
+
+
+def decode_step(device, users, weights, buffers, scalars, show):
+    """A function that runs a decode step and returns its logits, and one that ends it. On a real card the step is replayed from a trace."""
+    write_users(buffers, users)
+    if MOCK:
+        # A mock card takes no operation inside a trace.
+        alive, first = [], [show]
+
+        def step():
+            free(alive)
+            alive[:] = DECODE(weights, buffers, scalars, first.pop() if first else Show(False))
+            return alive[0]
+
+        return step, lambda: free(alive)
+    free(DECODE(weights, buffers, scalars, show))
+    write_users(buffers, users)
+    trace = ttnn.begin_trace_capture(device, cq_id=0)
+    results = DECODE(weights, buffers, scalars, Show(False))
+    ttnn.end_trace_capture(device, trace, cq_id=0)
+
+    def step():
+        ttnn.execute_trace(device, trace, cq_id=0, blocking=False)
+        return results[0]
+
+    def release():
+        ttnn.release_trace(device, trace)
+        free(results)
+
+    return step, release
 
 
 if __name__ == "__main__":

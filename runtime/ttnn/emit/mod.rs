@@ -12,10 +12,11 @@ mod names;
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 
-use bitnetc_plan::{Buffer, BufferRole, Layout, Phase, PhaseKind, Plan, Ref, Scalar, Step, TensorSpec, Weight};
+use bitnetc_plan::{Arch, Buffer, BufferRole, Layout, Phase, PhaseKind, Plan, Ref, Scalar, Step, TensorSpec, Weight};
 
 use crate::call::Expr;
 use crate::lower::{self, Open};
+use crate::setup;
 use crate::tensor::{layout_path, memory_config};
 use names::{Names, scalar_key};
 
@@ -33,6 +34,12 @@ pub fn python(plan: &Plan) -> String {
     let mut text = format!("\"\"{title}\"\"\n\n{PRELUDE}");
     let _ = write!(text, "\n\nDIGEST = {}\nLAYERS = {}\n", literal(&plan.model.digest), plan.model.layers);
     let _ = writeln!(text, "VOCAB = {}", plan.model.vocab);
+    let arch = match plan.card.arch {
+        Arch::Wormhole => "WORMHOLE_B0",
+        Arch::Blackhole => "BLACKHOLE",
+    };
+    let _ = writeln!(text, "RELEASE = {}\nARCH = \"{arch}\"\nGRID = {:?}", literal(&plan.release), plan.card.grid);
+    let _ = writeln!(text, "COMPILER = \"{}\"\nSTAND_IN = \"{}\"", setup::COMPILER_BELOW_TTNN, setup::MARK);
     let _ = writeln!(text, "BATCH = {}\nCONTEXT = {}\nBLOCK = {}", options.batch, options.context, options.block);
     weights(plan, &mut text);
     buffers(plan, &mut text);

@@ -1,14 +1,17 @@
 # Everything below this line up to the plan itself is the same in every emitted program.
 import argparse
+import importlib.metadata
 import json
 import os
 import sys
+import time
 import zlib
 
 import numpy as np
 import ttnn
 
 MOCK = "TT_METAL_MOCK_CLUSTER_DESC_PATH" in os.environ
+SIMULATOR = "TT_METAL_SIMULATOR" in os.environ
 DTYPES = {
     "bf16": ttnn.bfloat16,
     "bfp8": ttnn.bfloat8_b,

@@ -1,0 +1,197 @@
+//! Differences as tables and as JSON.
+
+use std::fmt::Write as _;
+
+use bitnetc_plan::{Phase, Section};
+use owo_colors::OwoColorize as _;
+use serde_json::{Value, json};
+
+use super::steps::{Named, StepDifference};
+use super::{Change, Difference, PhaseDifference, Side};
+use crate::render::units::{bytes, thousands, time};
+use crate::render::{Align, Column, Table, prose};
+
+/// Everything that differs, for people.
+pub fn tables(difference: &Difference, width: Option<usize>) -> String {
+    if difference.is_empty() {
+        return "the plans are alike\n".to_owned();
+    }
+    let mut text = String::new();
+    let mut section = |title: &str, table: Table| {
+        if !table.is_empty() {
+            let gap = if text.is_empty() { "" } else { "\n" };
+            let _ = write!(text, "{gap}{}\n{}", title.bold(), table.render(width));
+        }
+    };
+    section("model, card and options", fields(&difference.facts));
+    section("predicted", effects(difference));
+    for phase in difference.phases.iter().filter(|phase| !phase.is_empty()) {
+        let kind = phase.a.or(phase.b).map_or_else(String::new, |phase| phase.kind.to_string());
+        section(&kind, fields(&phase.changes));
+        section(&format!("{kind}: steps"), steps(&phase.steps));
+    }
+    section("weights", things(&difference.weights));
+    section("buffers", things(&difference.buffers));
+    text.push_str(&prose("\nTimes are predicted, not measured.\n", width));
+    text
+}
+
+fn cell(value: Option<&String>) -> String {
+    value.cloned().unwrap_or_else(|| "-".to_owned())
+}
+
+fn fields(changes: &[Change]) -> Table {
+    let mut table = Table::new(vec![
+        Column::new("field", Align::Left),
+        Column::new("first", Align::Left).wrapped(12),
+        Column::new("second", Align::Left).wrapped(12),
+    ]);
+    for change in changes {
+        table.row(vec![change.field.clone(), cell(change.a.as_ref()), cell(change.b.as_ref())]);
+    }
+    table
+}
+
+/// Rows of a thing's changes: its name stands at the first.
+fn rows(named: &Named) -> Vec<[String; 4]> {
+    let whole = |a: &str, b: &str| vec![[named.name.to_owned(), String::new(), a.to_owned(), b.to_owned()]];
+    match named.in_plans {
+        (true, false) => whole("present", "-"),
+        (false, _) => whole("-", "present"),
+        (true, true) => {
+            let row = |(at, change): (usize, &Change)| {
+                let name = if at == 0 { named.name.to_owned() } else { String::new() };
+                [name, change.field.clone(), cell(change.a.as_ref()), cell(change.b.as_ref())]
+            };
+            named.changes.iter().enumerate().map(row).collect()
+        }
+    }
+}
+
+fn things(list: &[Named]) -> Table {
+    let mut table = Table::new(vec![
+        Column::new("name", Align::Left),
+        Column::new("field", Align::Left),
+        Column::new("first", Align::Left).wrapped(12),
+        Column::new("second", Align::Left).wrapped(12),
+    ]);
+    list.iter().flat_map(rows).for_each(|row| table.row(row.into()));
+    table
+}
+
+fn steps(list: &[StepDifference]) -> Table {
+    let mut table = Table::new(vec![
+        Column::new("step", Align::Left),
+        Column::new("time", Align::Right),
+        Column::new("L1", Align::Right).expendable(2),
+        Column::new("DRAM traffic", Align::Right).expendable(1),
+        Column::new("decision", Align::Left),
+        Column::new("first", Align::Left).wrapped(12),
+        Column::new("second", Align::Left).wrapped(12),
+    ]);
+    for step in list {
+        for (at, [name, field, a, b]) in rows(&step.named).into_iter().enumerate() {
+            let once = |text: String| if at == 0 { text } else { String::new() };
+            let us = once(change(step.us.1 - step.us.0, time));
+            let l1 = once(count(step.high_water, thousands));
+            let dram = once(count(step.dram_bytes, bytes));
+            table.row(vec![name, us, l1, dram, field, a, b]);
+        }
+    }
+    table
+}
+
+/// A change with its sign; nothing where there is none.
+fn change(by: f64, show: fn(f64) -> String) -> String {
+    match by {
+        by if by > 0.0 => format!("+{}", show(by)),
+        by if by < 0.0 => format!("-{}", show(-by)),
+        _ => String::new(),
+    }
+}
+
+fn count((a, b): (u64, u64), show: fn(u64) -> String) -> String {
+    match a.cmp(&b) {
+        std::cmp::Ordering::Less => format!("+{}", show(b - a)),
+        std::cmp::Ordering::Greater => format!("-{}", show(a - b)),
+        std::cmp::Ordering::Equal => String::new(),
+    }
+}
+
+fn high_water(phase: &Phase) -> u64 {
+    phase.steps().map(|step| step.l1.high_water()).max().unwrap_or(0)
+}
+
+/// DRAM of the whole card that a plan takes; `None` for one with defects.
+fn dram(side: &Side) -> Option<u64> {
+    let banks = u64::from(side.plan.card.dram.banks);
+    side.verified.as_ref().map(|verified| verified.dram().total().saturating_mul(banks))
+}
+
+fn effects(difference: &Difference) -> Table {
+    let mut table = Table::new(vec![
+        Column::new("", Align::Left),
+        Column::new("first", Align::Right),
+        Column::new("second", Align::Right),
+        Column::new("change", Align::Right),
+    ]);
+    let mut row = |name: String, a: Option<String>, b: Option<String>, change: String| {
+        let shown = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+        table.row(vec![name, shown(a), shown(b), change]);
+    };
+    for PhaseDifference { a, b, .. } in &difference.phases {
+        let kind = a.or(*b).map_or_else(String::new, |phase| phase.kind.to_string());
+        let both = |of: fn(&Phase) -> u64| Some((of((*a)?), of((*b)?)));
+        let us = |phase: &Option<&Phase>| phase.map(|phase| phase.cost.device_us);
+        let by = us(a).zip(us(b)).map_or_else(String::new, |(a, b)| change(b - a, time));
+        row(kind.clone(), us(a).map(time), us(b).map(time), by);
+        let l1 = |phase: &Option<&Phase>| phase.map(|phase| thousands(high_water(phase)));
+        let by = both(high_water).map_or_else(String::new, |pair| count(pair, thousands));
+        row(format!("{kind}: L1 high-water"), l1(a), l1(b), by);
+        let traffic = |phase: &Option<&Phase>| phase.map(|phase| bytes(phase.cost.dram_bytes));
+        let by = both(|phase| phase.cost.dram_bytes).map_or_else(String::new, |pair| count(pair, bytes));
+        row(format!("{kind}: DRAM traffic"), traffic(a), traffic(b), by);
+    }
+    let (a, b) = (dram(&difference.a), dram(&difference.b));
+    row("DRAM".to_owned(), a.map(bytes), b.map(bytes), a.zip(b).map_or_else(String::new, |pair| count(pair, bytes)));
+    table
+}
+
+/// Everything that differs, for tools. Times are microseconds, sizes bytes; a pair is of the first and the second plan.
+pub fn document(difference: &Difference) -> Value {
+    let thing = |named: &Named| json!({"name": named.name, "in_first": named.in_plans.0, "in_second": named.in_plans.1, "changes": named.changes});
+    let step = |step: &StepDifference| {
+        let mut value = thing(&step.named);
+        if let Value::Object(fields) = &mut value {
+            let section = match step.section {
+                Section::Prologue => "prologue",
+                Section::Layer => "layer",
+                Section::Epilogue => "epilogue",
+            };
+            fields.insert("section".into(), section.into());
+            fields.insert("predicted_us".into(), json!(step.us));
+            fields.insert("l1_high_water".into(), json!(step.high_water));
+            fields.insert("dram_bytes".into(), json!(step.dram_bytes));
+        }
+        value
+    };
+    let phase = |phase: &PhaseDifference| {
+        let pair = |of: fn(&Phase) -> Value| json!([phase.a.map(of), phase.b.map(of)]);
+        json!({
+            "phase": phase.a.or(phase.b).map(|phase| phase.kind.to_string()),
+            "predicted_us": pair(|phase| json!(phase.cost.device_us)),
+            "l1_high_water": pair(|phase| json!(high_water(phase))),
+            "dram_bytes": pair(|phase| json!(phase.cost.dram_bytes)),
+            "changes": phase.changes,
+            "steps": phase.steps.iter().map(step).collect::<Vec<_>>(),
+        })
+    };
+    json!({
+        "alike": difference.is_empty(),
+        "facts": difference.facts,
+        "dram_bytes": [dram(&difference.a), dram(&difference.b)],
+        "phases": difference.phases.iter().map(phase).collect::<Vec<_>>(),
+        "weights": difference.weights.iter().map(thing).collect::<Vec<_>>(),
+        "buffers": difference.buffers.iter().map(thing).collect::<Vec<_>>(),
+    })
+}
