@@ -19,7 +19,7 @@ use crate::schedule::{HeadCores, Kind, Schedule};
 use crate::target::Target;
 use crate::ttnn::Context;
 use crate::ttnn::lm_head::MOST_CHUNKS;
-use crate::{CompileError, Options};
+use crate::{CompileError, Options, prove};
 
 /// A plan, with a record of the choices that led to it.
 #[derive(Debug, Clone)]
@@ -127,7 +127,8 @@ impl<'a> Compiler<'a> {
             release: target.release.to_string(),
             model: ModelInfo {
                 name: model.name.clone(),
-                digest: model.digest.clone(),
+                digest: String::new(),
+                function: String::new(),
                 layers: model.layers as u32,
                 vocab: vocab as u32,
             },
@@ -326,8 +327,18 @@ impl<'a> Compiler<'a> {
         }
     }
 
+    /// Records which function the plan is made for, and compares it with what the phases compute.
+    fn prove(&mut self) -> Result<(), CompileError> {
+        let function = self.model.function(self.options.context as usize, self.options.policy)?;
+        self.plan.model.function = function.digest(self.plan.model.layers);
+        self.plan.model.digest = self.model.digest()?;
+        let defects = prove::phases(&self.plan, self.model, &function, self.options.policy);
+        if defects.is_empty() { Ok(()) } else { Err(CompileError::Plan(defects)) }
+    }
+
     fn finish(mut self) -> Result<Compiled, CompileError> {
         self.timed("lifetime", |c| walk::settle(&mut c.plan)).map_err(unfit)?;
+        self.timed("prove", Self::prove)?;
         let started = Instant::now();
         let plan = VerifiedPlan::new(self.plan).map_err(unfit)?;
         self.timings.push(("verify", started.elapsed()));

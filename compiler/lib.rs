@@ -10,6 +10,7 @@
 //! - [`schedule`]: one phase as TT-NN calls without placements.
 //! - [`ttnn`]: the legal ways of each call on a card and what they cost.
 //! - [`fits()`]: for a model that a card cannot hold, the options with which it can.
+//! - [`prove()`]: whether a plan computes its model.
 //! - [`explain`]: the alternatives to a step of a plan, and their cost.
 //! - [`pricer`]: prices of single calls outside any plan.
 //! - [`target`]: cards and the constants of the cost model.
@@ -25,6 +26,7 @@ mod options;
 pub mod passes;
 pub mod policy;
 pub mod pricer;
+mod prove;
 pub mod schedule;
 pub mod target;
 pub mod ttnn;
@@ -33,3 +35,4 @@ pub use compile::{Compiled, PhaseRecord, compile};
 pub use error::CompileError;
 pub use fits::{Fit, fits};
 pub use options::Options;
+pub use prove::prove;

@@ -54,7 +54,7 @@ impl Options {
             batch: 1,
             context,
             block,
-            prefill: Self::default_prefill(context),
+            prefill: Self::default_prefill(model, context),
             position: None,
             proofs: Proofs::Products,
             folding: true,
@@ -62,10 +62,22 @@ impl Options {
         }
     }
 
-    /// The default buckets that fit `context`; the context itself when none does.
-    pub fn default_prefill(context: u32) -> Vec<u32> {
-        let fit: Vec<_> = Self::DEFAULT_PREFILL.into_iter().filter(|b| *b <= context).collect();
-        if fit.is_empty() { vec![context] } else { fit }
+    /// The default buckets that fit `context`; the context itself when none does. Of a model whose longer sequences turn by other rotary
+    /// frequencies there is one for the longest of the shorter ones, and one for the context.
+    pub fn default_prefill(model: &Model, context: u32) -> Vec<u32> {
+        let fitting = |most: u32| {
+            let fit: Vec<_> = Self::DEFAULT_PREFILL.into_iter().filter(|b| *b <= most).collect();
+            if fit.is_empty() { vec![most] } else { fit }
+        };
+        let short = model.short_sequence().and_then(|short| u32::try_from(short).ok());
+        match short.filter(|short| (Self::LEAST_BLOCK..context).contains(short)) {
+            Some(short) => {
+                let mut all = fitting(short / Self::LEAST_BLOCK * Self::LEAST_BLOCK);
+                all.push(context);
+                all
+            }
+            None => fitting(context),
+        }
     }
 
     /// The position at which attention is priced.

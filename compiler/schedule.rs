@@ -61,6 +61,13 @@ pub enum Kind {
         /// Added to the mean square.
         epsilon: Scalar,
     },
+    /// `heads, gamma -> heads`: each head by itself.
+    HeadNorm {
+        /// Added to the mean square.
+        epsilon: Scalar,
+    },
+    /// `x, vector -> y`: adds the vector to every row.
+    Bias,
     /// `x, weight -> y`.
     Matmul {
         /// Applied to the result.
@@ -77,6 +84,8 @@ pub enum Kind {
         /// The numbers of chunks that come into question: one, when another phase has already decided it.
         chunks: RangeInclusive<u32>,
     },
+    /// `q, k, v -> qkv`: projections of their own side by side.
+    Join,
     /// `qkv -> q, k, v`.
     CreateHeads {
         /// Query heads.

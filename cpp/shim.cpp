@@ -1,5 +1,7 @@
 #include "shim.h"
 
+#include <dlfcn.h>
+
 #include <atomic>
 #include <cerrno>
 #include <cstdlib>
@@ -137,6 +139,20 @@ void unset_environment(rust::Str name) {
     if (unsetenv(std::string(name).c_str()) != 0) {
         fail("", std::string("unsetenv: ") + std::strerror(errno));
     }
+}
+
+void load_before(rust::Str library) {
+    if (dlopen(std::string(library).c_str(), RTLD_NOW | RTLD_GLOBAL) == nullptr) {
+        const char* reason = dlerror();
+        fail("", reason != nullptr ? reason : "dlopen failed");
+    }
+}
+
+bool defines(rust::Str library, rust::Str symbol) noexcept {
+    const std::string name(library);
+    // Without a name dlopen answers for the global scope.
+    void* loaded = dlopen(name.empty() ? nullptr : name.c_str(), RTLD_NOW | RTLD_NOLOAD);
+    return loaded != nullptr && dlsym(loaded, std::string(symbol).c_str()) != nullptr;
 }
 
 std::unique_ptr<Handle> import_module(rust::Str name) {
@@ -293,6 +309,8 @@ std::unique_ptr<Handle> item(const Handle& object, std::size_t index) {
     Gil gil;
     return take(api.PySequence_GetItem(object.get(), static_cast<std::ptrdiff_t>(index)));
 }
+
+std::size_t identity(const Handle& object) noexcept { return reinterpret_cast<std::size_t>(object.get()); }
 
 std::size_t live_handles() noexcept { return live.load(std::memory_order_relaxed); }
 

@@ -40,6 +40,11 @@ void start(rust::Str libpython, rust::Str program);
 void set_environment(rust::Str name, rust::Str value);
 void unset_environment(rust::Str name);
 
+// Loads a library whose functions go before those of all libraries loaded later.
+void load_before(rust::Str library);
+// Whether a loaded library, or any in the global scope when it has no name, defines a symbol.
+bool defines(rust::Str library, rust::Str symbol) noexcept;
+
 std::unique_ptr<Handle> import_module(rust::Str name);
 std::unique_ptr<Handle> attribute(const Handle& object, rust::Str name);
 // `arguments` is a list or tuple, `keywords` a dict.
@@ -65,6 +70,9 @@ double as_float(const Handle& object);
 rust::String as_str(const Handle& object);
 std::size_t length(const Handle& object);
 std::unique_ptr<Handle> item(const Handle& object, std::size_t index);
+
+// Python's id(object).
+std::size_t identity(const Handle& object) noexcept;
 
 // Handles alive in this process, for leak tests.
 std::size_t live_handles() noexcept;

@@ -20,6 +20,7 @@
 //! | [`mod@verify`] | every invariant of a plan, checked without the compiler |
 //! | [`profile`] | which program of a run was which step, and how long it took |
 //! | [`defect`] | what is wrong with a plan, and where |
+//! | [`function`] | what a phase computes, whatever way it is computed |
 //! | [`mod@format`] | RON and binary files |
 
 pub mod allocator;
@@ -28,6 +29,7 @@ pub mod cores;
 pub mod defect;
 pub mod folder;
 pub mod format;
+pub mod function;
 pub mod input;
 pub mod op;
 pub mod padding;

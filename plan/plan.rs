@@ -6,10 +6,10 @@
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-use crate::{Card, Op, Padding, TensorSpec, Weight};
+use crate::{Card, Op, Padding, Source, TensorSpec, Weight};
 
 /// Version of the plan format; a plan of another version is refused.
-pub const FORMAT_VERSION: u32 = 4;
+pub const FORMAT_VERSION: u32 = 5;
 
 /// A compiled schedule of one model for one card.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -39,8 +39,11 @@ pub struct Plan {
 pub struct ModelInfo {
     /// Name in the RON file.
     pub name: String,
-    /// SHA-256 of the model's canonical RON, in hex.
+    /// SHA-256 of the model's function, in hex: two files that describe one model have one digest.
     pub digest: String,
+    /// SHA-256 of the function that every phase computes, in hex, see [`crate::function`]: the model's, under the plan's policy, which may
+    /// leave out the rounding of activations.
+    pub function: String,
     /// Times the layer repeats.
     pub layers: u32,
     /// Rows of the embedding table.
@@ -248,7 +251,7 @@ impl Section {
 pub struct Trace {
     /// Runs before the capture, so that every kernel is compiled and every result allocated.
     pub warm_up: u32,
-    /// Buffers the host may write between two replays, on the second command queue.
+    /// Buffers the host may write between two replays.
     pub inputs: Vec<String>,
     /// Buffers the card itself carries to the next replay.
     pub feedback: Vec<String>,
@@ -370,6 +373,15 @@ impl Plan {
     /// The decode phase.
     pub fn decode(&self) -> Option<&Phase> {
         self.phases.iter().find(|p| matches!(p.kind, PhaseKind::Decode { .. }))
+    }
+
+    /// The longest sequence that turns by the model's first rotary frequencies, where the plan also holds longer ones.
+    pub fn short_sequence(&self) -> Option<u32> {
+        self.weights.iter().find_map(|weight| match &weight.source {
+            Source::RotaryTable { long, .. } => long.as_ref().map(|long| long.beyond),
+            Source::Columns(_) | Source::Rows(_) | Source::Vectors(_) | Source::Ones { .. } => None,
+            Source::RotaryTransform => None,
+        })
     }
 
     /// The weight of a name.

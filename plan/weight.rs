@@ -30,17 +30,9 @@ pub enum Source {
     Columns(Vec<Matrix>),
     /// A checkpoint matrix as it is, `[rows, columns]`, its rows padded with zeros as [`Matrix::inputs`] says: the embedding table.
     Rows(Matrix),
-    /// A norm's vector `[n]`, laid out as `[1,1,n/32,32]` row-major or `[1,1,1,n]` tiled, times `factor`.
-    Vector {
-        /// Tensor name; `{layer}` stands for the layer's number.
-        tensor: String,
-        /// Elements in the checkpoint.
-        len: u32,
-        /// Zero elements between them, where the columns that it multiplies are padded.
-        padding: Option<Padding>,
-        /// Multiplies every element: makes up for zero columns that the norm's mean counts.
-        factor: f64,
-    },
+    /// Checkpoint vectors one after the other, laid out as `[1,1,n/32,32]` row-major or `[1,1,1,n]` tiled: a norm's factors, or the bias of
+    /// a projection.
+    Vectors(Vec<Vector>),
     /// A norm without weight: `len` times `factor`.
     Ones {
         /// Elements.
@@ -59,9 +51,53 @@ pub enum Source {
         frequencies: Vec<f64>,
         /// Multiplies the rotated columns.
         amplitude: f64,
+        /// Other frequencies for sequences that are longer than the model was first trained with.
+        long: Option<LongAngles>,
     },
     /// The 32x32 matrix that exchanges adjacent columns and negates, repeated down the rows of the spec.
     RotaryTransform,
+}
+
+/// Frequencies of sequences longer than some length, as LongRoPE has them.
+///
+/// All tokens of a sequence turn by those of its length. So a prompt is prefilled by a phase of its own kind: one whose table has at most
+/// `beyond` positions, or more. A decode step at position `p` is the last of a sequence of `p + 1` tokens, so that its table has both.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LongAngles {
+    /// The longest sequence that the first frequencies are for.
+    pub beyond: u32,
+    /// Radians per position of each pair of a longer one.
+    pub frequencies: Vec<f64>,
+    /// Whether the rows of the table are those of one sequence, a prompt of as many tokens, or each of another: that which it ends.
+    pub one_sequence: bool,
+}
+
+impl LongAngles {
+    /// Whether the row of `position` in a table of `positions` is of a sequence that is longer.
+    pub fn holds(&self, position: u32, positions: u32) -> bool {
+        let length = if self.one_sequence { positions } else { position.saturating_add(1) };
+        length > self.beyond
+    }
+}
+
+/// A vector of the checkpoint, `[n]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vector {
+    /// Tensor name; `{layer}` stands for the layer's number.
+    pub tensor: String,
+    /// Elements in the checkpoint.
+    pub len: u32,
+    /// Leading elements of each group that are reordered, as in [`Matrix::rotated`].
+    pub rotated: u32,
+    /// Zero elements between them, where the columns that they meet are padded.
+    pub padding: Option<Padding>,
+    /// Multiplies every element: makes up for zero columns that a norm's mean counts.
+    pub factor: f64,
+    /// Matrices whose output scales multiply every element too, each to a power. A bias is divided by the scales that are taken out of the
+    /// product that it is added to.
+    pub scales: Vec<(Matrix, i32)>,
 }
 
 /// A matrix of the checkpoint, `[out, in]`.
@@ -76,8 +112,9 @@ pub struct Matrix {
     pub rows: Option<(u32, u32)>,
     /// How its elements are read.
     pub content: Content,
-    /// The groups of [`Matrix::outputs`] are heads to be reordered for adjacent-pair rotation (Hugging Face rotates halves).
-    pub rotate_pairs: bool,
+    /// Leading numbers of each group of [`Matrix::outputs`] that are reordered for adjacent-pair rotation: their halves, which Hugging Face
+    /// rotates against each other, are interleaved. 0 for none.
+    pub rotated: u32,
     /// The groups that the outputs are made of, each padded with zero columns; `None` where there are none and nothing is padded.
     pub outputs: Option<Padding>,
     /// The groups that the inputs are made of, each padded with zero rows: those of the activations it multiplies.

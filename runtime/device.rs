@@ -79,6 +79,18 @@ pub trait Device {
     /// True where [`Device::begin_trace`] works.
     fn can_trace(&self) -> bool;
 
+    /// True where steps run while the host does something else, so that one may be asked for before the tokens of the last are read.
+    fn runs_ahead(&self) -> bool;
+
+    /// True where a step's first run takes a compiler, and what it makes takes memory: then every phase runs once before a capture.
+    fn compiles(&self) -> bool;
+
+    /// From here on a step that would have to be compiled is an error. Nothing changes where nothing is compiled.
+    ///
+    /// # Errors
+    /// A device that is gone.
+    fn forbid_new_programs(&mut self) -> Result<(), DeviceError>;
+
     /// Makes room for this many slots; called once, before anything else.
     ///
     /// # Errors
@@ -127,6 +139,19 @@ pub trait Device {
     /// A slot that holds no floats.
     fn read_floats(&mut self, slot: Slot, out: &mut Vec<f32>) -> Result<(), DeviceError>;
 
+    /// Starts copying an integer tensor to the host, after the steps before it and without waiting for them. At most two reads are under
+    /// way at once.
+    ///
+    /// # Errors
+    /// A slot that holds no integers; a third read.
+    fn begin_read(&mut self, slot: Slot) -> Result<(), DeviceError>;
+
+    /// Waits for the oldest read under way and gives its integers. `out` is cleared first.
+    ///
+    /// # Errors
+    /// No read under way; whatever the steps before it failed with.
+    fn end_read(&mut self, out: &mut Vec<u32>) -> Result<(), DeviceError>;
+
     /// Starts capturing steps; they do not run.
     ///
     /// # Errors
@@ -150,6 +175,9 @@ pub trait Device {
     /// # Errors
     /// An unknown trace.
     fn release_trace(&mut self, trace: TraceId) -> Result<(), DeviceError>;
+
+    /// Bytes of the device's memory that its traces take.
+    fn trace_bytes(&self) -> u64;
 }
 
 impl<D: Device + ?Sized> Device for Box<D> {
@@ -159,6 +187,18 @@ impl<D: Device + ?Sized> Device for Box<D> {
 
     fn can_trace(&self) -> bool {
         (**self).can_trace()
+    }
+
+    fn runs_ahead(&self) -> bool {
+        (**self).runs_ahead()
+    }
+
+    fn compiles(&self) -> bool {
+        (**self).compiles()
+    }
+
+    fn forbid_new_programs(&mut self) -> Result<(), DeviceError> {
+        (**self).forbid_new_programs()
     }
 
     fn reserve(&mut self, slots: usize) -> Result<(), DeviceError> {
@@ -193,6 +233,14 @@ impl<D: Device + ?Sized> Device for Box<D> {
         (**self).read_floats(slot, out)
     }
 
+    fn begin_read(&mut self, slot: Slot) -> Result<(), DeviceError> {
+        (**self).begin_read(slot)
+    }
+
+    fn end_read(&mut self, out: &mut Vec<u32>) -> Result<(), DeviceError> {
+        (**self).end_read(out)
+    }
+
     fn begin_trace(&mut self) -> Result<(), DeviceError> {
         (**self).begin_trace()
     }
@@ -207,5 +255,9 @@ impl<D: Device + ?Sized> Device for Box<D> {
 
     fn release_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {
         (**self).release_trace(trace)
+    }
+
+    fn trace_bytes(&self) -> u64 {
+        (**self).trace_bytes()
     }
 }

@@ -55,6 +55,9 @@ pub enum DeviceError {
     /// A person asked for an end while there was work left.
     #[error("interrupted")]
     Interrupted,
+    /// A read is ended, and none was begun.
+    #[error("no read is under way")]
+    NoRead,
     /// Something a trace does not allow, or a trace that is not there.
     #[error("trace: {0}")]
     Trace(String),

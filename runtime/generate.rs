@@ -1,11 +1,14 @@
 //! Text generation: prefill every prompt, then decode all users together until each has ended.
 //!
+//! Where the device runs ahead of the host, a greedy step is asked for before the tokens of the last one are read: the card carries them to
+//! it by itself. A text that ends by a stop token has then had a step too many, whose token nobody takes.
+//!
 //! A prompt longer than the largest prefill phase is prefilled as far as that goes; its remaining tokens are decoded one by one, with the
 //! tokens of the prompt in place of those chosen. A user that has ended is put back to position 0, where it can do no harm.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bitnetc_plan::Plan;
+use bitnetc_plan::{PhaseKind, Plan};
 
 use crate::RuntimeError;
 use crate::device::Device;
@@ -21,6 +24,8 @@ pub enum Stop {
     Length,
     /// The KV cache is full.
     Context,
+    /// A longer sequence turns by other rotary frequencies, from its first token on. The text so far is a prompt for more.
+    Rotation,
     /// Asked to stop, by the caller or its flag.
     Asked,
 }
@@ -64,6 +69,8 @@ struct User {
     sampler: Sampler,
     next: u32,
     position: u32,
+    /// Where the text ends in any case, and why.
+    ends: (usize, Stop),
 }
 
 /// Generates for up to `session.batch()` prompts at once; `on_token` gets user and token as they come.
@@ -109,7 +116,7 @@ pub fn generate<D: Device>(
     options.sampling.check()?;
     check_prompts(session.plan(), prompts)?;
     session.prepare_decode()?;
-    let mut run = Run { session, options, users: Vec::new(), logits: Vec::new(), chosen: Vec::new() };
+    let mut run = Run { session, options, users: Vec::new(), logits: Vec::new(), chosen: Vec::new(), under_way: 0 };
     for (user, prompt) in prompts.iter().enumerate() {
         run.prefill(user, prompt, &mut on_token)?;
     }
@@ -121,6 +128,7 @@ pub fn generate<D: Device>(
         }
         run.step(&mut on_token)?;
     }
+    run.drain()?;
     let text = |user: User| Text { tokens: user.tokens, stop: user.stop.unwrap_or(Stop::Asked) };
     Ok(run.users.into_iter().map(text).collect())
 }
@@ -142,6 +150,21 @@ pub fn check_prompts(plan: &Plan, prompts: &[Vec<u32>]) -> Result<(), RuntimeErr
         if tokens.len() > context as usize {
             return wrong(format!("{} tokens; the plan's context is {context}", tokens.len()));
         }
+        if let Some(short) = plan.short_sequence().filter(|short| tokens.len() > *short as usize) {
+            let longest = plan.phases.iter().filter_map(|phase| match phase.kind {
+                PhaseKind::Prefill { tokens } => Some(tokens as usize),
+                PhaseKind::Decode { .. } => None,
+            });
+            let longest = longest.max().unwrap_or(0);
+            if tokens.len() > longest {
+                let count = tokens.len();
+                return wrong(format!(
+                    "{count} tokens, of which each turns by the frequencies of more than {short}: they are prefilled together, and the \
+                     plan's largest prefill phase holds {longest}; plan it with --prefill {}",
+                    count.next_multiple_of(32)
+                ));
+            }
+        }
         check_tokens(plan, prompt, tokens)?;
     }
     Ok(())
@@ -153,6 +176,8 @@ struct Run<'a, D> {
     users: Vec<User>,
     logits: Vec<f32>,
     chosen: Vec<u32>,
+    /// Steps whose tokens are not read yet.
+    under_way: u32,
 }
 
 impl<D: Device> Run<'_, D> {
@@ -163,9 +188,14 @@ impl<D: Device> Run<'_, D> {
         on_token: &mut impl FnMut(usize, u32) -> Flow,
     ) -> Result<(), RuntimeError> {
         let sampler = Sampler::new(self.options.sampling, index as u32);
-        let prefix = prompt.len().min(self.session.largest_bucket());
+        let prefix = self.session.prefilled(prompt.len());
+        let short = self.session.plan().short_sequence().map(|short| short as usize);
+        let ends = match short.filter(|short| prompt.len() <= *short) {
+            Some(short) => (short, Stop::Rotation),
+            None => (self.session.context(), Stop::Context),
+        };
         let mut user =
-            User { tokens: Vec::new(), pending: Vec::new(), stop: None, sampler, next: prompt[0], position: 0 };
+            User { tokens: Vec::new(), pending: Vec::new(), stop: None, sampler, next: prompt[0], position: 0, ends };
         if self.options.max_tokens == 0 {
             user.stop = Some(Stop::Length);
         } else if self.options.interrupted.load(Ordering::Relaxed) {
@@ -181,7 +211,7 @@ impl<D: Device> Run<'_, D> {
                 None => {
                     let row = (prefix - 1) % TILE_ROWS;
                     let token = self.choose_first(&mut user, row)?;
-                    user.accept(index, token, self.options, self.session.context(), on_token);
+                    user.accept(index, token, self.options, user.ends, on_token);
                 }
             }
         }
@@ -209,35 +239,21 @@ impl<D: Device> Run<'_, D> {
     }
 
     fn step(&mut self, on_token: &mut impl FnMut(usize, u32) -> Flow) -> Result<(), RuntimeError> {
-        self.session.decode()?;
-        self.session.tokens(&mut self.chosen)?;
-        let greedy = self.options.sampling.is_greedy();
-        let vocab = self.session.plan().model.vocab as usize;
-        if !greedy {
-            self.session.logits(&mut self.logits)?;
+        if self.under_way == 0 {
+            self.launch()?;
         }
-        let (mut ended, mut forced) = (false, false);
-        let context = self.session.context();
-        for (index, user) in self.users.iter_mut().enumerate().filter(|(_, user)| user.stop.is_none()) {
-            user.position += 1;
-            if let Some(next) = user.pending.pop() {
-                user.next = next;
-                forced = true;
-            } else {
-                let token = if greedy {
-                    self.chosen[index]
-                } else {
-                    forced = true;
-                    user.sampler.sample(&self.logits[index * vocab..(index + 1) * vocab])
-                };
-                user.accept(index, token, self.options, context, on_token);
+        if self.can_run_ahead() {
+            self.launch()?;
+        }
+        let turn = self.take(on_token)?;
+        if turn.ended {
+            // The others' tokens of a step that ran ahead count; those that have ended go to position 0.
+            while self.under_way > 0 {
+                self.take(on_token)?;
             }
-            ended |= user.stop.is_some();
-        }
-        if ended {
             return self.write_users();
         }
-        if forced {
+        if turn.forced {
             for (user, chosen) in self.users.iter().zip(&mut self.chosen) {
                 *chosen = user.next;
             }
@@ -245,6 +261,70 @@ impl<D: Device> Run<'_, D> {
         }
         Ok(())
     }
+
+    fn launch(&mut self) -> Result<(), RuntimeError> {
+        self.session.decode()?;
+        self.session.begin_tokens()?;
+        self.under_way += 1;
+        Ok(())
+    }
+
+    /// Whether another step may follow the one under way before its tokens are known: the host has nothing to write in between, nobody's cache
+    /// is full by then, and somebody wants the token unless a stop token comes first.
+    fn can_run_ahead(&self) -> bool {
+        let live = || self.users.iter().filter(|user| user.stop.is_none());
+        self.session.device().runs_ahead()
+            && self.options.sampling.is_greedy()
+            && live().all(|user| user.pending.is_empty() && (user.position as usize + 1) < user.ends.0)
+            && live().any(|user| user.tokens.len() + 1 < self.options.max_tokens)
+    }
+
+    /// Takes the tokens of the oldest step under way.
+    fn take(&mut self, on_token: &mut impl FnMut(usize, u32) -> Flow) -> Result<Turn, RuntimeError> {
+        self.session.end_tokens(&mut self.chosen)?;
+        self.under_way -= 1;
+        let greedy = self.options.sampling.is_greedy();
+        let vocab = self.session.plan().model.vocab as usize;
+        if !greedy {
+            self.session.logits(&mut self.logits)?;
+        }
+        let mut turn = Turn::default();
+        for (index, user) in self.users.iter_mut().enumerate().filter(|(_, user)| user.stop.is_none()) {
+            user.position += 1;
+            if let Some(next) = user.pending.pop() {
+                user.next = next;
+                turn.forced = true;
+            } else {
+                let token = if greedy {
+                    self.chosen[index]
+                } else {
+                    turn.forced = true;
+                    user.sampler.sample(&self.logits[index * vocab..(index + 1) * vocab])
+                };
+                user.accept(index, token, self.options, user.ends, on_token);
+            }
+            turn.ended |= user.stop.is_some();
+        }
+        Ok(turn)
+    }
+
+    /// Waits for the steps under way and forgets their tokens.
+    fn drain(&mut self) -> Result<(), RuntimeError> {
+        while self.under_way > 0 {
+            self.session.end_tokens(&mut self.chosen)?;
+            self.under_way -= 1;
+        }
+        Ok(())
+    }
+}
+
+/// The outcome of a step.
+#[derive(Debug, Clone, Copy, Default)]
+struct Turn {
+    /// A text has ended.
+    ended: bool,
+    /// A user's next token is not the one that the card chose.
+    forced: bool,
 }
 
 impl User {
@@ -254,7 +334,7 @@ impl User {
         index: usize,
         token: u32,
         options: &GenerateOptions<'_>,
-        context: usize,
+        (most, why): (usize, Stop),
         on_token: &mut impl FnMut(usize, u32) -> Flow,
     ) {
         if options.stop_tokens.contains(&token) {
@@ -267,8 +347,8 @@ impl User {
             self.stop = Some(Stop::Asked);
         } else if self.tokens.len() == options.max_tokens {
             self.stop = Some(Stop::Length);
-        } else if self.position as usize >= context {
-            self.stop = Some(Stop::Context);
+        } else if self.position as usize >= most {
+            self.stop = Some(why);
         }
     }
 }

@@ -56,7 +56,7 @@ pub fn is_integer_matmul(plan: &Plan, op: &Op, integers: &HashSet<&str>) -> bool
     let Ref::Weight(name) = &matmul.b else { return false };
     let ternary = plan.weight(name).is_some_and(|weight| match &weight.source {
         Source::Columns(matrices) => matrices.iter().all(|m| m.content != Content::Dense),
-        Source::Rows(_) | Source::Vector { .. } | Source::Ones { .. } => false,
+        Source::Rows(_) | Source::Vectors(_) | Source::Ones { .. } => false,
         Source::RotaryTable { .. } | Source::RotaryTransform => false,
     });
     ternary && kept(&matmul.a, integers) && matmul.compute.fp32_dest_acc

@@ -137,6 +137,9 @@ fn ending(stop: Stop) -> &'static str {
         Stop::Token(_) => "ended by the model",
         Stop::Length => "as many as asked for",
         Stop::Context => "the context is full",
+        Stop::Rotation => {
+            "longer texts rotate by other factors from their first token on: give it as a prompt to go on"
+        }
         Stop::Asked => "interrupted",
     }
 }

@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use bitnetc_plan::{Defect, Place, Verified, verify};
+use bitnetc_compiler::model::Model;
+use bitnetc_compiler::prove;
+use bitnetc_plan::{Defect, Invariant, Place, Plan, Verified, verify};
 use miette::miette;
 use owo_colors::OwoColorize as _;
 use serde_json::json;
@@ -11,17 +13,22 @@ use serde_json::json;
 use crate::render::units::{percent, thousands};
 use crate::{input, render, replay};
 
-/// Verifies a plan: every call against TT-NN's rules, every address and size against the memory model.
+/// Verifies a plan: every call against TT-NN's rules, every address and size against the memory model, and that all phases compute one
+/// function.
 ///
 /// Exits with 0 only when the plan has no defect.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bitnetc check plan.ron
   bitnetc check plan.plan && echo sound
+  bitnetc check plan.ron --model bitnet-2b-4t   and that they compute this model
   bitnetc check plan.ron --ttnn                 ask the real TT-NN, on a mock card, about every call")]
 pub struct Args {
     /// The plan, RON or binary
     pub plan: PathBuf,
+    /// Also compare what every phase computes with this model: a shipped one's name, or a RON file
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
     /// Also replay every phase in the real TT-NN on a mock card: acceptance, specs, addresses in L1 and DRAM, buffer sizes
     #[arg(long)]
     pub ttnn: bool,
@@ -39,9 +46,11 @@ pub struct Args {
 /// When the plan cannot be read, and when it has a defect.
 pub fn run(args: Args) -> miette::Result<()> {
     let plan = input::plan(&args.plan)?;
-    match verify(&plan) {
+    let model = args.model.as_deref().map(input::model).transpose()?;
+    match checked(&plan, model.as_ref()) {
         Ok(verified) => {
-            render::print(&if args.json { json(&[]) } else { sound(&verified) }).map_err(input::cannot_print)?;
+            let name = model.as_ref().map(|model| model.name.as_str());
+            render::print(&if args.json { json(&[]) } else { sound(&verified, name) }).map_err(input::cannot_print)?;
             if args.ttnn { replay::against_ttnn(&plan, args.python.as_deref()) } else { Ok(()) }
         }
         Err(defects) => {
@@ -53,7 +62,20 @@ pub fn run(args: Args) -> miette::Result<()> {
     }
 }
 
-fn sound(verified: &Verified) -> String {
+/// Verifies the plan, and compares it with its model where that is known. The model tells better than the other phases which step is wrong.
+fn checked<'p>(plan: &'p Plan, model: Option<&Model>) -> Result<Verified<'p>, Vec<Defect>> {
+    let proved = |model: Option<&Model>| model.map_or(Ok(()), |model| prove(plan, model));
+    match verify(plan) {
+        Ok(verified) => proved(model).map(|()| verified),
+        Err(defects) if defects.iter().all(|d| d.invariant == Invariant::Function) => {
+            proved(model)?;
+            Err(defects)
+        }
+        Err(defects) => Err(defects),
+    }
+}
+
+fn sound(verified: &Verified, model: Option<&str>) -> String {
     let plan = verified.plan();
     let mut text = String::new();
     for (phase, walk) in plan.phases.iter().zip(verified.walks()) {
@@ -70,6 +92,9 @@ fn sound(verified: &Verified) -> String {
     }
     let full = percent(verified.dram().total(), plan.card.dram.bank_bytes);
     let _ = writeln!(text, "{} DRAM: {full} of each bank", "ok".green());
+    if let Some(model) = model {
+        let _ = writeln!(text, "{} every phase computes {model}", "ok".green());
+    }
     let _ = writeln!(text, "{} is sound on {}", plan.model.name.bold(), plan.card.name.bold());
     text
 }

@@ -79,7 +79,7 @@ pub fn run(args: Args) -> miette::Result<()> {
             let device = args.device.open(&plan, args.numerics.into())?;
             computed_by = device.name();
             numerics.insert(args.device.numerics(args.numerics, &plan));
-            let mut session = load::session_on(device, plan, &weights, &LoadOptions::default())?;
+            let mut session = load::session(device, plan, &weights, &LoadOptions::default())?;
             for phase in [Computed::Decode, Computed::Prefill] {
                 let windows = eval::windows(&args.input, session.plan(), phase, &path)?;
                 let longest = windows.iter().map(|w| w.tokens.len()).max().unwrap_or(0);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use bitnetc_plan::{Plan, TtnnRelease, VerifiedPlan};
 use bitnetc_runtime::host::Numerics;
 use bitnetc_runtime::{Device, HostDevice};
-use bitnetc_ttnn::{CardKind, MockCard, PythonEnv, Simulator, Sink, TtnnDevice, Wanted};
+use bitnetc_ttnn::{CardKind, CardOptions, MockCard, PythonEnv, Simulator, Sink, TtnnDevice, Wanted};
 use clap::ValueEnum;
 use miette::{IntoDiagnostic as _, miette};
 
@@ -27,6 +27,9 @@ pub struct DeviceChoice {
     /// With --device ttnn: Tenstorrent's simulator (its libttsim for the plan's chip family) instead of a card
     #[arg(long, value_name = "LIB", conflicts_with = "mock")]
     simulator: Option<PathBuf>,
+    /// With --device ttnn: command queues; with 2, copies between host and card are on a queue of their own
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=2))]
+    queues: Option<u32>,
     /// With --device ttnn: the Python that has TT-NN
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
@@ -76,29 +79,44 @@ impl DeviceChoice {
         profile: Option<&Sink>,
     ) -> miette::Result<Box<dyn Device>> {
         match self.device {
-            DeviceKind::Host => {
-                let of_ttnn = [
-                    ("--mock", self.mock),
-                    ("--simulator", self.simulator.is_some()),
-                    ("--python", self.python.is_some()),
-                    ("--timeout", self.timeout.is_some()),
-                    ("--profile", profile.is_some()),
-                ];
-                if let Some((flag, _)) = of_ttnn.iter().find(|(_, given)| *given) {
-                    return Err(miette!(help = "add --device ttnn", "{flag} is for the TT-NN device"));
-                }
-                Ok(Box::new(HostDevice::new(plan.card.arch, numerics)))
+            DeviceKind::Host if profile.is_some() => {
+                Err(miette!(help = "add --device ttnn", "--profile is for the TT-NN device"))
             }
+            DeviceKind::Host => Ok(Box::new(self.host(plan, numerics)?)),
             DeviceKind::Ttnn => {
                 let release = TtnnRelease::find(&plan.release).into_diagnostic()?;
                 let env = PythonEnv::find(self.python.as_deref(), Wanted::Only(release)).into_diagnostic()?;
                 let kind = self.card(plan).into_diagnostic()?;
-                let mut device = TtnnDevice::open(&env, kind, plan).into_diagnostic()?;
+                let options = CardOptions { command_queues: self.queues.unwrap_or(1), ..CardOptions::default() };
+                let mut device = TtnnDevice::open(&env, kind, options, plan).into_diagnostic()?;
                 if let Some(sink) = profile {
                     device.profile(plan, Sink::clone(sink)).into_diagnostic()?;
                 }
                 Ok(Box::new(device))
             }
+        }
+    }
+
+    /// Whether the plan runs on the host.
+    pub fn is_host(&self) -> bool {
+        self.device == DeviceKind::Host
+    }
+
+    /// The host device for `plan`.
+    ///
+    /// # Errors
+    /// Options of the TT-NN device.
+    pub fn host(&self, plan: &Plan, numerics: Numerics) -> miette::Result<HostDevice> {
+        let of_ttnn = [
+            ("--mock", self.mock),
+            ("--simulator", self.simulator.is_some()),
+            ("--queues", self.queues.is_some()),
+            ("--python", self.python.is_some()),
+            ("--timeout", self.timeout.is_some()),
+        ];
+        match of_ttnn.iter().find(|(_, given)| *given) {
+            Some((flag, _)) => Err(miette!(help = "add --device ttnn", "{flag} is for the TT-NN device")),
+            None => Ok(HostDevice::new(plan.card.arch, numerics)),
         }
     }
 

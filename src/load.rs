@@ -14,7 +14,7 @@ use bitnetc_plan::{Defect, Plan, VerifiedPlan};
 use bitnetc_runtime::host::{Numerics, uncompared};
 use bitnetc_runtime::weights::WeightError;
 use bitnetc_runtime::weights::gguf::{self, Described, Gguf};
-use bitnetc_runtime::{Device, HostDevice, LoadOptions, Session, Weights};
+use bitnetc_runtime::{Device, LoadOptions, Session, Weights};
 use bitnetc_ttnn::note;
 use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -238,25 +238,11 @@ fn unverified(defects: &[Defect]) -> miette::Report {
     miette!("the plan does not verify: {first}{more}")
 }
 
-/// Loads a plan onto the host, telling a terminal how far it is.
-///
-/// # Errors
-/// Whatever loading refuses.
-pub fn session(
-    plan: VerifiedPlan,
-    weights: &Weights,
-    numerics: Numerics,
-    options: &LoadOptions,
-) -> miette::Result<Session<HostDevice>> {
-    let device = HostDevice::new(plan.card.arch, numerics);
-    session_on(device, plan, weights, options)
-}
-
 /// Loads a plan onto a device, telling a terminal how far it is.
 ///
 /// # Errors
 /// Whatever loading refuses.
-pub fn session_on<D: Device>(
+pub fn session<D: Device>(
     device: D,
     plan: VerifiedPlan,
     weights: &Weights,

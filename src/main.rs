@@ -196,13 +196,11 @@ impl Command {
             Command::Run(args) => args.device.supervised(),
             Command::Eval(args) => args.device.supervised(),
             Command::Compare(args) => args.device.supervised(),
-            Command::Ask(_)
-            | Command::Diff(_)
-            | Command::Plan(_)
-            | Command::Inspect(_)
-            | Command::Explain(_)
-            | Command::Calibrate(_) => None,
-            Command::Levers(_) | Command::Check(_) | Command::Rules(_) | Command::Bench(_) | Command::Emit(_) => None,
+            Command::Bench(args) => args.device.supervised(),
+            Command::Ask(_) | Command::Diff(_) | Command::Plan(_) | Command::Inspect(_) | Command::Explain(_) => None,
+            Command::Levers(_) | Command::Calibrate(_) | Command::Check(_) | Command::Rules(_) | Command::Emit(_) => {
+                None
+            }
             Command::Pack(_) | Command::Synth(_) | Command::Matrix(_) | Command::Ttnn(_) | Command::Import(_) => None,
             Command::Models(_) | Command::Targets(_) | Command::Completions(_) => None,
         }

@@ -216,7 +216,7 @@ fn combinations(model: &Model) -> Vec<Options> {
             for context in CONTEXTS.map(|c| c.min(model.context as u32)) {
                 let mut options = Options::for_model(model);
                 (options.policy, options.batch, options.context) = (policy, batch, context);
-                options.prefill = Options::default_prefill(context);
+                options.prefill = Options::default_prefill(model, context);
                 if !all.iter().any(|o: &Options| (o.policy, o.batch, o.context) == (policy, batch, context)) {
                     all.push(options);
                 }

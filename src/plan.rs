@@ -92,7 +92,7 @@ impl Choices {
         options.block = self.block.unwrap_or(options.block);
         if let Some(context) = self.context {
             options.context = context;
-            options.prefill = Options::default_prefill(context);
+            options.prefill = Options::default_prefill(&model, context);
         }
         if let Some(prefill) = &self.prefill {
             options.prefill = prefill.to_vec();

@@ -57,18 +57,18 @@ pub fn find_model(plan: &Plan, named: Option<&str>) -> miette::Result<Model> {
     let digest = &plan.model.digest;
     if let Some(name) = named {
         let model = input::model(name)?;
-        if model.digest != *digest {
+        let own = model.digest().into_diagnostic()?;
+        if own != *digest {
             return Err(miette!(
                 help = "the digest covers what the model computes: give the file the plan was made of",
-                "`{name}` is not the plan's model: its digest is {}, the plan's {digest}",
-                model.digest
+                "`{name}` is not the plan's model: its digest is {own}, the plan's {digest}"
             ));
         }
         return Ok(model);
     }
     for shipped in model::shipped() {
         let model = shipped.model()?;
-        if model.digest == *digest {
+        if model.digest().is_ok_and(|own| own == *digest) {
             return Ok(model);
         }
     }

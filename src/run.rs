@@ -176,7 +176,7 @@ fn load_plan(
     let options = LoadOptions { trace: !args.no_trace, ..LoadOptions::default() };
     let profile = args.profile.as_ref().map(|_| measured);
     let device = args.device.open_measured(&plan, args.numerics.into(), profile)?;
-    load::session_on(device, plan, weights, &options)
+    load::session(device, plan, weights, &options)
 }
 
 /// Answers all prompts, as many at once as the plan has users, and says what it took and why the answers ended. A single one is shown as it

@@ -1,6 +1,8 @@
 //! The TT-NN device of `bitnetc run`: every call of a session on a mock card, and the kernels' own text where a simulator is at hand.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+mod common;
+
 use std::process::{Command, Output};
 
 fn run(args: &[&str]) -> Output {
@@ -31,12 +33,25 @@ fn a_mock_card_takes_a_whole_session() {
 }
 
 #[test]
+fn bench_measures_the_host_on_a_mock_and_says_what_a_trace_takes() {
+    let args = ["--device", "ttnn", "--mock", "--queues", "2", "--steps", "4", "--runs", "1"];
+    let said = common::stdout(&[&["bench"], &args[..]].concat());
+    let trace = said.lines().find(|line| line.contains("bytes of trace")).unwrap_or_else(|| panic!("{said}"));
+    let figures: Vec<u64> = trace.split(' ').filter_map(|word| word.replace(',', "").parse().ok()).collect();
+    assert!(matches!(figures[..], [taken, planned] if 0 < taken && taken <= planned), "{trace}");
+    assert!(said.contains("the mock n150") && said.contains("prefill 128: ") && said.contains("decode 1: "), "{said}");
+    let error = common::refused(&[&["bench", "--by-call"], &args[..]].concat(), 1);
+    assert!(error.contains("--by-call is for the host device"), "{error}");
+}
+
+#[test]
 fn what_cannot_be_opened_is_told_before_anything_is_loaded() {
     let library = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(library.path(), "no library").unwrap();
     let library = library.path().to_str().unwrap();
     for (args, words) in [
         (&["--mock"][..], ["--mock is for the TT-NN device", "--device ttnn"]),
+        (&["--queues", "2"], ["--queues is for the TT-NN device", "--device ttnn"]),
         (&["--simulator", library], ["--simulator is for the TT-NN device", "--device ttnn"]),
         (&["--device", "ttnn", "--simulator", library], ["it is no shared library", "libttsim"]),
         (&["--device", "ttnn", "--simulator", "/not/there.so"], ["/not/there.so", "No such file"]),

@@ -80,9 +80,13 @@ fn a_crash_an_abort_and_a_kill_are_told_with_the_step() {
 
 #[test]
 fn a_hang_ends_after_the_timeout() {
-    for (function, place) in [("linear", "(ttnn.linear)"), ("open_device", "opening the mock n150 (open_device)")] {
+    for (function, nth, place) in [
+        ("linear", 1, "(ttnn.linear)"),
+        ("open_device", 1, "opening the mock n150 (open_device)"),
+        ("execute_trace", 2, "decode, replay 2 of the trace, "),
+    ] {
         let start = Instant::now();
-        let (code, said) = run(&in_call(function, 1, "time.sleep(1000)"), &["--timeout", "2"]);
+        let (code, said) = run(&in_call(function, nth, "time.sleep(1000)"), &["--timeout", "2"]);
         assert_eq!((code, messages(&said)), (Some(1), 1), "{said}");
         assert!(said.contains("no answer from TT-NN") && said.contains(place) && said.contains("tt-smi -r"), "{said}");
         assert!(start.elapsed() < Duration::from_secs(100), "{said}");

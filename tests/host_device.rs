@@ -255,6 +255,18 @@ impl Device for Refusing {
         self.host.can_trace()
     }
 
+    fn runs_ahead(&self) -> bool {
+        self.host.runs_ahead()
+    }
+
+    fn compiles(&self) -> bool {
+        self.host.compiles()
+    }
+
+    fn forbid_new_programs(&mut self) -> Result<(), DeviceError> {
+        self.host.forbid_new_programs()
+    }
+
     fn reserve(&mut self, slots: usize) -> Result<(), DeviceError> {
         self.host.reserve(slots)
     }
@@ -290,6 +302,14 @@ impl Device for Refusing {
         self.host.read_floats(slot, out)
     }
 
+    fn begin_read(&mut self, slot: Slot) -> Result<(), DeviceError> {
+        self.host.begin_read(slot)
+    }
+
+    fn end_read(&mut self, out: &mut Vec<u32>) -> Result<(), DeviceError> {
+        self.host.end_read(out)
+    }
+
     fn begin_trace(&mut self) -> Result<(), DeviceError> {
         self.capturing = true;
         self.host.begin_trace()
@@ -306,6 +326,10 @@ impl Device for Refusing {
 
     fn release_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {
         self.host.release_trace(trace)
+    }
+
+    fn trace_bytes(&self) -> u64 {
+        self.host.trace_bytes()
     }
 }
 

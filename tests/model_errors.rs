@@ -213,7 +213,7 @@ fn places_are_right_whatever_stands_before_them() {
 fn what_no_plan_can_be_made_of_is_refused_in_its_place() {
     type Case = (&'static [(&'static str, &'static str)], &'static [(&'static str, &'static str)]);
     const TO_DECODED: &str = "Add(from: [\"attn_out\", \"down\"], to: \"decoded\"),";
-    let cases: [Case; 20] = [
+    let cases: [Case; 21] = [
         (&[("\"layers\": 4,", "\"layers\": 1000000,")], &[("\"layers\"", "1 to 16384 layers")]),
         (
             &[("[\"attn_out\", \"down\"]", "[\"x\", \"down\"]")],
@@ -292,8 +292,12 @@ fn what_no_plan_can_be_made_of_is_refused_in_its_place() {
             &[("\"normed\"", "the LM head reads one token"), ("\"last\"", "Argmax reads logits")],
         ),
         (
-            &[("theta: 500000.0, dim: \"head_dim\"", "theta: 500000.0, dim: 16")],
-            &[("Rope", "rotary_embedding_llama turns whole heads")],
+            &[(
+                "to: [\"q_rotated\", \"k_rotated\"], theta: 500000.0, dim: \"head_dim\"),",
+                "to: [\"q_once\", \"k_once\"], theta: 500000.0, dim: \"head_dim\"),
+                 Rope(from: [\"q_once\", \"k_once\"], to: [\"q_rotated\", \"k_rotated\"], theta: 500000.0, dim: 16),",
+            )],
+            &[("Rope", "rotary embeddings turn the same elements of a head")],
         ),
         (
             &[(
@@ -303,8 +307,20 @@ fn what_no_plan_can_be_made_of_is_refused_in_its_place() {
             &[("Relu2", "one Mul that reads it")],
         ),
         (
-            &[("BitLinear(from: \"attn_norm\", to: \"v\"", "BitLinear(from: \"x\", to: \"v\"")],
-            &[("\"v\"", "three projections of one value")],
+            &[(
+                "SplitHeads(from: [\"q\", \"k\", \"v\"]",
+                "Bias(from: \"v\", to: \"w\", weight: \"model.layers.{layer}.bias\", shape: [\"hidden\"]),
+                 SplitHeads(from: [\"q\", \"k\", \"w\"]",
+            )],
+            &[("\"v\"", "a bias and what it is added to differ in width")],
+        ),
+        (
+            &[(
+                "SplitHeads(from: [\"q\", \"k\", \"v\"]",
+                "Bias(from: \"v\", to: \"w\", weight: \"model.layers.{layer}.bias\", shape: [\"kv_heads*head_dim\"], scaled_by: \"v\"),
+                 SplitHeads(from: [\"q\", \"k\", \"w\"]",
+            )],
+            &[("Bias", "a scale of no tensor")],
         ),
         (
             &[("name: \"tiny-shakespeare\"", "name: \"tiny\\u{1b}[2J\"")],

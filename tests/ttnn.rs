@@ -56,6 +56,24 @@ fn every_policy_of_2b_4t_holds_at_full_batch() {
     }
 }
 
+/// Biases, norms of heads and of inputs, projections that are joined, and partial rotation with the angles of two lengths.
+#[test]
+fn ttnn_accepts_the_further_kinds_of_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: String| folder.path().join(name).to_str().unwrap().to_string();
+    let cases = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints");
+    for name in ["llama-biases", "llama-input-norms", "qwen3-autobitlinear-tied", "phi3-partial-longrope"] {
+        let model = path(format!("{name}.ron"));
+        done(&["import", cases.join(name).to_str().unwrap(), "-o", &model]);
+        for (target, policy, batch) in [("n150", "exact", "8"), ("p150", "balanced", "1"), ("p150", "exact", "32")] {
+            let plan = path(format!("{name}-{target}-{policy}.plan"));
+            done(&["plan", &model, "--target", target, "--policy", policy, "--batch", batch, "-o", &plan]);
+            let table = done(&["check", &plan, "--ttnn"]);
+            assert!(table.contains("prefill"), "{table}");
+        }
+    }
+}
+
 /// Hidden, ffn and head sizes that are no whole tiles.
 #[test]
 fn padded_models_hold_on_both_cards() {
@@ -239,6 +257,17 @@ fn the_emitted_program_runs_and_says_what_the_plan_says() {
     done(&["pack", &plan, "--weights", checkpoint.to_str().unwrap(), "-o", &weights]);
     let out = done(&["ttnn", "python", "--target", "n150", &program, "--packed", &weights, "--json"]);
     compare(&out, &format::read(plan.as_ref()).unwrap());
+
+    // The same weights as files of TT-NN's, which it loads by itself.
+    let folder_of_weights = path("weights");
+    done(&["pack", &plan, "--weights", checkpoint.to_str().unwrap(), "--tensorbin", &folder_of_weights]);
+    let out = done(&["ttnn", "python", "--target", "n150", &program, "--tensorbin", &folder_of_weights, "--json"]);
+    compare(&out, &format::read(plan.as_ref()).unwrap());
+    let table = path("weights/embedded.table.tensorbin");
+    let bytes = std::fs::read(&table).unwrap();
+    std::fs::write(&table, &bytes[..bytes.len() - 64]).unwrap();
+    let out = bitnetc(&["ttnn", "python", "--target", "n150", &program, "--tensorbin", &folder_of_weights]);
+    assert!(String::from_utf8_lossy(&out.stderr).contains("weight embedded.table of layer 0 is damaged"));
 
     // Reading logits and sampling them, with a prompt for each user; and a card of another kind.
     let sampled = ["--prompt", "1,2", "--prompt", "3", "--temperature", "1", "--steps", "2"];

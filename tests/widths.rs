@@ -131,13 +131,13 @@ fn padding_that_could_count_is_refused() {
     assert_eq!(broken(rows), [Invariant::Padding; 2]);
     // Factors in the wrong columns, and factors that do not make up for the zeros.
     let columns = |p: &mut Plan| {
-        let Source::Vector { padding, .. } = source(p, "ffn_sub_norm.gamma") else { panic!() };
-        *padding = Some(elsewhere);
+        let Source::Vectors(parts) = source(p, "ffn_sub_norm.gamma") else { panic!() };
+        parts[0].padding = Some(elsewhere);
     };
     assert!(broken(columns).contains(&Invariant::Padding));
     let factor = |p: &mut Plan| {
-        let Source::Vector { factor, .. } = source(p, "attn_sub_norm.gamma") else { panic!() };
-        *factor = 1.0;
+        let Source::Vectors(parts) = source(p, "attn_sub_norm.gamma") else { panic!() };
+        parts[0].factor = 1.0;
     };
     assert!(broken(factor).contains(&Invariant::Padding));
     // A function that is not 0 at 0.
@@ -180,7 +180,7 @@ fn any_vocabulary_has_a_plan_under_every_policy_on_every_card() {
                 };
                 let logits = phase.steps().flat_map(|s| &s.outputs).find(|v| v.name == pick.input.name()).unwrap();
                 assert_eq!((logits.spec.columns() as usize, logits.padding), (vocab, None), "{policy} on {target}");
-                assert_eq!(phase.results, [logits.name.clone()]);
+                assert_eq!(phase.results, std::slice::from_ref(&logits.name));
             }
         }
     }

@@ -78,6 +78,7 @@ impl Operation {
             Operation::Embedding { weight } => vec![weight],
             Operation::RmsNorm { gamma, .. } => gamma.iter().collect(),
             Operation::Linear(linear) => linear.parts.iter().map(|p| &p.weight).collect(),
+            Operation::Bias(offsets) => offsets.iter().map(|offset| &offset.weight).collect(),
             Operation::Tokens
             | Operation::Carry
             | Operation::Quantize { .. }

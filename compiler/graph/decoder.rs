@@ -5,7 +5,7 @@
 //!
 //! - The residual stream starts as `Carry`. Each `Add` is in the layer and adds something to the stream as the last `Add` left it. The last
 //!   sum is the end of the layer. No node that depends on a sum reads the stream from before it.
-//! - A head split reads three projections of one value and one kind, which have no other reader. Rotary embedding rotates whole heads.
+//! - A head split reads three projections, with or without bias, which have no other reader. Rotary embeddings turn the same elements.
 //! - An activation function is read by one product, directly or through other such functions, and is not applied to the residual stream.
 //! - Each role belongs to one projection, except for the three projections of the head split.
 //! - The LM head reads the last token, `Argmax` reads the LM head, and there are as many logits as the embedding has rows.
@@ -79,7 +79,7 @@ impl Graph {
         for node in self.nodes() {
             let error = match &self.node(node).op {
                 Operation::SplitHeads { .. } => self.check_split(node),
-                Operation::Rope(rope) => self.check_rope(node, rope.dim),
+                Operation::Rope(rope) => self.check_rope(rope.dim),
                 Operation::Activation(_) => self.check_function(node),
                 Operation::Argmax => self.check_logits(node),
                 Operation::Tokens
@@ -90,6 +90,7 @@ impl Graph {
                 | Operation::Dequantize { .. }
                 | Operation::Scale { .. }
                 | Operation::Linear(_)
+                | Operation::Bias(_)
                 | Operation::CacheUpdate { .. }
                 | Operation::Attention { .. }
                 | Operation::MergeHeads
@@ -168,7 +169,7 @@ impl Graph {
             }
         }
         for node in self.nodes().filter(|&n| self.projection(n)) {
-            let split = self.only_user(node.into()).map(|u| &self.node(u.node).op);
+            let split = self.only_user(self.biased(node.into())).map(|u| &self.node(u.node).op);
             let error = match self.node(node).role {
                 Role::Qkv if !matches!(split, Some(Operation::SplitHeads { .. })) => TypeError::new(
                     None,
@@ -207,6 +208,7 @@ impl Graph {
                 | Role::Down
                 | Role::Product
                 | Role::Residual
+                | Role::Bias
                 | Role::Quant
                 | Role::Data => continue,
             };
@@ -218,44 +220,45 @@ impl Graph {
         matches!(self.node(node).op, Operation::Linear(_))
     }
 
+    /// A projection's result with its bias, where one is added to it and nothing else reads it.
+    fn biased(&self, value: Value) -> Value {
+        let bias = self.only_user(value).filter(|user| matches!(self.node(user.node).op, Operation::Bias(_)));
+        bias.map_or(value, |user| user.node.into())
+    }
+
+    /// The node that makes a value, before a bias that nothing else is read by.
+    fn before_bias(&self, value: Value) -> NodeId {
+        let input = self.inputs(value.node).first().copied();
+        input.filter(|input| self.biased(*input) == value).map_or(value.node, |input| input.node)
+    }
+
     fn after_last_token(&self, node: NodeId) -> bool {
         let last = self.nodes().find(|&n| matches!(self.node(n).op, Operation::LastToken));
         last.is_some_and(|last| has_path_connecting(&self.nodes, last, node, None))
     }
 
     fn check_split(&self, node: NodeId) -> Option<TypeError> {
-        let inputs = self.inputs(node);
-        let mut source = None;
-        for (at, value) in inputs.iter().enumerate() {
-            let Operation::Linear(linear) = &self.node(value.node).op else {
-                let found = self.value_name(*value);
-                return Some(TypeError::new(
-                    Some(at),
-                    "heads are split off projections",
-                    found,
-                    "a projection with role Qkv",
-                ));
-            };
-            if self.only_user(*value).is_none() || self.node(value.node).role != Role::Qkv {
+        for (at, value) in self.inputs(node).iter().enumerate() {
+            let projection = self.before_bias(*value);
+            if !self.projection(projection) {
+                let (what, found) = ("heads are split off projections", self.value_name(*value));
+                return Some(TypeError::new(Some(at), what, found, "a projection with role Qkv"));
+            }
+            if self.only_user(*value).is_none() || self.node(projection).role != Role::Qkv {
                 let found = format!("`{}`", self.value_name(*value));
                 let expected = "a projection with role Qkv that nobody else reads";
                 return Some(TypeError::new(Some(at), "heads are split off projections of their own", found, expected));
-            }
-            let this = (self.inputs(value.node), linear.is_ternary());
-            let first = source.get_or_insert_with(|| this.clone());
-            if *first != this {
-                let found = format!("`{}`", self.value_name(*value));
-                let expected = "three projections of one value, all BitLinear or all Linear";
-                return Some(TypeError::new(Some(at), "q, k and v are projected together", found, expected));
             }
         }
         None
     }
 
-    fn check_rope(&self, node: NodeId, dim: usize) -> Option<TypeError> {
-        let super::Shape::Heads { head_dim, .. } = self.node(node).outputs.first()?.shape else { return None };
-        let what = "TT-NN's rotary_embedding_llama turns whole heads";
-        (dim != head_dim).then(|| TypeError::new(None, what, format!("dim {dim}"), format!("head_dim, {head_dim}")))
+    /// The rows of projections are reordered once for all rotations.
+    fn check_rope(&self, dim: usize) -> Option<TypeError> {
+        let of = |node| if let Operation::Rope(rope) = &self.node(node).op { Some(rope.dim) } else { None };
+        let first = self.nodes().find_map(of)?;
+        let what = "rotary embeddings turn the same elements of a head";
+        (dim != first).then(|| TypeError::new(None, what, format!("dim {dim}"), format!("{first}, as the first")))
     }
 
     fn check_function(&self, node: NodeId) -> Option<TypeError> {

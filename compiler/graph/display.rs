@@ -1,7 +1,7 @@
 //! Graphs as text for people, one line per node.
 
 use super::{
-    Activation, ActivationQuant, Graph, Heads, Linear, MulInput, Operation, PhaseKind, Section, Shape, Value,
+    Activation, ActivationQuant, Graph, Heads, Linear, MulInput, Offset, Operation, PhaseKind, Section, Shape, Value,
     ValueType, WeightRef,
 };
 use std::fmt;
@@ -74,6 +74,17 @@ fn linear(linear: &Linear, input: &str) -> String {
     text
 }
 
+fn bias(offsets: &[Offset], input: &str) -> String {
+    let mut text = format!("bias({input})");
+    for offset in offsets {
+        text.push_str(&format!(" {}", offset.weight));
+        if !offset.scale.is_one() {
+            text.push_str(&format!(" *{}", offset.scale));
+        }
+    }
+    text
+}
+
 fn describe(op: &Operation, inputs: &[String]) -> String {
     let list = inputs.join(", ");
     match op {
@@ -86,6 +97,7 @@ fn describe(op: &Operation, inputs: &[String]) -> String {
         Operation::Dequantize { scale, power } => format!("dequantize({list}) *{scale} power={power}"),
         Operation::Scale { scale } => format!("scale({list}) *{scale}"),
         Operation::Linear(it) => linear(it, &list),
+        Operation::Bias(offsets) => bias(offsets, &list),
         Operation::SplitHeads { heads, kv_heads, .. } => format!("split_heads({list}) {heads}/{kv_heads}"),
         Operation::Rope(rope) => format!("rope({list}) theta={} dim={}", rope.theta, rope.dim),
         Operation::CacheUpdate { context } => format!("cache_update({list}) context={context}"),

@@ -97,6 +97,7 @@ impl Operation {
             | Operation::Quantize { .. }
             | Operation::Scale { .. }
             | Operation::Linear(_)
+            | Operation::Bias(_)
             | Operation::MergeHeads
             | Operation::Activation(_)
             | Operation::LastToken
@@ -128,7 +129,12 @@ impl Operation {
             }
             Operation::Carry => features(inputs, 0).map(|_| inputs.to_vec()),
             Operation::RmsNorm { gamma, .. } => {
-                let (_, width) = features(inputs, 0)?;
+                let width = match inputs[0].shape {
+                    Shape::Heads { of: Heads::Queries | Heads::Keys, head_dim, .. } => head_dim,
+                    Shape::Features(_) | Shape::Ids | Shape::Heads { .. } | Shape::Cache { .. } => {
+                        features(inputs, 0)?.1
+                    }
+                };
                 if let Some(gamma) = gamma {
                     weight_rank(&gamma.shape, 1)?;
                     width_is(0, "the norm's weight and its input differ in width", width, gamma.shape[0])?;
@@ -148,6 +154,13 @@ impl Operation {
                 Ok(vec![inputs[0]])
             }
             Operation::Linear(linear) => infer_linear(linear, inputs),
+            Operation::Bias(offsets) => {
+                let (_, width) = features(inputs, 0)?;
+                offsets.iter().try_for_each(|offset| weight_rank(&offset.weight.shape, 1))?;
+                let found = offsets.iter().filter_map(|offset| offset.weight.shape.first()).sum();
+                width_is(0, "a bias and what it is added to differ in width", width, found)?;
+                Ok(inputs.to_vec())
+            }
             Operation::SplitHeads { heads, kv_heads, head_dim } => infer_split(*heads, *kv_heads, *head_dim, inputs),
             Operation::Rope(rope) => {
                 let (_, _, q_dim) = heads(inputs, 0, Heads::Queries)?;

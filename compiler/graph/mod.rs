@@ -16,6 +16,7 @@ mod check;
 mod decoder;
 mod display;
 pub mod eval;
+mod function;
 mod infer;
 mod op;
 mod rope;
@@ -23,9 +24,10 @@ mod scalar;
 
 pub use check::GraphError;
 pub use decoder::{Misfit, Place};
+pub use function::function;
 pub use infer::TypeError;
 pub use op::{
-    Activation, ActivationQuant, Encoding, Heads, Linear, MulInput, Operation, Part, Role, Rope, RopeScaling,
+    Activation, ActivationQuant, Encoding, Heads, Linear, MulInput, Offset, Operation, Part, Role, Rope, RopeScaling,
     ScaleConvention, Shape, ValueType, WeightRef,
 };
 pub use scalar::{Factor, Scalar, resolve};

@@ -118,6 +118,16 @@ pub enum ActivationQuant {
     Int8PerToken,
 }
 
+/// A vector that is added to some columns of every row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Offset {
+    /// The vector, `[columns]`.
+    pub weight: WeightRef,
+    /// Multiplies it. It starts as 1, or as the scale of the projection before it where a checkpoint's bias is scaled too; folding divides it
+    /// by what is taken out of that projection.
+    pub scale: Scalar,
+}
+
 /// An activation function of the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Activation {
@@ -168,12 +178,28 @@ pub enum RopeScaling {
         /// Context of the original training.
         original_context: usize,
     },
-    /// Phi-3's rule: frequency `i` divided by `short[i]` while the context is at most `original_context`, by `long[i]` beyond; cosines
-    /// and sines multiplied by `attention_factor`.
+    /// YaRN: pairs that turn more than `beta_fast` times in `original_context` positions keep their frequency, those that turn less than
+    /// `beta_slow` times have it divided by `factor`, those between are interpolated; cosines and sines multiplied by `attention_factor`.
+    Yarn {
+        /// Stretch of the slow pairs.
+        factor: f64,
+        /// Turns above which a pair is left alone.
+        beta_fast: f64,
+        /// Turns below which a pair is stretched wholly.
+        beta_slow: f64,
+        /// Context of the original training.
+        original_context: usize,
+        /// Multiplies cosines and sines.
+        attention_factor: f64,
+        /// Whether the bounds, as numbers of pairs, are rounded outwards to whole ones.
+        truncate: bool,
+    },
+    /// Phi-3's rule: frequency `i` divided by `short[i]` in a sequence of at most `original_context` tokens, by `long[i]` in a longer one;
+    /// cosines and sines multiplied by `attention_factor`.
     LongRope {
-        /// Divisors for a short context, one per frequency.
+        /// Divisors in a short sequence, one per frequency.
         short: Vec<f64>,
-        /// Divisors for a long context.
+        /// Divisors in a long sequence.
         long: Vec<f64>,
         /// Context of the original training.
         original_context: usize,
@@ -235,9 +261,9 @@ pub enum Operation {
     /// `initial -> features`: the residual stream at the start of a layer: `initial` in the first layer, [`super::Graph::carried`] of
     /// the layer before in the others.
     Carry,
-    /// `features -> features`: `x / sqrt(mean(x^2) + eps) * gamma`.
+    /// `features -> features`: `x / sqrt(mean(x^2) + eps) * gamma`; or `heads -> heads` of queries or keys, each head by itself.
     RmsNorm {
-        /// `[width]`.
+        /// `[width]`, or `[head_dim]` of heads.
         gamma: Option<WeightRef>,
         /// Added to the mean square.
         eps: Scalar,
@@ -262,6 +288,8 @@ pub enum Operation {
     },
     /// `features[K] -> features[N]`.
     Linear(Linear),
+    /// `features[N] -> features[N]`: adds vectors that lie side by side to every row.
+    Bias(Vec<Offset>),
     /// `features -> q heads, k heads, v heads` (one input: q, k and v side by side) or `q, k, v features -> heads` (three inputs).
     SplitHeads {
         /// Query heads.
@@ -333,6 +361,8 @@ pub enum Role {
     Product,
     /// Residual additions.
     Residual,
+    /// Additions of a projection's bias.
+    Bias,
     /// LM head.
     LmHead,
     /// Activation quantisation and dequantisation.

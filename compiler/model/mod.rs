@@ -23,6 +23,8 @@
 //!   end; only `to` is visible after the block.
 //! - `BitLinear` is a ternary projection stored and quantised as `quantization` says, `Linear` a dense one; both name their tensor, its
 //!   `[out, in]` shape and their role (Qkv, O, Gate, Up, Down, LmHead). `weight: Slice(name, start, end)` binds rows of a tensor.
+//! - `Bias` adds a vector to every row. With `scaled_by: "tensor"` the vector is multiplied by the scale of that ternary projection first, as
+//!   Hugging Face's `autobitlinear` does with stored scales.
 //! - `weights` is `Packed(Multiplies)`, `Packed(Divides)` (by what `weight_scale` does to the product) or `Absmean` (ternarised when
 //!   loaded); `activations` is `Int8PerToken` or `None`. A model without `BitLinear` has no `quantization`.
 //! - The last block ends in the one `Argmax`; `LastToken` acts in prefill only.
@@ -46,8 +48,10 @@ mod values;
 pub use error::{ErrorKind, ModelError, ModelErrors};
 pub use shipped::{Shipped, find, shipped};
 
-use crate::graph::{ActivationQuant, Encoding, Graph, Operation, PhaseKind, Role, Section, TypeError, Value};
-use crate::policy::Override;
+use crate::graph::{self, ActivationQuant, Encoding, Graph, Operation, PhaseKind, Role, Section, TypeError, Value};
+use crate::passes::activations::drop_quantisation;
+use crate::policy::{Override, Policy};
+use bitnetc_plan::function::{Function, Unclear};
 use indexmap::IndexMap;
 use std::collections::HashMap;
 
@@ -98,8 +102,6 @@ pub struct Model {
     pub statements: Vec<Statement>,
     /// The residual stream at the end of a layer.
     carried: String,
-    /// Hexadecimal SHA-256 of the file's text.
-    pub digest: String,
 }
 
 /// Why a model has no graph for a phase.
@@ -122,6 +124,9 @@ pub enum PhaseError {
         /// Positions of the cache.
         context: usize,
     },
+    /// An operation that has no place in a decoder.
+    #[error(transparent)]
+    Function(#[from] Unclear),
     /// An operation that does not fit in this phase.
     #[error("`{node}`: {error}")]
     Type {
@@ -206,6 +211,35 @@ impl Model {
         }
         graph.set_carried(*values.get(self.carried.as_str()).ok_or_else(|| lost(&self.carried))?);
         Ok(graph)
+    }
+
+    /// The function of the model with caches of `context` positions, which its frequencies may depend on, under `policy`: without the
+    /// rounding of activations where the policy leaves it out.
+    ///
+    /// # Errors
+    /// When the context does not fit the model.
+    pub fn function(&self, context: usize, policy: Policy) -> Result<Function, PhaseError> {
+        let mut graph = self.to_graph(PhaseKind::Prefill { tokens: 1 }, context)?;
+        if !policy.int8_activations() {
+            drop_quantisation(&mut graph);
+        }
+        Ok(graph::function(&graph)?)
+    }
+
+    /// SHA-256 of the model's function, in hex. Two files that describe one model, in other words or another order, have one digest.
+    ///
+    /// # Errors
+    /// As [`Model::function`].
+    pub fn digest(&self) -> Result<String, PhaseError> {
+        Ok(self.function(self.context, Policy::Exact)?.digest(self.layers as u32))
+    }
+
+    /// The longest sequence that turns by the short factors of a `LongRope`; none in a model of other rotary embeddings.
+    pub fn short_sequence(&self) -> Option<usize> {
+        let rope = |statement: &Statement| {
+            if let Operation::Rope(rope) = &statement.op { rope.short_sequence() } else { None }
+        };
+        self.statements.iter().find_map(rope)
     }
 
     /// Numbers in the checkpoint: every weight once per layer, a shared one once. Scales of ternary weights are not counted.

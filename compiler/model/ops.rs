@@ -6,7 +6,7 @@ use super::rope::rope;
 use super::syntax::{Raw, Tree};
 use super::{Quantization, Statement};
 use crate::graph::{
-    Activation, ActivationQuant, Encoding, Linear, MulInput, Operation, Part, Role, Scalar, Section, WeightRef,
+    Activation, ActivationQuant, Encoding, Linear, MulInput, Offset, Operation, Part, Role, Scalar, Section, WeightRef,
 };
 use std::ops::Range;
 
@@ -33,6 +33,7 @@ enum Kind {
     RmsNorm,
     BitLinear,
     Linear,
+    Bias,
     SplitHeads,
     Rope,
     CacheUpdate,
@@ -49,12 +50,13 @@ enum Kind {
 }
 
 /// Operations by their name in the file, with the numbers of their inputs and outputs.
-const OPERATIONS: [(&str, Kind, usize, usize); 18] = [
+const OPERATIONS: [(&str, Kind, usize, usize); 19] = [
     ("Tokens", Kind::Tokens, 0, 1),
     ("Embedding", Kind::Embedding, 1, 1),
     ("RmsNorm", Kind::RmsNorm, 1, 1),
     ("BitLinear", Kind::BitLinear, 1, 1),
     ("Linear", Kind::Linear, 1, 1),
+    ("Bias", Kind::Bias, 1, 1),
     ("SplitHeads", Kind::SplitHeads, 3, 3),
     ("Rope", Kind::Rope, 2, 2),
     ("CacheUpdate", Kind::CacheUpdate, 2, 2),
@@ -230,6 +232,14 @@ fn operation<'a>(
             let weight = weight(reader, fields, encoding, section, 2, weight_span)?;
             let scale = if encoding.is_ternary() { Scalar::weight(&weight.name) } else { Scalar::ONE };
             (Operation::Linear(Linear { parts: vec![Part { weight, scale }], activations, unary: None }), role?)
+        }
+        Kind::Bias => {
+            let scale = match fields.optional("scaled_by") {
+                Some(raw) => Scalar::weight(reader.text(raw, "the name of a ternary projection's tensor")?),
+                None => Scalar::ONE,
+            };
+            let weight = weight(reader, fields, Encoding::Dense, section, 1, weight_span)?;
+            (Operation::Bias(vec![Offset { weight, scale }]), Role::Bias)
         }
         Kind::SplitHeads => split_heads(reader, fields)?,
         Kind::Rope => (Operation::Rope(rope(reader, fields)?), Role::Rope),

@@ -9,7 +9,6 @@ use super::{Model, Quantization, Statement};
 use crate::graph::{ActivationQuant, Encoding, Operation, Role, ScaleConvention, Section};
 use crate::policy::{Override, Wrong};
 use indexmap::IndexMap;
-use sha2::{Digest, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
@@ -85,7 +84,6 @@ impl<'a> Building<'a> {
             context: self.context?,
             statements: std::mem::take(&mut self.statements),
             carried,
-            digest: Sha256::digest(self.reader.file.as_bytes()).iter().map(|b| format!("{b:02x}")).collect(),
         };
         if self.reader.errors.len() == self.harmless {
             self.decoder(&model, end, all);

@@ -45,8 +45,8 @@ fn scaling<'a>(reader: &mut Reader<'a>, raw: Raw<'a>) -> Option<RopeScaling> {
     if raw.text() == "None" {
         return Some(RopeScaling::None);
     }
-    if !["Linear", "Llama3", "LongRope"].contains(&name) {
-        let expected = "None, Linear(..), Llama3(..) or LongRope(..)";
+    if !["Linear", "Llama3", "Yarn", "LongRope"].contains(&name) {
+        let expected = "None, Linear(..), Llama3(..), Yarn(..) or LongRope(..)";
         reader.error(
             ErrorKind::UnknownName,
             raw.name_span(),
@@ -84,6 +84,25 @@ fn scaling<'a>(reader: &mut Reader<'a>, raw: Raw<'a>) -> Option<RopeScaling> {
                     low_freq_factor: low?,
                     high_freq_factor: high?,
                     original_context: original?,
+                })
+            })()
+        }
+        "Yarn" => {
+            let (factor, attention_factor) = (number(reader, "factor"), number(reader, "attention_factor"));
+            let (beta_fast, beta_slow) = (number(reader, "beta_fast"), number(reader, "beta_slow"));
+            let original = fields.required(reader, "original_context").and_then(|raw| reader.dim(raw));
+            let truncate = match fields.optional("truncate") {
+                Some(raw) => reader.word(raw, "whether bounds are rounded", &[("true", true), ("false", false)]),
+                None => Some(true),
+            };
+            (|| {
+                Some(RopeScaling::Yarn {
+                    factor: factor?,
+                    beta_fast: beta_fast?,
+                    beta_slow: beta_slow?,
+                    original_context: original?,
+                    attention_factor: attention_factor?,
+                    truncate: truncate?,
                 })
             })()
         }

@@ -77,6 +77,7 @@ impl Building<'_> {
             self.define(name, span.clone(), outputs.get(at).copied().flatten());
         }
         self.special(&parsed);
+        self.scaled(&parsed);
         self.bind(&parsed);
         let mut name = match parsed.statement.outputs.as_slice() {
             [one] => one.clone(),
@@ -151,6 +152,7 @@ impl Building<'_> {
             | Operation::Dequantize { .. }
             | Operation::Scale { .. }
             | Operation::Linear(_)
+            | Operation::Bias(_)
             | Operation::SplitHeads { .. }
             | Operation::Rope(_)
             | Operation::Attention { .. }
@@ -181,6 +183,19 @@ impl Building<'_> {
         }
         if let Operation::CacheUpdate { context } = op {
             self.context = Some(*context);
+        }
+    }
+
+    /// Notes a bias that is to be scaled by what is no ternary projection before it.
+    fn scaled(&mut self, parsed: &Parsed) {
+        let Operation::Bias(offsets) = &parsed.statement.op else { return };
+        for factor in offsets.iter().flat_map(|offset| &offset.scale.factors) {
+            let bound = self.weights.get(&factor.weight);
+            if !bound.is_some_and(|uses| uses.iter().any(|(weight, _)| weight.encoding.is_ternary())) {
+                let expected = "the tensor of a BitLinear before this";
+                let found = format!("`{}`", factor.weight);
+                self.reader.error(ErrorKind::Undefined, parsed.span.clone(), "a scale of no tensor", found, expected);
+            }
         }
     }
 
@@ -314,7 +329,7 @@ fn guess(op: &Operation, inputs: &[Types]) -> Vec<Types> {
             vec![cache(Heads::Keys), cache(Heads::Values)]
         }
         Operation::Attention { .. } => inputs.iter().take(1).map(|types| as_kind(types, Heads::Attended)).collect(),
-        Operation::Add { .. } | Operation::Mul { .. } | Operation::Activation(_) => vec![known],
+        Operation::Add { .. } | Operation::Mul { .. } | Operation::Activation(_) | Operation::Bias(_) => vec![known],
         Operation::RmsNorm { gamma: None, .. }
         | Operation::Tokens
         | Operation::Carry
@@ -344,6 +359,7 @@ fn kind(op: &Operation) -> &'static str {
         | Operation::Dequantize { .. }
         | Operation::Scale { .. }
         | Operation::Linear(_)
+        | Operation::Bias(_)
         | Operation::CacheUpdate { .. }
         | Operation::Attention { .. }
         | Operation::MergeHeads

@@ -12,7 +12,7 @@
 //! meant to be fast. A projection with a fused function that does not commute with a positive factor keeps its scale, and `select` refuses
 //! it.
 
-use super::fold_scales::{homogeneous, split_of};
+use super::fold_scales::{Split, divided, homogeneous, split_of};
 use crate::graph::{Graph, NodeId, Operation, Role, Scalar, Section, TypeError, Value};
 
 /// Multiplies every scale where it arises.
@@ -37,8 +37,11 @@ fn projection(graph: &mut Graph, id: NodeId) -> Result<(), TypeError> {
     let scales: Vec<Scalar> = linear.parts.iter().map(|p| p.scale.clone()).collect();
     let uniform = scales.windows(2).all(|pair| pair[0] == pair[1]);
     match split_of(graph, id) {
-        Some(split) => {
+        Some(Split { node: split, bias }) => {
             for (output, scale) in scales.iter().enumerate() {
+                if let Some(bias) = bias {
+                    graph.node_mut(bias).op = divided(graph, bias, output..output + 1, scale);
+                }
                 multiply(graph, Value { node: split, output }, scale)?;
             }
         }
@@ -71,6 +74,7 @@ fn absorb(graph: &mut Graph, value: Value, scale: &Scalar) -> bool {
         | Operation::Dequantize { .. }
         | Operation::Scale { .. }
         | Operation::Linear(_)
+        | Operation::Bias(_)
         | Operation::SplitHeads { .. }
         | Operation::Rope(_)
         | Operation::CacheUpdate { .. }

@@ -8,6 +8,7 @@
 //! | attention, as v | what follows: attention is linear in v |
 //! | a norm | its epsilon: `s*x / sqrt(mean((s*x)^2) + eps) = x / sqrt(mean(x^2) + eps/s^2)` |
 //! | the second operand of a residual addition | `b_scale` |
+//! | a bias | what follows; the bias is divided by it as well |
 //! | a product, through square or relu | what follows, to the power of the operand's degree |
 //! | a product, through silu | the operand's own scale: silu is not homogeneous |
 //! | a quantisation | its floor, `1e-5/s`, and the dequantisations that read its factor |
@@ -63,12 +64,16 @@ fn projection(graph: &mut Graph, id: NodeId, folds: &mut Vec<Fold>) {
         }
         return;
     }
-    let Some(split) = split_of(graph, id) else { return };
+    let Some(Split { node: split, bias }) = split_of(graph, id) else { return };
     for (part, scale) in scales.into_iter().enumerate() {
         if scale.is_one() {
             continue;
         }
-        if let Some(trial) = attempt(graph, Value { node: split, output: part }, &scale.pow(degree)) {
+        let mut trial = Trial::default();
+        if let Some(bias) = bias {
+            trial.edits.push((bias, divided(graph, bias, part..part + 1, &scale.pow(degree))));
+        }
+        if absorb(graph, Value { node: split, output: part }, &scale.pow(degree), &mut trial).is_some() {
             commit(graph, id, part..part + 1, scale, trial, folds);
         }
     }
@@ -78,6 +83,16 @@ fn attempt(graph: &Graph, value: Value, scale: &Scalar) -> Option<Trial> {
     let mut trial = Trial::default();
     absorb(graph, value, scale, &mut trial)?;
     Some(trial)
+}
+
+/// A bias with some of its vectors divided by `scale`.
+pub(super) fn divided(graph: &Graph, bias: NodeId, parts: std::ops::Range<usize>, scale: &Scalar) -> Operation {
+    let mut op = graph.node(bias).op.clone();
+    if let Operation::Bias(offsets) = &mut op {
+        let range = parts.start.min(offsets.len())..parts.end.min(offsets.len());
+        offsets[range].iter_mut().for_each(|offset| offset.scale = offset.scale.times(&scale.pow(-1)));
+    }
+    op
 }
 
 fn commit(
@@ -103,17 +118,31 @@ fn commit(
     folds.push(Fold { from, scale, into: trial.into });
 }
 
-/// The head split that is the only reader of a projection (or of its dequantisation) and that cuts it where its parts meet.
-pub(super) fn split_of(graph: &Graph, id: NodeId) -> Option<NodeId> {
+/// The head split after a projection, and the bias between the two.
+pub(super) struct Split {
+    pub node: NodeId,
+    pub bias: Option<NodeId>,
+}
+
+/// The head split that is the only reader of a projection (or of its dequantisation, or of the bias added to either) and that cuts it where
+/// its parts, and those of the bias, meet.
+pub(super) fn split_of(graph: &Graph, id: NodeId) -> Option<Split> {
     let mut user = graph.only_user(id.into())?;
     if matches!(graph.node(user.node).op, Operation::Dequantize { .. }) && user.input == 0 {
+        user = graph.only_user(user.node.into())?;
+    }
+    let mut bias = None;
+    if let Operation::Bias(offsets) = &graph.node(user.node).op {
+        bias = Some((user.node, offsets));
         user = graph.only_user(user.node.into())?;
     }
     let Operation::Linear(linear) = &graph.node(id).op else { return None };
     let Operation::SplitHeads { heads, kv_heads, head_dim } = graph.node(user.node).op else { return None };
     let widths: Vec<_> = linear.parts.iter().filter_map(|p| p.weight.shape.first().copied()).collect();
     let cuts = [heads, kv_heads, kv_heads].map(|h| h * head_dim);
-    (widths == cuts && graph.inputs(user.node).len() == 1).then_some(user.node)
+    let aligned = bias.is_none_or(|(_, offsets)| offsets.iter().map(|o| o.weight.shape[0]).eq(cuts));
+    let fits = widths == cuts && aligned && graph.inputs(user.node).len() == 1;
+    fits.then_some(Split { node: user.node, bias: bias.map(|(node, _)| node) })
 }
 
 /// Notes the changes by which every reader of `value` makes up for its division by `scale`. `None` when one of them cannot.
@@ -147,6 +176,11 @@ fn reader(graph: &Graph, user: Use, scale: &Scalar, trial: &mut Trial) -> Option
                 Some(degree) => return absorb(graph, output(0), &scale.pow(degree), trial),
                 None => operand.scale = operand.scale.times(scale),
             }
+        }
+        Operation::Bias(offsets) => {
+            offsets.iter_mut().for_each(|offset| offset.scale = offset.scale.times(&scale.pow(-1)));
+            record(trial, edited, user.node, &node.name, op);
+            return absorb(graph, output(0), scale, trial);
         }
         Operation::Activation(unary) => return absorb(graph, output(0), &scale.pow(homogeneous(*unary)?), trial),
         Operation::Quantize { floor } => {

@@ -2,7 +2,7 @@
 //!
 //! | before | after |
 //! |---|---|
-//! | q, k and v projections of one input, split into heads | one projection, its columns q, then k, then v |
+//! | q, k and v projections of one input, split into heads | one projection, its columns q, then k, then v; their biases likewise |
 //! | relu2 of the gate, times up | relu in the gate's projection, square on the product's operand |
 //! | something plus the residual stream | the residual stream plus it |
 //! | silu (or relu) of the gate, times up | silu on the product's operand (relu in the projection) |
@@ -55,37 +55,77 @@ fn linear(graph: &Graph, node: NodeId) -> Option<&Linear> {
     Some(linear)
 }
 
-/// Joins the projections that feed a three-input split. They can be one when they read the same value, quantise it in the same way, are of
-/// one kind, and have no other reader.
+/// A projection before a head split, and the bias between the two.
+struct Projected {
+    linear: NodeId,
+    bias: Option<NodeId>,
+}
+
+/// The projection that feeds an input of a split and nothing else, directly or through a bias.
+fn projected(graph: &Graph, input: Use, value: Value) -> Option<Projected> {
+    if graph.only_user(value) != Some(input) {
+        return None;
+    }
+    if !matches!(graph.node(value.node).op, Operation::Bias(_)) {
+        return Some(Projected { linear: value.node, bias: None });
+    }
+    let product = *graph.inputs(value.node).first()?;
+    let alone = graph.only_user(product) == Some(Use { node: value.node, input: 0 });
+    alone.then_some(Projected { linear: product.node, bias: Some(value.node) })
+}
+
+/// Joins the projections that feed a three-input split, and their biases. They can be one when they read the same value, quantise it in the
+/// same way, are of one kind, have a bias all or none, and have no other reader.
 fn qkv(graph: &mut Graph, split: NodeId) -> Result<(), TypeError> {
     let inputs = graph.inputs(split);
-    let [q, k, v] = inputs[..] else { return Ok(()) };
-    let sources = [q.node, k.node, v.node];
-    let Some(first) = linear(graph, q.node).cloned() else { return Ok(()) };
-    let input = graph.inputs(q.node);
-    let mut parts = Vec::new();
-    for (at, node) in sources.into_iter().enumerate() {
-        let Some(one) = linear(graph, node) else { return Ok(()) };
-        let alike =
-            one.activations == first.activations && one.unary.is_none() && one.is_ternary() == first.is_ternary();
-        let alone = graph.only_user(Value::from(node)) == Some(Use { node: split, input: at });
-        if !alike || !alone || graph.inputs(node) != input || sources[..at].contains(&node) {
+    if inputs.len() != 3 {
+        return Ok(());
+    }
+    let mut sources: Vec<Projected> = Vec::new();
+    let (mut parts, mut offsets) = (Vec::new(), Vec::new());
+    for (at, value) in inputs.into_iter().enumerate() {
+        let Some(source) = projected(graph, Use { node: split, input: at }, value) else { return Ok(()) };
+        let Some(one) = linear(graph, source.linear) else { return Ok(()) };
+        if let Some(first) = sources.first() {
+            let Some(other) = linear(graph, first.linear) else { return Ok(()) };
+            let alike = one.activations == other.activations
+                && one.is_ternary() == other.is_ternary()
+                && source.bias.is_some() == first.bias.is_some()
+                && graph.inputs(source.linear) == graph.inputs(first.linear);
+            if !alike || sources.iter().any(|s| s.linear == source.linear) {
+                return Ok(());
+            }
+        }
+        if one.unary.is_some() {
             return Ok(());
         }
         parts.extend(one.parts.iter().cloned());
+        if let Some(Operation::Bias(of)) = source.bias.map(|bias| &graph.node(bias).op) {
+            offsets.extend(of.iter().cloned());
+        }
+        sources.push(source);
     }
-    let (section, role) = (graph.node(q.node).section, graph.node(q.node).role);
-    let fused = Operation::Linear(Linear { parts, activations: first.activations, unary: None });
-    let name = graph.node(split).name.clone();
-    let op = graph.node(split).op.clone();
-    let split_role = graph.node(split).role;
-    let fused = graph.add(&graph.fresh_name("qkv"), section, role, fused, &input)?;
+    let Some((first, activations)) =
+        sources.first().and_then(|s| Some((s.linear, linear(graph, s.linear)?.activations)))
+    else {
+        return Ok(());
+    };
+    let (section, role, input) = (graph.node(first).section, graph.node(first).role, graph.inputs(first));
+    let (name, op, split_role) = (graph.node(split).name.clone(), graph.node(split).op.clone(), graph.node(split).role);
+    let fused = Operation::Linear(Linear { parts, activations, unary: None });
+    let mut fused = graph.add(&graph.fresh_name("qkv"), section, role, fused, &input)?;
+    if let Some(bias) = sources.first().and_then(|s| s.bias) {
+        let name = graph.fresh_name("qkv_biased");
+        fused = graph.add(&name, section, graph.node(bias).role, Operation::Bias(offsets), &[fused.into()])?;
+    }
     let joined = graph.add(&name, section, split_role, op, &[fused.into()])?;
     for output in 0..graph.node(split).outputs.len() {
         graph.replace(Value { node: split, output }, Value { node: joined, output });
     }
-    for node in [split, q.node, k.node, v.node] {
-        graph.remove(node);
+    graph.remove(split);
+    for Projected { linear, bias } in sources {
+        graph.remove(linear);
+        bias.map(|bias| graph.remove(bias));
     }
     Ok(())
 }

@@ -61,7 +61,7 @@ impl Paddings {
             Operation::Embedding { weight } => row(weight.shape[1]),
             Operation::Linear(_) if graph.node(node).role == Role::LmHead => None,
             Operation::Linear(linear) => match split_after(graph, node) {
-                Some((heads, kv_heads, head_dim)) => self.split(heads + 2 * kv_heads, heads, head_dim),
+                Some(Split { heads, head_dim, .. }) => self.split(linear.out_width() / head_dim, heads, head_dim),
                 None => row(linear.out_width()),
             },
             Operation::MergeHeads => match graph.value_type(*graph.inputs(node).first()?).shape {
@@ -73,6 +73,7 @@ impl Paddings {
             | Operation::Quantize { .. }
             | Operation::Dequantize { .. }
             | Operation::Scale { .. }
+            | Operation::Bias(_)
             | Operation::Activation(_)
             | Operation::Mul { .. }
             | Operation::Add { .. }
@@ -87,14 +88,26 @@ impl Paddings {
     }
 }
 
-/// The query heads, KV heads and numbers per head into which a projection's output is split; `None` if it is not split.
-pub fn split_after(graph: &Graph, node: NodeId) -> Option<(usize, usize, usize)> {
+/// How a projection's output is split into heads.
+#[derive(Debug, Clone, Copy)]
+pub struct Split {
+    /// Query heads.
+    pub heads: usize,
+    /// The model's numbers of a head.
+    pub head_dim: usize,
+    /// The first of q, k and v that the output is: 0, unless each has a projection of its own.
+    pub first: usize,
+}
+
+/// The heads into which a projection's output is split; `None` if it is not split.
+pub fn split_after(graph: &Graph, node: NodeId) -> Option<Split> {
     let mut at = node;
     loop {
         let user = graph.only_user(at.into())?;
         match graph.node(user.node).op {
-            Operation::SplitHeads { heads, kv_heads, head_dim } => return Some((heads, kv_heads, head_dim)),
+            Operation::SplitHeads { heads, head_dim, .. } => return Some(Split { heads, head_dim, first: user.input }),
             Operation::Dequantize { .. } | Operation::Scale { .. } if user.input == 0 => at = user.node,
+            Operation::Bias(_) => at = user.node,
             Operation::Tokens
             | Operation::Embedding { .. }
             | Operation::Carry

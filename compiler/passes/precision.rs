@@ -172,6 +172,7 @@ pub fn precision(
             | Operation::Quantize { .. }
             | Operation::Dequantize { .. }
             | Operation::Scale { .. }
+            | Operation::Bias(_)
             | Operation::SplitHeads { .. }
             | Operation::Rope(_)
             | Operation::CacheUpdate { .. }
@@ -201,6 +202,7 @@ fn all_asked(graph: &Graph, policy: Policy, overrides: &[Override]) -> HashMap<N
             | Operation::Quantize { .. }
             | Operation::Dequantize { .. }
             | Operation::Scale { .. }
+            | Operation::Bias(_)
             | Operation::SplitHeads { .. }
             | Operation::Rope(_)
             | Operation::CacheUpdate { .. }

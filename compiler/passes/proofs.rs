@@ -56,6 +56,9 @@ struct Shape {
     architecture: &'static str,
     ternary: bool,
     relu2: bool,
+    biases: bool,
+    /// 1: norms of the inputs of ternary projections, 2: some projections dense, 3: queries alone.
+    further: usize,
     heads: (usize, usize),
     head_dim: usize,
     hidden: usize,
@@ -68,12 +71,17 @@ fn shapes() -> impl Strategy<Value = Shape> {
         Just("BitNetForCausalLM"),
         Just("BitnetForCausalLM"),
         Just("LlamaForCausalLM"),
-        Just("Phi3ForCausalLM")
+        Just("Phi3ForCausalLM"),
+        Just("Qwen2ForCausalLM"),
+        Just("Qwen3ForCausalLM")
     ];
     let heads = (1..4_usize, 1..4_usize).prop_map(|(kv, group)| (kv * group, kv));
-    (architecture, any::<bool>(), any::<bool>(), heads, 1..4_usize, 1..3_usize, 1..3_usize, 1..4_usize).prop_map(
-        |(architecture, ternary, relu2, heads, dim, hidden, ffn, layers)| Shape {
+    let kind = (architecture, any::<bool>(), any::<bool>(), any::<bool>(), 0..4_usize);
+    (kind, heads, 1..4_usize, 1..3_usize, 1..3_usize, 1..4_usize).prop_map(
+        |((architecture, ternary, relu2, biases, further), heads, dim, hidden, ffn, layers)| Shape {
             architecture,
+            biases,
+            further,
             ternary: ternary && architecture != "Phi3ForCausalLM" || architecture.starts_with("Bit"),
             relu2,
             heads,
@@ -86,11 +94,19 @@ fn shapes() -> impl Strategy<Value = Shape> {
 }
 
 fn model(shape: &Shape) -> Model {
-    let quantizer = if shape.ternary { r#""quantization_config": {"quant_method": "bitnet"},"# } else { "" };
+    let further = match shape.further {
+        1 => r#", "use_rms_norm": true"#,
+        2 => r#", "modules_to_not_convert": ["lm_head", "o_proj", "mlp.up_proj"]"#,
+        3 => r#", "modules_to_not_convert": ["lm_head", "q_proj"]"#,
+        _ => "",
+    };
+    let quantizer =
+        format!(r#""quantization_config": {{"quant_method": "bitnet", "linear_class": "autobitlinear"{further}}},"#);
+    let quantizer = if shape.ternary { quantizer.as_str() } else { "" };
     let config = format!(
         r#"{{"architectures": ["{}"], {quantizer} "vocab_size": 40, "hidden_size": {}, "intermediate_size": {}, "num_hidden_layers": {},
         "num_attention_heads": {}, "num_key_value_heads": {}, "head_dim": {}, "hidden_act": "{}", "max_position_embeddings": 32,
-        "rms_norm_eps": 1e-5, "rope_theta": 10000.0}}"#,
+        "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "attention_bias": {}, "mlp_bias": {}}}"#,
         shape.architecture,
         shape.hidden,
         shape.ffn,
@@ -98,7 +114,9 @@ fn model(shape: &Shape) -> Model {
         shape.heads.0,
         shape.heads.1,
         shape.head_dim,
-        if shape.relu2 { "relu2" } else { "silu" }
+        if shape.relu2 { "relu2" } else { "silu" },
+        shape.biases,
+        shape.biases
     );
     import(&Config::parse(&config).unwrap(), "random", "made up", None).unwrap().model
 }
@@ -141,6 +159,7 @@ fn unscaled(graph: &Graph) -> bool {
         | Operation::Quantize { .. }
         | Operation::Dequantize { .. }
         | Operation::Scale { .. }
+        | Operation::Bias(_)
         | Operation::SplitHeads { .. }
         | Operation::Rope(_)
         | Operation::CacheUpdate { .. }
@@ -191,7 +210,13 @@ proptest! {
         explicit(&mut g).unwrap();
         prop_assert_eq!(g.check(), Ok(()));
         let quantised = g.nodes().filter(|&n| matches!(g.node(n).op, Operation::Quantize { .. })).count();
-        prop_assert_eq!(quantised, if shape.ternary { 4 } else { 0 }, "one for qkv, o, gate and up, down");
+        let expected = match (shape.ternary, shape.further) {
+            (false, _) => 0,
+            (true, 1) => 7,
+            (true, 2) => 3,
+            (true, _) => 4,
+        };
+        prop_assert_eq!(quantised, expected, "one for qkv, o, gate and up, down; one for each that norms its input");
         let binary = |g: &Graph| evaluated(g, Sized { model: &model, binary: true });
         prop_assert_eq!(binary(&g), binary(&graph(&model)), "explicit quantisation");
         let mut applied = g.clone();
@@ -245,6 +270,8 @@ fn a_scale_on_the_residual_stream_stays() {
         architecture: "LlamaForCausalLM",
         ternary: true,
         relu2: false,
+        biases: false,
+        further: 0,
         heads: (2, 1),
         head_dim: 8,
         hidden: 16,

@@ -21,7 +21,8 @@ fn no_step_is_below_its_roofline() {
         for shipped in model::shipped() {
             let model = shipped.model().unwrap();
             for batch in [1, 32] {
-                let prefill = if batch == 1 { vec![Options::default_prefill(model.context as u32)[0]] } else { vec![] };
+                let prefill =
+                    if batch == 1 { vec![Options::default_prefill(&model, model.context as u32)[0]] } else { vec![] };
                 let options = Options { batch, prefill, ..Options::for_model(&model) };
                 // Some models do not fit a card's DRAM with all users' caches.
                 let Ok(compiled) = compile(&model, &target, &options) else { continue };

@@ -43,6 +43,31 @@ pub fn add_into(call: &Call, cx: &Context<'_>, scale: &Scalar, ways: &mut Ways) 
     }
 }
 
+/// `x + vector`, row by row. The vector is a tensor of one row, which TT-NN's binary kernel repeats.
+pub fn bias(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
+    let Some(input) = call.values().next() else { return };
+    for memory in shared_placements(cx, input) {
+        ways.consider(
+            cx,
+            call,
+            vec![memory.clone()],
+            || memory.to_string(),
+            |d| {
+                d.step(Binary {
+                    kind: BinaryKind::Add,
+                    a: d.input(0),
+                    b: d.input(1),
+                    a_activations: vec![],
+                    b_activations: vec![],
+                    activations: vec![],
+                    dtype: DType::Bf16,
+                    into: Destination::New(memory.clone()),
+                })
+            },
+        );
+    }
+}
+
 /// `a * b` after each operand's functions.
 pub fn multiply(call: &Call, cx: &Context<'_>, a: &[Unary], b: &[Unary], ways: &mut Ways) {
     let Some(left) = call.values().next() else { return };

@@ -235,7 +235,7 @@ mod tests {
             shape: [128_256, 2560],
             rows: None,
             content: Content::Dense,
-            rotate_pairs: false,
+            rotated: 0,
             outputs: None,
             inputs: None,
         };

@@ -156,8 +156,11 @@ pub fn ways(call: &Call, cx: &Context<'_>) -> Ways {
     match &call.kind {
         Kind::Embedding => movement::embedding(call, cx, &mut ways),
         Kind::RmsNorm { epsilon } => norm::ways(call, cx, epsilon, &mut ways),
+        Kind::HeadNorm { epsilon } => norm::heads(call, cx, epsilon, &mut ways),
+        Kind::Bias => eltwise::bias(call, cx, &mut ways),
         Kind::Matmul { activation, precision } => matmul::ways(call, cx, *activation, *precision, &mut ways),
         Kind::LmHead { matrix, precision, chunks } => lm_head::ways(call, cx, matrix, *precision, chunks, &mut ways),
+        Kind::Join => movement::join(call, cx, &mut ways),
         Kind::CreateHeads { heads, kv_heads, head_dim, cores } => {
             heads::create(call, cx, [*heads, *kv_heads, *head_dim], *cores, &mut ways)
         }

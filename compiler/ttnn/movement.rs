@@ -1,6 +1,6 @@
 //! Candidates of calls that move or look up data.
 
-use bitnetc_plan::op::{ArgMax, Embedding, Kept, PlusOne, Slice, ToMemoryConfig, Typecast, View};
+use bitnetc_plan::op::{ArgMax, Concat, Embedding, Kept, PlusOne, Slice, ToMemoryConfig, Typecast, View};
 use bitnetc_plan::ttnn::Violation;
 use bitnetc_plan::{Layout, MemoryConfig, Ref};
 
@@ -68,6 +68,24 @@ pub fn typecast(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
         || format!("to {dtype} in DRAM"),
         |d| d.step(Typecast { input: d.input(0), dtype, memory: MemoryConfig::DRAM }),
     );
+}
+
+/// Sets values side by side as columns.
+pub fn join(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
+    let count = call.inputs.len();
+    let homes = if cx.decode() { vec![MemoryConfig::L1, MemoryConfig::DRAM] } else { vec![MemoryConfig::DRAM] };
+    for memory in homes {
+        ways.consider(
+            cx,
+            call,
+            vec![memory.clone(); count],
+            || format!("in {memory}"),
+            |d| {
+                let inputs = (0..count).map(|at| d.input(at)).collect();
+                d.step(Concat { inputs, memory: memory.clone() })
+            },
+        );
+    }
 }
 
 /// Slices out the tile of rows that holds the prompt's last token.

@@ -69,6 +69,9 @@ pub fn head_count(cx: &Context<'_>, value: ValueId) -> Option<u32> {
         | Kind::CacheFill
         | Kind::Attention { .. }
         | Kind::AddInto { .. }
+        | Kind::Bias
+        | Kind::Join
+        | Kind::HeadNorm { .. }
         | Kind::Multiply { .. }
         | Kind::Dequantize { .. }
         | Kind::Scale { .. }

@@ -76,7 +76,8 @@ impl<'a> Follower<'a> {
             Ref::Value(name) => self.values.get(name.as_str()).copied().flatten(),
             Ref::Weight(name) => match self.sources.get(name.as_str())? {
                 Source::Rows(matrix) => matrix.inputs?.added(),
-                Source::Vector { padding, .. } => (*padding)?.added(),
+                // Vectors that are padded otherwise than each other are a problem of the call that reads them.
+                Source::Vectors(parts) => beside(parts.iter().map(|part| part.padding)).ok()?,
                 Source::Columns(_) | Source::Ones { .. } | Source::RotaryTable { .. } | Source::RotaryTransform => None,
             },
             Ref::Buffer(name) => {
@@ -139,7 +140,10 @@ impl<'a> Follower<'a> {
         let padding = self.of(&args.input);
         let share = padding.map_or(1.0, Padding::share).sqrt();
         let (factor, columns) = match self.sources.get(args.gamma.name()) {
-            Some(Source::Vector { factor, padding: columns, .. }) => (*factor, columns.and_then(Padding::added)),
+            Some(Source::Vectors(parts)) => match parts.as_slice() {
+                [gamma] => (gamma.factor, gamma.padding.and_then(Padding::added)),
+                _ => return Ok(padding),
+            },
             Some(Source::Ones { factor, .. }) => (*factor, padding),
             Some(Source::Columns(_) | Source::Rows(_) | Source::RotaryTable { .. } | Source::RotaryTransform)
             | None => {
@@ -228,8 +232,11 @@ impl<'a> Follower<'a> {
         }
     }
 
-    /// Side by side, only the last part may be padded.
+    /// Side by side, only the last part may be padded, or all of them may be groups that are padded alike.
     fn joined(&self, parts: &[Ref]) -> Rule {
+        if let Ok(Some(padding)) = beside(parts.iter().map(|part| self.of(part))) {
+            return Ok(Some(padding));
+        }
         let Some((last, before)) = parts.split_last() else { return Ok(None) };
         for part in before {
             self.unpadded(part, false)?;
@@ -283,6 +290,25 @@ impl<'a> Follower<'a> {
             Some(_) | None => Ok(None),
         }
     }
+}
+
+/// The padding of groups side by side that are padded alike.
+fn beside(parts: impl Iterator<Item = Option<Padding>>) -> Rule {
+    let mut all: Option<Option<Padding>> = None;
+    for found in parts.map(|padding| padding.and_then(Padding::added)) {
+        all = match (all, found) {
+            (None, found) => Some(found),
+            (Some(None), None) => Some(None),
+            (Some(Some(all)), Some(found)) if (found.from, found.to) == (all.from, all.to) => {
+                Some(Some(Padding { groups: all.groups.saturating_add(found.groups), ..all }))
+            }
+            (Some(first), found) => {
+                let what = format!("parts side by side are {} and {}", text(first), text(found));
+                return Err((what, "parts padded alike".into()));
+            }
+        };
+    }
+    Ok(all.flatten())
 }
 
 /// The padding of the matrices' columns side by side.

@@ -30,10 +30,11 @@ pub struct TtnnRelease {
     pub blackhole: Chip,
     /// The precision that sums keep between two K-blocks of a matmul.
     pub spills: Spills,
-    /// Most bytes that the commands of one program take in a captured trace.
-    pub trace_bytes: u64,
     /// Most bytes that the kernels of one program take in DRAM.
     pub kernel_bytes: u64,
+    /// Functions of TT-NN that the stand-in for a mock card's command queue (`cpp/queue.cpp`) replaces or calls, by their mangled names. With
+    /// it a mock captures and replays traces; empty for a release that it was not made for.
+    pub mock_queue: &'static [&'static str],
     /// Every call a plan may make, by its path below `ttnn`, in alphabetical order.
     pub calls: &'static [&'static str],
 }
@@ -51,6 +52,8 @@ pub struct Chip {
     pub dram_alignment: u64,
     /// Most worker cores a DRAM-sharded matmul may read one bank with.
     pub readers_per_bank: u32,
+    /// Bytes that a device program takes of a trace, from above: its commands, of which there are more on a larger grid.
+    pub trace_program_bytes: u64,
 }
 
 /// How matmuls with an fp32 destination keep their sums in L1 from one K-block to the next. With a bf16 destination sums are bf16.

@@ -12,13 +12,13 @@ use crate::{Card, DType, MemoryConfig, Strategy, TensorSpec};
 
 constraints! { "binary", "binary_ng_device_operation.cpp", also [elementwise, placement];
     BROADCAST: "Sides of the operands, aligned at the last, are equal, or one of the two is 1."
-        => "Broadcasting rule violation, a: {a}, b: {b}", "equal shapes, or b with one column";
-    SAME_SHAPE: "Operands have one shape, but for b, which may have a single column."
-        because "plans broadcast nothing but a number per row; buffers of other broadcasts were not studied"
-        => "{a} with {b}", "equal shapes, or b with one column";
-    COLUMN_OVER_WIDTH: "Where b is a single column, a is not height-sharded."
+        => "Broadcasting rule violation, a: {a}, b: {b}", "equal shapes, or b with one column or one row";
+    SAME_SHAPE: "Operands have one shape, but for b, which may have a single column or a single row."
+        because "plans broadcast nothing but a number per row and a bias; buffers of other broadcasts were not studied"
+        => "{a} with {b}", "equal shapes, or b with one column or one row";
+    COLUMN_OVER_WIDTH: "Where b is a single column or row, a is not height-sharded."
         because "no plan has such operands; the buffers were not studied"
-        => "a column broadcast over {memory}", "an operand a that is interleaved or width-sharded";
+        => "a column or row broadcast over {memory}", "an operand a that is interleaved or width-sharded";
     RESULT_TYPE: "The result is bf16, bfp8 or f32."
         because "plans compute in these types"
         => "result in {dtype}", "bf16, bfp8 or f32";
@@ -27,7 +27,7 @@ constraints! { "binary", "binary_ng_device_operation.cpp", also [elementwise, pl
         => "a result of {result} over a tensor of {dtype}", "dtype {dtype}";
 }
 
-/// `a [..,M,N]` with `b` of the same shape or `[..,M,1]` -> `[..,M,N]`, any mix of placements, `output_tensor=a` too.
+/// `a [..,M,N]` with `b` of the same shape, `[..,M,1]` or `[..,1,N]` -> `[..,M,N]`, any mix of placements, `output_tensor=a` too.
 pub(super) fn check(args: &Binary, given: &[&TensorSpec], card: &Card) -> Answer {
     let [a, b] = operands(given)?;
     let mut checks = Checks::new();
@@ -35,16 +35,20 @@ pub(super) fn check(args: &Binary, given: &[&TensorSpec], card: &Card) -> Answer
         require_tiled_float(name, spec, &mut checks);
     }
     let column = b.columns() == 1 && a.columns() > 1;
-    let leading = a.shape.len().saturating_sub(1);
+    let row = !column && b.rows() == 1 && a.rows() > 1;
     let mut sides = a.shape.iter().rev().zip(b.shape.iter().rev());
     let broadcasts = sides.all(|(a, b)| a == b || *a == 1 || *b == 1);
     checks.require(&BROADCAST, broadcasts, values![a = a.shape, b = b.shape]);
-    let same =
-        a.shape == b.shape || (column && b.shape.len() == a.shape.len() && a.shape[..leading] == b.shape[..leading]);
+    let broadcast = |dim: usize| {
+        let from_end = a.shape.len().checked_sub(dim);
+        let sides = a.shape.iter().zip(&b.shape).enumerate();
+        b.shape.len() == a.shape.len() && sides.into_iter().all(|(at, (a, b))| a == b || Some(at) == from_end)
+    };
+    let same = a.shape == b.shape || (column && broadcast(1)) || (row && broadcast(2));
     checks.require(&SAME_SHAPE, same, values![a = a.shape, b = b.shape]);
     checks.require(
         &COLUMN_OVER_WIDTH,
-        !column || a.memory.strategy() != Some(Strategy::Height),
+        !(column || row) || a.memory.strategy() != Some(Strategy::Height),
         values![memory = a.memory],
     );
     checks.require(
@@ -63,24 +67,24 @@ pub(super) fn check(args: &Binary, given: &[&TensorSpec], card: &Card) -> Answer
             (memory, vec![output])
         }
     };
-    let circular_buffers = bytes(args, a, b, memory, column);
+    let circular_buffers = bytes(args, a, b, memory, column || row);
     checks.finish(|| Outcome { outputs, circular_buffers, temporaries: Vec::new(), programs: 1 })
 }
 
-fn bytes(args: &Binary, a: &TensorSpec, b: &TensorSpec, out: &MemoryConfig, column: bool) -> u64 {
+fn bytes(args: &Binary, a: &TensorSpec, b: &TensorSpec, out: &MemoryConfig, broadcast: bool) -> u64 {
     let (a_tile, b_tile, out_tile) = (a.dtype.tile_bytes(), b.dtype.tile_bytes(), args.dtype.tile_bytes());
     let a_extra = u64::from(!args.a_activations.is_empty()) * a_tile;
     let b_extra = u64::from(!args.b_activations.is_empty()) * b_tile;
-    if !column && a.memory == b.memory && a.memory == *out && in_shards(out) {
+    if !broadcast && a.memory == b.memory && a.memory == *out && in_shards(out) {
         return tiles_at_once(args, a.dtype, b.dtype) * (a_extra + b_extra);
     }
     // From interleaved L1 tensors the result is packed straight into its shards.
-    let direct = !column
+    let direct = !broadcast
         && a.memory == MemoryConfig::L1
         && b.memory == MemoryConfig::L1
         && even_in_l1(a.columns(), a.matrix_rows(), out);
     let out_buffer = if direct { 0 } else { 2 * out_tile };
-    2 * (a_tile + b_tile) + out_buffer + a_extra + b_extra + if column { 2 * b_tile } else { 0 }
+    2 * (a_tile + b_tile) + out_buffer + a_extra + b_extra + if broadcast { 2 * b_tile } else { 0 }
 }
 
 /// Tiles of shards that the kernel takes at a time: 2 where the vector unit computes, otherwise what the destination register holds.
@@ -99,9 +103,9 @@ fn tiles_at_once(args: &Binary, a: DType, b: DType) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Unary;
     use crate::ttnn::check;
     use crate::ttnn::mock::{any, bytes, n150, refusal, row};
+    use crate::{Cores, Unary};
 
     fn mul(a: &[Unary], dtype: DType, into: Destination) -> Binary {
         Binary {
@@ -150,6 +154,30 @@ mod tests {
         assert_eq!(bytes(mul(&[Unary::Abs], DType::Bf16, Destination::InPlace), &[&x, &column], &card), 18_432);
         let l1 = TensorSpec { memory: MemoryConfig::L1, ..x.clone() };
         assert_eq!(bytes(mul(&[Unary::Abs], DType::Bf16, new(&x.memory)), &[&l1, &l1], &card), 10_240);
+    }
+
+    /// As the mock counts them.
+    #[test]
+    fn bytes_of_a_row_added_to_every_row() {
+        let card = n150();
+        let add = |memory: &MemoryConfig| Binary {
+            kind: BinaryKind::Add,
+            ..mul(&[], DType::Bf16, Destination::New(memory.clone()))
+        };
+        let bias = TensorSpec::tile([1, 1, 1, 8192], DType::Bf16, MemoryConfig::DRAM);
+        let x = row(&card, 32, 8192, 32, 8);
+        let tokens = TensorSpec::tile([1, 1, 128, 8192], DType::Bf16, MemoryConfig::DRAM);
+        for x in [&x, &tokens] {
+            assert_eq!(bytes(add(&x.memory), &[x, &bias], &card), 16_384);
+        }
+        let users = TensorSpec::tile(
+            [1, 1, 32, 8192],
+            DType::Bf16,
+            MemoryConfig::height(Cores::row_major(1, (8, 8)), [32, 8192]),
+        );
+        assert!(
+            refusal(check(&add(&MemoryConfig::DRAM).into(), &[&users, &bias], &card)).contains("row broadcast over")
+        );
     }
 
     #[test]

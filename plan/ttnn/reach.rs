@@ -246,6 +246,8 @@ fn elementwise_and_movement(seeds: &mut Vec<Seed>) {
         let piece = rows(&[1, 1, 8, 640], DType::Bf16);
         push(Concat { inputs: vec![any(); count], memory: memory.clone() }.into(), vec![piece; count]);
     }
+    let tiled = dram(&[1, 1, 64, 128], DType::Bf16);
+    push(Concat { inputs: vec![any(); 2], memory: memory.clone() }.into(), vec![tiled; 2]);
     push(Deallocate { input: input() }.into(), vec![x]);
 }
 

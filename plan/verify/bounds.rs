@@ -5,7 +5,7 @@ use super::check_format;
 use crate::Padding;
 use crate::defect::Defects;
 use crate::op::Argument;
-use crate::weight::Matrix;
+use crate::weight::{Matrix, Vector};
 use crate::{
     Card, Cores, DType, Invariant, MatmulProgram, MemoryConfig, Op, PhaseKind, Place, Plan, Source, TensorSpec, Unary,
 };
@@ -106,8 +106,10 @@ fn check_options(plan: &Plan, defects: &mut Defects) {
     );
     require((1..=PARAMETER).contains(&model.layers), format!("{} layers", model.layers), "at least one");
     require((1..=DIMENSION).contains(&model.vocab), format!("a vocabulary of {}", model.vocab), "at least one");
-    let hex = model.digest.len() == 64 && model.digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    require(hex, format!("the model digest `{}`", model.digest), "64 lower-case hex digits");
+    for (what, digest) in [("model", &model.digest), ("function", &model.function)] {
+        let hex = digest.len() == 64 && digest.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        require(hex, format!("the {what} digest `{digest}`"), "64 lower-case hex digits");
+    }
 }
 
 fn spec_problem(spec: &TensorSpec) -> Option<String> {
@@ -129,13 +131,19 @@ fn source_problem(source: &Source) -> Option<String> {
         Source::Columns(matrices) if matrices.len() > LIST => return Some(format!("{} matrices", matrices.len())),
         Source::Columns(matrices) => matrices.iter().flat_map(matrix_lengths).collect(),
         Source::Rows(matrix) => matrix_lengths(matrix),
-        Source::Vector { len, padding, .. } => padding.iter().flat_map(padding_lengths).chain([*len]).collect(),
+        Source::Vectors(parts) if parts.len() > LIST => return Some(format!("{} vectors", parts.len())),
+        Source::Vectors(parts) => parts.iter().flat_map(vector_lengths).collect(),
         Source::Ones { len, .. } => vec![*len],
         Source::RotaryTable { positions, .. } => vec![*positions],
         Source::RotaryTransform => Vec::new(),
     };
     let bad = lengths.into_iter().find(|n| !(1..=DIMENSION).contains(n))?;
     Some(format!("its source has a length of {bad}, outside 1 to {DIMENSION}"))
+}
+
+fn vector_lengths(vector: &Vector) -> Vec<u32> {
+    let scales = vector.scales.iter().flat_map(|(matrix, _)| matrix_lengths(matrix));
+    vector.padding.iter().flat_map(padding_lengths).chain([vector.len]).chain(scales).collect()
 }
 
 fn matrix_lengths(matrix: &Matrix) -> Vec<u32> {

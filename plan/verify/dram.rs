@@ -7,7 +7,7 @@
 use crate::defect::Defects;
 use crate::op::Kept;
 use crate::walk::{Context, Walk};
-use crate::{Invariant, Op, Phase, PhaseKind, Place, Plan, Section, TILE, TtnnRelease};
+use crate::{Invariant, Op, Phase, PhaseKind, Place, Plan, TILE, TtnnRelease};
 
 /// Bytes of a page of kernels.
 const PAGE: u64 = 2048;
@@ -21,15 +21,17 @@ pub struct DramUse {
     pub buffers: u64,
     /// From the end of the buffers to the end of the highest value of any moment.
     pub values: u64,
-    /// Commands of captured traces and kernels of all programs, at most: they lie at the end of the bank.
-    pub programs: u64,
+    /// The traces of all traced phases, from above: the release's [bytes of a program](crate::release::Chip::trace_program_bytes) for each.
+    pub traces: u64,
+    /// The kernels of all programs, from above: they lie at the end of the bank, as the traces do.
+    pub kernels: u64,
 }
 
 impl DramUse {
     /// All of it.
     pub const fn total(&self) -> u64 {
         let tensors = self.weights.saturating_add(self.buffers).saturating_add(self.values);
-        tensors.saturating_add(self.programs)
+        tensors.saturating_add(self.traces).saturating_add(self.kernels)
     }
 }
 
@@ -39,13 +41,13 @@ pub fn check(plan: &Plan, walks: &[Walk], defects: &mut Defects) -> DramUse {
     let (weights, buffers) = (context.weights_in_dram(), context.buffers_in_dram());
     let end = walks.iter().map(|w| w.dram_end).max().unwrap_or(plan.card.dram.base);
     let values = end.saturating_sub(plan.card.dram.base).saturating_sub(weights).saturating_sub(buffers);
-    let dram = DramUse { weights, buffers, values, programs: programs(plan, walks) };
+    let (traces, kernels) = programs(plan, walks);
+    let dram = DramUse { weights, buffers, values, traces, kernels };
     let told = defects.0.iter().any(|d| d.invariant == Invariant::DramCapacity);
     if dram.total() > plan.card.dram.bank_bytes && !told {
         let what = format!(
-            "{} bytes of every DRAM bank ({weights} weights, {buffers} buffers, {values} values, {} commands and kernels), {} has {}",
+            "{} bytes of every DRAM bank ({weights} weights, {buffers} buffers, {values} values, {traces} traces, {kernels} kernels), {} has {}",
             dram.total(),
-            dram.programs,
             plan.card.name,
             plan.card.dram.bank_bytes
         );
@@ -54,22 +56,24 @@ pub fn check(plan: &Plan, walks: &[Walk], defects: &mut Defects) -> DramUse {
     dram
 }
 
-/// Most bytes of every bank that commands and kernels take.
-fn programs(plan: &Plan, walks: &[Walk]) -> u64 {
-    let Ok(release) = TtnnRelease::find(&plan.release) else { return 0 };
+/// Most bytes of every bank that traces take, and kernels.
+fn programs(plan: &Plan, walks: &[Walk]) -> (u64, u64) {
+    // Of a release that is not known the plan has been refused already.
+    let Ok(release) = TtnnRelease::find(&plan.release) else { return (0, 0) };
     let banks = u64::from(plan.card.dram.banks.max(1));
-    let per_bank = |bytes: u64| bytes.div_ceil(PAGE).div_ceil(banks).saturating_mul(PAGE);
-    let (mut commands, mut kernels) = (0, 0);
+    let (mut traced, mut kernels) = (0_u64, 0_u64);
     for (phase, walk) in plan.phases.iter().zip(walks) {
-        let layers = u64::from(plan.model.layers);
+        if phase.trace.is_some() {
+            traced = traced.saturating_add(walk.programs(plan.model.layers));
+        }
         for (step, memory) in phase.steps().zip(&walk.steps) {
             let launched = memory.outcome.as_ref().map_or(0, |o| u64::from(o.programs));
-            let times = if memory.section == Section::Layer { layers } else { 1 };
-            commands += if phase.trace.is_some() { launched * times * release.trace_bytes } else { 0 };
-            kernels += launched * variants(&step.op, phase) * per_bank(release.kernel_bytes);
+            kernels +=
+                launched * variants(&step.op, phase) * release.kernel_bytes.div_ceil(PAGE).div_ceil(banks) * PAGE;
         }
     }
-    per_bank(commands).saturating_add(kernels)
+    let each = release.chip(plan.card.arch).trace_program_bytes;
+    (traced.saturating_mul(each).div_ceil(banks), kernels)
 }
 
 /// How many programs a call becomes over all its arguments: a slice of the last tile is another program for every tile.

@@ -2,7 +2,7 @@
 
 use crate::defect::Defects;
 use crate::ttnn::{Checks, require_placement};
-use crate::weight::{Content, Matrix};
+use crate::weight::{Content, Matrix, Vector};
 use crate::{Card, DType, Invariant, Layout, Memory, Padding, Place, Plan, Source, TILE, TensorSpec, Weight};
 
 /// Stands for the number of the layer in the name of a checkpoint's tensor.
@@ -35,7 +35,7 @@ pub fn ternary_tensors(plan: &Plan) -> impl Iterator<Item = &str> {
     let matrices = plan.weights.iter().flat_map(|w| match &w.source {
         Source::Columns(matrices) => matrices.as_slice(),
         Source::Rows(matrix) => std::slice::from_ref(matrix),
-        Source::Vector { .. } | Source::Ones { .. } | Source::RotaryTable { .. } | Source::RotaryTransform => &[],
+        Source::Vectors(_) | Source::Ones { .. } | Source::RotaryTable { .. } | Source::RotaryTransform => &[],
     });
     matrices.filter(|m| m.content != Content::Dense).map(|m| m.tensor.as_str())
 }
@@ -45,12 +45,7 @@ fn source_problems(weight: &Weight) -> Vec<String> {
     match &weight.source {
         Source::Columns(matrices) => columns(weight, matrices, &mut problems),
         Source::Rows(matrix) => rows(weight, matrix, &mut problems),
-        Source::Vector { tensor, len, padding, factor } => {
-            tensor_name(weight, tensor, &mut problems);
-            usable(*factor, &mut problems);
-            let elements = padded(*len, *padding, "its elements", &mut problems);
-            vector(&weight.spec, elements, &mut problems);
-        }
+        Source::Vectors(parts) => vectors(weight, parts, &mut problems),
         Source::Ones { .. } | Source::RotaryTable { .. } | Source::RotaryTransform if weight.per_layer => {
             problems.push("one per layer, but its source is the same in all".into());
         }
@@ -58,9 +53,17 @@ fn source_problems(weight: &Weight) -> Vec<String> {
             usable(*factor, &mut problems);
             vector(&weight.spec, u64::from(*len), &mut problems);
         }
-        Source::RotaryTable { positions, frequencies, amplitude, .. } => {
-            if frequencies.is_empty() || frequencies.iter().chain([amplitude]).any(|f| !f.is_finite()) {
+        Source::RotaryTable { positions, frequencies, amplitude, long, .. } => {
+            let further = long.iter().flat_map(|long| &long.frequencies);
+            if frequencies.is_empty() || frequencies.iter().chain(further).chain([amplitude]).any(|f| !f.is_finite()) {
                 problems.push("its frequencies are not all numbers, or there is none".into());
+            }
+            if let Some(long) = long.as_ref().filter(|long| long.frequencies.len() != frequencies.len()) {
+                problems.push(format!(
+                    "{} pairs of long sequences, {} of short",
+                    long.frequencies.len(),
+                    frequencies.len()
+                ));
             }
             matrix_shape(&weight.spec, &mut problems);
             if u64::from(weight.spec.rows()) != u64::from(*positions) {
@@ -132,6 +135,36 @@ fn rows(weight: &Weight, matrix: &Matrix, problems: &mut Vec<String>) {
     }
 }
 
+fn vectors(weight: &Weight, parts: &[Vector], problems: &mut Vec<String>) {
+    let mut elements = 0u64;
+    for part in parts {
+        tensor_name(weight, &part.tensor, problems);
+        usable(part.factor, problems);
+        for (matrix, _) in &part.scales {
+            matrix_problems(weight, matrix, problems);
+        }
+        reordered(&part.tensor, part.rotated, part.padding, problems);
+        elements = elements.saturating_add(padded(part.len, part.padding, "its elements", problems));
+    }
+    if parts.is_empty() {
+        problems.push("it is made of no vector".into());
+    }
+    vector(&weight.spec, elements, problems);
+}
+
+/// The leading elements of heads that are reordered in pairs.
+fn reordered(tensor: &str, rotated: u32, heads: Option<Padding>, problems: &mut Vec<String>) {
+    match heads {
+        None if rotated > 0 => {
+            problems.push(format!("the pairs of `{tensor}` are to be reordered, but its heads are not told"));
+        }
+        Some(heads) if !rotated.is_multiple_of(2) || rotated > heads.from => {
+            problems.push(format!("{rotated} elements of the heads of `{tensor}` cannot be cut into pairs"));
+        }
+        Some(_) | None => {}
+    }
+}
+
 /// `[out, in]` of the matrix on the card, padding included.
 fn matrix_problems(weight: &Weight, matrix: &Matrix, problems: &mut Vec<String>) -> [u64; 2] {
     tensor_name(weight, &matrix.tensor, problems);
@@ -141,12 +174,7 @@ fn matrix_problems(weight: &Weight, matrix: &Matrix, problems: &mut Vec<String>)
     {
         problems.push(format!("rows {start}..{end} of `{}` are not the {out} it uses", matrix.tensor));
     }
-    if matrix.rotate_pairs && matrix.outputs.is_none() {
-        problems.push(format!("the pairs of `{}` are to be reordered, but its heads are not told", matrix.tensor));
-    }
-    if matrix.rotate_pairs && matrix.outputs.is_some_and(|h| h.from % 2 != 0) {
-        problems.push(format!("the heads of `{}` cannot be cut into pairs", matrix.tensor));
-    }
+    reordered(&matrix.tensor, matrix.rotated, matrix.outputs, problems);
     [padded(out, matrix.outputs, "its outputs", problems), padded(input, matrix.inputs, "its inputs", problems)]
 }
 

@@ -91,6 +91,20 @@ pub struct Walks {
     pub defects: Vec<Defect>,
 }
 
+impl Walk {
+    /// Device programs of one section, run once.
+    pub fn programs_of(&self, section: Section) -> u64 {
+        let steps = self.steps.iter().filter(|step| step.section == section);
+        steps.filter_map(|step| step.outcome.as_ref()).map(|outcome| u64::from(outcome.programs)).sum()
+    }
+
+    /// Device programs of the phase in a model of so many layers.
+    pub fn programs(&self, layers: u32) -> u64 {
+        let once = self.programs_of(Section::Prologue).saturating_add(self.programs_of(Section::Epilogue));
+        self.programs_of(Section::Layer).saturating_mul(u64::from(layers)).saturating_add(once)
+    }
+}
+
 /// Memory while a step runs.
 #[derive(Debug, Clone)]
 pub struct StepMemory {

@@ -182,7 +182,7 @@ fn settle_writes_what_the_walk_found() {
     let mut plan = Plan {
         format: FORMAT_VERSION,
         release: TtnnRelease::latest().to_string(),
-        model: ModelInfo { name: "m".into(), digest: "0".repeat(64), layers: 3, vocab: 32 },
+        model: ModelInfo { name: "m".into(), digest: "0".repeat(64), function: "0".repeat(64), layers: 3, vocab: 32 },
         options: Options {
             policy: "fast".into(),
             overrides: vec![],

@@ -26,7 +26,7 @@ mod tensor;
 #[cfg(test)]
 mod testing;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,8 @@ pub struct HostDevice {
     scratch: Scratch,
     capture: Option<Recording>,
     traces: Vec<Option<Recording>>,
+    /// Reads under way, the oldest first.
+    reads: VecDeque<Vec<u32>>,
     times: Option<BTreeMap<&'static str, CallTime>>,
 }
 
@@ -78,6 +80,7 @@ impl HostDevice {
             scratch: Scratch::default(),
             capture: None,
             traces: Vec::new(),
+            reads: VecDeque::new(),
             times: None,
         }
     }
@@ -198,6 +201,18 @@ impl Device for HostDevice {
         true
     }
 
+    fn runs_ahead(&self) -> bool {
+        false
+    }
+
+    fn compiles(&self) -> bool {
+        false
+    }
+
+    fn forbid_new_programs(&mut self) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
     fn reserve(&mut self, slots: usize) -> Result<(), DeviceError> {
         self.slots.resize_with(slots, Held::default);
         Ok(())
@@ -209,7 +224,7 @@ impl Device for HostDevice {
         let held = match (&upload.weight.source, tensor) {
             (Source::Columns(_), tensor) => Held::Matrix(self.matrix(upload, &tensor)?),
             (Source::Rows(_), Tensor::Rows(rows)) => Held::Table(rows),
-            (Source::Rows(_) | Source::Vector { .. } | Source::Ones { .. }, tensor)
+            (Source::Rows(_) | Source::Vectors(_) | Source::Ones { .. }, tensor)
             | (Source::RotaryTable { .. } | Source::RotaryTransform, tensor) => {
                 Held::Tensor(constant(upload, &tensor)?)
             }
@@ -270,6 +285,18 @@ impl Device for HostDevice {
         Ok(())
     }
 
+    fn begin_read(&mut self, slot: Slot) -> Result<(), DeviceError> {
+        let mut read = Vec::new();
+        self.read_integers(slot, &mut read)?;
+        self.reads.push_back(read);
+        Ok(())
+    }
+
+    fn end_read(&mut self, out: &mut Vec<u32>) -> Result<(), DeviceError> {
+        *out = self.reads.pop_front().ok_or(DeviceError::NoRead)?;
+        Ok(())
+    }
+
     fn begin_trace(&mut self) -> Result<(), DeviceError> {
         self.not_while_capturing("a trace is begun")?;
         self.capture = Some(Vec::new());
@@ -294,6 +321,10 @@ impl Device for HostDevice {
     fn release_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {
         let unknown = || DeviceError::Trace(format!("number {} is not there", trace.0));
         self.traces.get_mut(trace.0 as usize).and_then(Option::take).map(drop).ok_or_else(unknown)
+    }
+
+    fn trace_bytes(&self) -> u64 {
+        0
     }
 }
 

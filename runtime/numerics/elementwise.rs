@@ -92,6 +92,8 @@ pub enum Broadcast {
     None,
     /// Shape [rows, 1]: one element per row.
     Column,
+    /// Shape [1, cols]: one row for all.
+    Row,
 }
 
 /// Chains applied to the operands before, and to the result after, a binary operation.
@@ -178,6 +180,7 @@ pub fn binary<A: Element, B: Element, O: Element>(
     let want = match broadcast {
         Broadcast::None => a.len(),
         Broadcast::Column => a.len() / cols,
+        Broadcast::Row => cols,
     };
     check_dim("elements of the second operand", b.len(), want)?;
     let rows_per_task = (CHUNK / cols).max(1);
@@ -185,6 +188,7 @@ pub fn binary<A: Element, B: Element, O: Element>(
         let b = match broadcast {
             Broadcast::None => &b[first * cols..first * cols + a.len()],
             Broadcast::Column => &b[first..first + a.len() / cols],
+            Broadcast::Row => b,
         };
         vectorised(BinaryPart { op, a, b, broadcast, cols, chains, out });
     };
@@ -219,6 +223,7 @@ impl<A: Element, B: Element, O: Element> Loop for BinaryPart<'_, A, B, O> {
         for (row, (out, a)) in self.out.chunks_mut(cols).zip(self.a.chunks(cols)).enumerate() {
             let b = match self.broadcast {
                 Broadcast::None => &self.b[row * cols..(row + 1) * cols],
+                Broadcast::Row => self.b,
                 Broadcast::Column => {
                     right = [self.b[row].get(); BLOCK];
                     apply_chain(self.chains.b, &mut right);
@@ -295,12 +300,15 @@ mod tests {
     }
 
     #[test]
-    fn a_column_broadcasts_and_bad_shapes_do_not() {
+    fn a_column_or_a_row_broadcasts_and_bad_shapes_do_not() {
         let a = [1f32, 2.0, 3.0, 4.0];
         let mut out = [0f32; 4];
         let none = Chains::default();
         binary(Binary::Add, &a, &[1f32, 10.0], (Broadcast::Column, 2), none, &mut out).unwrap();
         assert_eq!(out, [2.0, 3.0, 13.0, 14.0]);
+        binary(Binary::Add, &a, &[1f32, 10.0], (Broadcast::Row, 2), none, &mut out).unwrap();
+        assert_eq!(out, [2.0, 12.0, 4.0, 14.0]);
+        assert!(binary(Binary::Add, &a, &a, (Broadcast::Row, 2), none, &mut out).is_err());
         assert!(binary(Binary::Add, &a, &a, (Broadcast::Column, 2), none, &mut out).is_err());
         assert!(binary(Binary::Add, &a, &a, (Broadcast::None, 3), none, &mut out).is_err());
         assert!(unary(&[Function::Relu], &a, &mut [0f32; 3]).is_err());

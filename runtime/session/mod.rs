@@ -70,6 +70,11 @@ impl<D: Device> Session<D> {
         &mut self.device
     }
 
+    /// The device, with what the plan left there.
+    pub fn into_device(self) -> D {
+        self.device
+    }
+
     /// Users of the decode phase.
     pub fn batch(&self) -> usize {
         self.plan.options.batch as usize
@@ -93,8 +98,12 @@ impl<D: Device> Session<D> {
             self.write_users(&zeros, &zeros)?;
             self.run(decode, Arguments::default())?;
         }
+        if self.device.compiles() {
+            self.warm_up_buckets()?;
+        }
         self.write_users(&zeros, &zeros)?;
         self.free_results()?;
+        self.device.forbid_new_programs().map_err(RuntimeError::device("ending the warm-up"))?;
         let capture = || RuntimeError::device("capturing the decode phase");
         self.device.begin_trace().map_err(capture())?;
         let phase = &self.program.phases[decode];
@@ -152,6 +161,23 @@ impl<D: Device> Session<D> {
     /// A device that refuses.
     pub fn tokens(&mut self, out: &mut Vec<u32>) -> Result<(), RuntimeError> {
         self.read_integers("tokens", self.inputs.tokens, out)
+    }
+
+    /// Starts reading the tokens that the last decode step chose, without waiting for it; [`Session::end_tokens`] gives them. Another step may
+    /// be asked for in between where the device [runs ahead](Device::runs_ahead).
+    ///
+    /// # Errors
+    /// A device that refuses.
+    pub fn begin_tokens(&mut self) -> Result<(), RuntimeError> {
+        self.device.begin_read(self.inputs.tokens).map_err(RuntimeError::device("reading tokens"))
+    }
+
+    /// The tokens of the oldest read under way.
+    ///
+    /// # Errors
+    /// A device that refuses, or a step that failed.
+    pub fn end_tokens(&mut self, out: &mut Vec<u32>) -> Result<(), RuntimeError> {
+        self.device.end_read(out).map_err(RuntimeError::device("reading tokens"))
     }
 
     /// One token of every user.

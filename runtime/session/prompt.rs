@@ -12,6 +12,18 @@ impl<D: Device> Session<D> {
         self.buckets().map(|(_, tokens)| tokens).max().unwrap_or(0)
     }
 
+    /// How many tokens of a prompt of `tokens` are prefilled; the others are decoded. See [`bitnetc_plan::weight::LongAngles`].
+    pub fn prefilled(&self, tokens: usize) -> usize {
+        let largest = self.buckets().map(|(_, bucket)| bucket).filter(|bucket| self.turns_alike(tokens, *bucket)).max();
+        tokens.min(largest.unwrap_or(0))
+    }
+
+    /// Whether a prompt of `tokens` turns by the rotary frequencies of a prefill phase.
+    fn turns_alike(&self, tokens: usize, bucket: usize) -> bool {
+        let short = self.plan.short_sequence().map_or(usize::MAX, |short| short as usize);
+        (tokens <= short) == (bucket <= short)
+    }
+
     /// Tokens of the smallest prefill phase; 0 when there is none.
     pub fn smallest_bucket(&self) -> usize {
         self.buckets().map(|(_, tokens)| tokens).min().unwrap_or(0)
@@ -86,6 +98,13 @@ impl<D: Device> Session<D> {
         Ok(())
     }
 
+    /// Runs every prefill phase with each place that the last token's tile may have: later, a program that was not compiled would take
+    /// memory that the trace has for its own.
+    pub(super) fn warm_up_buckets(&mut self) -> Result<(), RuntimeError> {
+        let buckets: Vec<usize> = self.buckets().map(|(_, tokens)| tokens).collect();
+        buckets.into_iter().try_for_each(|tokens| self.prompt_logits(0, &vec![0; tokens], |_, _, _| {}))
+    }
+
     fn start_prefill(&mut self, user: usize, tokens: &[u32]) -> Result<usize, RuntimeError> {
         let wrong = |why: String| RuntimeError::Prompt { prompt: user, why };
         if tokens.is_empty() {
@@ -95,9 +114,19 @@ impl<D: Device> Session<D> {
         if user >= self.batch() {
             return Err(RuntimeError::Batch { prompts: user + 1, batch: self.plan.options.batch });
         }
-        let fitting = self.buckets().filter(|(_, bucket)| *bucket >= tokens.len()).min_by_key(|(_, bucket)| *bucket);
+        let alike = self.buckets().filter(|(_, bucket)| self.turns_alike(tokens.len(), *bucket));
+        let fitting = alike.filter(|(_, bucket)| *bucket >= tokens.len()).min_by_key(|(_, bucket)| *bucket);
         let (index, bucket) = fitting.ok_or_else(|| {
-            wrong(format!("{} tokens; the plan's largest prefill phase holds {}", tokens.len(), self.largest_bucket()))
+            let kind = match self.plan.short_sequence() {
+                Some(short) if tokens.len() <= short as usize => format!(" of up to {short}, which turn as so few do,"),
+                Some(_) | None => String::new(),
+            };
+            let largest = self.buckets().map(|(_, bucket)| bucket).filter(|b| self.turns_alike(tokens.len(), *b)).max();
+            wrong(format!(
+                "{} tokens; the plan's largest prefill phase{kind} holds {}",
+                tokens.len(),
+                largest.unwrap_or(0)
+            ))
         })?;
         let role = BufferRole::Prompt(bucket as u32);
         let slot =

@@ -27,6 +27,9 @@ pub(crate) mod ffi {
         fn set_environment(name: &str, value: &str) -> Result<()>;
         fn unset_environment(name: &str) -> Result<()>;
 
+        fn load_before(library: &str) -> Result<()>;
+        fn defines(library: &str, symbol: &str) -> bool;
+
         fn import_module(name: &str) -> Result<UniquePtr<Handle>>;
         fn attribute(object: &Handle, name: &str) -> Result<UniquePtr<Handle>>;
         fn call(callee: &Handle, arguments: &Handle, keywords: &Handle) -> Result<UniquePtr<Handle>>;
@@ -51,6 +54,7 @@ pub(crate) mod ffi {
         fn length(object: &Handle) -> Result<usize>;
         fn item(object: &Handle, index: usize) -> Result<UniquePtr<Handle>>;
 
+        fn identity(object: &Handle) -> usize;
         fn live_handles() -> usize;
     }
 }

@@ -13,7 +13,8 @@ use crate::environment::PythonEnv;
 use crate::error::TtnnError;
 use crate::machine::Machine;
 use crate::mock_card::MockCard;
-use crate::python::{QUIET, set_variable, unset_variable};
+use crate::python::{Interpreter, QUIET, set_variable, unset_variable};
+use crate::queue;
 use crate::simulator::Simulator;
 
 /// A card to open.
@@ -39,6 +40,9 @@ impl fmt::Display for CardKind {
 
 const DESCRIPTOR: &str = "TT_METAL_MOCK_CLUSTER_DESC_PATH";
 const SLOW_DISPATCH: &str = "TT_METAL_SLOW_DISPATCH_MODE";
+
+/// Has TT-NN remember which buffers were allocated after a capture, and refuse a replay that would overwrite one.
+const TRACKING: &str = "TT_METAL_TRACE_ALLOC_TRACKING";
 
 /// The variable that names a simulator's library.
 pub(crate) const SIMULATOR: &str = "TT_METAL_SIMULATOR";
@@ -83,23 +87,31 @@ pub(crate) fn prepare(card: &CardKind, env: &PythonEnv) -> Result<Option<Files>,
     }
     let files = match card {
         CardKind::Real => {
+            queue::refuse()?;
             Machine::look(env, &NOT_REAL).check()?;
             None
         }
-        CardKind::Mock(mock) => Some(prepare_mock(*mock)?),
-        CardKind::Simulator(simulator) => Some(simulator.prepare(env)?),
+        CardKind::Mock(mock) => Some(prepare_mock(*mock, env)?),
+        CardKind::Simulator(simulator) => {
+            queue::refuse()?;
+            set_variable(TRACKING, "1")?;
+            Some(simulator.prepare(env)?)
+        }
     };
     *opened = Some(card.clone());
     Ok(files)
 }
 
-fn prepare_mock(mock: MockCard) -> Result<Files, TtnnError> {
+fn prepare_mock(mock: MockCard, env: &PythonEnv) -> Result<Files, TtnnError> {
     for variable in FOREIGN_TO_MOCK {
         unset_variable(variable)?;
     }
     if mock.slow_dispatch() {
         set_variable(SLOW_DISPATCH, "1")?;
+    } else if !Interpreter::runs() {
+        queue::load(env)?;
     }
+    set_variable(TRACKING, "1")?;
     for (variable, directory) in own_directories("mock")? {
         set_variable(variable, &directory)?;
     }

@@ -210,6 +210,12 @@ pub enum TtnnError {
         /// The processes.
         holders: Vec<Holder>,
     },
+    /// The stand-in for a mock card's command queue is not what or where it should be.
+    #[error("the stand-in for a mock card's command queue: {why}")]
+    Queue {
+        /// The reason.
+        why: String,
+    },
     /// The open card is not one that the plan was made for.
     #[error("{card} does not fit the plan: {what} is {found}, the plan needs {planned}; {hint}")]
     Unfit {

@@ -10,16 +10,16 @@ use crate::environment::PythonEnv;
 use crate::error::TtnnError;
 use crate::graph::{self, Graph, RunMode};
 use crate::python::{self, Interpreter, Object, Value};
-use crate::spec;
+use crate::{queue, spec};
 
 /// How a card is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CardOptions {
     /// Bytes per core set apart for convolutions and semaphores; plans need none.
     pub l1_small_size: u32,
-    /// Bytes per DRAM bank for captured traces.
+    /// Bytes set apart for captured traces, over all DRAM banks; with 0 a trace takes free DRAM when its capture ends.
     pub trace_region_size: u32,
-    /// 1, or 2 when inputs are written while a trace runs.
+    /// 1, or 2 for copies on a queue of their own.
     pub command_queues: u32,
 }
 
@@ -51,6 +51,7 @@ pub struct OpenCard {
     grid: (u32, u32),
     dram_banks: u32,
     l1_range: (u64, u64),
+    can_trace: bool,
     closed: bool,
     _files: Option<Files>,
 }
@@ -72,6 +73,10 @@ impl OpenCard {
     pub fn open(env: &PythonEnv, card: CardKind, options: CardOptions) -> Result<OpenCard, TtnnError> {
         let files = card::prepare(&card, env)?;
         let interpreter = Interpreter::start(env)?;
+        let can_trace = match &card {
+            CardKind::Mock(mock) => !mock.slow_dispatch() && queue::is_loaded(env)?,
+            CardKind::Simulator(_) | CardKind::Real => true,
+        };
         let number = |value: u32| Value::Int(i64::from(value));
         let object = interpreter.ttnn().call_method(
             "open_device",
@@ -90,6 +95,7 @@ impl OpenCard {
             grid: (0, 0),
             dram_banks: 0,
             l1_range: (0, 0),
+            can_trace,
             closed: false,
             _files: files,
         };
@@ -121,6 +127,11 @@ impl OpenCard {
     /// The card that was opened.
     pub fn card(&self) -> &CardKind {
         &self.card
+    }
+
+    /// Whether traces can be captured: on every card, and on a mock whose command queue has its stand-in.
+    pub fn can_trace(&self) -> bool {
+        self.can_trace
     }
 
     /// Columns and rows of worker cores that programs may use.

@@ -13,7 +13,7 @@ use cxx::UniquePtr;
 use crate::bridge::ffi;
 use crate::environment::PythonEnv;
 use crate::error::{PythonError, TtnnError};
-use crate::note;
+use crate::{note, record};
 
 /// An owned reference to a Python object. Cloning takes another reference; dropping gives it back.
 pub struct Object {
@@ -86,12 +86,20 @@ impl Object {
         for (name, value) in kwargs {
             done(context, ffi::dict_set(&dict.handle, name, &Object::from_value(value)?.handle))?;
         }
-        let _under_way = note::call(context);
+        let under_way = note::call(context);
         let result = own(context, ffi::call(&self.handle, &tuple.handle, &dict.handle));
+        drop(under_way);
         if result.as_ref().is_err_and(PythonError::is_hang) {
             HANGS.store(true, Ordering::Relaxed);
         }
-        result
+        let result = result?;
+        record::note(context, args, kwargs, &result);
+        Ok(result)
+    }
+
+    /// Python's `id(object)`: the same for every reference to one object.
+    pub(crate) fn identity(&self) -> usize {
+        ffi::identity(&self.handle)
     }
 
     /// Calls the attribute at a dotted path.
@@ -291,6 +299,11 @@ impl Interpreter {
         }
         let interpreter = Interpreter::boot(env)?;
         Ok(RUNNING.get_or_init(|| interpreter))
+    }
+
+    /// Whether one runs in this process.
+    pub(crate) fn runs() -> bool {
+        RUNNING.get().is_some()
     }
 
     fn boot(env: &PythonEnv) -> Result<Interpreter, TtnnError> {

@@ -75,6 +75,22 @@ impl OpenCard {
         scope.set("device", self.object().clone());
         allocate(spec, "device").execute(self.interpreter(), &scope)
     }
+
+    /// Allocates a host tensor that can be copied to and from a tensor of `spec` on the card.
+    ///
+    /// # Errors
+    /// TT-NN refuses the spec.
+    pub fn allocate_on_host(&self, spec: &TensorSpec) -> Result<Object, TtnnError> {
+        let mut scope = Scope::default();
+        scope.set("device", self.object().clone());
+        PyCall::ttnn("allocate_tensor_on_host")
+            .arg(PyCall::ttnn("Shape").arg(Expr::ints(spec.shape.iter().copied())))
+            .arg(Expr::ttnn(dtype_path(spec.dtype)))
+            .arg(Expr::ttnn(layout_path(spec.layout)))
+            .arg(Expr::name("device"))
+            .kwarg("memory_config", memory_config(&spec.memory))
+            .execute(self.interpreter(), &scope)
+    }
 }
 
 #[cfg(test)]

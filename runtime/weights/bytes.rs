@@ -113,9 +113,9 @@ pub fn byte_len(spec: &bitnetc_plan::TensorSpec) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::weights::testing::{TestTensor, matrix, pack, weight, write_checkpoint};
+    use crate::weights::testing::{TestTensor, matrix, pack, vector, weight, write_checkpoint};
     use crate::weights::{Checkpoint, source};
-    use bitnetc_plan::weight::{Content, Source};
+    use bitnetc_plan::weight::{Content, Source, Vector};
     use bitnetc_plan::{MemoryConfig, TensorSpec};
 
     #[test]
@@ -144,7 +144,7 @@ mod tests {
     fn a_row_major_vector_is_bf16() {
         let dir = write_checkpoint(&[TestTensor::f32("n", &[32], &[1.0; 32])]);
         let checkpoint = Checkpoint::open(dir.path()).unwrap();
-        let source = Source::Vector { tensor: "n".into(), len: 32, padding: None, factor: 2.0 };
+        let source = Source::Vectors(vec![Vector { factor: 2.0, ..vector("n", 32) }]);
         let mut w = weight(&[1, 1, 1, 32], source);
         w.spec = TensorSpec::row_major([1, 1, 1, 32], DType::Bf16, MemoryConfig::DRAM);
         let bytes = source::open(&checkpoint, &w, 0).unwrap().bytes(&w).unwrap();

@@ -21,18 +21,19 @@ pub struct Columns<'a> {
     inputs: Vec<u32>,
 }
 
-/// Where each of `len` elements made of groups comes from: padded to `padding.to`, the halves of a group interleaved when `pairs`.
-pub(super) fn order(len: u32, padding: Option<Padding>, pairs: bool) -> Result<Vec<u32>, String> {
+/// Where each of `len` elements made of groups comes from: padded to `padding.to`, the halves of the `rotated` leading elements of a group
+/// interleaved.
+pub(super) fn order(len: u32, padding: Option<Padding>, rotated: u32) -> Result<Vec<u32>, String> {
     let Some(Padding { groups, from, to }) = padding else {
-        return if pairs { Err("rotated heads without their size".into()) } else { Ok((0..len).collect()) };
+        return if rotated > 0 { Err("rotated heads without their size".into()) } else { Ok((0..len).collect()) };
     };
-    if groups.checked_mul(from) != Some(len) || to < from || (pairs && from % 2 != 0) {
+    if groups.checked_mul(from) != Some(len) || to < from || !rotated.is_multiple_of(2) || rotated > from {
         return Err(format!("{len} elements are not {groups} groups of {from}, to be padded to {to}"));
     }
-    let element = |e: u32| match (e < from, pairs) {
+    let element = |e: u32| match (e < from, e < rotated) {
         (false, _) => None,
         (true, false) => Some(e),
-        (true, true) => Some(e / 2 + e % 2 * (from / 2)),
+        (true, true) => Some(e / 2 + e % 2 * (rotated / 2)),
     };
     Ok((0..groups).flat_map(|g| (0..to).map(move |e| element(e).map_or(ZERO, |e| g * from + e))).collect())
 }
@@ -48,11 +49,11 @@ pub(super) fn layout(weight: &Weight, matrices: &[Matrix]) -> Result<Layout, Str
     let mut columns = Vec::new();
     let mut inputs: Option<Vec<u32>> = None;
     for (part, matrix) in matrices.iter().enumerate() {
-        let outputs = order(matrix.shape[0], matrix.outputs, matrix.rotate_pairs)
+        let outputs = order(matrix.shape[0], matrix.outputs, matrix.rotated)
             .map_err(|why| format!("columns of `{}`: {why}", matrix.tensor))?;
         columns.extend(outputs.into_iter().map(|row| (part as u32, row)));
-        let rows = order(matrix.shape[1], matrix.inputs, false)
-            .map_err(|why| format!("rows of `{}`: {why}", matrix.tensor))?;
+        let rows =
+            order(matrix.shape[1], matrix.inputs, 0).map_err(|why| format!("rows of `{}`: {why}", matrix.tensor))?;
         if inputs.get_or_insert_with(|| rows.clone()) != &rows {
             return Err(format!("`{}` has other rows than the matrices left of it", matrix.tensor));
         }

@@ -5,14 +5,14 @@
 use std::sync::Arc;
 
 use bitnetc_numerics::TiledView;
-use bitnetc_plan::weight::{Matrix, Source};
+use bitnetc_plan::weight::{Matrix, Source, Vector};
 use bitnetc_plan::{Padding, TILE, TensorSpec, Weight};
 use memmap2::Mmap;
 
 use super::checkpoint::{Checkpoint, Stored};
 use super::columns::{self, Columns};
 use super::floats::Dtype;
-use super::matrix::StoredMatrix;
+use super::matrix::{self, StoredMatrix};
 use super::{WeightError, floats, in_layer, tables};
 
 /// The numbers of a weight, before they are rounded to the data type of its spec.
@@ -80,19 +80,21 @@ pub fn open<'a>(checkpoint: &'a Checkpoint, weight: &Weight, layer: u32) -> Resu
                 columns: padded,
             }))
         }
-        Source::Vector { tensor, len, padding, factor } => {
-            let stored = vector(checkpoint, tensor, *len, layer)?;
-            stored.expect_finite(0..stored.len())?;
-            let mut values = Vec::with_capacity(*len as usize);
-            stored.floats(0..stored.len(), |v| values.push((f64::from(v) * factor) as f32))?;
-            let order = columns::order(*len, *padding, false).map_err(disagree)?;
-            dense(spec, order.iter().map(|&i| values.get(i as usize).copied().unwrap_or(0.0))).map_err(disagree)
+        Source::Vectors(parts) => {
+            let mut values = Vec::new();
+            for part in parts {
+                elements(checkpoint, part, layer, &mut values)?;
+                let order = columns::order(part.len, part.padding, part.rotated).map_err(disagree)?;
+                let stored = values.split_off(values.len() - part.len as usize);
+                values.extend(order.iter().map(|&i| stored.get(i as usize).copied().unwrap_or(0.0)));
+            }
+            dense(spec, values.into_iter()).map_err(disagree)
         }
         Source::Ones { len, factor } => {
             dense(spec, std::iter::repeat_n(*factor as f32, *len as usize)).map_err(disagree)
         }
-        Source::RotaryTable { function, positions, frequencies, amplitude } => {
-            let table = tables::rotary_table(spec.columns(), *function, *positions, frequencies, *amplitude);
+        Source::RotaryTable { .. } => {
+            let table = tables::rotary_table(spec.columns(), &weight.source);
             dense(spec, table.map_err(disagree)?.into_iter()).map_err(disagree)
         }
         Source::RotaryTransform => {
@@ -134,17 +136,31 @@ pub fn check(checkpoint: &Checkpoint, weight: &Weight, layer: u32) -> Result<(),
             StoredMatrix::header(checkpoint, matrix, layer)?;
             table_columns(matrix).map(drop).map_err(disagree)
         }
-        Source::Vector { tensor, len, .. } => vector(checkpoint, tensor, *len, layer).map(drop),
+        Source::Vectors(parts) => parts.iter().try_for_each(|part| {
+            vector(checkpoint, part, layer)?;
+            part.scales.iter().try_for_each(|(matrix, _)| StoredMatrix::header(checkpoint, matrix, layer).map(drop))
+        }),
         Source::Ones { .. } | Source::RotaryTable { .. } | Source::RotaryTransform => Ok(()),
     }
 }
 
-fn vector<'a>(checkpoint: &'a Checkpoint, tensor: &str, len: u32, layer: u32) -> Result<Stored<'a>, WeightError> {
-    let name = in_layer(tensor, layer);
+/// Appends the elements of a vector, in the checkpoint's order, times its factor and scales.
+fn elements(checkpoint: &Checkpoint, part: &Vector, layer: u32, out: &mut Vec<f32>) -> Result<(), WeightError> {
+    let stored = vector(checkpoint, part, layer)?;
+    stored.expect_finite(0..stored.len())?;
+    let mut factor = part.factor;
+    for (matrix, power) in &part.scales {
+        factor *= matrix::scale(checkpoint, matrix, layer)?.powi(*power);
+    }
+    stored.floats(0..stored.len(), |v| out.push((f64::from(v) * factor) as f32))
+}
+
+fn vector<'a>(checkpoint: &'a Checkpoint, part: &Vector, layer: u32) -> Result<Stored<'a>, WeightError> {
+    let name = in_layer(&part.tensor, layer);
     let missing = || WeightError::Missing { tensor: name.clone(), path: checkpoint.dir().into() };
     let stored = checkpoint.find(&name).ok_or_else(missing)?;
     stored.expect_float()?;
-    stored.expect_shape(&[len as usize])?;
+    stored.expect_shape(&[part.len as usize])?;
     Ok(stored)
 }
 
@@ -188,7 +204,7 @@ impl Rows {
 mod tests {
     use super::*;
     use crate::weights::tables::{rotary_table, transform};
-    use crate::weights::testing::{TestTensor, matrix, pack, weight, write_checkpoint};
+    use crate::weights::testing::{TestTensor, matrix, pack, vector, weight, write_checkpoint};
     use bitnetc_plan::weight::{Content, RotaryFunction};
 
     #[test]
@@ -199,7 +215,7 @@ mod tests {
         ]);
         let checkpoint = Checkpoint::open(dir.path()).unwrap();
         let mut q = matrix("q", [4, 2], Content::Dense);
-        q.rotate_pairs = true;
+        q.rotated = 4;
         q.outputs = Some(Padding { groups: 1, from: 4, to: 5 });
         let v = matrix("v", [1, 2], Content::Dense);
         let w = weight(&[1, 1, 3, 7], Source::Columns(vec![q, v]));
@@ -257,7 +273,7 @@ mod tests {
         let dir = write_checkpoint(&[TestTensor::bf16("layers.3.n", &[4], &[1., 2., 3., 4.])]);
         let checkpoint = Checkpoint::open(dir.path()).unwrap();
         let padding = Some(Padding { groups: 2, from: 2, to: 3 });
-        let source = Source::Vector { tensor: "layers.{layer}.n".into(), len: 4, padding, factor: 0.5 };
+        let source = Source::Vectors(vec![Vector { padding, factor: 0.5, ..vector("layers.{layer}.n", 4) }]);
         let w = weight(&[1, 1, 1, 6], source.clone());
         assert_eq!(open(&checkpoint, &w, 3).unwrap().values(), [0.5, 1.0, 0.0, 1.5, 2.0, 0.0]);
         assert!(matches!(open(&checkpoint, &w, 2), Err(WeightError::Missing { .. })));
@@ -265,10 +281,34 @@ mod tests {
         assert!(matches!(open(&checkpoint, &small, 3), Err(WeightError::Plan { .. })));
     }
 
+    /// A bias is reordered as the columns that it is added to, and takes the scales of matrices to their powers.
+    #[test]
+    fn vectors_are_joined_reordered_and_scaled() {
+        let codes: Vec<i8> = (0..8 * 2).map(|i| (i % 3) as i8 - 1).collect();
+        let dir = write_checkpoint(&[
+            TestTensor::f32("q.bias", &[6], &[1., 2., 3., 4., 5., 6.]),
+            TestTensor::f32("v.bias", &[2], &[8., 16.]),
+            TestTensor::u8("v.weight", &[2, 2], pack(&codes, 8, 2)),
+            TestTensor::f32("v.weight_scale", &[1], &[4.0]),
+        ]);
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        let padding = Some(Padding { groups: 1, from: 6, to: 7 });
+        let q = Vector { padding, rotated: 4, ..vector("q.bias", 6) };
+        let scales = vec![(matrix("v.weight", [8, 2], Content::Packed { divides: false }), -1)];
+        let w = weight(&[1, 1, 1, 9], Source::Vectors(vec![q, Vector { scales, ..vector("v.bias", 2) }]));
+        check(&checkpoint, &w, 0).unwrap();
+        let want = [1.0, 3.0, 2.0, 4.0, 5.0, 6.0, 0.0, 2.0, 4.0];
+        assert_eq!(open(&checkpoint, &w, 0).unwrap().values(), want);
+    }
+
     #[test]
     fn rotation_by_table_and_transform_is_a_rotation() {
         let frequencies = vec![1.0, 0.5];
-        let table = |function| rotary_table(6, function, 3, &frequencies, 1.0).unwrap();
+        let table = |function| {
+            let frequencies = frequencies.clone();
+            let source = Source::RotaryTable { function, positions: 3, frequencies, amplitude: 1.0, long: None };
+            rotary_table(6, &source).unwrap()
+        };
         let (cos, sin) = (table(RotaryFunction::Cos), table(RotaryFunction::Sin));
         assert_eq!(cos[12..16], [2f64.cos(), 2f64.cos(), 1f64.cos(), 1f64.cos()].map(|v| v as f32));
         assert_eq!((&cos[16..18], &sin[16..18]), (&[1.0, 1.0][..], &[0.0, 0.0][..]));

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use bitnetc_plan::weight::{Content, Matrix, Source};
+use bitnetc_plan::weight::{Content, Matrix, Source, Vector};
 use bitnetc_plan::{Plan, Weight};
 
 use super::checkpoint::Stored;
@@ -116,9 +116,7 @@ impl Weights {
 fn nothing_else(checkpoint: &Checkpoint, plan: &Plan) -> Result<(), WeightError> {
     let mut read = BTreeSet::new();
     for (weight, layer) in each(plan) {
-        if let Source::Vector { tensor, .. } = &weight.source {
-            read.insert(in_layer(tensor, layer));
-        }
+        read.extend(vectors(weight).iter().map(|part| in_layer(&part.tensor, layer)));
         for matrix in matrices(weight) {
             let name = in_layer(&matrix.tensor, layer);
             if let Content::Packed { .. } = matrix.content {
@@ -148,7 +146,16 @@ pub fn matrices(weight: &Weight) -> &[Matrix] {
     match &weight.source {
         Source::Columns(matrices) => matrices,
         Source::Rows(matrix) => std::slice::from_ref(matrix),
-        Source::Vector { .. } | Source::Ones { .. } | Source::RotaryTable { .. } | Source::RotaryTransform => &[],
+        Source::Vectors(_) | Source::Ones { .. } | Source::RotaryTable { .. } | Source::RotaryTransform => &[],
+    }
+}
+
+/// The checkpoint vectors of a weight.
+pub fn vectors(weight: &Weight) -> &[Vector] {
+    match &weight.source {
+        Source::Vectors(parts) => parts,
+        Source::Columns(_) | Source::Rows(_) | Source::Ones { .. } => &[],
+        Source::RotaryTable { .. } | Source::RotaryTransform => &[],
     }
 }
 

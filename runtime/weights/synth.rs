@@ -14,7 +14,7 @@ use bitnetc_plan::weight::{Content, Source};
 use rand::{RngCore, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::store::{each, matrices};
+use super::store::{each, matrices, vectors};
 use super::{WeightError, in_layer};
 
 #[derive(Debug, Clone, PartialEq)]
@@ -97,8 +97,8 @@ fn write_file(
 fn tensors(plan: &Plan) -> Tensors {
     let mut tensors = Tensors::new();
     for (weight, layer) in each(plan) {
-        if let Source::Vector { tensor, len, .. } = &weight.source {
-            tensors.insert(in_layer(tensor, layer), (Kind::Fill(1.0), vec![u64::from(*len)]));
+        for part in vectors(weight) {
+            tensors.insert(in_layer(&part.tensor, layer), (Kind::Fill(1.0), vec![u64::from(part.len)]));
         }
         for matrix in matrices(weight) {
             // A part of a tensor tells how many rows it has at least; together the parts of a plan are the whole.
@@ -183,7 +183,7 @@ fn fill(kind: &Kind, rng: &mut ChaCha8Rng, out: &mut [u8]) {
 mod tests {
     use super::*;
     use crate::weights::Weights;
-    use crate::weights::testing::{matrix, plan_of, weight};
+    use crate::weights::testing::{matrix, plan_of, vector, weight};
 
     fn plan() -> Plan {
         let packed = matrix("l.{layer}.w.weight", [70, 320], Content::Packed { divides: false });
@@ -199,8 +199,7 @@ mod tests {
             head.name = format!("head.{first}");
             head
         };
-        let mut n =
-            weight(&[1, 1, 1, 320], Source::Vector { tensor: "n".into(), len: 320, padding: None, factor: 1.0 });
+        let mut n = weight(&[1, 1, 1, 320], Source::Vectors(vec![vector("n", 320)]));
         n.name = "n".into();
         plan_of(vec![w, part(0), e, part(32), n], 2)
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bitnetc_plan::card::{Dram, L1};
-use bitnetc_plan::weight::{Content, Matrix, Source};
+use bitnetc_plan::weight::{Content, Matrix, Source, Vector};
 use bitnetc_plan::{Arch, Card, DType, MemoryConfig, ModelInfo, Options, Plan, Proofs, TensorSpec, Weight};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -59,7 +59,11 @@ pub fn pack(values: &[i8], rows: usize, columns: usize) -> Vec<u8> {
 }
 
 pub fn matrix(tensor: &str, shape: [u32; 2], content: Content) -> Matrix {
-    Matrix { tensor: tensor.into(), shape, rows: None, content, rotate_pairs: false, outputs: None, inputs: None }
+    Matrix { tensor: tensor.into(), shape, rows: None, content, rotated: 0, outputs: None, inputs: None }
+}
+
+pub fn vector(tensor: &str, len: u32) -> Vector {
+    Vector { tensor: tensor.into(), len, rotated: 0, padding: None, factor: 1.0, scales: Vec::new() }
 }
 
 pub fn weight(shape: &[u32], source: Source) -> Weight {
@@ -72,7 +76,7 @@ pub fn plan_of(weights: Vec<Weight>, layers: u32) -> Plan {
     Plan {
         format: bitnetc_plan::FORMAT_VERSION,
         release: bitnetc_plan::TtnnRelease::latest().to_string(),
-        model: ModelInfo { name: "test".into(), digest: "0".repeat(64), layers, vocab: 64 },
+        model: ModelInfo { name: "test".into(), digest: "0".repeat(64), function: "0".repeat(64), layers, vocab: 64 },
         options: Options {
             policy: "balanced".into(),
             overrides: vec![],

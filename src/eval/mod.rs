@@ -71,7 +71,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     let reference = model.zip(reads.as_ref()).map(|(model, reads)| Reference::new(&model, &plan, reads)).transpose()?;
     let windows = windows(&args.input, &plan, args.phase, &path)?;
     let device = args.device.open(&plan, args.numerics.into())?;
-    let mut session = load::session_on(device, plan, &weights, &LoadOptions::default())?;
+    let mut session = load::session(device, plan, &weights, &LoadOptions::default())?;
     let mut kept = Vec::new();
     let measured = measure(&mut session, args.phase, &windows, reference.as_ref(), |index, logits| {
         if args.logits.is_some() {

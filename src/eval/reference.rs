@@ -52,7 +52,7 @@ impl WeightSource for ReferenceWeights<'_> {
             shape: shape.map(|d| d as u32),
             rows: None,
             content,
-            rotate_pairs: false,
+            rotated: 0,
             outputs: None,
             inputs: None,
         };

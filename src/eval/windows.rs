@@ -81,6 +81,16 @@ pub fn windows(given: &Inputs, plan: &Plan, phase: Computed, weights: &Path) -> 
         let holds = if tokens > context { context } else { longest };
         return Err(miette!(help = help, "window {at} has {tokens} tokens; the plan's {limit} holds {holds}"));
     }
+    let short = plan.short_sequence().map_or(usize::MAX, |short| short as usize);
+    if let Some((at, window)) =
+        windows.iter().enumerate().find(|(_, w)| phase == Computed::Decode && w.tokens.len() > short)
+    {
+        let tokens = window.tokens.len();
+        let help = "predict it with --phase prefill";
+        let what =
+            "its tokens turn by other rotary factors than those of a text that is decoded from its first token on";
+        return Err(miette!(help = help, "window {at} has {tokens} tokens, more than {short}: {what}"));
+    }
     if windows.is_empty() {
         return Err(miette!("nothing to predict: fewer than two tokens"));
     }

@@ -1,5 +1,6 @@
 //! The plan as JSON: the figures of the tables, unrounded, for tools.
 
+use bitnetc_plan::verify::DramUse;
 use bitnetc_plan::walk::StepMemory;
 use bitnetc_plan::{Section, Step, Value as PlanValue};
 use serde_json::{Value, json};
@@ -11,8 +12,8 @@ pub fn document(view: &View) -> serde_json::Result<String> {
     let plan = view.plan;
     let phases: Vec<Value> = (0..plan.phases.len()).map(|i| phase(view, i)).collect();
     let dram = view.verified.map(|v| {
-        let bank = v.dram();
-        json!({ "bank_bytes": { "weights": bank.weights, "buffers": bank.buffers, "values": bank.values, "programs": bank.programs } })
+        let DramUse { weights, buffers, values, traces, kernels } = v.dram();
+        json!({ "bank_bytes": { "weights": weights, "buffers": buffers, "values": values, "traces": traces, "kernels": kernels } })
     });
     let document = json!({
         "format": plan.format,

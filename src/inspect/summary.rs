@@ -26,24 +26,12 @@ pub struct Counts {
 
 impl Counts {
     pub fn new(plan: &Plan, phase: &Phase, walk: Option<&Walk>) -> Self {
-        let programs = |section: Section| {
-            let steps = walk?.steps.iter().filter(|s| s.section == section);
-            Some(steps.filter_map(|s| s.outcome.as_ref()).map(|o| u64::from(o.programs)).sum::<u64>())
-        };
-        let layer_programs = programs(Section::Layer);
-        let whole = || {
-            Some(
-                programs(Section::Prologue)?
-                    + layer_programs? * u64::from(plan.model.layers)
-                    + programs(Section::Epilogue)?,
-            )
-        };
         // The first of equals.
         let highest = phase.steps().rev().max_by_key(|s| s.l1.high_water());
         Counts {
             layer_calls: phase.layer.iter().filter(|s| s.op.freed().is_none()).count(),
-            layer_programs,
-            programs: whole(),
+            layer_programs: walk.map(|walk| walk.programs_of(Section::Layer)),
+            programs: walk.map(|walk| walk.programs(plan.model.layers)),
             high_water: highest.map_or(0, |s| s.l1.high_water()),
             highest: highest.map_or_else(String::new, |s| s.name.clone()),
         }
@@ -109,6 +97,12 @@ pub fn heading(plan: &Plan) -> String {
         card.dram.banks,
         bytes(card.dram.bank_bytes)
     );
+    if let Some(short) = plan.short_sequence() {
+        let _ = writeln!(
+            text,
+            "up to {short} tokens rotate by the short factors, more by the long: prompts are prefilled by phases of their own kind"
+        );
+    }
     text
 }
 
@@ -117,11 +111,11 @@ fn memory(view: &View) -> String {
     let (used, banks) = (verified.dram(), u64::from(view.plan.card.dram.banks));
     let all = |bank: u64| bytes(bank.saturating_mul(banks));
     format!(
-        "DRAM: {} for weights, {} for buffers, {} for values and {} for commands and kernels at most: {} of the card",
+        "DRAM: {} for weights, {} for buffers, at most {} for values and {} for traces: {} of the card",
         all(used.weights),
         all(used.buffers),
         all(used.values),
-        all(used.programs),
+        all(used.traces),
         percent(used.total(), view.plan.card.dram.bank_bytes)
     )
 }

@@ -26,6 +26,10 @@ BASES = {
     "dense": dict(SIZES, architectures=["LlamaForCausalLM"], model_type="llama", hidden_act="silu", rope_theta=1000.0),
     "phi3": dict(SIZES, architectures=["Phi3ForCausalLM"], model_type="phi3", hidden_act="silu", rope_theta=1000.0,
                  original_max_position_embeddings=32, pad_token_id=0),
+    "qwen2": dict(SIZES, architectures=["Qwen2ForCausalLM"], model_type="qwen2", hidden_act="silu", rope_theta=1000.0,
+                  quantization_config=QUANT),
+    "qwen3": dict(SIZES, architectures=["Qwen3ForCausalLM"], model_type="qwen3", hidden_act="silu", rope_theta=1000.0,
+                  head_dim=16, use_sliding_window=True, sliding_window=8, max_window_layers=2, quantization_config=QUANT),
 }
 ABSENT = "absent"
 LLAMA3 = dict(rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
@@ -42,7 +46,7 @@ def rows(classes, field, *values):
     ROWS.extend((kind, field, value, becomes) for kind in classes.split() for value, becomes in values)
 
 
-ALL = "bitnet llama dense phi3"
+ALL, QWEN = "bitnet llama dense phi3", "qwen2 qwen3"
 for field, default in [("vocab_size", {"bitnet": 128256, "phi3": 32064}), ("hidden_size", {"bitnet": 2560, "phi3": 3072}),
                        ("intermediate_size", {"bitnet": 6912, "phi3": 8192}), ("num_hidden_layers", {"bitnet": 30}),
                        ("max_position_embeddings", {"phi3": 4096})]:
@@ -63,13 +67,37 @@ rows("llama dense phi3", "hidden_act", (ABSENT, SAME), ("swish", SAME), ("relu2"
 rows("llama dense phi3", "head_dim", (None, SAME), (16, SAME), (32, '"head_dim": 32,'))
 rows("bitnet", "head_dim", (16, SAME), (32, '"head_dim": 32,'))
 rows(ALL, "tie_word_embeddings", (ABSENT, SAME), (True, 'weight: "model.embed_tokens.weight", shape: ["vocab", "hidden"], role: LmHead'))
-rows("bitnet llama dense", "attention_bias", (False, SAME), (None, SAME), (True, REFUSED))
-rows("phi3", "attention_bias", (True, SAME))
-rows("llama dense", "mlp_bias", (False, SAME), (True, REFUSED))
-rows("bitnet phi3", "mlp_bias", (True, SAME))
+rows("bitnet llama dense qwen3", "attention_bias", (False, SAME), (None, SAME), (True, 'Bias(from: "q_product", to: "q"'))
+rows("phi3 qwen2", "attention_bias", (True, SAME), (False, SAME))
+rows("llama dense", "mlp_bias", (False, SAME), (True, 'Bias(from: "gate_product", to: "gate"'))
+rows("bitnet phi3 qwen2 qwen3", "mlp_bias", (True, SAME))
+for field, absent in [("vocab_size", '"vocab": 151936,'), ("hidden_size", '"hidden": 4096,'), ("intermediate_size", '"ffn": 22016,'),
+                      ("num_hidden_layers", '"layers": 32,'), ("max_position_embeddings", '"context": 32768,'),
+                      ("rms_norm_eps", "eps: 1e-6"), ("rope_theta", "theta: 10000.0"), ("hidden_act", SAME)]:
+    # With as many layers as the class has by default some of the base's would have a window.
+    rows("qwen2" if field == "num_hidden_layers" else QWEN, field, (ABSENT, absent))
+rows(QWEN, "num_key_value_heads", (ABSENT, REFUSED), (None, '"kv_heads": 4,'))
+rows("qwen3", "head_dim", (ABSENT, '"head_dim": 128,'), (None, REFUSED), (32, '"head_dim": 32,'))
+rows("qwen2", "head_dim", (None, SAME), (16, SAME), (32, '"head_dim": 32,'))
+rows("qwen2", "sliding_window", (None, SAME), (8, SAME))
+rows("qwen2", "use_sliding_window", (True, SAME))
+rows("qwen3", "sliding_window", (None, SAME), (ABSENT, SAME), (16, SAME))
+rows("qwen3", "max_window_layers", (1, REFUSED), (0, REFUSED), (28, SAME), (ABSENT, SAME))
+rows(QWEN, "tie_word_embeddings", (ABSENT, SAME), (True, 'weight: "model.embed_tokens.weight", shape: ["vocab", "hidden"], role: LmHead'))
+rows(QWEN, "layer_types", (["full_attention", "full_attention"], SAME))
+rows(QWEN, "architectures", (ABSENT, SAME))
 rows("bitnet", "rope_theta", (ABSENT, "theta: 500000.0"), (5000, "theta: 5000.0"), (None, REFUSED))
 rows("llama dense phi3", "rope_theta", (ABSENT, "theta: 10000.0"), (5000, "theta: 5000.0"))
-rows(ALL, "partial_rotary_factor", (1.0, SAME), (0.5, REFUSED))
+rows(ALL, "partial_rotary_factor", (1.0, SAME))
+rows("bitnet llama dense qwen2 qwen3", "partial_rotary_factor", (0.5, REFUSED))
+rows("phi3", "partial_rotary_factor", (0.5, "dim: 8"), (2.0, REFUSED))
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}
+for kind in "bitnet llama qwen2 qwen3".split():
+    rows(kind, "rope_scaling", ({**YARN, "factor": 8.0}, "Yarn(factor: 8.0, beta_fast: 32.0, beta_slow: 1.0, original_context: 16"),
+         ({**YARN, "beta_fast": 4.0}, "beta_fast: 4.0"), ({**YARN, "beta_slow": 2.0}, "beta_slow: 2.0"),
+         ({**YARN, "attention_factor": 2.0}, "attention_factor: 2.0"), ({**YARN, "truncate": False}, "truncate: false"),
+         ({**YARN, "mscale": 2.0, "mscale_all_dim": 1.0}, "attention_factor: 1.121"), ({**YARN, "mscale": 2.0}, "attention_factor: 1.138"),
+         ({"rope_type": "yarn", "original_max_position_embeddings": 16}, REFUSED))
 rows(ALL, "rope_scaling", (None, SAME), ({}, SAME), ({"rope_type": "nonsense"}, REFUSED), ({"factor": 4.0}, REFUSED))
 for kind in "bitnet llama dense".split():
     for place in ["rope_scaling", "rope_parameters"]:
@@ -81,12 +109,13 @@ for kind in "bitnet llama dense".split():
              ({"rope_type": "linear"}, REFUSED), ({"rope_type": "dynamic", "factor": 4.0}, SAME),
              (LLAMA3, "original_context: 16"), ({k: v for k, v in LLAMA3.items() if k != "low_freq_factor"}, REFUSED),
              ({k: v for k, v in LLAMA3.items() if k[0] != "o"}, "original_context: 64"),
-             ({"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16}, REFUSED),
+             (YARN, "Yarn(factor: 4.0"),
              ({"rope_type": "su", **LONGROPE}, REFUSED), ({"rope_type": "default", "partial_rotary_factor": 0.5}, REFUSED),
              ({"full_attention": {"rope_type": "linear", "factor": 4.0}}, REFUSED))
 for place in ["rope_scaling", "rope_parameters"]:
     rows("phi3", place, ({"type": "longrope", **LONGROPE}, "LongRope("), ({"type": "su", **LONGROPE}, "LongRope("),
          ({"type": "yarn", **LONGROPE}, "LongRope("), ({"rope_type": "longrope", "type": "su", **LONGROPE}, "LongRope("),
+         ({"rope_type": "default", "partial_rotary_factor": 0.5}, "dim: 8"),
          ({"type": "linear", "factor": 4.0}, REFUSED), (LLAMA3, REFUSED), ({"type": "longrope", "short_factor": SHORT}, REFUSED))
 rows("phi3", "original_max_position_embeddings", (ABSENT, SAME), (16, SAME))
 rows(ALL, "sliding_window", (None, SAME), (64, SAME), (8, REFUSED))
@@ -120,11 +149,14 @@ rows("bitnet", Q + "linear_class", (ABSENT, "Packed(Divides)"), ("bitlinear", "P
 rows("llama", Q + "linear_class", ("bitlinear", SAME), ("autobitlinear", "Packed(Multiplies)"))
 rows("bitnet", Q + "quantization_mode", (ABSENT, SAME), ("online", "Absmean"), ("both", REFUSED))
 rows("llama", Q + "quantization_mode", ("online", SAME))
-rows("bitnet llama", Q + "use_rms_norm", (False, SAME), (True, REFUSED))
+rows("bitnet llama qwen2 qwen3", Q + "use_rms_norm", (False, SAME), (True, 'RmsNorm(from: "attn_norm", to: "q_normed"'))
 rows("bitnet llama", Q + "rms_norm_eps", (0.5, SAME))
 rows("bitnet llama", Q + "modules_to_not_convert", (ABSENT, SAME), (None, SAME), ([], REFUSED), (["lm_head", "embed_tokens"], SAME),
-     (["lm_head", "self_attn.o_proj"], REFUSED), (["lm_head", "model.layers.1"], REFUSED), (["lm"], REFUSED),
-     (["o_proj"], REFUSED))
+     (["lm_head", "model.layers.1"], REFUSED), (["lm"], REFUSED), (["o_proj"], REFUSED), (["lm_head", "mlp"], REFUSED),
+     (["lm_head", "self_attn.q_proj"], ' Linear(from: "attn_norm", to: "q"'),
+     (["lm_head", "mlp.down_proj", "up_proj"], ' Linear(from: "ffn_norm", to: "up"'))
+rows("bitnet", Q + "modules_to_not_convert", (["lm_head", "self_attn.o_proj"], ' Linear(from: "attn_sub_norm", to: "o"'))
+rows("llama", Q + "modules_to_not_convert", (["lm_head", "self_attn.o_proj"], ' Linear(from: "merged", to: "o"'))
 
 
 def changed(kind, field, value):
@@ -140,7 +172,7 @@ def changed(kind, field, value):
     return config
 
 
-def tensors(kind):
+def tensors(kind, config):
     import torch
 
     torch.manual_seed(7)
@@ -153,12 +185,24 @@ def tensors(kind):
         if kind == "phi3":
             shapes = {"self_attn.qkv_proj": (h + 2 * kv, h), "self_attn.o_proj": (h, h), "mlp.gate_up_proj": (2 * f, h), "mlp.down_proj": (h, f)}
         for name, (rows_, columns) in shapes.items():
-            if kind in ("dense", "phi3"):
+            quant = config.get("quantization_config") or {}
+            left = quant.get("modules_to_not_convert") or ["lm_head"]
+            ternary = kind not in ("dense", "phi3") and not any(key and key in at + name for key in left)
+            if not ternary:
                 out[at + name + ".weight"] = torch.randn(rows_, columns) / columns**0.5
             else:
                 codes = torch.randint(0, 3, (4, rows_ // 4, columns))
                 out[at + name + ".weight"] = sum(codes[i] << (2 * i) for i in range(4)).to(torch.uint8)
                 out[at + name + ".weight_scale"] = torch.tensor([0.15 if kind == "bitnet" else 6.0])
+                if quant.get("use_rms_norm"):
+                    out[at + name + ".rms_norm.weight"] = torch.rand(columns) + 0.5
+            attention = name.startswith("self_attn") and (config.get("attention_bias") if kind != "qwen2" else not name.endswith("o_proj"))
+            if kind != "phi3" and (attention or name.startswith("mlp") and config.get("mlp_bias") and kind in ("llama", "dense")):
+                # Of its own seed, so that the weights after it are those of a model without.
+                out[at + name + ".bias"] = torch.randn(rows_, generator=torch.Generator().manual_seed(rows_))
+        if kind == "qwen3":
+            for norm in ["q_norm", "k_norm"]:
+                out[at + f"self_attn.{norm}.weight"] = torch.linspace(0.5, 1.5, 16)
         for norm in ["input_layernorm", "post_attention_layernorm"]:
             out[at + norm + ".weight"] = torch.rand(h) + 0.5
         if kind == "bitnet":
@@ -175,7 +219,7 @@ def logits(kind, config):
     with tempfile.TemporaryDirectory() as folder:
         with open(f"{folder}/config.json", "w") as file:
             json.dump(config, file)
-        weights = tensors(kind)
+        weights = tensors(kind, config)
         if config.get("tie_word_embeddings"):
             del weights["lm_head.weight"]
         save_file(weights, f"{folder}/model.safetensors", metadata={"format": "pt"})
@@ -183,6 +227,7 @@ def logits(kind, config):
     if set(info["missing_keys"]) - {"lm_head.weight"} or info.get("mismatched_keys"):
         raise ValueError(f"missing {info['missing_keys']}")
     ids = (torch.arange(40) * 7 % 48)[None]
+    torch.nn.Module.float(model)  # 5 leaves an autobitlinear model with more than its class needs in the type of its file
     with torch.no_grad():
         whole = model(ids).logits[0]
         step, cache = [], None

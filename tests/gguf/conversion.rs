@@ -38,7 +38,9 @@ impl Conversion<'_> {
         }
         file.float(&of("attention.layer_norm_rms_epsilon"), 1e-5);
         file.float(&of("rope.freq_base"), config["rope_theta"].as_f64().unwrap() as f32);
-        file.count(&of("rope.dimension_count"), number("hidden_size") / number("num_attention_heads"));
+        let even = number("hidden_size") / number("num_attention_heads");
+        let head = config["head_dim"].as_u64().map_or(even, |head| head as u32);
+        file.count(&of("rope.dimension_count"), head).count(&of("attention.key_length"), head);
         let bytes = std::fs::read(self.checkpoint.join("model.safetensors")).unwrap();
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         let mut names: Vec<&str> = tensors.names();
@@ -66,12 +68,15 @@ impl Conversion<'_> {
                         .map(|(r, c)| value(r, c))
                         .collect();
                     let scale = floats(tensors.tensor(&format!("{name}_scale")).unwrap().data())[0];
+                    let divides = config["quantization_config"]["linear_class"] == "bitlinear";
+                    let scale = if divides { 1.0 / scale } else { scale };
                     let bytes = writer::ternary(self.projections, &values, scale);
                     file.tensor(&ggml, &[rows, columns], self.projections, bytes);
                 }
                 Dtype::BF16 => {
                     let values = floats(data);
                     let values: Vec<f32> = match shape.len() {
+                        1 if permuted => order(shape[0]).into_iter().map(|r| values[r]).collect(),
                         1 => values,
                         _ => order(shape[0])
                             .into_iter()
@@ -113,6 +118,8 @@ fn ggml_name(name: &str) -> String {
         ("model.layers.", "blk."),
         ("input_layernorm", "attn_norm"),
         ("self_attn.attn_sub_norm", "attn_sub_norm"),
+        ("self_attn.q_norm", "attn_q_norm"),
+        ("self_attn.k_norm", "attn_k_norm"),
         ("self_attn.q_proj", "attn_q"),
         ("self_attn.k_proj", "attn_k"),
         ("self_attn.v_proj", "attn_v"),

@@ -24,6 +24,7 @@ use bitnetc_runtime::weights::synth;
 use bitnetc_runtime::{HostDevice, LoadOptions, Session, Weights};
 use common::golden::{argmax, correlation, directory, golden};
 use conversion::{Conversion, vocabulary};
+use safetensors::SafeTensors;
 use serde_json::json;
 use writer::{BF16, F16, F32, I2_S, Q4_0, Q6_K, Q8_0, TQ1_0, TQ2_0, Writer};
 
@@ -173,6 +174,39 @@ fn llamas_rows_are_put_back_in_order() {
             let path = conversion.write(dir.path(), |_| {});
             assert!(logits(&plan, &path, &lists()) == expected, "{quantized} {projections}");
         }
+    }
+}
+
+/// Kinds of models with biases and norms of heads, whose logits transformers computed: a .gguf of them is imported and run.
+#[test]
+fn further_kinds_compute_what_transformers_does() {
+    for (name, architecture, projections) in [
+        ("llama-biases", "llama", I2_S),
+        ("llama-dense-biases", "llama", F32),
+        ("qwen2-bitlinear", "qwen2", I2_S),
+        ("qwen3-bitlinear", "qwen3", F16),
+        ("qwen3-dense", "qwen3", BF16),
+    ] {
+        let checkpoint = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints").join(name);
+        let lists: Vec<Vec<u32>> =
+            serde_json::from_slice(&std::fs::read(checkpoint.join("tokens.json")).unwrap()).unwrap();
+        let bytes = std::fs::read(checkpoint.join("golden.safetensors")).unwrap();
+        let golden = SafeTensors::deserialize(&bytes).unwrap();
+        let expected: Vec<f32> = (0..lists.len())
+            .flat_map(|n| golden.tensor(&format!("logits.{n}")).unwrap().data().to_vec())
+            .collect::<Vec<u8>>()
+            .chunks_exact(4)
+            .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
+            .collect();
+        let dir = tempfile::tempdir().unwrap();
+        let conversion = Conversion { checkpoint: &checkpoint, architecture, projections, table: BF16 };
+        let path = conversion.write(dir.path(), |_| {});
+        let ron = dir.path().join("model.ron");
+        common::stdout(&["import", path.to_str().unwrap(), "-o", ron.to_str().unwrap()]);
+        let model = Model::parse("model.ron", &std::fs::read_to_string(&ron).unwrap()).unwrap();
+        let pcc = correlation(&logits(&plan(&model), &path, &lists), &expected);
+        println!("{name} as {architecture}, type {projections}: PCC {pcc:.6}");
+        assert!(pcc > 0.999, "{name}: {pcc}");
     }
 }
 

@@ -1,9 +1,10 @@
 //! One run of a graph, operation by operation.
 
 use super::kernels::{self, Matrix};
-use super::{Data, EvalError, Output, Run, WeightError};
+use super::{Data, EvalError, Output, Row, Run, WeightError};
 use crate::graph::{
-    Activation, ActivationQuant, Linear, MulInput, NodeId, Operation, Scalar, Section, Shape, Value, WeightRef, resolve,
+    Activation, ActivationQuant, Linear, MulInput, NodeId, Offset, Operation, PhaseKind, Rope, Scalar, Section, Shape,
+    Value, WeightRef, resolve,
 };
 use rayon::prelude::*;
 use std::sync::Arc;
@@ -52,6 +53,15 @@ impl Run<'_, '_> {
         }
     }
 
+    /// Numbers that a norm takes the mean of: a row, or a head.
+    fn normed_width(&self, id: NodeId) -> Result<usize, EvalError> {
+        let value = self.graph.inputs(id).first().copied().ok_or_else(|| self.unsound(id))?;
+        match self.graph.value_type(value).shape {
+            Shape::Heads { head_dim, .. } if head_dim > 0 => Ok(head_dim),
+            Shape::Heads { .. } | Shape::Features(_) | Shape::Ids | Shape::Cache { .. } => self.width(id, 0),
+        }
+    }
+
     fn scalar(&self, scalar: &Scalar) -> Result<f64, EvalError> {
         let lookup = |name: &str| {
             let found = self
@@ -80,7 +90,7 @@ impl Run<'_, '_> {
                 let eps = self.scalar(eps)?;
                 let normed = kernels::rms_norm(
                     &self.floats(id, 0)?,
-                    self.width(id, 0)?,
+                    self.normed_width(id)?,
                     gamma.as_deref().map(Vec::as_slice),
                     eps,
                 );
@@ -106,12 +116,13 @@ impl Run<'_, '_> {
                 vec![rows(self.floats(id, 0)?.iter().map(|v| v * factor).collect())]
             }
             Operation::Linear(linear) => vec![self.linear(id, linear)?],
+            Operation::Bias(offsets) => vec![self.bias(id, offsets)?],
             Operation::SplitHeads { heads, kv_heads, head_dim } => {
                 self.split(id, [*heads, *kv_heads, *kv_heads].map(|h| h * head_dim))?
             }
             Operation::Rope(rope) => {
-                let (frequencies, factor) = rope.frequencies(graph.context);
-                (0..2).map(|at| self.rotate(id, at, rope.dim, &frequencies, factor)).collect::<Result<_, _>>()?
+                let turns = self.turns(rope);
+                (0..2).map(|at| self.rotate(id, at, rope.dim, &turns)).collect::<Result<_, _>>()?
             }
             Operation::CacheUpdate { .. } => self.cache(id)?,
             Operation::Attention { scale } => vec![self.attention(id, scale)?],
@@ -208,6 +219,20 @@ impl Run<'_, '_> {
         Ok(rows(joined))
     }
 
+    fn bias(&self, id: NodeId, offsets: &[Offset]) -> Result<Data, EvalError> {
+        let mut added = Vec::with_capacity(self.width(id, 0)?);
+        for offset in offsets {
+            let scale = self.scalar(&offset.scale)?;
+            let vector = self.evaluator.vector(&offset.weight, self.layer)?;
+            added.extend(vector.iter().map(|v| (f64::from(*v) * scale) as f32));
+        }
+        let mut x = (*self.floats(id, 0)?).clone();
+        for row in x.chunks_exact_mut(added.len().max(1)) {
+            row.iter_mut().zip(&added).for_each(|(v, bias)| *v += bias);
+        }
+        Ok(rows(x))
+    }
+
     fn split(&self, id: NodeId, widths: [usize; 3]) -> Result<Vec<Data>, EvalError> {
         if self.graph.inputs(id).len() == 3 {
             return (0..3).map(|at| self.input(id, at).cloned()).collect();
@@ -224,21 +249,32 @@ impl Run<'_, '_> {
             .to_vec())
     }
 
-    fn rotate(&self, id: NodeId, at: usize, dim: usize, frequencies: &[f64], factor: f64) -> Result<Data, EvalError> {
+    /// Cosine and sine of each pair in each row. A row of decode ends the sequence that it belongs to, those of a prefill are one sequence.
+    fn turns(&self, rope: &Rope) -> Vec<Vec<(f32, f32)>> {
+        let whole = self.rows.iter().map(|row| row.position + 1).max().unwrap_or(0);
+        let length = |row: &Row| match self.graph.phase {
+            PhaseKind::Decode { .. } => row.position + 1,
+            PhaseKind::Prefill { .. } => whole,
+        };
+        let row = |row: &Row| {
+            let (frequencies, factor) = rope.frequencies(length(row));
+            let turn = |f: f64| {
+                let angle = row.position as f64 * f;
+                ((angle.cos() * factor) as f32, (angle.sin() * factor) as f32)
+            };
+            frequencies.into_iter().map(turn).collect()
+        };
+        self.rows.iter().map(row).collect()
+    }
+
+    fn rotate(&self, id: NodeId, at: usize, dim: usize, turns: &[Vec<(f32, f32)>]) -> Result<Data, EvalError> {
         let inputs = self.graph.inputs(id);
         let Shape::Heads { head_dim, .. } = self.graph.value_type(inputs[at]).shape else {
             return Err(self.unsound(id));
         };
         let mut x = (*self.floats(id, at)?).clone();
         let width = self.width(id, at)?;
-        for (values, row) in x.chunks_exact_mut(width).zip(self.rows) {
-            let turns: Vec<(f32, f32)> = frequencies
-                .iter()
-                .map(|f| {
-                    let angle = row.position as f64 * f;
-                    ((angle.cos() * factor) as f32, (angle.sin() * factor) as f32)
-                })
-                .collect();
+        for (values, turns) in x.chunks_exact_mut(width).zip(turns) {
             for head in values.chunks_exact_mut(head_dim) {
                 for (i, (cos, sin)) in turns.iter().enumerate() {
                     let (low, high) = (head[i], head[i + dim / 2]);

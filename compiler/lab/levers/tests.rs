@@ -49,7 +49,7 @@ fn what_was_measured_on_another_card_says_so() {
     let how = |found: &Levers, lever: &str| found.levers.iter().find(|l| l.name == lever).unwrap().how.to_string();
     assert!(how(&WORMHOLE, "norms").contains("measured on p150"));
     assert_eq!(how(&BLACKHOLE, "norms"), "priced");
-    assert_eq!(how(&WORMHOLE, "second queue"), "measured on p150");
+    assert_eq!(how(&WORMHOLE, "second queue"), "priced");
     assert!(how(&WORMHOLE, "token").contains("one user"));
     assert_eq!(how(&BLACKHOLE, "token"), "extrapolated, host loop fitted on n150");
 }

@@ -6,6 +6,8 @@
 //! | `BitnetForCausalLM` (1bitLLM) | ternary, float master weights | silu | `inner_attn_ln`, `ffn_layernorm` |
 //! | `LlamaForCausalLM` | ternary with `quant_method: bitnet`, else dense | silu | none |
 //! | `Phi3ForCausalLM` | dense, stored fused | silu | none |
+//! | `Qwen2ForCausalLM` | as Llama's, q, k and v with bias | silu | none |
+//! | `Qwen3ForCausalLM` | as Llama's; query and key heads normed | silu | none |
 //!
 //! A `BitNetForCausalLM` without `quantization_config` is dense in transformers, and so it is here.
 //!

@@ -31,21 +31,36 @@ impl Storage {
     }
 }
 
-/// Reads the storage of ternary projections; none when the projections are dense.
+/// The ternary projections of a model.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Ternary {
+    pub storage: Storage,
+    /// Projections that are dense all the same, as paths in a layer.
+    pub dense: Vec<&'static str>,
+    /// The epsilon of the norm that each ternary projection applies to its input before rounding it.
+    pub input_norm: Option<f64>,
+}
+
+/// Reads the ternary projections; none when all are dense.
 pub(super) fn read(
     reader: &mut Reader<'_>,
     architecture: Architecture,
     checkpoint: Option<&Checkpoint>,
-) -> Option<Storage> {
-    let stored = checkpoint.and_then(|c| c.dtype("model.layers.0.self_attn.q_proj.weight"));
+) -> Option<Ternary> {
+    let stored_as = |module: &str| checkpoint.and_then(|c| c.dtype(&format!("model.layers.0.{module}.weight")));
     if let Some(mut quantizer) = reader.object("quantization_config") {
-        let storage = quantized(&mut quantizer, stored);
+        let dense = dense_modules(&mut quantizer);
+        let first = PROJECTIONS.into_iter().find(|module| !dense.contains(module));
+        let storage = quantized(&mut quantizer, first.and_then(stored_as));
+        let eps = quantizer.number("rms_norm_eps", 1e-6);
+        let input_norm = quantizer.flag("use_rms_norm").then_some(eps);
         if architecture == Architecture::Phi3 {
             quantizer.refuse("quant_method", "`bitnet` for a class that stores q, k and v as one tensor", "none");
         }
         reader.take(quantizer);
-        return storage;
+        return first.and(storage).map(|storage| Ternary { storage, dense, input_norm });
     }
+    let stored = stored_as(PROJECTIONS[0]);
     if architecture != Architecture::OneBit {
         if stored == Some("U8") {
             let found = "absent though the weights are packed";
@@ -59,7 +74,7 @@ pub(super) fn read(
             reader.refuse(field, bits, supported);
         }
     }
-    Some(Storage::Absmean)
+    Some(Ternary { storage: Storage::Absmean, dense: Vec::new(), input_norm: None })
 }
 
 /// Reads `quantization_config`; `stored` is the element type of the first layer's weights.
@@ -75,10 +90,6 @@ fn quantized(quantizer: &mut Reader<'_>, stored: Option<&str>) -> Option<Storage
             return None;
         }
     }
-    if quantizer.flag("use_rms_norm") {
-        quantizer.refuse("use_rms_norm", "true", "false");
-    }
-    dense_modules(quantizer);
     let class = quantizer.text("linear_class").unwrap_or("bitlinear");
     let mode = quantizer.text("quantization_mode").unwrap_or("offline");
     if !["offline", "online"].contains(&mode) {
@@ -107,25 +118,50 @@ fn quantized(quantizer: &mut Reader<'_>, stored: Option<&str>) -> Option<Storage
     }
 }
 
-/// Checks that the LM head alone stays dense, as it does when nothing is said.
-fn dense_modules(quantizer: &mut Reader<'_>) {
+/// The projections that `modules_to_not_convert` leaves dense. The LM head has to be among what it names, as it is when nothing is said.
+///
+/// 4.57 leaves out modules whose path contains a name, 5 those whose path begins or ends with one, which is read as a pattern.
+fn dense_modules(quantizer: &mut Reader<'_>) -> Vec<&'static str> {
     const FIELD: &str = "modules_to_not_convert";
-    let Some(value) = quantizer.get(FIELD) else { return };
+    let Some(value) = quantizer.get(FIELD) else { return Vec::new() };
     let list: Option<Vec<&str>> = value.as_array().and_then(|list| list.iter().map(|m| m.as_str()).collect());
     let Some(list) = list else {
         quantizer.refuse(FIELD, super::config::shown(value), "a list of names");
-        return;
+        return Vec::new();
     };
-    // 4.57 leaves out modules whose path contains a name, 5 those whose path begins or ends with one, which is read as a pattern.
-    let plain = |name: &str| name.chars().all(|c| c.is_alphanumeric() || "._".contains(c));
-    let touches = |name: &&&str| {
-        !plain(name) || PROJECTIONS.iter().any(|module| format!("model.layers.0.{module}").contains(&in_first(name)))
-    };
-    if let Some(name) = list.iter().find(touches) {
-        quantizer.refuse(FIELD, format!("`{name}` among others"), "[\"lm_head\"]: every projection is ternary");
-    } else if !list.iter().any(|name| !name.is_empty() && "lm_head".ends_with(name)) {
-        quantizer.refuse(FIELD, format!("{list:?}"), "[\"lm_head\"]: the head is dense");
+    if !list.iter().any(|name| !name.is_empty() && "lm_head".ends_with(name)) {
+        quantizer.refuse(FIELD, format!("{list:?}"), "[\"lm_head\", ..]: the head is dense");
     }
+    let mut dense = Vec::new();
+    for name in list {
+        let paths = PROJECTIONS.map(|module| (module, format!("model.layers.0.{module}")));
+        let of_a_layer = name.split('.').any(|part| part.parse::<usize>().is_ok());
+        let touched = |(_, path): &(_, String)| path.contains(&in_first(name));
+        if of_a_layer && paths.iter().any(touched) {
+            let supported = "modules of every layer: a plan has one layer, which it repeats";
+            quantizer.refuse(FIELD, format!("`{name}` among others"), supported);
+            continue;
+        }
+        let plain = name.chars().all(|c| c.is_alphanumeric() || "._".contains(c));
+        for (module, path) in &paths {
+            let (older, newer) = (path.contains(name), begins(path, name) || path.ends_with(name));
+            if !plain || older != newer {
+                let supported = "whole modules by name, such as `o_proj`: transformers' versions agree on no other";
+                quantizer.refuse(FIELD, format!("`{name}` among others"), supported);
+                break;
+            }
+            if older && !dense.contains(module) {
+                dense.push(*module);
+            }
+        }
+    }
+    dense
+}
+
+/// Whether a path begins with a name that ends where a part of the path does.
+fn begins(path: &str, name: &str) -> bool {
+    let rest = path.strip_prefix(name);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.') || name.ends_with('.'))
 }
 
 const PROJECTIONS: [&str; 7] = [

@@ -4,7 +4,7 @@
 //! `tests/checkpoints/config_fields.tsv` lists fields and values with what transformers 4.57 and 5 do.
 
 use super::config::{Config, Reader, shown};
-use super::quantizer::{self, Storage};
+use super::quantizer::{self, Ternary};
 use super::rotary::{self, Rotary};
 use super::{Checkpoint, Unsupported};
 
@@ -19,6 +19,21 @@ pub(super) enum Architecture {
     Llama,
     /// `Phi3ForCausalLM`.
     Phi3,
+    /// `Qwen2ForCausalLM`.
+    Qwen2,
+    /// `Qwen3ForCausalLM`.
+    Qwen3,
+}
+
+/// The projections that have a bias.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Biases {
+    /// Those of queries, keys and values.
+    pub qkv: bool,
+    /// Attention's output projection.
+    pub o: bool,
+    /// Those of the MLP.
+    pub mlp: bool,
 }
 
 /// The fields of a config, with the defaults of its class.
@@ -38,12 +53,14 @@ pub(super) struct Settings {
     pub activation: &'static str,
     /// LM head and embedding are one tensor.
     pub tied: bool,
+    pub biases: Biases,
     pub rotary: Rotary,
-    /// How ternary projections are stored; none when the projections are dense.
-    pub storage: Option<Storage>,
+    /// The ternary projections; none when all are dense.
+    pub ternary: Option<Ternary>,
 }
 
-const CLASSES: &str = "BitNetForCausalLM, BitnetForCausalLM, LlamaForCausalLM, Phi3ForCausalLM";
+const CLASSES: &str =
+    "BitNetForCausalLM, BitnetForCausalLM, LlamaForCausalLM, Phi3ForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM";
 
 /// The defaults of a class.
 struct Defaults {
@@ -67,6 +84,8 @@ impl Architecture {
             Architecture::OneBit => "BitnetForCausalLM",
             Architecture::Llama => "LlamaForCausalLM",
             Architecture::Phi3 => "Phi3ForCausalLM",
+            Architecture::Qwen2 => "Qwen2ForCausalLM",
+            Architecture::Qwen3 => "Qwen3ForCausalLM",
         }
     }
 
@@ -75,6 +94,7 @@ impl Architecture {
         match self {
             Architecture::BitNet => 500_000.0,
             Architecture::OneBit | Architecture::Llama | Architecture::Phi3 => 10_000.0,
+            Architecture::Qwen2 | Architecture::Qwen3 => 10_000.0,
         }
     }
 
@@ -83,7 +103,16 @@ impl Architecture {
         match self {
             Architecture::BitNet => Some(("self_attn.attn_sub_norm", "mlp.ffn_sub_norm")),
             Architecture::OneBit => Some(("self_attn.inner_attn_ln", "mlp.ffn_layernorm")),
-            Architecture::Llama | Architecture::Phi3 => None,
+            Architecture::Llama | Architecture::Phi3 | Architecture::Qwen2 | Architecture::Qwen3 => None,
+        }
+    }
+
+    /// Whether query and key heads are normed before they rotate.
+    pub(super) fn head_norms(self) -> bool {
+        match self {
+            Architecture::Qwen3 => true,
+            Architecture::BitNet | Architecture::OneBit | Architecture::Llama => false,
+            Architecture::Phi3 | Architecture::Qwen2 => false,
         }
     }
 
@@ -115,16 +144,19 @@ impl Architecture {
             Architecture::Phi3 => {
                 Defaults { vocab: 32_064, hidden: 3072, ffn: 8192, context: 4096, eps: 1e-5, ..llama }
             }
+            Architecture::Qwen2 | Architecture::Qwen3 => {
+                Defaults { vocab: 151_936, ffn: 22_016, kv_heads: Some(32), context: 32_768, ..llama }
+            }
         }
     }
 
     /// The class that a config asks for. `AutoModelForCausalLM` goes by `model_type`, people and other programs by `architectures`.
     fn read(reader: &mut Reader<'_>) -> Option<Architecture> {
-        use Architecture::{BitNet, Llama, OneBit, Phi3};
+        use Architecture::{BitNet, Llama, OneBit, Phi3, Qwen2, Qwen3};
         let kind = reader.text("model_type");
         let first = reader.get("architectures").map(|value| value.get(0).unwrap_or(value));
         let Some(first) = first.filter(|first| first.as_array().is_none_or(|list| !list.is_empty())) else {
-            let by_type = [("bitnet", BitNet), ("llama", Llama), ("phi3", Phi3)];
+            let by_type = [("bitnet", BitNet), ("llama", Llama), ("phi3", Phi3), ("qwen2", Qwen2), ("qwen3", Qwen3)];
             let found = by_type.iter().find(|(name, _)| kind == Some(name));
             if found.is_none() {
                 let found = kind.map_or("absent".into(), |kind| format!("absent and `model_type` is `{kind}`"));
@@ -133,7 +165,8 @@ impl Architecture {
             return found.map(|(_, architecture)| *architecture);
         };
         let class = first.as_str().unwrap_or_default();
-        let Some(architecture) = [BitNet, OneBit, Llama, Phi3].into_iter().find(|a| a.class() == class) else {
+        let Some(architecture) = [BitNet, OneBit, Llama, Phi3, Qwen2, Qwen3].into_iter().find(|a| a.class() == class)
+        else {
             reader.refuse("architectures", shown(first), CLASSES);
             return None;
         };
@@ -142,6 +175,8 @@ impl Architecture {
             OneBit => &["llama", "bitnet"],
             Llama => &["llama"],
             Phi3 => &["phi3"],
+            Qwen2 => &["qwen2"],
+            Qwen3 => &["qwen3"],
         };
         if let Some(kind) = kind.filter(|kind| !types.contains(kind)) {
             let found = format!("`{kind}` beside `architectures` `{class}`");
@@ -180,22 +215,25 @@ impl Settings {
             layers,
             heads,
             kv_heads,
-            head_dim: head_dim(&mut reader, hidden, heads),
+            head_dim: head_dim(&mut reader, architecture, hidden, heads),
             context,
             eps: reader.number("rms_norm_eps", absent.eps),
             activation: activation(&mut reader, absent.activation),
             tied: reader.flag("tie_word_embeddings"),
+            biases: biases(&mut reader, architecture),
             rotary: rotary::read(&mut reader, architecture, context),
-            storage: quantizer::read(&mut reader, architecture, checkpoint),
+            ternary: quantizer::read(&mut reader, architecture, checkpoint),
         };
-        biases(&mut reader, architecture);
-        windows(&mut reader, context);
+        windows(&mut reader, &settings);
         others(&mut reader);
         if reader.refused.is_empty() { Ok(settings) } else { Err(reader.refused) }
     }
 }
 
-fn head_dim(reader: &mut Reader<'_>, hidden: usize, heads: usize) -> usize {
+fn head_dim(reader: &mut Reader<'_>, architecture: Architecture, hidden: usize, heads: usize) -> usize {
+    if architecture == Architecture::Qwen3 {
+        return reader.count("head_dim", 128);
+    }
     let Some(head_dim) = reader.optional_count("head_dim") else {
         if !hidden.is_multiple_of(heads) {
             let found = format!("{heads} for hidden_size {hidden}");
@@ -219,33 +257,62 @@ fn activation(reader: &mut Reader<'_>, absent: &'static str) -> &'static str {
 }
 
 /// Biases, of the projections for which the class has them.
-fn biases(reader: &mut Reader<'_>, architecture: Architecture) {
-    let fields: &[&str] = match architecture {
-        Architecture::Llama => &["attention_bias", "mlp_bias"],
-        Architecture::BitNet | Architecture::OneBit => &["attention_bias"],
-        Architecture::Phi3 => &[],
-    };
-    for field in fields {
-        if reader.flag(field) {
-            reader.refuse(field, "true", "false: projections have no bias");
+fn biases(reader: &mut Reader<'_>, architecture: Architecture) -> Biases {
+    match architecture {
+        Architecture::Llama => {
+            let (attention, mlp) = (reader.flag("attention_bias"), reader.flag("mlp_bias"));
+            Biases { qkv: attention, o: attention, mlp }
         }
+        Architecture::BitNet | Architecture::OneBit | Architecture::Qwen3 => {
+            let attention = reader.flag("attention_bias");
+            Biases { qkv: attention, o: attention, mlp: false }
+        }
+        Architecture::Qwen2 => Biases { qkv: true, o: false, mlp: false },
+        Architecture::Phi3 => Biases::default(),
     }
 }
 
-/// Attention that does not see the whole context. Phi-3 masks by its window; for every class the cache of `generate` keeps no more than
-/// a window's positions, whatever `use_sliding_window` says.
-fn windows(reader: &mut Reader<'_>, context: usize) {
-    for field in ["sliding_window", "attention_chunk_size"] {
+/// Attention that does not see the whole context. Phi-3 masks by its window; Qwen's classes do from a layer on, if `use_sliding_window` says
+/// so. For every other class the cache of `generate` keeps no more than a window's positions, whatever `use_sliding_window` says.
+fn windows(reader: &mut Reader<'_>, settings: &Settings) {
+    let context = settings.context;
+    let refuse = |reader: &mut Reader<'_>, field: &str, window: Option<usize>| {
         // A window as long as the context leaves nothing out.
-        if let Some(window) = reader.optional_count(field).filter(|window| *window < context) {
+        if let Some(window) = window.filter(|window| *window < context) {
             reader.refuse(field, window, "none: attention sees the whole context");
         }
+    };
+    match settings.architecture {
+        Architecture::Qwen2 | Architecture::Qwen3 => {
+            let (slides, first) = (reader.flag("use_sliding_window"), first_window(reader));
+            let absent = (!reader.names("sliding_window")).then_some(4096);
+            let window = reader.optional_count("sliding_window").or(absent);
+            if let Some(window) = window.filter(|window| slides && first < settings.layers && *window < context) {
+                let found = format!("{window}, from layer {first} on (`max_window_layers`)");
+                reader.refuse("sliding_window", found, "none: attention sees the whole context");
+            }
+        }
+        Architecture::BitNet | Architecture::OneBit | Architecture::Llama | Architecture::Phi3 => {
+            let window = reader.optional_count("sliding_window");
+            refuse(reader, "sliding_window", window);
+        }
     }
+    let chunk = reader.optional_count("attention_chunk_size");
+    refuse(reader, "attention_chunk_size", chunk);
     if let Some(types) = reader.get("layer_types") {
         let full = |list: &Vec<serde_json::Value>| list.iter().all(|kind| kind == "full_attention");
         if !types.as_array().is_some_and(full) {
             reader.refuse("layer_types", shown(types), "full_attention in every layer");
         }
+    }
+}
+
+/// The first layer with a window in Qwen's classes; 0 is one too.
+fn first_window(reader: &mut Reader<'_>) -> usize {
+    match reader.get("max_window_layers") {
+        None => 28,
+        Some(value) if value.as_u64() == Some(0) => 0,
+        Some(_) => reader.count("max_window_layers", 28),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Writing a model file from a config.
 
+use super::quantizer::Storage;
 use super::settings::{Architecture, Settings};
 use crate::graph::RopeScaling;
 use std::fmt::Write;
@@ -44,8 +45,8 @@ fn header(out: &mut String, settings: &Settings, name: &str, source: &str) -> st
         writeln!(out, "        {dim:?}: {value},")?;
     }
     writeln!(out, "    }},")?;
-    if let Some(storage) = settings.storage {
-        writeln!(out, "    quantization: {},", storage.text())?;
+    if let Some(ternary) = &settings.ternary {
+        writeln!(out, "    quantization: {},", ternary.storage.text())?;
     }
     writeln!(
         out,
@@ -57,27 +58,65 @@ fn header(out: &mut String, settings: &Settings, name: &str, source: &str) -> st
     )
 }
 
+const LAYER: &str = "model.layers.{layer}.";
+
+fn norm(out: &mut String, from: &str, to: &str, weight: &str, shape: &str, eps: f64) -> std::fmt::Result {
+    let weight = format!("{LAYER}{weight}.weight");
+    writeln!(
+        out,
+        "            RmsNorm(from: {from:?}, to: {to:?}, weight: {weight:?}, shape: [{shape:?}], eps: {eps:?}),"
+    )
+}
+
+/// A projection with what belongs to it: a norm of its input before, a bias after.
+struct Projection<'a> {
+    /// Its path in a layer.
+    module: &'a str,
+    /// Its tensor, as the model file says it.
+    weight: &'a str,
+    /// `[out, in]`.
+    shape: [&'a str; 2],
+    role: &'a str,
+    bias: bool,
+}
+
+impl Projection<'_> {
+    fn write(&self, out: &mut String, settings: &Settings, from: &str, to: &str) -> std::fmt::Result {
+        let Projection { module, weight, shape: [rows, columns], role, bias } = self;
+        let ternary = settings.ternary.as_ref().filter(|ternary| !ternary.dense.contains(module));
+        let mut input = from.to_string();
+        if let Some(eps) = ternary.and_then(|ternary| ternary.input_norm) {
+            input = format!("{to}_normed");
+            norm(out, from, &input, &format!("{module}.rms_norm"), columns, eps)?;
+        }
+        let linear = if ternary.is_some() { "BitLinear" } else { "Linear" };
+        let product = if *bias { format!("{to}_product") } else { to.to_string() };
+        writeln!(
+            out,
+            "            {linear}(from: {input:?}, to: {product:?}, weight: {weight}, shape: [{rows:?}, {columns:?}], role: {role}),"
+        )?;
+        if *bias {
+            // autobitlinear multiplies what it stores, the bias included, by the scale.
+            let scaled = ternary.is_some_and(|ternary| ternary.storage == Storage::Multiplies);
+            let scaled = if scaled { format!(", scaled_by: {weight}") } else { String::new() };
+            let bias = format!("{LAYER}{module}.bias");
+            writeln!(
+                out,
+                "            Bias(from: {product:?}, to: {to:?}, weight: {bias:?}, shape: [{rows:?}]{scaled}),"
+            )?;
+        }
+        Ok(())
+    }
+}
+
 fn decoder(out: &mut String, settings: &Settings) -> std::fmt::Result {
-    let layer = "model.layers.{layer}.";
-    let eps = settings.eps;
-    let linear = if settings.storage.is_some() { "BitLinear" } else { "Linear" };
-    let norm = |out: &mut String, from: &str, to: &str, weight: &str, shape: &str| {
-        writeln!(
-            out,
-            "            RmsNorm(from: {from:?}, to: {to:?}, weight: \"{layer}{weight}.weight\", shape: [{shape:?}], eps: {eps:?}),"
-        )
-    };
-    let projection = |out: &mut String, from: &str, to: &str, weight: &str, rows: &str, columns: &str, role: &str| {
-        writeln!(
-            out,
-            "            {linear}(from: {from:?}, to: {to:?}, weight: {weight}, shape: [{rows:?}, {columns:?}], role: {role}),"
-        )
-    };
-    let whole = |module: &str| format!("\"{layer}{module}.weight\"");
+    let (eps, biases) = (settings.eps, settings.biases);
     let (q, kv) = ("heads*head_dim", "kv_heads*head_dim");
+    let whole = |module: &str| format!("\"{LAYER}{module}.weight\"");
+    let modules = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj"];
     let stored: [String; 5] = if settings.architecture == Architecture::Phi3 {
         let slice =
-            |module: &str, start: &str, end: &str| format!("Slice(\"{layer}{module}.weight\", {start}, {end:?})");
+            |module: &str, start: &str, end: &str| format!("Slice(\"{LAYER}{module}.weight\", {start}, {end:?})");
         [
             slice("self_attn.qkv_proj", "0", q),
             slice("self_attn.qkv_proj", &format!("{q:?}"), &format!("{q} + {kv}")),
@@ -86,17 +125,25 @@ fn decoder(out: &mut String, settings: &Settings) -> std::fmt::Result {
             slice("mlp.gate_up_proj", "\"ffn\"", "2*ffn"),
         ]
     } else {
-        ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj"].map(whole)
+        modules.map(whole)
+    };
+    let [o, down] = ["self_attn.o_proj", "mlp.down_proj"].map(|module| (module, whole(module)));
+    let projection = |at: usize, rows, role, bias| Projection {
+        module: modules[at],
+        weight: &stored[at],
+        shape: [rows, "hidden"],
+        role,
+        bias,
     };
 
     writeln!(
         out,
         "        Repeat(name: \"decoder\", times: \"layers\", from: \"embedded\", carry: \"x\", to: \"decoded\", ops: ["
     )?;
-    norm(out, "x", "attn_norm", "input_layernorm", "hidden")?;
-    projection(out, "attn_norm", "q", &stored[0], q, "hidden", "Qkv")?;
-    projection(out, "attn_norm", "k", &stored[1], kv, "hidden", "Qkv")?;
-    projection(out, "attn_norm", "v", &stored[2], kv, "hidden", "Qkv")?;
+    norm(out, "x", "attn_norm", "input_layernorm", "hidden", eps)?;
+    for (at, (to, rows)) in [("q", q), ("k", kv), ("v", kv)].into_iter().enumerate() {
+        projection(at, rows, "Qkv", biases.qkv).write(out, settings, "attn_norm", to)?;
+    }
     writeln!(
         out,
         "            SplitHeads(from: [\"q\", \"k\", \"v\"], to: [\"q_heads\", \"k_heads\", \"v_heads\"], heads: \"heads\", kv_heads: \"kv_heads\", head_dim: \"head_dim\"),"
@@ -110,14 +157,15 @@ fn decoder(out: &mut String, settings: &Settings) -> std::fmt::Result {
     )?;
     let mut before_o = "merged";
     if let Some((attn, _)) = settings.architecture.sub_norms() {
-        norm(out, "merged", "attn_sub_norm", attn, q)?;
+        norm(out, "merged", "attn_sub_norm", attn, q, eps)?;
         before_o = "attn_sub_norm";
     }
-    projection(out, before_o, "o", &whole("self_attn.o_proj"), "hidden", q, "O")?;
+    Projection { module: o.0, weight: &o.1, shape: ["hidden", q], role: "O", bias: biases.o }
+        .write(out, settings, before_o, "o")?;
     writeln!(out, "            Add(from: [\"x\", \"o\"], to: \"attn_out\"),")?;
-    norm(out, "attn_out", "ffn_norm", "post_attention_layernorm", "hidden")?;
-    projection(out, "ffn_norm", "gate", &stored[3], "ffn", "hidden", "Gate")?;
-    projection(out, "ffn_norm", "up", &stored[4], "ffn", "hidden", "Up")?;
+    norm(out, "attn_out", "ffn_norm", "post_attention_layernorm", "hidden", eps)?;
+    projection(3, "ffn", "Gate", biases.mlp).write(out, settings, "ffn_norm", "gate")?;
+    projection(4, "ffn", "Up", biases.mlp).write(out, settings, "ffn_norm", "up")?;
     writeln!(
         out,
         "            {}(from: \"gate\", to: \"gate_act\"),\n            Mul(from: [\"gate_act\", \"up\"], to: \"product\"),",
@@ -125,14 +173,31 @@ fn decoder(out: &mut String, settings: &Settings) -> std::fmt::Result {
     )?;
     let mut before_down = "product";
     if let Some((_, ffn)) = settings.architecture.sub_norms() {
-        norm(out, "product", "ffn_sub_norm", ffn, "ffn")?;
+        norm(out, "product", "ffn_sub_norm", ffn, "ffn", eps)?;
         before_down = "ffn_sub_norm";
     }
-    projection(out, before_down, "down", &whole("mlp.down_proj"), "hidden", "ffn", "Down")?;
+    Projection { module: down.0, weight: &down.1, shape: ["hidden", "ffn"], role: "Down", bias: biases.mlp }.write(
+        out,
+        settings,
+        before_down,
+        "down",
+    )?;
     writeln!(out, "            Add(from: [\"attn_out\", \"down\"], to: \"decoded\"),\n        ]),")
 }
 
 fn rope(out: &mut String, settings: &Settings) -> std::fmt::Result {
+    let mut heads = ["q_heads", "k_heads"];
+    if settings.architecture.head_norms() {
+        let normed = ["q_normed_heads", "k_normed_heads"];
+        for ((from, to), module) in heads.into_iter().zip(normed).zip(["self_attn.q_norm", "self_attn.k_norm"]) {
+            norm(out, from, to, module, "head_dim", settings.eps)?;
+        }
+        heads = normed;
+    }
+    let dim = match settings.rotary.dim(settings.head_dim) {
+        dim if dim == settings.head_dim => "\"head_dim\"".to_string(),
+        dim => dim.to_string(),
+    };
     let scaling = match &settings.rotary.scaling {
         RopeScaling::Linear { factor } => format!(", scaling: Linear(factor: {factor:?})"),
         RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => format!(
@@ -141,11 +206,14 @@ fn rope(out: &mut String, settings: &Settings) -> std::fmt::Result {
         RopeScaling::LongRope { short, long, original_context, attention_factor } => format!(
             ", scaling: LongRope(\n                short: {short:?},\n                long: {long:?},\n                original_context: {original_context}, attention_factor: {attention_factor:?})"
         ),
+        RopeScaling::Yarn { factor, beta_fast, beta_slow, original_context, attention_factor, truncate } => format!(
+            ", scaling: Yarn(factor: {factor:?}, beta_fast: {beta_fast:?}, beta_slow: {beta_slow:?}, original_context: {original_context}, attention_factor: {attention_factor:?}, truncate: {truncate})"
+        ),
         RopeScaling::None => String::new(),
     };
     writeln!(
         out,
-        "            Rope(from: [\"q_heads\", \"k_heads\"], to: [\"q_rotated\", \"k_rotated\"], theta: {:?}, dim: \"head_dim\"{scaling}),",
+        "            Rope(from: {heads:?}, to: [\"q_rotated\", \"k_rotated\"], theta: {:?}, dim: {dim}{scaling}),",
         settings.rotary.theta
     )
 }

@@ -16,14 +16,10 @@ impl Selector<'_> {
         kv_heads: usize,
         head_dim: usize,
     ) -> Result<(), SelectError> {
-        if self.graph.inputs(node).len() != 1 {
-            return Err(self.unsupported(
-                node,
-                "q, k and v come from three projections",
-                "let the fuse pass make one of them",
-            ));
-        }
-        let input = self.input(node, 0)?;
+        let input = match self.graph.inputs(node).len() {
+            1 => self.input(node, 0)?,
+            parts => self.join(node, section, parts)?,
+        };
         let head_dim = self.paddings.head(heads, head_dim);
         let (heads, kv_heads) = (heads as u32, kv_heads as u32);
         let outputs: Vec<_> = ["q", "k", "v"]
@@ -39,6 +35,16 @@ impl Selector<'_> {
             outputs,
         );
         Ok(())
+    }
+
+    /// Projections that could not be fused, side by side: TT-NN cuts heads off one tensor.
+    fn join(&mut self, node: NodeId, section: Section, parts: usize) -> Result<Input, SelectError> {
+        let inputs = (0..parts).map(|at| self.input(node, at)).collect::<Result<Vec<_>, _>>()?;
+        let width = inputs.iter().map(|input| self.width(input)).sum();
+        let name = format!("{}.joined", self.graph.node(node).name);
+        let out = self.schedule.value(name.clone(), vec![1, 1, self.rows(), width], DType::Bf16);
+        self.helper(&name, section, Kind::Join, inputs, vec![out]);
+        Ok(Input::Value(out))
     }
 
     /// A value that holds heads: `[1, users, heads, head_dim]` in decode, `[1, heads, tokens, head_dim]` in prefill.

@@ -83,6 +83,7 @@ impl Selector<'_> {
             Operation::Dequantize { scale, power } => self.dequantize(node, section, scale, *power),
             Operation::Scale { scale } => self.scale(node, section, scale),
             Operation::Linear(linear) => self.linear(node, section, linear),
+            Operation::Bias(offsets) => self.bias(node, section, offsets),
             Operation::SplitHeads { heads, kv_heads, head_dim } => {
                 self.split_heads(node, section, *heads, *kv_heads, *head_dim)
             }

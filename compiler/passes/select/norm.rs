@@ -4,8 +4,8 @@ use bitnetc_plan::{DType, Padding};
 
 use super::weights;
 use super::{SelectError, Selector};
-use crate::graph::{NodeId, Operation, Scalar, Section, WeightRef};
-use crate::schedule::Kind;
+use crate::graph::{NodeId, Operation, Scalar, Section, Shape, WeightRef};
+use crate::schedule::{Input, Kind};
 
 impl Selector<'_> {
     pub(super) fn norm(
@@ -16,12 +16,28 @@ impl Selector<'_> {
         eps: &Scalar,
     ) -> Result<(), SelectError> {
         let input = self.input(node, 0)?;
-        let padding = self.input_padding(node, 0);
+        let heads = match self.graph.value_type(self.value(node, 0)).shape {
+            Shape::Heads { head_dim, .. } => Some(head_dim as u32),
+            Shape::Ids | Shape::Features(_) | Shape::Cache { .. } => None,
+        };
         let width = self.width(&input);
+        // A norm of heads is a norm of one head, whose numbers lie in the order of the rotation.
+        let one = heads.map(|from| Padding { groups: 1, from, to: width });
+        let padding = one.or_else(|| self.input_padding(node, 0));
+        let rotated = if heads.is_some() { self.rotated() } else { 0 };
         let per_layer = section == Section::Layer;
         let name = format!("{}.gamma", self.graph.node(node).name);
-        let gamma = self.weight(weights::gamma(name, per_layer, gamma, width, padding))?;
+        let gamma = self.weight(weights::gamma(name, per_layer, gamma, width, padding, rotated))?;
         let epsilon = weights::scalar(&eps.times(&Scalar::number(padding.map_or(1.0, Padding::share))));
+        if heads.is_some() {
+            let Input::Value(id) = input else {
+                return Err(self.unsupported(node, "a norm of no value", "feed it heads"));
+            };
+            let shape = self.schedule.values[id].shape.clone();
+            let out = self.schedule.value(self.graph.node(node).name.clone(), shape, DType::Bf16);
+            self.call(node, section, Kind::HeadNorm { epsilon }, vec![input, gamma], vec![out]);
+            return Ok(());
+        }
         let out = self.features(node, DType::Bf16)?;
         self.call(node, section, Kind::RmsNorm { epsilon }, vec![input, gamma], vec![out]);
         Ok(())

@@ -1,11 +1,11 @@
 //! Selection of the calls for projections and the LM head.
 
 use bitnetc_plan::program::FusedActivation;
-use bitnetc_plan::{Layout, TILE};
+use bitnetc_plan::{DType, Layout, TILE};
 
-use super::weights;
+use super::weights::{self, SplitColumns};
 use super::{SelectError, Selector};
-use crate::graph::{Activation, Linear, NodeId, Role, Section};
+use crate::graph::{Activation, Linear, NodeId, Offset, Operation, Role, Section};
 use crate::passes::pad::split_after;
 use crate::passes::values::product_dtype;
 use crate::policy::Precision;
@@ -49,10 +49,9 @@ impl Selector<'_> {
             dtype: precision.weight,
             banks: self.setting.card.dram.banks,
         };
-        let head_dim = split_after(self.graph, node).map(|(.., head_dim)| head_dim as u32);
         let sides = [self.width(&input), self.schedule.values[out].shape[3]];
         let paddings = [self.input_padding(node, 0), self.paddings.get(node.into())];
-        let weight = weights::projection(storage, linear, head_dim, sides, paddings);
+        let weight = weights::projection(storage, linear, self.heads_after(node), sides, paddings);
         let weight = self.weight(weight)?;
         self.call(node, section, Kind::Matmul { activation, precision }, vec![input, weight], vec![out]);
         Ok(())
@@ -79,5 +78,34 @@ impl Selector<'_> {
         let kind = Kind::LmHead { matrix, precision, chunks: self.setting.lm_head_chunks.clone() };
         self.call(node, section, kind, vec![input], vec![out]);
         Ok(())
+    }
+
+    pub(super) fn bias(&mut self, node: NodeId, section: Section, offsets: &[Offset]) -> Result<(), SelectError> {
+        let input = self.input(node, 0)?;
+        let out = self.features(node, DType::Bf16)?;
+        let name = format!("{}.bias", self.graph.node(node).name);
+        let ternary = |name: &str| {
+            let weights = self.graph.nodes().flat_map(|n| self.graph.node(n).op.weights());
+            weights.into_iter().find(|weight| weight.name == name)
+        };
+        let (columns, padding) = (self.width(&input), self.paddings.get(node.into()));
+        let per_layer = section == Section::Layer;
+        let weight = weights::bias(name, per_layer, offsets, self.heads_after(node), (columns, padding), ternary);
+        let vector = self.weight(weight)?;
+        self.call(node, section, Kind::Bias, vec![input, vector], vec![out]);
+        Ok(())
+    }
+
+    /// The heads into which a projection's or a bias's columns are split, if they are.
+    fn heads_after(&self, node: NodeId) -> Option<SplitColumns> {
+        let split = split_after(self.graph, node)?;
+        Some(SplitColumns { head_dim: split.head_dim as u32, rotated: self.rotated(), first: split.first })
+    }
+
+    /// Leading elements of each query and key head that are rotated; 0 in a model without rotary embedding.
+    pub(super) fn rotated(&self) -> u32 {
+        let dim =
+            |node| if let Operation::Rope(rope) = &self.graph.node(node).op { Some(rope.dim as u32) } else { None };
+        self.graph.nodes().find_map(dim).unwrap_or(0)
     }
 }

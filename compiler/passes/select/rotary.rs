@@ -5,20 +5,13 @@ use bitnetc_plan::{Cores, DType};
 
 use super::weights;
 use super::{SelectError, Selector};
-use crate::graph::{NodeId, Rope, Section, Shape, Value};
+use crate::graph::{NodeId, Rope, Section, Value};
 use crate::schedule::{HeadCores, Input, Kind};
 
 impl Selector<'_> {
     pub(super) fn rope(&mut self, node: NodeId, section: Section, rope: &Rope) -> Result<(), SelectError> {
         let (q, k) = (self.input(node, 0)?, self.input(node, 1)?);
         let head_dim = self.width(&q);
-        let Shape::Heads { head_dim: logical, .. } = self.graph.value_type(self.value(node, 0)).shape else {
-            return Err(self.unsupported(node, "a rotation of no heads", "feed it queries and keys"));
-        };
-        if rope.dim != logical {
-            let what = format!("{} of {logical} elements of a head are rotated", rope.dim);
-            return Err(self.unsupported(node, what, "rotary_embedding_llama rotates whole heads"));
-        }
         let known = self.rotary.iter().find(|(of, width, _)| of == rope && *width == head_dim);
         let [cos, sin, transform] = match known {
             Some((.., rotary)) => rotary.clone(),

@@ -1,9 +1,9 @@
 //! The weights of the plan for those of the graph: their shapes, padding, and sharding over DRAM banks.
 
-use bitnetc_plan::weight::{Content, Matrix, RotaryFunction};
+use bitnetc_plan::weight::{Content, LongAngles, Matrix, RotaryFunction, Vector};
 use bitnetc_plan::{Cores, DType, MemoryConfig, Padding, Scalar, Source, TILE, TensorSpec, Weight};
 
-use crate::graph::{Encoding, Linear, Rope, ScaleConvention, WeightRef};
+use crate::graph::{Encoding, Linear, Offset, Rope, ScaleConvention, WeightRef};
 use crate::ttnn::placements::dram_sharded;
 
 /// Converts a scalar of the graph to one of the plan.
@@ -22,7 +22,7 @@ pub fn matrix(weight: &WeightRef) -> Matrix {
             Encoding::Packed(convention) => Content::Packed { divides: convention == ScaleConvention::Divides },
             Encoding::Absmean => Content::Absmean,
         },
-        rotate_pairs: false,
+        rotated: 0,
         outputs: None,
         inputs: None,
     }
@@ -41,15 +41,67 @@ pub fn table(name: &str, weight: &WeightRef, padding: Option<Padding>) -> Weight
     }
 }
 
-/// A norm's factors over `width` columns, padding included.
-pub fn gamma(name: String, per_layer: bool, gamma: Option<&WeightRef>, width: u32, padding: Option<Padding>) -> Weight {
+/// A norm's factors over `width` columns, padding included, the first `rotated` of each head in the order of the rotation.
+pub fn gamma(
+    name: String,
+    per_layer: bool,
+    gamma: Option<&WeightRef>,
+    width: u32,
+    padding: Option<Padding>,
+    rotated: u32,
+) -> Weight {
     let factor = padding.map_or(1.0, Padding::share).sqrt();
     let source = match gamma {
-        Some(weight) => Source::Vector { tensor: weight.name.clone(), len: weight.shape[0] as u32, padding, factor },
+        Some(weight) => {
+            let (tensor, len) = (weight.name.clone(), weight.shape[0] as u32);
+            Source::Vectors(vec![Vector { tensor, len, rotated, padding, factor, scales: Vec::new() }])
+        }
         None => Source::Ones { len: width, factor },
     };
     // The factors are tiled, since an interleaved norm of a long row fits L1 only so. A sharded norm accepts it as well.
     let spec = TensorSpec::tile(vec![1, 1, 1, width], DType::Bf16, MemoryConfig::DRAM);
+    Weight { name, per_layer, spec, address: None, source }
+}
+
+/// The heads of a projection's columns.
+#[derive(Debug, Clone, Copy)]
+pub struct SplitColumns {
+    /// The model's numbers of a head.
+    pub head_dim: u32,
+    /// Leading numbers of a query or key head that are rotated.
+    pub rotated: u32,
+    /// The first of q, k and v that the columns are: 0, unless each has a projection of its own.
+    pub first: usize,
+}
+
+impl SplitColumns {
+    /// Rotated numbers and padding of the `at`th part of the columns, which is so wide in the model; `columns` is the padding of them all.
+    fn part(self, at: usize, width: u32, columns: Option<Padding>) -> (u32, Option<Padding>) {
+        let from = self.head_dim;
+        let padding = Padding { groups: width / from, from, to: columns.map_or(from, |padding| padding.to) };
+        (if self.first + at < 2 { self.rotated } else { 0 }, Some(padding))
+    }
+}
+
+/// A bias of so many columns, padding included: vectors beside each other in the order of the columns that they are added to. `ternary` finds
+/// a weight by its name.
+pub fn bias<'w>(
+    name: String,
+    per_layer: bool,
+    offsets: &[Offset],
+    split: Option<SplitColumns>,
+    (columns, padding): (u32, Option<Padding>),
+    ternary: impl Fn(&str) -> Option<&'w WeightRef>,
+) -> Weight {
+    let part = |(at, offset): (usize, &Offset)| {
+        let len = offset.weight.shape[0] as u32;
+        let (rotated, padding) = split.map_or((0, padding), |split| split.part(at, len, padding));
+        let scales = offset.scale.factors.iter();
+        let scales = scales.filter_map(|f| Some((matrix(ternary(&f.weight)?), f.power))).collect();
+        Vector { tensor: offset.weight.name.clone(), len, rotated, padding, factor: offset.scale.value, scales }
+    };
+    let source = Source::Vectors(offsets.iter().enumerate().map(part).collect());
+    let spec = TensorSpec::tile(vec![1, 1, 1, columns], DType::Bf16, MemoryConfig::DRAM);
     Weight { name, per_layer, spec, address: None, source }
 }
 
@@ -66,11 +118,11 @@ pub struct Storage<'a> {
 }
 
 /// A projection's weight `sides = [K, N]`, padding included, width-sharded over the DRAM banks. `paddings` are those of what it reads and
-/// of what it makes. `head_dim` are the model's numbers of a head, where the product is split into queries, keys and values.
+/// of what it makes, `split` the heads into which the product is cut.
 pub fn projection(
     storage: Storage<'_>,
     linear: &Linear,
-    head_dim: Option<u32>,
+    split: Option<SplitColumns>,
     sides: [u32; 2],
     [inputs, outputs]: [Option<Padding>; 2],
 ) -> Weight {
@@ -78,9 +130,8 @@ pub fn projection(
     for (at, part) in parts.iter_mut().enumerate() {
         part.inputs = inputs;
         part.outputs = outputs;
-        if let Some(from) = head_dim {
-            part.rotate_pairs = at < 2;
-            part.outputs = Some(Padding { groups: part.shape[0] / from, from, to: outputs.map_or(from, |p| p.to) });
+        if let Some(split) = split {
+            (part.rotated, part.outputs) = split.part(at, part.shape[0], outputs);
         }
     }
     Weight {
@@ -107,8 +158,14 @@ pub fn rotary_table(
         Some(_) => TensorSpec::tile(shape, DType::Bf16, MemoryConfig::DRAM),
         None => TensorSpec::row_major(shape, DType::Bf16, MemoryConfig::DRAM),
     };
-    let (frequencies, amplitude) = rope.frequencies(context as usize);
-    let source = Source::RotaryTable { function, positions, frequencies, amplitude };
+    let (frequencies, amplitude) = rope.frequencies(1);
+    let short = rope.short_sequence().filter(|short| *short < context as usize);
+    let long = short.map(|short| LongAngles {
+        beyond: short as u32,
+        frequencies: rope.frequencies(context as usize).0,
+        one_sequence: tiled.is_some(),
+    });
+    let source = Source::RotaryTable { function, positions, frequencies, amplitude, long };
     Weight { name: name.to_string(), per_layer: false, spec, address: None, source }
 }
 

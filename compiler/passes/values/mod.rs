@@ -150,6 +150,7 @@ fn transfer(
         Operation::Mul { a, b } => input(0).as_mul_input(a).times(input(1).as_mul_input(b)).stored(DType::Bf16),
         Operation::Add { b_scale } => input(0).plus(input(1).scaled(b_scale)).stored(DType::Bf16),
         Operation::RmsNorm { .. }
+        | Operation::Bias(_)
         | Operation::Quantize { .. }
         | Operation::Dequantize { .. }
         | Operation::Rope(_)

@@ -2,7 +2,7 @@
 
 use crate::op::*;
 use crate::program::{FusedActivation, NormProgram, SdpaProgram};
-use crate::weight::{Content, Matrix, RotaryFunction};
+use crate::weight::{Content, LongAngles, Matrix, RotaryFunction, Vector};
 use crate::*;
 
 fn value(name: &str) -> Ref {
@@ -148,7 +148,7 @@ fn weights(number: f64) -> Vec<Weight> {
         shape: [3200, 3200],
         rows,
         content,
-        rotate_pairs: outputs.is_some(),
+        rotated: outputs.map_or(0, |heads| heads.from),
         outputs,
         inputs,
     };
@@ -158,13 +158,21 @@ fn weights(number: f64) -> Vec<Weight> {
             matrix(Content::Absmean, Some((3, 7)), None, padding),
         ]),
         Source::Rows(matrix(Content::Dense, None, None, None)),
-        Source::Vector { tensor: "norm".into(), len: 3200, padding, factor: number },
+        Source::Vectors(vec![Vector {
+            tensor: "norm".into(),
+            len: 3200,
+            rotated: 64,
+            padding,
+            factor: number,
+            scales: vec![(matrix(Content::Absmean, None, None, None), -1)],
+        }]),
         Source::Ones { len: 32, factor: number },
         Source::RotaryTable {
             function: RotaryFunction::Sin,
             positions: 4096,
             frequencies: vec![number, 1.0, 1e-300],
             amplitude: number,
+            long: Some(LongAngles { beyond: 64, frequencies: vec![number], one_sequence: true }),
         },
         Source::RotaryTransform,
     ];
@@ -223,7 +231,13 @@ pub fn sample(number: f64, single: f32) -> Plan {
     Plan {
         format: FORMAT_VERSION,
         release: TtnnRelease::latest().to_string(),
-        model: ModelInfo { name: "m".into(), digest: "0".repeat(64), layers: 30, vocab: 128_256 },
+        model: ModelInfo {
+            name: "m".into(),
+            digest: "0".repeat(64),
+            function: "0".repeat(64),
+            layers: 30,
+            vocab: 128_256,
+        },
         options: Options {
             policy: "balanced".into(),
             overrides: vec!["gate=bfp4/lofi".into()],

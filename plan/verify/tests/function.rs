@@ -63,11 +63,11 @@ fn queries_and_keys_turn_by_the_same_angles() {
         let Op::RotaryFused(args) = &mut step(p, "rotate").op else { unreachable!() };
         std::mem::swap(&mut args.cos, &mut args.sin);
     });
-    only(Invariant::Function, |p| qkv(p)[0].rotate_pairs = false);
-    only(Invariant::Function, |p| qkv(p)[1].rotate_pairs = false);
+    only(Invariant::Function, |p| qkv(p)[0].rotated = 0);
+    only(Invariant::Function, |p| qkv(p)[1].rotated = 64);
     only(Invariant::Function, |p| {
         qkv(p)[2].outputs = Some(crate::Padding { groups: 5, from: 128, to: 128 });
-        qkv(p)[2].rotate_pairs = true;
+        qkv(p)[2].rotated = 128;
     });
 }
 

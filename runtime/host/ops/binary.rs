@@ -88,7 +88,7 @@ fn prepare<'a>(
     }
 }
 
-/// `b` may have one column, which then serves all.
+/// `b` may have one column or one row, which then serves all.
 fn binary(
     op: &Binary,
     exact: bool,
@@ -97,12 +97,21 @@ fn binary(
     scratch: &mut BinaryScratch,
 ) -> Result<(), DeviceError> {
     let (rows, columns) = (out.rows(), out.columns());
-    let broadcast = if b.columns() == columns { Broadcast::None } else { Broadcast::Column };
+    let broadcast = match (b.rows() == rows, b.columns() == columns) {
+        (true, true) => Broadcast::None,
+        (true, false) => Broadcast::Column,
+        (false, _) => Broadcast::Row,
+    };
     if a.rows() != rows || a.columns() != columns {
         return Err(a.unexpected(0, format!("{rows} rows of {columns}")));
     }
-    if b.rows() != rows || (broadcast == Broadcast::Column && b.columns() != 1) {
-        return Err(b.unexpected(1, format!("{rows} rows of {columns} or 1")));
+    let fits = match broadcast {
+        Broadcast::None => true,
+        Broadcast::Column => b.columns() == 1,
+        Broadcast::Row => (b.rows(), b.columns()) == (1, columns),
+    };
+    if !fits {
+        return Err(b.unexpected(1, format!("{rows} rows or 1 of {columns}, or of 1")));
     }
     let BinaryScratch { a: a_buffer, b: b_buffer, result, a_chain, b_chain, out_chain } = scratch;
     translate(&op.a_activations, a_chain);
@@ -178,6 +187,13 @@ mod tests {
         assert_eq!(run(&quantise, &x, &m), [32.0, -127.0, 64.0, 6.0]);
         let zero = tensor(&[1, 1, 1, 1], DType::F32, &[0.0]);
         assert_eq!(run(&quantise, &x, &zero), [127.0, -128.0, 127.0, 127.0]);
+    }
+
+    #[test]
+    fn a_bias_is_added_to_every_row() {
+        let x = tensor(&[1, 1, 2, 2], DType::Bf16, &[1.0, 2.0, 3.0, 4.0]);
+        let bias = tensor(&[1, 1, 1, 2], DType::Bf16, &[10.0, 20.0]);
+        assert_eq!(run(&op(BinaryKind::Add, vec![], vec![], DType::Bf16), &x, &bias), [11.0, 22.0, 13.0, 24.0]);
     }
 
     #[test]

@@ -3,7 +3,8 @@
 //! With bf16 operands Dst is bf16. An operand with functions on it is copied to Dst, where each function stores by truncating (the reciprocal
 //! and the square round first), and packed to a buffer of its own type. A sum is the FPU's (`eltwise_binary_no_bcast.cpp`), a product the
 //! SFPU's, rounded to nearest even (`eltwise_binary_sfpu_no_bcast.cpp`). Where an operand is f32 Dst is fp32 and functions lose nothing;
-//! there the product is the formula of [`crate::binary`]. Silu and sums with an f32 operand were not compared with the kernels.
+//! there the product is the formula of [`crate::binary`]. Silu, sums with an f32 operand and an operand of one
+//! row were not compared with the kernels.
 
 use half::bf16;
 
@@ -30,6 +31,7 @@ pub fn binary(
     let want = match broadcast {
         Broadcast::None => a.len(),
         Broadcast::Column => a.len() / cols,
+        Broadcast::Row => cols,
     };
     check_dim("elements of the second operand", b.len(), want)?;
     for (row, (out, a)) in out.chunks_mut(cols).zip(a.chunks(cols)).enumerate() {
@@ -41,6 +43,7 @@ pub fn binary(
             let b = match broadcast {
                 Broadcast::None => &b[row * cols + part * BLOCK..][..a.len()],
                 Broadcast::Column => &column[..a.len()],
+                Broadcast::Row => &b[part * BLOCK..][..a.len()],
             };
             vectorised(Part { op, a, b, chains, out });
         }

@@ -7,18 +7,32 @@
 //!
 //! | place | computes | traces |
 //! |---|---|---|
-//! | card | everything | yes |
-//! | simulator | everything, thousands of times slower | yes |
-//! | mock | nothing: results are zeros or whatever memory held | no: TT-NN crashes when a mock card replays one |
+//! | card | everything | executed |
+//! | simulator | everything, thousands of times slower | executed |
+//! | mock | nothing: results are zeros or whatever memory held | made and checked, with a stand-in for the command queue ([`crate::queue`]) |
+//!
+//! | module | does |
+//! |---|---|
+//! | `fits` | is the open card the plan's? |
+//! | `memory` | host tensors and their bytes |
+//! | `queues` | the order of copies and programs |
+//! | `traces` | captures and replays |
+//! | `values` | the numbers in bytes |
+//!
+//! A greedy step of decoding is three commands: the trace, a copy of its tokens to the host, an event behind the copy. Copies go to host
+//! tensors that are kept, for tokens to two in turns, so that one is read while the next step runs.
 
 mod fits;
 mod memory;
 mod profile;
+mod queues;
+mod traces;
+mod values;
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use bitnetc_numerics::{Format, TiledView};
-use bitnetc_plan::{Cost, DType, Footprint, Layout, Op, Ref, Scalar, Step, TILE, TensorSpec, Value, VerifiedPlan};
+use bitnetc_plan::{Cost, Footprint, Memory, Op, Ref, Scalar, Step, TILE, TensorSpec, Value, VerifiedPlan};
 use bitnetc_runtime::device::{Arguments, Device, ResolvedStep, Slot, TraceId, Upload};
 use bitnetc_runtime::{DeviceError, weights::bytes::format_of};
 
@@ -28,10 +42,18 @@ use crate::environment::PythonEnv;
 use crate::error::TtnnError;
 use crate::lower::{self, Open, value_key};
 use crate::open_card::{CardOptions, OpenCard};
-use crate::{note, python};
+use crate::python::{self, Value as Argument};
+use crate::{note, record, spec};
+use memory::HostTensor;
 use profile::Profiler;
+use queues::{Queues, Way};
+use traces::Traces;
+use values::{floats, integers, words};
 
 pub use profile::Sink;
+
+/// Most reads under way at once: the step that runs, and the one before.
+const READS: usize = 2;
 
 /// TT-NN as a device.
 #[derive(Debug)]
@@ -42,8 +64,14 @@ pub struct TtnnDevice {
     /// Tensors by the key of their slot.
     scope: Scope,
     specs: Vec<Option<Arc<TensorSpec>>>,
-    capture: Option<python::Object>,
-    traces: Vec<Option<python::Object>>,
+    queues: Queues,
+    traces: Traces,
+    /// Host tensors of the slots that were written or read.
+    kept: HashMap<Slot, HostTensor>,
+    /// Host tensors that reads under way copy to, the oldest first.
+    reads: VecDeque<HostTensor>,
+    /// Host tensors of reads that are over.
+    spare: Vec<HostTensor>,
     /// Replays so far.
     replays: u64,
 }
@@ -53,12 +81,22 @@ impl TtnnDevice {
     ///
     /// # Errors
     /// No such card; another card than the plan's, or one without room for the plan.
-    pub fn open(env: &PythonEnv, kind: CardKind, plan: &VerifiedPlan) -> Result<Self, TtnnError> {
+    pub fn open(env: &PythonEnv, kind: CardKind, options: CardOptions, plan: &VerifiedPlan) -> Result<Self, TtnnError> {
         note::doing(format_args!("opening {kind}"));
-        let card = OpenCard::open(env, kind, CardOptions::default())?;
+        let card = OpenCard::open(env, kind, options)?;
         fits::check(&card, plan)?;
-        let (scope, specs, capture, traces) = Default::default();
-        Ok(TtnnDevice { profiler: None, card, scope, specs, capture, traces, replays: 0 })
+        Ok(TtnnDevice {
+            profiler: None,
+            card,
+            scope: Scope::default(),
+            specs: Vec::new(),
+            queues: Queues::new(options.command_queues),
+            traces: Traces::default(),
+            kept: HashMap::new(),
+            reads: VecDeque::new(),
+            spare: Vec::new(),
+            replays: 0,
+        })
     }
 
     /// Notes from here on which program is which step of `plan`, and what TT-NN's real-time profiler sees; all of it is in `sink` once the
@@ -69,6 +107,11 @@ impl TtnnDevice {
     pub fn profile(&mut self, plan: &VerifiedPlan, sink: Sink) -> Result<(), TtnnError> {
         self.profiler = Some(Profiler::start(&self.card, plan, sink)?);
         Ok(())
+    }
+
+    /// The open card, to be asked what no plan asks.
+    pub fn card(&self) -> &OpenCard {
+        &self.card
     }
 
     /// Closes the card.
@@ -103,20 +146,47 @@ impl TtnnDevice {
 
     fn place(&mut self, slot: Slot, spec: &Arc<TensorSpec>, bytes: Option<&[u8]>) -> Result<(), DeviceError> {
         let tensor = self.card.allocate(spec).map_err(library)?;
-        self.card.write_bytes(&tensor, spec, |memory| match bytes {
-            None => Ok(()),
-            Some(bytes) if bytes.len() == memory.len() => {
-                memory.copy_from_slice(bytes);
-                Ok(())
+        let mut host = HostTensor::new(&self.card, spec).map_err(library)?;
+        if let Some(bytes) = bytes {
+            let memory = host.bytes_mut(&self.card).map_err(library)?;
+            if bytes.len() != memory.len() {
+                return Err(DeviceError::Operand {
+                    operand: 0,
+                    got: format!("{} bytes of weights", bytes.len()),
+                    want: format!("{} bytes, as TT-NN lays out {spec}", memory.len()),
+                });
             }
-            Some(bytes) => Err(Failed(DeviceError::Operand {
-                operand: 0,
-                got: format!("{} bytes of weights", bytes.len()),
-                want: format!("{} bytes, as TT-NN lays out {spec}", memory.len()),
-            })),
-        })?;
+            memory.copy_from_slice(bytes);
+        }
+        self.card.upload(&host, &tensor).map_err(library)?;
         self.scope.set(key(slot), tensor);
         self.hold(slot, Some(Arc::clone(spec)))
+    }
+
+    /// The host tensor that is kept for a slot.
+    fn take_kept(&mut self, slot: Slot) -> Result<HostTensor, DeviceError> {
+        let spec = Arc::clone(self.held(slot)?.1);
+        match self.kept.remove(&slot).filter(|host| *host.spec() == spec) {
+            Some(host) => Ok(host),
+            None => HostTensor::new(&self.card, &spec).map_err(library),
+        }
+    }
+
+    /// Starts the copy of a tensor on the card to a host tensor, after the programs before it.
+    fn copy_to(&mut self, mut host: HostTensor, slot: Slot) -> Result<HostTensor, DeviceError> {
+        let tensor = self.held(slot)?.0.clone();
+        let over = self.queues.copy(&self.card, Way::ToHost, &tensor, host.object()).map_err(library)?;
+        host.copying_until(over);
+        Ok(host)
+    }
+
+    /// Reads the bytes of a tensor as TT-NN lays them out on the host; waits for the steps before.
+    fn read<T>(&mut self, slot: Slot, read: impl FnOnce(&[u8]) -> T) -> Result<T, DeviceError> {
+        let host = self.take_kept(slot)?;
+        let mut host = self.copy_to(host, slot)?;
+        let taken = read(host.bytes(&self.card).map_err(library)?);
+        self.kept.insert(slot, host);
+        Ok(taken)
     }
 
     fn run(&mut self, resolved: &ResolvedStep, arguments: Arguments) -> Result<(), DeviceError> {
@@ -129,6 +199,7 @@ impl TtnnDevice {
             let next = profiler.next_program().map_err(library)?;
             profiler.note(resolved, first, next);
         }
+        self.record_places(resolved).map_err(library)?;
         if let Op::Deallocate(_) | Op::View(_) = &resolved.op {
             self.forget(resolved.operands[0])?;
         }
@@ -138,23 +209,23 @@ impl TtnnDevice {
         Ok(())
     }
 
-    fn trace_call(&self, method: &str, trace: Option<&python::Object>) -> Result<python::Object, DeviceError> {
-        let mut args = vec![python::Value::from(self.card.object())];
-        args.extend(trace.map(python::Value::from));
-        let queue = [("cq_id", python::Value::Int(0))];
-        let queue = if method == "release_trace" { &queue[..0] } else { &queue[..] };
-        self.card.interpreter().ttnn().call_method(method, &args, queue).map_err(|error| library(error.into()))
-    }
-
-    fn trace(&self, trace: TraceId) -> Result<&python::Object, DeviceError> {
-        let found = self.traces.get(trace.0 as usize).and_then(Option::as_ref);
-        found.ok_or_else(|| DeviceError::Trace(format!("number {} is not there", trace.0)))
+    /// Notes where the results of a step lie in L1, while a record is made.
+    fn record_places(&self, resolved: &ResolvedStep) -> Result<(), TtnnError> {
+        if record::is_on() {
+            for (slot, placed) in &resolved.outputs {
+                if placed.memory.memory() == Memory::L1 {
+                    let address = spec::address(self.scope.get(&resolved.name, &key(*slot))?)?;
+                    record::add(record::Event::Placed(resolved.name.clone(), address));
+                }
+            }
+        }
+        Ok(())
     }
 
     fn not_while_capturing(&self, what: &str) -> Result<(), DeviceError> {
-        match &self.capture {
-            None => Ok(()),
-            Some(_) => Err(DeviceError::Trace(format!("{what} while a trace is captured"))),
+        match self.traces.is_capturing() {
+            false => Ok(()),
+            true => Err(DeviceError::Trace(format!("{what} while a trace is captured"))),
         }
     }
 }
@@ -167,21 +238,6 @@ fn go_on() -> Result<(), DeviceError> {
 /// An error of TT-NN as the runtime knows it.
 fn library(error: TtnnError) -> DeviceError {
     DeviceError::Library(Box::new(error))
-}
-
-/// Carries an error of the device through functions that fail with one of TT-NN's.
-struct Failed(DeviceError);
-
-impl From<TtnnError> for Failed {
-    fn from(error: TtnnError) -> Self {
-        Failed(library(error))
-    }
-}
-
-impl From<Failed> for DeviceError {
-    fn from(Failed(error): Failed) -> Self {
-        error
-    }
 }
 
 /// The name of a slot in the scope of calls.
@@ -239,10 +295,21 @@ impl Device for TtnnDevice {
     }
 
     fn can_trace(&self) -> bool {
-        match self.card.card() {
-            CardKind::Mock(_) => false,
-            CardKind::Simulator(_) | CardKind::Real => true,
-        }
+        self.card.can_trace()
+    }
+
+    fn runs_ahead(&self) -> bool {
+        true
+    }
+
+    fn compiles(&self) -> bool {
+        true
+    }
+
+    fn forbid_new_programs(&mut self) -> Result<(), DeviceError> {
+        let allowed = [Argument::Bool(false)];
+        let set = self.card.object().call_method("set_program_cache_misses_allowed", &allowed, &[]);
+        set.map(drop).map_err(|error| library(error.into()))
     }
 
     fn reserve(&mut self, slots: usize) -> Result<(), DeviceError> {
@@ -269,7 +336,7 @@ impl Device for TtnnDevice {
         self.not_while_capturing("the host writes")?;
         let (tensor, spec) = self.held(slot)?;
         integers(spec)?;
-        let elements = spec.shape.iter().product::<u32>() as usize;
+        let (tensor, elements) = (tensor.clone(), spec.shape.iter().product::<u32>() as usize);
         if data.len() > elements {
             return Err(DeviceError::Operand {
                 operand: 0,
@@ -277,22 +344,25 @@ impl Device for TtnnDevice {
                 want: format!("{} integers or more", data.len()),
             });
         }
-        // What the data leave out stays as it is on the card.
-        let rest = match data.len() < elements {
-            true => self.card.read_bytes(tensor, <[u8]>::to_vec).map_err(library)?,
-            false => Vec::new(),
-        };
-        let filled = self.card.write_bytes(tensor, spec, |memory| {
-            memory[..rest.len()].copy_from_slice(&rest);
-            for (bytes, value) in memory.chunks_exact_mut(4).zip(data) {
-                bytes.copy_from_slice(&value.to_le_bytes());
-            }
-            Ok::<_, TtnnError>(())
-        });
-        filled.map_err(library)
+        let mut host = self.take_kept(slot)?;
+        if data.len() < elements {
+            // What the data leave out stays as it is on the card.
+            host = self.copy_to(host, slot)?;
+        }
+        let memory = host.bytes_mut(&self.card).map_err(library)?;
+        for (bytes, value) in memory.chunks_exact_mut(4).zip(data) {
+            bytes.copy_from_slice(&value.to_le_bytes());
+        }
+        let over = self.queues.copy(&self.card, Way::ToCard, host.object(), &tensor).map_err(library)?;
+        host.copying_until(over);
+        self.kept.insert(slot, host);
+        Ok(())
     }
 
     fn execute(&mut self, steps: &[Arc<ResolvedStep>], arguments: Arguments) -> Result<(), (usize, DeviceError)> {
+        if !self.traces.is_capturing() {
+            self.queues.before_programs(&self.card).map_err(|error| (0, library(error)))?;
+        }
         steps.iter().enumerate().try_for_each(|(at, step)| self.run(step, arguments).map_err(|error| (at, error)))
     }
 
@@ -305,93 +375,72 @@ impl Device for TtnnDevice {
     }
 
     fn read_integers(&mut self, slot: Slot, out: &mut Vec<u32>) -> Result<(), DeviceError> {
-        let (tensor, spec) = self.held(slot)?;
-        integers(spec)?;
+        self.not_while_capturing("the host reads")?;
+        integers(self.held(slot)?.1)?;
         out.clear();
-        let read = self.card.read_bytes(tensor, |bytes| {
-            let words = bytes.chunks_exact(4).map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]));
-            out.extend(words);
-        });
-        read.map_err(library)
+        self.read(slot, |bytes| out.extend(words(bytes)))
     }
 
     fn read_floats(&mut self, slot: Slot, out: &mut Vec<f32>) -> Result<(), DeviceError> {
-        let (tensor, spec) = self.held(slot)?;
+        self.not_while_capturing("the host reads")?;
+        let spec = Arc::clone(self.held(slot)?.1);
         let format = format_of(spec.dtype).ok_or_else(|| DeviceError::Operand {
             operand: 0,
             got: spec.to_string(),
             want: "a tensor of floats".into(),
         })?;
         out.clear();
-        let read = self.card.read_bytes(tensor, |bytes| floats(spec, format, bytes, out));
-        read.map_err(library)?
+        self.read(slot, |bytes| floats(&spec, format, bytes, out))?
+    }
+
+    fn begin_read(&mut self, slot: Slot) -> Result<(), DeviceError> {
+        self.not_while_capturing("the host reads")?;
+        if self.reads.len() == READS {
+            return Err(DeviceError::Range { what: "reads under way", got: READS as i64, limit: READS as u64 });
+        }
+        let spec = self.held(slot)?.1;
+        integers(spec)?;
+        let host = match self.spare.iter().position(|host| host.spec() == spec) {
+            Some(index) => self.spare.swap_remove(index),
+            None => HostTensor::new(&self.card, spec).map_err(library)?,
+        };
+        let host = self.copy_to(host, slot)?;
+        self.reads.push_back(host);
+        Ok(())
+    }
+
+    fn end_read(&mut self, out: &mut Vec<u32>) -> Result<(), DeviceError> {
+        let mut host = self.reads.pop_front().ok_or(DeviceError::NoRead)?;
+        out.clear();
+        out.extend(words(host.bytes(&self.card).map_err(library)?));
+        self.spare.push(host);
+        Ok(())
     }
 
     fn begin_trace(&mut self) -> Result<(), DeviceError> {
         self.not_while_capturing("a trace is begun")?;
-        if !self.can_trace() {
-            return Err(DeviceError::Trace("a mock card replays none; run without a trace".into()));
-        }
-        self.capture = Some(self.trace_call("begin_trace_capture", None)?);
-        Ok(())
+        self.queues.before_programs(&self.card).map_err(library)?;
+        self.traces.begin(&self.card)
     }
 
     fn end_trace(&mut self) -> Result<TraceId, DeviceError> {
-        let capture = self.capture.take().ok_or_else(|| DeviceError::Trace("none is being captured".into()))?;
-        self.trace_call("end_trace_capture", Some(&capture))?;
-        self.traces.push(Some(capture));
-        Ok(TraceId(self.traces.len() as u32 - 1))
+        self.traces.end(&self.card)
     }
 
     fn replay_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {
         self.not_while_capturing("a trace is replayed")?;
         self.replays += 1;
-        note::doing(format_args!("decode, replay {} of the trace", self.replays));
-        let args = [python::Value::from(self.card.object()), self.trace(trace)?.into()];
-        let options = [("cq_id", python::Value::Int(0)), ("blocking", python::Value::Bool(false))];
-        let replayed = self.card.interpreter().ttnn().call_method("execute_trace", &args, &options);
-        replayed.map(drop).map_err(|error| library(error.into()))
+        let reads = self.reads.len();
+        note::doing(format_args!("decode, replay {} of the trace, {reads} reads under way", self.replays));
+        self.queues.before_programs(&self.card).map_err(library)?;
+        self.traces.replay(&self.card, trace)
     }
 
     fn release_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {
-        self.trace_call("release_trace", Some(self.trace(trace)?))?;
-        self.traces[trace.0 as usize] = None;
-        Ok(())
+        self.traces.release(&self.card, trace)
     }
-}
 
-/// Refuses a tensor that is not of integers, or not one after another in memory.
-fn integers(spec: &TensorSpec) -> Result<(), DeviceError> {
-    match (spec.dtype, spec.layout) {
-        (DType::U32 | DType::I32, Layout::RowMajor) => Ok(()),
-        (DType::U32 | DType::I32, Layout::Tile)
-        | (DType::Bf16 | DType::Bfp8 | DType::Bfp4 | DType::F32, Layout::RowMajor | Layout::Tile) => {
-            Err(DeviceError::Operand { operand: 0, got: spec.to_string(), want: "integers in row-major layout".into() })
-        }
+    fn trace_bytes(&self) -> u64 {
+        self.traces.bytes()
     }
-}
-
-/// Logical rows one after another.
-fn floats(spec: &TensorSpec, format: Format, bytes: &[u8], out: &mut Vec<f32>) -> Result<(), DeviceError> {
-    let columns = spec.columns() as usize;
-    match spec.layout {
-        Layout::RowMajor => match format {
-            Format::Bf16 => {
-                out.extend(bytes.chunks_exact(2).map(|b| f32::from_bits(u32::from_le_bytes([0, 0, b[0], b[1]]))))
-            }
-            _ => out.extend(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]))),
-        },
-        Layout::Tile => {
-            let planes = spec.outer() as usize;
-            let rows = spec.rows() as usize;
-            let padded = rows.next_multiple_of(TILE as usize);
-            let view = TiledView::new(format, planes * padded, columns, bytes)?;
-            for row in (0..planes).flat_map(|plane| (0..rows).map(move |row| plane * padded + row)) {
-                let at = out.len();
-                out.resize(at + columns, 0.0);
-                view.read_row(row, &mut out[at..]);
-            }
-        }
-    }
-    Ok(())
 }

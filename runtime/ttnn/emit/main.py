@@ -3,9 +3,7 @@ def load(device, source):
     weights = {}
     for name, per_layer, dtype, tiled, shape, layout, placement in WEIGHTS:
         layers = range(LAYERS if per_layer else 1)
-        weights[name] = [
-            to_device(device, source.values(name, layer, dtype, tiled, shape), dtype, layout, placement) for layer in layers
-        ]
+        weights[name] = [source.tensor(device, name, layer, dtype, tiled, shape, layout, placement) for layer in layers]
     return weights
 
 
@@ -208,7 +206,8 @@ class Text:
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
     weights_from = parser.add_mutually_exclusive_group(required=True)
-    weights_from.add_argument("--packed", help="weights written by `bitnetc pack`")
+    weights_from.add_argument("--tensorbin", help="folder of weights written by `bitnetc pack --tensorbin`: the fastest")
+    weights_from.add_argument("--packed", help="file of weights written by `bitnetc pack`")
     weights_from.add_argument("--random-weights", action="store_true", help="weights made up")
     parser.add_argument("--tokenizer", help="tokenizer.json or its folder: prompts and texts are text, not token ids")
     parser.add_argument("--prompt", action="append", help="a user's prompt; users without one take these again in turn (default: 1,2,3)")
@@ -247,7 +246,7 @@ def arguments():
 
 def main():
     args, text, prompts = arguments()
-    source = Random() if args.random_weights else Packed(args.packed)
+    source = Tensorbin(args.tensorbin) if args.tensorbin else Packed(args.packed) if args.packed else Random()
     check_compiler()
     start = time.perf_counter()
     device = ttnn.open_device(device_id=0)

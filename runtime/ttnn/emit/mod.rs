@@ -1,6 +1,6 @@
 //! Emit: a plan as a standalone Python program of exactly the calls that [`crate::replay()`] executes.
 //!
-//! The program needs ttnn and numpy. It takes weights from a packed file or makes them up, runs one prefill, then decode steps, which it
+//! The program needs ttnn and numpy. It takes weights from `.tensorbin` files or a packed file or makes them up, runs one prefill, then decode steps, which it
 //! captures as a trace on a real card. Its calls are printed from [`crate::lower`]; around them stand a fixed prelude (loading, printing)
 //! and the loops over layers.
 //!

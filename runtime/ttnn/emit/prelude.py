@@ -52,11 +52,58 @@ def untile(raw, dtype, shape):
     return matrix[:, : shape[-2], : shape[-1]].reshape(shape)
 
 
-class Packed:
-    """Weights from a file that `bitnetc pack` wrote."""
+class Stored:
+    """Weights that were written for a plan: a file or folder, with an index of the tensors in it."""
+
+    def __init__(self, path, index):
+        if index["digest"] != DIGEST:
+            sys.exit(f"{path}: made for another model, {index['model']}")
+        self.path, self.scales = path, index["scales"]
+        self.tensors = {(t["name"], t["layer"]): t for t in index["tensors"]}
+
+    def entry(self, name, layer, dtype, tiled, shape):
+        entry = self.tensors.get((name, layer))
+        here = {"shape": shape, "dtype": dtype, "layout": "Tile" if tiled else "RowMajor"}
+        if entry is None or any(entry["spec"][key] != value for key, value in here.items()):
+            sys.exit(f"{self.path}: made for another plan, its weight {name} of layer {layer} is not this one's")
+        return entry
+
+    def check(self, name, entry, data):
+        if len(data) != entry["bytes"] or zlib.crc32(data) != entry["crc"]:
+            sys.exit(f"{self.path}: weight {name} of layer {entry['layer']} is damaged")
+
+    def scale(self, tensor, layer):
+        return self.scales[tensor.replace("{layer}", str(layer))]
+
+
+class Tensorbin(Stored):
+    """A folder that `bitnetc pack --tensorbin` wrote: TT-NN maps the files, and nothing is converted."""
 
     def __init__(self, path):
-        self.path = path
+        try:
+            with open(os.path.join(path, "index.json")) as file:
+                index = json.load(file)
+        except (OSError, ValueError) as error:
+            sys.exit(f"{path}: {error}")
+        super().__init__(path, index)
+
+    def tensor(self, device, name, layer, dtype, tiled, shape, layout, placement):
+        entry = self.entry(name, layer, dtype, tiled, shape)
+        path = os.path.join(self.path, entry["file"])
+        try:
+            data = np.memmap(path, dtype=np.uint8, mode="r")
+        except (OSError, ValueError) as error:
+            sys.exit(f"{path}: {error}")
+        # TT-NN checks neither.
+        header = int.from_bytes(data[:8].tobytes(), "little")
+        self.check(name, entry, data[8 + header :])
+        return ttnn.to_device(ttnn.load_tensor(path), device, memory_config=placement)
+
+
+class Packed(Stored):
+    """A file that `bitnetc pack` wrote: converted by numpy, which takes its time for a large model."""
+
+    def __init__(self, path):
         try:
             self.data = np.memmap(path, dtype=np.uint8, mode="r")
         except (OSError, ValueError) as error:
@@ -67,27 +114,19 @@ class Packed:
         text = self.data[start : start + length].tobytes()
         if len(text) != length or zlib.crc32(text) != int.from_bytes(self.data[12:16].tobytes(), "little"):
             sys.exit(f"{path}: cut short or damaged; pack the weights again")
-        index = json.loads(text)
-        if index["digest"] != DIGEST:
-            sys.exit(f"{path}: made for another model, {index['model']}")
-        self.scales = index["scales"]
-        self.tensors = {(t["name"], t["layer"]): t for t in index["tensors"]}
+        super().__init__(path, json.loads(text))
 
-    def values(self, name, layer, dtype, tiled, shape):
-        entry = self.tensors.get((name, layer))
-        here = {"shape": shape, "dtype": dtype, "layout": "Tile" if tiled else "RowMajor"}
-        if entry is None or any(entry["spec"][key] != value for key, value in here.items()):
-            sys.exit(f"{self.path}: made for another plan, its weight {name} of layer {layer} is not this one's")
+    def tensor(self, device, name, layer, dtype, tiled, shape, layout, placement):
+        entry = self.entry(name, layer, dtype, tiled, shape)
         raw = np.frombuffer(self.data[entry["offset"] : entry["offset"] + entry["bytes"]].tobytes(), dtype=np.uint8)
-        if zlib.crc32(raw) != entry["crc"]:
-            sys.exit(f"{self.path}: weight {name} of layer {layer} is damaged")
+        self.check(name, entry, raw)
         if tiled:
-            return untile(raw, dtype, shape)
-        values = raw.view(np.float32) if dtype == "f32" else (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
-        return values.reshape(shape)
-
-    def scale(self, tensor, layer):
-        return self.scales[tensor.replace("{layer}", str(layer))]
+            values = untile(raw, dtype, shape)
+        elif dtype == "f32":
+            values = raw.view(np.float32).reshape(shape)
+        else:
+            values = (raw.view(np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(shape)
+        return to_device(device, values, dtype, layout, placement)
 
 
 class Random:
@@ -96,8 +135,9 @@ class Random:
     def __init__(self, seed=0):
         self.rng = np.random.default_rng(seed)
 
-    def values(self, name, layer, dtype, tiled, shape):
-        return self.rng.integers(-1, 2, size=shape).astype(np.float32)
+    def tensor(self, device, name, layer, dtype, tiled, shape, layout, placement):
+        values = self.rng.integers(-1, 2, size=shape).astype(np.float32)
+        return to_device(device, values, dtype, layout, placement)
 
     def scale(self, tensor, layer):
         return 1.0

@@ -5,6 +5,8 @@
 //! | `bitnet-b1.58`, `bitnet-25` (bitnet.cpp) | `BitNetForCausalLM` | relu2 | yes | ternary |
 //! | `bitnet` (llama.cpp and bitnet.cpp) | `BitNetForCausalLM` | silu | yes | ternary |
 //! | `llama` | `LlamaForCausalLM` | silu | no | ternary if those of the first layer are, else dense |
+//! | `qwen2` | `Qwen2ForCausalLM` | silu | no | the same, with biases of q, k and v |
+//! | `qwen3` | `Qwen3ForCausalLM` | silu | no | the same; query and key heads are normed |
 //!
 //! The activation is no part of the metadata: it is what llama.cpp and bitnet.cpp compute for the architecture. Without `output.weight` the
 //! head is the embedding table.
@@ -18,7 +20,7 @@ use crate::weights::floats::{self, Dtype};
 
 /// Divisors of the rotary frequencies, of which llama.cpp makes a tensor.
 pub(super) const ROPE_FREQS: &str = "rope_freqs.weight";
-/// The tensor that tells whether a model of architecture `llama` is ternary.
+/// The tensor that tells whether a model of architecture `llama`, `qwen2` or `qwen3` is ternary.
 const FIRST: &str = "blk.0.attn_q.weight";
 
 /// An architecture.
@@ -28,11 +30,19 @@ pub(super) enum Architecture {
     BitNet25,
     BitNetB158,
     Llama,
+    Qwen2,
+    Qwen3,
 }
 
 impl Architecture {
-    const ALL: [Architecture; 4] =
-        [Architecture::BitNet, Architecture::BitNet25, Architecture::BitNetB158, Architecture::Llama];
+    const ALL: [Architecture; 6] = [
+        Architecture::BitNet,
+        Architecture::BitNet25,
+        Architecture::BitNetB158,
+        Architecture::Llama,
+        Architecture::Qwen2,
+        Architecture::Qwen3,
+    ];
 
     /// As `general.architecture` names it.
     pub fn name(self) -> &'static str {
@@ -41,6 +51,8 @@ impl Architecture {
             Architecture::BitNet25 => "bitnet-25",
             Architecture::BitNetB158 => "bitnet-b1.58",
             Architecture::Llama => "llama",
+            Architecture::Qwen2 => "qwen2",
+            Architecture::Qwen3 => "qwen3",
         }
     }
 
@@ -120,6 +132,8 @@ fn config(gguf: &Gguf, architecture: Architecture) -> Result<Value, WeightError>
         Architecture::BitNet => ("BitNetForCausalLM", "silu"),
         Architecture::BitNet25 | Architecture::BitNetB158 => ("BitNetForCausalLM", "relu2"),
         Architecture::Llama => ("LlamaForCausalLM", "silu"),
+        Architecture::Qwen2 => ("Qwen2ForCausalLM", "silu"),
+        Architecture::Qwen3 => ("Qwen3ForCausalLM", "silu"),
     };
     let table = find(gguf, "token_embd.weight")?;
     let mut config = json!({
@@ -138,7 +152,13 @@ fn config(gguf: &Gguf, architecture: Architecture) -> Result<Value, WeightError>
         "eos_token_id": tokenizer::stop_tokens(gguf)?,
     });
     let mut add = Map::new();
-    if head * heads != hidden {
+    let has = |tensor: &str| gguf.tensors.iter().any(|t| t.name == tensor);
+    for (field, tensor) in [("attention_bias", "blk.0.attn_output.bias"), ("mlp_bias", "blk.0.ffn_down.bias")] {
+        if has(tensor) {
+            add.insert(field.into(), true.into());
+        }
+    }
+    if head * heads != hidden || architecture == Architecture::Qwen3 {
         add.insert("head_dim".into(), head.into());
     }
     let rotated = gguf.number(&of("rope.dimension_count"))?.unwrap_or(head);
@@ -149,10 +169,12 @@ fn config(gguf: &Gguf, architecture: Architecture) -> Result<Value, WeightError>
         add.insert("rope_scaling".into(), rule);
     }
     if is_ternary(gguf, architecture)? {
+        // Offline, the scale of a matrix would multiply its bias too, as transformers has it.
+        let biased = gguf.tensors.iter().any(|tensor| tensor.name.ends_with(".bias"));
         let quantizer = json!({
             "quant_method": "bitnet",
             "linear_class": "autobitlinear",
-            "quantization_mode": "offline",
+            "quantization_mode": if biased { "online" } else { "offline" },
             "modules_to_not_convert": ["lm_head"],
         });
         add.insert("quantization_config".into(), quantizer);
@@ -170,8 +192,9 @@ fn find<'a>(gguf: &'a Gguf, name: &str) -> Result<&'a Tensor, WeightError> {
 
 /// Whether the projections are ternary.
 fn is_ternary(gguf: &Gguf, architecture: Architecture) -> Result<bool, WeightError> {
-    if architecture != Architecture::Llama {
-        return Ok(true);
+    match architecture {
+        Architecture::BitNet | Architecture::BitNet25 | Architecture::BitNetB158 => return Ok(true),
+        Architecture::Llama | Architecture::Qwen2 | Architecture::Qwen3 => {}
     }
     let tensor = find(gguf, FIRST)?;
     if let Dtype::Blocks(blocks) = tensor.dtype
@@ -201,14 +224,16 @@ fn rope_scaling(
     let linear = match (kind, factor) {
         (Some("none"), _) | (None | Some("linear"), None) => None,
         (None | Some("linear"), Some(factor)) => Some(json!({"rope_type": "linear", "factor": factor})),
+        (Some("yarn"), Some(factor)) => Some(yarn(gguf, architecture, context, factor)?),
         (Some(other), _) => {
-            return Err(gguf.malformed(format!("`{}` is `{other}`; read are none and linear", of("rope.scaling.type"))));
+            let read = "read are none, linear, and yarn with a factor";
+            return Err(gguf.malformed(format!("`{}` is `{other}`; {read}", of("rope.scaling.type"))));
         }
     };
     let Some(divisors) = gguf.tensors.iter().find(|tensor| tensor.name == ROPE_FREQS) else { return Ok(linear) };
     let bad = |why: String| WeightError::Content { tensor: ROPE_FREQS.into(), path: gguf.path().into(), why };
     if linear.is_some() {
-        return Err(bad("stands beside a linear stretch; one of the two is read".into()));
+        return Err(bad("stands beside another stretch; one of the two is read".into()));
     }
     if divisors.dtype != Dtype::F32 || divisors.shape != [rotated as usize / 2] {
         return Err(bad(format!("is {} {:?}; it must be f32 [{}]", divisors.dtype, divisors.shape, rotated / 2)));
@@ -225,4 +250,24 @@ fn rope_scaling(
         "original_max_position_embeddings": context,
         "attention_factor": 1.0,
     })))
+}
+
+/// YaRN's numbers. Those that llama.cpp takes from elsewhere than transformers are refused.
+fn yarn(gguf: &Gguf, architecture: Architecture, context: u64, factor: f64) -> Result<Value, WeightError> {
+    let of = |name: &str| key(architecture, &format!("rope.scaling.{name}"));
+    for (name, usual) in
+        [("attn_factor", 1.0), ("yarn_ext_factor", 1.0), ("yarn_attn_factor", 1.0), ("yarn_log_multiplier", 0.0)]
+    {
+        if let Some(found) = gguf.float(&of(name))?.filter(|found| *found != usual) {
+            return Err(gguf.malformed(format!("`{}` is {found}; read is {usual}", of(name))));
+        }
+    }
+    let original = gguf.number(&of("original_context_length"))?.unwrap_or(context);
+    let mut rule = json!({"rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original});
+    for (name, field) in [("yarn_beta_fast", "beta_fast"), ("yarn_beta_slow", "beta_slow")] {
+        if let (Some(beta), Some(rule)) = (gguf.float(&of(name))?, rule.as_object_mut()) {
+            rule.insert(field.into(), beta.into());
+        }
+    }
+    Ok(rule)
 }

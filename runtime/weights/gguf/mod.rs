@@ -15,6 +15,7 @@
 //! Conventions that differ from Hugging Face's:
 //! - a ternary matrix brings its scale along, which multiplies the product;
 //! - a matrix that was ternary may be stored as floats, 0 or one number with either sign;
+//! - a bias is added to the product after its scale, and is never scaled itself;
 //! - rows of q and k of architecture `llama` are in another order: row `2i + t` of a head is Hugging Face's row `t * dim/2 + i`, so that
 //!   ggml rotates neighbours. The other architectures rotate halves, as Hugging Face does, and have its order.
 
@@ -58,7 +59,8 @@ pub fn checkpoint(path: &Path) -> Result<Checkpoint, WeightError> {
             wrong(format!("no model of architecture `{}` read here has such a tensor", architecture.name()))
         })?;
         let rotated = architecture == Architecture::Llama && names::is_rotated(name);
-        if rotated && !(head % 2 == 0 && tensor.shape.len() == 2 && tensor.shape[0].is_multiple_of(head)) {
+        let rows = tensor.shape.first().copied().unwrap_or(0);
+        if rotated && !(head % 2 == 0 && rows.is_multiple_of(head)) {
             return Err(wrong(format!("shape {:?} is no whole heads of {head}, an even number", tensor.shape)));
         }
         if let Dtype::Blocks(blocks) = tensor.dtype

@@ -4,6 +4,7 @@ mod tensors;
 
 use std::collections::HashMap;
 
+use crate::function::of_phase;
 use crate::op::*;
 use crate::program::{FusedActivation, NormProgram, SdpaProgram};
 use crate::ttnn;
@@ -271,7 +272,13 @@ pub fn plan() -> Plan {
     let plan = Plan {
         format: FORMAT_VERSION,
         release: TtnnRelease::latest().to_string(),
-        model: ModelInfo { name: "bitnet-2b-4t".into(), digest: "0".repeat(64), layers: 30, vocab: 128_256 },
+        model: ModelInfo {
+            name: "bitnet-2b-4t".into(),
+            digest: "0".repeat(64),
+            function: "0".repeat(64),
+            layers: 30,
+            vocab: 128_256,
+        },
         options: Options {
             policy: "balanced".into(),
             overrides: vec![],
@@ -310,5 +317,8 @@ pub fn plan() -> Plan {
         cost: PhaseCost::default(),
     });
     settle(&mut maker.plan).unwrap();
-    maker.plan
+    let mut plan = maker.plan;
+    let executed = of_phase(&plan, &plan.phases[0]).unwrap_or_else(|defects| panic!("{defects:#?}"));
+    plan.model.function = executed.function.digest(plan.model.layers);
+    plan
 }

@@ -1,7 +1,7 @@
 //! The tensors of the plan that live as long as it runs: weights, tables and persistent buffers.
 
 use super::{BLOCK, CHUNKS, CONTEXT, USERS};
-use crate::weight::{Content, Matrix, RotaryFunction};
+use crate::weight::{Content, Matrix, RotaryFunction, Vector};
 use crate::*;
 
 fn matrix(tensor: &str, shape: [u32; 2]) -> Matrix {
@@ -10,7 +10,7 @@ fn matrix(tensor: &str, shape: [u32; 2]) -> Matrix {
         shape,
         rows: None,
         content: Content::Packed { divides: false },
-        rotate_pairs: false,
+        rotated: 0,
         outputs: None,
         inputs: None,
     }
@@ -30,7 +30,7 @@ fn gamma(name: &str, len: u32, per_layer: bool) -> Weight {
         per_layer,
         spec: TensorSpec::row_major([1, 1, len / 32, 32], DType::Bf16, MemoryConfig::DRAM),
         address: None,
-        source: Source::Vector { tensor, len, padding: None, factor: 1.0 },
+        source: Source::Vectors(vec![Vector { tensor, len, rotated: 0, padding: None, factor: 1.0, scales: vec![] }]),
     }
 }
 
@@ -40,6 +40,7 @@ fn table(name: &str, function: RotaryFunction) -> Weight {
         positions: CONTEXT,
         frequencies: (0..64).map(|i| 500_000f64.powf(-f64::from(i) / 64.0)).collect(),
         amplitude: 1.0,
+        long: None,
     };
     let spec = TensorSpec::row_major([1, 1, CONTEXT, 128], DType::Bf16, MemoryConfig::DRAM);
     Weight { name: name.into(), per_layer: false, spec, address: None, source }
@@ -48,7 +49,7 @@ fn table(name: &str, function: RotaryFunction) -> Weight {
 pub fn weights() -> Vec<Weight> {
     let layer = |name: &str| format!("model.layers.{{layer}}.{name}.weight");
     let rotated = |name: &str, count: u32| Matrix {
-        rotate_pairs: true,
+        rotated: 128,
         outputs: Some(Padding { groups: count, from: 128, to: 128 }),
         ..matrix(&layer(name), [128 * count, 2560])
     };

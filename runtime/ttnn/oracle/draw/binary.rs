@@ -42,7 +42,8 @@ fn draw(dice: &mut Dice<'_>) -> Option<Question> {
     };
     let a_memory = place(dice);
     let column = dice.chance(0.25);
-    let b_memory = match column {
+    let row = !column && dice.chance(0.2);
+    let b_memory = match column || row {
         true => dice.interleaved(),
         false if dice.chance(0.6) => a_memory.clone(),
         false => place(dice),
@@ -54,7 +55,7 @@ fn draw(dice: &mut Dice<'_>) -> Option<Question> {
     }
     let a = TensorSpec::tile([1, 1, rows, columns], dice.activations(), a_memory);
     let b_dtype = if dice.chance(0.6) { a.dtype } else { dice.activations() };
-    let b = TensorSpec::tile([1, 1, rows, b_columns], b_dtype, b_memory);
+    let b = TensorSpec::tile([1, 1, if row { 1 } else { rows }, b_columns], b_dtype, b_memory);
     let in_place = dice.chance(0.3);
     let dtype = if in_place || dice.chance(0.7) { a.dtype } else { dice.activations() };
     let activations = match dice.chance(0.15) {

@@ -1,0 +1,128 @@
+//! Translation validation: a plan computes its model, in the precision that its policy asks for.
+//!
+//! The compiler asks this of every plan it makes, and `bitnetc check --model` of any plan. It knows nothing of how the plan was made: the
+//! model's function is taken from the graph before any pass, that of each phase from its steps. A precision below the one that is asked for
+//! needs a proof, and it is proved here again.
+
+use bitnetc_plan::function::{Function, difference, of_phase};
+use bitnetc_plan::op::Role;
+use bitnetc_plan::weight::Matrix;
+use bitnetc_plan::{
+    BufferRole, ComputeKernel, DType, Defect, Invariant, Phase, Place, Plan, Ref, Source, Step, TtnnRelease,
+};
+
+use crate::graph::{Graph, NodeId, Operation};
+use crate::model::Model;
+use crate::passes::precision::Decision;
+use crate::passes::{precision, prepare};
+use crate::policy::{Override, Policy, Precision};
+
+/// Compares a plan that was verified with its model.
+///
+/// # Errors
+/// All differences: of each phase the first step that computes something else, and every step of another precision.
+pub fn prove(plan: &Plan, model: &Model) -> Result<(), Vec<Defect>> {
+    let about_plan = |what: String, hint: &str| vec![defect(Place::Plan, what, hint)];
+    let policy: Policy = plan.options.policy.parse().map_err(|e| about_plan(format!("{e}"), ""))?;
+    if plan.model.layers as usize != model.layers {
+        return Err(about_plan(format!("{} layers, the model has {}", plan.model.layers, model.layers), ""));
+    }
+    let expected = model.function(plan.options.context as usize, policy);
+    let expected = expected.map_err(|e| about_plan(format!("the model at the plan's context: {e}"), ""))?;
+    let mut defects = phases(plan, model, &expected, policy);
+    if defects.is_empty() && plan.model.function != expected.digest(plan.model.layers) {
+        defects.extend(about_plan(format!("its function is recorded as {}", plan.model.function), "the model's"));
+    }
+    if defects.is_empty() && model.digest().is_ok_and(|digest| digest != plan.model.digest) {
+        defects.extend(about_plan(format!("its model is recorded as {}", plan.model.digest), "the model's digest"));
+    }
+    if defects.is_empty() { Ok(()) } else { Err(defects) }
+}
+
+/// The differences of all phases from the function that is expected of them.
+pub fn phases(plan: &Plan, model: &Model, expected: &Function, policy: Policy) -> Vec<Defect> {
+    let mut defects = Vec::new();
+    for phase in &plan.phases {
+        match of_phase(plan, phase) {
+            Err(found) => defects.extend(found),
+            Ok(found) => match difference(&found.function, expected) {
+                Some(difference) => defects.push(difference.defect(phase.kind, "the model")),
+                None => defects.extend(precisions(plan, phase, model, policy)),
+            },
+        }
+    }
+    defects
+}
+
+fn defect(place: Place, what: impl Into<String>, hint: impl Into<String>) -> Defect {
+    Defect { invariant: Invariant::Function, place, what: what.into(), hint: hint.into(), violation: None }
+}
+
+/// Steps of another precision than the one that is asked for, or proved to lose nothing against it.
+fn precisions(plan: &Plan, phase: &Phase, model: &Model, policy: Policy) -> Vec<Defect> {
+    let trouble = |what: String| vec![defect(Place::Phase(phase.kind), what, "")];
+    let overrides: Result<Vec<Override>, _> = plan.options.overrides.iter().map(|text| text.parse()).collect();
+    let release = TtnnRelease::find(&plan.release).map_err(|e| trouble(e.to_string()));
+    let graph = model.to_graph(phase.kind, plan.options.context as usize).map_err(|e| trouble(e.to_string()));
+    let (overrides, release, mut graph) = match (overrides, release, graph) {
+        (Ok(overrides), Ok(release), Ok(graph)) => (overrides, release, graph),
+        (Err(error), _, _) => return trouble(error.to_string()),
+        (_, Err(defects), _) | (_, _, Err(defects)) => return defects,
+    };
+    if let Err(error) = prepare(&mut graph, policy, plan.options.folding) {
+        return trouble(error.to_string());
+    }
+    let decisions = precision(&graph, policy, &overrides, plan.options.proofs, release);
+    let mut defects = Vec::new();
+    for step in phase.steps() {
+        let Some((compute, weight)) = used(plan, step) else { continue };
+        let fits = |decision: &Decision| {
+            let Precision { weight: dtype, fidelity, fp32_dest_acc } = decision.used;
+            (fidelity, fp32_dest_acc, dtype) == (compute.fidelity, compute.fp32_dest_acc, weight)
+        };
+        let allowed: Vec<&Decision> =
+            decisions.iter().filter(|(node, _)| is_of(plan, step, &graph, **node)).map(|(_, d)| d).collect();
+        if !allowed.iter().any(|decision| fits(decision)) {
+            let what = format!("{}{} of {weight}", compute.fidelity, fp32(compute.fp32_dest_acc));
+            let right: Vec<String> = allowed.iter().map(|d| right(d)).collect();
+            defects.push(defect(Place::Step(phase.kind, step.name.clone()), what, right.join(" or ")));
+        }
+    }
+    defects
+}
+
+/// How a step computes, and the data type of its weights or caches; `None` where no policy has a say.
+fn used(plan: &Plan, step: &Step) -> Option<(ComputeKernel, DType)> {
+    let compute = step.op.compute()?;
+    let operand = [Role::Matrix, Role::KeyCache, Role::Keys].into_iter().find_map(|role| step.op.operand(role))?;
+    let dtype = match operand {
+        Ref::Weight(name) => plan.weight(name).map(|weight| weight.spec.dtype),
+        Ref::Buffer(name) => plan.buffer(name).map(|buffer| buffer.spec.dtype),
+        // Prefill attends to its own keys, which have the data type of the cache.
+        Ref::Value(_) => plan.buffer_for(BufferRole::KeyCache).map(|buffer| buffer.spec.dtype),
+    };
+    Some((compute, dtype?))
+}
+
+/// Whether a step computes the product or the attention of a node.
+fn is_of(plan: &Plan, step: &Step, graph: &Graph, node: NodeId) -> bool {
+    let Some(matrix) = step.op.operand(Role::Matrix) else {
+        return matches!(graph.node(node).op, Operation::Attention { .. });
+    };
+    let (Operation::Linear(linear), Some(Source::Columns(matrices))) =
+        (&graph.node(node).op, plan.weight(matrix.name()).map(|weight| &weight.source))
+    else {
+        return false;
+    };
+    let is_part = |matrix: &Matrix| linear.parts.iter().any(|part| part.weight.name == matrix.tensor);
+    matrices.iter().all(is_part)
+}
+
+fn fp32(sums: bool) -> &'static str {
+    if sums { " with fp32 sums" } else { "" }
+}
+
+fn right(decision: &Decision) -> String {
+    let Precision { weight, fidelity, fp32_dest_acc } = decision.used;
+    format!("{fidelity}{} of {weight}, as asked or proved", fp32(fp32_dest_acc))
+}

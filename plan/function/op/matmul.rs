@@ -1,0 +1,24 @@
+//! `ttnn.linear`: products with matrices of the checkpoint.
+
+use super::{Execution, Meaning};
+use crate::function::Unclear;
+use crate::function::algebra::unary;
+use crate::function::matrices::product;
+use crate::function::value::Value;
+use crate::op::Matmul;
+use crate::program::FusedActivation;
+use crate::{Source, Step, Unary};
+
+pub(super) fn meaning(args: &Matmul, _: &Step, run: &mut Execution<'_>) -> Meaning {
+    let x = run.value(&args.a)?;
+    let Source::Columns(matrices) = run.source(&args.b)? else {
+        return Err(Unclear::new(format!("`{}` is no matrix of a product", args.b), "matrices side by side").into());
+    };
+    let product = product(&mut run.terms, x.matrix()?, matrices)?;
+    let columns = match args.program.activation() {
+        None => product,
+        Some(FusedActivation::Relu) => unary(&mut run.terms, &Unary::Relu, &product)?,
+        Some(FusedActivation::Silu) => unary(&mut run.terms, &Unary::Silu, &product)?,
+    };
+    Ok(vec![Value::flat(x.rows, columns)])
+}

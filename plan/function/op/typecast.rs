@@ -1,0 +1,13 @@
+//! `ttnn.typecast`: the same tensor, but for the rounding to another data type.
+
+use super::{Execution, Meaning};
+use crate::function::Unclear;
+use crate::op::Typecast;
+use crate::{DType, Step};
+
+pub(super) fn meaning(args: &Typecast, _: &Step, run: &mut Execution<'_>) -> Meaning {
+    match args.dtype {
+        DType::Bf16 | DType::Bfp8 | DType::Bfp4 | DType::F32 => Ok(vec![run.value(&args.input)?]),
+        DType::U32 | DType::I32 => Err(Unclear::new("numbers are cut to integers", "a type of numbers").into()),
+    }
+}

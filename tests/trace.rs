@@ -1,0 +1,182 @@
+//! Traces on mock cards: a whole session of the small model on each family, with TT-NN's own record of buffers and bitnetc's record of calls
+//! held against what a card would refuse. A mock computes nothing, so tokens mean nothing here.
+#![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::atomic::AtomicBool;
+
+use bitnetc_compiler::target::Target;
+use bitnetc_compiler::{Options, compile, model};
+use bitnetc_plan::{BufferRole, DType, MemoryConfig, Phase, TensorSpec, TtnnRelease, VerifiedPlan};
+use bitnetc_runtime::{Device as _, Flow, GenerateOptions, LoadOptions, Sampling, Session, Weights, generate};
+use bitnetc_ttnn::record::{self, Event};
+use bitnetc_ttnn::{CardKind, CardOptions, MockCard, PythonEnv, TtnnDevice, Value, Wanted};
+
+const CARD: &str = "BITNETC_TEST_CARD";
+const STEPS: usize = 16;
+
+/// Runs one test of this file by itself on a card: a process opens one kind of card.
+fn alone(test: &str, card: &str) {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--include-ignored", "--nocapture"])
+        .env(CARD, card)
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(output.status.success(), "{card}: {text}");
+}
+
+fn card() -> MockCard {
+    MockCard::named(&std::env::var(CARD).unwrap()).unwrap()
+}
+
+fn plan(batch: u32) -> VerifiedPlan {
+    let model = model::find("tiny-shakespeare").unwrap().model().unwrap();
+    let options = Options { batch, ..Options::for_model(&model) };
+    compile(&model, &Target::find(&card().name()).unwrap(), &options).unwrap().plan
+}
+
+fn load(batch: u32, queues: u32) -> Session<TtnnDevice> {
+    let env = PythonEnv::find(None, Wanted::Only(TtnnRelease::latest())).unwrap();
+    let options = CardOptions { command_queues: queues, ..CardOptions::default() };
+    let plan = plan(batch);
+    let device = TtnnDevice::open(&env, CardKind::Mock(card()), options, &plan).unwrap();
+    let weights = Weights::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs/tiny-shakespeare")).unwrap();
+    Session::load(plan, &weights, device, &LoadOptions::default(), |_, _| {}).unwrap()
+}
+
+/// Generates for users whose prompts end in different tiles.
+fn write(session: &mut Session<TtnnDevice>, temperature: f32) {
+    let prompts: Vec<Vec<u32>> = (0..session.batch()).map(|user| vec![5; 3 + 40 * (user % 3)]).collect();
+    let sampling = Sampling { temperature, ..Sampling::GREEDY };
+    let interrupted = AtomicBool::new(false);
+    let options = GenerateOptions { max_tokens: STEPS + 1, sampling, stop_tokens: &[], interrupted: &interrupted };
+    let texts = generate(session, &prompts, &options, |_, _| Flow::Continue).unwrap();
+    assert!(texts.iter().all(|text| text.tokens.len() == STEPS + 1));
+}
+
+/// The calls between the start and the end of the only capture.
+fn captured(events: &[Event]) -> &[Event] {
+    let of = |wanted: Event| {
+        let mut found = events.iter().enumerate().filter(|(_, event)| **event == wanted);
+        let (at, _) = found.next().unwrap();
+        assert!(found.next().is_none(), "more than one {wanted:?}");
+        at
+    };
+    &events[of(Event::Begin) + 1..of(Event::End)]
+}
+
+/// The L1 addresses of a phase's results in the order in which a run makes them.
+fn addresses(plan: &VerifiedPlan, phase: &Phase) -> Vec<u64> {
+    let layers = (0..plan.model.layers).flat_map(|_| &phase.layer);
+    let steps = phase.prologue.iter().chain(layers).chain(&phase.epilogue);
+    steps.flat_map(|step| &step.outputs).filter_map(|value| value.address).collect()
+}
+
+#[test]
+#[ignore = "run by the other tests of this file, in a process of its own"]
+fn sessions_on_one_card() {
+    for (batch, queues) in [(1, 1), (32, 1), (32, 2)] {
+        record::start();
+        let mut session = load(batch, queues);
+        write(&mut session, 0.0);
+        let greedy = record::stop();
+        if let Err(broken) = record::check(&greedy) {
+            panic!("batch {batch}, {queues} queues: {broken}");
+        }
+        let plan = plan(batch);
+        let decode = plan.decode().unwrap();
+        let placed = captured(&greedy).iter().filter_map(|event| match event {
+            Event::Placed(_, address) => Some(*address),
+            _ => None,
+        });
+        assert_eq!(placed.collect::<Vec<_>>(), addresses(&plan, decode));
+        let at = greedy.iter().position(|event| *event == Event::End).unwrap();
+        let count = |of: fn(&Event) -> bool| greedy[at..].iter().filter(|event| of(event)).count();
+        assert_eq!(count(|event| *event == Event::Replay), STEPS);
+        // From the second step on, a step is asked for before the tokens of the last one are waited for.
+        let order = greedy[at..].iter().filter_map(|event| match event {
+            Event::Replay => Some('r'),
+            Event::Synchronize(_) => Some('s'),
+            _ => None,
+        });
+        let order: String = order.collect();
+        let replays = &order[order.find('r').unwrap()..];
+        assert!(replays.starts_with(&format!("rr{}s", "sr".repeat(STEPS - 2))), "{replays}");
+        if queues == 1 {
+            let steps = &greedy[greedy.iter().position(|event| *event == Event::Replay).unwrap()..];
+            let commands = |event: &&Event| matches!(event, Event::Replay | Event::Read { .. } | Event::Record { .. });
+            let last = steps.iter().rposition(|event| *event == Event::Replay).unwrap();
+            assert_eq!(steps[..last].iter().filter(commands).count(), 3 * (STEPS - 1), "three commands a step");
+            assert!(!steps[..last].iter().any(|event| matches!(event, Event::Write { .. } | Event::Wait { .. })));
+        }
+
+        let bytes = session.device().trace_bytes();
+        let planned = plan.dram().traces * u64::from(plan.card.dram.banks);
+        println!("{} batch {batch}: {bytes} bytes of trace, planned {planned}", plan.card.name);
+        assert!(0 < bytes && bytes <= planned, "{bytes} bytes of trace, planned {planned}");
+
+        // Sampling on the host writes tokens and reads logits between replays of the same trace.
+        record::start();
+        write(&mut session, 0.8);
+        let mut sampled = record::stop();
+        assert_eq!(sampled.iter().filter(|event| **event == Event::Replay).count(), STEPS);
+        let mut both = greedy;
+        both.append(&mut sampled);
+        if let Err(broken) = record::check(&both) {
+            panic!("sampling, batch {batch}, {queues} queues: {broken}");
+        }
+        session.into_device().close().unwrap();
+    }
+}
+
+#[test]
+fn a_trace_serves_users_of_unequal_prompts_on_one_queue_and_on_two() {
+    for card in ["n150", "p150"] {
+        alone("sessions_on_one_card", card);
+    }
+}
+
+#[test]
+#[ignore = "run by the other tests of this file, in a process of its own"]
+fn broken_rules_on_one_card() {
+    record::start();
+    let mut session = load(1, 1);
+    session.prepare_decode().unwrap();
+    record::check(&record::stop()).unwrap();
+
+    // A write in the middle of a capture: the mock takes it, the record does not.
+    record::start();
+    let tokens = plan(1).buffer_for(BufferRole::Tokens).unwrap().spec.clone();
+    let device = session.device_mut();
+    device.forbid_new_programs().unwrap();
+    device.begin_trace().unwrap();
+    let card = device.card();
+    let host = card.allocate_on_host(&tokens).unwrap();
+    let on_card = card.allocate(&tokens).unwrap();
+    let ttnn = card.interpreter().ttnn();
+    ttnn.call_method("copy_host_to_device_tensor", &[(&host).into(), (&on_card).into()], &[]).unwrap();
+    let trace = device.end_trace().unwrap();
+    let broken = record::check(&record::stop()).unwrap_err();
+    assert!(matches!(broken.event, Event::Write { .. }) && broken.rule.contains("while one is captured"), "{broken}");
+    device.release_trace(trace).unwrap();
+
+    // A buffer that came after the capture lies where the trace writes: TT-NN tells before the replay.
+    let error = session.decode().unwrap_err();
+    assert!(error.to_string().contains("still alive before trace replay"), "{error}");
+    drop(on_card);
+    session.decode().unwrap();
+
+    // A program that never ran would have to be compiled.
+    let device = session.device_mut();
+    let object = device.card().allocate(&TensorSpec::row_major([96], DType::I32, MemoryConfig::DRAM)).unwrap();
+    let plus_one = device.card().interpreter().ttnn().call_method("plus_one", &[Value::from(&object)], &[]);
+    let error = plus_one.unwrap_err().to_string();
+    assert!(error.contains("cache misses are forbidden"), "{error}");
+}
+
+#[test]
+fn a_trace_that_breaks_a_rule_is_found_out() {
+    alone("broken_rules_on_one_card", "n150");
+}
