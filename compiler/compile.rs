@@ -6,8 +6,8 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use bitnetc_plan::{
-    Buffer, FORMAT_VERSION, Invariant, ModelInfo, Options as PlanOptions, Phase as PlanPhase, PhaseCost, PhaseKind,
-    Plan, VerifiedPlan, Weight, walk,
+    Buffer, Defect, FORMAT_VERSION, Invariant, ModelInfo, Options as PlanOptions, Phase as PlanPhase, PhaseCost,
+    PhaseKind, Place, Plan, VerifiedPlan, Weight, walk,
 };
 
 use crate::graph::{Graph, NodeId, Operation};
@@ -84,7 +84,8 @@ struct Attempt {
 /// ```
 ///
 /// # Errors
-/// When an option is out of range, the model has no counterpart in TT-NN, or the card cannot hold it.
+/// When an option is out of range, the model has no counterpart in TT-NN, or the card cannot hold it; [`crate::fits()`] then finds what it
+/// can hold.
 pub fn compile(model: &Model, target: &Target, options: &Options) -> Result<Compiled, CompileError> {
     options.validate(model)?;
     let mut first = None;
@@ -248,7 +249,8 @@ impl<'a> Compiler<'a> {
         loop {
             let mut placed = self.timed("place", |c| c.place(&schedule, fused, reserve.bytes()))?;
             let weights = joined(&constants, &placed.weights, |w| &w.name).map_err(clash)?;
-            let context = walk::Context { card, weights: &weights, buffers: &buffers };
+            let layers = self.plan.model.layers;
+            let context = walk::Context { card, weights: &weights, buffers: &buffers, layers };
             let (phase, fits) = self.timed("lifetime", |c| {
                 let phase = c.lifetime(&schedule, &mut placed, fused.kind);
                 let fits = reserve.suffices(context, &phase);
@@ -336,15 +338,23 @@ impl<'a> Compiler<'a> {
     }
 
     fn finish(mut self) -> Result<Compiled, CompileError> {
-        self.timed("lifetime", |c| walk::settle(&mut c.plan)).map_err(CompileError::Plan)?;
+        self.timed("lifetime", |c| walk::settle(&mut c.plan)).map_err(unfit)?;
         self.timed("prove", Self::prove)?;
         let started = Instant::now();
-        let plan = VerifiedPlan::new(self.plan).map_err(|defects| match defects.as_slice() {
-            [one] if one.invariant == Invariant::DramCapacity => CompileError::Dram { what: one.what.clone() },
-            _ => CompileError::Plan(defects),
-        })?;
+        let plan = VerifiedPlan::new(self.plan).map_err(unfit)?;
         self.timings.push(("verify", started.elapsed()));
         Ok(Compiled { plan, record: self.record, timings: self.timings })
+    }
+}
+
+/// The error of a plan that does not hold: it does not fit DRAM, or it is a defect of bitnetc.
+fn unfit(defects: Vec<Defect>) -> CompileError {
+    match defects.first() {
+        Some(first) if defects.iter().all(|d| d.invariant == Invariant::DramCapacity) => {
+            let what = if first.place == Place::Plan { first.what.clone() } else { first.to_string() };
+            CompileError::Dram { what }
+        }
+        Some(_) | None => CompileError::Plan(defects),
     }
 }
 

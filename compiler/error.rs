@@ -62,9 +62,9 @@ pub enum CompileError {
         error: PlaceError,
     },
     /// Weights, caches and activations need more DRAM than the card has.
-    #[error("{what}; a smaller batch or context would fit, or a card with more DRAM")]
+    #[error("{what}")]
     Dram {
-        /// The bytes that are needed and the bytes that the card has.
+        /// The tensor that finds no room, or the bytes that are needed, and what the card has.
         what: String,
     },
     /// The plan does not verify: a defect of bitnetc.

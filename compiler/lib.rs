@@ -9,6 +9,7 @@
 //! - [`policy`]: the precision that is asked of each part of a model.
 //! - [`schedule`]: one phase as TT-NN calls without placements.
 //! - [`ttnn`]: the legal ways of each call on a card and what they cost.
+//! - [`fits()`]: for a model that a card cannot hold, the options with which it can.
 //! - [`prove()`]: whether a plan computes its model.
 //! - [`explain`]: the alternatives to a step of a plan, and their cost.
 //! - [`pricer`]: prices of single calls outside any plan.
@@ -18,6 +19,7 @@ mod compile;
 mod error;
 pub mod excerpt;
 pub mod explain;
+mod fits;
 pub mod graph;
 pub mod model;
 mod options;
@@ -31,5 +33,6 @@ pub mod ttnn;
 
 pub use compile::{Compiled, PhaseRecord, compile};
 pub use error::CompileError;
+pub use fits::{Fit, fits};
 pub use options::Options;
 pub use prove::prove;

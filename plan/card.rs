@@ -45,7 +45,9 @@ pub struct L1 {
 pub struct Dram {
     /// Number of banks.
     pub banks: u32,
-    /// Bytes of one bank that the allocator may hand out.
+    /// First address of a bank that the allocator hands out: everything below belongs to firmware.
+    pub base: u64,
+    /// Bytes of one bank that the allocator hands out. Tensors are laid from the bottom, commands of traces and kernels from the top.
     pub bank_bytes: u64,
     /// Alignment of pages, and of whole buffers in L1 too.
     pub alignment: u64,

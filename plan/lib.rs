@@ -15,14 +15,15 @@
 //! | [`card`] | the card a plan is for |
 //! | [`release`] | the release of TT-NN a plan is for, and what it fixes |
 //! | [`ttnn`] | the op rules: what TT-NN accepts, returns and takes of L1 |
-//! | [`l1`] | a model of TT-NN's L1 allocator, which gives the addresses |
-//! | [`walk`] | a phase replayed on that model: where each tensor lies in L1 at each step |
+//! | [`allocator`] | a model of TT-NN's allocators of L1 and DRAM, which give the addresses |
+//! | [`walk`] | phases replayed on that model: where each tensor lies at each step |
 //! | [`mod@verify`] | every invariant of a plan, checked without the compiler |
 //! | [`profile`] | which program of a run was which step, and how long it took |
 //! | [`defect`] | what is wrong with a plan, and where |
 //! | [`function`] | what a phase computes, whatever way it is computed |
 //! | [`mod@format`] | RON and binary files |
 
+pub mod allocator;
 pub mod card;
 pub mod cores;
 pub mod defect;
@@ -30,7 +31,6 @@ pub mod folder;
 pub mod format;
 pub mod function;
 pub mod input;
-pub mod l1;
 pub mod op;
 pub mod padding;
 pub mod plan;

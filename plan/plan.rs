@@ -124,6 +124,8 @@ pub struct Buffer {
     pub per_layer: bool,
     /// The tensor on the card, always in DRAM.
     pub spec: TensorSpec,
+    /// Its address in every bank, that of the first layer's where there is one per layer: those of the others follow.
+    pub address: Option<u64>,
     /// Its purpose, by which the runtime finds it.
     pub role: BufferRole,
 }
@@ -304,7 +306,7 @@ pub struct Value {
     /// Which of its columns are zeros and not the model's; `None` when all are the model's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub padding: Option<Padding>,
-    /// Its predicted L1 address; `None` in DRAM.
+    /// Its predicted address in its memory, the same on every core or in every bank; `None` until it is placed.
     pub address: Option<u64>,
 }
 

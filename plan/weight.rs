@@ -15,7 +15,7 @@ pub struct Weight {
     pub per_layer: bool,
     /// The tensor on the card.
     pub spec: TensorSpec,
-    /// Its L1 address; `None` in DRAM.
+    /// Its address on every core or in every bank, that of the first layer's where there is one per layer: those of the others follow.
     pub address: Option<u64>,
     /// Where its numbers come from.
     pub source: Source,

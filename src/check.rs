@@ -33,7 +33,7 @@ pub struct Args {
     /// Also compare what every phase computes with this model: a shipped one's name, or a RON file
     #[arg(long, value_name = "MODEL")]
     pub model: Option<String>,
-    /// Also replay every phase in the real TT-NN on a mock card: acceptance, specs, addresses, buffer sizes
+    /// Also replay every phase in the real TT-NN on a mock card: acceptance, specs, addresses in L1 and DRAM, buffer sizes
     #[arg(long, group = "library")]
     pub ttnn: bool,
     /// The Python that has TT-NN
@@ -113,7 +113,7 @@ fn sound(verified: &Verified, model: Option<&str>) -> String {
         );
     }
     let full = percent(verified.dram().total(), plan.card.dram.bank_bytes);
-    let _ = writeln!(text, "{} DRAM: {full} of the fullest bank", "ok".green());
+    let _ = writeln!(text, "{} DRAM: {full} of each bank", "ok".green());
     if let Some(model) = model {
         let _ = writeln!(text, "{} every phase computes {model}", "ok".green());
     }

@@ -132,7 +132,7 @@ impl DeviceChoice {
     fn card(&self, plan: &Plan) -> Result<CardKind, bitnetc_ttnn::TtnnError> {
         match &self.simulator {
             Some(library) => Simulator::new(library, plan.card.arch).map(CardKind::Simulator),
-            None if self.mock => MockCard::named(&plan.card.name).map(CardKind::Mock),
+            None if self.mock => MockCard::of(&plan.card).map(CardKind::Mock),
             None => Ok(CardKind::Real),
         }
     }

@@ -18,6 +18,11 @@ mod emit;
 mod eval;
 mod explain;
 mod guard;
+#[cfg(test)]
+#[path = "../tests/common/hostile.rs"]
+mod hostile;
+#[cfg(test)]
+mod hostile_tests;
 mod import;
 mod input;
 mod inspect;

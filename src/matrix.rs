@@ -1,5 +1,8 @@
 //! `bitnetc matrix`: plans of the shipped models, every combination, against the real TT-NN on mock cards.
 //!
+//! Every policy, batch and context that people take first is combined with every other. Beside them stand batches of any number of users,
+//! prefill buckets up to the longest that people have asked for, and chips of other harvestings, each with a policy in rotation.
+//!
 //! A process opens one card, so each target is checked in a process of its own, and two of them run at a time.
 
 use std::collections::VecDeque;
@@ -21,11 +24,14 @@ use crate::render::{self, Align, Column, Table};
 use crate::{input, replay::open};
 
 /// Check many plans of the shipped models against TT-NN on mock cards.
+///
+/// A target may be a chip of another harvesting than the shipped board's: n150:8x7 has 8x7 cores and everything else of n150.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bitnetc matrix                            everything: the figures of docs/how-it-was-checked.md
   bitnetc matrix --quick                    a part: each model once per target, the rest in rotation
-  bitnetc matrix --target p150 --model bitnet-2b-4t")]
+  bitnetc matrix --target p150 --model bitnet-2b-4t
+  bitnetc matrix --target n150:8x7          a chip with a row of cores less")]
 pub struct Args {
     /// Only this target; may be repeated
     #[arg(long)]
@@ -33,7 +39,7 @@ pub struct Args {
     /// Only this shipped model; may be repeated
     #[arg(long)]
     model: Vec<String>,
-    /// For each model and target one combination of batch, policy and context, in rotation
+    /// For each model and target one combination, in rotation; on chips of other harvestings for each fourth model
     #[arg(long)]
     quick: bool,
     /// The Python that has TT-NN
@@ -46,6 +52,13 @@ pub struct Args {
 
 const BATCHES: [u32; 3] = [1, 8, 32];
 const CONTEXTS: [u32; 2] = [2048, 4096];
+
+/// Numbers of users that fill no rectangle of cores, and 32, which fills one.
+const ODD_BATCHES: [u32; 7] = [3, 5, 7, 13, 17, 31, 32];
+/// Buckets longer than the default ones.
+const LONG_BUCKETS: [u32; 6] = [1056, 3072, 4096, 6144, 8192, 12_288];
+/// Chips of other harvestings.
+const HARVESTED: [&str; 4] = ["n150:8x7", "n150:8x9", "p150:12x10", "p100:13x10"];
 
 /// One plan's combination and what came of it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -90,8 +103,9 @@ const AT_ONCE: usize = 2;
 pub fn run(args: Args) -> miette::Result<()> {
     let models = models(&args)?;
     let mut targets: Vec<String> = Vec::new();
-    for target in if args.target.is_empty() { NAMES.map(String::from).to_vec() } else { args.target.clone() } {
-        input::target(&target, TtnnRelease::latest())?;
+    let all = || NAMES.into_iter().chain(HARVESTED).map(String::from).collect();
+    for target in if args.target.is_empty() { all() } else { args.target.clone() } {
+        find(&target)?;
         if !targets.contains(&target) {
             targets.push(target);
         }
@@ -111,6 +125,19 @@ fn models(args: &Args) -> miette::Result<Vec<&'static Shipped>> {
         return Ok(shipped().iter().collect());
     }
     args.model.iter().map(|name| input::shipped(name)).collect()
+}
+
+/// A target by name or file, or one of another harvesting by the name of the shipped one and its grid.
+fn find(name: &str) -> miette::Result<Target> {
+    let release = TtnnRelease::latest();
+    let Some((base, grid)) = name.split_once(':').filter(|(base, _)| NAMES.contains(base)) else {
+        return input::target(name, release);
+    };
+    let mut target = input::target(base, release)?;
+    let sides = grid.split_once('x').and_then(|(x, y)| Some((x.parse().ok()?, y.parse().ok()?)));
+    target.card.grid = sides.ok_or_else(|| miette!("`{grid}` is no grid of cores like 8x7"))?;
+    name.clone_into(&mut target.card.name);
+    Ok(target)
 }
 
 /// The lines of every target, in the order of the targets. A worker waits for one process at a time and reads all it says meanwhile; after
@@ -158,15 +185,19 @@ fn child(args: &Args, target: &str) -> miette::Result<Vec<Line>> {
 
 /// All plans for one target, a JSON line each.
 fn one_target(args: &Args, models: &[&Shipped], target: &str) -> miette::Result<()> {
-    let card = input::target(target, TtnnRelease::latest())?;
-    let device = open(&card.card.name, args.python.as_deref(), card.release)?;
-    let mut turn = NAMES.iter().position(|n| *n == target).unwrap_or(0);
-    for shipped in models {
+    let card = find(target)?;
+    let device = open(&card.card, args.python.as_deref(), card.release)?;
+    let harvested = HARVESTED.iter().position(|n| *n == target);
+    let mut turn = harvested.or_else(|| NAMES.iter().position(|n| *n == target)).unwrap_or(0);
+    for (at, shipped) in models.iter().enumerate() {
         let model = shipped.model()?;
-        let mut all: Vec<Options> = combinations(&model);
+        let mut all: Vec<Options> = if harvested.is_some() { Vec::new() } else { combinations(&model) };
+        all.extend(unusual(&model, turn));
+        turn += 1;
         if args.quick {
-            all = all.into_iter().cycle().skip(turn * 5).take(1).collect();
-            turn += 1;
+            // Of chips of other harvestings, one model in four.
+            let some = harvested.is_none_or(|h| args.model.len() == 1 || at % HARVESTED.len() == h);
+            all = all.into_iter().cycle().skip(turn * 5).take(usize::from(some)).collect();
         }
         for options in all {
             let mut line = one_plan(&device, shipped.name, &model, &card, &options)?;
@@ -195,8 +226,28 @@ fn combinations(model: &Model) -> Vec<Options> {
     all
 }
 
+/// Odd batches and long buckets, each with the next policy; the longest context is the model's.
+fn unusual(model: &Model, turn: usize) -> Vec<Options> {
+    let longest = u32::try_from(model.context).unwrap_or(u32::MAX);
+    let mut all = Vec::new();
+    for batch in ODD_BATCHES {
+        all.push(Options { batch, ..Options::for_model(model) });
+    }
+    for bucket in LONG_BUCKETS.into_iter().filter(|bucket| *bucket <= longest) {
+        let mut options = Options::for_model(model);
+        options.context = bucket.next_multiple_of(options.block).max(options.context);
+        (options.prefill, options.batch) = (vec![bucket], BATCHES[all.len() % BATCHES.len()]);
+        all.push(options);
+    }
+    for (at, options) in all.iter_mut().enumerate() {
+        options.policy = Policy::ALL[(at + turn) % Policy::ALL.len()];
+    }
+    all
+}
+
 fn one_plan(device: &OpenCard, name: &str, model: &Model, target: &Target, options: &Options) -> miette::Result<Line> {
-    let what = format!("{} batch {} context {}", options.policy, options.batch, options.context);
+    let prefill = options.prefill.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let what = format!("{} batch {} context {} prefill {prefill}", options.policy, options.batch, options.context);
     let mut line = Line { model: name.into(), target: target.card.name.clone(), what, no_plan: None, phases: vec![] };
     match compile(model, target, options) {
         Ok(compiled) => {

@@ -26,7 +26,7 @@ use crate::replay::open_in;
 Ends with exit code 1 when TT-NN refuses a call that a rule calls legal, or fewer than 99 % of the draws agree;
 with --any-release when a single draw of any rule disagrees.")]
 pub struct Args {
-    /// The mock card: n150, n300, p100 or p150
+    /// The mock card: n150, n300, p100, p150, or that of a target's RON file
     #[arg(long, value_name = "CARD", default_value = "n150")]
     target: String,
     /// The release whose rules are asked
@@ -71,7 +71,7 @@ pub fn run(args: &Args) -> miette::Result<()> {
     }
     let wanted = if args.any_release { Wanted::Any } else { Wanted::Only(args.release) };
     let env = PythonEnv::find(args.python.as_deref(), wanted).into_diagnostic()?;
-    let device = open_in(&env, &target.card.name)?;
+    let device = open_in(&env, &target.card)?;
     let programs = !args.any_release || oracle::records_programs(&device).into_diagnostic()?;
     if !programs {
         eprintln!("TT-NN {} does not record programs: their number is not compared", env.ttnn);

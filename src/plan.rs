@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
+use bitnetc_compiler::model::Model;
 use bitnetc_compiler::policy::{Override, Policy};
-use bitnetc_compiler::{Compiled, Options, compile};
+use bitnetc_compiler::target::Target;
+use bitnetc_compiler::{CompileError, Compiled, Options, compile, fits};
 use bitnetc_plan::{Proofs, TtnnRelease, format};
-use miette::IntoDiagnostic;
+use miette::{IntoDiagnostic, miette};
 
 use crate::{input, inspect, output, render, trace_search};
 
@@ -99,8 +101,20 @@ impl Choices {
         options.folding = !self.no_folding;
         options.position = self.at_position;
         options.everything = everything;
-        compile(&model, &target, &options).into_diagnostic()
+        compile(&model, &target, &options).map_err(|error| match error {
+            CompileError::Dram { .. } => miette!(help = what_fits(&model, &target, &options), "{error}"),
+            error => miette!(error),
+        })
     }
+}
+
+/// The options with which a card can hold a model that it cannot hold with `options`.
+fn what_fits(model: &Model, target: &Target, options: &Options) -> String {
+    let found = fits(model, target, options);
+    if found.is_empty() {
+        return "no smaller prefill, context or batch alone makes it fit: it takes narrower weights or a card with more DRAM".into();
+    }
+    found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Bucket sizes, or none at all.

@@ -3,28 +3,28 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use bitnetc_plan::{Plan, TtnnRelease};
+use bitnetc_plan::{Card, Plan, TtnnRelease};
 use bitnetc_ttnn::{CardKind, CardOptions, MockCard, OpenCard, PhaseReport, PythonEnv, Tally, Wanted, replay};
 use miette::{IntoDiagnostic, miette};
 
 use crate::render::units::thousands;
 use crate::render::{self, Align, Column, Table};
 
-/// Opens the mock card of a target under a release of TT-NN.
+/// Opens the mock of a card under a release of TT-NN.
 ///
 /// # Errors
-/// No interpreter with that release, or no mock of that name.
-pub fn open(target: &str, python: Option<&Path>, release: &'static TtnnRelease) -> miette::Result<OpenCard> {
+/// No interpreter with that release, or no mock of such a card.
+pub fn open(card: &Card, python: Option<&Path>, release: &'static TtnnRelease) -> miette::Result<OpenCard> {
     let env = PythonEnv::find(python, Wanted::Only(release)).into_diagnostic()?;
-    open_in(&env, target)
+    open_in(&env, card)
 }
 
-/// Opens the mock card of a target in an interpreter that was found.
+/// Opens the mock of a card in an interpreter that was found.
 ///
 /// # Errors
-/// No mock of that name, or TT-NN does not open it.
-pub fn open_in(env: &PythonEnv, target: &str) -> miette::Result<OpenCard> {
-    let mock = MockCard::named(target).into_diagnostic()?;
+/// No mock of such a card, or TT-NN does not open it.
+pub fn open_in(env: &PythonEnv, card: &Card) -> miette::Result<OpenCard> {
+    let mock = MockCard::of(card).into_diagnostic()?;
     let device = OpenCard::open(env, CardKind::Mock(mock), CardOptions::default()).into_diagnostic()?;
     Ok(device)
 }
@@ -35,7 +35,7 @@ pub fn open_in(env: &PythonEnv, target: &str) -> miette::Result<OpenCard> {
 /// When TT-NN cannot be had, and when it disagrees with the plan.
 pub fn against_ttnn(plan: &Plan, python: Option<&Path>) -> miette::Result<()> {
     let release = TtnnRelease::find(&plan.release).into_diagnostic()?;
-    let device = open(&plan.card.name, python, release)?;
+    let device = open(&plan.card, python, release)?;
     let reports = replay(&device, plan).into_diagnostic()?;
     device.close().into_diagnostic()?;
     render::print(&table(&reports)).map_err(crate::input::cannot_print)?;
@@ -62,7 +62,9 @@ fn table(reports: &[PhaseReport]) -> String {
         Column::new("specs equal", Align::Right),
         Column::new("addresses equal", Align::Right),
         Column::new("CB sizes equal", Align::Right),
-        Column::new("high-water predicted", Align::Right),
+        Column::new("L1 predicted", Align::Right),
+        Column::new("real", Align::Right),
+        Column::new("DRAM predicted", Align::Right),
         Column::new("real", Align::Right),
     ]);
     for report in reports {
@@ -74,6 +76,8 @@ fn table(reports: &[PhaseReport]) -> String {
             tally(report.buffers),
             thousands(report.planned_high_water),
             thousands(report.found_high_water),
+            thousands(report.planned_dram),
+            thousands(report.found_dram),
         ]);
     }
     let mut text = table.render(render::width());

@@ -71,7 +71,7 @@ struct SetupArgs {
 The interpreter is --python, else BITNETC_PYTHON, else .bitnetc/venv here or in a directory above, else
 VIRTUAL_ENV, else python3 on PATH.")]
 struct InfoArgs {
-    /// The mock card to open: n150, n300, p100 or p150
+    /// The mock card to open: n150, n300, p100, p150, or that of a target's RON file
     #[arg(long, value_name = "CARD", default_value = "n150", conflicts_with = "real")]
     target: String,
     /// Open the card in this machine
@@ -113,9 +113,13 @@ fn setup(args: &SetupArgs) -> miette::Result<()> {
     render::print(&text).map_err(crate::input::cannot_print)
 }
 
+/// The mock card of a target.
+fn mock(target: &str) -> miette::Result<MockCard> {
+    MockCard::of(&crate::input::target(target, TtnnRelease::latest())?.card).into_diagnostic()
+}
+
 fn show(args: &InfoArgs) -> miette::Result<()> {
-    let card =
-        if args.real { CardKind::Real } else { CardKind::Mock(MockCard::named(&args.target).into_diagnostic()?) };
+    let card = if args.real { CardKind::Real } else { CardKind::Mock(mock(&args.target)?) };
     let env = PythonEnv::find(args.python.as_deref(), Wanted::Only(TtnnRelease::latest())).into_diagnostic()?;
     let info = info(&env, card).into_diagnostic()?;
     let text = if args.json { serde_json::to_string(&info).into_diagnostic()? } else { info.to_string() };
@@ -124,7 +128,7 @@ fn show(args: &InfoArgs) -> miette::Result<()> {
 
 fn python(args: &PythonArgs) -> miette::Result<()> {
     let env = PythonEnv::find(args.python.as_deref(), Wanted::Only(TtnnRelease::latest())).into_diagnostic()?;
-    let mut process = MockCard::named(&args.target).into_diagnostic()?.python(&env).into_diagnostic()?;
+    let mut process = mock(&args.target)?.python(&env).into_diagnostic()?;
     let status = process.command.args(&args.program).status().into_diagnostic().wrap_err("cannot start Python")?;
     if status.success() { Ok(()) } else { Err(miette::miette!("the program ended with {status}")) }
 }

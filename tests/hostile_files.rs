@@ -8,6 +8,9 @@
 mod common;
 #[path = "common/hostile.rs"]
 mod hostile;
+#[path = "common/gguf.rs"]
+#[allow(dead_code, reason = "the tests of GGUF use the rest")]
+mod writer;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -15,10 +18,13 @@ use std::time::{Duration, Instant};
 
 use bitnetc_compiler::excerpt::Excerpt;
 use bitnetc_compiler::model::{Model, find, import};
+use bitnetc_compiler::policy::Override;
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{Options, compile};
+use bitnetc_lab::rows::Rows;
 use bitnetc_plan::{TtnnRelease, VerifiedPlan, format};
 use bitnetc_runtime::Weights;
+use bitnetc_runtime::weights::gguf::{Described, Gguf, Vocabulary};
 use bitnetc_runtime::weights::{packed, synth};
 use hostile::{in_folder, tried};
 
@@ -66,6 +72,59 @@ fn targets() {
     tried("target", &seeds, |bytes| {
         let Ok(text) = std::str::from_utf8(bytes) else { return };
         let _ = Target::parse(text, "t.ron", TtnnRelease::latest());
+    });
+}
+
+#[test]
+fn measurements() {
+    tried("rows", &[seed("compiler/lab/measured.ron")], |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        match Rows::parse("rows.ron", text) {
+            Ok(rows) => rows.steps.iter().for_each(|row| drop(row.overrides())),
+            Err(error) => assert!(!error.to_string().is_empty()),
+        }
+    });
+}
+
+#[test]
+fn precisions() {
+    let seeds = ["down=bfp8/HiFi2", "decode:lm_head=bfp4/LoFi/fp32", "o=bf16", "gate=/HiFi4"];
+    tried("overrides", &seeds.map(|seed| seed.as_bytes().to_vec()), |bytes| {
+        let Ok(text) = std::str::from_utf8(bytes) else { return };
+        if let Ok(precision) = text.parse::<Override>() {
+            assert_eq!(precision.to_string().parse::<Override>().as_ref(), Ok(&precision));
+        }
+    });
+}
+
+/// A model without layers, all metadata that is read, and tensors of several types.
+#[test]
+fn ggufs() {
+    let mut file = writer::Writer::default();
+    file.text("general.architecture", "llama").count("llama.block_count", 1).count("llama.embedding_length", 256);
+    file.count("llama.context_length", 64).count("llama.feed_forward_length", 256);
+    file.count("llama.attention.head_count", 2).float("llama.attention.layer_norm_rms_epsilon", 1e-5);
+    file.text("tokenizer.ggml.model", "llama").texts("tokenizer.ggml.tokens", &["<unk>", "<s>", "</s>", "a"]);
+    file.floats("tokenizer.ggml.scores", &[0.0, 0.0, -1.0, -2.0]).integers("tokenizer.ggml.token_type", &[2, 3, 3, 1]);
+    let values: Vec<i8> = (0..256 * 2).map(|i| (i % 3) as i8 - 1).collect();
+    for (name, kind) in [
+        ("token_embd", writer::F16),
+        ("blk.0.attn_q", writer::I2_S),
+        ("blk.0.attn_k", writer::TQ1_0),
+        ("blk.0.ffn_up", writer::TQ2_0),
+        ("blk.0.ffn_down", writer::Q6_K),
+    ] {
+        file.tensor(&format!("{name}.weight"), &[2, 256], kind, writer::ternary(kind, &values, 0.5));
+    }
+    let plan = small_plan();
+    in_folder("gguf", "m.gguf", &[file.bytes()], |folder| {
+        let path = folder.join("m.gguf");
+        if let Ok(weights) = Weights::open(&path) {
+            let _ = weights.check(&plan);
+        }
+        if let Ok(file) = Gguf::open(&path) {
+            let _ = (Described::of(&file), Vocabulary::of(&file));
+        }
     });
 }
 

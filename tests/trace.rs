@@ -34,7 +34,7 @@ fn card() -> MockCard {
 fn plan(batch: u32) -> VerifiedPlan {
     let model = model::find("tiny-shakespeare").unwrap().model().unwrap();
     let options = Options { batch, ..Options::for_model(&model) };
-    compile(&model, &Target::find(card().name()).unwrap(), &options).unwrap().plan
+    compile(&model, &Target::find(&card().name()).unwrap(), &options).unwrap().plan
 }
 
 fn load(batch: u32, queues: u32) -> Session<TtnnDevice> {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use bitnetc_plan::walk::settle;
-use bitnetc_plan::{Op, PhaseKind, Plan, Ref, Value, format};
+use bitnetc_plan::{Memory, Op, PhaseKind, Plan, Ref, Value, format};
 
 fn bitnetc(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_bitnetc")).args(args).env("NO_COLOR", "1").output().unwrap()
@@ -112,6 +112,58 @@ fn a_plan_that_ttnn_would_place_elsewhere_is_told() {
     assert!(text.contains(&difference), "{difference} is missing in {text}");
 }
 
+/// Free DRAM in pieces that are too small is no room: what is refused is what TT-NN refuses, and what is said to fit does.
+#[test]
+fn a_plan_that_fits_dram_in_sum_only_is_refused_with_what_fits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("plan.plan");
+    let plan = path.to_str().unwrap();
+    let compile =
+        |prefill: &str| bitnetc(&["plan", "llama-3.1-8b", "--context", "32768", "--prefill", prefill, "-o", plan]);
+    let out = compile("32768");
+    let error = String::from_utf8_lossy(&out.stderr).replace("\n  │", "");
+    assert_eq!(out.status.code(), Some(1));
+    assert!(!path.exists());
+    for part in
+        ["step `product`: no room in DRAM", "78295040 B of each bank asked", "prefill 30720 fits, context 30720 fits"]
+    {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert!(compile("30720").status.success());
+    done(&["check", plan, "--ttnn"]);
+}
+
+/// More heads than a tile has rows: decode keeps those of a user in several tiles. Where there are more heads than cores, they are joined in
+/// the order of prefill.
+#[test]
+fn ttnn_takes_more_than_32_heads() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (model, plan) = (path("model.ron"), path("plan.plan"));
+    let graph = Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs/bitnet-b1.58-2b-4t.ron");
+    let shipped = std::fs::read_to_string(graph).unwrap();
+    for ([heads, kv_heads, head_dim], target, policy, batch) in [
+        ([40, 10, 128], "n150", "balanced", "32"),
+        ([40, 10, 128], "p100", "exact", "1"),
+        ([48, 12, 128], "p150", "fast", "8"),
+        ([64, 8, 64], "p150", "balanced", "32"),
+        ([71, 1, 64], "n150", "exact", "7"),
+    ] {
+        let mut text = shipped.clone();
+        for (name, value) in
+            [("heads", heads), ("kv_heads", kv_heads), ("head_dim", head_dim), ("layers", 2), ("vocab", 32_768)]
+        {
+            let at = text.find(&format!("\"{name}\": ")).unwrap() + name.len() + 4;
+            let end = at + text[at..].find(',').unwrap();
+            text.replace_range(at..end, &value.to_string());
+        }
+        std::fs::write(&model, text).unwrap();
+        let options = ["--target", target, "--policy", policy, "--batch", batch, "--prefill", "128"];
+        done(&[&["plan", &model, "-o", &plan], &options[..]].concat());
+        done(&["check", &plan, "--ttnn"]);
+    }
+}
+
 /// A card file that promises more L1 than the card has: verify believes it, TT-NN does not.
 #[test]
 fn a_call_that_ttnn_refuses_is_told_in_its_words() {
@@ -132,32 +184,29 @@ fn a_call_that_ttnn_refuses_is_told_in_its_words() {
     assert!(!text.contains("backtrace") && !text.contains("---"), "{text}");
 }
 
+/// A card of one's own: the mock is made of its figures, whatever its name. A grid that no harvesting leaves has none.
 #[test]
-fn a_plan_for_another_card_than_its_name_says_is_told() {
+fn the_mock_of_any_card_file_is_made_of_its_figures() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("other.ron");
-    done(&["plan", "tiny-shakespeare", "-o", path.to_str().unwrap()]);
-    let mut plan = format::read(&path).unwrap();
-    plan.card.name = "p150".into();
-    std::fs::write(&path, format::encode(&path, &plan).unwrap()).unwrap();
-    let out = bitnetc(&["check", path.to_str().unwrap(), "--ttnn"]);
-    assert_eq!(out.status.code(), Some(1));
-    let error = String::from_utf8_lossy(&out.stderr).replace("\n  │", "");
-    assert!(error.contains("8x8 cores and 12 DRAM banks") && error.contains("11x10 cores and 8 DRAM banks"), "{error}");
-}
-
-#[test]
-fn a_plan_for_a_card_without_a_mock_is_told() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("other.ron");
-    done(&["plan", "tiny-shakespeare", "-o", path.to_str().unwrap()]);
-    let mut plan = format::read(&path).unwrap();
-    plan.card.name = "n151".into();
-    std::fs::write(&path, format::encode(&path, &plan).unwrap()).unwrap();
-    let out = bitnetc(&["check", path.to_str().unwrap(), "--ttnn"]);
-    assert_eq!(out.status.code(), Some(1));
-    let error = String::from_utf8_lossy(&out.stderr);
-    assert!(error.contains("no mock card \"n151\"") && error.contains("n150, n300, p100, p150"), "{error}");
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_string();
+    let (plan, target) = (path("plan.ron"), path("mine.ron"));
+    for (base, from, to) in [("n150", "(8, 8)", "(8, 7)"), ("p150", "(11, 10)", "(12, 10)")] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("targets/{base}.ron"));
+        let card = std::fs::read_to_string(file).unwrap();
+        let mine = card.replace(&format!("name: \"{base}\""), "name: \"mine\"");
+        std::fs::write(&target, mine.replace(&format!("grid: {from}"), &format!("grid: {to}"))).unwrap();
+        done(&["plan", "tiny-shakespeare", "--batch", "5", "--target", &target, "-o", &plan]);
+        done(&["check", &plan, "--ttnn"]);
+        std::fs::write(&target, mine.replace(&format!("grid: {from}"), "grid: (8, 6)")).unwrap();
+        done(&["plan", "tiny-shakespeare", "--target", &target, "-o", &plan]);
+        let out = bitnetc(&["check", &plan, "--ttnn"]);
+        assert_eq!(out.status.code(), Some(1));
+        let error = String::from_utf8_lossy(&out.stderr).replace("\n  │", "");
+        assert!(
+            error.contains("chip has 8x6 cores") && error.contains(&to.replace(['(', ')'], "").replace(", ", "x")),
+            "{error}"
+        );
+    }
 }
 
 /// The values of one run through a phase, as the emitted program names them: phase, step, value.
@@ -182,7 +231,9 @@ fn compare(out: &str, plan: &Plan) {
         assert_eq!(line["shape"], serde_json::to_value(&value.spec.shape).unwrap(), "{line}");
         let found = bitnetc_ttnn::spec::memory_config(line["memory_config"].as_str().unwrap()).unwrap();
         assert_eq!(found, value.spec.memory, "{line}");
-        assert!(value.address.is_none() || value.address == line["address"].as_u64(), "{value:?}: {line}");
+        // The program prefills before it captures decode, whose results a plan's prefill finds in DRAM.
+        let elsewhere = line["phase"] != "decode" && value.spec.memory.memory() == Memory::Dram;
+        assert!(elsewhere || value.address == line["address"].as_u64(), "{value:?}: {line}");
         *seen.entry(key).or_default() += 1;
     }
     for phase in &plan.phases[..2] {

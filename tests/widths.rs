@@ -55,6 +55,22 @@ proptest! {
     }
 }
 
+/// More heads than a tile has rows, and on a Wormhole card more than it has cores.
+#[test]
+fn more_than_32_heads_compute_what_the_reference_computes() {
+    for ((heads, kv_heads), policy, target) in [
+        ((40, 10), Policy::Balanced, "n150"),
+        ((40, 10), Policy::Exact, "p150"),
+        ((64, 8), Policy::Fast, "p100"),
+        ((71, 1), Policy::Exact, "n150"),
+    ] {
+        let widths = Widths { heads, kv_heads, head_dim: 32, ..PADDED };
+        let (model, plan) = plan(&widths, policy, target);
+        let distances = distances(&model, plan);
+        assert!(distances.iter().all(|d| *d < 0.1), "{distances:?} under {policy} on {target}: {widths:?}");
+    }
+}
+
 #[test]
 fn a_plan_says_which_columns_are_padding() {
     let (_, plan) = plan(&PADDED, Policy::Balanced, "n150");

@@ -1,6 +1,6 @@
 //! Candidates of the head split and of joining heads. Decode shards users over cores: one core holds all heads of one user.
 
-use bitnetc_plan::op::{ConcatHeads, ConcatHeadsDecode, CreateHeads, CreateHeadsDecode, View};
+use bitnetc_plan::op::{ConcatHeads, ConcatHeadsDecode, CreateHeads, CreateHeadsDecode, Transpose, View};
 use bitnetc_plan::{Cores, MemoryConfig, Ref, TILE};
 
 use super::{Context, Ways, placements};
@@ -48,6 +48,22 @@ pub fn create(call: &Call, cx: &Context<'_>, counts: [u32; 3], cores: HeadCores,
     }
 }
 
+/// Joins more heads than there are cores, in the order in which prefill has them: heads first, then users.
+fn concat_in_prefill_order(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
+    ways.consider(
+        cx,
+        call,
+        vec![MemoryConfig::DRAM],
+        || "transposed, interleaved in DRAM".into(),
+        |d| {
+            let transposed = format!("{}.transposed", call.name);
+            let transpose = Transpose { input: d.input(0), dims: (1, 2), memory: MemoryConfig::DRAM };
+            d.named_step(transposed.clone(), transpose, vec![transposed.clone()])?;
+            d.step(ConcatHeads { input: Ref::Value(transposed), memory: MemoryConfig::DRAM })
+        },
+    );
+}
+
 /// Joins heads to features.
 pub fn concat(call: &Call, cx: &Context<'_>, heads: u32, ways: &mut Ways) {
     let Some(input) = call.values().next() else { return };
@@ -64,7 +80,12 @@ pub fn concat(call: &Call, cx: &Context<'_>, heads: u32, ways: &mut Ways) {
     let shape = cx.schedule.values[input].shape.clone();
     let (users, head_dim) = (shape[1], shape[3]);
     let requires = users_on(cx, 0, users, heads, head_dim);
-    for cores in placements::rectangles(heads, &cx.target.card) {
+    let card = &cx.target.card;
+    if heads > card.cores() {
+        concat_in_prefill_order(call, cx, ways);
+        return;
+    }
+    for cores in placements::head_grids(heads, card) {
         ways.consider(
             cx,
             call,

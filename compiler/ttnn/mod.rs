@@ -15,8 +15,9 @@ pub mod movement;
 pub mod norm;
 pub mod placements;
 
+use bitnetc_plan::allocator::bytes_per_bank;
 use bitnetc_plan::ttnn::{Constraint, Source, Values, Violation, check};
-use bitnetc_plan::{Cost, Memory, MemoryConfig, Op, Ref, TensorSpec, Weight, l1};
+use bitnetc_plan::{Cost, Memory, MemoryConfig, Op, Ref, TensorSpec, Weight};
 
 use rustc_hash::FxHashMap;
 
@@ -67,7 +68,7 @@ impl Context<'_> {
 
     /// L1 bytes per core of a tensor; 0 in DRAM.
     pub fn l1_bytes(&self, spec: &TensorSpec) -> u64 {
-        if spec.memory.memory() == Memory::L1 { l1::buffer_bytes(spec, &self.target.card) } else { 0 }
+        if spec.memory.memory() == Memory::L1 { bytes_per_bank(spec, &self.target.card) } else { 0 }
     }
 
     /// The spec of a value in a placement.

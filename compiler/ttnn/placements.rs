@@ -19,16 +19,21 @@ pub fn width_shards(columns: u32, card: &Card) -> Vec<MemoryConfig> {
         .collect()
 }
 
-/// Rectangles of `count` cores, widest first: TT-NN's head concatenation needs one.
-pub fn rectangles(count: u32, card: &Card) -> Vec<Cores> {
-    (1..=card.grid.1)
+/// The cores on which TT-NN's head concatenation leaves a head each: rectangles of `count` cores, widest first; where there is none, the
+/// first cores row by row.
+pub fn head_grids(count: u32, card: &Card) -> Vec<Cores> {
+    let mut grids: Vec<Cores> = (1..=card.grid.1)
         .filter(|h| count.is_multiple_of(*h) && count / h <= card.grid.0)
         .map(|h| Cores::rectangle(0, 0, count / h, h))
-        .collect()
+        .collect();
+    if grids.is_empty() && count <= card.cores() {
+        grids.push(Cores::row_major(count, card.grid));
+    }
+    grids
 }
 
 /// The placements of features `[1, 1, rows, columns]` in either phase: DRAM always, width shards for one tile of rows, and for merged
-/// heads the rectangles on which concatenation leaves them.
+/// heads the cores on which concatenation leaves them.
 pub fn features(spec: &TensorSpec, head_grids: Option<u32>, card: &Card) -> Vec<MemoryConfig> {
     let mut all = vec![MemoryConfig::DRAM];
     if spec.outer() != 1 || spec.rows() > TILE {
@@ -36,7 +41,7 @@ pub fn features(spec: &TensorSpec, head_grids: Option<u32>, card: &Card) -> Vec<
     }
     all.extend(width_shards(spec.columns(), card));
     if let Some(heads) = head_grids {
-        for cores in rectangles(heads, card) {
+        for cores in self::head_grids(heads, card) {
             let placement = MemoryConfig::width(cores, [TILE, spec.columns() / heads]);
             if !all.contains(&placement) {
                 all.push(placement);

@@ -108,7 +108,7 @@ pub fn read(path: &Path) -> Result<Plan, FormatError> {
 /// #     ),
 /// #     card: (
 /// #         name: "n150", arch: Wormhole, grid: (8, 8), l1: (base: 105824, end: 1499136, alignment: 16),
-/// #         dram: (banks: 12, bank_bytes: 1072693184, alignment: 32, readers_per_bank: 1),
+/// #         dram: (banks: 12, base: 1048640, bank_bytes: 1072693184, alignment: 32, readers_per_bank: 1),
 /// #     ),
 /// #     weights: [], buffers: [], phases: [],
 /// # )

@@ -30,6 +30,8 @@ pub struct TtnnRelease {
     pub blackhole: Chip,
     /// The precision that sums keep between two K-blocks of a matmul.
     pub spills: Spills,
+    /// Most bytes that the kernels of one program take in DRAM.
+    pub kernel_bytes: u64,
     /// Functions of TT-NN that the stand-in for a mock card's command queue (`cpp/queue.cpp`) replaces or calls, by their mangled names. With
     /// it a mock captures and replays traces; empty for a release that it was not made for.
     pub mock_queue: &'static [&'static str],
@@ -42,9 +44,10 @@ pub struct TtnnRelease {
 pub struct Chip {
     /// The part of a worker core's L1 that tensors and circular buffers share.
     pub l1: L1,
-    /// Bytes of a DRAM bank that the allocator hands out, by the number of banks a board has: what every board has to reserve is spread
-    /// over them.
-    pub bank_bytes: &'static [(u32, u64)],
+    /// First address of a DRAM bank that the allocator hands out.
+    pub dram_base: u64,
+    /// Bytes of a DRAM bank from there that it hands out, when no trace region is set apart.
+    pub bank_bytes: u64,
     /// Alignment in bytes of pages in DRAM, and of whole buffers in L1.
     pub dram_alignment: u64,
     /// Most worker cores a DRAM-sharded matmul may read one bank with.
@@ -108,13 +111,6 @@ impl TtnnRelease {
     }
 }
 
-impl Chip {
-    /// Bytes of a DRAM bank of a board with so many of them; `None` when no board has.
-    pub fn bank_bytes(&self, banks: u32) -> Option<u64> {
-        self.bank_bytes.iter().find(|(of, _)| *of == banks).map(|(_, bytes)| *bytes)
-    }
-}
-
 impl fmt::Display for TtnnRelease {
     /// The version.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,9 +135,6 @@ mod tests {
     fn lists_are_in_order_and_name_each_thing_once() {
         for release in TtnnRelease::ALL {
             assert!(release.calls.is_sorted_by(|a, b| a < b), "{release}");
-            for chip in [release.wormhole, release.blackhole] {
-                assert!(chip.bank_bytes.is_sorted_by(|a, b| a.0 < b.0), "{release}");
-            }
         }
     }
 }

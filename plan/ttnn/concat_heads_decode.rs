@@ -4,28 +4,29 @@
 
 use super::assign::{position, take};
 use super::constraint::{constraints, values};
-use super::users::{MOST, whole_tiles};
+use super::users::{MOST, MOST_HEADS, head_rows, whole_tiles};
 use super::{Answer, Checks, Outcome};
 use crate::op::ConcatHeadsDecode;
 use crate::ttnn::checks::operands;
-use crate::{Card, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
+use crate::{Card, DType, Layout, Memory, MemoryConfig, Strategy, TensorSpec};
 
 constraints! { "concat_heads_decode", "nlp_concat_heads_decode_device_operation.cpp", also [];
     TYPE: "The input is bf16 or f32."
         => "Unsupported data format", "a bf16 input";
     TILED: "The input is tiled."
         => "Input tensor layout must be TILE but got {layout}", "a tiled input";
-    SHAPE: "The input is [1, B, heads, head_dim] of at most 32 users and 32 heads, head_dim a multiple of 32."
+    SHAPE: "The input is [1, B, heads, head_dim] of at most 32 users and 128 heads, head_dim a multiple of 32."
         because "TT-NN takes another number of heads than the input has, and returns padded columns as data"
-        => "shape {shape}: currently only support less than 32 users and 32 padded heads",
+        => "shape {shape}: more than 32 users, 128 heads or another number of heads than {heads}",
            "[1, B, {heads}, head_dim] with a head_dim that is a multiple of 32";
     HEIGHT_SHARDED: "The input is height-sharded in L1."
         => "Input tensor must be sharded; its memory layout must be HEIGHT_SHARDED", "one user per core";
-    SHARD: "Shards of the input are [32, head_dim]."
-        => "Shard spec shape {shard} must match input tensor padded shape [32, {head_dim}]", "shards [32, {head_dim}]";
+    SHARD: "Shards of the input hold the heads of a user: [heads in whole tiles, head_dim]."
+        => "Shard spec shape {shard} must match input tensor padded shape [{rows}, {head_dim}]", "shards [{rows}, {head_dim}]";
     CORE_PER_USER: "The input lies on as many cores as there are users."
         => "Input core grid num_cores must be equal to num users", "{users} cores";
     GRID_ON_CARD: "sub_core_grids is on the card."
+        because "TT-NN looks only at the cores that it takes of the grid"
         => "sub_core_grids {cores} is not within the {width}x{height} cores", "a grid of existing cores";
     CORE_PER_HEAD: "sub_core_grids has a core for each head."
         => "Subcoregrids must have at least num_heads cores", "{heads} cores";
@@ -44,7 +45,8 @@ pub(super) fn check(args: &ConcatHeadsDecode, given: &[&TensorSpec], card: &Card
     checks.require(&TILED, input.layout == Layout::Tile, values![layout = input.layout]);
     checks.require(
         &SHAPE,
-        matches!(*input.shape.as_slice(), [1, 1..=MOST, 1..=MOST, n] if whole_tiles(n)) && input.shape[2] == heads,
+        matches!(*input.shape.as_slice(), [1, 1..=MOST, 1..=MOST_HEADS, n] if whole_tiles(n))
+            && input.shape[2] == heads,
         values![shape = input.shape, heads],
     );
     checks.settle()?;
@@ -53,7 +55,8 @@ pub(super) fn check(args: &ConcatHeadsDecode, given: &[&TensorSpec], card: &Card
         checks.require(&HEIGHT_SHARDED, false, values![]);
         return checks.finish(Outcome::default);
     };
-    checks.require(&SHARD, *shard == [TILE, head_dim], values![shard, head_dim]);
+    let rows = head_rows(heads);
+    checks.require(&SHARD, *shard == [rows, head_dim], values![shard, rows, head_dim]);
     checks.require(&CORE_PER_USER, cores.len() == users, values![users]);
     checks.require(
         &GRID_ON_CARD,

@@ -5,7 +5,7 @@
 
 use super::assign::take;
 use super::constraint::{constraints, values};
-use super::users::{MOST, whole_tiles};
+use super::users::{self, MOST, head_rows, whole_tiles};
 use super::{Answer, Checks, Outcome, Violation};
 use crate::op::CreateHeadsDecode;
 use crate::ttnn::checks::operands;
@@ -21,9 +21,12 @@ constraints! { "create_heads_decode", "nlp_create_qkv_heads_decode_device_operat
     KV_HEADS: "There are at least as many q heads as kv heads, and a kv head." in "nlp_create_qkv_heads_decode.cpp"
         => "num_q_heads={heads} must be greater than or equal to num_kv_heads={kv_heads}",
            "at least one and at most {heads} kv heads";
-    MOST_HEADS: "There are at most 32 q heads."
-        because "some larger counts pass, with two tiles of rows per user, which no later decode call takes"
-        => "There are {heads} q heads only 32 are supported", "at most 32 heads";
+    MOST_HEADS: "There are at most 128 q heads."
+        because "the rows of more heads were not followed through the kernels"
+        => "{heads} q heads", "at most 128 heads";
+    MOST_KV_HEADS: "There are at most 32 kv heads."
+        because "TT-NN takes more, and on the simulator its kernels then wrote wrong rows into the cache"
+        => "{kv_heads} kv heads", "at most 32 kv heads";
     WHOLE_HEADS: "The columns are a whole number of heads." in "nlp_create_qkv_heads_decode.cpp"
         => "Input shape {columns} must be divisible by num_heads + 2*num_kv_heads = {all}", "a projection of whole heads";
     HEAD_TILES: "head_dim is a multiple of 32." in "tensor_layout.cpp"
@@ -34,6 +37,10 @@ constraints! { "create_heads_decode", "nlp_create_qkv_heads_decode_device_operat
         => "heads split over disjoint cores from {memory}", "a width-sharded input in L1";
     WIDTH_SHARDED: "Without overlap, the input is width-sharded."
         => "Current input memory layout is HEIGHT_SHARDED. It must be width sharded", "a width-sharded input";
+    SHARDED_TILES: "From a sharded input, a user's q heads fill as many tiles of rows as its kv heads."
+        because "TT-NN refuses others where the input lies on several ranges of cores, and on one they were not run"
+        => "DFB 'v_out' of {heads} q heads is larger than the per-bank allocation of its borrowed TensorParameter 'v_out_tensor' of {kv_heads} heads",
+           "an interleaved input in L1, with overlap";
     SHARD_ROWS: "Shards of the input have 32 rows."
         => "Shard shape must be correct", "shards of 32 rows";
     WHOLE_SHARDS_PER_HEAD: "Without overlap, the width of a shard divides head_dim."
@@ -49,7 +56,7 @@ constraints! { "create_heads_decode", "nlp_create_qkv_heads_decode_device_operat
         => "{columns} columns in shards of {width} on {cores} cores", "as many tiles on every core";
     RESULT_HEIGHT_SHARDED: "The memory config is height-sharded in L1."
         => "Output tensor must be height sharded", "L1 HS{shard}";
-    RESULT_SHARD: "Shards of the memory config are [32, head_dim]."
+    RESULT_SHARD: "Shards of the memory config hold the q heads of a user: [heads in whole tiles, head_dim]."
         because "TT-NN reads only the grid and gives those shards whatever is said"
         => "output shard {given} is not the one TT-NN gives, {shard}", "shards {shard}";
     GRID_ON_CARD: "The grid of the memory config is on the card."
@@ -76,8 +83,13 @@ pub(super) fn check(args: &CreateHeadsDecode, given: &[&TensorSpec], card: &Card
     let (users, columns) = (input.rows(), input.columns());
     checks.require(&WHOLE_HEADS, columns.is_multiple_of(all), values![columns, all]);
     let head_dim = columns / all;
-    let shard = [TILE, head_dim];
+    let shard = [head_rows(args.heads), head_dim];
     checks.require(&HEAD_TILES, head_dim.is_multiple_of(TILE), values![head_dim]);
+    checks.require(
+        &SHARDED_TILES,
+        !input.memory.is_sharded() || head_rows(args.heads) == head_rows(args.kv_heads),
+        values![heads = args.heads, kv_heads = args.kv_heads],
+    );
     if args.overlap {
         require_overlapping_projection(input, &mut checks);
     } else {
@@ -93,6 +105,7 @@ pub(super) fn check(args: &CreateHeadsDecode, given: &[&TensorSpec], card: &Card
     };
     checks.finish(|| {
         let heads = |count, cores| {
+            let shard = [head_rows(count), head_dim];
             TensorSpec::tile([1, users, count, head_dim], input.dtype, MemoryConfig::height(cores, shard))
         };
         Outcome {
@@ -117,7 +130,8 @@ fn require_projection(args: &CreateHeadsDecode, input: &TensorSpec, checks: &mut
     );
     let (heads, kv_heads) = (args.heads, args.kv_heads);
     checks.require(&KV_HEADS, heads >= kv_heads && kv_heads > 0, values![heads, kv_heads]);
-    checks.require(&MOST_HEADS, heads <= MOST, values![heads]);
+    checks.require(&MOST_HEADS, heads <= users::MOST_HEADS, values![heads]);
+    checks.require(&MOST_KV_HEADS, kv_heads <= TILE, values![kv_heads]);
 }
 
 fn require_disjoint_projection(input: &TensorSpec, head_dim: u32, checks: &mut Checks) {

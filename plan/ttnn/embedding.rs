@@ -7,7 +7,7 @@ use super::constraint::{constraints, values};
 use super::{Answer, Checks, Outcome, Temporary, require_placement};
 use crate::op::Embedding;
 use crate::ttnn::checks::operands;
-use crate::{Card, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
+use crate::{Card, DType, Layout, MemoryConfig, Strategy, TILE, TensorSpec};
 
 constraints! { "embedding", "embedding_device_operation.cpp", also [placement];
     INDEX_TYPE: "Indices are u32 or bf16."
@@ -74,10 +74,7 @@ pub(super) fn check(args: &Embedding, given: &[&TensorSpec], card: &Card) -> Ans
     checks.require(&FEW_OR_NARROW_ROWS, columns <= 32 * TILE || count <= TILE, values![count, columns]);
     let circular_buffers = rows_bytes(columns, card).max(tilize_bytes(columns / TILE, card));
     let rows = TensorSpec::row_major([1, count, columns], DType::Bf16, args.memory.clone());
-    let temporaries = match args.memory.memory() {
-        Memory::L1 => vec![Temporary { spec: rows, before_output: true }],
-        Memory::Dram => Vec::new(),
-    };
+    let temporaries = vec![Temporary { spec: rows, before_output: true }];
     checks.finish(|| Outcome { outputs: vec![output], circular_buffers, temporaries, programs: 2 })
 }
 
@@ -164,7 +161,10 @@ mod tests {
         assert_eq!(of(8, 2560, &p150()).circular_buffers, 5632);
         assert_eq!(of(8, 1056, &p150()).circular_buffers, 4288);
         assert_eq!(of(8, 3520, &p150()).circular_buffers, 8448);
-        assert!(answer(8, 2560, MemoryConfig::DRAM, &n150()).unwrap().temporaries.is_empty());
+        assert_eq!(
+            answer(8, 2560, MemoryConfig::DRAM, &n150()).unwrap().temporaries[0].spec.memory,
+            MemoryConfig::DRAM
+        );
         let shards = row(&n150(), 8, 2560, 8, 10).memory;
         assert!(refusal(answer(8, 2560, shards, &n150())).contains("must match physical height 8"));
     }

@@ -10,7 +10,7 @@ pub(crate) fn n150() -> Card {
         arch: Arch::Wormhole,
         grid: (8, 8),
         l1: L1 { base: 105_824, end: 1_499_136, alignment: 16 },
-        dram: Dram { banks: 12, bank_bytes: 1_070_773_184, alignment: 32, readers_per_bank: 1 },
+        dram: Dram { banks: 12, base: 1_048_640, bank_bytes: 1_072_693_184, alignment: 32, readers_per_bank: 1 },
     }
 }
 
@@ -21,7 +21,7 @@ pub(crate) fn p150() -> Card {
         arch: Arch::Blackhole,
         grid: (11, 10),
         l1: L1 { base: 111_744, end: 1_572_864, alignment: 16 },
-        dram: Dram { banks: 8, bank_bytes: 4_277_141_376, alignment: 64, readers_per_bank: 3 },
+        dram: Dram { banks: 8, base: 1_048_704, bank_bytes: 4_277_141_376, alignment: 64, readers_per_bank: 3 },
     }
 }
 

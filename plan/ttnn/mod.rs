@@ -68,13 +68,13 @@ pub struct Outcome {
     pub outputs: Vec<TensorSpec>,
     /// Circular, dataflow and scratchpad buffers, bytes on the busiest core, all device programs of the call: their maximum.
     pub circular_buffers: u64,
-    /// L1 tensors the call allocates for itself and frees before it returns, in order.
+    /// Tensors the call allocates for itself and frees before it returns, in order.
     pub temporaries: Vec<Temporary>,
     /// Device programs launched; 0 for calls that only rename.
     pub programs: u32,
 }
 
-/// An L1 tensor internal to a call.
+/// A tensor internal to a call.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Temporary {
     /// The tensor.
@@ -137,7 +137,7 @@ for_each_op!(rules);
 ///     arch: Arch::Wormhole,
 ///     grid: (8, 8),
 ///     l1: L1 { base: 105_824, end: 1_499_136, alignment: 16 },
-///     dram: Dram { banks: 12, bank_bytes: 1_072_693_184, alignment: 32, readers_per_bank: 1 },
+///     dram: Dram { banks: 12, base: 1_048_640, bank_bytes: 1_072_693_184, alignment: 32, readers_per_bank: 1 },
 /// };
 /// // One row of tiles with 2560 columns, spread over the first cores in shards of two tiles.
 /// let row = TensorSpec::tile([1, 1, 32, 2560], DType::Bf16, MemoryConfig::DRAM);

@@ -4,7 +4,7 @@
 use super::Checks;
 use super::constraint::{constraints, values};
 use super::users::{require_users, whole_tiles};
-use crate::{Card, DType, Layout, Memory, MemoryConfig, TensorSpec};
+use crate::{Card, DType, Layout, Memory, MemoryConfig, TILE, TensorSpec};
 
 constraints! { "paged_cache", "paged_cache_operation.cpp";
     TYPE: "A cache is bf16, bfp8 or bfp4."
@@ -65,6 +65,9 @@ pub(super) mod rows {
                "L1 HS[32,{columns}] on {users} cores";
         ROWS_WIDTH: "Rows written are as wide as the cache."
             => "Last dim of input tensor must match last dim of cache tensor", "{columns} columns";
+        ROWS_MOST_HEADS: "Rows written are of at most 32 heads."
+            because "TT-NN takes more, and on the simulator its kernels then left wrong rows in the cache"
+            => "{heads} heads", "at most 32 heads";
         ROWS_HEADS: "Rows written have as many heads as the cache."
             because "TT-NN does not compare them, and would write beside the block"
             => "input has {given} heads, the cache {heads}", "as many heads as the cache";
@@ -117,6 +120,8 @@ pub(super) fn require_rows(input: &TensorSpec, checks: &mut Checks) {
     checks.require(&rows::ROWS_TYPE, matches!(input.dtype, DType::F32 | DType::Bf16), values![dtype = input.dtype]);
     checks.require(&rows::ROWS_TILED, input.layout == Layout::Tile, values![]);
     require_users(input, &rows::ROWS_OF_ONE_TOKEN, checks);
+    let heads = input.shape.get(2).copied().unwrap_or(0);
+    checks.require(&rows::ROWS_MOST_HEADS, heads <= TILE, values![heads]);
 }
 
 /// The rows of the users fit the cache, and positions and page table the users.

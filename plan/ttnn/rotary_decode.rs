@@ -2,9 +2,9 @@
 
 use super::constraint::constraints;
 use super::rotary_pairs::{
-    decode, decode_bytes, require_angles, require_bf16_tiles, require_head_dim, require_trans_shards,
+    decode, decode_bytes, require_angles, require_bf16_tiles, require_head_dim, require_trans_shards, rotated_cores,
 };
-use super::users::{require_users, user_cores};
+use super::users::require_users;
 use super::{Answer, Checks, Outcome};
 use crate::op::RotaryDecode;
 use crate::ttnn::checks::operands;
@@ -23,8 +23,7 @@ pub(super) fn check(args: &RotaryDecode, given: &[&TensorSpec], _card: &Card) ->
     checks.settle()?;
     let (users, head_dim) = (input.shape[1], input.columns());
     require_head_dim(head_dim, args.compute, &mut checks);
-    let cores = user_cores(input, &decode::SHARDED, &mut checks);
-    let Some(cores) = cores else { return checks.finish(Outcome::default) };
+    let Some(cores) = rotated_cores(input, &mut checks) else { return checks.finish(Outcome::default) };
     require_angles(cos, sin, users, head_dim, || cores.iter(), &mut checks);
     require_trans_shards(trans, || cores.iter(), &mut checks);
     checks.finish(|| Outcome {

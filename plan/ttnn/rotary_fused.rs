@@ -2,9 +2,9 @@
 
 use super::constraint::{constraints, values};
 use super::rotary_pairs::{
-    decode, decode_bytes, require_angles, require_bf16_tiles, require_head_dim, require_trans_shards,
+    decode, decode_bytes, require_angles, require_bf16_tiles, require_head_dim, require_trans_shards, rotated_cores,
 };
-use super::users::{require_users, user_cores};
+use super::users::require_users;
 use super::{Answer, Checks, Outcome};
 use crate::op::RotaryFused;
 use crate::ttnn::checks::operands;
@@ -34,8 +34,7 @@ pub(super) fn check(args: &RotaryFused, given: &[&TensorSpec], _card: &Card) -> 
     checks.require(&SAME_HEAD_DIM, k.columns() == head_dim, values![head_dim]);
     checks.require(&SAME_USERS, k.shape[1] == users, values![users]);
     require_head_dim(head_dim, args.compute, &mut checks);
-    let q_cores = user_cores(q, &decode::SHARDED, &mut checks);
-    let k_cores = user_cores(k, &decode::SHARDED, &mut checks);
+    let (q_cores, k_cores) = (rotated_cores(q, &mut checks), rotated_cores(k, &mut checks));
     let (Some(q_cores), Some(k_cores)) = (q_cores, k_cores) else { return checks.finish(Outcome::default) };
     checks.require(&DISJOINT, q_cores.is_disjoint(k_cores), values![]);
     let both = || q_cores.iter().chain(k_cores.iter());

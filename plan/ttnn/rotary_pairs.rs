@@ -7,9 +7,9 @@
 use super::Checks;
 use super::assign::same_order;
 use super::constraint::{constraints, values};
-use super::users::height_shards;
+use super::users::{height_shards, user_cores};
 use crate::program::ComputeKernel;
-use crate::{CoreRange, DType, Layout, TILE, TensorSpec};
+use crate::{CoreRange, Cores, DType, Layout, Memory, Strategy, TILE, TensorSpec};
 
 constraints! { "rotary_pairs", "rotary_embedding_llama_device_operation.cpp";
     TYPE: "All operands are bf16."
@@ -33,9 +33,11 @@ pub(super) mod decode {
     constraints! { "rotary_pairs", "rotary_embedding_llama_device_operation.cpp";
         ONE_TOKEN: "In decode, a rotated tensor is [1, B, heads, head_dim]."
             => "decode takes one token: {shape}", "[1, B, heads, head_dim]";
-        SHARDED: "In decode, a rotated tensor is height-sharded in L1, one user per core."
-            => "inputs for RoPE must be HEIGHT_SHARDED, one user per core; it is {memory}",
-               "L1 HS[32,{columns}] on {users} cores";
+        SHARDED: "In decode, a rotated tensor is height-sharded in L1."
+            => "inputs for RoPE must be HEIGHT_SHARDED; it is {memory}", "height shards in L1, one user per core";
+        USER_PER_CORE: "In decode, a core holds one user of a rotated tensor."
+            because "a core reads one row of angles, and would turn all its users by it"
+            => "{memory} is not one user per core", "L1 HS[heads in whole tiles,{columns}] on {users} cores";
         ANGLES_SHAPE: "In decode, cos and sin have a row of angles for each user of each rotated tensor."
             => "{name} {shape} must have the same batch size as the input ({users} rows of heads)",
                "[1, {users}, 1 to 32, {head_dim}]";
@@ -55,7 +57,7 @@ pub(super) mod decode {
     }
 }
 
-use decode::{ANGLES_PLACE, ANGLES_SHAPE, TRANS_PLACE, TRANS_SHAPE, TRANS_SHARD};
+use decode::{ANGLES_PLACE, ANGLES_SHAPE, SHARDED, TRANS_PLACE, TRANS_SHAPE, TRANS_SHARD, USER_PER_CORE};
 
 /// Bytes of a tile: all operands are bf16.
 pub(super) const TILE_BYTES: u64 = DType::Bf16.tile_bytes();
@@ -68,6 +70,16 @@ pub(super) fn decode_bytes(head_dim: u32) -> u64 {
 pub(super) fn require_bf16_tiles(name: &str, tensor: &TensorSpec, checks: &mut Checks) {
     checks.require(&TYPE, tensor.dtype == DType::Bf16, values![name, dtype = tensor.dtype]);
     checks.require(&TILED, tensor.layout == Layout::Tile, values![name]);
+}
+
+/// The cores of a rotated tensor of decode, one for each user.
+pub(super) fn rotated_cores<'a>(tensor: &'a TensorSpec, checks: &mut Checks) -> Option<&'a Cores> {
+    let (memory, strategy) = (tensor.memory.memory(), tensor.memory.strategy());
+    let sharded = memory == Memory::L1 && strategy == Some(Strategy::Height);
+    if !checks.require(&SHARDED, sharded, values![memory = tensor.memory]) {
+        return None;
+    }
+    user_cores(tensor, &USER_PER_CORE, checks)
 }
 
 pub(super) fn require_head_dim(head_dim: u32, compute: ComputeKernel, checks: &mut Checks) {

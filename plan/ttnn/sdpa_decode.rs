@@ -6,7 +6,7 @@
 use super::assign::same_order;
 use super::constraint::{constraints, values};
 use super::paged_cache::{require_cache, require_page_table, require_positions, stick};
-use super::users::whole_tiles;
+use super::users::{MOST_HEADS, head_rows, whole_tiles};
 use super::{Answer, Checks, Outcome, require_placement};
 use crate::op::SdpaDecode;
 use crate::ttnn::checks::operands;
@@ -44,9 +44,9 @@ constraints! { "sdpa_decode", "sdpa_decode_device_operation.cpp",
     also [paged_cache, paged_cache::positions, placement];
     Q_TYPE: "q is bf16."
         => "GQA expects BFLOAT16 input tensor, but got {dtype}", "bf16 queries";
-    Q_SHAPE: "q is tiled [1, B, H, head_dim] of up to 32 heads, head_dim a multiple of 32."
-        because "decode takes one token of each user; heads beyond a tile were not studied"
-        => "Q {q}", "tiled [1, B, H, head_dim], up to 32 heads, head_dim a multiple of 32";
+    Q_SHAPE: "q is tiled [1, B, H, head_dim] of up to 128 heads, head_dim a multiple of 32."
+        because "decode takes one token of each user; more heads were not studied"
+        => "Q {q}", "tiled [1, B, H, head_dim], up to 128 heads, head_dim a multiple of 32";
     CACHES_ALIKE: "The caches of keys and values have one shape."
         => "K and V must have same block size: {k} and {v}", "caches of one shape";
     SAME_COLUMNS: "The caches are as wide as q."
@@ -60,6 +60,9 @@ constraints! { "sdpa_decode", "sdpa_decode_device_operation.cpp",
         because "TT-NN would read past it without a word"
         => "K sequence length must be multiple of chunk size, got: {context} and {chunk}",
            "a smaller chunk or a longer page table";
+    GRANULARITY: "Tiles of scores, the rows of all heads times a chunk, fill the destination or are a power of two."
+        in "sdpa_decode_program_factory.cpp"
+        => "MUL_BCAST_GRANULARITY ({tiles}) must be power of 2", "longer chunks, or heads in 1, 2 or 4 tiles of rows";
     GRID_ON_CARD: "The grid of the program config is on the card." in "sdpa_decode_program_factory.cpp"
         => "grid {x}x{y} is outside the worker grid {width}x{height}", "a grid within the card's";
     CORE_PER_USER: "The grid has a core for each user." in "sdpa_decode_program_factory.cpp"
@@ -73,7 +76,7 @@ constraints! { "sdpa_decode", "sdpa_decode_device_operation.cpp",
         => "Q tensor memory layout must be HEIGHT_SHARDED when sharded but got {memory}", "L1 HS[32,{columns}]";
     Q_SHARD: "A shard of q holds one user."
         because "TT-NN takes other shards, and reads the wrong users"
-        => "q lies in shards of {rows}x{width}, not one user to a shard", "L1 HS[32,{columns}]";
+        => "q lies in shards of {rows}x{width}, not one user to a shard", "L1 HS[{wanted},{columns}]";
     Q_CORES: "A sharded q lies on the first cores of the program's grid, row by row."
         because "kernels read user i from the i-th core of the grid"
         => "q lies on {cores}, but user i is read from core i of the {x}x{y} grid",
@@ -92,7 +95,7 @@ pub(super) fn check(args: &SdpaDecode, given: &[&TensorSpec], card: &Card) -> An
     checks.require(
         &Q_SHAPE,
         q.layout == Layout::Tile
-            && matches!(*q.shape.as_slice(), [1, 1..=u32::MAX, 1..=TILE, d @ 1..=MOST_COLUMNS] if whole_tiles(d)),
+            && matches!(*q.shape.as_slice(), [1, 1..=u32::MAX, 1..=MOST_HEADS, d @ 1..=MOST_COLUMNS] if whole_tiles(d)),
         values![q],
     );
     checks.settle()?;
@@ -105,6 +108,9 @@ pub(super) fn check(args: &SdpaDecode, given: &[&TensorSpec], card: &Card) -> An
     require_page_table(page_table, Some(users), &mut checks);
     checks.settle()?;
     require_chunk(args.program.k_chunk, u64::from(block) * u64::from(page_table.columns()), &mut checks);
+    let tiles = u64::from(head_rows(heads) / TILE) * chunk_tiles(args);
+    let tiles = tiles.min(destination_tiles(args));
+    checks.require(&GRANULARITY, args.program.k_chunk == 0 || tiles.is_power_of_two(), values![tiles]);
     let Some(split) = require_grid(args.program.grid, users, kv_heads, card, &mut checks) else {
         return checks.finish(Outcome::default);
     };
@@ -158,7 +164,8 @@ fn require_q(q: &TensorSpec, grid: (u32, u32), users: u32, checks: &mut Checks) 
                 *strategy == Strategy::Height && *memory == Memory::L1,
                 values![memory = q.memory, columns],
             );
-            checks.require(&Q_SHARD, [*rows, *width] == [TILE, columns], values![rows, width, columns]);
+            let wanted = head_rows(q.rows());
+            checks.require(&Q_SHARD, [*rows, *width] == [wanted, columns], values![rows, width, wanted, columns]);
             checks.require(
                 &Q_CORES,
                 same_order(cores.iter(), Cores::row_major(users, grid).iter()),
@@ -168,23 +175,32 @@ fn require_q(q: &TensorSpec, grid: (u32, u32), users: u32, checks: &mut Checks) 
     }
 }
 
+/// Tiles that the destination registers hold.
+const fn destination_tiles(args: &SdpaDecode) -> u64 {
+    if args.compute.fp32_dest_acc { 4 } else { 8 }
+}
+
+/// Tiles of keys that a chunk is long; at most a destination full where the kernels choose.
+fn chunk_tiles(args: &SdpaDecode) -> u64 {
+    if args.program.k_chunk == 0 { destination_tiles(args) } else { u64::from(args.program.k_chunk / TILE) }
+}
+
 /// Circular buffers but the positions' and the page table's.
 fn bytes(args: &SdpaDecode, q: &TensorSpec, k: &TensorSpec, v: &TensorSpec, split: Split) -> u64 {
     let full = DType::Bf16.tile_bytes();
     // Up to 16 heads fill only the upper two faces of a tile.
     let tile = if q.rows() <= TILE / 2 { full / 2 } else { full };
-    let columns = q.tile_columns();
-    let destination = if args.compute.fp32_dest_acc { 4 } else { 8 };
-    let chunk = if args.program.k_chunk == 0 { destination } else { u64::from(args.program.k_chunk / TILE) };
+    let (columns, row_tiles) = (q.tile_columns(), u64::from(head_rows(q.rows()) / TILE));
+    let chunk = chunk_tiles(args);
     let caches = 2 * chunk * columns * (k.dtype.tile_bytes() + v.dtype.tile_bytes());
     // q twice (as read, tilized), three accumulators, the partial result.
-    let rows = 6 * columns * tile;
+    let rows = 6 * row_tiles * columns * tile;
     // Mask and scores.
-    let scores = 2 * chunk * tile;
+    let scores = 2 * row_tiles * chunk * tile;
     // Maxima, sums and exponentials (11 of them), identity, zero; a full identity column.
-    let columns_of_one = 13 * tile + full;
-    let output = columns * full;
-    let from_workers = (columns + 2) * u64::from(split.cores_per_head - 1) * tile;
+    let columns_of_one = (11 * row_tiles + 2) * tile + full;
+    let output = row_tiles * columns * full;
+    let from_workers = row_tiles * (columns + 2) * u64::from(split.cores_per_head - 1) * tile;
     caches + rows + scores + columns_of_one + output + from_workers
 }
 

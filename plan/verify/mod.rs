@@ -33,10 +33,10 @@
 //! | [`Used`](Invariant::Used) | every value is used after each time it is written; every weight and buffer is used by a phase |
 //! | [`Legal`](Invariant::Legal) | [`crate::ttnn::check`] accepts the call with its operands' specs: among others, cores that TT-NN needs equal or disjoint are |
 //! | [`Outputs`](Invariant::Outputs) | the declared outputs equal those the rule returns: shape, data type, layout, memory config with its cores and shard |
-//! | [`Address`](Invariant::Address) | every L1 address equals the allocator's, persistent weights first, temporaries of calls included |
+//! | [`Address`](Invariant::Address) | every address equals the allocator's, in L1 and in DRAM, weights and buffers first, temporaries of calls included |
 //! | [`Footprint`](Invariant::Footprint) | circular-buffer bytes equal the rule's; tensor bytes are those from the lowest live address to the end of L1 |
-//! | [`L1Capacity`](Invariant::L1Capacity) | every allocation finds room, and while a step runs `base + circular buffers <= lowest live address` |
-//! | [`DramCapacity`](Invariant::DramCapacity) | in the fullest bank: weights and buffers of all layers, results of all phases, the values of any moment and the traces fit |
+//! | [`L1Capacity`](Invariant::L1Capacity) | every allocation in L1 finds room, and while a step runs `base + circular buffers <= lowest live address` |
+//! | [`DramCapacity`](Invariant::DramCapacity) | every allocation in DRAM finds room, fragments considered, below the commands of traces and the kernels at the end of each bank; with the results that traces leave, and without |
 //! | [`Scalar`](Invariant::Scalar) | constants are finite; epsilons, factors of scores and maxima are above 0, other factors not 0; scales are those of ternary matrices in the plan; per-layer scales are used in the layer only |
 //! | [`Dataflow`](Invariant::Dataflow) | each op reads and writes buffers of the roles it is for; a layer writes each cache once, and reads it after that; decode writes tokens, positions and rotary positions once each, outside the layer and after their last reader; prefill writes the first tokens once; nothing else writes; idle users' positions stay negative |
 //! | [`Padding`](Invariant::Padding) | of every value those columns are declared as padding that [`crate::padding`] finds to be zeros; no call lets them count or fills them, results have none, and all phases pad the rows of a cache alike |
@@ -60,20 +60,23 @@
 mod bounds;
 mod buffers;
 mod dataflow;
+mod dram;
 mod function;
 mod padding;
+mod persistent;
 mod phases;
 mod release;
 mod weights;
+
+pub use dram::DramUse;
 
 use std::collections::HashSet;
 use std::hash::Hash;
 use std::ops::Deref;
 
 use crate::defect::Defects;
-use crate::l1::dram_bytes_per_bank;
 use crate::walk::{self, Context, Walk};
-use crate::{Defect, FORMAT_VERSION, Invariant, PhaseKind, Place, Plan, TtnnRelease};
+use crate::{Defect, FORMAT_VERSION, Invariant, PhaseKind, Place, Plan};
 
 /// A plan that keeps every invariant, together with the results of the checks.
 #[derive(Debug, Clone)]
@@ -110,7 +113,7 @@ impl VerifiedPlan {
         Ok(VerifiedPlan { plan, dram })
     }
 
-    /// The bytes that the plan takes of the fullest DRAM bank.
+    /// The bytes that the plan takes of every DRAM bank.
     pub const fn dram(&self) -> DramUse {
         self.dram
     }
@@ -143,26 +146,6 @@ impl Deref for VerifiedPlan {
     }
 }
 
-/// Bytes of the fullest DRAM bank.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DramUse {
-    /// Weights of all layers.
-    pub weights: u64,
-    /// Persistent buffers of all layers.
-    pub buffers: u64,
-    /// Results of all phases and the values of the fullest moment.
-    pub values: u64,
-    /// The traces of all traced phases, from above: the release's [bytes of a program](crate::release::Chip::trace_program_bytes) for each.
-    pub traces: u64,
-}
-
-impl DramUse {
-    /// All of it.
-    pub const fn total(&self) -> u64 {
-        self.weights.saturating_add(self.buffers).saturating_add(self.values).saturating_add(self.traces)
-    }
-}
-
 impl<'a> Verified<'a> {
     /// The plan.
     pub const fn plan(&self) -> &'a Plan {
@@ -174,7 +157,7 @@ impl<'a> Verified<'a> {
         &self.walks
     }
 
-    /// The fullest DRAM bank.
+    /// What it takes of every DRAM bank.
     pub const fn dram(&self) -> DramUse {
         self.dram
     }
@@ -195,7 +178,7 @@ impl<'a> Verified<'a> {
 ///     ),
 ///     card: (
 ///         name: "n150", arch: Wormhole, grid: (8, 8), l1: (base: 105824, end: 1499136, alignment: 16),
-///         dram: (banks: 12, bank_bytes: 1072693184, alignment: 32, readers_per_bank: 1),
+///         dram: (banks: 12, base: 1048640, bank_bytes: 1072693184, alignment: 32, readers_per_bank: 1),
 ///     ),
 ///     weights: [], buffers: [], phases: [],
 /// )
@@ -227,32 +210,17 @@ fn all_but_function(plan: &Plan) -> Result<Verified<'_>, Vec<Defect>> {
     check_names(plan, &mut defects);
     weights::check(plan, &mut defects);
     buffers::check(plan, &mut defects);
-    let mut walks = Vec::new();
-    for phase in &plan.phases {
-        let walk = walk::walk(Context::from(plan), phase);
-        phases::check(plan, phase, &walk, &mut defects);
+    let walks = walk::walks(Context::from(plan), &plan.phases);
+    persistent::check(plan, &walks, &mut defects);
+    for (phase, walk) in plan.phases.iter().zip(&walks.phases) {
+        phases::check(plan, phase, walk, &mut defects);
         dataflow::check(plan, phase, &mut defects);
-        walks.push(walk);
     }
     padding::check(plan, &mut defects);
     function::check_tables(plan, &mut defects);
     check_used(plan, &mut defects);
-    check_weight_addresses(plan, walks.first(), &mut defects);
-    let dram = dram_use(plan, &walks);
-    if dram.total() > plan.card.dram.bank_bytes {
-        let what = format!(
-            "{} bytes in the fullest DRAM bank ({} weights, {} buffers, {} values, {} traces), {} has {}",
-            dram.total(),
-            dram.weights,
-            dram.buffers,
-            dram.values,
-            dram.traces,
-            plan.card.name,
-            plan.card.dram.bank_bytes
-        );
-        defects.push(Invariant::DramCapacity, Place::Plan, what, "a smaller batch or context, or narrower weights");
-    }
-    if defects.0.is_empty() { Ok(Verified { plan, walks, dram }) } else { Err(defects.0) }
+    let dram = dram::check(plan, &walks.phases, &mut defects);
+    if defects.0.is_empty() { Ok(Verified { plan, walks: walks.phases, dram }) } else { Err(defects.0) }
 }
 
 fn check_names(plan: &Plan, defects: &mut Defects) {
@@ -337,39 +305,6 @@ fn check_used(plan: &Plan, defects: &mut Defects) {
             );
         }
     }
-}
-
-fn check_weight_addresses(plan: &Plan, walk: Option<&Walk>, defects: &mut Defects) {
-    // All phases start with the same persistent tensors, so any walk has all their addresses.
-    let Some(walk) = walk else { return };
-    for (weight, address) in plan.weights.iter().zip(&walk.weights) {
-        if weight.address != *address {
-            let place = Place::Weight(weight.name.clone());
-            defects.push(Invariant::Address, place, phases::address_text(weight.address, *address), "");
-        }
-    }
-}
-
-fn dram_use(plan: &Plan, walks: &[Walk]) -> DramUse {
-    let layers = |per_layer: bool| if per_layer { u64::from(plan.model.layers) } else { 1 };
-    let bytes = |spec, per_layer| dram_bytes_per_bank(spec, &plan.card).saturating_mul(layers(per_layer));
-    let results = walks.iter().map(|w| w.dram_results).fold(0, u64::saturating_add);
-    DramUse {
-        weights: plan.weights.iter().map(|w| bytes(&w.spec, w.per_layer)).fold(0, u64::saturating_add),
-        buffers: plan.buffers.iter().map(|b| bytes(&b.spec, b.per_layer)).fold(0, u64::saturating_add),
-        values: walks.iter().map(|w| (results - w.dram_results).saturating_add(w.dram_peak)).max().unwrap_or(0),
-        traces: trace_bytes(plan, walks),
-    }
-}
-
-/// Bytes of one DRAM bank that the traces take at most. Their pages are spread over all banks.
-fn trace_bytes(plan: &Plan, walks: &[Walk]) -> u64 {
-    // Of a release that is not known the plan has been refused already.
-    let Ok(release) = TtnnRelease::find(&plan.release) else { return 0 };
-    let each = release.chip(plan.card.arch).trace_program_bytes;
-    let traced = plan.phases.iter().zip(walks).filter(|(phase, _)| phase.trace.is_some());
-    let programs = traced.map(|(_, walk)| walk.programs(plan.model.layers)).fold(0, u64::saturating_add);
-    programs.saturating_mul(each).div_ceil(u64::from(plan.card.dram.banks.max(1)))
 }
 
 /// The fields of a plan of another version may mean anything, so the version is checked before them.

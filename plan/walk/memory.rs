@@ -1,61 +1,70 @@
-//! Memory during a walk: the L1 allocator with the names of what lies in it, and the bytes of DRAM that values take.
+//! Memory during a walk: the allocators of L1 and DRAM, and the names of what lies in L1.
 
 use super::Resident;
-use crate::l1::{Allocator, OutOfMemory, buffer_bytes, dram_bytes_per_bank};
+use crate::allocator::{Allocator, OutOfMemory, bytes_per_bank};
 use crate::{Card, Footprint, Memory, TensorSpec};
 
 /// The memory of a card at one moment of a phase.
+#[derive(Debug, Clone)]
 pub(super) struct CardMemory<'a> {
     card: &'a Card,
-    allocator: Allocator,
+    l1: Allocator,
+    dram: Allocator,
     residents: Vec<Resident>,
-    /// Bytes of one DRAM bank that values take.
-    dram: u64,
 }
 
 impl<'a> CardMemory<'a> {
+    /// The empty memory of `card`.
     pub fn new(card: &'a Card) -> Self {
-        CardMemory { card, allocator: Allocator::new(card), residents: Vec::new(), dram: 0 }
+        let (l1, dram) = (Allocator::new(Memory::L1, card), Allocator::new(Memory::Dram, card));
+        CardMemory { card, l1, dram, residents: Vec::new() }
     }
 
-    /// Memory for a value; its address when that is L1.
+    /// Takes all DRAM for unlimited from here on, so that what does not fit is told once.
+    pub fn forget_the_end_of_dram(&mut self) {
+        let mut endless = self.card.clone();
+        endless.dram.bank_bytes = u64::MAX / 2;
+        self.dram = Allocator::new(Memory::Dram, &endless);
+    }
+
+    /// Memory for a tensor; its address.
     ///
     /// # Errors
-    /// L1 is full.
-    pub fn make(&mut self, name: &str, spec: &TensorSpec) -> Result<Option<u64>, OutOfMemory> {
+    /// Its memory is full, or what is free is in too small pieces.
+    pub fn make(&mut self, name: &str, spec: &TensorSpec) -> Result<u64, OutOfMemory> {
         match spec.memory.memory() {
-            Memory::L1 => self.allocate(name, spec).map(Some),
-            Memory::Dram => {
-                self.dram = self.dram.saturating_add(dram_bytes_per_bank(spec, self.card));
-                Ok(None)
+            Memory::L1 => {
+                let address = self.l1.allocate(spec)?;
+                self.residents.push(Resident {
+                    name: name.to_owned(),
+                    address,
+                    bytes: bytes_per_bank(spec, self.card),
+                });
+                Ok(address)
             }
+            Memory::Dram => self.dram.allocate(spec),
         }
     }
 
-    /// L1 for a tensor.
+    /// DRAM for the same tensor of several layers, one after another; the address of the first.
     ///
     /// # Errors
-    /// L1 is full.
-    pub fn allocate(&mut self, name: &str, spec: &TensorSpec) -> Result<u64, OutOfMemory> {
-        let address = self.allocator.allocate(spec)?;
-        self.residents.push(Resident { name: name.to_owned(), address, bytes: buffer_bytes(spec, self.card) });
-        Ok(address)
+    /// As [`CardMemory::make`].
+    pub fn make_all(&mut self, bytes: u64, layers: u64) -> Result<u64, OutOfMemory> {
+        self.dram.allocate_bytes(bytes.saturating_mul(layers))
     }
 
     /// Gives back what [`CardMemory::make`] gave.
-    pub fn drop(&mut self, spec: &TensorSpec, address: Option<u64>) {
-        match (spec.memory.memory(), address) {
-            (Memory::L1, Some(address)) => self.release(address),
-            // It found no room.
-            (Memory::L1, None) => {}
-            (Memory::Dram, _) => self.dram = self.dram.saturating_sub(dram_bytes_per_bank(spec, self.card)),
+    pub fn release(&mut self, spec: &TensorSpec, address: u64) {
+        match spec.memory.memory() {
+            Memory::L1 => {
+                self.l1.free(address);
+                self.residents.retain(|r| r.address != address);
+            }
+            Memory::Dram => {
+                self.dram.free(address);
+            }
         }
-    }
-
-    /// Gives back L1.
-    pub fn release(&mut self, address: u64) {
-        self.allocator.free(address);
-        self.residents.retain(|r| r.address != address);
     }
 
     /// The tensor called `from` is called `to` from here on.
@@ -72,15 +81,15 @@ impl<'a> CardMemory<'a> {
         live
     }
 
-    /// Bytes of one DRAM bank that values take.
-    pub const fn dram(&self) -> u64 {
-        self.dram
+    /// The address after the last tensor in DRAM.
+    pub fn dram_end(&self) -> u64 {
+        self.dram.highest().unwrap_or(self.card.dram.base)
     }
 
     /// L1 taken by a program with circular buffers of this size.
     pub fn footprint(&self, circular_buffers: u64) -> Footprint {
         let end = self.card.l1.end;
-        let lowest = self.allocator.lowest().unwrap_or(end);
+        let lowest = self.l1.lowest().unwrap_or(end);
         Footprint { circular_buffers, tensors: end.saturating_sub(lowest) }
     }
 }

@@ -1,22 +1,32 @@
-//! The walk: a phase replayed step by step on the model of the card's memory.
+//! The walk: the phases replayed step by step on the model of the card's memories.
 //!
-//! It is the only implementation of what a phase does to L1. The compiler's lifetime pass takes addresses and footprints from it
+//! It is the only implementation of what a phase does to L1 and DRAM. The compiler's lifetime pass takes addresses and footprints from it
 //! ([`settle`]), [`crate::verify()`] compares a plan with it, and `inspect --memory` prints it.
 //!
-//! The order of allocations is TT-NN's: persistent weights in L1 in the plan's order, then for each step the temporaries made before the
-//! output, the outputs, the temporaries made after; the temporaries go when the step ends, values when they are freed. A [`View`] takes
-//! over its input's memory. A layer leaves what it found, so one walk through it stands for all layers: [`Invariant::LayerLoop`].
+//! The order of allocations is the runtime's and TT-NN's: weights, then buffers, in the plan's order and each for all layers; then for each
+//! step the temporaries made before the output, the outputs, the temporaries made after; the temporaries go when the step ends, values when
+//! they are freed. A [`View`] takes over its input's memory. A layer leaves what it found, so one walk through it stands for all layers:
+//! [`Invariant::LayerLoop`].
+//!
+//! A phase finds weights and buffers, and the results of the traced phases before it: a trace writes to the addresses of its capture at
+//! every replay, so they stay allocated. Whoever executes a plan may do without traces. Then those results are not there, and a phase has to
+//! fit either way.
 //!
 //! [`View`]: crate::op::View
 //! [`Invariant::LayerLoop`]: crate::Invariant::LayerLoop
 
+mod ground;
 mod memory;
 mod replay;
 mod values;
 
+use crate::allocator::bytes_per_bank;
+use crate::defect::Invariant;
 use crate::padding::follow;
 use crate::ttnn::Outcome;
-use crate::{Buffer, Card, Defect, Footprint, Phase, Plan, Section, Weight};
+use crate::{Buffer, Card, Defect, Footprint, Memory, Phase, Plan, Section, TensorSpec, Weight};
+use ground::Ground;
+use memory::CardMemory;
 use replay::Replay;
 
 /// The parts of a plan that the walk through a phase needs besides the phase.
@@ -28,11 +38,32 @@ pub struct Context<'a> {
     pub weights: &'a [Weight],
     /// The plan's persistent buffers.
     pub buffers: &'a [Buffer],
+    /// The model's layers.
+    pub layers: u32,
+}
+
+impl Context<'_> {
+    /// Bytes that the weights of all layers take of every DRAM bank.
+    pub fn weights_in_dram(&self) -> u64 {
+        self.in_dram(self.weights.iter().map(|w| (&w.spec, w.per_layer)))
+    }
+
+    /// Bytes that the buffers of all layers take of every DRAM bank.
+    pub fn buffers_in_dram(&self) -> u64 {
+        self.in_dram(self.buffers.iter().map(|b| (&b.spec, b.per_layer)))
+    }
+
+    fn in_dram<'s>(&self, tensors: impl Iterator<Item = (&'s TensorSpec, bool)>) -> u64 {
+        let layers = |per_layer: bool| if per_layer { u64::from(self.layers) } else { 1 };
+        let in_dram = tensors.filter(|(spec, _)| spec.memory.memory() == Memory::Dram);
+        let bytes = in_dram.map(|(spec, per_layer)| bytes_per_bank(spec, self.card).saturating_mul(layers(per_layer)));
+        bytes.fold(0, u64::saturating_add)
+    }
 }
 
 impl<'a> From<&'a Plan> for Context<'a> {
     fn from(plan: &'a Plan) -> Self {
-        Context { card: &plan.card, weights: &plan.weights, buffers: &plan.buffers }
+        Context { card: &plan.card, weights: &plan.weights, buffers: &plan.buffers, layers: plan.model.layers }
     }
 }
 
@@ -41,13 +72,22 @@ impl<'a> From<&'a Plan> for Context<'a> {
 pub struct Walk {
     /// One for each step, in the order of [`Phase::steps`].
     pub steps: Vec<StepMemory>,
-    /// Addresses of the plan's weights in L1, `None` for those in DRAM.
+    /// The address after the last tensor in DRAM, when that is highest.
+    pub dram_end: u64,
+    /// Broken invariants, of `Defined`, `Alive`, `LayerLoop`, `Freed`, `Used`, `Legal`, `Outputs`, `L1Capacity`, `DramCapacity`.
+    pub defects: Vec<Defect>,
+}
+
+/// Where all tensors of a plan lie.
+#[derive(Debug, Clone)]
+pub struct Walks {
+    /// The address of each weight, `None` when there is no room.
     pub weights: Vec<Option<u64>>,
-    /// Most bytes of one DRAM bank that values take at once, weights and buffers apart.
-    pub dram_peak: u64,
-    /// Bytes of one DRAM bank that the results take.
-    pub dram_results: u64,
-    /// Broken invariants, of `Defined`, `Alive`, `LayerLoop`, `Freed`, `Used`, `Legal`, `Outputs`, `L1Capacity`.
+    /// The address of each buffer.
+    pub buffers: Vec<Option<u64>>,
+    /// One for each phase.
+    pub phases: Vec<Walk>,
+    /// Broken invariants of weights and buffers, `L1Capacity` and `DramCapacity`.
     pub defects: Vec<Defect>,
 }
 
@@ -72,12 +112,14 @@ pub struct StepMemory {
     pub section: Section,
     /// TT-NN's answer to the call; `None` when it refuses or an operand is unknown.
     pub outcome: Option<Outcome>,
-    /// L1 address of each output, `None` in DRAM or when there is no room.
+    /// Address of each output, `None` when there is no room.
     pub addresses: Vec<Option<u64>>,
     /// L1 it takes; nothing when it launches no program.
     pub footprint: Footprint,
     /// The L1 tensors alive while it runs, lowest address first.
     pub live: Vec<Resident>,
+    /// The address after the last tensor in DRAM while it runs.
+    pub dram_end: u64,
 }
 
 /// A tensor in L1.
@@ -91,15 +133,36 @@ pub struct Resident {
     pub bytes: u64,
 }
 
-/// Replays `phase`. It never fails: defects are collected in [`Walk::defects`], and the walk goes on with what the plan declares.
+/// Replays `phase` in a memory that holds nothing but weights and buffers. It never fails: defects are collected in [`Walk::defects`], and
+/// the walk goes on with what the plan declares.
 ///
 /// The numbers of card, specs and operations must be within [`Bounds`](crate::Invariant::Bounds), and the card's within
 /// [`Card`](crate::Invariant::Card).
 pub fn walk(context: Context, phase: &Phase) -> Walk {
-    let mut replay = Replay::new(context, phase);
-    for weight in context.weights {
-        replay.persist(weight);
+    through(context, phase, Ground::new(context).memory).0
+}
+
+/// Replays all phases, each in the memory that it finds. Numbers must be as for [`walk`].
+pub fn walks(context: Context, phases: &[Phase]) -> Walks {
+    let Ground { memory: ground, weights, buffers, defects } = Ground::new(context);
+    let mut found = ground.clone();
+    let (mut walks, mut traced) = (Vec::new(), false);
+    for phase in phases {
+        let (mut walk, left) = through(context, phase, found.clone());
+        if traced {
+            add_without_traces(&mut walk, through(context, phase, ground.clone()).0);
+        }
+        if phase.trace.is_some() {
+            (found, traced) = (left, true);
+        }
+        walks.push(walk);
     }
+    Walks { weights, buffers, phases: walks, defects: defects.0 }
+}
+
+/// The walk through a phase, and the memory that it leaves.
+fn through<'a>(context: Context<'a>, phase: &'a Phase, memory: CardMemory<'a>) -> (Walk, CardMemory<'a>) {
+    let mut replay = Replay::new(context, phase, memory);
     replay.section(Section::Prologue);
     replay.section(Section::Layer);
     replay.end_layer();
@@ -107,18 +170,25 @@ pub fn walk(context: Context, phase: &Phase) -> Walk {
     replay.finish(&phase.results)
 }
 
-/// Writes into `plan` the walk's addresses and footprints, of weights and of every value and step of every phase, and the values' padding.
+/// Adds to a walk what differs when the phase is executed without the results of traces.
+fn add_without_traces(walk: &mut Walk, other: Walk) {
+    walk.dram_end = walk.dram_end.max(other.dram_end);
+    let full = |d: &Defect| d.invariant == Invariant::DramCapacity;
+    if !walk.defects.iter().any(full) {
+        walk.defects.extend(other.defects.into_iter().filter(full));
+    }
+}
+
+/// Writes into `plan` the walks' addresses and footprints, of weights and buffers and of every value and step of every phase, and the
+/// values' padding.
 ///
 /// # Errors
 /// The defects of all walks; the plan is half settled then, and of no use.
 pub fn settle(plan: &mut Plan) -> Result<(), Vec<Defect>> {
-    let mut defects = Vec::new();
-    let Plan { card, weights, buffers, phases, .. } = plan;
-    let mut addresses = Vec::new();
-    for phase in phases {
-        let context = Context { card, weights, buffers };
-        let walk = walk(context, phase);
-        let paddings = follow(context, phase).steps;
+    let context = Context::from(&*plan);
+    let Walks { weights, buffers, phases, mut defects } = walks(context, &plan.phases);
+    let paddings: Vec<_> = plan.phases.iter().map(|phase| follow(context, phase).steps).collect();
+    for ((phase, walk), paddings) in plan.phases.iter_mut().zip(phases).zip(paddings) {
         let steps = phase.prologue.iter_mut().chain(&mut phase.layer).chain(&mut phase.epilogue);
         for ((step, memory), padding) in steps.zip(walk.steps).zip(paddings) {
             step.l1 = memory.footprint;
@@ -127,10 +197,12 @@ pub fn settle(plan: &mut Plan) -> Result<(), Vec<Defect>> {
             }
         }
         defects.extend(walk.defects);
-        addresses = walk.weights;
     }
-    for (weight, address) in weights.iter_mut().zip(addresses) {
+    for (weight, address) in plan.weights.iter_mut().zip(weights) {
         weight.address = address;
+    }
+    for (buffer, address) in plan.buffers.iter_mut().zip(buffers) {
+        buffer.address = address;
     }
     if defects.is_empty() { Ok(()) } else { Err(defects) }
 }

@@ -3,12 +3,12 @@
 use super::memory::CardMemory;
 use super::values::{State, Tracked, Values};
 use super::{Context, StepMemory, Walk};
+use crate::allocator::OutOfMemory;
 use crate::defect::{Defects, Invariant, Place};
-use crate::l1::{OutOfMemory, dram_bytes_per_bank};
 use crate::ttnn::{self, Outcome};
-use crate::{Footprint, Memory, Phase, Ref, Section, Step, TensorSpec, Weight};
+use crate::{Footprint, Memory, Phase, Ref, Section, Step, TensorSpec};
 
-/// Name of a call's internal tensors in a map of L1.
+/// Name of a call's internal tensors in a map of memory.
 const TEMPORARY: &str = "(temporary)";
 
 pub(super) struct Replay<'a> {
@@ -21,26 +21,15 @@ pub(super) struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    pub fn new(context: Context<'a>, phase: &'a Phase) -> Self {
+    pub fn new(context: Context<'a>, phase: &'a Phase, memory: CardMemory<'a>) -> Self {
         Replay {
             context,
             phase,
             values: Values::new(context),
-            memory: CardMemory::new(context.card),
-            walk: Walk { steps: Vec::new(), weights: Vec::new(), dram_peak: 0, dram_results: 0, defects: Vec::new() },
+            walk: Walk { steps: Vec::new(), dram_end: memory.dram_end(), defects: Vec::new() },
+            memory,
             defects: Defects::default(),
         }
-    }
-
-    pub fn persist(&mut self, weight: &'a Weight) {
-        let address = match weight.spec.memory.memory() {
-            Memory::Dram => None,
-            Memory::L1 => {
-                let found = self.memory.allocate(&weight.name, &weight.spec);
-                self.room(found, &weight.name, &weight.spec, Place::Weight(weight.name.clone()))
-            }
-        };
-        self.walk.weights.push(address);
     }
 
     pub fn section(&mut self, section: Section) {
@@ -59,6 +48,7 @@ impl<'a> Replay<'a> {
                 addresses: vec![None; step.outputs.len()],
                 footprint: Footprint::default(),
                 live: Vec::new(),
+                dram_end: self.memory.dram_end(),
             };
             self.walk.steps.push(memory.unwrap_or(empty));
         }
@@ -71,11 +61,11 @@ impl<'a> Replay<'a> {
         let temporaries = outcome.as_ref().map_or(&[][..], |o| &o.temporaries);
         let mut scratch = Vec::new();
         for temporary in temporaries.iter().filter(|t| t.before_output) {
-            scratch.extend(self.scratch(step, &temporary.spec));
+            scratch.extend(self.scratch(step, temporary.spec.clone()));
         }
         let addresses: Vec<_> = step.outputs.iter().map(|v| self.make(step, &v.name, &v.spec)).collect();
         for temporary in temporaries.iter().filter(|t| !t.before_output) {
-            scratch.extend(self.scratch(step, &temporary.spec));
+            scratch.extend(self.scratch(step, temporary.spec.clone()));
         }
         let footprint = match &outcome {
             Some(outcome) if outcome.programs > 0 => self.memory.footprint(outcome.circular_buffers),
@@ -83,13 +73,13 @@ impl<'a> Replay<'a> {
             // The footprint of a call that the rules refuse is not known, so the declared one stands.
             None => step.l1,
         };
-        let live = self.memory.live();
-        scratch.into_iter().rev().for_each(|address| self.memory.release(address));
-        self.walk.dram_peak = self.walk.dram_peak.max(self.memory.dram());
+        let (live, dram_end) = (self.memory.live(), self.memory.dram_end());
+        scratch.into_iter().rev().for_each(|(spec, address)| self.memory.release(&spec, address));
+        self.walk.dram_end = self.walk.dram_end.max(dram_end);
         for (value, address) in step.outputs.iter().zip(&addresses) {
             self.define(section, step, &value.name, &value.spec, *address);
         }
-        StepMemory { section, outcome, addresses, footprint, live }
+        StepMemory { section, outcome, addresses, footprint, live, dram_end }
     }
 
     /// The same memory under a new name.
@@ -102,7 +92,8 @@ impl<'a> Replay<'a> {
             self.memory.rename(input.name(), &value.name);
         }
         let addresses = vec![address; step.outputs.len()];
-        Some(StepMemory { section, outcome, addresses, footprint: Footprint::default(), live: self.memory.live() })
+        let (live, dram_end) = (self.memory.live(), self.memory.dram_end());
+        Some(StepMemory { section, outcome, addresses, footprint: Footprint::default(), live, dram_end })
     }
 
     fn free(&mut self, section: Section, step: &'a Step, input: &'a Ref) {
@@ -116,8 +107,8 @@ impl<'a> Replay<'a> {
             self.defect(Invariant::Used, step, what, "the step that should use it is missing, or it should not exist");
         }
         let address = self.end(section, step, input, State::Freed { by: step.name.clone() });
-        if let (Some(address), Some(spec)) = (address, spec) {
-            self.memory.drop(spec, address);
+        if let (Some(Some(address)), Some(spec)) = (address, spec) {
+            self.memory.release(spec, address);
         }
     }
 
@@ -165,14 +156,17 @@ impl<'a> Replay<'a> {
                     continue;
                 }
                 tracked.state = State::Freed { by: "(end of the layer)".into() };
-                self.memory.drop(tracked.spec, tracked.address);
+                if let Some(address) = tracked.address {
+                    self.memory.release(tracked.spec, address);
+                }
                 let what = format!("`{}` outlives the layer that made it: every layer would make another", value.name);
                 self.defect(Invariant::LayerLoop, step, what, "free it after its last use in the layer");
             }
         }
     }
 
-    pub fn finish(mut self, results: &'a [String]) -> Walk {
+    /// The walk, and the memory as the phase leaves it.
+    pub fn finish(mut self, results: &'a [String]) -> (Walk, CardMemory<'a>) {
         for name in results {
             let Some(tracked) = self.values.get_mut(name).filter(|t| t.is_alive()) else {
                 let what = format!("result `{name}` is not alive after the last step");
@@ -181,10 +175,6 @@ impl<'a> Replay<'a> {
                 continue;
             };
             tracked.used = true;
-            if tracked.spec.memory.memory() == Memory::Dram {
-                let bytes = dram_bytes_per_bank(tracked.spec, self.context.card);
-                self.walk.dram_results = self.walk.dram_results.saturating_add(bytes);
-            }
         }
         for value in self.phase.steps().flat_map(|step| &step.outputs) {
             let Some(tracked) = self.values.get(&value.name) else { continue };
@@ -196,7 +186,7 @@ impl<'a> Replay<'a> {
             self.defects.push(Invariant::Freed, place, what, "free it after its last use");
         }
         self.walk.defects = self.defects.0;
-        self.walk
+        (self.walk, self.memory)
     }
 
     /// Asks the rule, if all operands are known; compares what it returns with what the step declares.
@@ -263,26 +253,22 @@ impl<'a> Replay<'a> {
         self.values.define(name, Tracked { spec, address, section, maker, used: false, state: State::Alive });
     }
 
-    /// Memory for an output; its address when it is in L1 and there was room.
+    /// Memory for an output; its address when there was room.
     fn make(&mut self, step: &Step, name: &str, spec: &TensorSpec) -> Option<u64> {
-        let found = self.memory.make(name, spec);
-        self.room(found, name, spec, self.place(step)).flatten()
+        self.memory.make(name, spec).map_err(|full| self.no_room(full, step, name, spec)).ok()
     }
 
-    /// L1 for a tensor internal to a call.
-    fn scratch(&mut self, step: &Step, spec: &TensorSpec) -> Option<u64> {
-        let found = self.memory.allocate(TEMPORARY, spec);
-        self.room(found, TEMPORARY, spec, self.place(step))
+    /// Memory for a tensor internal to a call.
+    fn scratch(&mut self, step: &Step, spec: TensorSpec) -> Option<(TensorSpec, u64)> {
+        self.make(step, TEMPORARY, &spec).map(|address| (spec, address))
     }
 
-    /// The allocation that was found; without room, `None` and a defect.
-    fn room<T>(&mut self, found: Result<T, OutOfMemory>, name: &str, spec: &TensorSpec, place: Place) -> Option<T> {
-        found
-            .map_err(|full| {
-                let what = format!("no room in L1 for `{name}`, {spec}: {full}");
-                self.defects.push(Invariant::L1Capacity, place, what, "free values earlier, or keep some in DRAM");
-            })
-            .ok()
+    fn no_room(&mut self, full: OutOfMemory, step: &Step, name: &str, spec: &TensorSpec) {
+        let (invariant, memory, hint) = match spec.memory.memory() {
+            Memory::L1 => (Invariant::L1Capacity, "L1", "free values earlier, or keep some in DRAM"),
+            Memory::Dram => (Invariant::DramCapacity, "DRAM", "a shorter prefill, a smaller batch or context"),
+        };
+        self.defect(invariant, step, format!("no room in {memory} for `{name}`, {spec}: {full}"), hint);
     }
 
     fn place(&self, step: &Step) -> Place {

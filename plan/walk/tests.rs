@@ -15,7 +15,7 @@ fn card() -> Card {
         arch: Arch::Wormhole,
         grid: (8, 8),
         l1: card::L1 { base: 105_824, end: END, alignment: 16 },
-        dram: card::Dram { banks: 12, bank_bytes: 1 << 30, alignment: 32, readers_per_bank: 1 },
+        dram: card::Dram { banks: 12, base: 1 << 20, bank_bytes: 1 << 30, alignment: 32, readers_per_bank: 1 },
     }
 }
 
@@ -131,10 +131,11 @@ fn run(change: impl FnOnce(&mut Phase)) -> Walk {
     let out = &mut phase.epilogue[0].outputs[0];
     out.spec.memory = MemoryConfig::DRAM;
     change(&mut phase);
-    let start = Buffer { name: "start".into(), per_layer: false, spec: x_spec(), role: BufferRole::Tokens };
+    let start =
+        Buffer { name: "start".into(), per_layer: false, spec: x_spec(), address: None, role: BufferRole::Tokens };
     let mut weights = weights();
     weights.push(Weight { name: "plain".into(), per_layer: false, ..weights[0].clone() });
-    walk(Context { card: &card(), weights: &weights, buffers: &[start] }, &phase)
+    walk(Context { card: &card(), weights: &weights, buffers: &[start], layers: 3 }, &phase)
 }
 
 fn found(walk: &Walk) -> Vec<(Invariant, &Place)> {
@@ -149,28 +150,31 @@ fn at(step: &str) -> Place {
 fn addresses_and_footprints_count_down_from_the_end() {
     let walk = run(|_| {});
     assert_eq!(walk.defects, []);
-    // The 2048 bytes of `trans` stay at the end of L1 for the whole phase.
-    let trans = END - 2048;
-    assert_eq!(walk.weights, [None, None, Some(trans), None]);
+    // The 2048 bytes of `trans` and the buffer `start` stay at the end of L1 for the whole phase.
+    let (trans, start) = (END - 2048, END - 2048 - X);
     let addresses: Vec<_> = walk.steps.iter().flat_map(|s| s.addresses.clone()).collect();
-    assert_eq!(addresses, [Some(trans - X), Some(trans - 2 * X), Some(trans - 3 * X), None]);
+    // DRAM holds three layers of `gamma` (80 rows of 64 bytes over 12 banks) and `o` (80 rows of 7 tiles), then `plain`.
+    let z = (1 << 20) + 3 * (7 * 64 + 80 * 7 * 1088) + 7 * 64;
+    assert_eq!(addresses, [Some(start - X), Some(start - 2 * X), Some(start - 3 * X), Some(z)]);
     // The norm's were read from the library; the projection's are two blocks of 10 tiles of `h`, three of 10x7 of the weight, and the result.
     let footprints: Vec<_> = walk.steps.iter().map(|s| (s.footprint.circular_buffers, s.footprint.tensors)).collect();
-    assert_eq!(footprints[1], (159_744, 2048 + 2 * X));
-    assert_eq!(footprints[2], (20 * 2048 + 210 * 1088 + 7 * 2048, 2048 + 3 * X));
+    assert_eq!(footprints[1], (159_744, 2048 + 3 * X));
+    assert_eq!(footprints[2], (20 * 2048 + 210 * 1088 + 7 * 2048, 2048 + 4 * X));
     assert_eq!(footprints[3], (0, 0), "a deallocation launches nothing");
     // `y` lies below the hole that `h` left.
-    assert_eq!(footprints[4].1, 2048 + 3 * X);
+    assert_eq!(footprints[4].1, 2048 + 4 * X);
     let names: Vec<_> = walk.steps[2].live.iter().map(|r| (r.name.as_str(), r.address, r.bytes)).collect();
-    assert_eq!(names, [("y", trans - 3 * X, X), ("h", trans - 2 * X, X), ("x", trans - X, X), ("trans", trans, 2048)]);
+    let values = [("y", start - 3 * X, X), ("h", start - 2 * X, X), ("x", start - X, X)];
+    assert_eq!(names, [&values[..], &[("start", start, X), ("trans", trans, 2048)]].concat());
     assert_eq!(walk.steps[5].section, Section::Layer);
     // 80 tiles of bf16 over 12 banks: 7 in the fullest.
-    assert_eq!((walk.dram_peak, walk.dram_results), (7 * 2048, 7 * 2048));
+    assert_eq!(walk.dram_end, z + 7 * 2048);
 }
 
 #[test]
 fn settle_writes_what_the_walk_found() {
-    let start = Buffer { name: "start".into(), per_layer: false, spec: x_spec(), role: BufferRole::Tokens };
+    let start =
+        Buffer { name: "start".into(), per_layer: false, spec: x_spec(), address: None, role: BufferRole::Tokens };
     let mut weights = weights();
     weights.push(Weight { name: "plain".into(), per_layer: false, ..weights[0].clone() });
     let mut phase = phase();
@@ -195,7 +199,10 @@ fn settle_writes_what_the_walk_found() {
         phases: vec![phase],
     };
     settle(&mut plan).unwrap();
-    assert_eq!(plan.weights[2].address, Some(END - 2048));
+    let base = 1 << 20;
+    let addresses: Vec<_> = plan.weights.iter().map(|w| w.address).collect();
+    let (gamma, o) = (3 * 7 * 64, 3 * 80 * 7 * 1088);
+    assert_eq!(addresses, [Some(base), Some(base + gamma), Some(END - 2048), Some(base + gamma + o)]);
     let again = walk(Context::from(&plan), &plan.phases[0]);
     for (step, memory) in plan.phases[0].steps().zip(&again.steps) {
         assert_eq!(step.l1, memory.footprint);

@@ -16,7 +16,7 @@ pub(super) enum State {
 /// A value that a step made.
 pub(super) struct Tracked<'a> {
     pub spec: &'a TensorSpec,
-    /// `None` in DRAM, or when there was no room.
+    /// `None` when there was no room.
     pub address: Option<u64>,
     /// Where it was made.
     pub section: Section,

@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use crate::environment::PythonEnv;
 use crate::error::TtnnError;
 use crate::machine::Machine;
+use crate::mock_card::MockCard;
 use crate::python::{Interpreter, QUIET, set_variable, unset_variable};
 use crate::queue;
 use crate::simulator::Simulator;
@@ -25,65 +26,6 @@ pub enum CardKind {
     Simulator(Simulator),
     /// The board in this machine, device 0.
     Real,
-}
-
-/// A mock board of this project.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum MockCard {
-    /// Wormhole, one chip: 8x8 cores, 12 DRAM banks.
-    N150,
-    /// Wormhole, two chips of which the first is used: 8x8 cores, 12 DRAM banks.
-    N300,
-    /// Blackhole: 11x10 cores, 7 DRAM banks.
-    P100,
-    /// Blackhole: 11x10 cores, 8 DRAM banks.
-    P150,
-}
-
-impl MockCard {
-    /// Every mock board.
-    pub const ALL: [MockCard; 4] = [MockCard::N150, MockCard::N300, MockCard::P100, MockCard::P150];
-
-    /// `n150`, ...: the name of the target it stands for.
-    pub const fn name(self) -> &'static str {
-        match self {
-            MockCard::N150 => "n150",
-            MockCard::N300 => "n300",
-            MockCard::P100 => "p100",
-            MockCard::P150 => "p150",
-        }
-    }
-
-    /// The mock board of a target.
-    ///
-    /// # Errors
-    /// [`TtnnError::UnknownMock`] lists the names there are.
-    pub fn named(name: &str) -> Result<MockCard, TtnnError> {
-        MockCard::ALL
-            .into_iter()
-            .find(|mock| mock.name() == name)
-            .ok_or_else(|| TtnnError::UnknownMock { name: name.into() })
-    }
-
-    /// The cluster descriptor TT-NN reads.
-    pub const fn descriptor(self) -> &'static str {
-        match self {
-            MockCard::N150 => include_str!("mock/n150.yaml"),
-            MockCard::N300 => include_str!("mock/n300.yaml"),
-            MockCard::P100 => include_str!("mock/p100.yaml"),
-            MockCard::P150 => include_str!("mock/p150.yaml"),
-        }
-    }
-
-    /// On the n300, fast dispatch on a mock takes a row of cores that a real board keeps free for it.
-    pub(crate) const fn slow_dispatch(self) -> bool {
-        matches!(self, MockCard::N300)
-    }
-}
-
-/// The mock boards' names, for messages.
-pub(crate) fn names() -> String {
-    MockCard::ALL.map(MockCard::name).join(", ")
 }
 
 impl fmt::Display for CardKind {
@@ -241,23 +183,4 @@ fn cache_directory() -> PathBuf {
         .or_else(|| absolute("HOME").map(|home| home.join(".cache")))
         .unwrap_or_else(|| std::env::temp_dir().join("cache"));
     base.join("bitnetc")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_mock_is_found_by_its_name_and_describes_its_board() {
-        for mock in MockCard::ALL {
-            assert_eq!(MockCard::named(mock.name()).unwrap(), mock);
-            assert!(mock.descriptor().contains(&format!("board_type: {}", mock.name())));
-        }
-    }
-
-    #[test]
-    fn an_unknown_mock_lists_the_known_ones() {
-        let error = MockCard::named("n200").unwrap_err().to_string();
-        assert!(error.contains("\"n200\"") && error.contains("n150, n300, p100, p150"), "{error}");
-    }
 }

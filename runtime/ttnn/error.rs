@@ -231,10 +231,20 @@ pub enum TtnnError {
         hint: String,
     },
     /// No mock descriptor of that name.
-    #[error("there is no mock card {name:?}; mock cards are {}", crate::card::names())]
+    #[error("there is no mock card {name:?}; mock cards are {}", crate::mock_card::names())]
     UnknownMock {
         /// The name asked for.
         name: String,
+    },
+    /// No chip of the family is harvested so.
+    #[error("no {arch:?} chip has {found}: harvesting leaves {there}, so there is no mock card to ask")]
+    NoMock {
+        /// The family.
+        arch: bitnetc_plan::Arch,
+        /// The card's figures.
+        found: String,
+        /// Those that there are.
+        there: String,
     },
     /// The plan's card and the one that is open are not of a kind.
     #[error("the plan is for {planned}, but {card} has {found}: check it with the target it was compiled for")]

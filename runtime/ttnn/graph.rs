@@ -110,10 +110,10 @@ impl Graph {
         })
     }
 
-    /// Addresses of the L1 buffers that were allocated, in order.
-    pub fn l1_addresses(&self) -> impl Iterator<Item = u64> {
+    /// The buffers that were allocated in L1 and DRAM, in order.
+    pub fn allocations(&self) -> impl Iterator<Item = &Allocation> {
         self.nodes.iter().filter_map(|node| match node {
-            Node::BufferAllocate(buffer) => (buffer.kind == BufferKind::L1).then_some(buffer.address),
+            Node::BufferAllocate(buffer) => matches!(buffer.kind, BufferKind::L1 | BufferKind::Dram).then_some(buffer),
             Node::FunctionStart { .. } | Node::CircularBuffer(_) | Node::DataflowBuffer(_) => None,
             Node::Scratchpad(_) | Node::ProgramExecution | Node::Other(_) => None,
         })

@@ -3,16 +3,20 @@
 //! Weights, buffers and caches are allocated per layer as on a card, without contents: nothing here depends on them. Prologue, the first
 //! layer and the epilogue are asked twice: without dispatch for the sizes of circular, dataflow and scratchpad buffers, then for real
 //! for acceptance, specs, addresses and the tensors a call allocates for itself. The other layers are run for real only.
+//!
+//! The results of a traced phase stay allocated, as they do where the trace is replayed.
 
 use std::collections::HashMap;
 use std::fmt;
 
+use bitnetc_plan::allocator::bytes_per_bank;
 use bitnetc_plan::op::{Deallocate, View};
-use bitnetc_plan::{Memory, Op, Phase, Plan, Ref, Step, TensorSpec};
+use bitnetc_plan::walk::{self, StepMemory, Walk};
+use bitnetc_plan::{Card, Memory, Op, Phase, Plan, Ref, Step, TensorSpec};
 
 use crate::call::Scope;
 use crate::error::TtnnError;
-use crate::graph::{Graph, RunMode};
+use crate::graph::{BufferKind, Graph, RunMode};
 use crate::lower::{self, Plain, value_key};
 use crate::open_card::OpenCard;
 use crate::python::Object;
@@ -21,11 +25,11 @@ use crate::spec;
 /// A difference between plan and TT-NN.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Difference {
-    /// The phase; empty for weights.
+    /// The phase; empty for weights and buffers.
     pub phase: String,
     /// The layer, outside of layers `None`.
     pub layer: Option<u32>,
-    /// The step or weight.
+    /// The step, or the weight or buffer.
     pub step: String,
     /// The property that differs.
     pub what: &'static str,
@@ -39,7 +43,8 @@ impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Difference { phase, layer, step, what, planned, found } = self;
         match (phase.is_empty(), layer) {
-            (true, _) => write!(f, "weight `{step}`: ")?,
+            (true, Some(layer)) => write!(f, "{step} of layer {layer}: ")?,
+            (true, None) => write!(f, "{step}: ")?,
             (false, Some(layer)) => write!(f, "{phase}, layer {layer}, step `{step}`: ")?,
             (false, None) => write!(f, "{phase}, step `{step}`: ")?,
         }
@@ -81,16 +86,20 @@ pub struct PhaseReport {
     pub accepted: Tally,
     /// Output specs equal.
     pub specs: Tally,
-    /// L1 addresses equal.
+    /// Addresses equal, in L1 and DRAM; those of weights and buffers count in the first phase.
     pub addresses: Tally,
     /// Circular-buffer bytes equal, each step once.
     pub buffers: Tally,
-    /// Steps whose high-water mark is equal.
+    /// High-water marks equal, of each step one in L1 and one in DRAM.
     pub high_waters: Tally,
     /// Predicted high-water mark of the phase, bytes per core.
     pub planned_high_water: u64,
     /// TT-NN's.
     pub found_high_water: u64,
+    /// Predicted bytes of each DRAM bank up to the end of the highest tensor.
+    pub planned_dram: u64,
+    /// TT-NN's.
+    pub found_dram: u64,
     /// The first differences, in order.
     pub differences: Vec<Difference>,
 }
@@ -99,14 +108,16 @@ impl PhaseReport {
     /// Everything accepted and equal.
     pub fn agrees(&self) -> bool {
         let all = [self.accepted, self.specs, self.addresses, self.buffers, self.high_waters];
-        all.iter().all(|t| t.complete()) && self.planned_high_water == self.found_high_water
+        all.iter().all(|t| t.complete())
+            && self.planned_high_water == self.found_high_water
+            && self.planned_dram == self.found_dram
     }
 }
 
 /// [`Difference::what`] of a call that TT-NN refuses.
 pub const ACCEPTANCE: &str = "acceptance";
 
-/// Differences kept per phase: one cause often shows in every layer.
+/// Differences kept per phase, the refusal that ends it apart: one cause often shows in every layer.
 const MAX_DIFFERENCES: usize = 20;
 
 /// Replays a plan on an open mock card of the plan's kind.
@@ -122,9 +133,10 @@ pub fn replay(device: &OpenCard, plan: &Plan) -> Result<Vec<PhaseReport>, TtnnEr
         return Err(TtnnError::OtherCard { card: device.card().to_string(), planned, found });
     }
     let mut world = World::new(device, plan)?;
+    let walks = walk::walks(walk::Context::from(plan), &plan.phases);
     let mut reports = Vec::new();
-    for phase in &plan.phases {
-        reports.push(world.phase(phase)?);
+    for (phase, walk) in plan.phases.iter().zip(&walks.phases) {
+        reports.push(world.phase(phase, walk)?);
     }
     Ok(reports)
 }
@@ -135,10 +147,14 @@ struct World<'a> {
     plan: &'a Plan,
     /// Scope names with one object per layer, or one for all.
     constants: Vec<(String, Vec<Object>)>,
-    weight_differences: Vec<Difference>,
+    /// What was found of weights and buffers, for the report of the first phase.
+    placed: (Tally, Vec<Difference>),
     /// L1 addresses of persistent weights.
     persistent: Vec<u64>,
-    weight_addresses: Tally,
+    /// The address after the last weight, buffer or kept result in DRAM.
+    dram_end: u64,
+    /// Results of traced phases: a trace writes to them at every replay.
+    kept: Vec<Object>,
 }
 
 impl<'a> World<'a> {
@@ -147,72 +163,97 @@ impl<'a> World<'a> {
             device,
             plan,
             constants: Vec::new(),
-            weight_differences: Vec::new(),
+            placed: (Tally::default(), Vec::new()),
             persistent: Vec::new(),
-            weight_addresses: Tally::default(),
+            dram_end: plan.card.dram.base,
+            kept: Vec::new(),
         };
         for weight in &plan.weights {
-            let objects = world.allocate("weight", &weight.name, &weight.spec, weight.per_layer)?;
-            if weight.spec.memory.memory() == Memory::L1 {
-                let found = spec::address(&objects[0])?;
-                world.persistent.push(found);
-                world.weight_addresses.count(weight.address == Some(found));
-                if weight.address != Some(found) {
-                    world.weight_differences.push(Difference {
-                        phase: String::new(),
-                        layer: None,
-                        step: weight.name.clone(),
-                        what: "address",
-                        planned: address_text(weight.address),
-                        found: found.to_string(),
-                    });
-                }
-            }
+            let objects = world.place("weight", &weight.name, &weight.spec, weight.per_layer, weight.address)?;
             world.constants.push((lower::key(&Ref::Weight(weight.name.clone())), objects));
         }
         for buffer in &plan.buffers {
-            let objects = world.allocate("buffer", &buffer.name, &buffer.spec, buffer.per_layer)?;
+            let objects = world.place("buffer", &buffer.name, &buffer.spec, buffer.per_layer, buffer.address)?;
             world.constants.push((lower::key(&Ref::Buffer(buffer.name.clone())), objects));
         }
         Ok(world)
     }
 
-    fn allocate(
-        &self,
+    /// Allocates a weight or buffer of every layer, and compares its addresses.
+    fn place(
+        &mut self,
         kind: &'static str,
         name: &str,
         spec: &TensorSpec,
         per_layer: bool,
+        address: Option<u64>,
     ) -> Result<Vec<Object>, TtnnError> {
-        let count = if per_layer { self.plan.model.layers } else { 1 };
-        let objects = (0..count).map(|_| self.device.allocate(spec)).collect::<Result<_, _>>();
-        objects.map_err(|error| TtnnError::Allocate { kind, name: name.to_owned(), source: Box::new(error) })
+        let layers = if per_layer { self.plan.model.layers } else { 1 };
+        let bytes = bytes_per_bank(spec, &self.plan.card);
+        let mut objects = Vec::new();
+        for layer in 0..layers {
+            let object = self.device.allocate(spec);
+            let object =
+                object.map_err(|error| TtnnError::Allocate { kind, name: name.to_owned(), source: Box::new(error) })?;
+            let found = spec::address(&object)?;
+            objects.push(object);
+            match spec.memory.memory() {
+                Memory::L1 => self.persistent.push(found),
+                Memory::Dram => self.dram_end = self.dram_end.max(found + bytes),
+            }
+            let planned = address.map(|first| first + u64::from(layer) * bytes);
+            self.placed.0.count(planned == Some(found));
+            if planned != Some(found) && self.placed.1.len() < MAX_DIFFERENCES {
+                self.placed.1.push(Difference {
+                    phase: String::new(),
+                    layer: per_layer.then_some(layer),
+                    step: format!("{kind} `{name}`"),
+                    what: "address",
+                    planned: address_text(planned),
+                    found: found.to_string(),
+                });
+            }
+        }
+        Ok(objects)
     }
 
-    fn phase(&mut self, phase: &Phase) -> Result<PhaseReport, TtnnError> {
+    fn phase(&mut self, phase: &Phase, walk: &Walk) -> Result<PhaseReport, TtnnError> {
+        let (addresses, differences) = std::mem::take(&mut self.placed);
         let mut run = Run {
             device: self.device,
+            card: &self.plan.card,
             scope: Scope::default(),
             live: HashMap::new(),
             persistent: self.persistent.clone(),
+            dram_end: self.dram_end,
             report: PhaseReport {
                 phase: phase.kind.to_string(),
-                addresses: self.weight_addresses,
-                differences: self.weight_differences.clone(),
+                addresses,
+                differences,
                 planned_high_water: phase.steps().map(|s| s.l1.high_water()).max().unwrap_or(0),
                 ..PhaseReport::default()
             },
         };
+        let (prologue, rest) = walk.steps.split_at(phase.prologue.len());
+        let (layer_memory, epilogue) = rest.split_at(phase.layer.len());
         run.constants(&self.constants, 0);
-        let mut going = run.steps(&phase.prologue, None, true)?;
+        let mut going = run.steps(&phase.prologue, None, Some(prologue))?;
         for layer in 0..self.plan.model.layers {
             if going {
                 run.constants(&self.constants, layer as usize);
-                going = run.steps(&phase.layer, Some(layer), layer == 0)?;
+                going = run.steps(&phase.layer, Some(layer), (layer == 0).then_some(layer_memory))?;
             }
         }
         if going {
-            run.steps(&phase.epilogue, None, true)?;
+            run.steps(&phase.epilogue, None, Some(epilogue))?;
+        }
+        if phase.trace.is_some() {
+            for name in &phase.results {
+                if let (Some(place), Some(object)) = (run.live.remove(name), run.scope.remove(&value_key(name))) {
+                    self.dram_end = self.dram_end.max(place.dram_end());
+                    self.kept.push(object);
+                }
+            }
         }
         run.release()?;
         Ok(run.report)
@@ -221,26 +262,53 @@ impl<'a> World<'a> {
 
 impl Drop for World<'_> {
     fn drop(&mut self) {
-        for (_, objects) in &self.constants {
-            for object in objects {
-                // Freed with the device at the latest; an error has nobody to hear it.
-                let _ = self.device.interpreter().ttnn().call_method("deallocate", &[object.into()], &[]);
-            }
+        for object in self.constants.iter().flat_map(|(_, objects)| objects).chain(&self.kept) {
+            // Freed with the device at the latest; an error has nobody to hear it.
+            let _ = self.device.interpreter().ttnn().call_method("deallocate", &[object.into()], &[]);
+        }
+    }
+}
+
+/// Where a live value lies.
+#[derive(Debug, Clone, Copy)]
+struct Lies {
+    memory: Memory,
+    address: u64,
+    /// In every bank.
+    bytes: u64,
+}
+
+impl Lies {
+    /// The address after it when it is in DRAM, otherwise 0.
+    const fn dram_end(self) -> u64 {
+        match self.memory {
+            Memory::L1 => 0,
+            Memory::Dram => self.address + self.bytes,
+        }
+    }
+
+    const fn in_l1(self) -> Option<u64> {
+        match self.memory {
+            Memory::L1 => Some(self.address),
+            Memory::Dram => None,
         }
     }
 }
 
 fn address_text(address: Option<u64>) -> String {
-    address.map_or_else(|| "DRAM".to_string(), |a| a.to_string())
+    address.map_or_else(|| "none".to_string(), |a| a.to_string())
 }
 
 /// One phase under way.
 struct Run<'a> {
     device: &'a OpenCard,
+    card: &'a Card,
     scope: Scope,
-    /// L1 address, or `None` in DRAM, of every live value.
-    live: HashMap<String, Option<u64>>,
+    /// Every live value.
+    live: HashMap<String, Lies>,
     persistent: Vec<u64>,
+    /// The address after everything in DRAM that the phase found.
+    dram_end: u64,
     report: PhaseReport,
 }
 
@@ -253,10 +321,13 @@ impl Run<'_> {
         }
     }
 
-    /// Runs steps; false when TT-NN refused one.
-    fn steps(&mut self, steps: &[Step], layer: Option<u32>, closely: bool) -> Result<bool, TtnnError> {
-        for step in steps {
-            let accepted = if closely { self.closely(step, layer)? } else { self.plainly(step, layer)? };
+    /// Runs steps, closely where it is said what memory should be like; false when TT-NN refused one.
+    fn steps(&mut self, steps: &[Step], layer: Option<u32>, planned: Option<&[StepMemory]>) -> Result<bool, TtnnError> {
+        for (at, step) in steps.iter().enumerate() {
+            let accepted = match planned {
+                Some(planned) => self.closely(step, layer, &planned[at])?,
+                None => self.plainly(step, layer)?,
+            };
             if !accepted {
                 return Ok(false);
             }
@@ -265,7 +336,7 @@ impl Run<'_> {
     }
 
     fn difference(&mut self, layer: Option<u32>, step: &Step, what: &'static str, planned: String, found: String) {
-        if self.report.differences.len() < MAX_DIFFERENCES {
+        if self.report.differences.len() < MAX_DIFFERENCES || what == ACCEPTANCE {
             let (phase, step) = (self.report.phase.clone(), step.name.clone());
             self.report.differences.push(Difference { phase, layer, step, what, planned, found });
         }
@@ -279,7 +350,7 @@ impl Run<'_> {
     }
 
     /// Without dispatch for sizes, then for real.
-    fn closely(&mut self, step: &Step, layer: Option<u32>) -> Result<bool, TtnnError> {
+    fn closely(&mut self, step: &Step, layer: Option<u32>, planned: &StepMemory) -> Result<bool, TtnnError> {
         if matches!(step.op, Op::Deallocate(_)) {
             return self.plainly(step, layer);
         }
@@ -293,7 +364,7 @@ impl Run<'_> {
         let real = self.device.capture(RunMode::Normal, || statement.execute(interpreter, scope))?;
         let accepted = self.outcome(step, layer, real.result)?;
         match sized.result {
-            Ok(()) if accepted => self.memory(step, layer, sized.graph.busiest_core(), &real.graph),
+            Ok(()) if accepted => self.memory(step, layer, planned, sized.graph.busiest_core(), &real.graph),
             // Its sizes are unknown then, which is no agreement.
             Err(error) if accepted => {
                 self.report.buffers.count(false);
@@ -319,26 +390,23 @@ impl Run<'_> {
         }
         for value in &step.outputs {
             let object = self.scope.get(&step.name, &value_key(&value.name))?;
-            let (found, in_l1) = (spec::of_tensor(object)?, value.spec.memory.memory() == Memory::L1);
-            let address = if in_l1 { Some(spec::address(object)?) } else { None };
-            self.live.insert(value.name.clone(), address);
+            let (found, address) = (spec::of_tensor(object)?, spec::address(object)?);
+            let (memory, bytes) = (found.memory.memory(), bytes_per_bank(&found, self.card));
+            self.live.insert(value.name.clone(), Lies { memory, address, bytes });
             self.report.specs.count(found == value.spec);
             if found != value.spec {
                 self.difference(layer, step, "output", value.spec.to_string(), found.to_string());
             }
-            if in_l1 {
-                self.report.addresses.count(address == value.address);
-                if address != value.address {
-                    let (planned, found) = (address_text(value.address), address_text(address));
-                    self.difference(layer, step, "address", planned, found);
-                }
+            self.report.addresses.count(Some(address) == value.address);
+            if Some(address) != value.address {
+                self.difference(layer, step, "address", address_text(value.address), address.to_string());
             }
         }
         Ok(true)
     }
 
-    /// Books circular-buffer bytes and the high-water mark of a step that launches programs.
-    fn memory(&mut self, step: &Step, layer: Option<u32>, buffers: u64, real: &Graph) {
+    /// Books circular-buffer bytes and the high-water marks of a step that launches programs.
+    fn memory(&mut self, step: &Step, layer: Option<u32>, planned: &StepMemory, buffers: u64, real: &Graph) {
         self.report.buffers.count(buffers == step.l1.circular_buffers);
         if buffers != step.l1.circular_buffers {
             let planned = step.l1.circular_buffers.to_string();
@@ -347,19 +415,28 @@ impl Run<'_> {
         if real.device_operations().next().is_none() {
             return;
         }
-        let own = real.l1_addresses();
-        let ended = step.op.operands().into_iter().filter_map(|r| match r {
-            Ref::Value(name) => self.live.get(name).copied().flatten(),
-            Ref::Weight(_) | Ref::Buffer(_) => None,
+        let own = real.allocations().map(|a| {
+            let memory = if a.kind == BufferKind::L1 { Memory::L1 } else { Memory::Dram };
+            Lies { memory, address: a.address, bytes: a.bytes_per_bank }
         });
-        let others = self.live.values().copied().flatten().chain(self.persistent.iter().copied());
-        let lowest = own.chain(ended).chain(others).min();
+        let all: Vec<Lies> = own.chain(self.live.values().copied()).collect();
+        let lowest = all.iter().filter_map(|l| l.in_l1()).chain(self.persistent.iter().copied()).min();
         let end = self.device.l1_range().1;
         let found = buffers + lowest.map_or(0, |a| end - a);
         self.report.found_high_water = self.report.found_high_water.max(found);
-        self.report.high_waters.count(found == step.l1.high_water());
-        if found != step.l1.high_water() {
-            self.difference(layer, step, "high-water mark", step.l1.high_water().to_string(), found.to_string());
+        self.high_water(layer, step, "high-water mark", step.l1.high_water(), found);
+        let dram = |end: u64| end - self.card.dram.base;
+        let found = dram(all.iter().map(|l| l.dram_end()).fold(self.dram_end, u64::max));
+        let planned = dram(planned.dram_end);
+        self.report.planned_dram = self.report.planned_dram.max(planned);
+        self.report.found_dram = self.report.found_dram.max(found);
+        self.high_water(layer, step, "DRAM high-water mark", planned, found);
+    }
+
+    fn high_water(&mut self, layer: Option<u32>, step: &Step, what: &'static str, planned: u64, found: u64) {
+        self.report.high_waters.count(found == planned);
+        if found != planned {
+            self.difference(layer, step, what, planned.to_string(), found.to_string());
         }
     }
 

@@ -92,7 +92,7 @@ pub fn plan_of(weights: Vec<Weight>, layers: u32) -> Plan {
             arch: Arch::Wormhole,
             grid: (8, 8),
             l1: L1 { base: 105_824, end: 1_499_136, alignment: 16 },
-            dram: Dram { banks: 12, bank_bytes: 1 << 30, alignment: 32, readers_per_bank: 1 },
+            dram: Dram { banks: 12, base: 1 << 20, bank_bytes: 1 << 30, alignment: 32, readers_per_bank: 1 },
         },
         weights,
         buffers: vec![],

@@ -2,8 +2,9 @@
 
 use bitnetc_compiler::pricer::Pricer;
 use bitnetc_compiler::target::Target;
+use bitnetc_plan::allocator::bytes_per_bank;
 use bitnetc_plan::ttnn::{Outcome, Violation, check};
-use bitnetc_plan::{Cost, Footprint, Memory, Op, Ref, Step, TensorSpec, Value, l1};
+use bitnetc_plan::{Cost, Footprint, Memory, Op, Ref, Step, TensorSpec, Value};
 use bitnetc_ttnn::lower::{self, Plain};
 
 use super::call::Question;
@@ -29,7 +30,7 @@ impl Legal {
     /// Bytes of L1 that the results take on the fullest core.
     pub fn result_bytes(&self, target: &Target) -> u64 {
         let in_l1 = self.outcome.outputs.iter().filter(|spec| spec.memory.memory() == Memory::L1);
-        in_l1.map(|spec| l1::buffer_bytes(spec, &target.card)).sum()
+        in_l1.map(|spec| bytes_per_bank(spec, &target.card)).sum()
     }
 }
 

@@ -3,6 +3,8 @@
 mod answer;
 mod arguments;
 mod call;
+#[cfg(test)]
+mod hostile_tests;
 mod nearest;
 mod parse;
 mod places;

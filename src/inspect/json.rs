@@ -12,8 +12,8 @@ pub fn document(view: &View) -> serde_json::Result<String> {
     let plan = view.plan;
     let phases: Vec<Value> = (0..plan.phases.len()).map(|i| phase(view, i)).collect();
     let dram = view.verified.map(|v| {
-        let DramUse { weights, buffers, values, traces } = v.dram();
-        json!({ "bank_bytes": { "weights": weights, "buffers": buffers, "values": values, "traces": traces } })
+        let DramUse { weights, buffers, values, traces, kernels } = v.dram();
+        json!({ "bank_bytes": { "weights": weights, "buffers": buffers, "values": values, "traces": traces, "kernels": kernels } })
     });
     let document = json!({
         "format": plan.format,

@@ -2,10 +2,7 @@
 
 use super::*;
 
-#[path = "../../tests/common/hostile.rs"]
-mod hostile;
-
-use hostile::{in_folder, tried};
+use crate::hostile::{in_folder, tried};
 
 #[test]
 fn tokenizers_and_templates() {

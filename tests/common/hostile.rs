@@ -1,6 +1,6 @@
 //! Trying a parser on files that are changed at random, byte by byte and piece by piece.
 //!
-//! `BITNETC_FUZZ_SECONDS` sets how long each parser is tried (two seconds by default), `BITNETC_FUZZ_SEED` what is tried.
+//! `BITNETC_FUZZ_SECONDS` sets how long each parser is tried (five seconds by default), `BITNETC_FUZZ_SEED` what is tried.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -80,7 +80,7 @@ fn mutated(rng: &mut ChaCha8Rng, seed: &[u8]) -> Vec<u8> {
 /// Tries a parser on changed seeds for its time; a panic is told with the bytes that caused it, which are kept.
 pub fn tried(name: &str, seeds: &[Vec<u8>], parse: impl Fn(&[u8])) {
     let mut rng = ChaCha8Rng::seed_from_u64(number("BITNETC_FUZZ_SEED", 14));
-    let ends = Instant::now() + Duration::from_secs(number("BITNETC_FUZZ_SECONDS", 2));
+    let ends = Instant::now() + Duration::from_secs(number("BITNETC_FUZZ_SECONDS", 5));
     let mut count = 0_u64;
     while Instant::now() < ends {
         let seed = seeds.choose(&mut rng).unwrap();

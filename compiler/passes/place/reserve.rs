@@ -5,7 +5,8 @@
 //! the phase found is the cheapest of those that leave so much free everywhere, and a cheaper one that fits may have been missed. Where
 //! nothing overflows, only the persistent tensors are reserved, and nothing is missed.
 
-use bitnetc_plan::{Card, Invariant, Memory, Phase, Weight, l1, walk};
+use bitnetc_plan::allocator::bytes_per_bank;
+use bitnetc_plan::{Card, Invariant, Memory, Phase, Weight, walk};
 
 /// The bytes of L1 per core that the search leaves free.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ impl Reserve {
     /// A reserve for the constants that stay in L1.
     pub fn new(constants: &[Weight], card: &Card) -> Self {
         let in_l1 = constants.iter().filter(|w| w.spec.memory.memory() == Memory::L1);
-        Reserve { bytes: in_l1.map(|w| l1::buffer_bytes(&w.spec, card)).sum(), capacity: card.l1_bytes() }
+        Reserve { bytes: in_l1.map(|w| bytes_per_bank(&w.spec, card)).sum(), capacity: card.l1_bytes() }
     }
 
     /// The bytes.

@@ -238,7 +238,7 @@ impl Selector<'_> {
         spec: TensorSpec,
         role: BufferRole,
     ) -> Result<Input, SelectError> {
-        let buffer = Buffer { name: name.to_string(), per_layer, spec, role };
+        let buffer = Buffer { name: name.to_string(), per_layer, spec, address: None, role };
         match self.schedule.buffer(name) {
             Some(known) if *known != buffer => return Err(SelectError::Clash { name: buffer.name }),
             Some(_) => {}

@@ -23,7 +23,7 @@ pub fn kernel(args: &SdpaDecode, priced: &Priced<'_>) -> Kernel {
     let chunks = position.saturating_add(1).div_ceil(chunk);
     let active = chunks.min(split.cores_per_head).max(1);
     let of_a_core = u64::from(split.heads_per_core) * u64::from(chunks.div_ceil(active));
-    let tiles = [1, u64::from(chunk / TILE), cache.tile_columns()];
+    let tiles = [u64::from(q.rows().div_ceil(TILE)), u64::from(chunk / TILE), cache.tile_columns()];
     let work = Work::of(of_a_core, tiles, cache.dtype, tile_cycles(c, args.compute.fidelity));
     let streamed = priced.bytes as f64 / (c.attention.gb_per_s * 1000.0);
     attention::kernel(&work, streamed, active.next_power_of_two().ilog2(), c)

@@ -262,11 +262,17 @@ pub fn sample(number: f64, single: f32) -> Plan {
             arch: Arch::Wormhole,
             grid: (8, 8),
             l1: card::L1 { base: 105_824, end: 1_499_136, alignment: 16 },
-            dram: card::Dram { banks: 12, bank_bytes: 1 << 30, alignment: 32, readers_per_bank: 1 },
+            dram: card::Dram { banks: 12, base: 1 << 20, bank_bytes: 1 << 30, alignment: 32, readers_per_bank: 1 },
         },
         weights: weights(number),
         buffers: roles
-            .map(|role| Buffer { name: format!("{role:?}"), per_layer: false, spec: spec.clone(), role })
+            .map(|role| Buffer {
+                name: format!("{role:?}"),
+                per_layer: false,
+                spec: spec.clone(),
+                address: Some(64),
+                role,
+            })
             .to_vec(),
         phases: vec![
             phase(

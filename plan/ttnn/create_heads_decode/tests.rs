@@ -15,7 +15,7 @@ fn projection(card: &Card, users: u32, columns: u32, width: u32) -> TensorSpec {
 }
 
 fn decode(card: &Card, heads: (u32, u32), head_dim: u32, input: &TensorSpec, out: Cores) -> Answer {
-    let memory = MemoryConfig::height(out, [32, head_dim]);
+    let memory = MemoryConfig::height(out, [heads.0.next_multiple_of(32), head_dim]);
     let args = CreateHeadsDecode { input: name(), heads: heads.0, kv_heads: heads.1, overlap: false, memory };
     check(&args, &[input], card)
 }
@@ -83,7 +83,7 @@ fn decode_refusals_are_tt_nns() {
             decode(&card, (20, 40), 32, &input(16, 3200, 64), whole(&card)),
             "num_q_heads=20 must be greater than or equal to num_kv_heads=40",
         ),
-        (decode(&card, (40, 8), 128, &input(16, 7168, 128), whole(&card)), "only 32 are supported"),
+        (decode(&card, (40, 8), 128, &input(16, 7168, 128), whole(&card)), "DFB 'v_out'"),
         (decode(&card, (20, 5), 100, &input(16, 3000, 96), whole(&card)), "Unsupported input shape"),
         (
             decode(&card, (16, 8), 100, &input(16, 3200, 64), whole(&card)),
@@ -104,7 +104,7 @@ fn decode_refusals_are_tt_nns() {
 }
 
 fn overlapping(card: &Card, heads: (u32, u32), head_dim: u32, input: &TensorSpec, out: Cores) -> Answer {
-    let memory = MemoryConfig::height(out, [32, head_dim]);
+    let memory = MemoryConfig::height(out, [heads.0.next_multiple_of(32), head_dim]);
     let args = CreateHeadsDecode { input: name(), heads: heads.0, kv_heads: heads.1, overlap: true, memory };
     check(&args, &[input], card)
 }
@@ -131,6 +131,21 @@ fn overlapping_heads_share_the_cores_tt_nn_takes() {
             }
             assert_eq!((outcome.circular_buffers, outcome.programs), (0, 1));
         }
+    }
+}
+
+/// More than 32 heads of a user are rows of several tiles on its core.
+#[test]
+fn many_heads_come_from_an_interleaved_input() {
+    for (card, heads, head_dim, rows) in
+        [(n150(), (40, 10), 128, 64), (n150(), (64, 8), 64, 64), (p150(), (71, 1), 64, 96), (p150(), (48, 12), 128, 64)]
+    {
+        let sharded = projection(&card, 8, (heads.0 + 2 * heads.1) * head_dim, head_dim);
+        let input = TensorSpec { memory: MemoryConfig::L1, ..sharded.clone() };
+        let outcome = overlapping(&card, heads, head_dim, &input, whole(&card)).unwrap();
+        let shards: Vec<_> = outcome.outputs.iter().map(|o| o.memory.shard().unwrap()).collect();
+        assert_eq!(shards, [[rows, head_dim], [32, head_dim], [32, head_dim]]);
+        assert!(refusal(overlapping(&card, heads, head_dim, &sharded, whole(&card))).contains("DFB 'v_out'"));
     }
 }
 

@@ -245,6 +245,8 @@ fn addresses_and_footprints_are_compared() {
     only(Invariant::Address, |p| step(p, "split").outputs[1].address = None);
     only(Invariant::Address, |p| step(p, "logits").outputs[0].address = Some(0));
     only(Invariant::Address, |p| p.weights[3].address = None);
+    only(Invariant::Address, |p| p.buffers[3].address = p.buffers[2].address);
+    only(Invariant::Address, |p| *p.weights[0].address.as_mut().unwrap() += 32);
     only(Invariant::Footprint, |p| step(p, "gate").l1.circular_buffers -= 64);
     only(Invariant::Footprint, |p| step(p, "gate").l1.tensors += 32);
     only(Invariant::Footprint, |p| step(p, "free.gated").l1.tensors = 32);
@@ -255,7 +257,17 @@ fn capacities_are_kept() {
     broken(Invariant::L1Capacity, |p| p.card.l1.base = 800_000);
     broken(Invariant::L1Capacity, |p| p.card.l1.end = 200_000);
     only(Invariant::DramCapacity, |p| p.card.dram.bank_bytes = 100_000_000);
-    only(Invariant::DramCapacity, |p| p.model.layers = 300);
+    only(Invariant::DramCapacity, |p| {
+        p.model.layers = 300;
+        assert!(crate::walk::settle(p).is_err());
+    });
+    // Room for the tensors, but not for the commands of the trace and the kernels above them.
+    let dram = verify(&plan()).unwrap().dram();
+    assert!(dram.traces > 500_000 && dram.kernels > 50_000, "{dram:?}");
+    only(Invariant::DramCapacity, |p| p.card.dram.bank_bytes = dram.total() - 1);
+    let mut exact = plan();
+    exact.card.dram.bank_bytes = dram.total();
+    assert_eq!(verify(&exact).unwrap().dram(), dram);
 }
 
 #[test]

@@ -3,8 +3,9 @@
 
 use bitnetc_plan::{Arch, Card, Memory, VerifiedPlan};
 
-use crate::card::{CardKind, MockCard};
+use crate::card::CardKind;
 use crate::error::TtnnError;
+use crate::mock_card::MockCard;
 use crate::open_card::OpenCard;
 
 /// The grid of a Blackhole card whose firmware is older than 19.5.0; see the firmware's release notes.
@@ -25,7 +26,7 @@ struct Facts {
     dram_banks: u32,
     /// First and last-plus-one address of the L1 that tensors and circular buffers share.
     l1: (u64, u64),
-    /// Free bytes of each DRAM bank.
+    /// Bytes of the largest free range of each DRAM bank.
     dram_free: u64,
     /// A chip without a board and without harvested rows, of which the plan uses a part.
     simulated: bool,
@@ -44,7 +45,7 @@ pub(super) fn check(card: &OpenCard, plan: &VerifiedPlan) -> Result<(), TtnnErro
         grid: card.grid(),
         dram_banks: card.dram_banks(),
         l1: card.l1_range(),
-        dram_free: card.memory_view(Memory::Dram)?.free,
+        dram_free: card.memory_view(Memory::Dram)?.largest_free,
         simulated: match card.card() {
             CardKind::Simulator(_) => true,
             CardKind::Mock(_) | CardKind::Real => false,
@@ -111,7 +112,7 @@ mod tests {
             Arch::Blackhole => &TtnnRelease::latest().blackhole,
         };
         let L1 { base, end, alignment } = chip.l1;
-        let dram = Dram { banks, bank_bytes: 1 << 30, alignment: chip.dram_alignment, readers_per_bank: 1 };
+        let dram = Dram { banks, base: 64, bank_bytes: 1 << 30, alignment: chip.dram_alignment, readers_per_bank: 1 };
         Card { name: name.into(), arch, grid, l1: L1 { base, end, alignment }, dram }
     }
 

@@ -74,7 +74,7 @@ fn reply(result: Result<Vec<Object>, TtnnError>, circular_buffers: u64, graph: &
     let programs = graph.nodes.iter().filter(|node| matches!(node, Node::ProgramExecution)).count();
     Ok(Reply::Accepted(Facts {
         outputs,
-        addresses: graph.l1_addresses().collect(),
+        addresses: graph.allocations().map(|a| a.address).collect(),
         circular_buffers,
         programs: u32::try_from(programs).unwrap_or(u32::MAX),
     }))

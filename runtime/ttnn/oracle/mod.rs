@@ -39,7 +39,7 @@ enum Question {
 struct Facts {
     /// Specs of the tensors returned; empty for calls that write in place.
     outputs: Vec<TensorSpec>,
-    /// Addresses of the L1 buffers allocated, in order.
+    /// Addresses of the buffers allocated in L1 and DRAM, in order.
     addresses: Vec<u64>,
     /// Circular, dataflow and scratchpad buffers on the busiest core.
     circular_buffers: u64,

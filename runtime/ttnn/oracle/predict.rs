@@ -1,6 +1,6 @@
-//! Predicts the answer to a question from the op rules and the model of the L1 allocator.
+//! Predicts the answer to a question from the op rules and the model of the allocators.
 
-use bitnetc_plan::l1::{Allocator, dram_bytes_per_bank};
+use bitnetc_plan::allocator::Allocator;
 use bitnetc_plan::ttnn::{Checks, Outcome, Violation, check, require_placement};
 use bitnetc_plan::{Card, Memory, TensorSpec};
 
@@ -22,12 +22,7 @@ pub(super) fn is_askable(question: &Question, card: &Card) -> bool {
     let Question::Call { operands, .. } = question else { return true };
     let mut checks = Checks::new();
     operands.iter().for_each(|spec| require_placement(spec, card, &mut checks));
-    if !checks.ok() || allocate(&mut Allocator::new(card), operands).is_none() {
-        return false;
-    }
-    let dram = operands.iter().filter(|s| s.memory.memory() == Memory::Dram).map(|s| dram_bytes_per_bank(s, card));
-    // Half the card, so that results fit too.
-    dram.sum::<u64>() < card.dram.bank_bytes / 2
+    checks.ok() && Memories::new(card).allocate(operands).is_ok()
 }
 
 /// The prediction.
@@ -55,35 +50,60 @@ fn refusal(broken: &[Violation]) -> Prediction {
     }
 }
 
-/// The addresses of those of `specs` that are in L1; `None` when they do not fit.
-fn allocate<'a>(l1: &mut Allocator, specs: impl IntoIterator<Item = &'a TensorSpec>) -> Option<Vec<u64>> {
-    let in_l1 = specs.into_iter().filter(|s| s.memory.memory() == Memory::L1);
-    in_l1.map(|spec| l1.allocate(spec).ok()).collect()
+/// The memories of a card.
+struct Memories {
+    l1: Allocator,
+    dram: Allocator,
+}
+
+impl Memories {
+    fn new(card: &Card) -> Self {
+        Memories { l1: Allocator::new(Memory::L1, card), dram: Allocator::new(Memory::Dram, card) }
+    }
+
+    /// The addresses of `specs` in their order; the memory that has no room for one of them.
+    fn allocate<'a>(&mut self, specs: impl IntoIterator<Item = &'a TensorSpec>) -> Result<Vec<u64>, Memory> {
+        let place = |spec: &TensorSpec| {
+            let memory = spec.memory.memory();
+            let allocator = match memory {
+                Memory::L1 => &mut self.l1,
+                Memory::Dram => &mut self.dram,
+            };
+            allocator.allocate(spec).map_err(|_| memory)
+        };
+        specs.into_iter().map(place).collect()
+    }
+}
+
+fn out_of_memory(memory: Memory, beside: &str) -> Prediction {
+    let memory = match memory {
+        Memory::L1 => "L1",
+        Memory::Dram => "DRAM",
+    };
+    Prediction::Refused(format!("Out of Memory in {memory}{beside}"))
 }
 
 fn place(spec: &TensorSpec, card: &Card) -> Prediction {
-    if spec.memory.memory() == Memory::Dram && dram_bytes_per_bank(spec, card) > card.dram.bank_bytes {
-        return Prediction::Refused("Out of Memory in DRAM".into());
-    }
-    match allocate(&mut Allocator::new(card), [spec]) {
-        Some(addresses) => Prediction::Accepted(Facts { outputs: vec![spec.clone()], addresses, ..Facts::default() }),
-        None => Prediction::Refused("Out of Memory in L1".into()),
+    match Memories::new(card).allocate([spec]) {
+        Ok(addresses) => Prediction::Accepted(Facts { outputs: vec![spec.clone()], addresses, ..Facts::default() }),
+        Err(memory) => out_of_memory(memory, ""),
     }
 }
 
-/// A legal call, next to its operands in L1.
+/// A legal call, next to its operands.
 fn fit(operands: &[TensorSpec], outcome: Outcome, card: &Card) -> Prediction {
-    let mut l1 = Allocator::new(card);
+    let mut memories = Memories::new(card);
     let early = outcome.temporaries.iter().filter(|t| t.before_output).map(|t| &t.spec);
     let late = outcome.temporaries.iter().filter(|t| !t.before_output).map(|t| &t.spec);
     // A view has its operand's buffer.
     let outputs = outcome.outputs.iter().filter(|_| outcome.programs > 0);
     let made = early.chain(outputs).chain(late);
-    let Some(addresses) = allocate(&mut l1, operands).and_then(|_| allocate(&mut l1, made)) else {
-        return Prediction::Refused("Out of Memory in L1, next to the operands".into());
+    let addresses = match memories.allocate(operands).and_then(|_| memories.allocate(made)) {
+        Ok(addresses) => addresses,
+        Err(memory) => return out_of_memory(memory, ", next to the operands"),
     };
     let end = card.l1.base + outcome.circular_buffers;
-    match l1.lowest() {
+    match memories.l1.lowest() {
         Some(lowest) if outcome.circular_buffers > 0 && end > lowest => {
             Prediction::Refused(format!("circular buffers up to {end} clash with L1 buffers at {lowest}"))
         }

@@ -48,7 +48,7 @@ fn card() -> Card {
         arch: Arch::Wormhole,
         grid: (8, 8),
         l1: card::L1 { base: 105_824, end: 1_499_136, alignment: 16 },
-        dram: card::Dram { banks: 12, bank_bytes: 1_070_773_184, alignment: 32, readers_per_bank: 1 },
+        dram: card::Dram { banks: 12, base: 1_048_640, bank_bytes: 1_072_693_184, alignment: 32, readers_per_bank: 1 },
     }
 }
 

@@ -98,6 +98,7 @@ pub fn buffers() -> Vec<Buffer> {
         name: name.into(),
         per_layer: false,
         spec: TensorSpec::row_major(shape, dtype, MemoryConfig::DRAM),
+        address: None,
         role,
     };
     let blocks = CONTEXT / BLOCK;
@@ -105,6 +106,7 @@ pub fn buffers() -> Vec<Buffer> {
         name: name.into(),
         per_layer: true,
         spec: TensorSpec::tile([USERS * blocks, 5, BLOCK, 128], DType::Bfp8, MemoryConfig::DRAM),
+        address: None,
         role,
     };
     vec![

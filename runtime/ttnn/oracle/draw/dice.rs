@@ -135,9 +135,9 @@ impl<'a> Dice<'a> {
         self.pick(&[1, 8, 32, 32, 32, any])
     }
 
-    /// Heads, kv heads and head size of a model, sometimes of none.
+    /// Heads, kv heads and head size of a model, a shipped one or another, sometimes of none.
     pub fn heads(&mut self) -> (u32, u32, u32) {
-        const MODELS: [(u32, u32, u32); 13] = [
+        const MODELS: [(u32, u32, u32); 18] = [
             (20, 5, 128),
             (16, 2, 128),
             (20, 5, 32),
@@ -151,10 +151,15 @@ impl<'a> Dice<'a> {
             (8, 2, 128),
             (30, 6, 64),
             (24, 8, 128),
+            (40, 10, 128),
+            (48, 12, 128),
+            (64, 8, 64),
+            (71, 1, 64),
+            (64, 8, 128),
         ];
         let (mut heads, mut kv_heads, head_dim) = self.pick(&MODELS);
         if self.chance(0.1) {
-            heads = self.between(1, 40);
+            heads = self.between(1, 140);
         }
         if self.chance(0.1) {
             kv_heads = self.between(1, 40);

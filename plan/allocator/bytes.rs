@@ -1,28 +1,25 @@
-//! Bytes a tensor takes of each bank: of every core's L1, or of a DRAM bank.
+//! Bytes a tensor takes of each bank: of every core's L1, or of every DRAM bank.
 //!
 //! Pages are rounded up to the alignment of their memory, whole buffers to that of DRAM, in L1 too.
 
 use crate::{Card, Layout, Memory, MemoryConfig, TILE, TensorSpec};
 
-/// Bytes `spec`, a tensor in L1, takes of every core's L1. The same on all cores: allocation is lock-step.
-pub fn buffer_bytes(spec: &TensorSpec, card: &Card) -> u64 {
-    l1_bytes(spec, u64::from(card.cores()), card.l1.alignment).next_multiple_of(card.dram.alignment)
+/// Bytes `spec` takes of every bank of its memory. All are charged like the fullest, because allocation is lock-step.
+pub fn bytes_per_bank(spec: &TensorSpec, card: &Card) -> u64 {
+    let (banks, page_alignment) = banks(spec.memory.memory(), card);
+    per_bank(spec, banks, page_alignment).next_multiple_of(card.dram.alignment)
 }
 
-/// Bytes `spec`, a tensor in DRAM, takes of the fullest DRAM bank. All banks are charged alike, as allocation is lock-step there too.
-pub fn dram_bytes_per_bank(spec: &TensorSpec, card: &Card) -> u64 {
-    let alignment = card.dram.alignment;
-    per_bank(spec, u64::from(card.dram.banks), alignment).next_multiple_of(alignment)
-}
-
-/// Bytes of `spec` on each of `banks` cores before the buffer is rounded up.
-pub(super) fn l1_bytes(spec: &TensorSpec, banks: u64, alignment: u64) -> u64 {
-    debug_assert_eq!(spec.memory.memory(), Memory::L1);
-    per_bank(spec, banks, alignment)
+/// The banks of a memory, over which interleaved pages are dealt, and what their pages are aligned to.
+pub(super) fn banks(memory: Memory, card: &Card) -> (u64, u64) {
+    match memory {
+        Memory::L1 => (u64::from(card.cores()), card.l1.alignment),
+        Memory::Dram => (u64::from(card.dram.banks), card.dram.alignment),
+    }
 }
 
 /// Pages per bank times their rounded-up size. A page is a tile, or one row: of the shard when sharded, of the tensor when not.
-fn per_bank(spec: &TensorSpec, banks: u64, alignment: u64) -> u64 {
+pub(super) fn per_bank(spec: &TensorSpec, banks: u64, alignment: u64) -> u64 {
     match &spec.memory {
         MemoryConfig::Interleaved(_) => {
             let (pages, bytes) = match spec.layout {

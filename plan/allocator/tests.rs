@@ -11,20 +11,20 @@ fn card(arch: Arch) -> Card {
             arch,
             grid: (8, 8),
             l1: L1 { base: 105_824, end: 1_499_136, alignment: 16 },
-            dram: Dram { banks: 12, bank_bytes: 1_070_773_184, alignment: 32, readers_per_bank: 1 },
+            dram: Dram { banks: 12, base: 1_048_640, bank_bytes: 1_072_693_184, alignment: 32, readers_per_bank: 1 },
         },
         Arch::Blackhole => Card {
             name: "p150".into(),
             arch,
             grid: (11, 10),
             l1: L1 { base: 111_744, end: 1_572_864, alignment: 16 },
-            dram: Dram { banks: 8, bank_bytes: 4_278_190_080, alignment: 64, readers_per_bank: 3 },
+            dram: Dram { banks: 8, base: 1_048_704, bank_bytes: 4_277_141_376, alignment: 64, readers_per_bank: 3 },
         },
     }
 }
 
 /// A line of a recorded sequence: `free ADDRESS`, or `DTYPE LAYOUT KIND SHAPE [CORES SHARD] -> ADDRESS BYTES`, or `... -> oom FREE LARGEST`.
-fn parse(line: &str, card: &Card) -> (TensorSpec, String) {
+fn parse(line: &str, memory: Memory, card: &Card) -> (TensorSpec, String) {
     let (left, right) = line.split_once(" -> ").unwrap();
     let words: Vec<&str> = left.split(' ').collect();
     let numbers = |text: &str| -> Vec<u32> { text.split('x').map(|n| n.parse().unwrap()).collect() };
@@ -38,9 +38,13 @@ fn parse(line: &str, card: &Card) -> (TensorSpec, String) {
         other => panic!("{other}"),
     };
     let layout = if words[1] == "tile" { Layout::Tile } else { Layout::RowMajor };
-    let memory = match words[2] {
-        "I" => MemoryConfig::L1,
-        kind => {
+    let memory = match (words[2], memory) {
+        ("I", memory) => MemoryConfig::Interleaved(memory),
+        (_, Memory::Dram) => {
+            let shard = numbers(words[5]);
+            MemoryConfig::dram_width(card.dram.banks, [shard[0], shard[1]])
+        }
+        (kind, Memory::L1) => {
             let cores = Cores::row_major(words[4].parse().unwrap(), card.grid);
             let shard = numbers(words[5]);
             let make = if kind == "W" { MemoryConfig::width } else { MemoryConfig::height };
@@ -50,15 +54,15 @@ fn parse(line: &str, card: &Card) -> (TensorSpec, String) {
     (TensorSpec { shape: numbers(words[3]), dtype, layout, memory }, right.to_owned())
 }
 
-fn replay(recorded: &str, card: &Card) -> (usize, usize) {
-    let mut allocator = Allocator::new(card);
+fn replay(recorded: &str, memory: Memory, card: &Card) -> (usize, usize) {
+    let mut allocator = Allocator::new(memory, card);
     let (mut placed, mut refused) = (0, 0);
     for (number, line) in recorded.lines().enumerate() {
         if let Some(address) = line.strip_prefix("free ") {
             assert!(allocator.free(address.parse().unwrap()), "line {number}: {line}");
             continue;
         }
-        let (spec, answer) = parse(line, card);
+        let (spec, answer) = parse(line, memory, card);
         let before = allocator.free_bytes();
         match answer.strip_prefix("oom ") {
             Some(figures) => {
@@ -71,7 +75,7 @@ fn replay(recorded: &str, card: &Card) -> (usize, usize) {
                 let address = allocator.allocate(&spec).unwrap_or_else(|e| panic!("line {number}: {line}: {e}"));
                 let took = before - allocator.free_bytes();
                 assert_eq!(format!("{address} {took}"), answer, "line {number}: {line}");
-                assert_eq!(took, buffer_bytes(&spec, card));
+                assert_eq!(took, bytes_per_bank(&spec, card));
                 placed += 1;
             }
         }
@@ -81,14 +85,18 @@ fn replay(recorded: &str, card: &Card) -> (usize, usize) {
 
 #[test]
 fn wormhole_addresses_are_tt_nns() {
-    let (placed, refused) = replay(include_str!("n150.txt"), &card(Arch::Wormhole));
-    assert!(placed > 60 && refused > 3, "{placed} placed, {refused} refused");
+    for (recorded, memory) in [(include_str!("n150.txt"), Memory::L1), (include_str!("n150-dram.txt"), Memory::Dram)] {
+        let (placed, refused) = replay(recorded, memory, &card(Arch::Wormhole));
+        assert!(placed > 60 && refused > 3, "{placed} placed, {refused} refused");
+    }
 }
 
 #[test]
 fn blackhole_addresses_are_tt_nns() {
-    let (placed, refused) = replay(include_str!("p150.txt"), &card(Arch::Blackhole));
-    assert!(placed > 60 && refused > 3, "{placed} placed, {refused} refused");
+    for (recorded, memory) in [(include_str!("p150.txt"), Memory::L1), (include_str!("p150-dram.txt"), Memory::Dram)] {
+        let (placed, refused) = replay(recorded, memory, &card(Arch::Blackhole));
+        assert!(placed > 60 && refused > 3, "{placed} placed, {refused} refused");
+    }
 }
 
 #[test]
@@ -109,8 +117,8 @@ fn dram_bytes_per_bank_are_tt_nns() {
         (rows(&[1, 1, 131_072, 128], DType::Bf16), 2_796_288, 4_194_304),
         (rows(&[128_256, 2560], DType::Bf16), 54_722_560, 82_083_840),
     ] {
-        assert_eq!(dram_bytes_per_bank(&spec, &wh), wormhole, "{spec}");
-        assert_eq!(dram_bytes_per_bank(&spec, &bh), blackhole, "{spec}");
+        assert_eq!(bytes_per_bank(&spec, &wh), wormhole, "{spec}");
+        assert_eq!(bytes_per_bank(&spec, &bh), blackhole, "{spec}");
     }
     for (k, n, dtype, wormhole, blackhole) in [
         (2560, 3840, DType::Bfp4, 460_800, 691_200),
@@ -118,24 +126,29 @@ fn dram_bytes_per_bank_are_tt_nns() {
         (2560, 6912, DType::Bfp8, 1_566_720, 2_350_080),
         (6912, 2560, DType::Bfp4, 870_912, 1_244_160),
     ] {
-        assert_eq!(dram_bytes_per_bank(&weight(&wh, k, n, dtype), &wh), wormhole, "{k}x{n}");
-        assert_eq!(dram_bytes_per_bank(&weight(&bh, k, n, dtype), &bh), blackhole, "{k}x{n}");
+        assert_eq!(bytes_per_bank(&weight(&wh, k, n, dtype), &wh), wormhole, "{k}x{n}");
+        assert_eq!(bytes_per_bank(&weight(&bh, k, n, dtype), &bh), blackhole, "{k}x{n}");
     }
 }
 
 /// An allocator with one flag for each unit of alignment: slow, but simple enough to be right at a glance.
 struct Naive {
+    memory: Memory,
     taken: Vec<bool>,
     base: u64,
     unit: u64,
 }
 
 impl Naive {
+    /// The highest place that fits is the top of the highest range that fits, and the lowest the bottom of the lowest.
     fn allocate(&mut self, bytes: u64) -> Option<u64> {
         let need = usize::try_from(bytes.max(1).div_ceil(self.unit)).unwrap();
-        let start = (0..=self.taken.len().checked_sub(need)?).rev().find(|&s| !self.taken[s..s + need].contains(&true));
-        // The highest place that fits is the top of the highest range that fits.
-        let start = start?;
+        let mut places = 0..=self.taken.len().checked_sub(need)?;
+        let holds = |s: &usize| !self.taken[*s..s + need].contains(&true);
+        let start = match self.memory {
+            Memory::L1 => places.rev().find(holds),
+            Memory::Dram => places.find(holds),
+        }?;
         self.taken[start..start + need].fill(true);
         Some(self.base + start as u64 * self.unit)
     }
@@ -151,7 +164,8 @@ impl Naive {
 fn agrees_with_a_naive_model() {
     let mut card = card(Arch::Blackhole);
     card.l1.end = card.l1.base + 64 * 300;
-    for seed in 0..40u64 {
+    (card.dram.base, card.dram.bank_bytes) = (card.l1.base, 64 * 300);
+    for (seed, memory) in (0..40u64).flat_map(|seed| [(seed, Memory::L1), (seed, Memory::Dram)]) {
         let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
         let mut random = move |n: u64| {
             state ^= state << 13;
@@ -159,8 +173,8 @@ fn agrees_with_a_naive_model() {
             state ^= state << 17;
             state % n
         };
-        let mut model = Allocator::new(&card);
-        let mut naive = Naive { taken: vec![false; 300], base: card.l1.base, unit: 64 };
+        let mut model = Allocator::new(memory, &card);
+        let mut naive = Naive { memory, taken: vec![false; 300], base: card.l1.base, unit: 64 };
         let mut live: Vec<(u64, u64)> = Vec::new();
         for _ in 0..300 {
             if !live.is_empty() && random(100) < 45 {
@@ -184,12 +198,12 @@ fn agrees_with_a_naive_model() {
 #[test]
 fn a_full_l1_refuses_and_stays_as_it_was() {
     let card = card(Arch::Wormhole);
-    let mut allocator = Allocator::new(&card);
+    let mut allocator = Allocator::new(Memory::L1, &card);
     assert_eq!(allocator.allocate_bytes(card.l1_bytes()), Ok(card.l1.base));
     let full = allocator.clone();
     assert_eq!(allocator.allocate_bytes(1), Err(OutOfMemory { asked: 32, free: 0, largest: 0 }));
     assert_eq!(allocator, full);
     assert!(!allocator.free(card.l1.base + 32));
     assert!(allocator.free(card.l1.base));
-    assert_eq!(allocator, Allocator::new(&card));
+    assert_eq!(allocator, Allocator::new(Memory::L1, &card));
 }
