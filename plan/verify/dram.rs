@@ -5,9 +5,8 @@
 //! programs only as a bound, which the [release](crate::TtnnRelease) gives.
 
 use crate::defect::Defects;
-use crate::op::Kept;
 use crate::walk::{Context, Walk};
-use crate::{Invariant, Op, Phase, PhaseKind, Place, Plan, TILE, TtnnRelease};
+use crate::{Invariant, Place, Plan, TtnnRelease};
 
 /// Bytes of a page of kernels.
 const PAGE: u64 = 2048;
@@ -66,22 +65,9 @@ fn programs(plan: &Plan, walks: &[Walk]) -> (u64, u64) {
         if phase.trace.is_some() {
             traced = traced.saturating_add(walk.programs(plan.model.layers));
         }
-        for (step, memory) in phase.steps().zip(&walk.steps) {
-            let launched = memory.outcome.as_ref().map_or(0, |o| u64::from(o.programs));
-            kernels +=
-                launched * variants(&step.op, phase) * release.kernel_bytes.div_ceil(PAGE).div_ceil(banks) * PAGE;
-        }
+        let launched: u64 = walk.steps.iter().filter_map(|m| m.outcome.as_ref()).map(|o| u64::from(o.programs)).sum();
+        kernels += launched * release.kernel_bytes.div_ceil(PAGE).div_ceil(banks) * PAGE;
     }
     let each = release.chip(plan.card.arch).trace_program_bytes;
     (traced.saturating_mul(each).div_ceil(banks), kernels)
-}
-
-/// How many programs a call becomes over all its arguments: a slice of the last tile is another program for every tile.
-fn variants(op: &Op, phase: &Phase) -> u64 {
-    if let (Op::Slice(slice), PhaseKind::Prefill { tokens }) = (op, phase.kind)
-        && slice.kept == Kept::LastTokenTile
-    {
-        return u64::from(tokens / TILE);
-    }
-    1
 }
