@@ -9,7 +9,7 @@ use super::hostile::tried;
 fn options() {
     let seeds = [
         "plan bitnet-2b-4t --target p150 --batch 32 --policy fast -o plan.ron --set down=bfp8/HiFi2 --prefill 128,512",
-        "plan m.ron --context 4096 --block 64 --at-position 256 --proofs bits --no-folding --release 0.81.1",
+        "plan m.ron --context 4096 --block 64 --at-position 256 --proofs bits --no-folding --release newest",
         "inspect plan.ron --phase prefill-128 --layer 0 --memory --json",
         "ask p150 --plan plan.ron --phase decode --nearest 3 prefill-128/down",
         "run --prompt ROMEO: --tokens 60 --temperature 0.7 --top-p 0.9 --seed 11 --quiet",

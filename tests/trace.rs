@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{Options, compile, model};
-use bitnetc_plan::{BufferRole, DType, MemoryConfig, Phase, TensorSpec, TtnnRelease, VerifiedPlan};
+use bitnetc_plan::{BufferRole, DType, Memory, MemoryConfig, Phase, TensorSpec, TtnnRelease, VerifiedPlan};
 use bitnetc_runtime::{Device as _, Flow, GenerateOptions, LoadOptions, Sampling, Session, Weights, generate};
 use bitnetc_ttnn::record::{self, Event};
 use bitnetc_ttnn::{CardKind, CardOptions, MockCard, PythonEnv, TtnnDevice, Value, Wanted};
@@ -71,7 +71,8 @@ fn replay(events: &[Event], number: usize) -> usize {
 fn addresses(plan: &VerifiedPlan, phase: &Phase) -> Vec<u64> {
     let layers = (0..plan.model.layers).flat_map(|_| &phase.layer);
     let steps = phase.prologue.iter().chain(layers).chain(&phase.epilogue);
-    steps.flat_map(|step| &step.outputs).filter_map(|value| value.address).collect()
+    let in_l1 = steps.flat_map(|step| &step.outputs).filter(|value| value.spec.memory.memory() == Memory::L1);
+    in_l1.filter_map(|value| value.address).collect()
 }
 
 #[test]

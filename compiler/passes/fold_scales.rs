@@ -201,8 +201,9 @@ fn reader(graph: &Graph, user: Use, scale: &Scalar, trial: &mut Trial) -> Option
                 part.scale = part.scale.times(scale);
             }
         }
-        Operation::Argmax => return Some(()),
-        Operation::Add { .. }
+        // The logits are a result too, which a scale would change.
+        Operation::Argmax
+        | Operation::Add { .. }
         | Operation::Linear(_)
         | Operation::Tokens
         | Operation::Embedding { .. }

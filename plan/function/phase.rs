@@ -194,13 +194,14 @@ impl<'p> Execution<'p> {
                 Ok(Value::flat(any, ones))
             }
             Source::RotaryTable { function, positions, frequencies, amplitude, long } => {
-                let prompt = matches!(self.phase.kind, PhaseKind::Prefill { .. });
-                if long.as_ref().is_some_and(|long| long.one_sequence != prompt) {
+                let prompt = match self.phase.kind {
+                    PhaseKind::Prefill { tokens } => tokens,
+                    PhaseKind::Decode { .. } => 0,
+                };
+                if long.as_ref().is_some_and(|long| long.one_sequence != (prompt > long.beyond)) {
                     let what = format!("`{operand}` has the angles of other sequences");
-                    return Err(Unclear::new(
-                        what,
-                        "of a prompt in prefill, of the sequence that each position ends in decode",
-                    ));
+                    let hint = "of one sequence for prompts beyond the first frequencies, else of the sequence that each position ends";
+                    return Err(Unclear::new(what, hint));
                 }
                 let long = long.as_ref().map(|long| (long.beyond, long.frequencies.as_slice()));
                 let rates = heads::rates(&mut self.terms, frequencies, long);

@@ -52,8 +52,10 @@ pub struct Chip {
     pub dram_alignment: u64,
     /// Most worker cores a DRAM-sharded matmul may read one bank with.
     pub readers_per_bank: u32,
-    /// Bytes that a device program takes of a trace, from above: its commands, of which there are more on a larger grid.
-    pub trace_program_bytes: u64,
+    /// Bytes that a device program of decode takes of a trace, from above: its commands, of which there are more on a larger grid.
+    pub decode_trace_bytes: u64,
+    /// The same of prefill, whose tensors are mostly interleaved: such programs have fewer arguments for each core.
+    pub prefill_trace_bytes: u64,
 }
 
 /// How matmuls with an fp32 destination keep their sums in L1 from one K-block to the next. With a bf16 destination sums are bf16.

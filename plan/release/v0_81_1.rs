@@ -15,7 +15,8 @@ pub(super) const RELEASE: TtnnRelease = TtnnRelease {
         bank_bytes: 1_072_693_184,
         dram_alignment: 32,
         readers_per_bank: 1,
-        trace_program_bytes: 20 << 10,
+        decode_trace_bytes: 20 << 10,
+        prefill_trace_bytes: 6 << 10,
     },
     blackhole: Chip {
         l1: L1 { base: 111_744, end: 1_572_864, alignment: 16 },
@@ -23,7 +24,8 @@ pub(super) const RELEASE: TtnnRelease = TtnnRelease {
         bank_bytes: 4_277_141_376,
         dram_alignment: 64,
         readers_per_bank: 3,
-        trace_program_bytes: 28 << 10,
+        decode_trace_bytes: 28 << 10,
+        prefill_trace_bytes: 9 << 10,
     },
     // Releases before this one do neither.
     spills: Spills { reloads_fp32: true, dram_sharded_keeps_fp32: true },

@@ -6,7 +6,7 @@
 
 use crate::defect::Defects;
 use crate::walk::{Context, Walk};
-use crate::{Invariant, Place, Plan, TtnnRelease};
+use crate::{Invariant, PhaseKind, Place, Plan, TtnnRelease};
 
 /// Bytes of a page of kernels.
 const PAGE: u64 = 2048;
@@ -20,7 +20,7 @@ pub struct DramUse {
     pub buffers: u64,
     /// From the end of the buffers to the end of the highest value of any moment.
     pub values: u64,
-    /// The traces of all traced phases, from above: the release's [bytes of a program](crate::release::Chip::trace_program_bytes) for each.
+    /// The traces of all traced phases, from above: the release's [bytes of a program](crate::release::Chip::decode_trace_bytes) for each.
     pub traces: u64,
     /// The kernels of all programs, from above: they lie at the end of the bank, as the traces do.
     pub kernels: u64,
@@ -59,15 +59,18 @@ pub fn check(plan: &Plan, walks: &[Walk], defects: &mut Defects) -> DramUse {
 fn programs(plan: &Plan, walks: &[Walk]) -> (u64, u64) {
     // Of a release that is not known the plan has been refused already.
     let Ok(release) = TtnnRelease::find(&plan.release) else { return (0, 0) };
-    let banks = u64::from(plan.card.dram.banks.max(1));
+    let (chip, banks) = (release.chip(plan.card.arch), u64::from(plan.card.dram.banks.max(1)));
     let (mut traced, mut kernels) = (0_u64, 0_u64);
     for (phase, walk) in plan.phases.iter().zip(walks) {
         if phase.trace.is_some() {
-            traced = traced.saturating_add(walk.programs(plan.model.layers));
+            let each = match phase.kind {
+                PhaseKind::Decode { .. } => chip.decode_trace_bytes,
+                PhaseKind::Prefill { .. } => chip.prefill_trace_bytes,
+            };
+            traced = traced.saturating_add(walk.programs(plan.model.layers).saturating_mul(each));
         }
         let launched: u64 = walk.steps.iter().filter_map(|m| m.outcome.as_ref()).map(|o| u64::from(o.programs)).sum();
         kernels += launched * release.kernel_bytes.div_ceil(PAGE).div_ceil(banks) * PAGE;
     }
-    let each = release.chip(plan.card.arch).trace_program_bytes;
-    (traced.saturating_mul(each).div_ceil(banks), kernels)
+    (traced.div_ceil(banks), kernels)
 }

@@ -1,7 +1,7 @@
 //! Mock cards: boards that TT-NN takes a machine without a card for, each described by a cluster descriptor.
 //!
 //! A plan's card has a mock when a chip of its family can be harvested so that its grid and DRAM banks remain. The shipped boards have
-//! descriptors of their own; others are made of those by naming other rows or columns as missing. TT-NN 0.81.1 opens chips of which at most two
+//! descriptors of their own; others are made of those by naming other rows or columns as missing. TT-NN opens chips of which at most two
 //! rows (Wormhole) or columns (Blackhole) are harvested, and on Blackhole at most one DRAM bank (`core_descriptor.cpp`, `cluster.cpp`).
 
 use bitnetc_plan::{Arch, Card};

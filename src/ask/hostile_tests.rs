@@ -5,6 +5,7 @@
 use bitnetc_compiler::target::Target;
 
 use super::answer::answer;
+use super::parse;
 use super::scene::Scene;
 use super::shown;
 use crate::hostile::tried;
@@ -29,4 +30,12 @@ fn questions() {
             Err(mistake) => assert!(!format!("{:?}", shown(mistake, text)).is_empty()),
         }
     });
+}
+
+#[test]
+fn expressions_are_inside_one_another_only_so_far() {
+    for open in ["[", "(", "f(", "f(a="] {
+        let mistake = parse::line(&open.repeat(100_000), (8, 8)).unwrap_err();
+        assert!(mistake.what.contains("inside one another"), "{mistake:?}");
+    }
 }

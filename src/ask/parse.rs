@@ -67,7 +67,7 @@ pub struct Call {
 /// # Errors
 /// The first mistake.
 pub fn line(text: &str, grid: (u32, u32)) -> Result<Expr, Mistake> {
-    let mut reader = Reader { text, at: 0, grid };
+    let mut reader = Reader { text, at: 0, grid, depth: 0 };
     if let Some(equals) = text.find('=').filter(|at| text.find('(').is_none_or(|open| *at < open)) {
         reader.at = equals + 1;
     }
@@ -81,15 +81,20 @@ pub fn line(text: &str, grid: (u32, u32)) -> Result<Expr, Mistake> {
 
 /// A spec in plan notation, without a name.
 pub fn memory(text: &str, grid: (u32, u32)) -> Option<MemoryConfig> {
-    let mut reader = Reader { text, at: 0, grid };
+    let mut reader = Reader { text, at: 0, grid, depth: 0 };
     let found = reader.memory().ok()??;
     (reader.at == text.len()).then_some(found)
 }
+
+/// Most expressions inside one another. TT-NN's calls have a handful; the reader takes stack for each.
+const MOST_DEPTH: u32 = 32;
 
 struct Reader<'a> {
     text: &'a str,
     at: usize,
     grid: (u32, u32),
+    /// Expressions around the one that is read.
+    depth: u32,
 }
 
 impl<'a> Reader<'a> {
@@ -165,8 +170,14 @@ impl<'a> Reader<'a> {
     fn expr(&mut self) -> Result<Expr, Mistake> {
         self.space();
         let start = self.at;
-        let kind = self.kind()?;
-        Ok(Expr { kind, span: start..self.at })
+        if self.depth == MOST_DEPTH {
+            let what = format!("more than {MOST_DEPTH} expressions inside one another");
+            return Err(Mistake::new(start..start, what, ""));
+        }
+        self.depth += 1;
+        let kind = self.kind();
+        self.depth -= 1;
+        Ok(Expr { kind: kind?, span: start..self.at })
     }
 
     fn kind(&mut self) -> Result<Kind, Mistake> {

@@ -180,12 +180,14 @@ def concat(tensors, dim, **_):
 
 
 def slice(x, start, end, *_, **__):
+    if isinstance(start, Tensor):
+        start, end = (bound.d.reshape(-1).astype(int).tolist() for bound in (start, end))
     corner = [range(first, last) for first, last in zip(start, end)]
     return Tensor(x.d[np.ix_(*corner)])
 
 
-def plus_one(x, **_):
-    x.d = x.d + 1
+def plus_one(x, skip_negative_entries=False, **_):
+    x.d = np.where(skip_negative_entries & (x.d < 0), x.d, x.d + 1)
     return x
 
 
@@ -220,13 +222,17 @@ def paged_fused_update_cache(k_cache, k, v_cache, v, update_idxs_tensor, page_ta
     for cache, rows in ((k_cache, k), (v_cache, v)):
         block = cache.d.shape[2]
         for user, position in enumerate(update_idxs_tensor.d.reshape(-1)):
+            if position < 0:
+                continue
             cache.d[page_table.d[user, position // block], :, position % block] = rows.d[0, user, : cache.d.shape[1]]
 
 
 def paged_fill_cache(cache, rows, page_table, batch_idx=0, **_):
     block = cache.d.shape[2]
     for position in range(rows.d.shape[2]):
-        cache.d[page_table.d[batch_idx, position // block], :, position % block] = rows.d[0, :, position]
+        page = page_table.d[batch_idx, position // block]
+        if page >= 0:
+            cache.d[page, :, position % block] = rows.d[0, :, position]
 
 
 def attend(q, keys, values, scale, mask=0):
@@ -238,6 +244,8 @@ def attend(q, keys, values, scale, mask=0):
 def paged_scaled_dot_product_attention_decode(q, k, v, page_table_tensor, cur_pos_tensor, scale, **_):
     out, group = np.zeros_like(q.d), q.d.shape[2] // k.d.shape[1]
     for user, position in enumerate(cur_pos_tensor.d.reshape(-1)):
+        if position < 0:
+            continue
         blocks = page_table_tensor.d[user]
         keys, values = (np.concatenate(cache.d[blocks], axis=1)[:, : position + 1] for cache in (k, v))
         for head in range(q.d.shape[2]):
@@ -245,11 +253,13 @@ def paged_scaled_dot_product_attention_decode(q, k, v, page_table_tensor, cur_po
     return Tensor(out)
 
 
-def scaled_dot_product_attention(q, k, v, is_causal, scale, **_):
-    assert is_causal
-    heads, rows, group = q.d.shape[1], q.d.shape[2], q.d.shape[1] // k.d.shape[1]
-    mask = np.triu(np.full((rows, rows), -1e30), 1)
-    parts = [attend(q.d[0, h], k.d[0, h // group], v.d[0, h // group], scale, mask) for h in range(heads)]
+def chunked_scaled_dot_product_attention(q, k, v, page_table, chunk_start_idx_tensor, scale, **_):
+    start, heads, rows, group = int(chunk_start_idx_tensor.d.item()), q.d.shape[1], q.d.shape[2], q.d.shape[1] // k.d.shape[1]
+    seen = start + rows
+    blocks = page_table.d.reshape(-1)[: -(-seen // k.d.shape[2])]
+    keys, values = (np.concatenate(cache.d[blocks], axis=1)[:, :seen] for cache in (k, v))
+    mask = np.where(np.arange(seen) > start + np.arange(rows)[:, None], -1e30, 0)
+    parts = [attend(q.d[0, h], keys[h // group], values[h // group], scale, mask) for h in range(heads)]
     return Tensor(np.stack(parts)[None])
 
 
@@ -272,5 +282,5 @@ experimental = types.SimpleNamespace(
 )
 transformer = types.SimpleNamespace(
     paged_scaled_dot_product_attention_decode=paged_scaled_dot_product_attention_decode,
-    scaled_dot_product_attention=scaled_dot_product_attention,
+    chunked_scaled_dot_product_attention=chunked_scaled_dot_product_attention,
 )

@@ -1,5 +1,6 @@
 //! A phase that computes another function than the first.
 
+use bitnetc_plan::walk::settle;
 use bitnetc_plan::{Invariant, Op, Phase, Plan, Ref, Scalar, Source, Step, verify};
 
 use crate::spot::plans;
@@ -62,6 +63,7 @@ fn two_phases_rotate_alike() {
             }
             assert_eq!(own.len(), 2);
             p.weights.extend(own);
+            settle(p).unwrap();
         });
     };
     tables(|frequencies, _| frequencies[1] *= 2.0);
@@ -83,5 +85,6 @@ fn two_phases_multiply_by_the_same_matrices() {
         let matmul =
             p.phases[1].layer.iter_mut().find_map(|s| if let Op::Matmul(m) = &mut s.op { Some(m) } else { None });
         matmul.unwrap().b = Ref::Weight("another".into());
+        settle(p).unwrap();
     });
 }

@@ -1,7 +1,7 @@
 //! Asks TT-NN a question on a mock card. A call is executed twice: without dispatch, which reports the sizes of all buffers, then for real,
 //! which checks memory and gives addresses.
 
-use bitnetc_plan::{Cost, Footprint, Op, Step, TensorSpec};
+use bitnetc_plan::{Cost, Footprint, Op, Step, TensorSpec, Value};
 
 use super::{Facts, Question};
 use crate::call::Scope;
@@ -37,7 +37,7 @@ fn call(device: &OpenCard, op: &Op, operands: &[TensorSpec]) -> Result<Reply, Tt
     for (reference, spec) in op.operands().into_iter().zip(operands) {
         scope.set(lower::key(reference), device.allocate(spec)?);
     }
-    let statement = lower::lower(&step(op), &Plain);
+    let statement = lower::lower(&step(op, operands), &Plain);
     let (call, interpreter) = (&statement.call, device.interpreter());
     let sized = device.capture(RunMode::NoDispatch, || call.execute(interpreter, &scope).map(drop))?;
     let real = device.capture(RunMode::Normal, || call.execute(interpreter, &scope))?;
@@ -52,12 +52,14 @@ fn call(device: &OpenCard, op: &Op, operands: &[TensorSpec]) -> Result<Reply, Tt
     reply(outputs, sized.graph.busiest_core(), &real.graph)
 }
 
-/// A call as a step.
-fn step(op: &Op) -> Step {
+/// A call as a step; of its outputs only a slice's size is looked at, of which the dimension that is not cut is its operand's.
+fn step(op: &Op, operands: &[TensorSpec]) -> Step {
+    let outputs =
+        operands.first().map(|spec| Value { name: "result".into(), spec: spec.clone(), padding: None, address: None });
     Step {
         name: "asked".into(),
         op: op.clone(),
-        outputs: Vec::new(),
+        outputs: outputs.into_iter().collect(),
         l1: Footprint::default(),
         cost: Cost::default(),
         note: String::new(),
