@@ -60,13 +60,13 @@ fn bytes(x: &TensorSpec, card: &Card) -> u64 {
     buffers * stretch + indices + cores * (indices + values)
 }
 
-/// All cores for a single row; otherwise the smallest power of two `n` with `8 n^2` at least the bytes of a row, up to 64.
+/// All cores for a single row; otherwise the smallest power of two `n` with `8 n^2` at least the bytes of a row, or all where that is more.
 fn search_cores(rows: u64, row_bytes: u64, card: &Card) -> u64 {
     let all = u64::from(card.cores());
     if rows == 1 {
         return all;
     }
-    (0..=6).map(|power| 1 << power).find(|n| 8 * n * n >= row_bytes).unwrap_or(all).min(all)
+    (0..=16).map(|power| 1 << power).find(|n: &u64| 8 * n * n >= row_bytes).unwrap_or(all).min(all)
 }
 
 #[cfg(test)]
@@ -93,6 +93,9 @@ mod tests {
         assert_eq!(of(32, 128_256, DType::Bf16, &bh), 25_984);
         assert_eq!(of(1, 128_256, DType::Bf16, &bh), 9440);
         assert_eq!(of(32, 131_080, DType::Bf16, &bh), 26_112);
+        // A chip with more than 128 cores.
+        let whole = Card { grid: (13, 10), ..p150() };
+        assert_eq!(of(17, 32_002, DType::F32, &whole), 26_720);
     }
 
     #[test]

@@ -150,7 +150,11 @@ impl<D: Device> Session<D> {
             return Err(wrong(format!("it has {count} tokens, and prefill is to start at number {start}")));
         }
         if count > taken {
-            return Err(wrong(format!("{count} tokens; the plan's prefill takes {taken}")));
+            let kind = match self.plan.short_sequence() {
+                Some(short) if count <= short as usize => format!(" of up to {short}, which turn as so few do,"),
+                Some(_) | None => String::new(),
+            };
+            return Err(wrong(format!("{count} tokens; the plan's prefill{kind} holds {taken}")));
         }
         let chunks = self.buckets.chunks(start, count);
         let starts = self.buckets.stride().map_or("0".into(), |stride| format!("multiples of {stride}"));

@@ -7,7 +7,7 @@
 //! ```text
 //! BITNETC_MUTANTS=10000 BITNETC_MUTANT_SEED=1 cargo test --test wrong_plans mutants -- --nocapture
 //! ```
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap fails the test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed unwrap fails the test")]
 
 mod cases;
 mod mutants;

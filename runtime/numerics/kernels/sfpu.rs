@@ -109,6 +109,7 @@ pub(crate) fn silu(x: f32, arch: Arch) -> f32 {
 
 /// e^x for x <= 0 to f32: `_sfpu_exp_fp32_accurate_` of `ckernel_sfpu_exp.h`, which an fp32 Dst uses.
 #[inline(always)]
+#[allow(clippy::approx_constant, reason = "the digits of the kernel's own constant")]
 pub(crate) fn exp_f32(x: f32) -> f32 {
     // Below this it is 0 in any case.
     let x = x.max(-200.0);

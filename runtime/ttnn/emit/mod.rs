@@ -57,6 +57,9 @@ pub fn python(plan: &Plan) -> String {
     text
 }
 
+/// The role of the buffer that a bucket of so many tokens has for a purpose.
+type RoleOf = fn(u32) -> BufferRole;
+
 /// Columns of the rows of which prefill takes the last token's tile.
 fn width(plan: &Plan) -> u32 {
     let mut slices =
@@ -124,7 +127,7 @@ fn buffers(plan: &Plan, text: &mut String) {
         let _ = writeln!(text, "{constant} = {name}");
     }
     let buckets = || plan.phases.iter().filter_map(|phase| bucket(phase.kind));
-    let by_bucket: [(&str, fn(u32) -> BufferRole); 3] = [
+    let by_bucket: [(&str, RoleOf); 3] = [
         ("PROMPTS", BufferRole::Prompt),
         ("PROMPT_POSITIONS", BufferRole::PromptPositions),
         ("CHUNK_PAGES", BufferRole::ChunkPages),
