@@ -13,7 +13,7 @@
 //! | folded scales of weights and of rows | factors are kept beside terms, and carried through every function that allows it ([`algebra`]) |
 //! | functions fused into matmuls and operands | they make the same term wherever they are applied |
 //!
-//! The compiler makes the function of a model from its graph in the same language, and [`differences`] compares the two. It also compares
+//! The compiler makes the function of a model from its graph in the same language, and `differences` compares the two. It also compares
 //! the phases of a plan with each other and, by [`Function::digest`], with what the plan records. The layer is executed once, with the
 //! residual stream as a term of its own: tensors of a layer are named by the pattern of their name, so that all layers are one.
 //!

@@ -17,7 +17,7 @@
 //! | attention | zeros add nothing to a score, and columns of zero values are summed to zeros; the scale is the model's |
 //! | pick of a token | reads no padding, as a zero could be the largest logit |
 //!
-//! [`follow`] applies these rules to a phase. The compiler takes the padding of each value from it, and [`mod@crate::verify`] compares.
+//! `follow.rs` applies these rules to a phase. The compiler takes the padding of each value from it, and [`mod@crate::verify`] compares.
 
 mod follow;
 

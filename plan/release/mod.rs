@@ -2,7 +2,7 @@
 //!
 //! TT-NN's behaviour changes from release to release: where circular buffers begin, how much of L1 and DRAM a card has left under it, which
 //! calls there are, what a sum keeps between two blocks of a matmul. All of that is data of a [`TtnnRelease`]. The op rules
-//! ([`crate::ttnn`]), the allocator ([`crate::l1`]) and the numbers in their tests were read from the [latest](TtnnRelease::latest) of the
+//! ([`crate::ttnn`]), the allocator ([`crate::allocator`]) and the numbers in their tests were read from the [latest](TtnnRelease::latest) of the
 //! releases that are known here; comments call it "the release the figures were read from".
 //!
 //! A plan names the release it was made for ([`crate::Plan::release`]). Addresses and sizes in it are that release's, so nothing may execute

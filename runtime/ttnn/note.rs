@@ -7,7 +7,7 @@
 //! | the page says | written by |
 //! |---|---|
 //! | phase, layer and step, or what else is under way | the device, by [`doing`] |
-//! | the call into Python, and whether it is still under way | every call, by [`call`] |
+//! | the call into Python, and whether it is still under way | every call, by `call` |
 //! | that a person wants it to end (Ctrl-C) | the supervisor, read by [`interrupts`] |
 //! | that all is done, and with which exit code | the command line, by [`ended`] |
 //!

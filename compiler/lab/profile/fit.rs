@@ -60,7 +60,7 @@ pub struct Fit {
     pub error: (f64, f64),
 }
 
-/// Fits [`CONSTANTS`] to measured steps, from the target's own values.
+/// Fits the constants of `CONSTANTS` to measured steps, from the target's own values.
 pub fn fit(measured: &[Measured<'_>], target: &Target) -> Fit {
     let errors = |target: &Target| -> Vec<f64> {
         measured.iter().map(|step| step.planned.kernel_us(target) / step.mean().max(f64::MIN_POSITIVE) - 1.0).collect()

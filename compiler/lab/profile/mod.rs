@@ -6,7 +6,7 @@
 //! | `ops_perf_results_*.csv` of tt-metal's Tracy build, or its `cpp_device_perf_report.csv` | how long the kernels of each program took |
 //!
 //! A CSV beside the profile of the same run is joined by the number of the program: `GLOBAL CALL COUNT` is 1024 times that number and the
-//! chip. A CSV alone is joined by the order of its rows ([`sequence`]).
+//! chip. A CSV alone is joined by the order of its rows (`sequence.rs`).
 //!
 //! What is measured is the time of a program's kernels, from the go to done. A plan's prediction also has the gap to the next program, which
 //! depends on the dispatch and not on the step; so kernels are compared with kernels.
