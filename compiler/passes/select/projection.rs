@@ -23,7 +23,7 @@ impl Selector<'_> {
             return Err(self.unsupported(
                 node,
                 what,
-                "scales are applied before they are selected: a function fused into the projection is in the way",
+                "no call after the projection takes its scale: a ternary LM head, or a function fused into the projection, is in the way",
             ));
         }
         let precision = decision.used;
