@@ -101,7 +101,7 @@ pub fn read(path: &Path) -> Result<Plan, FormatError> {
 /// ```
 /// # let text = r#"
 /// # (
-/// #     format: 4, release: "RELEASE",
+/// #     format: FORMAT, release: "RELEASE",
 /// #     model: (name: "m", digest: "DIGEST", function: "DIGEST", layers: 1, vocab: 32),
 /// #     options: (
 /// #         policy: "balanced", overrides: [], batch: 1, context: 64, block: 64, priced_at: 0, proofs: products, folding: true,
@@ -112,7 +112,7 @@ pub fn read(path: &Path) -> Result<Plan, FormatError> {
 /// #     ),
 /// #     weights: [], buffers: [], phases: [],
 /// # )
-/// # "#.replace("RELEASE", bitnetc_plan::TtnnRelease::latest().version).replace("DIGEST", &"0".repeat(64));
+/// # "#.replace("FORMAT", &bitnetc_plan::FORMAT_VERSION.to_string()).replace("RELEASE", bitnetc_plan::TtnnRelease::latest().version).replace("DIGEST", &"0".repeat(64));
 /// use bitnetc_plan::format::{read_bytes, to_binary, to_ron};
 ///
 /// // `text` is what `bitnetc plan MODEL -o plan.ron` writes.

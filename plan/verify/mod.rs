@@ -171,7 +171,7 @@ impl<'a> Verified<'a> {
 /// // A plan that would run nothing.
 /// let text = r#"
 /// (
-///     format: 4, release: "RELEASE",
+///     format: FORMAT, release: "RELEASE",
 ///     model: (name: "m", digest: "DIGEST", function: "DIGEST", layers: 1, vocab: 32),
 ///     options: (
 ///         policy: "balanced", overrides: [], batch: 1, context: 64, block: 64, priced_at: 0, proofs: products, folding: true,
@@ -182,7 +182,7 @@ impl<'a> Verified<'a> {
 ///     ),
 ///     weights: [], buffers: [], phases: [],
 /// )
-/// "#.replace("RELEASE", bitnetc_plan::TtnnRelease::latest().version).replace("DIGEST", &"0".repeat(64));
+/// "#.replace("FORMAT", &bitnetc_plan::FORMAT_VERSION.to_string()).replace("RELEASE", bitnetc_plan::TtnnRelease::latest().version).replace("DIGEST", &"0".repeat(64));
 /// let plan = format::read_bytes(text.as_bytes())?;
 /// let defects = verify(&plan).expect_err("it has no phases");
 /// assert_eq!(defects[0].invariant, Invariant::Names);

@@ -157,7 +157,7 @@ fn what_is_not_read_is_named() {
     let cases: [(Change<'_>, &[&str]); 6] = [
         (&|f| f.tensors[0].2 = 10, &["`token_embd.weight`", "Q2_K", "Q8_0"]),
         (&|f| f.tensors[1].2 = 38, &["`blk.0.attn_q.weight`", "TL1", "I2_S"]),
-        (&|f| f.tensors[0].0 = "blk.0.attn_q.bias".into(), &["`blk.0.attn_q.bias`", "`llama`"]),
+        (&|f| f.tensors[0].0 = "blk.0.attn_sinks.weight".into(), &["`blk.0.attn_sinks.weight`", "`llama`"]),
         (&|f| f.tensors[0].1 = vec![6, 31], &["`token_embd.weight`", "31", "blocks of 32"]),
         (&|f| f.tensors[1].1 = vec![8, 4, 32], &["`blk.0.attn_q.weight`", "heads"]),
         (&|f| *f = std::mem::take(f).text("general.architecture", "mamba").clone(), &["twice"]),
