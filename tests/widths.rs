@@ -241,7 +241,7 @@ fn a_call_without_a_way_names_the_constraint_that_is_in_the_way() {
     let model = Model::parse("widths", &widths.text(false)).unwrap();
     let options = Options { prefill: vec![], ..Options::for_model(&model) };
     let error = compile(&model, &Target::find("n150").unwrap(), &options).unwrap_err().to_string();
-    assert!(error.contains("`split_heads`") && error.contains("create_heads_decode.most_heads"), "{error}");
+    assert!(error.contains("`split_heads`") && error.contains("create_heads_decode.most_kv_heads"), "{error}");
     assert!(error.contains("ways, interleaved ones too"), "{error}");
 }
 
