@@ -163,6 +163,24 @@ impl<I: Element, O: Element> Loop for UnaryPart<'_, I, O> {
     }
 }
 
+/// The condition on the elements of `[a, b, out]`: whole rows of `cols`, and of b as many as `broadcast` takes.
+///
+/// # Errors
+/// [`NumericsError::Multiple`] if `cols` does not divide a, [`NumericsError::Dimension`] if b or out do not match.
+pub(crate) fn check_operands(
+    [a, b, out]: [usize; 3],
+    (broadcast, cols): (Broadcast, usize),
+) -> Result<(), NumericsError> {
+    check_dim("output elements", out, a)?;
+    check_multiple("elements of the first operand", a, cols)?;
+    let want = match broadcast {
+        Broadcast::None => a,
+        Broadcast::Column => a / cols,
+        Broadcast::Row => cols,
+    };
+    check_dim("elements of the second operand", b, want)
+}
+
 /// out = chain(op(chain(a), chain(b))), elementwise over a's shape [rows, cols].
 ///
 /// # Errors
@@ -175,14 +193,7 @@ pub fn binary<A: Element, B: Element, O: Element>(
     chains: Chains<'_>,
     out: &mut [O],
 ) -> Result<(), NumericsError> {
-    check_dim("output elements", out.len(), a.len())?;
-    check_multiple("elements of the first operand", a.len(), cols)?;
-    let want = match broadcast {
-        Broadcast::None => a.len(),
-        Broadcast::Column => a.len() / cols,
-        Broadcast::Row => cols,
-    };
-    check_dim("elements of the second operand", b.len(), want)?;
+    check_operands([a.len(), b.len(), out.len()], (broadcast, cols))?;
     let rows_per_task = (CHUNK / cols).max(1);
     let rows = |first: usize, out: &mut [O], a: &[A]| {
         let b = match broadcast {

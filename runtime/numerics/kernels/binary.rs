@@ -10,8 +10,8 @@ use half::bf16;
 
 use super::fpu::{fadd_dst, rne, truncated};
 use super::sfpu::silu;
-use crate::elementwise::{Binary, Broadcast, Chains, Function};
-use crate::error::{NumericsError, check_dim, check_multiple};
+use crate::elementwise::{Binary, Broadcast, Chains, Function, check_operands};
+use crate::error::NumericsError;
 use crate::mvmul::Arch;
 use crate::rounding::{bf16_host, widen};
 use crate::simd::{Loop, vectorised};
@@ -29,14 +29,7 @@ pub fn binary(
     arch: Arch,
     out: &mut [bf16],
 ) -> Result<(), NumericsError> {
-    check_dim("output elements", out.len(), a.len())?;
-    check_multiple("elements of the first operand", a.len(), cols)?;
-    let want = match broadcast {
-        Broadcast::None => a.len(),
-        Broadcast::Column => a.len() / cols,
-        Broadcast::Row => cols,
-    };
-    check_dim("elements of the second operand", b.len(), want)?;
+    check_operands([a.len(), b.len(), out.len()], (broadcast, cols))?;
     for (row, (out, a)) in out.chunks_mut(cols).zip(a.chunks(cols)).enumerate() {
         let mut column = [bf16::ZERO; BLOCK];
         if broadcast == Broadcast::Column {
