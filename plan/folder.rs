@@ -80,7 +80,9 @@ pub fn find(folder: &Path) -> Result<Stored, FolderError> {
                 "one of several files, and model.safetensors.index.json, which says what each holds, is missing: fetch it too",
             )
         } else if is("", &[".safetensors"]) {
-            Some("its tensors may be named otherwise than transformers names them: the file that is read is model.safetensors")
+            Some(
+                "its tensors may be named otherwise than transformers names them: the file that is read is model.safetensors",
+            )
         } else if is("", &[".gguf", ".GGUF"]) {
             Some("give this file itself, in the folder's place: it has the model and its weights")
         } else if is("", &[".h5", ".msgpack", ".onnx", ".npz"]) {

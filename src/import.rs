@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use bitnetc_compiler::graph::resolve;
 use bitnetc_compiler::model;
 use bitnetc_compiler::model::import::{self, Config, ImportError, Imported};
+use bitnetc_plan::folder::{self, Stored};
 use bitnetc_runtime::weights::Checkpoint;
 use bitnetc_runtime::weights::gguf::{self, Described, Gguf};
 use miette::{IntoDiagnostic, Report, miette};
@@ -39,7 +40,11 @@ pub fn run(args: Args) -> miette::Result<()> {
                     return Err(nowhere(&name));
                 }
             }
-            import::directory(&args.directory).map_err(report)?
+            let imported = import::directory(&args.directory).map_err(report)?;
+            if folder::find(&args.directory) == Ok(Stored::Nowhere) {
+                eprintln!("note: there are no weights in {name}: how they are stored is what config.json says");
+            }
+            imported
         }
     };
     match args.output {
@@ -71,13 +76,14 @@ fn from_gguf(path: &Path) -> miette::Result<Imported> {
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.unwrap_or_else(|| file.trim_end_matches(".gguf").to_string());
     let config = Config::parse(&config.to_string()).into_diagnostic()?;
-    let imported = import::import(&config, &name, &format!("metadata of {file}"), None).map_err(|error| match error {
-        ImportError::Unsupported(list) => {
-            let list: Vec<String> = list.iter().map(ToString::to_string).collect();
-            miette!("the metadata of {file}, as a config.json would say it: {}", list.join("\n"))
-        }
-        error => report(error),
-    })?;
+    let imported =
+        import::import(&config, &name, &format!("metadata of {file}"), None).map_err(|error| match error {
+            ImportError::Unsupported(list) => {
+                let list: Vec<String> = list.iter().map(ToString::to_string).collect();
+                miette!("the metadata of {file}, as a config.json would say it: {}", list.join("\n"))
+            }
+            error => report(error),
+        })?;
     let checkpoint = Checkpoint::open(path).into_diagnostic()?;
     let mut read = BTreeSet::new();
     for layer in 0..imported.model.layers {

@@ -141,7 +141,10 @@ fn within(folder: &Path) -> String {
     let found = snapshots.iter().chain(&here).find(is_checkpoint).or_else(|| here.iter().chain(&inner).find(is_gguf));
     match found {
         Some(path) => format!("`bitnetc import {} -o model.ron` makes a model file of what is in it", path.display()),
-        None => "give a model's name (`bitnetc models` lists them), a file, or a checkpoint's folder to `bitnetc import`".into(),
+        None => {
+            "give a model's name (`bitnetc models` lists them), a file, or a checkpoint's folder to `bitnetc import`"
+                .into()
+        }
     }
 }
 

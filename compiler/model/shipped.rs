@@ -79,7 +79,9 @@ const EMBEDDING: &str =
 /// What there is to say of a published model that is not shipped, by its name in any form that [`find`] takes.
 pub fn told(name: &str) -> Option<&'static str> {
     let name = published(name);
-    let is = |other: &str| name.eq_ignore_ascii_case(other) || other.split_once('/').is_some_and(|(_, own)| name.eq_ignore_ascii_case(own));
+    let is = |other: &str| {
+        name.eq_ignore_ascii_case(other) || other.split_once('/').is_some_and(|(_, own)| name.eq_ignore_ascii_case(own))
+    };
     OTHERS.iter().find(|(other, _)| is(other)).map(|(_, told)| *told)
 }
 
@@ -148,7 +150,16 @@ mod tests {
             assert_eq!(find(name).map(|s| s.name), Some("bitnet-2b-4t"), "{name}");
         }
         assert_eq!(find("tiiuae/Falcon-E-1B-Instruct-GGUF").map(|s| s.name), Some("falcon-e-1b"));
-        for name in ["microsoft/bitnet-2b", "", "/", "-gguf", "/bitnet-2b-4t", "./microsoft/bitnet-b1.58-2B-4T", "other/bitnet-b1.58-2B-4T-bf16", "https://models.example"] {
+        for name in [
+            "microsoft/bitnet-2b",
+            "",
+            "/",
+            "-gguf",
+            "/bitnet-2b-4t",
+            "./microsoft/bitnet-b1.58-2B-4T",
+            "other/bitnet-b1.58-2B-4T-bf16",
+            "https://models.example",
+        ] {
             assert!(find(name).is_none(), "{name}");
         }
         let embedding = told("https://models.example/microsoft/BitNet-embedding-0.6B").unwrap();

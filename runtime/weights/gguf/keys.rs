@@ -71,7 +71,10 @@ pub(super) fn check(gguf: &Gguf, architecture: Architecture, config: &Value) -> 
     }
     let pooling = of("pooling_type");
     if gguf.number(&pooling)?.is_some_and(|pooling| pooling != 0) {
-        return refuse(&pooling, "that is an embedding model, which gives one vector for a text; bitnetc runs models that write text");
+        return refuse(
+            &pooling,
+            "that is an embedding model, which gives one vector for a text; bitnetc runs models that write text",
+        );
     }
     for (name, right) in [("attention.causal", true), ("use_parallel_residual", false)] {
         let name = of(name);
@@ -106,5 +109,7 @@ pub(super) fn check(gguf: &Gguf, architecture: Architecture, config: &Value) -> 
                 .contains(&name)
     };
     let unread = gguf.keys().filter(|key| key.strip_prefix(&own).is_some_and(|name| !known(name)));
-    Ok(unread.map(|key| format!("`{key}` of its metadata is not read: if it changes the model, its text will be wrong")).collect())
+    Ok(unread
+        .map(|key| format!("`{key}` of its metadata is not read: if it changes the model, its text will be wrong"))
+        .collect())
 }
