@@ -79,7 +79,7 @@ pub fn find(folder: &Path) -> Result<Stored, FolderError> {
             Some(
                 "one of several files, and model.safetensors.index.json, which says what each holds, is missing: fetch it too",
             )
-        } else if is("", &[".safetensors"]) {
+        } else if ["consolidated", "pytorch_model", "model."].iter().any(|start| is(start, &[".safetensors"])) {
             Some(
                 "its tensors may be named otherwise than transformers names them: the file that is read is model.safetensors",
             )

@@ -173,10 +173,17 @@ mod tests {
         };
         let config = put("checkpoint/config.json", b"{}");
         let checkpoint = folder.path().join("checkpoint").to_str().unwrap().to_string();
+        let empty = folder.path().join("empty").to_str().unwrap().to_string();
+        std::fs::create_dir(&empty).unwrap();
+        put("models--a--b/snapshots/0a/config.json", b"{}");
+        let cached = folder.path().join("models--a--b").to_str().unwrap().to_string();
         for (name, kind, command) in [
             ("bitnet-2b-4t", Kind::Shipped, "bitnetc plan bitnet-2b-4t"),
             (&checkpoint, Kind::Checkpoint, "bitnetc import"),
-            (folder.path().to_str().unwrap(), Kind::Folder, "bitnetc models"),
+            (&empty, Kind::Folder, "bitnetc models"),
+            // The cache of downloads, and a folder of training, have the checkpoint further in.
+            (folder.path().to_str().unwrap(), Kind::Folder, "checkpoint -o model.ron"),
+            (&cached, Kind::Folder, "snapshots/0a -o model.ron"),
             (&config, Kind::Json, "checkpoint -o model.ron"),
             (&put("a.gguf", b"GGUF\x03\0\0\0"), Kind::Gguf, "bitnetc import"),
             (&put("a.safetensors", b"\x02\0\0\0\0\0\0\0{}"), Kind::Safetensors, "--weights"),

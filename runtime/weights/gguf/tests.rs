@@ -195,24 +195,70 @@ fn metadata_that_changes_the_model_is_refused_by_its_name() {
         ("rope.scaling.attn_factor", 1.5, 1.0),
     ] {
         let key = format!("llama.{key}");
-        let error = described(&|f| drop(f.float(&key, other))).unwrap_err().to_string();
+        let error = described(&|f| {
+            f.float(&key, other);
+        })
+        .unwrap_err()
+        .to_string();
         assert!(error.contains(&format!("`{key}` of its metadata is {other}")), "{error}");
-        assert_eq!(described(&|f| drop(f.float(&key, same))).unwrap().notes, [""; 0], "{key}");
+        assert_eq!(
+            described(&|f| {
+                f.float(&key, same);
+            })
+            .unwrap()
+            .notes,
+            [""; 0],
+            "{key}"
+        );
     }
     type Change<'a> = &'a dyn Fn(&mut writer::Writer);
     let cases: [(Change<'_>, &str); 6] = [
-        (&|f| drop(f.flag("llama.attention.causal", false)), "`llama.attention.causal` of its metadata is false"),
-        (&|f| drop(f.count("llama.pooling_type", 3)), "an embedding model"),
-        (&|f| drop(f.count("llama.attention.value_length", 8)), "value_length` of its metadata is 8; its tensors"),
-        (&|f| drop(f.count("llama.vocab_size", 7)), "`llama.vocab_size` of its metadata is 7; its tensors"),
-        (&|f| drop(f.text("general.type", "adapter")), "`general.type` of its metadata is `adapter`"),
-        (&|f| drop(f.text("llama.logit_scale", "1")), "`llama.logit_scale` of its metadata is no number"),
+        (
+            &|f| {
+                f.flag("llama.attention.causal", false);
+            },
+            "`llama.attention.causal` of its metadata is false",
+        ),
+        (
+            &|f| {
+                f.count("llama.pooling_type", 3);
+            },
+            "an embedding model",
+        ),
+        (
+            &|f| {
+                f.count("llama.attention.value_length", 8);
+            },
+            "value_length` of its metadata is 8; its tensors",
+        ),
+        (
+            &|f| {
+                f.count("llama.vocab_size", 7);
+            },
+            "`llama.vocab_size` of its metadata is 7; its tensors",
+        ),
+        (
+            &|f| {
+                f.text("general.type", "adapter");
+            },
+            "`general.type` of its metadata is `adapter`",
+        ),
+        (
+            &|f| {
+                f.text("llama.logit_scale", "1");
+            },
+            "`llama.logit_scale` of its metadata is no number",
+        ),
     ];
     for (change, says) in cases {
         let error = described(change).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     }
-    let notes = described(&|f| drop(f.count("llama.something_new", 1))).unwrap().notes;
+    let notes = described(&|f| {
+        f.count("llama.something_new", 1);
+    })
+    .unwrap()
+    .notes;
     assert!(notes.len() == 1 && notes[0].contains("`llama.something_new` of its metadata is not read"), "{notes:?}");
 }
 
@@ -229,10 +275,22 @@ fn a_vocabulary_that_contradicts_itself_is_refused() {
     assert_eq!(refused(&|_| {}), "");
     type Change<'a> = &'a dyn Fn(&mut writer::Writer);
     let cases: [(Change<'_>, &str); 3] = [
-        (&|f| drop(f.integers("tokenizer.ggml.token_type", &[1, 1])), "3 tokens and the types of 2"),
-        (&|f| drop(f.flag("tokenizer.ggml.add_bos_token", true)), "there is no tokenizer.ggml.bos_token_id"),
         (
-            &|f| drop(f.flag("tokenizer.ggml.add_bos_token", true).count("tokenizer.ggml.bos_token_id", 9)),
+            &|f| {
+                f.integers("tokenizer.ggml.token_type", &[1, 1]);
+            },
+            "3 tokens and the types of 2",
+        ),
+        (
+            &|f| {
+                f.flag("tokenizer.ggml.add_bos_token", true);
+            },
+            "there is no tokenizer.ggml.bos_token_id",
+        ),
+        (
+            &|f| {
+                f.flag("tokenizer.ggml.add_bos_token", true).count("tokenizer.ggml.bos_token_id", 9);
+            },
             "tokenizer.ggml.bos_token_id is 9 of 3 tokens",
         ),
     ];
