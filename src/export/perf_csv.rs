@@ -6,16 +6,18 @@
 
 use std::collections::HashMap;
 
-use bitnetc_compiler::target::{NAMES, Target};
+use bitnetc_compiler::target::Target;
+use bitnetc_lab::profile;
 use bitnetc_plan::op::Argument;
 use bitnetc_plan::walk::Walk;
-use bitnetc_plan::{Arch, MatmulProgram, Op, Phase, Plan, Ref, Step, TensorSpec, TtnnRelease};
+use bitnetc_plan::{Arch, MatmulProgram, Op, Phase, PhaseKind, Plan, Ref, Step, TensorSpec};
 use bitnetc_ttnn::device_ops;
 use bitnetc_ttnn::lower::{Plain, lower};
 use miette::IntoDiagnostic as _;
 
 use super::unrolled::{Call, Unrolled};
 use super::{argument, dtype, layout, memory, memory_layout, predicted};
+use crate::input;
 
 /// Columns before those of the tensors.
 const HEAD: [&str; 14] = [
@@ -56,12 +58,19 @@ pub fn text(plan: &Plan, phases: &[(&Phase, &Walk)]) -> miette::Result<String> {
     };
     let header = HEAD.iter().map(ToString::to_string).chain(tensors("INPUT", INPUTS)).chain(tensors("OUTPUT", OUTPUTS));
     writer.write_record(header.chain(TAIL.iter().map(ToString::to_string))).into_diagnostic()?;
-    let mut rows = Rows { plan, target: target(plan), programs: 0, records: Vec::new() };
+    let target = input::target_of(plan);
+    let mut kernels = HashMap::new();
+    if let Some(target) = &target {
+        for step in profile::planned(plan, target, plan.options.priced_at).into_diagnostic()? {
+            kernels.insert((step.phase, step.step.name.as_str()), step.us);
+        }
+    }
+    let mut rows = Rows { plan, target, kernels, programs: 0, records: Vec::new() };
     for (phase, walk) in phases {
         rows.signpost(phase);
         let specs = plan.specs(phase);
         for call in &Unrolled::of(plan, phase, walk).calls {
-            rows.call(call, &specs);
+            rows.call(phase.kind, call, &specs);
         }
     }
     for record in rows.records {
@@ -71,16 +80,11 @@ pub fn text(plan: &Plan, phases: &[(&Phase, &Walk)]) -> miette::Result<String> {
     String::from_utf8(bytes).into_diagnostic()
 }
 
-/// The target of the plan's card, which knows speeds; `None` when no shipped one has that card.
-fn target(plan: &Plan) -> Option<Target> {
-    let name = NAMES.into_iter().find(|name| *name == plan.card.name)?;
-    let release = TtnnRelease::find(&plan.release).ok()?;
-    Target::under(name, release).ok().filter(|target| target.card == plan.card)
-}
-
 struct Rows<'a> {
     plan: &'a Plan,
     target: Option<Target>,
+    /// Predicted microseconds of the kernels of each step, where the target is known.
+    kernels: HashMap<(PhaseKind, &'a str), f64>,
     /// Rows so far, signposts too: times of the host are told by them, since rows are sorted by those.
     programs: usize,
     records: Vec<Vec<String>>,
@@ -96,31 +100,26 @@ impl Rows<'_> {
     }
 
     /// The rows of a call; none of one that launches nothing.
-    fn call(&mut self, call: &Call<'_>, specs: &HashMap<Ref, &TensorSpec>) {
+    fn call(&mut self, phase: PhaseKind, call: &Call<'_>, specs: &HashMap<Ref, &TensorSpec>) {
         let step = call.step;
         let operands: Vec<&TensorSpec> = step.op.operands().into_iter().filter_map(|o| specs.get(o).copied()).collect();
         let programs = call.memory.outcome.as_ref().map_or(0, |outcome| outcome.programs);
         let names = device_ops::names(&step.op, &operands, programs);
         let written = step.op.written().into_iter().filter_map(|o| specs.get(o).copied());
         let results: Vec<&TensorSpec> = step.outputs.iter().map(|value| &value.spec).chain(written).collect();
+        let time = Time {
+            us: step.cost.us,
+            kernel_us: self.kernels.get(&(phase, step.name.as_str())).copied(),
+            programs: names.len() as f64,
+        };
         for name in &names {
-            self.program(call, name, names.len(), &operands, &results);
+            self.program(call, name, time, &operands, &results);
         }
     }
 
-    fn program(
-        &mut self,
-        call: &Call<'_>,
-        name: &str,
-        programs: usize,
-        operands: &[&TensorSpec],
-        results: &[&TensorSpec],
-    ) {
+    fn program(&mut self, call: &Call<'_>, name: &str, time: Time, operands: &[&TensorSpec], results: &[&TensorSpec]) {
         let step = call.step;
-        let us = step.cost.us / programs as f64;
-        let gap = self.target.as_ref().map(|target| target.cost.launch_us.min(us));
-        let ns = |us: f64| format!("{:.0}", us * 1000.0);
-        let kernel = ns(us - gap.unwrap_or_default());
+        let kernel = time.kernel();
         let mut record = vec![
             name.to_owned(),
             "tt_dnn_device".into(),
@@ -133,7 +132,7 @@ impl Rows<'_> {
             self.plan.card.cores().to_string(),
             self.programs.to_string(),
             self.programs.to_string(),
-            gap.map_or_else(String::new, ns),
+            time.gap(),
             kernel.clone(),
             kernel,
         ];
@@ -146,7 +145,7 @@ impl Rows<'_> {
         record.extend(tensors(operands, INPUTS));
         record.extend(tensors(results, OUTPUTS));
         let speeds = self.target.as_ref().map(|target| (target.cost.clock_ghz, target.cost.dram_gb_per_s));
-        let share = |amount: u64, per_ns: f64| format!("{:.0}", amount as f64 / per_ns / programs as f64);
+        let share = |amount: u64, per_ns: f64| format!("{:.0}", amount as f64 / per_ns / time.programs);
         record.extend([
             speeds.map_or_else(String::new, |(clock, _)| share(step.cost.fpu_cycles, clock)),
             speeds.map_or_else(String::new, |(_, dram)| share(step.cost.dram_bytes, dram)),
@@ -155,6 +154,29 @@ impl Rows<'_> {
             step.name.clone(),
         ]);
         self.records.push(record);
+    }
+}
+
+/// What is predicted of a call, in microseconds.
+#[derive(Clone, Copy)]
+struct Time {
+    us: f64,
+    /// Its kernels' part; `None` where it is not known.
+    kernel_us: Option<f64>,
+    /// The programs that share it.
+    programs: f64,
+}
+
+impl Time {
+    /// Nanoseconds of one program's kernels: all of its time where their part is not known.
+    fn kernel(self) -> String {
+        format!("{:.0}", self.kernel_us.unwrap_or(self.us) * 1000.0 / self.programs)
+    }
+
+    /// Nanoseconds before one program.
+    fn gap(self) -> String {
+        let gap = self.kernel_us.map(|kernel| (self.us - kernel) * 1000.0 / self.programs);
+        gap.map_or_else(String::new, |gap| format!("{gap:.0}"))
     }
 }
 
