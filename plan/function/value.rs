@@ -142,7 +142,9 @@ impl Value {
         match &self.content {
             Content::Columns(columns) => Ok(columns),
             Content::Angles(_) | Content::Transform => Err(Unclear::new("rotary tables are no numbers of a model", "")),
-            Content::Best(..) => Err(Unclear::new("the largest numbers of a row are used up by the token that is drawn", "")),
+            Content::Best(..) => {
+                Err(Unclear::new("the largest numbers of a row are used up by the token that is drawn", ""))
+            }
         }
     }
 

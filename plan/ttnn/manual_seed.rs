@@ -7,8 +7,11 @@ use crate::ttnn::checks::operands;
 use crate::{Card, DType, Layout, MemoryConfig, TensorSpec};
 
 constraints! { "manual_seed", "manual_seed_operation.cpp", also [];
-    WORDS: "Seeds and generators are u32, row-major, interleaved in DRAM."
+    WORDS: "Seeds and generators are u32 and row-major."
         => "Seeds tensor must be of type UINT32 with ROW_MAJOR layout: {seeds}, {generators}", "row-major u32 tensors in DRAM";
+    IN_DRAM: "Seeds and generators are interleaved in DRAM."
+        because "plans keep them there; other placements were not studied"
+        => "seeds {seeds} of {generators}", "tensors in DRAM";
     ONE_SHAPE: "There is a seed for each generator, in one dimension."
         => "Seeds tensor and User IDs tensor must have the same shape and be 1-dimensional: {seeds} and {generators}",
            "two tensors [B]";
@@ -21,8 +24,10 @@ constraints! { "manual_seed", "manual_seed_operation.cpp", also [];
 pub(super) fn check(_args: &ManualSeed, given: &[&TensorSpec], _card: &Card) -> Answer {
     let [seeds, generators] = operands(given)?;
     let mut checks = Checks::new();
-    let words = |x: &TensorSpec| x.dtype == DType::U32 && x.layout == Layout::RowMajor && x.memory == MemoryConfig::DRAM;
+    let words = |x: &TensorSpec| x.dtype == DType::U32 && x.layout == Layout::RowMajor;
     checks.require(&WORDS, words(seeds) && words(generators), values![seeds, generators]);
+    let in_dram = seeds.memory == MemoryConfig::DRAM && generators.memory == MemoryConfig::DRAM;
+    checks.require(&IN_DRAM, in_dram, values![seeds, generators]);
     checks.require(&ONE_SHAPE, seeds.shape == generators.shape && seeds.shape.len() == 1, values![seeds, generators]);
     checks.require(&FEW, seeds.columns() <= 32, values![count = seeds.columns()]);
     // A tile of each, and one between the kernels of a core.

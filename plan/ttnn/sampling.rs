@@ -8,39 +8,48 @@ use crate::ttnn::checks::operands;
 use crate::{Card, DType, Layout, MemoryConfig, TILE, TensorSpec};
 
 constraints! { "sampling", "sampling_device_operation.cpp", also [];
-    VALUES: "The values are bf16, tiled, interleaved in DRAM."
-        => "Only BFLOAT16 is supported for inputs, and TILE_LAYOUT: {values}", "tiled bf16 values in DRAM";
-    TOKENS: "The tokens are u32, row-major, interleaved in DRAM."
+    VALUES: "The values are bf16, tiled and interleaved."
+        => "Only BFLOAT16, TILE_LAYOUT and INTERLEAVED are supported for inputs: {values}", "tiled bf16 values in DRAM";
+    TOKENS: "The tokens are integers, row-major and interleaved."
         => "Only ROW_MAJOR UINT32 & INT32 are supported for input indices: {tokens}", "row-major u32 tokens in DRAM";
     ONE_SHAPE: "There is a token for each value."
         => "Input values and indices must have the same shape: {values} and {tokens}", "tokens of the values' shape";
     CANDIDATES_OF_USERS: "The values are [1, 1, B, 32] for up to 32 users."
         because "the kernel sorts wider ones, which plans do not need"
         => "sampling of {shape}", "[1, 1, B, 32] with B up to 32";
-    PARAMETERS: "The parameters of the draw are [B], row-major in DRAM: k u32, p and 1/temperature bf16."
+    PARAMETERS: "The parameters of the draw are row-major [B]: k u32, p and 1/temperature bf16."
         => "k, p and temp are {k}, {p}, {temperature}", "row-major [{users}] in DRAM, of u32, bf16 and bf16";
-    RESULT: "The tensor written to is [1, 1, 1, B] u32, row-major in DRAM."
-        => "Sampling preallocated output must be rank-4 [1, 1, 1, {users}] UINT32, got {output}", "a row-major u32 tensor [1, 1, 1, {users}] in DRAM";
+    RESULT: "The tensor written to is [1, 1, 1, B] of integers, row-major and interleaved."
+        => "Sampling preallocated output must be rank-4 [1, 1, 1, {users}], got {output}", "a row-major u32 tensor [1, 1, 1, {users}] in DRAM";
+    WORDS_IN_DRAM: "Every tensor is in DRAM, and tokens are u32."
+        because "plans keep them so; other placements were not studied"
+        => "sampling of {values} and {tokens} by {k}, {p} and {temperature} into {output}", "tensors in DRAM, and tokens of u32";
 }
 
 /// Values and tokens `[1,1,B,32]`, and what each user wants -> `[1,1,1,B]` u32, into the tensor given.
 pub(super) fn check(_args: &Sampling, given: &[&TensorSpec], _card: &Card) -> Answer {
     let [x, tokens, k, p, temperature, output] = operands(given)?;
     let mut checks = Checks::new();
-    let in_dram = |spec: &TensorSpec| spec.memory == MemoryConfig::DRAM;
-    checks.require(&VALUES, x.dtype == DType::Bf16 && x.layout == Layout::Tile && in_dram(x), values![values = x]);
-    let listed = tokens.dtype == DType::U32 && tokens.layout == Layout::RowMajor && in_dram(tokens);
-    checks.require(&TOKENS, listed, values![tokens]);
+    let words = |spec: &TensorSpec| {
+        matches!(spec.dtype, DType::U32 | DType::I32) && spec.layout == Layout::RowMajor && !spec.memory.is_sharded()
+    };
+    let tiled = x.dtype == DType::Bf16 && x.layout == Layout::Tile && !x.memory.is_sharded();
+    checks.require(&VALUES, tiled, values![values = x]);
+    checks.require(&TOKENS, words(tokens), values![tokens]);
     checks.require(&ONE_SHAPE, x.shape == tokens.shape, values![values = x, tokens]);
     let candidates = x.shape.len() == 4 && x.outer() == 1 && x.columns() == CANDIDATES && x.rows() <= TILE;
     checks.require(&CANDIDATES_OF_USERS, candidates, values![shape = x.shape]);
     let users = x.rows();
-    let list = |shape: &[u32], dtype| TensorSpec::row_major(shape, dtype, MemoryConfig::DRAM);
-    let parameters = *k == list(&[users], DType::U32) && [p, temperature].iter().all(|s| **s == list(&[users], DType::Bf16));
+    let of =
+        |spec: &TensorSpec, dtype| spec.dtype == dtype && spec.layout == Layout::RowMajor && *spec.shape == [users];
+    let parameters = of(k, DType::U32) && of(p, DType::Bf16) && of(temperature, DType::Bf16);
     checks.require(&PARAMETERS, parameters, values![k, p, temperature, users]);
-    checks.require(&RESULT, *output == list(&[1, 1, 1, users], DType::U32), values![output, users]);
-    // Tiles of bf16 and u16, the rows of tokens, and of the parameters those in bf16 of all users.
-    let circular_buffers = 27 * DType::Bf16.tile_bytes() + 2 * u64::from(users);
+    checks.require(&RESULT, words(output) && *output.shape == [1, 1, 1, users], values![output, users]);
+    let in_dram = given.iter().all(|spec| spec.memory == MemoryConfig::DRAM);
+    let plain = in_dram && tokens.dtype == DType::U32 && output.dtype == DType::U32;
+    checks.require(&WORDS_IN_DRAM, plain, values![values = x, tokens, k, p, temperature, output]);
+    // Tiles of bf16 and u16, the rows of tokens, and for each user k, p, 1/temperature and what becomes of it.
+    let circular_buffers = 27 * DType::Bf16.tile_bytes() + 128 + 8 * u64::from(users);
     checks.finish(|| Outcome { outputs: Vec::new(), circular_buffers, temporaries: Vec::new(), programs: 1 })
 }
 
@@ -68,7 +77,7 @@ mod tests {
 
     #[test]
     fn bytes_of_sampling() {
-        for (users, expected) in [(32, 55_360), (8, 55_312), (1, 55_298)] {
+        for (users, expected) in [(32, 55_680), (8, 55_488), (1, 55_432)] {
             assert_eq!(bytes(draw(), &operands(users).each_ref(), &n150()), expected);
         }
     }

@@ -92,7 +92,12 @@ pub(super) fn check(args: &TopK, given: &[&TensorSpec], card: &Card) -> Answer {
         Search::OneCore | Search::Cores { .. } => (Vec::new(), if x.rows().is_multiple_of(TILE) { 1 } else { 2 }),
     };
     let circular_buffers = bytes(search, index);
-    checks.finish(|| Outcome { outputs: vec![result(DType::Bf16), result(index)], circular_buffers, temporaries, programs })
+    checks.finish(|| Outcome {
+        outputs: vec![result(DType::Bf16), result(index)],
+        circular_buffers,
+        temporaries,
+        programs,
+    })
 }
 
 /// Of one core: four tiles of input, four transposed, two in work and one of results, values and columns each. Of several: four tiles of

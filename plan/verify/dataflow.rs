@@ -47,7 +47,12 @@ fn seeded(phase: &Phase, defects: &mut Defects) {
     for (number, step) in phase.steps().enumerate().filter(|(_, step)| matches!(step.op, Op::Sampling(_))) {
         if seeds.is_none_or(|seeds| seeds > number) {
             let what = "a token is drawn by random numbers that nothing has seeded";
-            defects.push(Invariant::Dataflow, Place::Step(phase.kind, step.name.clone()), what, "ttnn.manual_seed before it");
+            defects.push(
+                Invariant::Dataflow,
+                Place::Step(phase.kind, step.name.clone()),
+                what,
+                "ttnn.manual_seed before it",
+            );
         }
     }
 }

@@ -205,7 +205,8 @@ impl Device for ComparedDevice {
     fn allocate(&mut self, slot: Slot, spec: &Arc<TensorSpec>) -> Result<(), DeviceError> {
         self.ttnn.allocate(slot, spec)?;
         self.host.allocate(slot, spec)?;
-        if format_of(spec.dtype).is_some() { self.fill(slot, spec) } else { Ok(()) }
+        let cache = format_of(spec.dtype).is_some() && spec.layout == Layout::Tile;
+        if cache { self.fill(slot, spec) } else { Ok(()) }
     }
 
     fn write(&mut self, slot: Slot, data: &[u32]) -> Result<(), DeviceError> {
