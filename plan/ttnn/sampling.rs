@@ -19,23 +19,21 @@ constraints! { "sampling", "sampling_device_operation.cpp", also [];
         => "sampling of {shape}", "[1, 1, B, 32] with B up to 32";
     PARAMETERS: "The parameters of the draw are row-major [B]: k u32, p and 1/temperature bf16."
         => "k, p and temp are {k}, {p}, {temperature}", "row-major [{users}] in DRAM, of u32, bf16 and bf16";
-    RESULT: "The tensor written to is [1, 1, 1, B] of integers, row-major and interleaved."
+    RESULT: "The tensor written to is [1, 1, 1, B] of integers, interleaved."
         => "Sampling preallocated output must be rank-4 [1, 1, 1, {users}], got {output}", "a row-major u32 tensor [1, 1, 1, {users}] in DRAM";
-    WORDS_IN_DRAM: "Every tensor is in DRAM, and tokens are u32."
+    WORDS_IN_DRAM: "Every tensor is in DRAM, and tokens are u32, row-major where they are written."
         because "plans keep them so; other placements were not studied"
-        => "sampling of {values} and {tokens} by {k}, {p} and {temperature} into {output}", "tensors in DRAM, and tokens of u32";
+        => "sampling of {values} and {tokens} by {k}, {p} and {temperature} into {output}", "tensors in DRAM, and tokens of u32 in rows";
 }
 
 /// Values and tokens `[1,1,B,32]`, and what each user wants -> `[1,1,1,B]` u32, into the tensor given.
 pub(super) fn check(_args: &Sampling, given: &[&TensorSpec], _card: &Card) -> Answer {
     let [x, tokens, k, p, temperature, output] = operands(given)?;
     let mut checks = Checks::new();
-    let words = |spec: &TensorSpec| {
-        matches!(spec.dtype, DType::U32 | DType::I32) && spec.layout == Layout::RowMajor && !spec.memory.is_sharded()
-    };
+    let words = |spec: &TensorSpec| matches!(spec.dtype, DType::U32 | DType::I32) && !spec.memory.is_sharded();
     let tiled = x.dtype == DType::Bf16 && x.layout == Layout::Tile && !x.memory.is_sharded();
     checks.require(&VALUES, tiled, values![values = x]);
-    checks.require(&TOKENS, words(tokens), values![tokens]);
+    checks.require(&TOKENS, words(tokens) && tokens.layout == Layout::RowMajor, values![tokens]);
     checks.require(&ONE_SHAPE, x.shape == tokens.shape, values![values = x, tokens]);
     let candidates = x.shape.len() == 4 && x.outer() == 1 && x.columns() == CANDIDATES && x.rows() <= TILE;
     checks.require(&CANDIDATES_OF_USERS, candidates, values![shape = x.shape]);
@@ -46,7 +44,8 @@ pub(super) fn check(_args: &Sampling, given: &[&TensorSpec], _card: &Card) -> An
     checks.require(&PARAMETERS, parameters, values![k, p, temperature, users]);
     checks.require(&RESULT, words(output) && *output.shape == [1, 1, 1, users], values![output, users]);
     let in_dram = given.iter().all(|spec| spec.memory == MemoryConfig::DRAM);
-    let plain = in_dram && tokens.dtype == DType::U32 && output.dtype == DType::U32;
+    let plain =
+        in_dram && tokens.dtype == DType::U32 && output.dtype == DType::U32 && output.layout == Layout::RowMajor;
     checks.require(&WORDS_IN_DRAM, plain, values![values = x, tokens, k, p, temperature, output]);
     // Tiles of bf16 and u16, the rows of tokens, and for each user k, p, 1/temperature and what becomes of it.
     let circular_buffers = 27 * DType::Bf16.tile_bytes() + 128 + 8 * u64::from(users);

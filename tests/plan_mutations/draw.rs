@@ -18,8 +18,10 @@ fn position(plan: &Plan, wanted: fn(&Op) -> bool) -> usize {
     plan.phases[0].epilogue.iter().position(|step| wanted(&step.op)).unwrap()
 }
 
-fn seeds(plan: &Plan) -> usize {
-    position(plan, |op| matches!(op, Op::ManualSeed(_)))
+/// Takes out the step that seeds random numbers.
+fn take_seeds(plan: &mut Plan) -> Step {
+    let at = position(plan, |op| matches!(op, Op::ManualSeed(_)));
+    plan.phases[0].epilogue.remove(at)
 }
 
 /// The step that draws, to be changed.
@@ -36,19 +38,31 @@ fn buffer(plan: &Plan, role: BufferRole) -> Ref {
 
 #[test]
 fn random_numbers_are_seeded_before_a_token_is_drawn() {
-    broken(Invariant::Dataflow, |plan| drop(plan.phases[0].epilogue.remove(seeds(plan))));
+    broken(Invariant::Dataflow, |plan| drop(take_seeds(plan)));
     broken(Invariant::Dataflow, |plan| {
-        let step = plan.phases[0].epilogue.remove(seeds(plan));
+        let step = take_seeds(plan);
         plan.phases[0].epilogue.push(step);
     });
 }
 
 #[test]
 fn a_draw_reads_each_parameter_where_it_is() {
-    broken(Invariant::Dataflow, |plan| draw(plan).k = buffer(plan, BufferRole::Generators));
-    broken(Invariant::Dataflow, |plan| draw(plan).p = buffer(plan, BufferRole::InverseTemperature));
-    broken(Invariant::Dataflow, |plan| draw(plan).inverse_temperature = buffer(plan, BufferRole::TopP));
-    broken(Invariant::Dataflow, |plan| draw(plan).output = buffer(plan, BufferRole::Seeds));
+    broken(Invariant::Dataflow, |plan| {
+        let other = buffer(plan, BufferRole::Generators);
+        draw(plan).k = other;
+    });
+    broken(Invariant::Dataflow, |plan| {
+        let other = buffer(plan, BufferRole::InverseTemperature);
+        draw(plan).p = other;
+    });
+    broken(Invariant::Dataflow, |plan| {
+        let other = buffer(plan, BufferRole::TopP);
+        draw(plan).inverse_temperature = other;
+    });
+    broken(Invariant::Dataflow, |plan| {
+        let other = buffer(plan, BufferRole::Seeds);
+        draw(plan).output = other;
+    });
     broken(Invariant::Legal, |plan| {
         let tokens = plan.buffers.iter_mut().find(|buffer| buffer.role == BufferRole::Tokens).unwrap();
         tokens.spec.shape.remove(0);
