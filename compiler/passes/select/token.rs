@@ -43,7 +43,9 @@ impl Selector<'_> {
     fn draw(&mut self, node: NodeId, section: Section, logits: Input, tokens: Input) -> Result<(), SelectError> {
         let vocab = self.width(&logits);
         if vocab < 2 * TILE || !vocab.is_multiple_of(TILE) {
-            let what = format!("a token cannot be drawn on the card: TT-NN searches a vocabulary of whole tiles, and {vocab} is no multiple of 32 from 64 on");
+            let what = format!(
+                "a token cannot be drawn on the card: TT-NN searches a vocabulary of whole tiles, and {vocab} is no multiple of 32 from 64 on"
+            );
             return Err(self.unsupported(node, what, "plan without --sample, and the host draws"));
         }
         let logits = self.in_bf16(logits);

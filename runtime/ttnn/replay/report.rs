@@ -70,6 +70,8 @@ pub struct PhaseReport {
     pub addresses: Tally,
     /// Circular-buffer bytes equal, each step once.
     pub buffers: Tally,
+    /// Device operations equal, by their names, each step once.
+    pub operations: Tally,
     /// High-water marks equal, of each step one in L1 and one in DRAM.
     pub high_waters: Tally,
     /// Predicted high-water mark of the phase, bytes per core.
@@ -87,7 +89,7 @@ pub struct PhaseReport {
 impl PhaseReport {
     /// Everything accepted and equal.
     pub fn agrees(&self) -> bool {
-        let all = [self.accepted, self.specs, self.addresses, self.buffers, self.high_waters];
+        let all = [self.accepted, self.specs, self.addresses, self.buffers, self.operations, self.high_waters];
         all.iter().all(|t| t.complete())
             && self.planned_high_water == self.found_high_water
             && self.planned_dram == self.found_dram
