@@ -67,6 +67,10 @@ pub struct Choices {
     /// Multiply every weight scale where it arises, instead of folding it into a constant.
     #[arg(long)]
     pub no_folding: bool,
+    /// Draw tokens on the card, by the temperature, top-k up to 32, top-p and seed that `run` is given; without it the card takes the
+    /// likeliest, and `run` draws on the host.
+    #[arg(long)]
+    pub sample: bool,
     /// Position at which attention is priced [default: 256, or the last of a shorter context].
     #[arg(long)]
     pub at_position: Option<u32>,
@@ -99,6 +103,7 @@ impl Choices {
         }
         options.proofs = self.proofs;
         options.folding = !self.no_folding;
+        options.sample = self.sample;
         options.position = self.at_position;
         options.everything = everything;
         compile(&model, &target, &options).map_err(|error| match error {

@@ -100,6 +100,7 @@ fn options(plan: &Plan, model: &Model) -> miette::Result<Options> {
         position: Some(given.priced_at).filter(|at| *at < given.context),
         proofs: given.proofs,
         folding: given.folding,
+        sample: given.sample,
         everything: false,
     })
 }
