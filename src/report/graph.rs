@@ -68,7 +68,8 @@ pub fn graph(plan: &Plan, phase: &Phase, section: Section) -> Graph {
         Section::Layer => phase.prologue.len(),
         Section::Epilogue => phase.prologue.len() + phase.layer.len(),
     };
-    let mut drawing = Drawing { plan, phase, cards: Vec::new(), boxes: Vec::new(), lines: Vec::new(), made: HashMap::new() };
+    let mut drawing =
+        Drawing { plan, phase, cards: Vec::new(), boxes: Vec::new(), lines: Vec::new(), made: HashMap::new() };
     for (at, step) in phase.section(section).iter().enumerate() {
         if step.op.freed().is_none() {
             drawing.step(before + at, step);
@@ -111,7 +112,8 @@ impl<'a> Drawing<'a> {
         let texts = reads.iter().map(|text| text.chars().count()).chain([title]);
         let card = self.cards.len();
         self.card(Some(number), texts.max().unwrap_or(0), reads, ports);
-        self.lines.extend(sources.into_iter().map(|((from, port), value)| (Line { from, port, to: card }, value.to_owned())));
+        self.lines
+            .extend(sources.into_iter().map(|((from, port), value)| (Line { from, port, to: card }, value.to_owned())));
         let written = step.op.uses().into_iter().filter(|operand| operand.access == Access::Write);
         let outputs = step.outputs.iter().map(|output| output.name.as_str());
         for (port, name) in outputs.chain(written.map(|operand| operand.tensor.name())).enumerate() {
@@ -121,7 +123,7 @@ impl<'a> Drawing<'a> {
 
     /// A card for a value that an earlier section made.
     fn earlier(&mut self, name: &'a str) -> (usize, usize) {
-        let port = self.spec(name).map(|spec| port(name, name, "", spec));
+        let port = self.spec(name).map(|spec| port(name, "", "", spec));
         let source = (self.cards.len(), 0);
         let missing = Port { value: name.to_owned(), text: name.to_owned(), memory: "l1", x: 0.0, width: room(name) };
         self.card(None, 0, Vec::new(), vec![port.unwrap_or(missing)]);
@@ -202,7 +204,7 @@ fn placed(name: &str, spec: &TensorSpec) -> String {
     format!("{name} {} {}", spec.dtype, spec.memory)
 }
 
-/// The field of a result. Its name is left out where it is its step's.
+/// The field of a result, with as much of its name as its step's does not say.
 fn port(name: &str, step: &str, how: &str, spec: &TensorSpec) -> Port {
     let memory = match &spec.memory {
         MemoryConfig::Interleaved(bitnetc_plan::Memory::L1) => "l1",
@@ -210,8 +212,12 @@ fn port(name: &str, step: &str, how: &str, spec: &TensorSpec) -> Port {
         MemoryConfig::Interleaved(bitnetc_plan::Memory::Dram) => "dram",
         MemoryConfig::Sharded { memory: bitnetc_plan::Memory::Dram, .. } => "dram",
     };
-    let named = if name == step { String::new() } else { format!("{name}{how} ") };
-    let text = format!("{named}{} {}", spec.dtype, spec.memory);
+    let own = match name.strip_prefix(step) {
+        Some(rest) if !step.is_empty() => rest.trim_start_matches('.'),
+        Some(_) | None => name,
+    };
+    let gap = if own.is_empty() && how.is_empty() { "" } else { " " };
+    let text = format!("{own}{how}{gap}{} {}", spec.dtype, spec.memory).trim_start().to_owned();
     Port { value: name.to_owned(), x: 0.0, width: room(&text), text, memory }
 }
 

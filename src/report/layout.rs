@@ -34,21 +34,34 @@ pub struct Drawn {
     pub lines: Vec<String>,
 }
 
-const GAP_X: f64 = 22.0;
+const GAP_X: f64 = 16.0;
 const GAP_Y: f64 = 30.0;
 const MARGIN: f64 = 6.0;
 const SWEEPS: usize = 12;
-/// How much more a long line wants to be straight than a short one.
-const STIFF: f64 = 6.0;
+const PULLS: usize = 100;
+/// How much a line wants to be straight: most where it passes ranks, least where it turns into such a passage or comes from a source.
+const PASSING: f64 = 8.0;
+const SHORT: f64 = 4.0;
+const TURNING: f64 = 0.04;
+/// How much a place wants to stay that has been set.
+const SET: f64 = 1e6;
 
 /// A place in a rank: a box, or a line that passes.
 #[derive(Debug, Clone)]
 struct Place {
     rank: usize,
     width: f64,
+    is_source: bool,
     x: f64,
+    is_set: bool,
     up: Vec<Joint>,
     down: Vec<Joint>,
+}
+
+impl Place {
+    const fn new(rank: usize, width: f64, is_source: bool) -> Self {
+        Place { rank, width, is_source, x: 0.0, is_set: false, up: Vec::new(), down: Vec::new() }
+    }
 }
 
 /// A piece of a line as one of its ends sees it.
@@ -64,11 +77,8 @@ struct Joint {
 /// Places boxes and lines.
 pub fn layout(boxes: &[Box], lines: &[Line]) -> Drawn {
     let ranks = ranks(boxes, lines);
-    let mut places: Vec<Place> = boxes
-        .iter()
-        .zip(&ranks)
-        .map(|(b, rank)| Place { rank: *rank, width: b.width, x: 0.0, up: Vec::new(), down: Vec::new() })
-        .collect();
+    let mut places: Vec<Place> =
+        boxes.iter().zip(&ranks).map(|(b, rank)| Place::new(*rank, b.width, b.is_source)).collect();
     let chains: Vec<Vec<usize>> = lines.iter().map(|line| chain(boxes, &mut places, line)).collect();
     let count = places.iter().map(|place| place.rank + 1).max().unwrap_or(0);
     let mut rows: Vec<Vec<usize>> = vec![Vec::new(); count];
@@ -76,8 +86,15 @@ pub fn layout(boxes: &[Box], lines: &[Line]) -> Drawn {
         rows[place.rank].push(at);
     }
     order(&places, &mut rows);
-    for sweep in 0..SWEEPS {
-        straighten(&mut places, &rows, sweep % 2 == 0);
+    // Pulled from one side only, all of a long line follows at once; pulled from both, everything finds its middle.
+    for pull in 0..PULLS {
+        straighten(&mut places, &rows, pull % 2 == 0, pull >= SWEEPS);
+    }
+    for chain in &chains {
+        set(&mut places, &rows, &chain[1..chain.len() - 1]);
+    }
+    for pull in 0..PULLS {
+        straighten(&mut places, &rows, pull % 2 == 0, true);
     }
     finish(boxes, lines, &places, &rows, &chains)
 }
@@ -102,13 +119,18 @@ fn chain(boxes: &[Box], places: &mut Vec<Place>, line: &Line) -> Vec<usize> {
     let mut chain = vec![line.from];
     for rank in places[line.from].rank + 1..places[line.to].rank {
         chain.push(places.len());
-        places.push(Place { rank, width: 8.0, x: 0.0, up: Vec::new(), down: Vec::new() });
+        places.push(Place::new(rank, 8.0, false));
     }
     chain.push(line.to);
     let leaves = boxes[line.from].ports.get(line.port).map_or(0.0, |port| port - boxes[line.from].width / 2.0);
     for (at, pair) in chain.windows(2).enumerate() {
         let own = if at == 0 { leaves } else { 0.0 };
-        let weight = if chain.len() > 2 { STIFF } else { 1.0 };
+        let ends = usize::from(at == 0) + usize::from(at + 2 == chain.len());
+        let weight = match ends {
+            0 => PASSING,
+            2 if !boxes[line.from].is_source => SHORT,
+            _ => TURNING,
+        };
         places[pair[0]].down.push(Joint { other: pair[1], own, far: 0.0, weight });
         places[pair[1]].up.push(Joint { other: pair[0], own: 0.0, far: own, weight });
     }
@@ -124,9 +146,11 @@ fn order(places: &[Place], rows: &mut Vec<Vec<usize>>) {
         for number in numbers {
             let at = positions(places, rows);
             let middle = |place: &usize| {
-                let joints = if down { &places[*place].up } else { &places[*place].down };
-                let sum: f64 = joints.iter().map(|joint| at[joint.other] + joint.far / 10_000.0).sum();
-                if joints.is_empty() { at[*place] } else { sum / joints.len() as f64 }
+                let all = if down { &places[*place].up } else { &places[*place].down };
+                // A source goes where its readers are, not they to it.
+                let joints = || all.iter().filter(|joint| !places[joint.other].is_source);
+                let sum: f64 = joints().map(|joint| at[joint.other] + joint.far / 10_000.0).sum();
+                if joints().count() == 0 { at[*place] } else { sum / joints().count() as f64 }
             };
             let mut sorted: Vec<(f64, usize)> = rows[number].iter().map(|place| (middle(place), *place)).collect();
             sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
@@ -164,22 +188,47 @@ fn crossings(places: &[Place], rows: &[Vec<usize>]) -> usize {
     count
 }
 
-/// Moves the places of each rank to where their lines want them, as far as their order and widths allow.
-fn straighten(places: &mut [Place], rows: &[Vec<usize>], down: bool) {
+/// Moves the places of each rank, from the first or from the last, to where their lines want them, as far as their order and widths allow.
+fn straighten(places: &mut [Place], rows: &[Vec<usize>], down: bool, both: bool) {
     let numbers: Vec<usize> = if down { (0..rows.len()).collect() } else { (0..rows.len()).rev().collect() };
     for number in numbers {
         let row = &rows[number];
         let wish = |place: &Place| {
-            let joints = if down { &place.up } else { &place.down };
-            let weight: f64 = joints.iter().map(|joint| joint.weight).sum();
-            let sum: f64 = joints.iter().map(|j| (places[j.other].x + j.far - j.own) * j.weight).sum();
-            if weight > 0.0 { (sum / weight, weight) } else { (place.x, 0.05) }
+            let joints = || place.up.iter().filter(|_| down || both).chain(place.down.iter().filter(|_| !down || both));
+            let weight: f64 = joints().map(|joint| joint.weight).sum();
+            let sum: f64 = joints().map(|j| (places[j.other].x + j.far - j.own) * j.weight).sum();
+            match weight {
+                _ if place.is_set => (place.x, SET),
+                0.0 => (place.x, TURNING),
+                weight => (sum / weight, weight),
+            }
         };
         let wishes: Vec<(f64, f64)> = row.iter().map(|place| wish(&places[*place])).collect();
         let widths: Vec<f64> = row.iter().map(|place| places[*place].width).collect();
         for (place, x) in row.iter().zip(nearest(&wishes, &widths)) {
             places[*place].x = x;
         }
+    }
+}
+
+/// Sets the places at which a line passes ranks one below the other, at their right or at their left, if nothing is in the way.
+fn set(places: &mut [Place], rows: &[Vec<usize>], passed: &[usize]) {
+    let at = |place: &usize| places[*place].x;
+    let right = passed.iter().map(at).fold(f64::NEG_INFINITY, f64::max);
+    let left = passed.iter().map(at).fold(f64::INFINITY, f64::min);
+    let is_free = |x: f64| {
+        passed.iter().all(|place| {
+            let row = &rows[places[*place].rank];
+            let own = row.iter().position(|other| other == place).unwrap_or(0);
+            let apart = |a: usize, b: usize| (places[a].width + places[b].width) / 2.0 + GAP_X - 0.01;
+            let after = row.get(own + 1).is_none_or(|next| places[*next].x - x >= apart(*place, *next));
+            let before = own == 0 || x - places[row[own - 1]].x >= apart(*place, row[own - 1]);
+            after && before
+        })
+    };
+    let Some(x) = [right, left].into_iter().find(|x| is_free(*x)) else { return };
+    for place in passed {
+        (places[*place].x, places[*place].is_set) = (x, true);
     }
 }
 
@@ -301,7 +350,10 @@ mod tests {
         let [one, two] = [1, 2].map(|at| (drawn.boxes[at].0, drawn.boxes[at].0 + boxes[at].width));
         assert_eq!(drawn.boxes[1].1, drawn.boxes[2].1);
         assert!(one.1 + GAP_X <= two.0 + 0.2 || two.1 + GAP_X <= one.0 + 0.2, "{one:?} {two:?}");
-        assert!(drawn.boxes.iter().zip(&boxes).all(|(at, b)| at.0 >= 0.0 && at.0 + b.width <= drawn.width), "{drawn:?}");
+        assert!(
+            drawn.boxes.iter().zip(&boxes).all(|(at, b)| at.0 >= 0.0 && at.0 + b.width <= drawn.width),
+            "{drawn:?}"
+        );
         assert_eq!(drawn, layout(&boxes, &lines), "the same again");
     }
 
@@ -328,6 +380,6 @@ mod tests {
     fn wishes_are_kept_as_far_as_there_is_room() {
         assert_eq!(nearest(&[(0.0, 1.0), (200.0, 1.0)], &[10.0, 10.0]), [0.0, 200.0]);
         let pushed = nearest(&[(0.0, 1.0), (0.0, 1.0)], &[10.0, 10.0]);
-        assert_eq!(pushed, [-16.0, 16.0]);
+        assert_eq!(pushed, [-13.0, 13.0]);
     }
 }

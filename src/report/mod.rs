@@ -67,9 +67,8 @@ fn temporary(page: &str) -> std::io::Result<PathBuf> {
 }
 
 fn show(path: &Path) -> miette::Result<()> {
-    opener::open(path).map_err(|error| {
-        miette!(help = format!("open {} yourself", path.display()), "cannot start a browser: {error}")
-    })
+    opener::open(path)
+        .map_err(|error| miette!(help = format!("open {} yourself", path.display()), "cannot start a browser: {error}"))
 }
 
 /// The page of a plan. `again` is the plan compiled again, which has the decisions, or the reason why it could not be.

@@ -51,7 +51,9 @@ pub fn assemble(page: Page, json: &str) -> miette::Result<String> {
     );
     let mut text = String::with_capacity(SKELETON.len() + style.len() + script.len() + json.len());
     let mut rest = SKELETON;
-    for (place, content) in [("{policy}", policy), ("{style}", style), ("{data}", in_script(json)), ("{script}", script)] {
+    for (place, content) in
+        [("{policy}", policy), ("{style}", style), ("{data}", in_script(json)), ("{script}", script)]
+    {
         let (before, after) = rest.split_once(place).ok_or_else(|| miette!("the page has no place for {place}"))?;
         text.push_str(before);
         text.push_str(&content);

@@ -79,9 +79,10 @@ impl Browser {
         while self.next()["method"] != "Page.loadEventFired" {}
     }
 
-    /// The value of an expression on the page.
+    /// The value of an expression on the page, of a promise when it is kept.
     pub fn value(&mut self, expression: &str) -> Value {
-        let answer = self.tell("Runtime.evaluate", json!({"expression": expression, "returnByValue": true}));
+        let answer = self
+            .tell("Runtime.evaluate", json!({"expression": expression, "returnByValue": true, "awaitPromise": true}));
         assert!(answer["exceptionDetails"].is_null(), "{expression}: {answer}");
         answer["result"]["value"].clone()
     }

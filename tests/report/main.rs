@@ -15,7 +15,8 @@ use serde_json::Value;
 /// A plan of the small model in a folder; its path.
 fn plan(folder: &Path, name: &str, options: &[&str]) -> String {
     let path = folder.join(name).to_str().unwrap().to_owned();
-    stdout(&[&["plan", "tiny-shakespeare", "-o", &path, "--prefill", "32"], options].concat());
+    let prefill: &[&str] = if options.contains(&"--prefill") { &[] } else { &["--prefill", "32"] };
+    stdout(&[&["plan", "tiny-shakespeare", "-o", &path], prefill, options].concat());
     path
 }
 
@@ -52,8 +53,11 @@ fn a_page_has_the_plans_numbers_and_its_parts_are_linked() {
         let calls = calls(phase);
         let rows = "document.querySelectorAll('#steps tbody tr').length";
         assert_eq!(browser.number(rows) as usize, calls.len());
-        let sum = browser.text("document.querySelector('#steps tfoot tr').cells[6].textContent");
-        assert_eq!(sum, time(us), "the steps sum to the phase");
+        let sum = browser.text("document.querySelector('#steps tfoot tr').cells[4].textContent");
+        let layers = document["model"]["layers"].as_f64().unwrap();
+        let times = |step: &Value| if step["section"] == "layer" { layers } else { 1.0 };
+        let all = calls.iter().map(|step| times(step) * step["predicted"]["us"].as_f64().unwrap()).sum();
+        assert_eq!(sum, time(all));
         let programs = calls.iter().filter(|step| step["programs"].as_u64().unwrap() > 0).count();
         assert_eq!(browser.number("document.querySelectorAll('#strips .hit').length") as usize, programs);
         let in_layer = calls.iter().filter(|step| step["section"] == "layer").count();
@@ -68,7 +72,8 @@ fn linked(browser: &mut Browser) {
     let chosen = "['#steps tr.chosen', '#graph .card.chosen', '#step h2', '#precision tr.chosen'].map(at => { \
                   const part = document.querySelector(at); return part && (part.dataset.step ?? part.textContent) }).join()";
     browser.value("document.querySelector('#phases button').click()");
-    let click = |at: &str| format!("document.querySelector('{at}').dispatchEvent(new MouseEvent('click', {{bubbles: true}}))");
+    let click =
+        |at: &str| format!("document.querySelector('{at}').dispatchEvent(new MouseEvent('click', {{bubbles: true}}))");
     browser.value(&click("#graph .card[data-step=down]"));
     assert_eq!(browser.text(chosen), "down,down,down,down");
     assert_eq!(browser.text("location.hash"), "#decode/down");
@@ -96,22 +101,34 @@ fn linked(browser: &mut Browser) {
     browser.press("]");
     assert!(browser.text("location.hash").starts_with("#prefill-32/"));
     for theme in ["dark", "light"] {
-        browser.tell("Emulation.setEmulatedMedia", serde_json::json!({"features": [{"name": "prefers-color-scheme", "value": theme}]}));
-        assert_eq!(browser.text("document.documentElement.dataset.theme"), theme);
+        browser.tell(
+            "Emulation.setEmulatedMedia",
+            serde_json::json!({"features": [{"name": "prefers-color-scheme", "value": theme}]}),
+        );
+        // The page is told in its next frame.
+        let next = "new Promise(tell => requestAnimationFrame(() => tell(document.documentElement.dataset.theme)))";
+        assert_eq!(browser.text(next), theme);
     }
+}
+
+/// The plan under another model's digest: bitnetc does not know the model.
+fn foreign(plan: &str) {
+    let text = std::fs::read_to_string(plan).unwrap();
+    let at = text.find("digest: \"").unwrap() + 9;
+    std::fs::write(plan, format!("{}{}{}", &text[..at], "0".repeat(64), &text[at + 64..])).unwrap();
 }
 
 #[test]
 fn names_of_a_plan_are_text_and_a_plan_of_an_unknown_model_is_drawn() {
     let folder = tempfile::tempdir().unwrap();
     let plan = plan(folder.path(), "a.ron", &["--prefill", "none"]);
+    foreign(&plan);
     let text = std::fs::read_to_string(&plan).unwrap();
     let name = "</script><img src=x onerror=alert(1)><!--";
-    let (from, to) = (text.find("name: \"").unwrap() + 7, text.find("digest: \"").unwrap() + 9);
+    let from = text.find("name: \"").unwrap() + 7;
     let end = from + text[from..].find('"').unwrap();
-    let foreign = format!("{}{name}{}0{}", &text[..from], &text[end..to], &text[to + 1..]);
-    let foreign = foreign.replace("\"attn_norm\"", "\"<b>attn_norm</b>\"");
-    std::fs::write(&plan, foreign).unwrap();
+    let hostile = format!("{}{name}{}", &text[..from], &text[end..]).replace("\"attn_norm\"", "\"<b>attn_norm</b>\"");
+    std::fs::write(&plan, hostile).unwrap();
     let file = page(folder.path(), &plan);
     let mut browser = Browser::start();
     browser.open(&file, "#decode/%3Cb%3Eattn_norm%3C%2Fb%3E");
@@ -135,9 +152,12 @@ fn a_difference_is_drawn_with_its_effect() {
     let mut browser = Browser::start();
     browser.open(&file, "");
     for (number, phase) in document["phases"].as_array().unwrap().iter().enumerate() {
-        let rows = format!("document.querySelectorAll('.phase')[{number}].querySelectorAll('table:last-of-type tbody tr').length");
+        let rows = format!(
+            "document.querySelectorAll('.phase')[{number}].querySelectorAll('table:last-of-type tbody tr').length"
+        );
         assert_eq!(browser.number(&rows) as usize, phase["steps"].as_array().unwrap().len());
-        let effect = browser.text(&format!("document.querySelectorAll('#effects tbody tr')[{}].textContent", 3 * number));
+        let effect =
+            browser.text(&format!("document.querySelectorAll('#effects tbody tr')[{}].textContent", 3 * number));
         let us = |at: usize| time(phase["predicted_us"][at].as_f64().unwrap());
         assert!(effect.contains(&us(0)) && effect.contains(&us(1)), "{effect}");
     }
@@ -147,18 +167,26 @@ fn a_difference_is_drawn_with_its_effect() {
 #[test]
 fn a_page_goes_where_it_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let plan = plan(folder.path(), "a.plan", &["--prefill", "none"]);
-    let file = page(folder.path(), &plan);
-    let written = std::fs::read_to_string(&file).unwrap();
-    assert_eq!(stdout(&["inspect", &plan, "--html", "-"]), written, "the same, byte for byte");
-    assert_eq!(stdout(&["plan", "tiny-shakespeare", "--prefill", "none", "--html", "-"]), written);
+    let plan = plan(folder.path(), "a.ron", &["--prefill", "none"]);
+    let file = folder.path().join("page.html");
     std::fs::write(&file, "before").unwrap();
-    stdout(&["inspect", &plan, "--html", file.to_str().unwrap()]);
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), written, "a file that is there is replaced");
+    page(folder.path(), &plan);
+    let written = std::fs::read_to_string(&file).unwrap();
+    assert!(
+        written.starts_with("<!doctype html>") && written.ends_with("</html>\n"),
+        "a file that is there is replaced"
+    );
+    assert!(
+        stdout(&["plan", "tiny-shakespeare", "--prefill", "none", "--html", "-"]) == written,
+        "the same, byte for byte"
+    );
+    assert!(
+        refused(&["inspect", &plan, "--html", "-", "--model", "bitnet-2b-4t"], 1).contains("is not the plan's model")
+    );
+    foreign(&plan);
     assert!(refused(&["inspect", &plan, "--html", "/dev/full"], 1).contains("cannot write /dev/full"));
     assert!(refused(&["inspect", &plan, "--html", "/nowhere/a.html"], 1).contains("cannot write /nowhere/a.html"));
     assert!(refused(&["inspect", &plan, "--html", "-", "--open"], 1).contains("a browser cannot read stdout"));
-    assert!(refused(&["inspect", &plan, "--html", "-", "--model", "bitnet-2b-4t"], 1).contains("is not the plan's model"));
     for option in ["--json", "--memory", "--phase=decode", "--layer=0"] {
         refused(&["inspect", &plan, "--html", "-", option], 2);
     }

@@ -1,6 +1,7 @@
 //! The search for the cheapest path through the states of each section, section by section.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -25,24 +26,26 @@ struct Reached {
     start: usize,
 }
 
-/// One arc taken, by its place in [`Trail::arcs`], and the hop before it.
+/// One arc taken, by its place in [`Known::arcs`] of its call, and the hop before it.
 #[derive(Debug, Clone, Copy)]
 struct Hop {
     arc: usize,
     before: Option<usize>,
 }
 
-/// All arcs of a section and the hops along them, from which paths are read.
+/// The ways of a call and the arcs found so far, by the placements of its inputs. They do not depend on the ways of other calls.
 #[derive(Debug, Default)]
-struct Trail {
+struct Known {
+    ways: Vec<Way>,
     arcs: Vec<Arc>,
-    hops: Vec<Hop>,
+    at: FxHashMap<SmallVec<[PlacementId; 4]>, Range<usize>>,
 }
 
 /// The result of searching one section: its end states in a fixed order, and the hops from which the paths are read.
 struct Solved {
+    section: Section,
     ends: Vec<(State, Reached)>,
-    trail: Trail,
+    hops: Vec<Hop>,
 }
 
 /// State of the search.
@@ -50,6 +53,7 @@ pub struct Search<'a> {
     cx: &'a Context<'a>,
     placements: Placements<'a>,
     budget: u64,
+    known: FxHashMap<(Section, usize), Known>,
     /// States visited so far.
     pub states: usize,
 }
@@ -58,7 +62,7 @@ impl<'a> Search<'a> {
     /// A search that leaves `reserved` bytes of L1 per core free.
     pub fn new(cx: &'a Context<'a>, reserved: u64) -> Self {
         let budget = cx.target.card.l1_bytes().saturating_sub(reserved);
-        Search { cx, placements: Placements::new(cx), budget, states: 0 }
+        Search { cx, placements: Placements::new(cx), budget, known: FxHashMap::default(), states: 0 }
     }
 
     /// The placements by the numbers arcs use.
@@ -66,7 +70,13 @@ impl<'a> Search<'a> {
         &self.placements
     }
 
-    /// The cheapest arcs for all sections and their price.
+    /// Forgets the ways of a call, which will have others when [`Search::solve`] is called again.
+    pub fn forget(&mut self, section: Section, at: usize) {
+        self.known.remove(&(section, at));
+    }
+
+    /// The cheapest arcs for all sections and their price. Called again it remembers the arcs of all calls that it was not told to
+    /// [forget](Search::forget).
     ///
     /// # Errors
     /// When no path fits L1.
@@ -96,9 +106,9 @@ impl<'a> Search<'a> {
         let (_, in_layer) = &layer.ends[best.start];
         let (_, in_prologue) = &prologue.ends[in_layer.start];
         let choices = HashMap::from([
-            (Section::Prologue, path(&prologue, in_prologue.hop)),
-            (Section::Layer, path(&layer, in_layer.hop)),
-            (Section::Epilogue, path(&epilogue, best.hop)),
+            (Section::Prologue, self.path(&prologue, in_prologue.hop)),
+            (Section::Layer, self.path(&layer, in_layer.hop)),
+            (Section::Epilogue, self.path(&epilogue, best.hop)),
         ]);
         Ok((choices, best.price))
     }
@@ -121,12 +131,12 @@ impl<'a> Search<'a> {
             .enumerate()
             .map(|(start, (state, price))| (state, Reached { price, hop: None, start }))
             .collect();
-        let mut trail = Trail::default();
+        let mut hops = Vec::new();
         let calls: &'a [Call] = self.cx.schedule.section(section);
         for (at, call) in calls.iter().enumerate() {
-            frontier = self.advance(section, at, call, &ways[at], frontier, &mut trail, outer)?;
+            frontier = self.advance(section, at, call, &ways[at], frontier, &mut hops, outer)?;
         }
-        Ok(Solved { ends: frontier, trail })
+        Ok(Solved { section, ends: frontier, hops })
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -137,7 +147,7 @@ impl<'a> Search<'a> {
         call: &Call,
         ways: &Ways,
         frontier: Vec<(State, Reached)>,
-        trail: &mut Trail,
+        hops: &mut Vec<Hop>,
         outer: &[ValueId],
     ) -> Result<Vec<(State, Reached)>, PlaceError> {
         let values: Vec<ValueId> = call.values().collect();
@@ -148,24 +158,27 @@ impl<'a> Search<'a> {
         let unread: Vec<ValueId> =
             call.outputs.iter().copied().filter(|v| !still_needed(self.cx, section, at, *v, outer)).collect();
 
-        let prepared = Way::all(&mut self.placements, &ways.candidates, &call.outputs);
-        let mut known: FxHashMap<SmallVec<[PlacementId; 4]>, std::ops::Range<usize>> = FxHashMap::default();
+        let mut known = self.known.remove(&(section, at)).unwrap_or_else(|| Known {
+            ways: Way::all(&mut self.placements, &ways.candidates, &call.outputs),
+            ..Known::default()
+        });
         let mut next: Vec<(State, Reached)> = Vec::new();
         let mut index: FxHashMap<State, usize> = FxHashMap::default();
         let mut leanest = u64::MAX;
         for (state, reached) in frontier {
             let placed: SmallVec<[PlacementId; 4]> = values.iter().map(|v| placement_of(&state, *v)).collect();
             let live: u64 = state.iter().map(|l| self.placements.bytes(*l)).sum();
-            let range = known
+            let Known { ways, arcs: found, at: places } = &mut known;
+            let range = places
                 .entry(placed)
                 .or_insert_with_key(|placed| {
-                    let first = trail.arcs.len();
-                    trail.arcs.extend(arcs(&mut self.placements, &prepared, &inputs, placed));
-                    first..trail.arcs.len()
+                    let first = found.len();
+                    found.extend(arcs(&mut self.placements, ways, &inputs, placed));
+                    first..found.len()
                 })
                 .clone();
-            for at in range {
-                let arc = &trail.arcs[at];
+            for number in range {
+                let arc = &found[number];
                 leanest = leanest.min(live + arc.peak);
                 if live + arc.peak > self.budget {
                     continue;
@@ -176,8 +189,8 @@ impl<'a> Search<'a> {
                 if known_at.is_some_and(|i| next[i].1.price <= price) {
                     continue;
                 }
-                trail.hops.push(Hop { arc: at, before: reached.hop });
-                let better = Reached { price, hop: Some(trail.hops.len() - 1), start: reached.start };
+                hops.push(Hop { arc: number, before: reached.hop });
+                let better = Reached { price, hop: Some(hops.len() - 1), start: reached.start };
                 match known_at {
                     Some(i) => next[i].1 = better,
                     None => {
@@ -187,11 +200,24 @@ impl<'a> Search<'a> {
                 }
             }
         }
+        self.known.insert((section, at), known);
         self.states += next.len();
         if next.is_empty() {
             return Err(PlaceError::DoesNotFit { call: call.name.clone(), needed: leanest, available: self.budget });
         }
         Ok(next)
+    }
+
+    /// The arcs along the hops of a section that end with `last`.
+    fn path(&self, solved: &Solved, last: Option<usize>) -> Vec<Arc> {
+        let mut numbers = Vec::new();
+        let mut at = last;
+        while let Some(hop) = at.map(|h| solved.hops[h]) {
+            numbers.push(hop.arc);
+            at = hop.before;
+        }
+        let arc = |(at, number): (usize, &usize)| self.known[&(solved.section, at)].arcs[*number].clone();
+        numbers.iter().rev().enumerate().map(arc).collect()
     }
 }
 
@@ -213,15 +239,4 @@ fn successor(state: &State, arc: &Arc, inputs: &CallInputs<'_>, unread: &[ValueI
     after.extend(arc.made.iter().copied().filter(|(v, _)| !unread.contains(v)));
     after.sort_unstable();
     after
-}
-
-fn path(solved: &Solved, last: Option<usize>) -> Vec<Arc> {
-    let mut arcs = Vec::new();
-    let mut at = last;
-    while let Some(hop) = at.map(|h| solved.trail.hops[h]) {
-        arcs.push(solved.trail.arcs[hop.arc].clone());
-        at = hop.before;
-    }
-    arcs.reverse();
-    arcs
 }

@@ -26,7 +26,7 @@ pub struct Forced {
     pub calls: Vec<(String, Price)>,
 }
 
-/// A phase whose search can be repeated. The prices of reshards stay known from one search to the next.
+/// A phase whose search can be repeated. What a search finds out about calls and reshards stays known to the next.
 pub struct WhatIf<'a> {
     cx: &'a Context<'a>,
     layers: u32,
@@ -58,7 +58,9 @@ impl<'a> WhatIf<'a> {
             return Err(PlaceError::DoesNotFit { call: "no such call".into(), needed: 0, available: 0 });
         };
         let all = std::mem::replace(slot, only);
+        self.search.forget(section, at);
         let answer = self.solve(section, at);
+        self.search.forget(section, at);
         if let Some(slot) = self.ways.get_mut(&section).and_then(|calls| calls.get_mut(at)) {
             *slot = all;
         }

@@ -4,6 +4,12 @@ const data = JSON.parse(document.getElementById("data").textContent);
 
 const SVG = "http://www.w3.org/2000/svg";
 
+/** What can be a child: lists are opened, and what is left out is dropped. */
+const flat = (children) => children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+
+/** Gives an element other children. */
+const fill = (element, ...children) => element.replaceChildren(...flat(children));
+
 /** Sets attributes; a function is a listener. Text comes in as text only, so that no name in a plan can be markup. */
 function dress(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes ?? {})) {
@@ -11,7 +17,7 @@ function dress(element, attributes, children) {
     else if (value === true) element.setAttribute(name, "");
     else if (value !== undefined && value !== null && value !== false) element.setAttribute(name, value);
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...flat(children));
   return element;
 }
 

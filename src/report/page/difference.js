@@ -29,7 +29,8 @@ function bars(steps) {
   if (changed.length === 0) return null;
   const most = Math.max(...changed.map(({ predicted_us: [a, b] }) => Math.abs(b - a)));
   const [names, half, line] = [12 + 7 * Math.max(...changed.map(({ name }) => name.length)), 230, 19];
-  const middle = names + half + 80;
+  const left = changed.some(({ predicted_us: [a, b] }) => b < a) ? half + 80 : 10;
+  const middle = names + left;
   const rows = changed.map(({ name, predicted_us: [a, b] }, at) => {
     const long = (half * Math.abs(b - a)) / most;
     const [y, more] = [at * line, b > a];

@@ -12,17 +12,19 @@ function drawGraph(phase) {
   const heading = h("header", null, h("h2", null, "Graph"), h("span", { class: "soft" }, "calls from above to below; each result says where it lies, and lines lead to its readers"),
     h("span", { class: "spacer" }), choice("Section", options, graph?.section, (section) => { graphSection = section; drawGraph(chosen.phase); }));
   if (!graph) {
-    graphPanel.replaceChildren(heading, h("p", { class: "soft" }, "The phase has no steps."));
+    fill(graphPanel, heading, h("p", { class: "soft" }, "The phase has no steps."));
     return;
   }
   graphSection = graph.section;
   const lines = graph.lines.map(({ value, memory, path }) => s("path", { class: `line ${memory}`, "data-value": value, d: path }));
   const cards = graph.cards.map((card) => drawCard(phase, card));
   const svg = s("svg", { width: graph.width, height: graph.height, viewBox: `0 0 ${graph.width} ${graph.height}`, role: "group", "aria-label": `Graph of the ${graph.section} of ${phase.name}` }, lines, cards);
+  // It shrinks a little before it has to be scrolled.
+  svg.style.setProperty("--natural", `${graph.width}px`);
   const key = (colour, text) => h("span", null, h("span", { class: "key", "data-key": colour }), text);
   const legend = h("div", { class: "legend" }, key("l1", "in L1"), key("dram", "in DRAM"), h("span", null, "WS, HS: shards of the width or the height, [rows, columns] on cores"));
   for (const one of legend.querySelectorAll(".key")) one.style.background = `var(--${one.dataset.key})`;
-  graphPanel.replaceChildren(heading, legend, h("div", { class: "scroll" }, svg));
+  fill(graphPanel, heading, legend, h("div", { class: "scroll" }, svg));
   graphPanel.shown = phase;
   markGraph();
 }

@@ -44,7 +44,6 @@ function stepOf(step, index, extra, decisionOf) {
     total: us * times, dramTotal: dram * times,
     // The least time at the card's peaks; unknown for a card that is no shipped one.
     floor: step.roofline ? Math.max(step.roofline.dram_us, step.roofline.fpu_us) : null, roofline: step.roofline,
-    band: step.predicted.band ?? null,
     l1: step.l1, high: step.l1.high_water, live: step.l1.live ?? null,
     decision: decisionOf.get(step.name) ?? null,
   };

@@ -4,9 +4,13 @@ document.title = `${plan.model.name} on ${plan.card.name}`;
 
 const tabs = h("nav", { id: "phases", role: "tablist", "aria-label": "Phases" }, phases.map((phase) => {
   const { predicted_us: us, predicted_dram_bytes: traffic, l1_high_water: high, programs } = phase.document;
+  // Plans of cost models without bands and waits have neither.
+  const { predicted_band_us: band, predicted_waits_us: waits } = phase.document;
   const room = plan.card.l1.end - plan.card.l1.base;
   const button = h("button", { type: "button", role: "tab", class: "tab", click: () => choose({ phase }) },
     h("small", null, phase.name), h("b", null, time(us)),
+    band && h("small", { class: "band-of-phase" }, `${time(band[0])} to ${time(band[1])}`),
+    waits > 0 && h("small", null, `${time(waits)} of it waiting for dispatch`),
     h("small", null, `${programs === null ? "?" : thousands(programs)} programs, ${bytes(traffic)} of DRAM`),
     h("small", null, `L1 ${((100 * high) / room).toFixed(0)} % at ${phase.document.l1_high_water_step}`));
   button.phase = phase;

@@ -32,9 +32,8 @@ function operandRow(phase, { argument, kind, name, access }) {
 
 function costs(phase, step) {
   const share = phase.document.predicted_us;
-  const sure = step.band && ["band", `${time(step.band.low)} to ${time(step.band.high)}`];
   return list([
-    ["one run", time(step.us)], sure,
+    ["one run", time(step.us)],
     step.times > 1 && [`${step.times} runs`, `${time(step.total)}, ${percent(step.total, share)} of the phase`],
     step.times === 1 && ["of the phase", percent(step.total, share)],
     step.roofline && ["at peak", `${time(step.floor)}: DRAM ${time(step.roofline.dram_us)}, matrix unit ${time(step.roofline.fpu_us)}`],
@@ -104,13 +103,13 @@ views.push((phase) => {
     return;
   }
   const when = step.section === "layer" ? `in each of ${layers} layers` : step.section === "prologue" ? "once, before the layers" : "once, after the layers";
-  stepPanel.replaceChildren(
+  fill(stepPanel,
     h("header", null, h("h2", null, step.name), h("span", { class: "soft" }, when)),
     h("p", { class: "mono" }, `ttnn.${step.call}`, step.math && h("span", { class: "tag" }, step.math)),
     list([...step.operands.map((operand) => operandRow(phase, operand)), ...settings(step), step.frees.length > 0 && ["frees", step.frees.join(", ")], step.freesBefore.length > 0 && ["freed before", step.freesBefore.join(", ")]]),
-    step.launches ? [h("h3", null, "Predicted"), costs(phase, step), h("h3", null, "L1 of every core"), memory(step)].flat().map((part) => part).flat() : h("p", { class: "soft" }, "It only gives the tensor another shape: no program runs on the card."),
-    h("h3", null, "Where it lies"), ...[value(phase, step)].flat(3).filter(Boolean),
-    h("h3", null, "Why"), ...[why(step)].flat(3).filter(Boolean));
+    step.launches ? [h("h3", null, "Predicted"), costs(phase, step), h("h3", null, "L1 of every core"), memory(step)] : h("p", { class: "soft" }, "It only gives the tensor another shape: no program runs on the card."),
+    h("h3", null, "Where it lies"), value(phase, step),
+    h("h3", null, "Why"), why(step));
   if (stepPanel.last !== step) stepPanel.scrollTop = 0;
   stepPanel.last = step;
 });

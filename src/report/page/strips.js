@@ -48,15 +48,15 @@ function axis(most, top, height, width, show) {
 /** Time of each step: solid up to its roofline, pale above. */
 function timeStrip(phase, place, top, height) {
   const of = (step, us) => us * (perRun ? 1 : step.times);
-  const most = Math.max(...phase.columns.map((step) => of(step, step.band?.high ?? step.us)), 0);
+  const most = Math.max(...phase.columns.map((step) => of(step, step.us)), 0);
   const y = (value) => top + height - (height * value) / Math.max(most, Number.MIN_VALUE);
   const bars = phase.columns.map((step) => {
     const x = place.left[step.column] + 2;
     const width = place.each - 4;
     const bar = (us, extra) => s("rect", { class: `${step.bound} ${extra}`, x, width, y: y(of(step, us)), height: Math.max(0, top + height - y(of(step, us))) });
-    const floor = step.floor === null ? [] : [bar(Math.min(step.floor, step.us), ""), s("line", { class: "floor", x1: x - 1, x2: x + width + 1, y1: y(of(step, step.floor)), y2: y(of(step, step.floor)) })];
-    const band = step.band && s("line", { class: "whisker", x1: x + width / 2, x2: x + width / 2, y1: y(of(step, step.band.low)), y2: y(of(step, step.band.high)) });
-    return [bar(step.us, step.floor === null ? "" : "over"), floor, band];
+    const visible = step.floor !== null && y(of(step, step.floor)) < top + height - 0.5;
+    const floor = !visible ? [] : [bar(Math.min(step.floor, step.us), ""), s("line", { class: "floor", x1: x - 1, x2: x + width + 1, y1: y(of(step, step.floor)), y2: y(of(step, step.floor)) })];
+    return [bar(step.us, step.floor === null ? "" : "over"), floor];
   });
   return [axis(most, top, height, place.width, time), bars];
 }
@@ -75,8 +75,7 @@ function dramStrip(phase, place, top, height) {
 function stepRows(step) {
   const once = step.times > 1 ? [["one run", time(step.us)], [`${step.times} runs`, time(step.total)]] : [["predicted", time(step.us)]];
   const floor = step.floor === null ? [] : [["at the card's peak", time(step.floor)]];
-  const band = step.band ? [["band", `${time(step.band.low)} to ${time(step.band.high)}`]] : [];
-  return [...once, ...floor, ...band, ["bound by", boundNames[step.bound]], ["DRAM, one run", bytes(step.dram)], ["L1 high-water", `${thousands(step.high)} B`]];
+  return [...once, ...floor, ["bound by", boundNames[step.bound]], ["DRAM, one run", bytes(step.dram)], ["L1 high-water", `${thousands(step.high)} B`]];
 }
 
 function drawStrips(phase) {
@@ -84,7 +83,7 @@ function drawStrips(phase) {
     h("span", { class: "soft" }, "predicted, not measured; a column for each call that runs on the card"), h("span", { class: "spacer" }),
     choice("Times of", [[false, "whole phase"], [true, "one run"]], perRun, (value) => { perRun = value; drawStrips(chosen.phase); }));
   if (!phase || phase.columns.length === 0) {
-    strips.replaceChildren(heading, h("p", { class: "soft" }, "The phase runs nothing on the card."));
+    fill(strips, heading, h("p", { class: "soft" }, "The phase runs nothing on the card."));
     return;
   }
   const width = Math.max(320, (strips.clientWidth || 860) - 30);
@@ -124,7 +123,7 @@ function drawStrips(phase) {
   const legend = h("div", { class: "legend" }, Object.entries(boundNames).map(([bound, text]) => key(bound, `bound by ${text}`)),
     known && h("span", null, "solid up to the line: the least at the card's peak of DRAM and matrix unit"));
   for (const one of legend.querySelectorAll(".key")) one.style.background = `var(--${one.dataset.key})`;
-  strips.replaceChildren(heading, legend, h("div", { class: "scroll" }, svg), map.legend);
+  fill(strips, heading, legend, h("div", { class: "scroll" }, svg), map.legend);
   strips.pick = (step) => {
     pick.setAttribute("visibility", step?.launches ? "visible" : "hidden");
     if (step?.launches) pick.setAttribute("x", place.left[step.column]);

@@ -5,12 +5,10 @@ const filter = { text: "", section: "all", bound: "all", sort: null, down: false
 
 /** The columns: title, whether it is a number, what is shown, what is sorted by. */
 const COLUMNS = [
-  ["step", false, (step) => step.name, (step) => step.index],
-  ["call", false, (step) => step.short, (step) => step.short],
+  ["step", false, (step) => [step.name, h("span", { class: "soft" }, step.short)], (step) => step.index],
   ["results", false, (step) => outputsOf(step), (step) => outputsOf(step).join()],
   ["math", false, (step) => step.math, (step) => step.math],
   ["one run", true, (step) => (step.launches ? time(step.us) : ""), (step) => step.us],
-  ["runs", true, (step) => String(step.times), (step) => step.times],
   ["in the phase", true, (step) => (step.launches ? time(step.total) : ""), (step) => step.total],
   ["at peak", true, (step) => (step.launches && step.floor !== null ? time(step.floor * step.times) : ""), (step) => (step.floor ?? 0) * step.times],
   ["bound by", false, (step) => boundNames[step.bound] ?? "", (step) => step.bound],
@@ -76,7 +74,7 @@ function fillTable() {
     return row;
   }));
   const sum = (of) => steps.reduce((all, step) => all + of(step), 0);
-  const total = ["sum", "", "", "", "", "", time(sum((step) => step.total)), time(sum((step) => (step.floor ?? 0) * step.times)), "", bytes(sum((step) => step.dramTotal)), thousands(Math.max(0, ...steps.map((step) => step.high)))];
+  const total = ["sum", "", "", "", time(sum((step) => step.total)), time(sum((step) => (step.floor ?? 0) * step.times)), "", bytes(sum((step) => step.dramTotal)), `max ${thousands(Math.max(0, ...steps.map((step) => step.high)))}`];
   foot.replaceChildren(h("tr", null, total.map((text, at) => h("td", { class: COLUMNS[at][1] && "number" }, text))));
   count.textContent = steps.length === phase.calls.length ? `${steps.length} calls` : `${steps.length} of ${phase.calls.length} calls`;
   stepTable.shown = phase;
@@ -108,7 +106,7 @@ function drawPrecision(phase) {
   const heading = h("header", null, h("h2", null, "Precision"), h("span", { class: "soft" }, "asked by the policy, used, and what was proved of the difference"));
   const heads = ["call", "asked", "used", "proved", "because"].map((title) => h("th", null, title));
   const empty = h("p", { class: "soft" }, report.decisions_missing ? `Not known: ${report.decisions_missing}.` : "No call of the phase has the choice.");
-  precision.replaceChildren(heading, rows.length ? h("div", { class: "scroll" }, h("table", null, h("thead", null, h("tr", null, heads)), h("tbody", null, rows))) : empty);
+  fill(precision, heading, rows.length ? h("div", { class: "scroll" }, h("table", null, h("thead", null, h("tr", null, heads)), h("tbody", null, rows))) : empty);
   precision.shown = phase;
 }
 
