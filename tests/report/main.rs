@@ -6,7 +6,10 @@ mod browser;
 #[path = "../common/mod.rs"]
 mod common;
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use browser::Browser;
 use common::{bitnetc, refused, stdout};
@@ -105,9 +108,12 @@ fn linked(browser: &mut Browser) {
             "Emulation.setEmulatedMedia",
             serde_json::json!({"features": [{"name": "prefers-color-scheme", "value": theme}]}),
         );
-        // The page is told in its next frame.
-        let next = "new Promise(tell => requestAnimationFrame(() => tell(document.documentElement.dataset.theme)))";
-        assert_eq!(browser.text(next), theme);
+        // The page is told a moment later.
+        let next = format!(
+            "new Promise(tell => {{ let looks = 0; const look = () => {{ const is = document.documentElement.dataset.theme; \
+             is === '{theme}' || ++looks > 100 ? tell(is) : setTimeout(look, 50) }}; look() }})"
+        );
+        assert_eq!(browser.text(&next), theme);
     }
 }
 
@@ -192,4 +198,27 @@ fn a_page_goes_where_it_is_told() {
     }
     refused(&["inspect", &plan, "--model", "tiny-shakespeare"], 2);
     refused(&["diff", &plan, &plan, "--html", "-", "--json"], 2);
+}
+
+/// `--open` hands the page to the desktop; without `--html` the page is a file of its own.
+#[test]
+fn a_page_is_shown_in_the_browser() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = plan(folder.path(), "a.ron", &["--prefill", "none"]);
+    foreign(&plan);
+    let [opener, told] = ["xdg-open", "told"].map(|name| folder.path().join(name));
+    std::fs::write(&opener, format!("#!/bin/sh\necho \"$1\" > {0}.part && mv {0}.part {0}\n", told.display())).unwrap();
+    std::fs::set_permissions(&opener, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bitnetc"));
+    let out =
+        command.args(["inspect", &plan, "--open"]).env("PATH", path).env("TMPDIR", folder.path()).output().unwrap();
+    assert!(out.status.success() && out.stdout.is_empty(), "{out:?}");
+    let until = Instant::now() + Duration::from_secs(20);
+    while !told.exists() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let shown = std::fs::read_to_string(&told).unwrap();
+    assert!(String::from_utf8(out.stderr).unwrap().starts_with(&format!("{}: ", shown.trim_end())));
+    assert!(std::fs::read_to_string(shown.trim_end()).unwrap().starts_with("<!doctype html>"));
 }

@@ -48,12 +48,22 @@ struct Solved {
     hops: Vec<Hop>,
 }
 
+/// A search that is remembered, so that one that differs from it late can begin late.
+#[derive(Debug, Default)]
+struct Trodden {
+    /// The frontier before a call, and the number of hops until there.
+    before: FxHashMap<(Section, usize), (Vec<(State, Reached)>, usize)>,
+    /// The hops of each section.
+    hops: FxHashMap<Section, Vec<Hop>>,
+}
+
 /// State of the search.
 pub struct Search<'a> {
     cx: &'a Context<'a>,
     placements: Placements<'a>,
     budget: u64,
     known: FxHashMap<(Section, usize), Known>,
+    trodden: Option<Trodden>,
     /// States visited so far.
     pub states: usize,
 }
@@ -62,7 +72,7 @@ impl<'a> Search<'a> {
     /// A search that leaves `reserved` bytes of L1 per core free.
     pub fn new(cx: &'a Context<'a>, reserved: u64) -> Self {
         let budget = cx.target.card.l1_bytes().saturating_sub(reserved);
-        Search { cx, placements: Placements::new(cx), budget, known: FxHashMap::default(), states: 0 }
+        Search { cx, placements: Placements::new(cx), budget, known: FxHashMap::default(), trodden: None, states: 0 }
     }
 
     /// The placements by the numbers arcs use.
@@ -70,24 +80,54 @@ impl<'a> Search<'a> {
         &self.placements
     }
 
-    /// Forgets the ways of a call, which will have others when [`Search::solve`] is called again.
-    pub fn forget(&mut self, section: Section, at: usize) {
-        self.known.remove(&(section, at));
+    /// Searches and remembers how, for [`Search::solve_with`].
+    ///
+    /// # Errors
+    /// When no path fits L1.
+    pub fn remember(&mut self, layers: u32, ways: &HashMap<Section, Vec<Ways>>) -> Result<(), PlaceError> {
+        self.trodden = Some(Trodden::default());
+        self.solve(layers, ways).map(|_| ())
     }
 
-    /// The cheapest arcs for all sections and their price. Called again it remembers the arcs of all calls that it was not told to
-    /// [forget](Search::forget).
+    /// The same as [`Search::solve`], where only the call `changed` has other ways than in the search that was remembered. The search
+    /// begins there, and knows the arcs of all other calls.
+    ///
+    /// # Errors
+    /// When no path fits L1.
+    pub fn solve_with(
+        &mut self,
+        layers: u32,
+        ways: &HashMap<Section, Vec<Ways>>,
+        changed: (Section, usize),
+    ) -> Result<(Choices, Price), PlaceError> {
+        let own = self.known.remove(&changed);
+        let answer = self.search(layers, ways, Some(changed));
+        self.known.remove(&changed);
+        self.known.extend(own.map(|own| (changed, own)));
+        answer
+    }
+
+    /// The cheapest arcs for all sections and their price.
     ///
     /// # Errors
     /// When no path fits L1.
     pub fn solve(&mut self, layers: u32, ways: &HashMap<Section, Vec<Ways>>) -> Result<(Choices, Price), PlaceError> {
+        self.search(layers, ways, None)
+    }
+
+    fn search(
+        &mut self,
+        layers: u32,
+        ways: &HashMap<Section, Vec<Ways>>,
+        from: Option<(Section, usize)>,
+    ) -> Result<(Choices, Price), PlaceError> {
         let empty = vec![(State::new(), Price::default())];
-        let prologue = self.section(Section::Prologue, empty, &ways[&Section::Prologue], &[])?;
+        let prologue = self.section(Section::Prologue, from, empty, &ways[&Section::Prologue], &[])?;
         let outer: Vec<ValueId> =
             prologue.ends.first().map(|(s, _)| s.iter().map(|l| l.0).collect()).unwrap_or_default();
 
         let starts = prologue.ends.iter().map(|(state, _)| (state.clone(), Price::default())).collect();
-        let layer = self.section(Section::Layer, starts, &ways[&Section::Layer], &outer)?;
+        let layer = self.section(Section::Layer, from, starts, &ways[&Section::Layer], &outer)?;
 
         // A layer ends in the state in which it began, so its end state identifies the end state of the prologue before it.
         let starts: Vec<_> = layer
@@ -98,7 +138,7 @@ impl<'a> Search<'a> {
                 (self.without_dead(state), before + reached.price.times(u64::from(layers)))
             })
             .collect();
-        let epilogue = self.section(Section::Epilogue, starts, &ways[&Section::Epilogue], &[])?;
+        let epilogue = self.section(Section::Epilogue, from, starts, &ways[&Section::Epilogue], &[])?;
 
         let Some((_, best)) = epilogue.ends.iter().min_by_key(|(_, r)| r.price) else {
             return Err(PlaceError::DoesNotFit { call: "the epilogue".into(), needed: 0, available: self.budget });
@@ -122,6 +162,7 @@ impl<'a> Search<'a> {
     fn section(
         &mut self,
         section: Section,
+        from: Option<(Section, usize)>,
         starts: Vec<(State, Price)>,
         ways: &[Ways],
         outer: &[ValueId],
@@ -133,8 +174,24 @@ impl<'a> Search<'a> {
             .collect();
         let mut hops = Vec::new();
         let calls: &'a [Call] = self.cx.schedule.section(section);
-        for (at, call) in calls.iter().enumerate() {
+        let mut first = match from {
+            Some((other, at)) if other == section => at,
+            Some((other, _)) if other > section => calls.len(),
+            Some(_) | None => 0,
+        };
+        let trodden = self.trodden.as_ref().filter(|_| first > 0);
+        match trodden.and_then(|known| known.before.get(&(section, first)).zip(known.hops.get(&section))) {
+            Some(((known, count), all)) => (frontier, hops) = (known.clone(), all[..*count].to_vec()),
+            None => first = 0,
+        }
+        for (at, call) in calls.iter().enumerate().skip(first) {
             frontier = self.advance(section, at, call, &ways[at], frontier, &mut hops, outer)?;
+            if let (None, Some(trodden)) = (from, &mut self.trodden) {
+                trodden.before.insert((section, at + 1), (frontier.clone(), hops.len()));
+            }
+        }
+        if let (None, Some(trodden)) = (from, &mut self.trodden) {
+            trodden.hops.insert(section, hops.clone());
         }
         Ok(Solved { section, ends: frontier, hops })
     }

@@ -38,9 +38,11 @@ impl<'a> WhatIf<'a> {
     /// Enumerates the phase; `reserved` bytes of L1 per core are left free, as when it was placed.
     ///
     /// # Errors
-    /// When a call has no legal way.
+    /// When a call has no legal way, or none fits.
     pub fn new(cx: &'a Context<'a>, layers: u32, reserved: u64) -> Result<Self, PlaceError> {
-        Ok(WhatIf { cx, layers, search: Search::new(cx, reserved), ways: enumerate(cx)? })
+        let (mut search, ways) = (Search::new(cx, reserved), enumerate(cx)?);
+        search.remember(layers, &ways)?;
+        Ok(WhatIf { cx, layers, search, ways })
     }
 
     /// The ways of the `at`th call of a section.
@@ -58,9 +60,7 @@ impl<'a> WhatIf<'a> {
             return Err(PlaceError::DoesNotFit { call: "no such call".into(), needed: 0, available: 0 });
         };
         let all = std::mem::replace(slot, only);
-        self.search.forget(section, at);
         let answer = self.solve(section, at);
-        self.search.forget(section, at);
         if let Some(slot) = self.ways.get_mut(&section).and_then(|calls| calls.get_mut(at)) {
             *slot = all;
         }
@@ -68,7 +68,7 @@ impl<'a> WhatIf<'a> {
     }
 
     fn solve(&mut self, section: Section, at: usize) -> Result<Forced, PlaceError> {
-        let (choices, price) = self.search.solve(self.layers, &self.ways)?;
+        let (choices, price) = self.search.solve_with(self.layers, &self.ways, (section, at))?;
         let (mut reshards, mut reshard_count, mut calls) = (Price::default(), 0, Vec::new());
         for part in Section::ALL {
             let times = if part == Section::Layer { u64::from(self.layers) } else { 1 };
