@@ -69,7 +69,7 @@ fn temporary(page: &str) -> std::io::Result<PathBuf> {
 fn show(path: &Path) -> miette::Result<()> {
     // A relative name might be taken for an option or for an address.
     let shown = std::path::absolute(path).into_diagnostic()?;
-    opener::open(shown)
+    open::that_detached(shown)
         .map_err(|error| miette!(help = format!("open {} yourself", path.display()), "cannot start a browser: {error}"))
 }
 
