@@ -83,14 +83,30 @@ dark.addEventListener("change", () => setTheme(dark.matches ? "dark" : "light"))
 function table(columns, rows) {
   const isNumber = columns.map((title) => title.startsWith("#"));
   const cell = (tag) => (content, at) => h(tag, { class: isNumber[at] && "number" }, content);
-  return h("table", null,
-    h("thead", null, h("tr", null, columns.map((title, at) => cell("th")(title.replace("#", ""), at)))),
-    h("tbody", null, rows.map((row) => h("tr", null, row.map(cell("td"))))));
+  return h(
+    "table",
+    null,
+    h(
+      "thead",
+      null,
+      h(
+        "tr",
+        null,
+        columns.map((title, at) => cell("th")(title.replace("#", ""), at)),
+      ),
+    ),
+    h(
+      "tbody",
+      null,
+      rows.map((row) => h("tr", null, row.map(cell("td")))),
+    ),
+  );
 }
 
 /** A row of buttons of which one is pressed. */
 function choice(label, options, current, choose) {
-  const button = ([value, text]) => h("button", { type: "button", "aria-pressed": String(value === current), click: () => choose(value) }, text);
+  const button = ([value, text]) =>
+    h("button", { type: "button", "aria-pressed": String(value === current), click: () => choose(value) }, text);
   return h("span", { class: "choice", role: "group", "aria-label": label }, options.map(button));
 }
 
@@ -98,7 +114,13 @@ function choice(label, options, current, choose) {
 function facts(plan, release) {
   const { options, card } = plan;
   const changed = options.overrides.length ? ` (${options.overrides.join(", ")})` : "";
-  return [`${plan.model.layers} layers`, `batch ${options.batch}`, `context ${thousands(options.context)} in blocks of ${options.block}`,
-    `${options.policy} policy${changed}`, `${card.grid[0]}x${card.grid[1]} cores with ${bytes(card.l1.end - card.l1.base)} of L1`,
-    `${card.dram.banks} DRAM banks of ${bytes(card.dram.bank_bytes)}`, `TT-NN ${release}`].join(" \u00b7 ");
+  return [
+    `${plan.model.layers} layers`,
+    `batch ${options.batch}`,
+    `context ${thousands(options.context)} in blocks of ${options.block}`,
+    `${options.policy} policy${changed}`,
+    `${card.grid[0]}x${card.grid[1]} cores with ${bytes(card.l1.end - card.l1.base)} of L1`,
+    `${card.dram.banks} DRAM banks of ${bytes(card.dram.bank_bytes)}`,
+    `TT-NN ${release}`,
+  ].join(" \u00b7 ");
 }

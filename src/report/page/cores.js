@@ -19,7 +19,15 @@ function matrix({ shape, layout }) {
 function part(spec, { strategy, shard }, number) {
   const { rows, columns } = matrix(spec);
   const span = (at, size, all) => (at * size < all ? `${at * size} to ${Math.min(all, (at + 1) * size) - 1}` : "none, it is padding");
-  return strategy === "Width" ? [["columns", span(number, shard[1], columns)], ["rows", `all ${rows}`]] : [["rows", span(number, shard[0], rows)], ["columns", `all ${columns}`]];
+  return strategy === "Width"
+    ? [
+        ["columns", span(number, shard[1], columns)],
+        ["rows", `all ${rows}`],
+      ]
+    : [
+        ["rows", span(number, shard[0], rows)],
+        ["columns", `all ${columns}`],
+      ];
 }
 
 /** The picture of a tensor's placement. */
@@ -32,7 +40,10 @@ function placement(found) {
   const shards = new Map();
   // A plan with a defect may name more cores than any card has.
   const most = 65536;
-  if (sharded) for (const [x, y] of coresOf(sharded.cores)) if (shards.size < most) shards.set(`${x},${y}`, shards.size); else break;
+  if (sharded)
+    for (const [x, y] of coresOf(sharded.cores))
+      if (shards.size < most) shards.set(`${x},${y}`, shards.size);
+      else break;
   const { rows, columns } = matrix(spec);
   const pages = spec.layout === "Tile" ? (rows / 32) * (columns / 32) : rows;
   const cells = [];
@@ -42,14 +53,32 @@ function placement(found) {
       const count = Math.floor(pages / (width * height)) + Number(number < pages % (width * height));
       const holds = sharded ? number !== undefined : count > 0;
       const where = inDram ? `bank ${x}` : `core (${x},${y})`;
-      const rowsOf = sharded ? (holds ? [["shard", String(number)], ...part(spec, sharded, number)] : [["holds", "nothing of it"]]) : [["pages", thousands(count)]];
+      const rowsOf = sharded
+        ? holds
+          ? [["shard", String(number)], ...part(spec, sharded, number)]
+          : [["holds", "nothing of it"]]
+        : [["pages", thousands(count)]];
       const tell = { mousemove: (event) => showTip(event, where, rowsOf), mouseleave: hideTip };
-      cells.push(s("rect", { class: `cell ${holds ? (inDram ? "dram" : "l1") : ""}`, x: x * size + 1, y: y * size + 1, width: size - 2, height: size - 2, rx: 2, ...tell }));
-      if (sharded && holds && size >= 17) cells.push(s("text", { class: "cell-number", x: (x + 0.5) * size, y: (y + 0.5) * size + 3 }, String(number)));
+      cells.push(
+        s("rect", {
+          class: `cell ${holds ? (inDram ? "dram" : "l1") : ""}`,
+          x: x * size + 1,
+          y: y * size + 1,
+          width: size - 2,
+          height: size - 2,
+          rx: 2,
+          ...tell,
+        }),
+      );
+      if (sharded && holds && size >= 17)
+        cells.push(s("text", { class: "cell-number", x: (x + 0.5) * size, y: (y + 0.5) * size + 3 }, String(number)));
     }
   }
   const words = sharded
     ? `${shards.size} shards of ${sharded.shard.join(" x ")}, ${sharded.strategy === "Width" ? "cut along the columns" : "cut along the rows"}`
     : `${thousands(pages)} ${spec.layout === "Tile" ? "tiles" : "rows"}, round-robin over all ${inDram ? "banks" : "cores"}`;
-  return [h("p", null, words), s("svg", { id: "cores", width: width * size, height: height * size, role: "img", "aria-label": `${found.name}: ${words}` }, cells)];
+  return [
+    h("p", null, words),
+    s("svg", { id: "cores", width: width * size, height: height * size, role: "img", "aria-label": `${found.name}: ${words}` }, cells),
+  ];
 }

@@ -37,14 +37,34 @@ function stepOf(step, index, extra, decisionOf) {
   const { us, dram_bytes: dram, fpu_cycles: fpu, bound } = step.predicted;
   const freed = extra.operands.find((operand) => operand.access === "frees")?.name ?? null;
   return {
-    index, times, us, dram, fpu, freed, frees: [], freesBefore: [],
-    name: step.name, section: step.section, note: step.note, outputs: step.outputs, operands: extra.operands,
-    call: step.call.replace("ttnn.", ""), short: step.call.split(".").pop(), arguments: step.arguments, math: extra.math,
-    launches: extra.launches, programs: step.programs, bound: extra.launches ? bound.toLowerCase() : "",
-    total: us * times, dramTotal: dram * times,
+    index,
+    times,
+    us,
+    dram,
+    fpu,
+    freed,
+    frees: [],
+    freesBefore: [],
+    name: step.name,
+    section: step.section,
+    note: step.note,
+    outputs: step.outputs,
+    operands: extra.operands,
+    call: step.call.replace("ttnn.", ""),
+    short: step.call.split(".").pop(),
+    arguments: step.arguments,
+    math: extra.math,
+    launches: extra.launches,
+    programs: step.programs,
+    bound: extra.launches ? bound.toLowerCase() : "",
+    total: us * times,
+    dramTotal: dram * times,
     // The least time at the card's peaks; unknown for a card that is no shipped one.
-    floor: step.roofline ? Math.max(step.roofline.dram_us, step.roofline.fpu_us) : null, roofline: step.roofline,
-    l1: step.l1, high: step.l1.high_water, live: step.l1.live ?? null,
+    floor: step.roofline ? Math.max(step.roofline.dram_us, step.roofline.fpu_us) : null,
+    roofline: step.roofline,
+    l1: step.l1,
+    high: step.l1.high_water,
+    live: step.l1.live ?? null,
     decision: decisionOf.get(step.name) ?? null,
   };
 }
@@ -60,7 +80,8 @@ function tensor(phase, name) {
 }
 
 /** The tensor that a step is first of all about: its result, or what it writes in place. */
-const result = (step) => step.outputs[0]?.name ?? step.operands.find(({ access }) => access === "writes")?.name ?? step.operands[0]?.name ?? null;
+const result = (step) =>
+  step.outputs[0]?.name ?? step.operands.find(({ access }) => access === "writes")?.name ?? step.operands[0]?.name ?? null;
 
 /** What is chosen; every view shows it. */
 const chosen = { phase: phases[0] ?? null, step: null, value: null };
@@ -88,9 +109,16 @@ function choose(change) {
 
 /** What the address of the page names: `#prefill-128/qkv`. */
 function fromAddress() {
-  const [phaseName, stepName] = location.hash.slice(1).split("/").map((part) => {
-    try { return decodeURIComponent(part); } catch { return ""; }
-  });
+  const [phaseName, stepName] = location.hash
+    .slice(1)
+    .split("/")
+    .map((part) => {
+      try {
+        return decodeURIComponent(part);
+      } catch {
+        return "";
+      }
+    });
   const phase = phases.find(({ name }) => name.replace(" ", "-") === phaseName) ?? phases[0];
   const step = phase?.calls.find(({ name }) => name === stepName);
   choose({ phase, ...(step && { step }) });
