@@ -5,8 +5,7 @@
 
 use std::collections::HashMap;
 
-use bitnetc_plan::op::Access;
-use bitnetc_plan::{Buffer, MemoryConfig, Op, Phase, Plan, Ref, Section, Step, TensorSpec};
+use bitnetc_plan::{Buffer, Memory, Op, Phase, Plan, Ref, Section, Step, TensorSpec};
 use serde::Serialize;
 
 use super::layout::{Box, Line, layout};
@@ -34,7 +33,7 @@ struct Card {
     ports: Vec<Port>,
 }
 
-/// A result.
+/// A result, by its [`key`].
 #[derive(Serialize, Clone)]
 struct Port {
     value: String,
@@ -84,26 +83,21 @@ struct Drawing<'a> {
     cards: Vec<Card>,
     boxes: Vec<Box>,
     lines: Vec<(Line, String)>,
-    /// The card and the field that a tensor comes from.
-    made: HashMap<&'a str, (usize, usize)>,
+    /// The card and the field that a tensor comes from, by its key.
+    made: HashMap<String, (usize, usize)>,
 }
 
 impl<'a> Drawing<'a> {
     fn step(&mut self, number: usize, step: &'a Step) {
         let mut reads = Vec::new();
-        let mut sources: Vec<((usize, usize), &str)> = Vec::new();
+        let mut sources: Vec<((usize, usize), String)> = Vec::new();
         for operand in step.op.uses() {
-            let name = operand.tensor.name();
-            match operand.tensor {
-                Ref::Weight(_) => reads.push(self.constant(name)),
-                Ref::Buffer(_) => match self.made.get(name) {
-                    Some(source) => sources.push((*source, name)),
-                    None => reads.push(self.buffer(name)),
-                },
-                Ref::Value(_) => {
-                    let source = self.made.get(name).copied().unwrap_or_else(|| self.earlier(name));
-                    sources.push((source, name));
-                }
+            let key = key(operand.tensor);
+            match (operand.tensor, self.made.get(&key)) {
+                (Ref::Weight(name), _) => reads.push(self.constant(name)),
+                (Ref::Buffer(_) | Ref::Value(_), Some(source)) => sources.push((*source, key)),
+                (Ref::Buffer(name), None) => reads.push(self.buffer(name)),
+                (Ref::Value(name), None) => sources.push((self.earlier(name), key)),
             }
         }
         sources.dedup();
@@ -112,22 +106,20 @@ impl<'a> Drawing<'a> {
         let texts = reads.iter().map(|text| text.chars().count()).chain([title]);
         let card = self.cards.len();
         self.card(Some(number), texts.max().unwrap_or(0), reads, ports);
-        self.lines
-            .extend(sources.into_iter().map(|((from, port), value)| (Line { from, port, to: card }, value.to_owned())));
-        let written = step.op.uses().into_iter().filter(|operand| operand.access == Access::Write);
-        let outputs = step.outputs.iter().map(|output| output.name.as_str());
-        for (port, name) in outputs.chain(written.map(|operand| operand.tensor.name())).enumerate() {
-            self.made.insert(name, (card, port));
+        self.lines.extend(sources.into_iter().map(|((from, port), value)| (Line { from, port, to: card }, value)));
+        let outputs = step.outputs.iter().map(|output| of_value(&output.name));
+        for (port, key) in outputs.chain(step.op.written().into_iter().map(key)).enumerate() {
+            self.made.insert(key, (card, port));
         }
     }
 
     /// A card for a value that an earlier section made.
     fn earlier(&mut self, name: &'a str) -> (usize, usize) {
-        let port = self.spec(name).map(|spec| port(name, "", "", spec));
+        let port = self.spec(name).map(|spec| port(of_value(name), name, "", "", spec));
         let source = (self.cards.len(), 0);
-        let missing = Port { value: name.to_owned(), text: name.to_owned(), memory: "l1", x: 0.0, width: room(name) };
+        let missing = Port { value: of_value(name), text: name.to_owned(), memory: "l1", x: 0.0, width: room(name) };
         self.card(None, 0, Vec::new(), vec![port.unwrap_or(missing)]);
-        self.made.insert(name, source);
+        self.made.insert(of_value(name), source);
         source
     }
 
@@ -152,14 +144,15 @@ impl<'a> Drawing<'a> {
     }
 
     fn ports(&self, step: &Step) -> Vec<Port> {
-        let made = step.outputs.iter().map(|output| port(&output.name, &step.name, "", &output.spec));
+        let made =
+            step.outputs.iter().map(|output| port(of_value(&output.name), &output.name, &step.name, "", &output.spec));
         let written = step.op.written().into_iter().filter_map(|tensor| {
             let spec = match tensor {
                 Ref::Value(name) => self.spec(name),
                 Ref::Buffer(name) => self.plan.buffer(name).map(|buffer| &buffer.spec),
                 Ref::Weight(name) => self.plan.weight(name).map(|weight| &weight.spec),
             };
-            spec.map(|spec| port(tensor.name(), &step.name, " in place", spec))
+            spec.map(|spec| port(key(tensor), tensor.name(), &step.name, " in place", spec))
         });
         made.chain(written).collect()
     }
@@ -196,6 +189,19 @@ impl<'a> Drawing<'a> {
     }
 }
 
+/// A tensor by kind and name: a weight and a value may have one name.
+fn key(tensor: &Ref) -> String {
+    match tensor {
+        Ref::Value(name) => of_value(name),
+        Ref::Weight(name) => format!("weight:{name}"),
+        Ref::Buffer(name) => format!("buffer:{name}"),
+    }
+}
+
+fn of_value(name: &str) -> String {
+    format!("value:{name}")
+}
+
 fn call(op: &Op) -> &'static str {
     op.call().rsplit('.').next().unwrap_or_default()
 }
@@ -205,12 +211,10 @@ fn placed(name: &str, spec: &TensorSpec) -> String {
 }
 
 /// The field of a result, with as much of its name as its step's does not say.
-fn port(name: &str, step: &str, how: &str, spec: &TensorSpec) -> Port {
-    let memory = match &spec.memory {
-        MemoryConfig::Interleaved(bitnetc_plan::Memory::L1) => "l1",
-        MemoryConfig::Sharded { memory: bitnetc_plan::Memory::L1, .. } => "l1",
-        MemoryConfig::Interleaved(bitnetc_plan::Memory::Dram) => "dram",
-        MemoryConfig::Sharded { memory: bitnetc_plan::Memory::Dram, .. } => "dram",
+fn port(value: String, name: &str, step: &str, how: &str, spec: &TensorSpec) -> Port {
+    let memory = match spec.memory.memory() {
+        Memory::L1 => "l1",
+        Memory::Dram => "dram",
     };
     let own = match name.strip_prefix(step) {
         Some(rest) if !step.is_empty() => rest.trim_start_matches('.'),
@@ -218,7 +222,7 @@ fn port(name: &str, step: &str, how: &str, spec: &TensorSpec) -> Port {
     };
     let gap = if own.is_empty() && how.is_empty() { "" } else { " " };
     let text = format!("{own}{how}{gap}{} {}", spec.dtype, spec.memory).trim_start().to_owned();
-    Port { value: name.to_owned(), x: 0.0, width: room(&text), text, memory }
+    Port { value, x: 0.0, width: room(&text), text, memory }
 }
 
 fn room(text: &str) -> f64 {

@@ -11,7 +11,7 @@ pub struct Box {
     pub height: f64,
     /// Distances from the left edge at which lines leave its lower edge.
     pub ports: Vec<f64>,
-    /// It has no box before it and stands right above the first that reads it, instead of at the top.
+    /// It has no box before it and stands near the first that reads it, instead of at the top.
     pub is_source: bool,
 }
 
@@ -99,7 +99,8 @@ pub fn layout(boxes: &[Box], lines: &[Line]) -> Drawn {
     finish(boxes, lines, &places, &rows, &chains)
 }
 
-/// The rank of each box: below all that it reads. A source is right above its first reader.
+/// The rank of each box: below all that it reads. A source is two ranks above its first reader, because right above that stands what
+/// the reader reads besides, which may be wide.
 fn ranks(boxes: &[Box], lines: &[Line]) -> Vec<usize> {
     let mut ranks: Vec<usize> = boxes.iter().map(|b| usize::from(!b.is_source)).collect();
     for to in 0..boxes.len() {
@@ -108,7 +109,7 @@ fn ranks(boxes: &[Box], lines: &[Line]) -> Vec<usize> {
     }
     for from in (0..boxes.len()).filter(|at| boxes[*at].is_source) {
         let below = lines.iter().filter(|line| line.from == from).map(|line| ranks[line.to]);
-        ranks[from] = below.min().map_or(0, |rank| rank.saturating_sub(1));
+        ranks[from] = below.min().map_or(0, |rank| rank.saturating_sub(2));
     }
     let first = ranks.iter().copied().min().unwrap_or(0);
     ranks.into_iter().map(|rank| rank - first).collect()
@@ -119,7 +120,7 @@ fn chain(boxes: &[Box], places: &mut Vec<Place>, line: &Line) -> Vec<usize> {
     let mut chain = vec![line.from];
     for rank in places[line.from].rank + 1..places[line.to].rank {
         chain.push(places.len());
-        places.push(Place::new(rank, 8.0, false));
+        places.push(Place::new(rank, 8.0, boxes[line.from].is_source));
     }
     chain.push(line.to);
     let leaves = boxes[line.from].ports.get(line.port).map_or(0.0, |port| port - boxes[line.from].width / 2.0);
@@ -364,10 +365,10 @@ mod tests {
     }
 
     #[test]
-    fn a_source_stands_above_its_reader() {
-        let mut boxes = boxes(&[50.0, 50.0, 50.0, 50.0]);
+    fn a_source_stands_near_its_reader() {
+        let mut boxes = boxes(&[50.0, 50.0, 50.0, 50.0, 50.0]);
         boxes[2].is_source = true;
-        let drawn = layout(&boxes, &[line(0, 1), line(1, 3), line(2, 3)]);
+        let drawn = layout(&boxes, &[line(0, 1), line(1, 3), line(3, 4), line(2, 4)]);
         assert_eq!(drawn.boxes[2].1, drawn.boxes[1].1);
     }
 

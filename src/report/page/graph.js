@@ -78,7 +78,7 @@ function drawCard(phase, { step: index, x, y, width, height, reads, ports }) {
       },
       s("rect", { width: wide, height: 19, rx: 3 }),
       s("text", { class: "mono", x: 9, y: 13.5 }, words),
-      s("title", null, `${value}: ${words}`),
+      s("title", null, `${nameOf(value)}: ${words}`),
     );
   const pick = () => step && choose({ step });
   return s(

@@ -8,17 +8,17 @@ function residents(phase) {
   for (const step of phase.columns) {
     const seen = new Set();
     for (const { name, address, bytes: size } of step.live ?? []) {
-      const key = `${address} ${name}`;
-      seen.add(key);
-      const known = open.get(key);
+      const place = `${address} ${name}`;
+      seen.add(place);
+      const known = open.get(place);
       if (known && known.to === step.column - 1) known.to = step.column;
       else {
-        const one = { name, address, size, from: step.column, to: step.column };
-        open.set(key, one);
+        const one = { key: keyInL1({ name, address }), name, address, size, from: step.column, to: step.column };
+        open.set(place, one);
         found.push(one);
       }
     }
-    for (const key of [...open.keys()]) if (!seen.has(key)) open.delete(key);
+    for (const place of [...open.keys()]) if (!seen.has(place)) open.delete(place);
   }
   return found;
 }
@@ -40,20 +40,19 @@ function l1Map(phase, place, top) {
   }
   const all = residents(phase);
   const lowest = Math.min(end, ...all.map(({ address }) => address));
-  const constants = new Set(report.weights.map(({ name }) => name));
   const whole = { top: top + 6, height: 170, from: base, to: end };
   // A little below the lowest, so that its edge can be seen.
   const near = { top: whole.top + whole.height + 34, height: 130, from: Math.max(base, lowest - (end - lowest) / 20), to: end };
   const magnified = lowest > base + (end - base) / 3 && all.length > 0;
   const scales = magnified ? [whole, near] : [whole];
   const y = (scale, address) => scale.top + (scale.height * (scale.to - address)) / Math.max(1, scale.to - scale.from);
-  const rectangle = (scale, { name, address, size, from, to }) => {
+  const rectangle = (scale, { key, name, address, size, from, to }) => {
     const [high, low] = [y(scale, Math.min(address + size, scale.to)), y(scale, Math.max(address, scale.from))];
     const [x, width] = [place.left[from] + 1, place.left[to] + place.each - place.left[from] - 2];
     const tall = Math.max(1, low - high);
     const text = tall >= 11 && width > name.length * 5.6 + 6;
     return [
-      s("rect", { class: `resident ${constants.has(name) ? "constant" : ""}`, "data-value": name, x, width, y: high, height: tall }),
+      s("rect", { class: `resident ${key.startsWith("weight:") ? "constant" : ""}`, "data-value": key, x, width, y: high, height: tall }),
       text && s("text", { class: "inside", x: x + 3, y: high + tall / 2 + 3.5 }, name),
     ];
   };

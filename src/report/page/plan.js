@@ -21,10 +21,11 @@ function phaseOf(document, extra) {
   const maker = new Map();
   const readers = new Map();
   for (const step of calls) {
-    for (const output of step.outputs) maker.set(output.name, step);
-    for (const { name, access } of step.operands) {
-      if (access === "writes" && !maker.has(name)) maker.set(name, step);
-      readers.set(name, [...(readers.get(name) ?? []), step]);
+    for (const output of step.outputs) maker.set(`value:${output.name}`, step);
+    for (const operand of step.operands) {
+      const key = keyOf(operand);
+      if (operand.access === "writes" && !maker.has(key)) maker.set(key, step);
+      readers.set(key, [...(readers.get(key) ?? []), step]);
     }
   }
   const columns = calls.filter((step) => step.launches);
@@ -69,19 +70,32 @@ function stepOf(step, index, extra, decisionOf) {
   };
 }
 
-/** A tensor of the phase by name: a value, a weight or a buffer. */
-function tensor(phase, name) {
-  const named = (list, kind) => {
-    const found = list.find((one) => one.name === name);
-    return found && { ...found, kind };
-  };
-  const value = phase.extra.values[name];
-  return (value && { ...value, kind: "value" }) ?? named(report.buffers, "buffer") ?? named(report.weights, "weight") ?? null;
+/** A tensor of the phase by its key. */
+function tensor(phase, key) {
+  const name = nameOf(key);
+  if (key.startsWith("value:")) return phase.extra.values[name] ?? null;
+  return (key.startsWith("buffer:") ? report.buffers : report.weights).find((one) => one.name === name) ?? null;
+}
+
+/** A tensor by kind and name, `value:qkv`: a weight and a value may have one name. */
+function keyOf({ kind, name }) {
+  return `${kind}:${name}`;
+}
+
+const nameOf = (key) => key.slice(key.indexOf(":") + 1);
+
+/** The key of a tensor that lies in L1: a weight's address tells it from a value of its name. */
+function keyInL1({ name, address }) {
+  const isWeight = report.weights.some((weight) => weight.name === name && weight.address === address && weight.memory.startsWith("L1"));
+  return `${isWeight ? "weight" : "value"}:${name}`;
 }
 
 /** The tensor that a step is first of all about: its result, or what it writes in place. */
-const result = (step) =>
-  step.outputs[0]?.name ?? step.operands.find(({ access }) => access === "writes")?.name ?? step.operands[0]?.name ?? null;
+function result({ outputs, operands }) {
+  if (outputs.length > 0) return `value:${outputs[0].name}`;
+  const operand = operands.find(({ access }) => access === "writes") ?? operands[0];
+  return operand ? keyOf(operand) : null;
+}
 
 /** What is chosen; every view shows it. */
 const chosen = { phase: phases[0] ?? null, step: null, value: null };

@@ -29,13 +29,15 @@ function settings(step) {
   return plain.map(([name, value]) => [name, h("code", null, words(value))]);
 }
 
-function operandRow(phase, { argument, kind, name, access }) {
-  const found = tensor(phase, name);
-  const maker = kind === "value" ? phase.maker.get(name) : null;
+function operandRow(phase, operand) {
+  const { argument, kind, name, access } = operand;
+  const key = keyOf(operand);
+  const found = tensor(phase, key);
+  const maker = kind === "value" ? phase.maker.get(key) : null;
   const from =
-    maker && maker !== chosen.step ? [" of ", link(maker.name, { step: maker, value: name })] : kind === "value" ? [] : [` (${kind})`];
+    maker && maker !== chosen.step ? [" of ", link(maker.name, { step: maker, value: key })] : kind === "value" ? [] : [` (${kind})`];
   const where = found ? h("div", { class: "soft mono" }, `${found.spec.dtype} ${found.memory}`) : null;
-  return [access === "reads" ? argument : `${argument}, ${access}`, link(name, { value: name }), from, where];
+  return [access === "reads" ? argument : `${argument}, ${access}`, link(name, { value: key }), from, where];
 }
 
 function costs(phase, step) {
@@ -63,7 +65,7 @@ function memory(step) {
   bar.children[0].style.width = `${(100 * buffers) / room}%`;
   bar.children[1].style.width = `${(100 * tensors) / room}%`;
   const live = (step.live ?? []).map(({ name, address, bytes: size }) => [
-    link(name, { value: name }),
+    link(name, { value: keyInL1({ name, address }) }),
     thousands(address),
     thousands(size),
   ]);
@@ -81,11 +83,12 @@ function memory(step) {
 
 /** The value that is chosen, on its cores. */
 function value(phase, step) {
-  const names = [...new Set([...step.outputs.map(({ name }) => name), ...step.operands.map(({ name }) => name)])];
-  if (chosen.value && !names.includes(chosen.value)) names.unshift(chosen.value);
+  const keys = [...new Set([...step.outputs.map(({ name }) => `value:${name}`), ...step.operands.map(keyOf)])];
+  if (chosen.value && !keys.includes(chosen.value)) keys.unshift(chosen.value);
   const found = chosen.value && tensor(phase, chosen.value);
-  const tabs = names.map((name) =>
-    h("button", { type: "button", "aria-pressed": String(name === chosen.value), click: () => choose({ value: name }) }, name),
+  const label = (key) => (key.startsWith("value:") ? nameOf(key) : `${nameOf(key)} (${key.split(":")[0]})`);
+  const tabs = keys.map((key) =>
+    h("button", { type: "button", "aria-pressed": String(key === chosen.value), click: () => choose({ value: key }) }, label(key)),
   );
   const readers = phase.readers.get(chosen.value)?.filter((reader) => reader !== step) ?? [];
   const about = found && [

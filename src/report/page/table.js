@@ -9,7 +9,7 @@ const COLUMNS = [
   ["results", false, (step) => outputsOf(step), (step) => outputsOf(step).join()],
   ["math", false, (step) => step.math, (step) => step.math],
   ["one run", true, (step) => (step.launches ? time(step.us) : ""), (step) => step.us],
-  ["in the phase", true, (step) => (step.launches ? time(step.total) : ""), (step) => step.total],
+  ["phase", true, (step) => (step.launches ? time(step.total) : ""), (step) => step.total],
   [
     "at peak",
     true,
