@@ -26,6 +26,9 @@ struct Reached {
     start: usize,
 }
 
+/// The states that can be reached, in a fixed order.
+type Frontier = Vec<(State, Reached)>;
+
 /// One arc taken, by its place in [`Known::arcs`] of its call, and the hop before it.
 #[derive(Debug, Clone, Copy)]
 struct Hop {
@@ -44,7 +47,7 @@ struct Known {
 /// The result of searching one section: its end states in a fixed order, and the hops from which the paths are read.
 struct Solved {
     section: Section,
-    ends: Vec<(State, Reached)>,
+    ends: Frontier,
     hops: Vec<Hop>,
 }
 
@@ -52,7 +55,7 @@ struct Solved {
 #[derive(Debug, Default)]
 struct Trodden {
     /// The frontier before a call, and the number of hops until there.
-    before: FxHashMap<(Section, usize), (Vec<(State, Reached)>, usize)>,
+    before: FxHashMap<(Section, usize), (Frontier, usize)>,
     /// The hops of each section.
     hops: FxHashMap<Section, Vec<Hop>>,
 }
@@ -167,7 +170,7 @@ impl<'a> Search<'a> {
         ways: &[Ways],
         outer: &[ValueId],
     ) -> Result<Solved, PlaceError> {
-        let mut frontier: Vec<(State, Reached)> = starts
+        let mut frontier: Frontier = starts
             .into_iter()
             .enumerate()
             .map(|(start, (state, price))| (state, Reached { price, hop: None, start }))
@@ -203,10 +206,10 @@ impl<'a> Search<'a> {
         at: usize,
         call: &Call,
         ways: &Ways,
-        frontier: Vec<(State, Reached)>,
+        frontier: Frontier,
         hops: &mut Vec<Hop>,
         outer: &[ValueId],
-    ) -> Result<Vec<(State, Reached)>, PlaceError> {
+    ) -> Result<Frontier, PlaceError> {
         let values: Vec<ValueId> = call.values().collect();
         let survives: Vec<bool> = values.iter().map(|v| still_needed(self.cx, section, at, *v, outer)).collect();
         let pinned: Vec<bool> = values.iter().map(|v| outer.contains(v)).collect();
@@ -219,7 +222,7 @@ impl<'a> Search<'a> {
             ways: Way::all(&mut self.placements, &ways.candidates, &call.outputs),
             ..Known::default()
         });
-        let mut next: Vec<(State, Reached)> = Vec::new();
+        let mut next: Frontier = Vec::new();
         let mut index: FxHashMap<State, usize> = FxHashMap::default();
         let mut leanest = u64::MAX;
         for (state, reached) in frontier {
