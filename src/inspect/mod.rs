@@ -71,7 +71,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         if args.memory {
             miette::bail!(help = hint, "the plan has {} defects, so where its tensors lie is not known", defects.len());
         }
-        anstream::eprintln!("warning: the plan has {} defects; {hint}", defects.len());
+        eprintln!("warning: the plan has {} defects; {hint}", defects.len());
     }
     let view = View::new(&plan, verified.as_ref().ok(), &args)?;
     let text = if args.json { json::document(&view).into_diagnostic()? } else { tables(&view, render::width()) };
