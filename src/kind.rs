@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use bitnetc_compiler::model;
-use bitnetc_plan::{folder, format};
+use bitnetc_plan::{folder, format, input};
 use miette::{Report, miette};
 
 use crate::input::is_stdin;
@@ -78,7 +78,7 @@ impl Kind {
 
 /// RON text behind its comments and attributes: a model begins with the word `Model`, a plan with a parenthesis.
 fn body(text: &str) -> &str {
-    let mut text = text.trim_start();
+    let mut text = text.trim_start_matches(input::MARK).trim_start();
     loop {
         let rest = if text.starts_with("//") || text.starts_with("#!") {
             text.split_once('\n')
