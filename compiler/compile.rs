@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use bitnetc_plan::function::Function;
+use bitnetc_plan::op::Role;
 use bitnetc_plan::{
     Buffer, Defect, FORMAT_VERSION, Invariant, ModelInfo, Options as PlanOptions, Phase as PlanPhase, PhaseCost,
     PhaseKind, Place, Plan, VerifiedPlan, Weight, walk,
@@ -142,6 +143,7 @@ impl<'a> Compiler<'a> {
                 priced_at: options.priced_at(),
                 proofs: options.proofs,
                 folding: options.folding,
+                sample: options.sample,
             },
             card: target.card.clone(),
             weights: Vec::new(),
@@ -273,6 +275,7 @@ impl<'a> Compiler<'a> {
             card: &self.target.card,
             lm_head_chunks: self.lm_head_chunks.clone(),
             heads,
+            sample: self.options.sample,
         };
         passes::select(fused.graph, &setting).map_err(|error| CompileError::Select { phase: fused.kind, error })
     }
@@ -309,7 +312,9 @@ impl<'a> Compiler<'a> {
         let host = &self.target.cost;
         let host_us = match kind {
             PhaseKind::Prefill { .. } => None,
-            PhaseKind::Decode { .. } if placed.epilogue.iter().any(|s| matches!(s.op, bitnetc_plan::Op::ArgMax(_))) => {
+            PhaseKind::Decode { .. }
+                if placed.epilogue.iter().any(|step| step.op.operand(Role::NextToken).is_some()) =>
+            {
                 Some(host.host_us)
             }
             PhaseKind::Decode { .. } => Some(host.host_sampling_us),

@@ -50,6 +50,7 @@ mod prompts;
 mod recompile;
 mod render;
 mod replay;
+mod report;
 mod rules;
 mod run;
 mod supervise;

@@ -93,6 +93,8 @@ fn table_problem(plan: &Plan, indices: &Ref, table: Option<&Weight>) -> Option<(
         BufferRole::Positions | BufferRole::PageTable | BufferRole::FirstTokens => return None,
         BufferRole::ChunkPages(_) | BufferRole::ContextPages | BufferRole::ChunkStart => return None,
         BufferRole::LastTileStarts | BufferRole::LastTileEnds => return None,
+        BufferRole::TopK | BufferRole::TopP | BufferRole::InverseTemperature => return None,
+        BufferRole::Seeds | BufferRole::Generators => return None,
         BufferRole::KeyCache | BufferRole::ValueCache => return None,
     };
     let hint = format!("a table of {wanted} rows made for them");

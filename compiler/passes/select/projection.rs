@@ -73,7 +73,8 @@ impl Selector<'_> {
         let rows = if self.decode() { self.rows() } else { TILE };
         let shape = vec![1, 1, rows, part.weight.shape[0] as u32];
         let out = self.schedule.value(self.graph.node(node).name.clone(), shape, lm_head::dtype(precision));
-        self.schedule.values[out].layout = Layout::RowMajor;
+        // What the next token is picked of: argmax reads rows, and the search for the likeliest reads tiles.
+        self.schedule.values[out].layout = if self.draws() { Layout::Tile } else { Layout::RowMajor };
         self.schedule.results.push(out);
         let kind = Kind::LmHead { matrix, precision, chunks: self.setting.lm_head_chunks.clone() };
         self.call(node, section, kind, vec![input], vec![out]);
