@@ -98,7 +98,9 @@ impl Selector<'_> {
             Operation::Tokens => Ok(()),
             Operation::Embedding { weight } => self.embedding(node, section, weight),
             Operation::Carry => self.carry(node),
-            Operation::RmsNorm { gamma, eps } => self.norm(node, section, gamma.as_ref(), eps),
+            Operation::RmsNorm { gamma, scale, eps } => {
+                self.norm(node, section, gamma.as_ref().map(|gamma| (gamma, scale)), eps)
+            }
             Operation::Quantize { floor } => self.quantize(node, section, floor),
             Operation::Dequantize { scale, power } => self.dequantize(node, section, scale, *power),
             Operation::Scale { scale } => self.scale(node, section, scale),
