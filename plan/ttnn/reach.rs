@@ -217,7 +217,7 @@ fn draws(push: &mut impl FnMut(Op, Vec<TensorSpec>)) {
     push(Typecast { input: any(), dtype: DType::U32, memory }.into(), vec![columns]);
     let seeds = || rows(&[users], DType::U32);
     push(ManualSeed { seeds: any(), generators: any() }.into(), vec![seeds(), seeds()]);
-    let of = || any();
+    let of = any;
     let draw = Sampling { values: of(), tokens: of(), k: of(), p: of(), inverse_temperature: of(), output: of() };
     let (values, tokens) = (dram(&[1, 1, users, 32], DType::Bf16), rows(&[1, 1, users, 32], DType::U32));
     let share = || rows(&[users], DType::Bf16);
