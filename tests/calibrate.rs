@@ -69,7 +69,7 @@ fn rows_of_ones_own() {
 #[test]
 fn the_fit_again() {
     let text = stdout(&["calibrate", "--refit"]);
-    for part in ["period_us", "host_sampling_us", "block_us", "block_floor_us", "correlation", "left out: 6 rows"] {
+    for part in ["bank_gb_per_s", "host.sampling_us", "tile_cycles", "block_floor_us", "correlation", "left out: 6 rows"] {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(refused(&["calibrate", "--refit", "--target", "p150"]).contains("no row was used in a fit"));
