@@ -179,6 +179,27 @@ mod tests {
     }
 
     proptest! {
+        /// Calls with several ways each: the cheapest by kernels and gaps, beside the fastest of all found by trying every choice.
+        #[test]
+        fn the_cheapest_by_kernels_and_gaps_is_beaten_by_no_more_than_its_waiting(
+            calls in prop::collection::vec(prop::collection::vec((0.0..12.0_f64, 0.0..12.0_f64), 1..4), 1..7),
+            ahead in 1_u32..5,
+        ) {
+            let least = |ways: &Vec<(f64, f64)>| ways.iter().copied().min_by(|a, b| a.0.total_cmp(&b.0)).map(program);
+            let (found, waits) = run(calls.iter().filter_map(least), ahead);
+            let mut fastest = f64::INFINITY;
+            for choice in 0..calls.iter().map(Vec::len).product::<usize>() {
+                let mut rest = choice;
+                let path = calls.iter().map(|ways| {
+                    let way = ways[rest % ways.len()];
+                    rest /= ways.len();
+                    program(way)
+                });
+                fastest = fastest.min(run(path, ahead).0);
+            }
+            prop_assert!(found <= fastest + waits + 1e-9, "{found} us, {waits} of them waiting, {fastest} at best");
+        }
+
         #[test]
         fn a_phase_takes_its_kernels_and_gaps_and_its_waiting(
             programs in prop::collection::vec((0.0..50.0_f64, 0.0..12.0_f64), 0..60),

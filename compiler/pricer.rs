@@ -89,8 +89,7 @@ impl<'a> Pricer<'a> {
         let per_core_n = p.columns.div_ceil(cores);
         let a = MemoryConfig::width(Cores::row_major(cores, card.grid), [TILE, p.inner / cores.max(1) * TILE]);
         let out = Cores::row_major(p.columns.div_ceil(per_core_n), card.grid);
-        let program =
-            MatmulProgram::DramSharded { in0_block_w, per_core_m: 1, per_core_n, activation: None, readers };
+        let program = MatmulProgram::DramSharded { in0_block_w, per_core_m: 1, per_core_n, activation: None, readers };
         let weight = dram_sharded([p.inner * TILE, p.columns * TILE], p.weight, card.dram.banks);
         let op = matmul(program, p.compute, MemoryConfig::width(out, [TILE, per_core_n * TILE]));
         self.legal(op, &[&row(p.inner, a), &weight])

@@ -151,7 +151,11 @@ fn compared(rows: &Rows, cards: &Cards, detailed: Option<&str>) -> miette::Resul
     let mut text = String::new();
     let mut details = String::new();
     let groups: [(_, fn(&Use) -> bool, _); 3] = [
-        ("decode steps used in the fit", |used| *used == Use::Fit, ": how well the model fits, not how well it predicts"),
+        (
+            "decode steps used in the fit",
+            |used| *used == Use::Fit,
+            ": how well the model fits, not how well it predicts",
+        ),
         ("decode steps that a constant was read off", |used| matches!(used, Use::Sets(_)), ""),
         ("decode steps not used in the fit", |used| *used == Use::None, ": how well it predicts"),
     ];

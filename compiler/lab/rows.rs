@@ -244,7 +244,7 @@ const fn grid() -> (u32, u32) {
 /// The position at which a plan is priced for a row that gives none: the published rows have contexts of about 256 tokens.
 pub const POSITION: u32 = 255;
 
-/// The demo of tt_transformers generates 200 tokens after a prompt of 128. Each eighth of its positions is priced.
+/// The demo of tt_transformers generates 200 tokens after a prompt of 128. Every 24th of its positions is priced.
 const DEMO: std::ops::Range<u32> = 128..328;
 
 /// The reasons for which a file of rows is refused.
@@ -332,7 +332,7 @@ impl StepRow {
 
     /// The positions over which a measured schedule of tt_transformers is priced.
     pub fn positions(&self) -> Vec<u32> {
-        self.position.map_or_else(|| DEMO.step_by(8).collect(), |position| vec![position])
+        self.position.map_or_else(|| DEMO.step_by(24).collect(), |position| vec![position])
     }
 
     /// The name of its setting in a table, with the batch and the position where they are not those of the published rows.

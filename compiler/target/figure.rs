@@ -147,7 +147,9 @@ impl<'de> Visitor<'de> for FigureVisitor {
             Ok(Figure { value, band: Some((low, high)) })
         } else {
             let found = format!("({value}, {low}, {high})");
-            Err(A::Error::custom(format!("{found} is no band, expected (value, least, largest) around a positive value")))
+            Err(A::Error::custom(format!(
+                "{found} is no band, expected (value, least, largest) around a positive value"
+            )))
         }
     }
 }

@@ -113,7 +113,8 @@ impl Target {
             card: &'a Card,
             cost: Calibration<Figure>,
         }
-        let cost = self.bands.join(&self.cost).ok_or_else(|| ron::Error::Message("a constant that is no number".into()))?;
+        let cost =
+            self.bands.join(&self.cost).ok_or_else(|| ron::Error::Message("a constant that is no number".into()))?;
         ron::ser::to_string_pretty(&Written { card: &self.card, cost }, ron::ser::PrettyConfig::new())
     }
 }
@@ -161,7 +162,8 @@ fn validate(card: &Card, cost: &Calibration<Figure>, path: &str) -> Result<(), T
         )?;
     }
     for (field, value) in cost.figures() {
-        let divides = ["gb_per_s", "ghz", "fitted_block", "run_ahead", "whole"].iter().any(|unit| field.ends_with(unit));
+        let divides =
+            ["gb_per_s", "ghz", "fitted_block", "run_ahead", "whole"].iter().any(|unit| field.ends_with(unit));
         let expected = if divides { "a positive number up to 1e9" } else { "a number from 0 to 1e9" };
         let ok = value.is_some_and(|v| v <= MOST && if divides { v > 0.0 } else { v >= 0.0 });
         range(ok, &field, value.map_or_else(|| "no finite number".into(), |v| v.to_string()), expected)?;

@@ -212,10 +212,8 @@ impl<'a> Launch<'a> {
         let kernel = kernel(self.op, &Priced { operands: &self.operands, machine, bytes });
         let programs = self.outcome.programs;
         let us = machine.cost.gap_us + kernel.us + further_programs_us(programs, machine.cost);
-        let program = Program {
-            us: us / f64::from(programs),
-            dispatch_us: dispatch_us(self.op, &machine.cost.dispatch),
-        };
+        let program =
+            Program { us: us / f64::from(programs), dispatch_us: dispatch_us(self.op, &machine.cost.dispatch) };
         (0..programs).map(move |_| program)
     }
 }

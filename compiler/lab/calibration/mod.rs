@@ -1,7 +1,7 @@
 //! Calibration: the cost model compared with published measurements.
 //!
 //! The rows are data ([`crate::rows`]): whole decode steps and single calls, each with its source and with the use that was made of it. Six
-//! steps determined `host.sampling_us` and three constants of `dram_sharded` ([`refit`] fits them again). Other
+//! steps determined `host.sampling_us` and two constants of `dram_sharded` ([`refit`] fits them again). Other
 //! constants were read from some of the calls. All other rows were kept out of the fit, and only their errors tell how well the model
 //! predicts.
 //!

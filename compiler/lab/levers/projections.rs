@@ -32,11 +32,7 @@ impl Bench<'_> {
             note,
         };
         vec![
-            lever(
-                "1D, interleaved",
-                one_d,
-                format!("1D matmuls that read at most {} GB/s", c.multicast_1d.gb_per_s),
-            ),
+            lever("1D, interleaved", one_d, format!("1D matmuls that read at most {} GB/s", c.multicast_1d.gb_per_s)),
             lever(
                 "interleaved reads",
                 Ok(read),
