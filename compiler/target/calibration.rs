@@ -33,6 +33,8 @@ pub struct Calibration<F = f64> {
     pub argmax: ArgMax<F>,
     /// Everything that moves data or works elementwise.
     pub movement: Movement<F>,
+    /// Drawing tokens on the card.
+    pub sampling: Sampling<F>,
     /// Host work per decode step, outside the trace.
     pub host: Host<F>,
     /// A factor on the time of a phase, which is 1. Its band is what measured steps that were not fitted to are off by: what the formulas
@@ -232,6 +234,24 @@ pub struct Movement<F = f64> {
     pub plus_one_us: F,
     /// Interleaved tensors in DRAM, read or written.
     pub interleaved_gb_per_s: F,
+}
+
+/// Times of the search for the likeliest tokens and of the draw among them, for up to 32 users.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sampling<F = f64> {
+    /// A tile of logits, searched by one core alone.
+    pub tile_us: F,
+    /// A tile of logits of each of several cores that share a row.
+    pub shared_tile_us: F,
+    /// A tile of one core's finds, merged with those of the others.
+    pub merged_tile_us: F,
+    /// A thousand columns of a row that a core has to itself.
+    pub row_per_1000_us: F,
+    /// The draw.
+    pub draw_us: F,
+    /// Seeding random numbers.
+    pub seed_us: F,
 }
 
 impl<F: Serialize> Calibration<F> {

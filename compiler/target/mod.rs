@@ -15,7 +15,7 @@ use ron::extensions::Extensions;
 use serde::Serialize;
 
 pub use calibration::{
-    ArgMax, Attention, Calibration, Dispatch, DramSharded, Fpu, Host, Movement, Multicast, Multicast1D, Norm,
+    ArgMax, Attention, Calibration, Dispatch, DramSharded, Fpu, Host, Movement, Multicast, Multicast1D, Norm, Sampling,
 };
 pub use error::TargetError;
 pub use figure::{Bands, Figure, Moved};

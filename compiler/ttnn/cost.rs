@@ -30,6 +30,7 @@ mod create_heads_decode;
 mod deallocate;
 mod embedding;
 mod laws;
+mod manual_seed;
 mod matmul;
 mod plus_one;
 mod rms_norm;
@@ -37,12 +38,14 @@ mod rotary;
 mod rotary_decode;
 mod rotary_fused;
 mod row_max;
+mod sampling;
 mod sdpa;
 mod sdpa_decode;
 mod slice;
 mod slice_at;
 mod to_layout;
 mod to_memory_config;
+mod top_k;
 mod traffic;
 mod transpose;
 mod typecast;
@@ -223,7 +226,7 @@ fn dispatch_us(op: &Op, d: &Dispatch) -> f64 {
     match op {
         Op::Matmul(_) => d.matmul_us,
         Op::SdpaDecode(_) | Op::Sdpa(_) => d.attention_us,
-        Op::RmsNorm(_) | Op::RowMax(_) | Op::ArgMax(_) => d.norm_us,
+        Op::RmsNorm(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::TopK(_) => d.norm_us,
         Op::Binary(_) | Op::Abs(_) => d.elementwise_us,
         Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => d.cache_update_us,
         Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => d.rotary_us,
@@ -231,7 +234,7 @@ fn dispatch_us(op: &Op, d: &Dispatch) -> f64 {
         Op::PlusOne(_) => d.plus_one_us,
         Op::Embedding(_) | Op::CreateHeadsDecode(_) | Op::CreateHeads(_) | Op::ConcatHeadsDecode(_) => d.reshard_us,
         Op::ConcatHeads(_) | Op::ToMemoryConfig(_) | Op::View(_) | Op::Transpose(_) | Op::Slice(_) => d.reshard_us,
-        Op::SliceAt(_) | Op::Concat(_) | Op::Deallocate(_) => d.reshard_us,
+        Op::SliceAt(_) | Op::Concat(_) | Op::ManualSeed(_) | Op::Sampling(_) | Op::Deallocate(_) => d.reshard_us,
     }
 }
 
@@ -258,6 +261,7 @@ impl<'a> Attention<'a> {
             Op::ConcatHeadsDecode(_) | Op::ConcatHeads(_) | Op::ToMemoryConfig(_) | Op::ToLayout(_) => None,
             Op::Typecast(_) | Op::View(_) | Op::Transpose(_) | Op::Slice(_) | Op::SliceAt(_) | Op::Concat(_) => None,
             Op::Binary(_) | Op::Abs(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::PlusOne(_) | Op::Deallocate(_) => None,
+            Op::TopK(_) | Op::ManualSeed(_) | Op::Sampling(_) => None,
         }
     }
 
