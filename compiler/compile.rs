@@ -17,6 +17,7 @@ use crate::model::Model;
 use crate::passes::precision::Decision;
 use crate::passes::{self, Fold, Placed, Record, Reserve, SelectError, Setting};
 use crate::policy::Override;
+use crate::predict::{Launches, by_position, round};
 use crate::schedule::{HeadCores, Kind, Schedule};
 use crate::target::Target;
 use crate::ttnn::Context;
@@ -309,15 +310,15 @@ impl<'a> Compiler<'a> {
     fn plan_phase(&self, kind: PhaseKind, placed: &Placed, results: Vec<String>) -> PlanPhase {
         let layers = u64::from(self.plan.model.layers);
         let bytes = |steps: &[bitnetc_plan::Step]| steps.iter().map(|s| s.cost.dram_bytes).sum::<u64>();
-        let host = &self.target.cost;
+        let host = &self.target.cost.host;
         let host_us = match kind {
             PhaseKind::Prefill { .. } => None,
             PhaseKind::Decode { .. }
                 if placed.epilogue.iter().any(|step| step.op.operand(Role::NextToken).is_some()) =>
             {
-                Some(host.host_us)
+                Some(host.replay_us)
             }
-            PhaseKind::Decode { .. } => Some(host.host_sampling_us),
+            PhaseKind::Decode { batch } => Some(host.sampled_us(batch, self.plan.model.vocab)),
         };
         PlanPhase {
             kind,
@@ -327,10 +328,35 @@ impl<'a> Compiler<'a> {
             results,
             trace: None,
             cost: PhaseCost {
-                device_us: placed.price.us(),
                 host_us,
                 dram_bytes: bytes(&placed.prologue) + layers * bytes(&placed.layer) + bytes(&placed.epilogue),
+                ..PhaseCost::default()
             },
+        }
+    }
+
+    /// Predicts the time of each phase.
+    fn predict(&mut self) {
+        let (target, options) = (self.target, self.options);
+        let context = walk::Context::from(&self.plan);
+        let costs: Vec<PhaseCost> = self
+            .plan
+            .phases
+            .iter()
+            .map(|phase| {
+                let launches = Launches::of(context, phase);
+                let found = launches.predict(target, options.priced_at());
+                PhaseCost {
+                    device_us: round(found.us),
+                    band_us: (round(found.band_us.0), round(found.band_us.1)),
+                    waits_us: round(found.waits_us),
+                    positions: by_position(&launches, phase.kind, target, options.context),
+                    ..phase.cost.clone()
+                }
+            })
+            .collect();
+        for (phase, cost) in self.plan.phases.iter_mut().zip(costs) {
+            phase.cost = cost;
         }
     }
 
@@ -352,6 +378,7 @@ impl<'a> Compiler<'a> {
 
     fn finish(mut self) -> Result<Compiled, CompileError> {
         self.timed("lifetime", |c| walk::settle(&mut c.plan)).map_err(unfit)?;
+        self.timed("predict", Self::predict);
         let function = self.timed("function", Self::record_function)?;
         let plan = self.timed("verify", |c| c.verified(&function))?;
         let defects = self.timed("prove", |c| prove::precisions(&c.plan, c.model, c.options.policy));

@@ -9,6 +9,7 @@
 //! - [`policy`]: the precision that is asked of each part of a model.
 //! - [`schedule`]: one phase as TT-NN calls without placements.
 //! - [`ttnn`]: the legal ways of each call on a card and what they cost.
+//! - [`predict`]: the time of a finished phase, what it waits for the dispatcher, and its band.
 //! - [`fits()`]: for a model that a card cannot hold, the options with which it can.
 //! - [`prove()`]: whether a plan computes its model.
 //! - [`explain`]: the alternatives to a step of a plan, and their cost.
@@ -25,6 +26,7 @@ pub mod model;
 mod options;
 pub mod passes;
 pub mod policy;
+pub mod predict;
 pub mod pricer;
 mod prove;
 pub mod schedule;

@@ -43,6 +43,11 @@ impl<'a> Pricer<'a> {
         self.target
     }
 
+    /// The position at which it prices attention.
+    pub fn position(&self) -> u32 {
+        self.position
+    }
+
     fn context(&self) -> Context<'_> {
         let phase = PhaseKind::Decode { batch: 1 };
         Context { target: self.target, schedule: &self.schedule, phase, position: self.position, everything: false }
@@ -69,17 +74,22 @@ impl<'a> Pricer<'a> {
         cost::cost(&op.into(), operands, &outcome, &self.context())
     }
 
-    /// A DRAM-sharded matmul from `cores` cores with a K-block of `in0_block_w` tiles and one reader per bank.
+    /// A DRAM-sharded matmul from `cores` cores with a K-block of `in0_block_w` tiles and a number of readers per bank.
     ///
     /// # Errors
     /// The constraints that the call breaks.
-    pub fn dram_sharded(&self, p: Projection, cores: u32, in0_block_w: u32) -> Result<Cost, Vec<Violation>> {
+    pub fn dram_sharded(
+        &self,
+        p: Projection,
+        cores: u32,
+        in0_block_w: u32,
+        readers: u32,
+    ) -> Result<Cost, Vec<Violation>> {
         let card = &self.target.card;
         let per_core_n = p.columns.div_ceil(cores);
         let a = MemoryConfig::width(Cores::row_major(cores, card.grid), [TILE, p.inner / cores.max(1) * TILE]);
         let out = Cores::row_major(p.columns.div_ceil(per_core_n), card.grid);
-        let program =
-            MatmulProgram::DramSharded { in0_block_w, per_core_m: 1, per_core_n, activation: None, readers: 1 };
+        let program = MatmulProgram::DramSharded { in0_block_w, per_core_m: 1, per_core_n, activation: None, readers };
         let weight = dram_sharded([p.inner * TILE, p.columns * TILE], p.weight, card.dram.banks);
         let op = matmul(program, p.compute, MemoryConfig::width(out, [TILE, per_core_n * TILE]));
         self.legal(op, &[&row(p.inner, a), &weight])

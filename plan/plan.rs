@@ -10,7 +10,7 @@ use std::fmt;
 use crate::{Card, Op, Padding, Ref, Source, TensorSpec, Weight};
 
 /// Version of the plan format; a plan of another version is refused.
-pub const FORMAT_VERSION: u32 = 5;
+pub const FORMAT_VERSION: u32 = 6;
 
 /// A compiled schedule of one model for one card.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -387,11 +387,17 @@ impl Cost {
 }
 
 /// Predicted time of a phase.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PhaseCost {
-    /// Predicted microseconds on the device, all layers.
+    /// Predicted microseconds on the device, all layers: its steps and what it waits.
     pub device_us: f64,
+    /// Least and largest microseconds on the device that the bands of the cost model's constants leave possible.
+    pub band_us: (f64, f64),
+    /// Microseconds in which no program could start because it was not dispatched yet.
+    pub waits_us: f64,
+    /// Predicted microseconds on the device at other positions of decode than the one the plan was priced at: position and time.
+    pub positions: Vec<(u32, f64)>,
     /// Predicted microseconds of host work per run, outside the trace. None where it is not predicted: for a phase that is not captured
     /// the host dispatches every call, of which there is no measurement.
     pub host_us: Option<f64>,

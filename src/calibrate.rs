@@ -6,7 +6,7 @@ use bitnetc_compiler::target::Target;
 use bitnetc_lab::calibration::Shape;
 use bitnetc_lab::calibration::refit::{self, Refit};
 use bitnetc_lab::priced::PricedStep;
-use bitnetc_lab::rows::{CallRow, Rows, Scheduled, StepRow, Use};
+use bitnetc_lab::rows::{CallRow, PrefillRow, Rows, Scheduled, StepRow, Use};
 use bitnetc_plan::TtnnRelease;
 use miette::{IntoDiagnostic, miette};
 
@@ -15,7 +15,7 @@ use crate::render::{self, Align, Column, Table, units};
 
 /// Compare the cost model with published measurements, or with your own.
 ///
-/// Rows are whole decode steps and single calls. What was measured is priced, by the functions that price plans: for steps of
+/// Rows are whole decode steps, times to the first token and single calls. What was measured is priced, by the functions that price plans: for steps of
 /// tt_transformers its schedule (one user, about 256 tokens of context), with our own plan beside it. Rows that the fit used say how well
 /// the model fits; the others, how well it predicts.
 #[derive(Debug, clap::Args)]
@@ -38,10 +38,12 @@ A file of rows, all fields but model, target and tokens_per_s as they are when l
           set: [],                       // precision, as in plan's --set: [\"gate=bfp8/HiFi2\", \"up=bfp8/HiFi2\"] is `accuracy`;
                                          // without it gate and up are bfp4 LoFi, all else bfp8 HiFi2: `performance`
           batch: 1,
-          position: 255,
+          position: 255,                 // a schedule of tt_transformers is priced over 128 to 327 when it is left out
+          readers: 1,                    // per DRAM bank, of the projections of tt_transformers
           used: None,                    // Fit: --refit fits to it
           label: \"\", source: \"\", note: \"\",
       )],
+      prefills: [(model: \"llama-3.2-1b\", target: \"n150\", tokens: 128, ms: 26)],
       calls: [(what: \"norm\", target: \"p150\", us: (28.2, 28.2), call: Norm(columns: 2560, cores: 16, conversions: true))],
   )
 The step's speed is 1e6 / (microseconds on the card + of the host). `bitnetc plan MODEL` shows both for a plan of ours.")]
@@ -92,7 +94,10 @@ struct Cards(Vec<(String, Target)>);
 
 impl Cards {
     fn new(rows: &Rows, asked: Option<&str>) -> miette::Result<Self> {
-        let named = || rows.steps.iter().map(|r| &r.target).chain(rows.calls.iter().map(|r| &r.target));
+        let named = || {
+            let steps = rows.steps.iter().map(|r| &r.target).chain(rows.prefills.iter().map(|r| &r.target));
+            steps.chain(rows.calls.iter().map(|r| &r.target))
+        };
         if let Some(asked) = asked {
             let target = input::target(asked, TtnnRelease::latest())?;
             if !named().any(|name| *name == target.card.name) {
@@ -145,17 +150,34 @@ fn percent(error: f64) -> String {
 fn compared(rows: &Rows, cards: &Cards, detailed: Option<&str>) -> miette::Result<String> {
     let mut text = String::new();
     let mut details = String::new();
-    for (title, fitted) in [("decode steps used in the fit", true), ("decode steps not used in the fit", false)] {
-        let of = cards.of(&rows.steps, |r| &r.target).filter(|(_, r)| (r.used == Use::Fit) == fitted);
+    let groups: [(_, fn(&Use) -> bool, _); 3] = [
+        (
+            "decode steps used in the fit",
+            |used| *used == Use::Fit,
+            ": how well the model fits, not how well it predicts",
+        ),
+        ("decode steps that a constant was read off", |used| matches!(used, Use::Sets(_)), ""),
+        ("decode steps not used in the fit", |used| *used == Use::None, ": how well it predicts"),
+    ];
+    for (title, belongs, what) in groups {
+        let of = cards.of(&rows.steps, |r| &r.target).filter(|(_, r)| belongs(&r.used));
         let (mut table, mut errors) = (step_table(), Errors::default());
         for (target, row) in of {
             let cells = step_cells(target, row, &mut errors, detailed, &mut details)?;
             table.row(cells);
         }
         if !errors.0.is_empty() || !table.is_empty() {
-            let what = if fitted { ": how well the model fits, not how well it predicts" } else { "" };
             text.push_str(&format!("{title}\n{}{}{what}\n\n", table.render(render::width()), errors.summary()));
         }
+    }
+    text.push_str(&left_out(rows, cards)?);
+    let (mut table, mut errors) = (prefill_table(), Errors::default());
+    for (target, row) in cards.of(&rows.prefills, |r| &r.target) {
+        table.row(prefill_cells(target, row, &mut errors)?);
+    }
+    if !table.is_empty() {
+        let title = "times to the first token, none of them used in the fit";
+        text.push_str(&format!("{title}\n{}{}\n\n", table.render(render::width()), errors.summary()));
     }
     for (title, set) in [("calls not used for any constant", false), ("calls that a constant was read off", true)] {
         let of = cards.of(&rows.calls, |r| &r.target).filter(|(_, r)| (r.used != Use::None) == set);
@@ -169,7 +191,7 @@ fn compared(rows: &Rows, cards: &Cards, detailed: Option<&str>) -> miette::Resul
     }
     text.push_str(
         "Every step ends in a host loop that samples, our plan's too: its argmax is left out. \"card alone\" is without it. \"kernel\" rows are kernels alone, without the\n\
-         launch and the shortest period that a plan pays for each call. Every prediction is the cost model's; nothing was run on a card.\n",
+         gap to the next program. Every prediction is the cost model's; nothing was run on a card.\n",
     );
     text.push_str(&details);
     Ok(text)
@@ -237,6 +259,72 @@ fn step_cells(
     ])
 }
 
+/// Each row of the fit predicted with constants that were fitted to the others.
+fn left_out(rows: &Rows, cards: &Cards) -> miette::Result<String> {
+    let mut table = Table::new(vec![
+        Column::new("card", Align::Left),
+        Column::new("model", Align::Left),
+        Column::new("setting", Align::Left),
+        Column::new("measured t/s", Align::Right),
+        Column::new("error", Align::Right),
+    ]);
+    let mut errors = Errors::default();
+    for (name, target) in &cards.0 {
+        let fitted = fitted(rows, name)?;
+        // With fewer rows than constants and one, a row that is left out leaves too little to fit to.
+        if fitted.len() <= refit::CONSTANTS.len() {
+            continue;
+        }
+        let found = refit::refit(&fitted, target).into_diagnostic()?;
+        for ((row, _), residual) in fitted.iter().zip(&found.residuals) {
+            let measured = format!("{:.1}", row.tokens_per_s);
+            table.row(vec![name.clone(), row.model.clone(), row.setting(), measured, errors.add(residual.left_out)]);
+        }
+    }
+    if table.is_empty() {
+        return Ok(String::new());
+    }
+    let title = "decode steps used in the fit, each by the fit to all the others";
+    Ok(format!("{title}\n{}{}\n\n", table.render(render::width()), errors.summary()))
+}
+
+fn prefill_table() -> Table {
+    Table::new(vec![
+        Column::new("card", Align::Left),
+        Column::new("model", Align::Left),
+        Column::new("setting", Align::Left),
+        Column::new("tokens", Align::Right),
+        Column::new("measured ms", Align::Right),
+        Column::new("predicted ms", Align::Right),
+        Column::new("error", Align::Right),
+        Column::new("source", Align::Left).wrapped(16).expendable(2),
+        Column::new("note", Align::Left).wrapped(24).expendable(1),
+    ])
+}
+
+fn prefill_cells(target: &Target, row: &PrefillRow, errors: &mut Errors) -> miette::Result<Vec<String>> {
+    let model = input::model(&row.model)?;
+    let (predicted, error, note) = match row.predict(&model, target) {
+        Ok(ms) => (format!("{ms:.1}"), errors.add(ms / row.ms - 1.0), row.note.clone()),
+        Err(why) => ("-".into(), "-".into(), why.to_string()),
+    };
+    let (card, tokens, measured) = (target.card.name.clone(), row.tokens.to_string(), format!("{}", row.ms));
+    let (model, label, source) = (row.model.clone(), row.label.clone(), row.source.clone());
+    Ok(vec![card, model, label, tokens, measured, predicted, error, source, note])
+}
+
+/// The rows of a card that constants are fitted to.
+fn fitted(rows: &Rows, card: &str) -> miette::Result<Vec<refit::SizedRow>> {
+    let mut fitted = Vec::new();
+    for row in &rows.steps {
+        let priced = matches!(row.schedule, Scheduled::TtTransformers | Scheduled::QkvSharded);
+        if row.used == Use::Fit && row.target == card && priced {
+            fitted.push((row.clone(), Shape::of(&input::model(&row.model)?).into_diagnostic()?));
+        }
+    }
+    Ok(fitted)
+}
+
 fn call_table() -> Table {
     Table::new(vec![
         Column::new("card", Align::Left),
@@ -300,13 +388,7 @@ fn calls(row: &StepRow, target: &Target, step: &PricedStep) -> String {
 fn refitted(rows: &Rows, cards: &Cards) -> miette::Result<String> {
     let mut text = String::new();
     for (name, target) in &cards.0 {
-        let mut fitted = Vec::new();
-        for row in &rows.steps {
-            let priced = matches!(row.schedule, Scheduled::TtTransformers | Scheduled::QkvSharded);
-            if row.used == Use::Fit && row.target == *name && priced {
-                fitted.push((row.clone(), Shape::of(&input::model(&row.model)?).into_diagnostic()?));
-            }
-        }
+        let fitted = fitted(rows, name)?;
         if fitted.is_empty() {
             continue;
         }

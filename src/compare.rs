@@ -115,7 +115,7 @@ fn predicted(plan: &Plan, computed: Computed, tokens: usize) -> Option<(PhaseKin
     };
     let (phase, size) = plan.phases.iter().filter_map(|p| Some((p, size(&p)?))).min_by_key(|(_, size)| *size)?;
     let per_token = |v: f64| v / f64::from(size.max(1));
-    let cost = phase.cost;
+    let cost = &phase.cost;
     Some((phase.kind, [per_token(cost.device_us + cost.host_us.unwrap_or(0.0)), per_token(cost.dram_bytes as f64)]))
 }
 

@@ -110,7 +110,7 @@ fn distances(cases: &[Case], width: Option<usize>) -> String {
     for (case, d) in cases.iter().flat_map(|c| c.found.distances.iter().map(move |d| (c, d))) {
         let cells = match &d.us {
             Ok((device, host)) => [
-                units::time(*device),
+                units::banded(*device, d.band_us),
                 units::time(*host),
                 format!("{:.1}", 1e6 / (device + host)),
                 format!("{:.1}", 1e6 / device),

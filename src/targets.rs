@@ -24,7 +24,7 @@ pub fn run(_: Args) -> miette::Result<()> {
         Column::new("GB/s", Align::Right),
     ]);
     for name in NAMES {
-        let Target { card, cost, release: _ } = input::target(name, TtnnRelease::latest())?;
+        let Target { card, cost, bands: _, release: _ } = input::target(name, TtnnRelease::latest())?;
         table.row(vec![
             card.name.clone(),
             format!("{:?}", card.arch),

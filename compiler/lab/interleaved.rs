@@ -11,7 +11,6 @@ use bitnetc_plan::op::{Concat, RmsNorm, ToMemoryConfig};
 use bitnetc_plan::{Bound, Cost, Fidelity, MemoryConfig, Op, TensorSpec};
 
 use crate::bench::{Bench, is_cache};
-use crate::host;
 use crate::priced::{PricedCall, PricedStep};
 
 impl Bench<'_> {
@@ -38,20 +37,22 @@ impl Bench<'_> {
             times: 1,
             cost: Cost { us, dram_bytes: 0, fpu_cycles: 0, bound: Bound::Movement },
         };
-        let sampling = host::sampling_us(self.target, self.compiled.plan.model.vocab, self.options.batch);
-        let host_us = sampling.map_err(|e| e.to_string())? + self.published.copies.us;
+        let sampled = self.target.cost.host.sampled_us(self.options.batch, self.compiled.plan.model.vocab);
+        let host_us = sampled + self.published.copies.us;
         Ok(PricedStep { calls: calls.map(priced).to_vec(), host_us })
     }
 
     /// Microseconds of a matmul that reads an interleaved weight, spread over all cores.
     pub fn interleaved_us(&self, weight: &TensorSpec, fidelity: Fidelity) -> f64 {
         let c = &self.target.cost;
-        let read = data_bytes(weight) as f64 / (c.movement.interleaved_gb_per_s * 1000.0);
+        let tiles = (weight.tile_rows() * weight.tile_columns()) as f64;
+        let m = &c.multicast_1d;
+        let read = (data_bytes(weight) as f64 / (m.gb_per_s * 1000.0)).max(tiles * m.tile_ns / 1000.0);
         let products =
             (weight.tile_rows() * weight.tile_columns().div_ceil(u64::from(self.target.card.cores()))) as f64;
         let cycles = c.fpu.tile_cycles + 16.0 * f64::from(fidelity.phases()) * c.fpu.phase_factor;
         let compute = products * cycles / (c.clock_ghz * 1000.0);
-        (c.dram_sharded.start_us + read.max(compute) + c.launch_us).max(c.period_us)
+        m.start_us + read.max(compute) + c.gap_us
     }
 
     /// Microseconds of the layers' projections, with q, k and v as projections of their own.

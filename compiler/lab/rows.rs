@@ -64,15 +64,45 @@ pub struct StepRow {
     /// Users.
     #[serde(default = "one")]
     pub batch: u32,
-    /// Position at which attention is priced.
-    #[serde(default = "position")]
-    pub position: u32,
+    /// Position at which attention is priced. When it is left out, a step of tt_transformers is priced over the positions of its demo, see
+    /// [`StepRow::positions`], and a plan at [`POSITION`].
+    #[serde(default)]
+    pub position: Option<u32>,
+    /// Readers per DRAM bank of the layers' projections, where the measured schedule is that of tt_transformers.
+    #[serde(default = "one")]
+    pub readers: u32,
     /// The name of its setting in a table.
     #[serde(default)]
     pub label: String,
     /// The use that was made of it when the cost model was fitted.
     #[serde(default)]
     pub used: Use,
+    /// The publication.
+    #[serde(default)]
+    pub source: String,
+    /// The circumstances of the measurement that are not known.
+    #[serde(default)]
+    pub note: String,
+}
+
+/// A measured time to the first token: a prefill, and the host's loop around it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PrefillRow {
+    /// Name of a shipped model, or path of a model's RON file.
+    pub model: String,
+    /// Name of the card.
+    pub target: String,
+    /// Tokens of the prompt, as many as one phase of a plan prefills.
+    pub tokens: u32,
+    /// Milliseconds to the first token.
+    pub ms: f64,
+    /// Precision where it differs from the balanced policy's in prefill.
+    #[serde(default)]
+    pub set: Vec<String>,
+    /// The name of its setting in a table.
+    #[serde(default)]
+    pub label: String,
     /// The publication.
     #[serde(default)]
     pub source: String,
@@ -93,7 +123,7 @@ pub struct CallRow {
     pub us: (f64, f64),
     /// The call.
     pub call: Measured,
-    /// Whether only the kernels were measured, without launches and without the shortest period of an op.
+    /// Whether only the kernels were measured, without the gap to the next program.
     #[serde(default)]
     pub kernel: bool,
     /// The use that was made of it when the cost model was fitted.
@@ -130,7 +160,22 @@ pub enum Measured {
         conversions: bool,
     },
     /// Attention in decode.
-    Attention { users: u32, heads: u32, kv_heads: u32, head_dim: u32, cache: DType, position: u32 },
+    ///
+    /// `chunk` keys at a time on `grid`; `in_turn` of a release in which one core combined the results of all others of its head.
+    Attention {
+        users: u32,
+        heads: u32,
+        kv_heads: u32,
+        head_dim: u32,
+        cache: DType,
+        position: u32,
+        #[serde(default = "chunk")]
+        chunk: u32,
+        #[serde(default = "grid")]
+        grid: (u32, u32),
+        #[serde(default)]
+        in_turn: bool,
+    },
     /// Interleaved to shards.
     ToSharded { columns: u32 },
     /// Shards to interleaved.
@@ -155,8 +200,14 @@ pub enum Measured {
     Embedding { columns: u32 },
     /// Tiles to rows.
     Untilize { columns: u32 },
-    /// The choice of the token of one user.
-    ArgMax { columns: u32 },
+    /// The choice of the tokens of users, on so many cores, or as many as there are when that is 0.
+    ArgMax {
+        columns: u32,
+        #[serde(default = "one")]
+        rows: u32,
+        #[serde(default)]
+        cores: u32,
+    },
     /// The increment of the positions.
     PlusOne,
 }
@@ -168,6 +219,9 @@ pub struct Rows {
     /// Whole steps.
     #[serde(default)]
     pub steps: Vec<StepRow>,
+    /// Times to the first token.
+    #[serde(default)]
+    pub prefills: Vec<PrefillRow>,
     /// Single calls.
     #[serde(default)]
     pub calls: Vec<CallRow>,
@@ -177,10 +231,21 @@ const fn one() -> u32 {
     1
 }
 
-/// The published rows have contexts of about 256 tokens.
-const fn position() -> u32 {
-    255
+/// Keys that tt_transformers reads at a time on Wormhole.
+const fn chunk() -> u32 {
+    256
 }
+
+/// The grid on which tt_transformers runs attention.
+const fn grid() -> (u32, u32) {
+    (8, 8)
+}
+
+/// The position at which a plan is priced for a row that gives none: the published rows have contexts of about 256 tokens.
+pub const POSITION: u32 = 255;
+
+/// The demo of tt_transformers generates 200 tokens after a prompt of 128. Every 24th of its positions is priced.
+const DEMO: std::ops::Range<u32> = 128..328;
 
 /// The reasons for which a file of rows is refused.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -236,12 +301,17 @@ impl Rows {
     /// # Errors
     /// When the text does not have the form of [`Rows`], or a figure is out of range.
     pub fn parse(path: &str, text: &str) -> Result<Rows, RowsError> {
-        let rows: Rows = ron::from_str(text).map_err(|e| RowsError::Syntax {
+        // A position is written without `Some` around it.
+        let ron = ron::Options::default().with_default_extension(ron::extensions::Extensions::IMPLICIT_SOME);
+        let rows: Rows = ron.from_str(text).map_err(|e| RowsError::Syntax {
             path: path.to_string(),
             position: e.span.start.to_string(),
             reason: e.code.to_string(),
         })?;
         for row in &rows.steps {
+            row.validate(path)?;
+        }
+        for row in &rows.prefills {
             row.validate(path)?;
         }
         for row in &rows.calls {
@@ -260,6 +330,11 @@ impl StepRow {
         self.set.iter().map(|text| text.parse()).collect()
     }
 
+    /// The positions over which a measured schedule of tt_transformers is priced.
+    pub fn positions(&self) -> Vec<u32> {
+        self.position.map_or_else(|| DEMO.step_by(24).collect(), |position| vec![position])
+    }
+
     /// The name of its setting in a table, with the batch and the position where they are not those of the published rows.
     pub fn setting(&self) -> String {
         let mut text = match () {
@@ -270,10 +345,20 @@ impl StepRow {
         if self.batch != one() {
             text.push_str(&format!(", batch {}", self.batch));
         }
-        if self.position != position() {
-            text.push_str(&format!(", position {}", self.position));
+        if let Some(position) = self.position {
+            text.push_str(&format!(", position {position}"));
         }
         text
+    }
+}
+
+impl PrefillRow {
+    /// The precision that [`PrefillRow::set`] asks for.
+    ///
+    /// # Errors
+    /// When the text is not an override.
+    pub fn overrides(&self) -> Result<Vec<Override>, bitnetc_compiler::policy::PolicyError> {
+        self.set.iter().map(|text| text.parse()).collect()
     }
 }
 
@@ -293,5 +378,6 @@ mod tests {
         let rows = Rows::published().unwrap();
         assert_eq!(rows.steps.iter().filter(|r| r.used == Use::Fit).count(), 6);
         assert!(rows.steps.iter().all(|r| !r.source.is_empty()) && rows.calls.iter().all(|r| !r.source.is_empty()));
+        assert!(rows.prefills.iter().all(|r| !r.source.is_empty()));
     }
 }

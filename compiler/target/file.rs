@@ -4,14 +4,14 @@ use bitnetc_plan::card::{Dram, L1};
 use bitnetc_plan::{Arch, Card, TtnnRelease};
 use serde::Deserialize;
 
-use super::Calibration;
+use super::{Calibration, Figure};
 
 /// The file of a target.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename = "Target")]
 pub(super) struct TargetFile {
     pub card: CardFile,
-    pub cost: Calibration,
+    pub cost: Calibration<Figure>,
 }
 
 /// A [`Card`] without the figures that a release of TT-NN determines.

@@ -5,6 +5,7 @@
 
 mod calibration;
 mod error;
+mod figure;
 mod file;
 
 use std::path::Path;
@@ -13,8 +14,11 @@ use bitnetc_plan::{Card, TtnnRelease, input};
 use ron::extensions::Extensions;
 use serde::Serialize;
 
-pub use calibration::{Attention, Calibration, DramSharded, Fpu, Movement, Multicast, Norm};
+pub use calibration::{
+    ArgMax, Attention, Calibration, Dispatch, DramSharded, Fpu, Host, Movement, Multicast, Multicast1D, Norm, Sampling,
+};
 pub use error::TargetError;
+pub use figure::{Bands, Figure, Moved};
 use file::TargetFile;
 
 /// A card under a release of TT-NN, with the constants of its cost model.
@@ -26,6 +30,8 @@ pub struct Target {
     pub card: Card,
     /// The constants of the cost model.
     pub cost: Calibration,
+    /// How far each of them may be off.
+    pub bands: Bands,
 }
 
 /// The shipped targets: name and file.
@@ -84,74 +90,85 @@ impl Target {
             position: e.span.start.to_string(),
             reason: e.code.to_string(),
         })?;
-        let target = Target { release, card: file.card.under(release), cost: file.cost };
-        target.validate(path)?;
-        Ok(target)
+        let card = file.card.under(release);
+        validate(&card, &file.cost, path)?;
+        let Some((cost, bands)) = Bands::split(&file.cost) else {
+            return Err(TargetError::Range {
+                path: path.to_string(),
+                field: "cost".into(),
+                found: "no number".into(),
+                expected: "finite numbers",
+            });
+        };
+        Ok(Target { release, card, cost, bands })
     }
 
     /// The text of a target's file, from which [`Target::parse`] reads the same target.
     ///
     /// # Errors
-    /// None in practice: every target can be written.
+    /// None for a target that was read: every one of them can be written.
     pub fn to_ron(&self) -> Result<String, ron::Error> {
         #[derive(Serialize)]
         struct Written<'a> {
             card: &'a Card,
-            cost: &'a Calibration,
+            cost: Calibration<Figure>,
         }
-        ron::ser::to_string_pretty(&Written { card: &self.card, cost: &self.cost }, ron::ser::PrettyConfig::new())
+        let cost =
+            self.bands.join(&self.cost).ok_or_else(|| ron::Error::Message("a constant that is no number".into()))?;
+        ron::ser::to_string_pretty(&Written { card: &self.card, cost }, ron::ser::PrettyConfig::new())
     }
+}
 
-    fn validate(&self, path: &str) -> Result<(), TargetError> {
-        let range = |ok: bool, field: &str, found: String, expected| {
-            let field = field.to_string();
-            if ok { Ok(()) } else { Err(TargetError::Range { path: path.to_string(), field, found, expected }) }
-        };
-        let card = &self.card;
-        let (w, h) = card.grid;
+/// Refuses figures that no card has.
+fn validate(card: &Card, cost: &Calibration<Figure>, path: &str) -> Result<(), TargetError> {
+    let range = |ok: bool, field: &str, found: String, expected| {
+        let field = field.to_string();
+        if ok { Ok(()) } else { Err(TargetError::Range { path: path.to_string(), field, found, expected }) }
+    };
+    let (w, h) = card.grid;
+    range(
+        (1..=64).contains(&w) && (1..=64).contains(&h),
+        "card.grid",
+        format!("({w}, {h})"),
+        "1 to 64 columns and rows",
+    )?;
+    range((1..=64).contains(&card.dram.banks), "card.dram.banks", card.dram.banks.to_string(), "1 to 64")?;
+    range(
+        (1..=3).contains(&card.dram.readers_per_bank),
+        "card.dram.readers_per_bank",
+        card.dram.readers_per_bank.to_string(),
+        "1 to 3",
+    )?;
+    range(
+        (1..=MOST_BANK).contains(&card.dram.bank_bytes),
+        "card.dram.bank_bytes",
+        card.dram.bank_bytes.to_string(),
+        "1 to 2^40 bytes",
+    )?;
+    range(card.dram.base <= MOST_BANK, "card.dram.base", card.dram.base.to_string(), "an address up to 2^40")?;
+    let l1 = &card.l1;
+    range(
+        l1.base < l1.end && l1.end <= 1 << 24,
+        "card.l1",
+        format!("{}..{}", l1.base, l1.end),
+        "base < end, at most 16 MiB",
+    )?;
+    for (field, alignment) in [("card.l1.alignment", l1.alignment), ("card.dram.alignment", card.dram.alignment)] {
         range(
-            (1..=64).contains(&w) && (1..=64).contains(&h),
-            "card.grid",
-            format!("({w}, {h})"),
-            "1 to 64 columns and rows",
+            alignment.is_power_of_two() && (16..=4096).contains(&alignment),
+            field,
+            alignment.to_string(),
+            "a power of two from 16, which a word of the NoC has, to 4096",
         )?;
-        range((1..=64).contains(&card.dram.banks), "card.dram.banks", card.dram.banks.to_string(), "1 to 64")?;
-        range(
-            (1..=3).contains(&card.dram.readers_per_bank),
-            "card.dram.readers_per_bank",
-            card.dram.readers_per_bank.to_string(),
-            "1 to 3",
-        )?;
-        range(
-            (1..=MOST_BANK).contains(&card.dram.bank_bytes),
-            "card.dram.bank_bytes",
-            card.dram.bank_bytes.to_string(),
-            "1 to 2^40 bytes",
-        )?;
-        range(card.dram.base <= MOST_BANK, "card.dram.base", card.dram.base.to_string(), "an address up to 2^40")?;
-        let l1 = &card.l1;
-        range(
-            l1.base < l1.end && l1.end <= 1 << 24,
-            "card.l1",
-            format!("{}..{}", l1.base, l1.end),
-            "base < end, at most 16 MiB",
-        )?;
-        for (field, alignment) in [("card.l1.alignment", l1.alignment), ("card.dram.alignment", card.dram.alignment)] {
-            range(
-                alignment.is_power_of_two() && (16..=4096).contains(&alignment),
-                field,
-                alignment.to_string(),
-                "a power of two from 16, which a word of the NoC has, to 4096",
-            )?;
-        }
-        for (field, value) in self.cost.figures() {
-            let divides = ["gb_per_s", "ghz", "fitted_block"].iter().any(|unit| field.ends_with(unit));
-            let expected = if divides { "a positive number up to 1e9" } else { "a number from 0 to 1e9" };
-            let ok = value.is_some_and(|v| v <= MOST && if divides { v > 0.0 } else { v >= 0.0 });
-            range(ok, &field, value.map_or_else(|| "no finite number".into(), |v| v.to_string()), expected)?;
-        }
-        Ok(())
     }
+    for (field, value) in cost.figures() {
+        let divides =
+            ["gb_per_s", "ghz", "fitted_block", "run_ahead", "whole"].iter().any(|unit| field.ends_with(unit));
+        let expected = if divides { "a positive number up to 1e9" } else { "a number from 0 to 1e9" };
+        let ok = value.is_some_and(|v| v <= MOST && if divides { v > 0.0 } else { v >= 0.0 });
+        range(ok, &field, value.map_or_else(|| "no finite number".into(), |v| v.to_string()), expected)?;
+    }
+    Ok(())
 }
 
 /// The largest figure of the cost model. It is far beyond any card, and small enough that sums of such times in nanoseconds are still

@@ -71,11 +71,12 @@ fn a_card_that_cannot_be_is_refused_by_its_field() {
 fn every_figure_of_the_cost_model_is_checked() {
     let target = Target::find("n150").unwrap();
     let figures = target.cost.figures();
-    assert_eq!(figures.len(), 43, "{figures:?}");
+    assert_eq!(figures.len(), 70, "{figures:?}");
     for (path, _) in &figures {
         let field = path.rsplit('.').next().unwrap();
         for bad in ["NaN", "inf", "-1.0"] {
-            let figure = if field.ends_with("_block") || field.ends_with("_tiles") { "0" } else { bad };
+            let counts = ["_block", "_tiles", "run_ahead"].iter().any(|unit| field.ends_with(unit));
+            let figure = if counts { "0" } else { bad };
             if figure == "0" && field == "uncrowded_tiles" {
                 continue;
             }
@@ -88,12 +89,53 @@ fn every_figure_of_the_cost_model_is_checked() {
     assert!(parse(&text).unwrap_err().to_string().contains("expected a positive number"));
 }
 
+#[test]
+fn a_band_surrounds_its_figure() {
+    let n150 = SHIPPED[0].1;
+    for band in [
+        "(0.72, 0.8, 1.05)",
+        "(0.72, 0.6, 0.7)",
+        "(0.0, 0.0, 1.0)",
+        "(0.72, 0.6)",
+        "(0.72, -0.1, 1.0)",
+        "(NaN, 0.6, 1.0)",
+    ] {
+        let error = parse(&with(n150, "cost.gap_us", band)).map(|_| ()).unwrap_err().to_string();
+        assert!(error.starts_with("t.ron:") && !error.contains("range"), "{band}: {error}");
+    }
+}
+
+#[test]
+fn constants_move_to_the_ends_of_their_bands_one_by_one() {
+    let mut target = Target::find("n150").unwrap();
+    let gap = |target: &Target| {
+        let moved = target.bands.moved(&target.cost);
+        let gap = moved.iter().find(|m| m.path == "cost.gap_us").unwrap();
+        let ends = gap.ends.clone().map(|cost| {
+            let value = cost.gap_us;
+            assert_eq!(Calibration { gap_us: target.cost.gap_us, ..cost }, target.cost);
+            value
+        });
+        (moved.len(), ends)
+    };
+    let (all, ends) = gap(&target);
+    assert_eq!((all > 40, ends), (true, [0.6, 1.05]));
+    // A constant that a fit has moved keeps its band in proportion, in the file, too.
+    target.cost.gap_us *= 2.0;
+    assert_eq!(gap(&target).1, [1.2, 2.1]);
+    assert_eq!(gap(&parse(&target.to_ron().unwrap()).unwrap()).1, [1.2, 2.1]);
+}
+
 /// The file with another value of one field.
 fn with(text: &str, path: &str, value: &str) -> String {
     let mut at = 0;
     for name in path.split('.').skip(1) {
         at += text[at..].find(&format!("{name}: ")).unwrap() + name.len() + 2;
     }
-    let end = at + text[at..].find([',', ')']).unwrap();
+    // A figure with a band stands in parentheses.
+    let end = match text[at..].strip_prefix('(') {
+        Some(band) => at + 2 + band.find(')').unwrap(),
+        None => at + text[at..].find([',', ')']).unwrap(),
+    };
     format!("{}{value}{}", &text[..at], &text[end..])
 }

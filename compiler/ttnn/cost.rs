@@ -1,15 +1,18 @@
 //! The cost model predicts the time of each call from the calibrated constants of a target. The formula of each op is in the file of its
 //! name.
 //!
-//! `time = max(kernel + launch, period)`; the kernel's time by op family:
+//! `time = kernel + gap`: a program starts a gap after the one before it, as long as the dispatcher is ahead. Where it is not, the phase
+//! waits, which [`crate::predict`] adds to the finished schedule. The kernel's time by op family:
 //! - DRAM-sharded matmul: `start + blocks * max(block_floor, block + in0_block_w * max(read, compute))`, where reading and computing are
 //!   per tile of K: a bank's columns are read at the bank's bandwidth and multiplied by its readers. Where blocks are longer than those of
 //!   the fit, the first is read and the last multiplied with nothing beside it;
 //! - 2D matmul: `start + max(compute, read) + unhidden * min(compute, read)`, and a start for each K-block beyond the number in the fit;
+//!   1D matmul: the same with constants of its own, and reading takes a least time per tile of the weight;
 //! - norm: `start + per_1000 * width / 1000` for one tile of rows, and the time of reading and writing DRAM for more. The tiles of a core
 //!   take their time one after another, in norms and in elementwise work;
-//! - attention: the busiest core's chunks of keys or the bytes that all cores read, whichever takes longer (`attention`); in decode at the
-//!   position asked for;
+//! - attention: the busiest core's chunks of keys, or all bytes at the bandwidth of DRAM and the core's own at that of a core (`attention`);
+//!   in decode at the position asked for;
+//! - argmax: a loop over the elements of a core, row by row;
 //! - everything else: a measured time for one tile of rows, or the bytes over the interleaved bandwidth.
 
 mod abs;
@@ -53,19 +56,21 @@ use std::ops::Add;
 
 use bitnetc_plan::op::{Sdpa, SdpaDecode};
 use bitnetc_plan::ttnn::Outcome;
-use bitnetc_plan::{Bound, Cost, Op, TensorSpec, for_each_op};
+use bitnetc_plan::{Bound, Card, Cost, Op, TensorSpec, for_each_op};
 
 use super::Context;
-use crate::target::{Calibration, Movement};
+use crate::predict::Program;
+use crate::target::{Calibration, Dispatch, Movement};
+pub use arg_max::us as argmax_us;
 pub use traffic::data_bytes;
 
 /// Predicted time in whole nanoseconds, so that sums do not depend on their order. Ordered by time, then by
 /// the work of the kernels, then by the cores left idle.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Price {
-    /// Launches and shortest periods included.
+    /// Kernels, and the gaps between them.
     pub ns: u64,
-    /// Time of the matrix units and DRAM alone. It decides between ways whose predicted times are equal because launching takes longer.
+    /// Time of the matrix units and DRAM alone. It decides between ways whose predicted times are equal.
     pub work: u64,
     /// Cores that attention leaves without work at any position. Of two ways that are equal at the position asked, the one with fewer idle
     /// cores is better at later positions.
@@ -119,17 +124,34 @@ impl Sum for Price {
     }
 }
 
+/// The circumstances that a price depends on: the card, the constants of its cost model, and the position at which attention is priced.
+#[derive(Debug, Clone, Copy)]
+pub struct Machine<'a> {
+    /// The card.
+    pub card: &'a Card,
+    /// The constants.
+    pub cost: &'a Calibration,
+    /// The position.
+    pub position: u32,
+}
+
+impl<'a> From<&Context<'a>> for Machine<'a> {
+    fn from(cx: &Context<'a>) -> Self {
+        Machine { card: &cx.target.card, cost: &cx.target.cost, position: cx.position }
+    }
+}
+
 /// An op to be priced: the tensors and circumstances that its time depends on, besides its arguments.
 struct Priced<'a> {
     operands: &'a [&'a TensorSpec],
-    cx: &'a Context<'a>,
+    machine: Machine<'a>,
     /// Bytes read from DRAM and written to it.
     bytes: u64,
 }
 
 impl<'a> Priced<'a> {
     fn constants(&self) -> &'a Calibration {
-        &self.cx.target.cost
+        self.machine.cost
     }
 
     fn movement(&self) -> &'a Movement {
@@ -160,14 +182,60 @@ pub fn cost(op: &Op, operands: &[&TensorSpec], outcome: &Outcome, cx: &Context<'
     if outcome.programs == 0 {
         return Cost::default();
     }
-    let c = &cx.target.cost;
-    let bytes = traffic::dram(op, operands, outcome, cx.position);
-    let kernel = kernel(op, &Priced { operands, cx, bytes });
-    let launched = kernel.us + c.launch_us;
-    let bound = if launched < c.period_us { Bound::Launch } else { kernel.bound };
-    let us = launched.max(c.period_us) + f64::from(outcome.programs - 1) * c.period_us;
+    let machine = Machine::from(cx);
+    let bytes = traffic::dram(op, operands, outcome, machine.position);
+    let kernel = kernel(op, &Priced { operands, machine, bytes });
+    let bound = if kernel.us < machine.cost.gap_us { Bound::Launch } else { kernel.bound };
+    let us = machine.cost.gap_us + kernel.us + further_programs_us(outcome.programs, machine.cost);
     // The model is not exact to nanoseconds, and rounded times compare equal where they should.
     Cost { us: (us * 1000.0).round() / 1000.0, dram_bytes: bytes, fpu_cycles: kernel.fpu_cycles.round() as u64, bound }
+}
+
+/// Microseconds of the programs of a call beside the one that is modelled. They move as much as a reshard does.
+fn further_programs_us(programs: u32, c: &Calibration) -> f64 {
+    f64::from(programs - 1) * (c.gap_us + c.movement.reshard_us)
+}
+
+/// A call that launches programs, ready to be priced on any machine.
+pub struct Launch<'a> {
+    op: &'a Op,
+    operands: Vec<&'a TensorSpec>,
+    outcome: Outcome,
+}
+
+impl<'a> Launch<'a> {
+    /// A call that TT-NN answers with `outcome`, which has programs.
+    pub fn new(op: &'a Op, operands: Vec<&'a TensorSpec>, outcome: Outcome) -> Self {
+        Launch { op, operands, outcome }
+    }
+
+    /// Its programs on a machine. The time of the call is spread evenly over them.
+    pub fn programs(&self, machine: Machine<'_>) -> impl Iterator<Item = Program> + use<> {
+        let bytes = traffic::dram(self.op, &self.operands, &self.outcome, machine.position);
+        let kernel = kernel(self.op, &Priced { operands: &self.operands, machine, bytes });
+        let programs = self.outcome.programs;
+        let us = machine.cost.gap_us + kernel.us + further_programs_us(programs, machine.cost);
+        let program =
+            Program { us: us / f64::from(programs), dispatch_us: dispatch_us(self.op, &machine.cost.dispatch) };
+        (0..programs).map(move |_| program)
+    }
+}
+
+/// Microseconds that the dispatcher takes for a program of a call.
+fn dispatch_us(op: &Op, d: &Dispatch) -> f64 {
+    match op {
+        Op::Matmul(_) => d.matmul_us,
+        Op::SdpaDecode(_) | Op::Sdpa(_) => d.attention_us,
+        Op::RmsNorm(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::TopK(_) => d.norm_us,
+        Op::Binary(_) | Op::Abs(_) => d.elementwise_us,
+        Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => d.cache_update_us,
+        Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => d.rotary_us,
+        Op::ToLayout(_) | Op::Typecast(_) => d.untilize_us,
+        Op::PlusOne(_) => d.plus_one_us,
+        Op::Embedding(_) | Op::CreateHeadsDecode(_) | Op::CreateHeads(_) | Op::ConcatHeadsDecode(_) => d.reshard_us,
+        Op::ConcatHeads(_) | Op::ToMemoryConfig(_) | Op::View(_) | Op::Transpose(_) | Op::Slice(_) => d.reshard_us,
+        Op::SliceAt(_) | Op::Concat(_) | Op::ManualSeed(_) | Op::Sampling(_) | Op::Deallocate(_) => d.reshard_us,
+    }
 }
 
 /// Predicted cost of a call of one program whose legality is not checked. Its results are not counted, so this is a lower bound.

@@ -5,7 +5,7 @@ use super::weights::{LAYER, placement, ternary_tensors};
 use crate::defect::Defects;
 use crate::op::Argument;
 use crate::walk::{StepMemory, Walk};
-use crate::{Footprint, Invariant, Memory, Op, Phase, Place, Plan, Scalar, Section, Step, Unary};
+use crate::{Footprint, Invariant, Memory, Op, Phase, PhaseCost, Place, Plan, Scalar, Section, Step, Unary};
 
 pub fn check(plan: &Plan, phase: &Phase, walk: &Walk, defects: &mut Defects) {
     defects.0.extend(walk.defects.iter().cloned());
@@ -22,7 +22,9 @@ pub fn check(plan: &Plan, phase: &Phase, walk: &Walk, defects: &mut Defects) {
         }
     }
     let place = || Place::Phase(phase.kind);
-    for time in std::iter::once(phase.cost.device_us).chain(phase.cost.host_us) {
+    let PhaseCost { device_us, band_us, waits_us, positions, host_us, dram_bytes: _ } = &phase.cost;
+    let times = [*device_us, band_us.0, band_us.1, *waits_us].into_iter().chain(*host_us);
+    for time in times.chain(positions.iter().map(|(_, us)| *us)) {
         if !time.is_finite() || time < 0.0 {
             defects.push(Invariant::Cost, place(), format!("a predicted time of {time} us"), "");
         }

@@ -10,7 +10,7 @@ use owo_colors::OwoColorize as _;
 use super::View;
 use super::roofline::Roofline;
 use super::summary::Counts;
-use crate::render::units::{bytes, thousands, time};
+use crate::render::units::{banded, bytes, thousands, time};
 use crate::render::{Align, Column, Table, prose};
 
 pub fn text(view: &View, phase: &Phase, walk: Option<&Walk>, width: Option<usize>) -> String {
@@ -71,7 +71,7 @@ pub fn heading(view: &View, phase: &Phase, walk: Option<&Walk>) -> String {
         view.plan.model.name,
         view.plan.card.name,
         counts.layer_calls,
-        time(phase.cost.device_us)
+        banded(phase.cost.device_us, phase.cost.band_us)
     );
     if let Some(layer) = view.layer {
         let us = |steps: &[Step]| steps.iter().map(|s| s.cost.us).sum::<f64>();

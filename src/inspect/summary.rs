@@ -7,7 +7,7 @@ use bitnetc_plan::{Phase, Plan, Section};
 use owo_colors::OwoColorize as _;
 
 use super::View;
-use crate::render::units::{bytes, percent, thousands, time};
+use crate::render::units::{banded, bytes, percent, thousands, time};
 use crate::render::{Align, Column, Table, prose};
 
 /// Counts of one phase.
@@ -61,7 +61,7 @@ pub fn text(view: &View, width: Option<usize>) -> String {
             counts.layer_calls.to_string(),
             number(counts.layer_programs),
             number(counts.programs),
-            time(phase.cost.device_us),
+            banded(phase.cost.device_us, phase.cost.band_us),
             phase.cost.host_us.map_or_else(|| "-".to_owned(), time),
             bytes(phase.cost.dram_bytes),
             format!("{} ({})", thousands(counts.high_water), percent(counts.high_water, room)),
@@ -70,7 +70,17 @@ pub fn text(view: &View, width: Option<usize>) -> String {
         ]);
     }
     let _ = write!(text, "\n{}", table.render(width));
-    text.push_str(&prose("\nCalls without deallocations; times are predicted, not measured.\n", width));
+    for phase in &view.plan.phases {
+        let at = |(position, us): &(u32, f64)| format!("{position}: {}", time(*us));
+        let all: Vec<String> = phase.cost.positions.iter().map(at).collect();
+        if !all.is_empty() {
+            text.push_str(&prose(&format!("\n{} by position, {}\n", phase.kind, all.join(", ")), width));
+        }
+    }
+    text.push_str(&prose(
+        "\nCalls without deallocations; times are predicted, not measured, with the band that the cost model's constants leave.\n",
+        width,
+    ));
     text
 }
 

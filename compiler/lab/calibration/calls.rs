@@ -2,6 +2,7 @@
 
 use bitnetc_plan::op::BinaryKind;
 use bitnetc_plan::program::Unary;
+use bitnetc_plan::ttnn::Split;
 use bitnetc_plan::{ComputeKernel, Cost, MemoryConfig, TILE};
 
 use super::CalibrationError;
@@ -19,7 +20,7 @@ impl CallRow {
     pub fn predict(&self, target: &Target) -> Result<f64, CalibrationError> {
         let mut target = target.clone();
         if self.kernel {
-            (target.cost.launch_us, target.cost.period_us) = (0.0, 0.0);
+            target.cost.gap_us = 0.0;
         }
         let costs = costs(&self.call, &target)
             .map_err(|violations| CalibrationError::Refused { call: self.what.clone(), violations })?;
@@ -54,8 +55,10 @@ fn costs(call: &Measured, target: &Target) -> Result<Vec<Cost>, Vec<bitnetc_plan
             }
             costs
         }
-        Measured::Attention { users, heads: q, kv_heads, head_dim, cache, position } => {
-            vec![parts.attention(&heads(users, q, kv_heads, head_dim), cache, position)]
+        Measured::Attention { users, heads: q, kv_heads, head_dim, cache, position: _, chunk, grid, in_turn } => {
+            let attention = parts.attention(&heads(users, q, kv_heads, head_dim), cache, grid, chunk);
+            let further = if in_turn { combined_in_turn(users, kv_heads, grid) } else { 0 };
+            vec![Cost { us: attention.us + f64::from(further) * target.cost.attention.combine_us, ..attention }]
         }
         Measured::ToSharded { columns } => {
             vec![parts.moved(MemoryConfig::L1, shards(columns / TILE), columns / TILE)]
@@ -92,7 +95,14 @@ fn costs(call: &Measured, target: &Target) -> Result<Vec<Cost>, Vec<bitnetc_plan
         }
         Measured::Embedding { columns } => vec![parts.embedding(columns / TILE)],
         Measured::Untilize { columns } => vec![parts.untilize(columns / TILE)],
-        Measured::ArgMax { columns } => vec![parts.argmax(columns)],
+        Measured::ArgMax { columns, rows, cores } => vec![parts.argmax(rows, columns, cores)],
         Measured::PlusOne => vec![parts.plus_one()],
     })
+}
+
+/// How many more combinations come one after another when one core of a head takes the results of all others than when they are combined two
+/// by two.
+fn combined_in_turn(users: u32, kv_heads: u32, (x, y): (u32, u32)) -> u32 {
+    let cores = Split::of(x * y, users, kv_heads).map_or(1, |split| split.cores_per_head.max(1));
+    cores - 1 - cores.next_power_of_two().ilog2()
 }

@@ -1,11 +1,11 @@
 //! Calibration: the cost model compared with published measurements.
 //!
 //! The rows are data ([`crate::rows`]): whole decode steps and single calls, each with its source and with the use that was made of it. Six
-//! steps determined `period_us`, `host_sampling_us` and the K-block constants of `dram_sharded` ([`refit`] fits them again). Other
+//! steps determined `host.sampling_us` and two constants of `dram_sharded` ([`refit`] fits them again). Other
 //! constants were read from some of the calls. All other rows were kept out of the fit, and only their errors tell how well the model
 //! predicts.
 //!
-//! Most of the steps were measured with tt_transformers (one user, about 256 tokens of context). They ran the schedule of that library and
+//! Most of the steps were measured with the demo of tt_transformers (200 tokens after a prompt of 128). They ran the schedule of that library and
 //! not a plan of this compiler, so that schedule is priced here, call by call, by the same rules and cost functions:
 //!
 //! - projections are DRAM-sharded; the input's cores divide K and N (MLP), are as many as the query heads (O) or, among the divisors of
@@ -14,8 +14,11 @@
 //!   [`Scheduled::QkvSharded`]), attention's result enters height shards for the concatenation;
 //! - three reshards per layer are counted at their cost. The library asks for more, of which those between equal placements cost nothing.
 //!   It is not published which these are, so the number comes from the fit;
-//! - the LM head is cut into chunks of at most 668 columns per core, each brought to interleaved memory, then joined;
-//! - the step ends in a host loop that samples ([`host::sampling_us`]).
+//! - the LM head is cut into chunks of at most 668 columns per core, on Blackhole of 16032 in all, each brought to interleaved memory, then
+//!   joined;
+//! - the step ends in a host loop that samples ([`bitnetc_compiler::target::Host::sampled_us`]).
+//!
+//! Times to the first token are priced by our own plan of the prompt, whose prefill is much like the measured one, and the same host loop.
 
 mod calls;
 mod parts;
@@ -35,9 +38,8 @@ use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{CompileError, Options, compile};
 
 use crate::bench::Bench;
-use crate::host;
 use crate::priced::{PricedCall, PricedStep};
-use crate::rows::{RowsError, Scheduled, StepRow};
+use crate::rows::{POSITION, PrefillRow, RowsError, Scheduled, StepRow};
 
 /// The sizes of a Llama-like model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,7 +145,7 @@ impl StepRow {
             Scheduled::Plan => self.plan(model, target),
             Scheduled::PlanGreedy => {
                 let (calls, _) = self.plan_calls(model, target, |_| true)?;
-                Ok(PricedStep { calls, host_us: target.cost.host_us })
+                Ok(PricedStep { calls, host_us: target.cost.host.replay_us })
             }
         }
     }
@@ -155,7 +157,7 @@ impl StepRow {
     pub fn plan(&self, model: &Model, target: &Target) -> Result<PricedStep, CalibrationError> {
         let sampled = |step: &Step| !matches!(step.op, Op::ArgMax(_) | Op::PlusOne(_));
         let (calls, vocab) = self.plan_calls(model, target, sampled)?;
-        Ok(PricedStep { calls, host_us: host::sampling_us(target, vocab, self.batch)? })
+        Ok(PricedStep { calls, host_us: target.cost.host.sampled_us(self.batch, vocab) })
     }
 
     /// The decode calls that `keep` keeps of the compiler's own plan of the row, and its vocabulary.
@@ -192,13 +194,30 @@ impl StepRow {
         options.policy = Policy::Balanced;
         options.overrides = self.overrides()?;
         options.batch = self.batch;
-        options.position = Some(self.position);
+        let position = self.position.unwrap_or(POSITION);
+        options.position = Some(position);
         options.prefill = Vec::new();
         // A context that holds the position, up to that of the model.
-        while self.position >= options.context && options.context * 2 <= model.context as u32 {
+        while position >= options.context && options.context * 2 <= model.context as u32 {
             options.context *= 2;
         }
         Ok(options)
+    }
+}
+
+impl PrefillRow {
+    /// Predicted milliseconds to the first token: our plan's prefill of the prompt, and the host loop of the measured one.
+    ///
+    /// # Errors
+    /// When there is no plan.
+    pub fn predict(&self, model: &Model, target: &Target) -> Result<f64, CalibrationError> {
+        let mut options = Options::for_model(model);
+        options.overrides = self.overrides()?;
+        options.context = options.context.max(self.tokens);
+        options.prefill = vec![self.tokens];
+        let plan = compile(model, target, &options).map_err(Box::new)?.plan;
+        let card = plan.phase(PhaseKind::Prefill { tokens: self.tokens }).map_or(0.0, |phase| phase.cost.device_us);
+        Ok((card + target.cost.host.sampled_us(1, plan.model.vocab)) / 1000.0)
     }
 }
 
@@ -222,6 +241,29 @@ mod tests {
         }
     }
 
+    /// Steps that no constant was fitted to, of the release and schedule that are priced: what the model is worth.
+    #[test]
+    fn every_row_kept_out_is_predicted_nearly() {
+        for row in Rows::published().unwrap().steps.iter().filter(|r| r.used == Use::None && r.note.is_empty()) {
+            let most = if row.target == "n150" { 0.08 } else { 0.12 };
+            assert!(error(row).abs() < most, "{row:?}: {:+.1} %", 100.0 * error(row));
+        }
+    }
+
+    #[test]
+    fn kernels_are_predicted_nearly_and_prefills_too() {
+        let rows = Rows::published().unwrap();
+        for row in rows.calls.iter().filter(|r| r.kernel) {
+            let error = row.predict(&Target::find(&row.target).unwrap()).unwrap() / row.middle_us() - 1.0;
+            assert!(error.abs() < 0.15, "{row:?}: {:+.1} %", 100.0 * error);
+        }
+        for row in &rows.prefills {
+            let model = find(&row.model).unwrap().model().unwrap();
+            let error = row.predict(&model, &Target::find(&row.target).unwrap()).unwrap() / row.ms - 1.0;
+            assert!(error.abs() < 0.2, "{row:?}: {:+.1} %", 100.0 * error);
+        }
+    }
+
     #[test]
     fn every_row_kept_out_has_a_prediction() {
         let rows = Rows::published().unwrap();
@@ -230,15 +272,7 @@ mod tests {
         }
         for row in &rows.calls {
             let us = row.predict(&Target::find(&row.target).unwrap()).unwrap();
-            assert!(us > 0.0 && us < 20.0 * row.us.1, "{row:?}: {us}");
-        }
-    }
-
-    #[test]
-    fn a_row_that_set_a_constant_is_predicted_near_it() {
-        for row in Rows::published().unwrap().calls.iter().filter(|r| matches!(r.used, Use::Sets(_)) && r.kernel) {
-            let error = row.predict(&Target::find(&row.target).unwrap()).unwrap() / row.middle_us() - 1.0;
-            assert!(error.abs() < 0.3, "{row:?}: {:+.0} %", 100.0 * error);
+            assert!(us > 0.0 && us < 5.0 * row.us.1, "{row:?}: {us}");
         }
     }
 
@@ -248,7 +282,7 @@ mod tests {
         let (model, target) = (find(&row.model).unwrap().model().unwrap(), Target::find(&row.target).unwrap());
         let of = |schedule| StepRow { schedule, ..row.clone() }.predict(&model, &target).unwrap();
         let (sampled, greedy) = (of(Scheduled::Plan), of(Scheduled::PlanGreedy));
-        assert_eq!((greedy.host_us, greedy.calls.len() > sampled.calls.len()), (target.cost.host_us, true));
+        assert_eq!((greedy.host_us, greedy.calls.len() > sampled.calls.len()), (target.cost.host.replay_us, true));
         assert!(greedy.device_us() > sampled.device_us() && greedy.tokens_per_s() > sampled.tokens_per_s());
     }
 
@@ -258,7 +292,7 @@ mod tests {
         for shipped in shipped() {
             let model = shipped.model().unwrap();
             for name in NAMES {
-                for (batch, position) in [(1, 0), (32, 5000)] {
+                for (batch, position) in [(1, Some(0)), (32, Some(5000)), (8, None)] {
                     let row = StepRow { batch, position, ..rows.steps[0].clone() };
                     let Ok(step) = row.predict(&model, &Target::find(name).unwrap()) else { continue };
                     assert!(step.tokens_per_s() > 0.0);
@@ -275,7 +309,7 @@ mod tests {
         let row = rows.iter().find(|r| r.model == "llama-3.1-8b").unwrap();
         assert!(speed(StepRow { schedule: Scheduled::QkvSharded, ..row.clone() }) > speed(row.clone()));
         assert!(speed(StepRow { batch: 32, ..row.clone() }) < speed(row.clone()));
-        assert!(speed(StepRow { position: 4000, ..row.clone() }) < speed(row.clone()));
+        assert!(speed(StepRow { position: Some(4000), ..row.clone() }) < speed(row.clone()));
     }
 
     #[test]

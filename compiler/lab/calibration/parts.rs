@@ -9,13 +9,11 @@ use bitnetc_plan::ttnn::Violation;
 use bitnetc_plan::{ComputeKernel, Cores, Cost, DType, Fidelity, Layout, MemoryConfig, Scalar, TILE, TensorSpec};
 
 use bitnetc_compiler::pricer::{Pricer, operand, row};
+use bitnetc_compiler::ttnn::cost::argmax_us;
 use bitnetc_compiler::ttnn::matmul::divisors;
 
 /// The grid of cores on which the measured schedules keep heads.
-const HEADS_GRID: (u32, u32) = (8, 8);
-
-/// Chunk of keys that tt_transformers asks for on Wormhole.
-const SDPA_CHUNK: u32 = 256;
+pub const HEADS_GRID: (u32, u32) = (8, 8);
 
 /// The heads of the users of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -154,8 +152,8 @@ impl Parts<'_> {
         self.pricer.priced(op, &[&cache, &keys, &cache, &keys, &ids, &ids], keys.clone())
     }
 
-    /// Attention at the pricer's position.
-    pub fn attention(&self, of: &Heads, dtype: DType, position: u32) -> Cost {
+    /// Attention at the pricer's position, on a grid, so many keys at a time.
+    pub fn attention(&self, of: &Heads, dtype: DType, grid: (u32, u32), k_chunk: u32) -> Cost {
         let op = SdpaDecode {
             q: operand(),
             k_cache: operand(),
@@ -163,11 +161,11 @@ impl Parts<'_> {
             positions: operand(),
             page_table: operand(),
             scale: Scalar::from(1.0),
-            program: SdpaProgram { grid: HEADS_GRID, q_chunk: 0, k_chunk: SDPA_CHUNK },
+            program: SdpaProgram { grid, q_chunk: 0, k_chunk },
             compute: COMPUTE,
             memory: MemoryConfig::L1,
         };
-        let (q, cache, ids) = (of.spec(of.heads), of.cache(dtype, position), of.ids());
+        let (q, cache, ids) = (of.spec(of.heads), of.cache(dtype, self.pricer.position()), of.ids());
         let out = TensorSpec { memory: MemoryConfig::L1, ..q.clone() };
         self.pricer.priced(op, &[&q, &cache, &cache, &ids, &ids], out)
     }
@@ -222,11 +220,17 @@ impl Parts<'_> {
         self.pricer.priced(op, &[&row(tiles, MemoryConfig::L1)], out)
     }
 
-    /// The choice of the token of one user.
-    pub fn argmax(&self, columns: u32) -> Cost {
-        let logits = TensorSpec::row_major(vec![1, 1, 1, columns], DType::Bf16, MemoryConfig::DRAM);
-        let token = TensorSpec::row_major(vec![1, 1, 1], DType::U32, MemoryConfig::L1);
-        self.pricer.priced(ArgMax { input: operand(), output: operand() }, &[&logits, &token], token.clone())
+    /// The choice of the tokens of `rows` users; on all cores that the kernel takes when `cores` is 0.
+    pub fn argmax(&self, rows: u32, columns: u32, cores: u32) -> Cost {
+        let logits = TensorSpec::row_major(vec![1, 1, rows, columns], DType::Bf16, MemoryConfig::DRAM);
+        let token = TensorSpec::row_major(vec![1, 1, rows], DType::U32, MemoryConfig::L1);
+        let op = ArgMax { input: operand(), output: operand() };
+        let all = self.pricer.priced(op, &[&logits, &token], token.clone());
+        if cores == 0 {
+            return all;
+        }
+        let cost = &self.pricer.target().cost;
+        Cost { us: argmax_us(&cost.argmax, rows, columns, cores) + cost.gap_us, ..all }
     }
 
     /// The increment of the positions.

@@ -2,11 +2,10 @@
 
 use bitnetc_plan::op::{BinaryKind, Concat};
 use bitnetc_plan::program::Unary;
-use bitnetc_plan::{ComputeKernel, Cores, Cost, MemoryConfig, TILE};
+use bitnetc_plan::{Arch, ComputeKernel, Cores, Cost, DType, MemoryConfig, TILE};
 
-use super::parts::{Heads, Parts};
+use super::parts::{HEADS_GRID, Heads, Parts};
 use super::{CalibrationError, Shape};
-use crate::host;
 use crate::priced::{PricedCall, PricedStep};
 use crate::rows::{Scheduled, StepRow};
 use bitnetc_compiler::graph::{PhaseKind, Role};
@@ -21,7 +20,7 @@ use bitnetc_compiler::ttnn::matmul::divisors;
 /// When our rules refuse one of its matmuls or norms.
 pub fn reference(shape: &Shape, measured: &StepRow, target: &Target) -> Result<PricedStep, CalibrationError> {
     let mut schedule = Reference {
-        parts: Parts { pricer: Pricer::new(target, measured.position) },
+        parts: Parts { pricer: Pricer::new(target, 0) },
         shape,
         measured,
         overrides: measured.overrides()?,
@@ -30,11 +29,24 @@ pub fn reference(shape: &Shape, measured: &StepRow, target: &Target) -> Result<P
     schedule.attention()?;
     schedule.mlp()?;
     schedule.rest()?;
-    Ok(PricedStep { calls: schedule.calls, host_us: host::sampling_us(target, shape.vocab, measured.batch)? })
+    Ok(PricedStep { calls: schedule.calls, host_us: target.cost.host.sampled_us(measured.batch, shape.vocab) })
 }
 
-/// Most columns per core of an LM head chunk.
-const LM_HEAD_COLUMNS: u32 = 668;
+/// Most columns of an LM head chunk: so many per core on Wormhole, and so many in all on Blackhole (`model_config.py`).
+fn most_columns(arch: Arch, cores: u32) -> u32 {
+    match arch {
+        Arch::Wormhole => 668 * cores,
+        Arch::Blackhole => 16_032,
+    }
+}
+
+/// Keys that attention reads at a time (`model_config.py`).
+fn chunk(arch: Arch) -> u32 {
+    match arch {
+        Arch::Wormhole => 256,
+        Arch::Blackhole => 128,
+    }
+}
 
 /// The longest K-block.
 const MAX_BLOCK: u32 = 8;
@@ -60,6 +72,13 @@ impl Reference<'_> {
         asked(Policy::Balanced, &self.overrides, phase, role, false)
     }
 
+    /// Readers per bank of a projection: those of the row where a bank's columns can be dealt to them, one for the LM head.
+    fn readers(&self, role: Role, columns: u32) -> u32 {
+        let asked = self.measured.readers;
+        let each = columns.div_ceil(self.parts.pricer.target().card.dram.banks);
+        if role != Role::LmHead && each.is_multiple_of(asked) { asked } else { 1 }
+    }
+
     fn projection(
         &mut self,
         name: &'static str,
@@ -74,7 +93,7 @@ impl Reference<'_> {
         let cost = self
             .parts
             .pricer
-            .dram_sharded(Projection { inner, columns, weight, compute }, cores, block)
+            .dram_sharded(Projection { inner, columns, weight, compute }, cores, block, self.readers(role, columns))
             .map_err(|violations| CalibrationError::Refused { call: name.into(), violations })?;
         self.add(name, times, cost);
         Ok(())
@@ -117,18 +136,32 @@ impl Reference<'_> {
     fn heads(&mut self) {
         let s = *self.shape;
         let of = Heads { users: self.measured.batch, heads: s.heads, kv_heads: s.kv_heads, head_dim: s.head_dim };
-        let (cache, position, parts) = (self.precision(Role::Sdpa).weight, self.measured.position, &self.parts);
+        let (cache, positions, parts) = (self.precision(Role::Sdpa).weight, self.measured.positions(), &self.parts);
+        let attention = self.attention_over(&of, cache, &positions);
+        let position = positions.first().copied().unwrap_or(0);
         let calls = [
             ("create heads", 1, parts.create_heads(&of)),
             ("rotate q, rotate k", 2, parts.rotate(&of)),
             ("cache keys, cache values", 2, parts.cache_one(&of, cache, position)),
-            ("attention", 1, parts.attention(&of, cache, position)),
+            ("attention", 1, attention),
             ("attention to shards", 1, parts.attention_to_shards(&of)),
             ("concat heads", 1, parts.concat_heads(&of)),
         ];
         for (name, times, cost) in calls {
             self.add(name, times * s.layers, cost);
         }
+    }
+
+    /// Attention in the mean over positions.
+    fn attention_over(&self, of: &Heads, cache: DType, positions: &[u32]) -> Cost {
+        let target = self.parts.pricer.target();
+        let at = |position: &u32| {
+            let parts = Parts { pricer: Pricer::new(target, *position) };
+            parts.attention(of, cache, HEADS_GRID, chunk(target.card.arch))
+        };
+        let all: Vec<Cost> = positions.iter().map(at).collect();
+        let us = all.iter().map(|cost| cost.us).sum::<f64>() / all.len().max(1) as f64;
+        Cost { us, ..all.get(all.len() / 2).copied().unwrap_or_default() }
     }
 
     fn residual(&mut self, name: &'static str, hidden: u32) {
@@ -160,7 +193,7 @@ impl Reference<'_> {
         self.norm("last norm", 1, near_32(hidden))?;
         let (from, to) = (self.parts.width(hidden, near_32(hidden)), self.parts.width(hidden, cores));
         self.move_to("LM head input", 1, from, to, hidden);
-        let widest = LM_HEAD_COLUMNS * cores;
+        let widest = most_columns(self.parts.pricer.target().card.arch, cores);
         let chunks = s.vocab.div_ceil(widest);
         for chunk in 0..chunks {
             let columns = (s.vocab - chunk * widest).min(widest).div_ceil(TILE);

@@ -72,7 +72,7 @@ impl Lever {
     }
 }
 
-/// A step of the plan and its share of the time.
+/// A step of the plan, or the waiting between its steps, and its share of the time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Share {
     /// Its name.
@@ -102,6 +102,8 @@ pub struct Distance {
     pub policy: Policy,
     /// Predicted microseconds on the card and of host work, or the reason why there is no plan.
     pub us: Result<(f64, f64), String>,
+    /// Least and largest microseconds on the card that the bands of the constants leave possible.
+    pub band_us: (f64, f64),
     /// Bytes of weights that a step reads.
     pub weight_bytes: u64,
     /// Microseconds that these bytes take at the card's peak bandwidth.
@@ -171,13 +173,24 @@ impl Bench<'_> {
     fn distance(&self, policy: Policy) -> Distance {
         let variant = self.variant(|o| o.policy = policy);
         let weight_bytes = variant.as_ref().map_or(0, |c| weight_bytes(&c.plan));
+        let band_us = variant.as_ref().ok().and_then(|c| c.plan.decode().map(|p| p.cost.band_us)).unwrap_or_default();
         let us =
             variant.map(|c| c.plan.decode().map_or((0.0, 0.0), |p| (p.cost.device_us, p.cost.host_us.unwrap_or(0.0))));
-        Distance { policy, us, weight_bytes, floor_us: weight_bytes as f64 / (self.target.cost.dram_gb_per_s * 1000.0) }
+        Distance {
+            policy,
+            us,
+            band_us,
+            weight_bytes,
+            floor_us: weight_bytes as f64 / (self.target.cost.dram_gb_per_s * 1000.0),
+        }
     }
 
     fn shares(&self) -> Vec<Share> {
-        self.steps().map(|(times, step)| Share { name: step.name.clone(), times, cost: step.cost }).collect()
+        let waits_us = self.compiled.plan.decode().map_or(0.0, |phase| phase.cost.waits_us);
+        let waits =
+            Share { name: "waiting to be dispatched".into(), times: 1, cost: Cost { us: waits_us, ..Cost::default() } };
+        let steps = self.steps().map(|(times, step)| Share { name: step.name.clone(), times, cost: step.cost });
+        steps.chain([waits]).collect()
     }
 
     fn levers(&self) -> Result<Vec<Lever>, bitnetc_compiler::policy::PolicyError> {

@@ -4,8 +4,6 @@ use bitnetc_plan::Op;
 
 use super::{How, Lever, device_us};
 use crate::bench::{Bench, is_cache};
-use crate::host;
-use crate::rows::Use;
 
 impl Bench<'_> {
     pub(super) fn norms(&self) -> Lever {
@@ -31,50 +29,21 @@ impl Bench<'_> {
         }
     }
 
-    /// The lever of picking the token on the card. Its evidence is a measured argmax of one user, a host loop fitted to one user, and the
-    /// speed of a link.
-    pub(super) fn token_rests_on(&self) -> How {
-        let (own, several) = (&self.target.card.name, self.options.batch > 1);
-        let mut reasons = Vec::new();
-        if let Some(card) = self.measured_on("movement.argmax_gb_per_s").filter(|card| several || *card != own) {
-            reasons.push(format!("argmax measured on {card}{}", if several { ", one user" } else { "" }));
-        }
-        let mut fitted = self.rows.steps.iter().filter(|r| r.used == Use::Fit).map(|r| &r.target);
-        if let Some(card) = fitted.clone().next().filter(|_| fitted.all(|card| card != own)) {
-            reasons.push(format!("host loop fitted on {card}"));
-        }
-        if several {
-            reasons.push("link assumed".into());
-        }
-        if reasons.is_empty() {
-            How::Priced
-        } else {
-            How::Extrapolated(format!("extrapolated, {}", reasons.join("; ")))
-        }
-    }
-
+    /// The lever of picking the token on the card.
     fn token(&self) -> Lever {
         let (vocab, users) = (self.compiled.plan.model.vocab, self.options.batch);
-        let c = &self.target.cost;
+        let host = &self.target.cost.host;
         let argmax = self.sum_us(|s| matches!(s.op, Op::ArgMax(_)));
-        let on_card = argmax + c.host_us;
-        let us = host::sampling_us(self.target, vocab, users).map(|host| (host, on_card)).map_err(|e| e.to_string());
-        let more = host::logit_bytes(vocab, users.saturating_sub(1)) as f64;
-        let note = if users == 1 {
-            "host: the fitted loop; card: argmax, the trace's start and a read of the token".to_string()
-        } else {
-            let link = self.published.link(self.target);
-            let link = link.map_or_else(String::new, |l| format!(" over a link of {} GB/s ({})", l.gb_per_s, l.source));
-            let even = (on_card - c.host_sampling_us).max(0.0);
-            let while_ = if even > 0.0 { format!("below {:.1} GB/s", more / even / 1000.0) } else { "always".into() };
-            format!("host: the loop fitted to one user, and {:.1} MB more{link}; the card wins {while_}", more / 1e6,)
-        };
         Lever {
             name: "token".into(),
             positions: ("host samples".into(), "argmax on the card".into()),
-            us,
-            how: self.token_rests_on(),
-            note,
+            us: Ok((host.sampled_us(users, vocab), argmax + host.replay_us)),
+            how: self.rests_on("argmax"),
+            note: format!(
+                "host: a loop of {:.0} us, {:.0} us a user, and the logits over a link of {} GB/s; card: argmax, the trace's start and a read \
+                 of the tokens",
+                host.sampling_us, host.user_us, host.link_gb_per_s
+            ),
         }
     }
 

@@ -32,18 +32,11 @@ impl Bench<'_> {
             note,
         };
         vec![
-            lever(
-                "1D, interleaved",
-                one_d,
-                format!("1D priced at the {} GB/s of compute-bound matmuls: an upper bound", c.multicast.gb_per_s),
-            ),
+            lever("1D, interleaved", one_d, format!("1D matmuls that read at most {} GB/s", c.multicast_1d.gb_per_s)),
             lever(
                 "interleaved reads",
                 Ok(read),
-                format!(
-                    "weights read at {} GB/s, as published of interleaved matmuls",
-                    c.movement.interleaved_gb_per_s
-                ),
+                "reads alone, on all cores and with nothing that is not hidden: a lower bound".into(),
             ),
         ]
     }
@@ -77,7 +70,7 @@ impl Bench<'_> {
         let cores = divisors(inner).filter(|c| *c <= self.target.card.cores());
         let all = cores.flat_map(|c| divisors(inner).map(move |block| (c, block)));
         let best = all
-            .filter_map(|(cores, block)| self.pricer.dram_sharded(projection, cores, block).ok())
+            .filter_map(|(cores, block)| self.pricer.dram_sharded(projection, cores, block, 1).ok())
             .map(|cost| Price::of(&cost))
             .min();
         let refused = || format!("no DRAM-sharded matmul of {inner} x {} tiles is legal", projection.columns);

@@ -50,6 +50,6 @@ fn what_was_measured_on_another_card_says_so() {
     assert!(how(&WORMHOLE, "norms").contains("measured on p150"));
     assert_eq!(how(&BLACKHOLE, "norms"), "priced");
     assert_eq!(how(&WORMHOLE, "second queue"), "priced");
-    assert!(how(&WORMHOLE, "token").contains("one user"));
-    assert_eq!(how(&BLACKHOLE, "token"), "extrapolated, host loop fitted on n150");
+    assert_eq!(how(&WORMHOLE, "token"), "priced");
+    assert_eq!(how(&BLACKHOLE, "token"), "extrapolated, argmax was measured on n150");
 }

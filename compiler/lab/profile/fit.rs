@@ -12,11 +12,12 @@ use super::Measured;
 use crate::calibration::refit::{Constant, descend};
 
 /// The constants on which the time of kernels depends.
-pub const CONSTANTS: [Constant; 31] = [
+pub const CONSTANTS: [Constant; 36] = [
     Constant { name: "dram_sharded.start_us", field: |c| &mut c.dram_sharded.start_us },
     Constant { name: "dram_sharded.bank_gb_per_s", field: |c| &mut c.dram_sharded.bank_gb_per_s },
     Constant { name: "dram_sharded.block_us", field: |c| &mut c.dram_sharded.block_us },
     Constant { name: "dram_sharded.block_floor_us", field: |c| &mut c.dram_sharded.block_floor_us },
+    Constant { name: "dram_sharded.tile_cycles", field: |c| &mut c.dram_sharded.tile_cycles },
     Constant { name: "multicast.start_us", field: |c| &mut c.multicast.start_us },
     Constant { name: "multicast.gb_per_s", field: |c| &mut c.multicast.gb_per_s },
     Constant { name: "fpu.tile_cycles", field: |c| &mut c.fpu.tile_cycles },
@@ -26,7 +27,8 @@ pub const CONSTANTS: [Constant; 31] = [
     Constant { name: "norm.per_tile_us", field: |c| &mut c.norm.per_tile_us },
     Constant { name: "norm.interleaved_tile_us", field: |c| &mut c.norm.interleaved_tile_us },
     Constant { name: "attention.start_us", field: |c| &mut c.attention.start_us },
-    Constant { name: "attention.gb_per_s", field: |c| &mut c.attention.gb_per_s },
+    Constant { name: "attention.group_us", field: |c| &mut c.attention.group_us },
+    Constant { name: "attention.dram_gb_per_s", field: |c| &mut c.attention.dram_gb_per_s },
     Constant { name: "attention.combine_us", field: |c| &mut c.attention.combine_us },
     Constant { name: "attention.core_gb_per_s", field: |c| &mut c.attention.core_gb_per_s },
     Constant { name: "attention.chunk_us", field: |c| &mut c.attention.chunk_us },
@@ -42,7 +44,10 @@ pub const CONSTANTS: [Constant; 31] = [
     Constant { name: "movement.multiply_us", field: |c| &mut c.movement.multiply_us },
     Constant { name: "movement.embedding_us", field: |c| &mut c.movement.embedding_us },
     Constant { name: "movement.untilize_us", field: |c| &mut c.movement.untilize_us },
-    Constant { name: "movement.argmax_gb_per_s", field: |c| &mut c.movement.argmax_gb_per_s },
+    Constant { name: "argmax.start_us", field: |c| &mut c.argmax.start_us },
+    Constant { name: "argmax.row_us", field: |c| &mut c.argmax.row_us },
+    Constant { name: "argmax.element_ns", field: |c| &mut c.argmax.element_ns },
+    Constant { name: "argmax.merge_ns", field: |c| &mut c.argmax.merge_ns },
     Constant { name: "movement.plus_one_us", field: |c| &mut c.movement.plus_one_us },
 ];
 

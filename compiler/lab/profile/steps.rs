@@ -28,9 +28,9 @@ pub struct PlannedStep<'a> {
 impl PlannedStep<'_> {
     /// Predicted microseconds of the step's kernels, with the constants of a target.
     pub fn kernel_us(&self, target: &Target) -> f64 {
-        // What a launch takes beside the kernels, and the shortest period of a call, are of the dispatch.
+        // The gap between programs is of the dispatch.
         let mut kernels = target.clone();
-        (kernels.cost.launch_us, kernels.cost.period_us) = (0.0, 0.0);
+        kernels.cost.gap_us = 0.0;
         Pricer::new(&kernels, self.position).answered(&self.step.op, &self.operands, &self.outcome).us
     }
 }

@@ -2,7 +2,7 @@
 
 use bitnetc_plan::TILE;
 
-use super::{CallRow, Measured, RowsError, StepRow};
+use super::{CallRow, Measured, PrefillRow, RowsError, StepRow};
 
 /// The largest width and position accepted from a file. Prices of larger ones would overflow.
 const MOST: u32 = 1 << 20;
@@ -54,7 +54,23 @@ impl StepRow {
             "a positive number",
         )?;
         check.few("batch", self.batch, "1 to 32 users", 32)?;
-        check.that(self.position < MOST, "position", self.position.to_string(), "0 to 1048575")?;
+        check.few("readers", self.readers, "1 to 3 readers", 3)?;
+        let position = self.position.unwrap_or(0);
+        check.that(position < MOST, "position", position.to_string(), "0 to 1048575")?;
+        let set = |e: bitnetc_compiler::policy::PolicyError| RowsError::Set {
+            path: path.to_string(),
+            row: self.model.clone(),
+            reason: e.to_string(),
+        };
+        self.overrides().map(|_| ()).map_err(set)
+    }
+}
+
+impl PrefillRow {
+    pub(super) fn validate(&self, path: &str) -> Result<(), RowsError> {
+        let check = Check { path, row: &self.model };
+        check.that(self.ms.is_finite() && self.ms > 0.0, "ms", self.ms.to_string(), "a positive number")?;
+        check.tiles("tokens", self.tokens)?;
         let set = |e: bitnetc_compiler::policy::PolicyError| RowsError::Set {
             path: path.to_string(),
             row: self.model.clone(),
@@ -86,8 +102,11 @@ impl CallRow {
                 let expected = "0, or a number of cores that divides the row's tiles";
                 check.that(cores == 0 || tiles.is_multiple_of(cores), "cores", cores.to_string(), expected)
             }
-            Measured::Attention { users, heads, kv_heads, head_dim, position, .. } => {
+            Measured::Attention { users, heads, kv_heads, head_dim, position, chunk, grid, .. } => {
                 check.heads(users, heads, head_dim)?;
+                check.tiles("chunk", chunk)?;
+                check.few("grid", grid.0, "1 to 64 columns", 64)?;
+                check.few("grid", grid.1, "1 to 64 rows", 64)?;
                 check.few("kv_heads", kv_heads, "1 to 256", 256)?;
                 check.that(position < MOST, "position", position.to_string(), "0 to 1048575")
             }
@@ -105,8 +124,12 @@ impl CallRow {
             | Measured::Add { columns }
             | Measured::MulSilu { columns }
             | Measured::Embedding { columns }
-            | Measured::Untilize { columns }
-            | Measured::ArgMax { columns } => check.tiles("columns", columns),
+            | Measured::Untilize { columns } => check.tiles("columns", columns),
+            Measured::ArgMax { columns, rows, cores } => {
+                check.tiles("columns", columns)?;
+                check.few("rows", rows, "1 to 1024", 1024)?;
+                check.that(cores <= 4096, "cores", cores.to_string(), "up to 4096")
+            }
             Measured::PlusOne => Ok(()),
         }
     }

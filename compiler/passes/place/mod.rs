@@ -6,8 +6,11 @@
 //!
 //! **Claim.** Among all choices of one candidate per call, with each operand resharded right before the call or not (and the resharded
 //! tensor replacing the original or not), whose live tensors and circular buffers sum to no more than L1, the result has the least
-//! predicted time of prologue + layers x layer + epilogue; among equals, the least work, then the fewest idle cores, then the first in
+//! time of kernels and gaps in prologue + layers x layer + epilogue; among equals, the least work, then the fewest idle cores, then the first in
 //! candidate order.
+//!
+//! What a phase waits for the dispatcher depends on the order of all its calls and is added to the schedule that was found. So that schedule is
+//! the fastest of all where it does not wait, and within its waiting of the fastest where it does ([`crate::predict`]).
 //!
 //! The claim does not extend to the following, for which no choice is offered:
 //! - the residual stream and the other values of the prologue keep their placements through the layer, which makes them the loop's

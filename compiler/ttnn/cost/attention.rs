@@ -2,8 +2,9 @@
 //! combination of partial results.
 //!
 //! A core works through its chunks of keys one after another. Every operation of the flash attention loop is started once per chunk. Each
-//! tile of scores takes a product over the head's columns, a softmax, and a product with the values. Reading overlaps with that; it is
-//! bound by the core's own share of the NoC and by all cores' share of DRAM.
+//! tile of scores takes a product over the head's columns, a softmax, and a product with the values. Reading overlaps with that. All bytes
+//! take their time at DRAM, and the core's own take theirs on the NoC: measured bandwidths grow with the cores as if one came after the
+//! other.
 
 use bitnetc_plan::{Bound, DType};
 
@@ -44,11 +45,13 @@ impl Work {
     }
 }
 
-/// The kernel of an attention whose busiest core has this work. All cores' reading takes `streamed` microseconds, and partial results are
-/// combined in `rounds` rounds.
-pub fn kernel(work: &Work, streamed: f64, rounds: u32, c: &Calibration) -> Kernel {
+/// The kernel of an attention whose busiest core has this work on `groups` heads of users. All cores together read `bytes` from DRAM, and
+/// partial results are combined in `rounds` rounds.
+pub fn kernel(work: &Work, groups: u32, bytes: u64, rounds: u32, c: &Calibration) -> Kernel {
+    let a = &c.attention;
     let compute = work.compute_us(c);
-    let read = work.read_us(c).max(streamed);
-    let us = c.attention.start_us + compute.max(read) + f64::from(rounds) * c.attention.combine_us;
+    let read = work.read_us(c) + bytes as f64 / (a.dram_gb_per_s * 1000.0);
+    let start = a.start_us + f64::from(groups) * a.group_us;
+    let us = start + compute.max(read) + f64::from(rounds) * a.combine_us;
     Kernel { us, fpu_cycles: work.fpu_cycles, bound: if compute > read { Bound::Compute } else { Bound::Dram } }
 }

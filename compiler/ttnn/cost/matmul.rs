@@ -8,7 +8,7 @@ use crate::target::Calibration;
 
 pub fn kernel(args: &op::Matmul, priced: &Priced<'_>) -> Kernel {
     let (operands, c, bytes) = (priced.operands, priced.constants(), priced.bytes);
-    let banks = priced.cx.target.card.dram.banks;
+    let banks = priced.machine.card.dram.banks;
     let inner = operands[1].tile_rows() as f64;
     let cycles = tile_cycles(c, args.compute.fidelity);
     let us = |cycles: f64| cycles / (c.clock_ghz * 1000.0);
@@ -17,6 +17,8 @@ pub fn kernel(args: &op::Matmul, priced: &Priced<'_>) -> Kernel {
             let columns = (operands[1].tile_columns() as f64 / f64::from(banks)).ceil();
             let per_reader = (columns / f64::from(*readers)).ceil();
             let read = columns * operands[1].dtype.tile_bytes() as f64 / (c.dram_sharded.bank_gb_per_s * 1000.0);
+            // A tile of the weight is used once here, so unpacking it is not hidden.
+            let cycles = cycles - c.fpu.tile_cycles + c.dram_sharded.tile_cycles;
             let compute = us(per_reader * cycles);
             let blocks = inner / f64::from(*in0_block_w);
             let block = c.dram_sharded.block_us + f64::from(*in0_block_w) * read.max(compute);
@@ -30,8 +32,17 @@ pub fn kernel(args: &op::Matmul, priced: &Priced<'_>) -> Kernel {
             let alone = f64::from(in0_block_w.saturating_sub(c.dram_sharded.fitted_block)) * read.min(compute);
             Kernel { us: time + alone, fpu_cycles: inner * per_reader * cycles, bound }
         }
-        MatmulProgram::Multicast1D { per_core_m, per_core_n, .. }
-        | MatmulProgram::Multicast2D { per_core_m, per_core_n, .. } => {
+        MatmulProgram::Multicast1D { per_core_m, per_core_n, .. } => {
+            let m = &c.multicast_1d;
+            let work = f64::from(per_core_m * per_core_n) * inner * cycles;
+            let compute = us(work);
+            let tiles = inner * operands[1].tile_columns() as f64;
+            let read = (bytes as f64 / (m.gb_per_s * 1000.0)).max(tiles * m.tile_ns / 1000.0);
+            let bound = if compute > read { Bound::Compute } else { Bound::Dram };
+            let streamed = compute.max(read) + c.multicast.unhidden * compute.min(read);
+            Kernel { us: m.start_us + streamed + short_blocks(args, inner, c), fpu_cycles: work, bound }
+        }
+        MatmulProgram::Multicast2D { per_core_m, per_core_n, .. } => {
             let work = f64::from(per_core_m * per_core_n) * inner * cycles;
             let compute = us(work);
             let read = bytes as f64 / (c.multicast.gb_per_s * 1000.0);

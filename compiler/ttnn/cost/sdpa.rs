@@ -27,7 +27,7 @@ pub fn kernel(args: &Sdpa, priced: &Priced<'_>) -> Kernel {
     let chunks = (heads * units).div_ceil(cores) * heaviest;
     let cycles = tile_cycles(c, args.compute.fidelity);
     let work = Work::of(chunks, [cut.q, cut.k, q.tile_columns()], k.dtype, cycles);
-    attention::kernel(&work, priced.streamed(), 0, c)
+    attention::kernel(&work, 0, priced.bytes, 0, c)
 }
 
 /// Bytes of keys and values that prefill reads: all that a chunk of queries sees, once for each.

@@ -13,7 +13,7 @@ use super::{Kernel, Priced};
 /// TT-NN divides the grid among users and heads as [`Split`] says. The chunks of a head go to its cores as evenly as possible. Cores
 /// without a chunk idle, and the results of the others are combined two by two, in as many rounds as that takes (`sdpa_flash_decode.cpp`).
 pub fn kernel(args: &SdpaDecode, priced: &Priced<'_>) -> Kernel {
-    let (operands, c, position) = (priced.operands, priced.constants(), priced.cx.position);
+    let (operands, c, position) = (priced.operands, priced.constants(), priced.machine.position);
     let (q, cache) = (operands[0], operands[1]);
     let (users, kv_heads) = (q.shape[1], cache.shape[1]);
     let (x, y) = args.program.grid;
@@ -25,8 +25,7 @@ pub fn kernel(args: &SdpaDecode, priced: &Priced<'_>) -> Kernel {
     let of_a_core = u64::from(split.heads_per_core) * u64::from(chunks.div_ceil(active));
     let tiles = [u64::from(q.rows().div_ceil(TILE)), u64::from(chunk / TILE), cache.tile_columns()];
     let work = Work::of(of_a_core, tiles, cache.dtype, tile_cycles(c, args.compute.fidelity));
-    let streamed = priced.bytes as f64 / (c.attention.gb_per_s * 1000.0);
-    attention::kernel(&work, streamed, active.next_power_of_two().ilog2(), c)
+    attention::kernel(&work, split.heads_per_core, priced.bytes, active.next_power_of_two().ilog2(), c)
 }
 
 /// The number of `cores` that get no head of any user, whatever the context.

@@ -10,7 +10,7 @@ use super::{Kernel, Priced};
 /// takes its columns one after another.
 pub fn kernel(_: &TopK, priced: &Priced<'_>) -> Kernel {
     let (c, columns) = (&priced.constants().sampling, priced.operands[0].columns());
-    let us = match Search::of(columns, priced.cx.target.card.arch) {
+    let us = match Search::of(columns, priced.machine.card.arch) {
         Search::OneCore => c.tile_us * f64::from(columns / TILE),
         Search::Cores { cores, tiles } => c.shared_tile_us * f64::from(tiles) + c.merged_tile_us * f64::from(cores),
         Search::Rows => c.row_per_1000_us * f64::from(columns) / 1000.0,

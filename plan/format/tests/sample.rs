@@ -251,7 +251,14 @@ pub fn sample(number: f64, single: f32) -> Plan {
         epilogue: steps[..2].to_vec(),
         results: vec!["v".into()],
         trace,
-        cost: PhaseCost { device_us: number, host_us: Some(0.1), dram_bytes: 3 },
+        cost: PhaseCost {
+            device_us: number,
+            band_us: (number, 0.2),
+            waits_us: number,
+            positions: vec![(4095, number)],
+            host_us: Some(0.1),
+            dram_bytes: 3,
+        },
     };
     Plan {
         format: FORMAT_VERSION,

@@ -369,6 +369,8 @@ fn results_and_uses_are_complete() {
     });
     only(Invariant::Cost, |p| step(p, "gate").cost.us = -1.0);
     only(Invariant::Cost, |p| p.phases[0].cost.host_us = Some(f64::INFINITY));
+    only(Invariant::Cost, |p| p.phases[0].cost.band_us.1 = f64::NAN);
+    only(Invariant::Cost, |p| p.phases[0].cost.positions.push((4095, -1.0)));
 }
 
 #[test]
