@@ -41,7 +41,7 @@ impl Browser {
     /// Starts the browser.
     pub fn start() -> Browser {
         let found = |name: &&str| Command::new(name).arg("--version").output().is_ok_and(|out| out.status.success());
-        let name = NAMES.into_iter().find(|name| found(&name)).expect("Chromium is missing: `./do test` installs it");
+        let name = NAMES.into_iter().find(|name| found(name)).expect("Chromium is missing: `./do test` installs it");
         let profile = tempfile::tempdir().unwrap();
         let [input, output] = ["in", "out"].map(|name| profile.path().join(name));
         for pipe in [&input, &output] {

@@ -51,6 +51,7 @@ fn named(spec: &TensorSpec) -> [serde_json::Value; 5] {
         DType::F32 => "DataType.FLOAT32",
         DType::U32 => "DataType.UINT32",
         DType::I32 => "DataType.INT32",
+        DType::U16 => "DataType.UINT16",
     };
     let layout = if spec.layout == Layout::Tile { "Layout.TILE" } else { "Layout.ROW_MAJOR" };
     let (memory, buffer) = ("TensorMemoryLayout.INTERLEAVED", "BufferType.DRAM");
