@@ -18,7 +18,7 @@ use crate::{input, inspect, output, render, trace_search};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bitnetc plan bitnet-2b-4t
-  bitnetc plan bitnet-2b-4t --open
+  bitnetc plan tiny-shakespeare --html plan.html
   bitnetc plan graphs/bitnet-b1.58-2b-4t.ron --target p150 --batch 32 -o plan.ron
   bitnetc plan bitnet-2b-4t --policy exact --set lm_head=bfp8/HiFi2 -o exact.plan")]
 pub struct Args {
