@@ -147,10 +147,13 @@ fn percent(error: f64) -> String {
     format!("{:+.1} %", 100.0 * error)
 }
 
+/// Whether rows of a use belong to a group.
+type Belongs = fn(&Use) -> bool;
+
 fn compared(rows: &Rows, cards: &Cards, detailed: Option<&str>) -> miette::Result<String> {
     let mut text = String::new();
     let mut details = String::new();
-    let groups: [(_, fn(&Use) -> bool, _); 3] = [
+    let groups: [(_, Belongs, _); 3] = [
         (
             "decode steps used in the fit",
             |used| *used == Use::Fit,
