@@ -6,6 +6,7 @@
 //!   per tile of K: a bank's columns are read at the bank's bandwidth and multiplied by its readers. Where blocks are longer than those of
 //!   the fit, the first is read and the last multiplied with nothing beside it;
 //! - 2D matmul: `start + max(compute, read) + unhidden * min(compute, read)`, and a start for each K-block beyond the number in the fit;
+//! - product by two-bit weights: reading, gathering and multiplying side by side (`ternary_linear`);
 //! - norm: `start + per_1000 * width / 1000` for one tile of rows, and the time of reading and writing DRAM for more. The tiles of a core
 //!   take their time one after another, in norms and in elementwise work;
 //! - attention: the busiest core's chunks of keys or the bytes that all cores read, whichever takes longer (`attention`); in decode at the
@@ -38,6 +39,7 @@ mod sdpa;
 mod sdpa_decode;
 mod slice;
 mod slice_at;
+mod ternary_linear;
 mod to_layout;
 mod to_memory_config;
 mod traffic;
@@ -184,7 +186,8 @@ impl<'a> Attention<'a> {
         match op {
             Op::SdpaDecode(args) => Some(Attention::Decode(args)),
             Op::Sdpa(args) => Some(Attention::Prefill(args)),
-            Op::Embedding(_) | Op::RmsNorm(_) | Op::Matmul(_) | Op::CreateHeadsDecode(_) | Op::CreateHeads(_) => None,
+            Op::Embedding(_) | Op::RmsNorm(_) | Op::Matmul(_) | Op::TernaryLinear(_) => None,
+            Op::CreateHeadsDecode(_) | Op::CreateHeads(_) => None,
             Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => None,
             Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => None,
             Op::ConcatHeadsDecode(_) | Op::ConcatHeads(_) | Op::ToMemoryConfig(_) | Op::ToLayout(_) => None,

@@ -56,7 +56,8 @@ fn known(op: &Op, out: Option<&TensorSpec>, plan: &Plan) -> Known {
             }
             Some(FusedActivation::Relu) | None => Known::Exact,
         },
-        Op::Embedding(_)
+        Op::TernaryLinear(_)
+        | Op::Embedding(_)
         | Op::CreateHeadsDecode(_)
         | Op::CreateHeads(_)
         | Op::CacheUpdate(_)

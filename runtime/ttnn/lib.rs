@@ -10,7 +10,8 @@
 //!       |
 //!  python       Interpreter, Object, Value            error        exceptions without their backtraces
 //!       |
-//!  call, print  a call as data: executed or printed   tensor, spec descriptions of tensors, both ways
+//!  call, print  a call as data: executed or printed   kernels    functions that hand TT-NN our own kernels
+//!                                                     tensor, spec descriptions of tensors, both ways
 //!       |
 //!  card         real or mock, the process environment queue        what a mock needs for traces
 //!  open_card    an open card; graph: what it records  info         `bitnetc ttnn info`
@@ -32,6 +33,7 @@ pub mod environment;
 pub mod error;
 pub mod graph;
 pub mod info;
+mod kernels;
 pub mod lower;
 pub mod machine;
 pub mod mock_card;

@@ -20,20 +20,21 @@ void kernel_main() {
     constexpr uint32_t buffer = get_named_compile_time_arg_val("weights");
     constexpr uint32_t blocks = get_named_compile_time_arg_val("blocks");
     constexpr uint32_t block_tiles = get_named_compile_time_arg_val("block_tiles");  // inner tiles of a block
+    constexpr uint32_t buffers = get_named_compile_time_arg_val("buffers");          // blocks that the circular buffer holds
     constexpr uint32_t columns = get_named_compile_time_arg_val("columns");          // column tiles of a core
     constexpr uint32_t grid_x = get_named_compile_time_arg_val("grid_x");            // first core of the grid
     constexpr uint32_t grid_y = get_named_compile_time_arg_val("grid_y");
     constexpr uint32_t grid_width = get_named_compile_time_arg_val("grid_width");
     constexpr uint32_t tile_bytes = 32 * 32 * 2 / 8;
     constexpr uint32_t column_bytes = block_tiles * tile_bytes;
-    constexpr uint32_t in_flight = blocks < 3 ? blocks : 3;
+    constexpr uint32_t room = blocks < buffers ? blocks : buffers;
+    constexpr uint32_t in_flight = room < 3 ? room : 3;
 
     const uint32_t core = (get_absolute_logical_y() - grid_y) * grid_width + get_absolute_logical_x() - grid_x;
     const auto weight = TensorAccessor(TensorAccessorArgs<0>(), address);
 
     // The buffer holds whole blocks and its size is a multiple of a block's, so a block never wraps around its end.
     const uint32_t start = get_write_ptr(buffer);
-    constexpr uint32_t slots = get_named_compile_time_arg_val("slots");
     uint32_t slot = 0;
     for (uint32_t block = 0; block < blocks + in_flight - 1; ++block) {
         if (block < blocks) {
@@ -47,7 +48,7 @@ void kernel_main() {
                 noc_async_read(from, to, column_bytes);
                 to += column_bytes;
             }
-            slot = slot + 1 == slots ? 0 : slot + 1;
+            slot = slot + 1 == buffers ? 0 : slot + 1;
         }
         if (block + 1 >= in_flight) {
             noc_async_read_barrier_with_trid(1 + (block + 1 - in_flight) % in_flight);

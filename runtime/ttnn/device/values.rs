@@ -17,7 +17,7 @@ pub(super) fn integers(spec: &TensorSpec) -> Result<(), DeviceError> {
     match (spec.dtype, spec.layout) {
         (DType::U32 | DType::I32, Layout::RowMajor) => Ok(()),
         (DType::U32 | DType::I32, Layout::Tile)
-        | (DType::Bf16 | DType::Bfp8 | DType::Bfp4 | DType::F32, Layout::RowMajor | Layout::Tile) => {
+        | (DType::Bf16 | DType::Bfp8 | DType::Bfp4 | DType::Bfp2 | DType::F32, Layout::RowMajor | Layout::Tile) => {
             Err(DeviceError::Operand { operand: 0, got: spec.to_string(), want: "integers in row-major layout".into() })
         }
     }

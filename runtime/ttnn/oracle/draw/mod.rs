@@ -32,6 +32,7 @@ mod sdpa;
 mod sdpa_decode;
 mod slice;
 mod slice_at;
+mod ternary_linear;
 mod to_layout;
 mod to_memory_config;
 mod transpose;
@@ -92,6 +93,7 @@ ops! {
     PlusOne in plus_one;
     Deallocate in deallocate;
     SliceAt in slice_at;
+    TernaryLinear in ternary_linear;
 }
 
 /// The rules and their generators, in the order they are asked.
