@@ -41,6 +41,7 @@ mod render;
 mod replay;
 mod rules;
 mod run;
+mod selftest;
 mod supervise;
 mod synth;
 mod targets;

@@ -55,7 +55,7 @@ mod test_script;
 pub use base::BaseDefect;
 pub use call::{Expr, PyCall, Scope, Statement};
 pub use card::CardKind;
-pub use device::{ComparedDevice, Comparison, Sink, TtnnDevice};
+pub use device::{ComparedDevice, Comparison, Sink, Tested, TtnnDevice, selftest};
 pub use environment::{EnvironmentDefect, EnvironmentError, PythonEnv, Wanted};
 pub use error::{PythonError, Refusal, TtnnError};
 pub use graph::{Graph, Node, RunMode};

@@ -17,6 +17,7 @@
 //! | `fits` | is the open card the plan's? |
 //! | `memory` | host tensors and their bytes |
 //! | `queues` | the order of copies and programs |
+//! | `selftest` | bitnetc's own kernels, compared bit by bit |
 //! | `traces` | captures and replays |
 //! | `values` | the numbers in bytes |
 //!
@@ -28,6 +29,7 @@ mod fits;
 mod memory;
 mod profile;
 mod queues;
+mod selftest;
 mod traces;
 mod values;
 
@@ -54,6 +56,7 @@ use values::{floats, integers, words};
 
 pub use compared::{ComparedDevice, Comparison};
 pub use profile::Sink;
+pub use selftest::{Tested, selftest};
 
 /// Most reads under way at once: the step that runs, and the one before.
 const READS: usize = 2;
