@@ -45,7 +45,9 @@ fn two_bits_a_weight_are_accepted_and_computed() {
     for target in ["n150", "p150"] {
         let plan = folder.path().join(format!("{target}.ron"));
         let plan = plan.to_str().unwrap();
-        common::stdout(&[&["plan", "tiny-shakespeare", "--target", target, "--prefill", "none", "-o", plan], &set[..]].concat());
+        common::stdout(
+            &[&["plan", "tiny-shakespeare", "--target", target, "--prefill", "none", "-o", plan], &set[..]].concat(),
+        );
         let said = common::stdout(&["check", plan, "--ttnn"]);
         assert!(said.contains("accepted") && !said.contains("differ"), "{said}");
         let packed = folder.path().join("weights.bin");

@@ -24,11 +24,8 @@ pub fn ways(call: &Call, cx: &Context<'_>, activation: Option<FusedActivation>, 
     let Some(weight) = call.inputs.get(1).and_then(|w| cx.schedule.fixed_spec(w)) else { return };
     let spec = cx.spec(input, MemoryConfig::DRAM);
     let (columns, dtype) = (weight.columns().div_ceil(TILE), cx.schedule.values[*output].dtype);
-    let compute = ComputeKernel {
-        fidelity: precision.fidelity,
-        fp32_dest_acc: precision.fp32_dest_acc,
-        packer_l1_acc: false,
-    };
+    let compute =
+        ComputeKernel { fidelity: precision.fidelity, fp32_dest_acc: precision.fp32_dest_acc, packer_l1_acc: false };
     let card = &cx.target.card;
     for memory in placements::features(&spec, placements::head_count(cx, input), card) {
         let Some([_, width]) = memory.shard() else { continue };

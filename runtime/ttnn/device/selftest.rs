@@ -74,9 +74,8 @@ fn test(card: &OpenCard, shape: &Shape) -> Result<Tested, TtnnError> {
     let expected: Vec<f32> = (0..rows * n)
         .map(|i| {
             let (row, column) = (i / n, i % n);
-            let sum: i32 = (0..k)
-                .map(|at| i32::from(integers[row * k + at]) * i32::from(weights[at * n + column]))
-                .sum();
+            let sum: i32 =
+                (0..k).map(|at| i32::from(integers[row * k + at]) * i32::from(weights[at * n + column])).sum();
             sum as f32
         })
         .collect();
@@ -191,11 +190,8 @@ impl Bench<'_> {
     fn read(&self, tensor: &Object, dtype: DType, columns: usize) -> Result<Vec<f32>, TtnnError> {
         let spec = Arc::new(TensorSpec::tile([1, 1, TILE, columns as u32], dtype, MemoryConfig::DRAM));
         let ttnn = self.card.interpreter().ttnn();
-        let interleaved = ttnn.call_method(
-            "to_memory_config",
-            &[tensor.into(), ttnn.attribute("DRAM_MEMORY_CONFIG")?.into()],
-            &[],
-        )?;
+        let interleaved =
+            ttnn.call_method("to_memory_config", &[tensor.into(), ttnn.attribute("DRAM_MEMORY_CONFIG")?.into()], &[])?;
         let mut host = HostTensor::new(self.card, &spec)?;
         ttnn.call_method("copy_device_to_host_tensor", &[(&interleaved).into(), host.object().into()], &[])?;
         self.card.synchronize()?;
