@@ -3,6 +3,8 @@
 //! The cores of the result compute it, so that the number of these cores decides how fast weights are multiplied, and the number of cores
 //! that hold the activations how fast they are gathered.
 
+use std::ops::RangeInclusive;
+
 use bitnetc_plan::op::TernaryLinear;
 use bitnetc_plan::program::FusedActivation;
 use bitnetc_plan::ttnn::check;
@@ -15,8 +17,9 @@ use super::{Context, Ways, placements};
 use crate::policy::Precision;
 use crate::schedule::Call;
 
-/// The longest blocks that are tried, in tiles. Longer ones save nothing, and let the matrix unit wait for the last of them.
-const LONGEST_BLOCK: u32 = 36;
+/// The blocks that are tried, in tiles. Longer ones save nothing, and let the matrix unit wait for the last of them. Reads of shorter ones are
+/// shorter than those by which the bandwidth of interleaved tensors was measured, so that their price would be too low.
+const BLOCKS: RangeInclusive<u32> = 8..=36;
 
 /// All ways of one projection.
 pub fn ways(call: &Call, cx: &Context<'_>, activation: Option<FusedActivation>, precision: Precision, ways: &mut Ways) {
@@ -64,8 +67,11 @@ fn promising(
     op: &impl Fn((u32, u32), Ref, Ref) -> TernaryLinear,
 ) -> Vec<(u32, u32)> {
     let inner = weight.tile_rows() as u32;
-    let blocks = divisors(inner).filter(|block| *block <= LONGEST_BLOCK);
-    let cuts = blocks.flat_map(|block| {
+    let mut blocks: Vec<u32> = divisors(inner).filter(|block| BLOCKS.contains(block)).collect();
+    if blocks.is_empty() {
+        blocks.extend(divisors(inner).find(|block| block <= BLOCKS.end()));
+    }
+    let cuts = blocks.into_iter().flat_map(|block| {
         let whole = inner / block;
         [2, 3, whole.div_ceil(2), whole].into_iter().filter(move |n| *n <= whole).map(move |n| (block, n))
     });

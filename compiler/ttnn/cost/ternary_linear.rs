@@ -8,7 +8,7 @@
 //!
 //! | term | constant | source |
 //! |---|---|---|
-//! | reading | interleaved DRAM bandwidth of the card | measured on calls of TT-NN, whose reads are shorter than a block of a column |
+//! | reading | interleaved DRAM bandwidth of the card | measured on calls of TT-NN, whose reads of a tile are shorter than a block of a column |
 //! | gathering | 32 bytes a cycle into a core and out of one, 64 on Blackhole | width of a NoC link, Tenstorrent's ISA documentation |
 //! | multiplying | cycles of a tile, as in other products | fitted to matmuls of TT-NN |
 //! | unpacking | 16 bytes a cycle: two-bit formats are unpacked at the lowest rate | Tenstorrent's functional simulator and ISA documentation |
