@@ -53,8 +53,9 @@ fn two_bits_a_weight_are_accepted_and_computed() {
         let packed = folder.path().join("weights.bin");
         common::stdout(&["pack", plan, "--weights", "graphs/tiny-shakespeare", "-o", packed.to_str().unwrap()]);
         let run = |source: &str| {
-            let args = [plan, "--weights", source, "--prompt", "ROMEO:", "-n", "4", "--ignore-eos", "--quiet"];
-            common::stdout(&[&["run"], &args[..]].concat())
+            let args =
+                [plan, "--weights", source, "--tokenizer", "graphs/tiny-shakespeare", "--prompt", "ROMEO:", "-n", "4"];
+            common::stdout(&[&["run"], &args[..], &["--ignore-eos", "--quiet"]].concat())
         };
         assert_eq!(run(packed.to_str().unwrap()), run("graphs/tiny-shakespeare"));
     }
