@@ -38,6 +38,20 @@ elapsed() {
     echo "$((seconds / 60)) min $((seconds % 60)) s"
 }
 
+# The tools for which `bitnetc export` writes files, into .bitnetc/tools. Where they cannot be had, their tests say that they are skipped.
+make_tools() {
+    tools=.bitnetc/tools wanted=tests/export/requirements.txt
+    cmp -s "$wanted" "$tools/requirements.txt" && return 0
+    pip="$tools/bin/python -m pip install --quiet --disable-pip-version-check"
+    if .bitnetc/venv/bin/python -m venv --clear "$tools" && $pip -r "$wanted" &&
+        $pip --no-deps ai-edge-model-explorer==0.1.34; then
+        cp "$wanted" "$tools/requirements.txt"
+    else
+        rm -rf "$tools"
+        echo "the tools of the exports cannot be installed: their tests are skipped"
+    fi
+}
+
 # All tests, shown as they run, then the sum over the test programs.
 run_tests() {
     { cargo test --workspace --no-fail-fast && : >"$scratch/passed"; } | tee "$scratch/log"
@@ -57,6 +71,7 @@ tests() {
     step doc env RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet
     step build cargo build --workspace --all-targets
     step setup target/debug/bitnetc ttnn setup
+    step tools make_tools
     step package cargo package --workspace --no-verify --allow-dirty --quiet
     step tests run_tests
     echo "all passed: ${passed%tests, }${count%% *} tests in $(elapsed)"

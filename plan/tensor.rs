@@ -11,7 +11,7 @@ use crate::cores::Cores;
 pub const TILE: u32 = 32;
 
 /// TT-NN's data types that a plan may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum DType {
     /// `bfloat16`: 8 significant bits.
     #[serde(rename = "bf16")]
@@ -78,7 +78,7 @@ impl fmt::Display for DType {
 }
 
 /// How elements are ordered in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Layout {
     /// 32x32 tiles of four 16x16 faces.
     Tile,
@@ -87,7 +87,7 @@ pub enum Layout {
 }
 
 /// The memory a buffer lives in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Memory {
     /// The SRAM of the worker cores.
     L1,
@@ -96,7 +96,7 @@ pub enum Memory {
 }
 
 /// Along which dimension a tensor is cut into shards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Strategy {
     /// `WIDTH_SHARDED`: each core holds all rows of some columns.
     Width,
@@ -105,7 +105,7 @@ pub enum Strategy {
 }
 
 /// TT-NN's `MemoryConfig`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub enum MemoryConfig {
     /// Pages round-robin over all banks.
@@ -196,7 +196,7 @@ impl fmt::Display for MemoryConfig {
 }
 
 /// Everything TT-NN keeps of a tensor but its data.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TensorSpec {
     /// Logical shape, outermost dimension first; rank 1 to 4.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bitnetc_compiler::model::{self, Model, Shipped};
-use bitnetc_compiler::target::Target;
+use bitnetc_compiler::target::{NAMES, Target};
 use bitnetc_plan::{Plan, TtnnRelease, format, input as limits};
 use miette::{IntoDiagnostic, Report, WrapErr, miette};
 
@@ -131,6 +131,14 @@ pub fn target(name: &str, release: &'static TtnnRelease) -> miette::Result<Targe
     }
     let text = read(path).and_then(|contents| contents.to_text()).into_diagnostic();
     Target::parse(&text.wrap_err_with(|| format!("cannot read target file {name}"))?, name, release).into_diagnostic()
+}
+
+/// The target of a plan's card, which knows its speeds; `None` when no shipped one has that card.
+pub fn target_of(plan: &Plan) -> Option<Target> {
+    // By a shipped name only: a plan's card does not name files.
+    let name = NAMES.into_iter().find(|name| *name == plan.card.name)?;
+    let release = TtnnRelease::find(&plan.release).ok()?;
+    Target::under(name, release).ok().filter(|target| target.card == plan.card)
 }
 
 /// A plan file, or the plan that `-`, stdin, gives.

@@ -17,6 +17,7 @@ mod diff;
 mod emit;
 mod eval;
 mod explain;
+mod export;
 mod guard;
 #[cfg(test)]
 #[path = "../tests/common/hostile.rs"]
@@ -102,6 +103,8 @@ enum Command {
     Bench(bench::Args),
     /// Print a plan as a Python program of its TT-NN calls.
     Emit(emit::Args),
+    /// Write a plan for ttnn-visualizer, tt-perf-report, Graphviz or Model Explorer.
+    Export(export::Args),
     /// Write a plan's weights in TT-NN's formats.
     Pack(pack::Args),
     /// Write a checkpoint of random ternary weights.
@@ -166,6 +169,7 @@ fn execute(command: Command) -> u8 {
         Command::Compare(args) => compare::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Emit(args) => emit::run(args),
+        Command::Export(args) => export::run(args),
         Command::Pack(args) => pack::run(args),
         Command::Synth(args) => synth::run(args),
         Command::Matrix(args) => matrix::run(args),
@@ -199,9 +203,12 @@ impl Command {
             Command::Compare(args) => args.device.supervised(),
             Command::Bench(args) => args.device.supervised(),
             Command::Ask(_) | Command::Diff(_) | Command::Plan(_) | Command::Inspect(_) | Command::Explain(_) => None,
-            Command::Levers(_) | Command::Calibrate(_) | Command::Check(_) | Command::Rules(_) | Command::Emit(_) => {
-                None
-            }
+            Command::Levers(_)
+            | Command::Calibrate(_)
+            | Command::Check(_)
+            | Command::Rules(_)
+            | Command::Emit(_)
+            | Command::Export(_) => None,
             Command::Pack(_) | Command::Synth(_) | Command::Matrix(_) | Command::Ttnn(_) | Command::Import(_) => None,
             Command::Models(_) | Command::Targets(_) | Command::Completions(_) => None,
         }

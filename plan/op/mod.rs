@@ -52,7 +52,7 @@ pub use role::{Access, Role, Use};
 pub use slice::Kept;
 
 /// A tensor by the name that a plan gives it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Ref {
     /// An output of an earlier step of the phase.
     Value(String),
@@ -153,7 +153,7 @@ macro_rules! define {
         $(pub use $file::$args;)*
 
         /// One TT-NN call.
-        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
         pub enum Op {
             $($(#[$doc])* $variant($args),)*
         }

@@ -15,6 +15,7 @@ use bitnetc_plan::walk::{self, StepMemory, Walk};
 use bitnetc_plan::{Card, Memory, Op, Phase, Plan, Ref, Step, TensorSpec};
 
 use crate::call::Scope;
+use crate::device_ops;
 use crate::error::TtnnError;
 use crate::graph::{BufferKind, Graph, RunMode};
 use crate::lower::{self, Plain, value_key};
@@ -90,6 +91,8 @@ pub struct PhaseReport {
     pub addresses: Tally,
     /// Circular-buffer bytes equal, each step once.
     pub buffers: Tally,
+    /// Device operations equal, by their names, each step once.
+    pub operations: Tally,
     /// High-water marks equal, of each step one in L1 and one in DRAM.
     pub high_waters: Tally,
     /// Predicted high-water mark of the phase, bytes per core.
@@ -107,7 +110,7 @@ pub struct PhaseReport {
 impl PhaseReport {
     /// Everything accepted and equal.
     pub fn agrees(&self) -> bool {
-        let all = [self.accepted, self.specs, self.addresses, self.buffers, self.high_waters];
+        let all = [self.accepted, self.specs, self.addresses, self.buffers, self.operations, self.high_waters];
         all.iter().all(|t| t.complete())
             && self.planned_high_water == self.found_high_water
             && self.planned_dram == self.found_dram
@@ -217,12 +220,13 @@ impl<'a> World<'a> {
         Ok(objects)
     }
 
-    fn phase(&mut self, phase: &Phase, walk: &Walk) -> Result<PhaseReport, TtnnError> {
+    fn phase(&mut self, phase: &'a Phase, walk: &Walk) -> Result<PhaseReport, TtnnError> {
         let (addresses, differences) = std::mem::take(&mut self.placed);
         let mut run = Run {
             device: self.device,
             card: &self.plan.card,
             scope: Scope::default(),
+            specs: self.plan.specs(phase),
             live: HashMap::new(),
             persistent: self.persistent.clone(),
             dram_end: self.dram_end,
@@ -304,6 +308,8 @@ struct Run<'a> {
     device: &'a OpenCard,
     card: &'a Card,
     scope: Scope,
+    /// The specs of the plan's tensors.
+    specs: HashMap<Ref, &'a TensorSpec>,
     /// Every live value.
     live: HashMap<String, Lies>,
     persistent: Vec<u64>,
@@ -412,6 +418,7 @@ impl Run<'_> {
             let planned = step.l1.circular_buffers.to_string();
             self.difference(layer, step, "circular buffers", planned, buffers.to_string());
         }
+        self.operations(step, layer, planned, real);
         if real.device_operations().next().is_none() {
             return;
         }
@@ -431,6 +438,18 @@ impl Run<'_> {
         self.report.planned_dram = self.report.planned_dram.max(planned);
         self.report.found_dram = self.report.found_dram.max(found);
         self.high_water(layer, step, "DRAM high-water mark", planned, found);
+    }
+
+    /// Books the names of the device operations that ran.
+    fn operations(&mut self, step: &Step, layer: Option<u32>, planned: &StepMemory, real: &Graph) {
+        let operands: Vec<_> = step.op.operands().into_iter().filter_map(|o| self.specs.get(o).copied()).collect();
+        let programs = planned.outcome.as_ref().map_or(0, |outcome| outcome.programs);
+        let names = device_ops::names(&step.op, &operands, programs);
+        let found: Vec<&str> = real.device_operations().collect();
+        self.report.operations.count(found == names);
+        if found != names {
+            self.difference(layer, step, "device operations", names.join(", "), found.join(", "));
+        }
     }
 
     fn high_water(&mut self, layer: Option<u32>, step: &Step, what: &'static str, planned: u64, found: u64) {
