@@ -166,7 +166,7 @@ impl MatmulProgram {
 }
 
 /// How a product by two-bit weights is cut; the cores and their columns are those of the result's shards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TernaryProgram {
     /// K tiles per block of weights.
