@@ -6,7 +6,8 @@
 //! | `exact` | ternary bfp4 LoFi with fp32 sums, LM head bf16 HiFi4 with f32 logits | the same | int8 per token |
 //! | `fast` | ternary bfp4 LoFi, LM head bfp8 HiFi2 | the same | bf16 |
 //!
-//! Weights have one data type in both phases, since both read the same tensors. The KV cache is bf16 under `exact`, else bfp8.
+//! Weights have one data type in both phases, since both read the same tensors; but for weights of two bits, which the kernels of decode
+//! alone read, prefill has a copy in bfp4. The KV cache is bf16 under `exact`, else bfp8.
 
 use std::fmt;
 use std::str::FromStr;
@@ -160,7 +161,11 @@ impl Override {
         match (at, word) {
             (0, _) => {
                 let dtype = weight_dtype(word);
-                self.weight = Some(dtype.ok_or_else(|| format!("no weight type `{word}`: bf16, bfp8 or bfp4"))?);
+                let dtype = dtype.ok_or_else(|| format!("no weight type `{word}`: bf16, bfp8, bfp4 or bfp2"))?;
+                if dtype == DType::Bfp2 && matches!(self.role, Role::Sdpa | Role::LmHead) {
+                    return Err("two bits hold the ternary weights of layers alone: bf16, bfp8 or bfp4".into());
+                }
+                self.weight = Some(dtype);
             }
             (1, _) => {
                 let found = fidelity(word);
@@ -186,7 +191,7 @@ impl FromStr for Override {
 }
 
 fn weight_dtype(word: &str) -> Option<DType> {
-    [DType::Bf16, DType::Bfp8, DType::Bfp4].into_iter().find(|d| d.to_string() == word)
+    [DType::Bf16, DType::Bfp8, DType::Bfp4, DType::Bfp2].into_iter().find(|d| d.to_string() == word)
 }
 
 fn fidelity(word: &str) -> Option<Fidelity> {
@@ -209,6 +214,9 @@ pub fn asked(policy: Policy, overrides: &[Override], phase: PhaseKind, role: Rol
         precision.weight = o.weight.unwrap_or(precision.weight);
         precision.fidelity = o.fidelity.unwrap_or(precision.fidelity);
         precision.fp32_dest_acc = o.fp32_dest_acc.unwrap_or(precision.fp32_dest_acc);
+    }
+    if precision.weight == DType::Bfp2 && !decode {
+        precision.weight = DType::Bfp4;
     }
     precision
 }
@@ -256,6 +264,9 @@ mod tests {
         let o = asked(Policy::Balanced, &set, decode, Role::O, true);
         assert_eq!((o.fidelity, o.fp32_dest_acc), (Fidelity::HiFi4, true));
         assert!(!asked(Policy::Balanced, &set, prefill, Role::O, true).fp32_dest_acc);
+        let two_bits = ["up=bfp2".parse().unwrap()];
+        let weight = |phase| asked(Policy::Balanced, &two_bits, phase, Role::Up, true).weight;
+        assert_eq!([weight(decode), weight(prefill)], [DType::Bfp2, DType::Bfp4]);
     }
 
     #[test]
@@ -267,6 +278,7 @@ mod tests {
             ("down=bfp4/HiFi5", "no fidelity `HiFi5`"),
             ("down=bfp4/HiFi2/f64", "`f64`"),
             ("decode:down=bfp4", "same weights"),
+            ("lm_head=bfp2", "ternary weights of layers"),
             ("train:down=/LoFi", "no phase `train`"),
         ] {
             let error = text.parse::<Override>().unwrap_err().to_string();

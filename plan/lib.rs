@@ -9,6 +9,7 @@
 //! | [`plan`] | the plan: phases, steps, values, buffers, predicted costs |
 //! | [`op`] | the calls: one declaration for each op, and what follows from it |
 //! | [`program`] | program configs, compute kernel config, fused elementwise functions |
+//! | [`kernels`] | sources of bitnetc's own kernels |
 //! | [`tensor`], [`cores`] | shapes, data types, layouts, memory configs, core sets |
 //! | [`padding`] | zeros that make widths whole tiles, and how they pass through a phase |
 //! | [`weight`], [`scalar`] | constant tensors and constants that depend on weight scales |
@@ -32,6 +33,7 @@ pub mod folder;
 pub mod format;
 pub mod function;
 pub mod input;
+pub mod kernels;
 pub mod op;
 pub mod padding;
 pub mod plan;
@@ -52,7 +54,7 @@ pub use op::{Op, Ref};
 pub use padding::Padding;
 pub use plan::*;
 pub use profile::Profile;
-pub use program::{ComputeKernel, Fidelity, MatmulProgram, Unary};
+pub use program::{ComputeKernel, Fidelity, MatmulProgram, TernaryProgram, Unary};
 pub use release::TtnnRelease;
 pub use scalar::Scalar;
 pub use tensor::{DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};

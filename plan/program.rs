@@ -165,6 +165,20 @@ impl MatmulProgram {
     }
 }
 
+/// How a product by two-bit weights is cut; the cores and their columns are those of the result's shards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TernaryProgram {
+    /// K tiles per block of weights.
+    pub in0_block_w: u32,
+    /// Blocks of weights that a core's circular buffer holds.
+    pub buffers: u32,
+    /// Applied to the result.
+    pub activation: Option<FusedActivation>,
+    /// The kernels that the plan was made for: [`crate::kernels::Kernels::fingerprint`].
+    pub kernels: u32,
+}
+
 /// The activations a matmul program can apply to its result (TT-NN takes others, no BitNet needs them).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum FusedActivation {

@@ -1,7 +1,9 @@
 //! Tensors on a card in TT-NN's terms: shape, data type, layout and memory config.
 
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 use crate::cores::Cores;
 
@@ -20,6 +22,9 @@ pub enum DType {
     /// `bfloat4_b`: 16 elements share an exponent, 3 magnitude bits each.
     #[serde(rename = "bfp4")]
     Bfp4,
+    /// -1, 0 or 1 in two bits each. TT-NN has no such type: its tensor is the one that [`TensorSpec::stored`] tells.
+    #[serde(rename = "bfp2")]
+    Bfp2,
     /// `float32`.
     #[serde(rename = "f32")]
     F32,
@@ -41,6 +46,7 @@ impl DType {
             DType::Bf16 | DType::U16 => 2048,
             DType::Bfp8 => 1088,
             DType::Bfp4 => 576,
+            DType::Bfp2 => 256,
             DType::F32 | DType::U32 | DType::I32 => 4096,
         }
     }
@@ -49,14 +55,14 @@ impl DType {
     pub const fn element_bytes(self) -> Option<u64> {
         match self {
             DType::Bf16 | DType::U16 => Some(2),
-            DType::Bfp8 | DType::Bfp4 => None,
+            DType::Bfp8 | DType::Bfp4 | DType::Bfp2 => None,
             DType::F32 | DType::U32 | DType::I32 => Some(4),
         }
     }
 
-    /// True for the formats whose elements share exponents in groups of 16.
+    /// True for the formats whose elements share exponents in groups of 16. Those of [`DType::Bfp2`] are all alike and not stored.
     pub const fn is_block(self) -> bool {
-        matches!(self, DType::Bfp8 | DType::Bfp4)
+        matches!(self, DType::Bfp8 | DType::Bfp4 | DType::Bfp2)
     }
 }
 
@@ -66,6 +72,7 @@ impl fmt::Display for DType {
             DType::Bf16 => "bf16",
             DType::Bfp8 => "bfp8",
             DType::Bfp4 => "bfp4",
+            DType::Bfp2 => "bfp2",
             DType::F32 => "f32",
             DType::U32 => "u32",
             DType::I32 => "i32",
@@ -259,6 +266,23 @@ impl TensorSpec {
     /// Tiles along the columns.
     pub fn tile_columns(&self) -> u64 {
         u64::from(self.columns().div_ceil(TILE))
+    }
+}
+
+impl TensorSpec {
+    /// The tensor that TT-NN holds. It is the spec itself but for [`DType::Bfp2`]: the codes of a matrix `[1,1,K,N]` are row-major `u32` words
+    /// `[1,1,N/32,K*2]`. A row, which is a page of its own, is one column of tiles, and each tile's 64 words are its faces one after
+    /// another, sixteen codes to a word, the first in the low bits: 0 is 0, 1 is 1, 3 is -1. This is how the unpacker reads BFP2_b behind the exponents.
+    pub fn stored(&self) -> Cow<'_, TensorSpec> {
+        if self.dtype != DType::Bfp2 {
+            return Cow::Borrowed(self);
+        }
+        let words = self.rows().div_ceil(TILE).saturating_mul(TILE * TILE / 16);
+        let mut shape = self.shape.clone();
+        if let [.., rows, columns] = shape.as_mut_slice() {
+            (*rows, *columns) = (columns.div_ceil(TILE), words);
+        }
+        Cow::Owned(TensorSpec::row_major(shape, DType::U32, self.memory.clone()))
     }
 }
 

@@ -52,12 +52,18 @@ fn holds_integers(dtype: DType) -> bool {
 
 /// True when `op` is a matmul of such a value by a ternary weight with sums in fp32.
 pub fn is_integer_matmul(plan: &Plan, op: &Op, integers: &HashSet<&str>) -> bool {
-    let Op::Matmul(matmul) = op else { return false };
-    let Ref::Weight(name) = &matmul.b else { return false };
+    let (a, b, compute) = if let Op::Matmul(args) = op {
+        (&args.a, &args.b, args.compute)
+    } else if let Op::TernaryLinear(args) = op {
+        (&args.a, &args.b, args.compute)
+    } else {
+        return false;
+    };
+    let Ref::Weight(name) = b else { return false };
     let ternary = plan.weight(name).is_some_and(|weight| match &weight.source {
         Source::Columns(matrices) => matrices.iter().all(|m| m.content != Content::Dense),
         Source::Rows(_) | Source::Vectors(_) | Source::Ones { .. } => false,
         Source::RotaryTable { .. } | Source::RotaryTransform => false,
     });
-    ternary && kept(&matmul.a, integers) && matmul.compute.fp32_dest_acc
+    ternary && kept(a, integers) && compute.fp32_dest_acc
 }

@@ -94,7 +94,7 @@ impl Program {
         let phases = phases?;
         let calls = phases.iter().flat_map(|phase| phase.body.iter().chain(&phase.epilogue));
         let mut integer: HashMap<Slot, bool> = HashMap::new();
-        for call in calls.filter(|call| matches!(call.op, Op::Matmul(_))) {
+        for call in calls.filter(|call| matches!(call.op, Op::Matmul(_) | Op::TernaryLinear(_))) {
             *integer.entry(call.operands[1]).or_insert(true) &= call.integer;
         }
         weights.iter_mut().for_each(|w| w.integer = integer.get(&w.slot).copied().unwrap_or(false));

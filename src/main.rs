@@ -53,6 +53,7 @@ mod replay;
 mod report;
 mod rules;
 mod run;
+mod selftest;
 mod supervise;
 mod synth;
 mod targets;

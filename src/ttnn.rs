@@ -25,6 +25,7 @@ enum Command {
     /// Run a Python program, such as one that `bitnetc emit` wrote, on a mock card.
     Python(PythonArgs),
     Oracle(crate::oracle::Args),
+    Selftest(crate::selftest::Args),
 }
 
 #[derive(Debug, clap::Args)]
@@ -92,6 +93,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         Command::Info(args) => show(&args),
         Command::Python(args) => python(&args),
         Command::Oracle(args) => crate::oracle::run(&args),
+        Command::Selftest(args) => crate::selftest::run(&args),
     }
 }
 

@@ -11,6 +11,9 @@ fn run(args: &[&str]) -> Output {
     command.arg("run").args(args).env("NO_COLOR", "1").env("COLUMNS", "200").output().unwrap()
 }
 
+/// All ternary weights in two bits.
+const TWO_BITS: [&str; 5] = ["qkv=bfp2", "o=bfp2", "gate=bfp2", "up=bfp2", "down=bfp2"];
+
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
@@ -39,6 +42,31 @@ fn a_mock_card_takes_a_whole_session() {
         assert!(out.status.success(), "{target}: {said}");
         let written = format!("{} written", 3 * prompts.len() / 2);
         assert!(said.contains(&written), "{target}: {said}");
+    }
+}
+
+/// Plans with two-bit weights: TT-NN takes the kernels' calls, and their buffers and addresses are the plan's; and the host writes the text
+/// that it writes with bfp4, whose sums are rounded no less often.
+#[test]
+fn two_bits_a_weight_are_accepted_and_computed() {
+    let folder = tempfile::tempdir().unwrap();
+    let set: Vec<&str> = TWO_BITS.iter().flat_map(|set| ["--set", set]).collect();
+    for target in ["n150", "p150"] {
+        let plan = folder.path().join(format!("{target}.ron"));
+        let plan = plan.to_str().unwrap();
+        common::stdout(
+            &[&["plan", "tiny-shakespeare", "--target", target, "--prefill", "none", "-o", plan], &set[..]].concat(),
+        );
+        let said = common::stdout(&["check", plan, "--ttnn"]);
+        assert!(said.contains("accepted") && !said.contains("differ"), "{said}");
+        let packed = folder.path().join("weights.bin");
+        common::stdout(&["pack", plan, "--weights", "graphs/tiny-shakespeare", "-o", packed.to_str().unwrap()]);
+        let run = |source: &str| {
+            let args =
+                [plan, "--weights", source, "--tokenizer", "graphs/tiny-shakespeare", "--prompt", "ROMEO:", "-n", "4"];
+            common::stdout(&[&["run"], &args[..], &["--ignore-eos", "--quiet"]].concat())
+        };
+        assert_eq!(run(packed.to_str().unwrap()), run("graphs/tiny-shakespeare"));
     }
 }
 
@@ -83,6 +111,26 @@ fn the_simulator_writes_what_the_kernels_write() {
     let library = &library[..];
     let prompt = "ROMEO:\nO our";
     let args = ["--device", "ttnn", "--simulator", library, "--prompt", prompt, "-n", "7", "--ignore-eos", "--quiet"];
+    let out = run(&args);
+    assert!(out.status.success(), "{}", text(&out.stderr));
+    let said = text(&out.stdout);
+    assert!(said.contains("O our griefs are nothing"), "{said}");
+}
+
+/// The small model with two-bit weights in every layer: its text is that of bfp4, and the kernels of each projection have the right bits.
+/// Takes minutes.
+#[test]
+fn the_simulator_writes_the_same_with_two_bits_a_weight() {
+    let Some(library) = std::env::var_os("BITNETC_SIMULATOR") else {
+        eprintln!("not tried: BITNETC_SIMULATOR names no Wormhole simulator library");
+        return;
+    };
+    let library = library.to_str().unwrap();
+    let said = common::stdout(&["ttnn", "selftest", "--simulator", library, "--shapes", "2"]);
+    assert!(said.contains("640x960, 640x640 have the right bits"), "{said}");
+    let mut args = vec!["--device", "ttnn", "--simulator", library, "--prompt", "ROMEO:\nO our", "-n", "7"];
+    args.extend(["--ignore-eos", "--quiet"]);
+    args.extend(TWO_BITS.iter().flat_map(|set| ["--set", set]));
     let out = run(&args);
     assert!(out.status.success(), "{}", text(&out.stderr));
     let said = text(&out.stdout);

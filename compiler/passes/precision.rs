@@ -230,7 +230,7 @@ pub fn lower(
     if proofs == Proofs::None {
         return (used, theorems);
     }
-    if asked.weight != DType::Bfp4 && product.weight.fits(DType::Bfp4) {
+    if !matches!(asked.weight, DType::Bfp4 | DType::Bfp2) && product.weight.fits(DType::Bfp4) {
         used.weight = DType::Bfp4;
         theorems.push(Theorem::TernaryIsExactInBfp4);
     }

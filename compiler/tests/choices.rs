@@ -44,7 +44,7 @@ fn a_wrong_precision_is_told_where_it_stands() {
         [
             (ErrorKind::UnknownName, "norm", format!("no role `norm`: {roles}").as_str()),
             (ErrorKind::UnknownName, "train:o", "no phase `train`: decode or prefill"),
-            (ErrorKind::BadValue, "\"bfp5/LoFi\"", "no weight type `bfp5`: bf16, bfp8 or bfp4"),
+            (ErrorKind::BadValue, "\"bfp5/LoFi\"", "no weight type `bfp5`: bf16, bfp8, bfp4 or bfp2"),
             (ErrorKind::BadValue, "\"bfp4/LoFi/f64\"", "`f64` is one word too many, or no accumulation (fp32 or bf16)"),
             (
                 ErrorKind::BadValue,

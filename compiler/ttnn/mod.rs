@@ -14,11 +14,12 @@ pub mod matmul;
 pub mod movement;
 pub mod norm;
 pub mod placements;
+pub mod ternary_linear;
 pub mod token;
 
 use bitnetc_plan::allocator::bytes_per_bank;
 use bitnetc_plan::ttnn::{Constraint, Source, Values, Violation, check};
-use bitnetc_plan::{Cost, Memory, MemoryConfig, Op, Ref, TensorSpec, Weight};
+use bitnetc_plan::{Cost, DType, Memory, MemoryConfig, Op, Ref, TensorSpec, Weight};
 
 use rustc_hash::FxHashMap;
 
@@ -159,6 +160,9 @@ pub fn ways(call: &Call, cx: &Context<'_>) -> Ways {
         Kind::RmsNorm { epsilon } => norm::ways(call, cx, epsilon, &mut ways),
         Kind::HeadNorm { epsilon } => norm::heads(call, cx, epsilon, &mut ways),
         Kind::Bias => eltwise::bias(call, cx, &mut ways),
+        Kind::Matmul { activation, precision } if precision.weight == DType::Bfp2 => {
+            ternary_linear::ways(call, cx, *activation, *precision, &mut ways)
+        }
         Kind::Matmul { activation, precision } => matmul::ways(call, cx, *activation, *precision, &mut ways),
         Kind::LmHead { matrix, precision, chunks } => lm_head::ways(call, cx, matrix, *precision, chunks, &mut ways),
         Kind::Join => movement::join(call, cx, &mut ways),

@@ -85,6 +85,11 @@ pub fn head_count(cx: &Context<'_>, value: ValueId) -> Option<u32> {
     }
 }
 
+/// The spec of a weight `[1, 1, K, N]` in two-bit codes, whose columns of tiles are interleaved over the DRAM banks.
+pub fn two_bits([rows, columns]: [u32; 2]) -> TensorSpec {
+    TensorSpec::tile(vec![1, 1, rows, columns], DType::Bfp2, MemoryConfig::DRAM)
+}
+
 /// The spec of a weight `[1, 1, K, N]` whose columns are in equal shards of whole tiles over the DRAM banks.
 pub fn dram_sharded([rows, columns]: [u32; 2], dtype: DType, banks: u32) -> TensorSpec {
     let shard = columns.next_multiple_of(TILE * banks) / banks;

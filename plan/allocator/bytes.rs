@@ -20,11 +20,12 @@ pub(super) fn banks(memory: Memory, card: &Card) -> (u64, u64) {
 
 /// Pages per bank times their rounded-up size. A page is a tile, or one row: of the shard when sharded, of the tensor when not.
 pub(super) fn per_bank(spec: &TensorSpec, banks: u64, alignment: u64) -> u64 {
+    let spec = spec.stored();
     match &spec.memory {
         MemoryConfig::Interleaved(_) => {
             let (pages, bytes) = match spec.layout {
                 Layout::Tile => (spec.tile_rows() * spec.tile_columns(), spec.dtype.tile_bytes()),
-                Layout::RowMajor => (spec.matrix_rows(), row_bytes(spec, spec.columns())),
+                Layout::RowMajor => (spec.matrix_rows(), row_bytes(&spec, spec.columns())),
             };
             pages.div_ceil(banks.max(1)) * bytes.next_multiple_of(alignment)
         }
@@ -34,7 +35,7 @@ pub(super) fn per_bank(spec: &TensorSpec, banks: u64, alignment: u64) -> u64 {
                     let tiles = u64::from(rows.div_ceil(TILE)) * u64::from(columns.div_ceil(TILE));
                     (tiles, spec.dtype.tile_bytes())
                 }
-                Layout::RowMajor => (u64::from(*rows), row_bytes(spec, *columns)),
+                Layout::RowMajor => (u64::from(*rows), row_bytes(&spec, *columns)),
             };
             pages * bytes.next_multiple_of(alignment)
         }

@@ -5,7 +5,7 @@
 
 use super::role::{Access, Role, Use};
 use super::{Ref, Scalar};
-use crate::program::{ComputeKernel, MatmulProgram, NormProgram, SdpaProgram, Unary};
+use crate::program::{ComputeKernel, MatmulProgram, NormProgram, SdpaProgram, TernaryProgram, Unary};
 use crate::{Cores, DType, Layout, MemoryConfig};
 
 /// One argument of a call.
@@ -21,6 +21,8 @@ pub enum Argument<'a> {
     Compute(ComputeKernel),
     /// Program config of a matrix product.
     MatmulProgram(&'a MatmulProgram),
+    /// Program config of a product by two-bit weights.
+    TernaryProgram(TernaryProgram),
     /// Program config of a norm.
     NormProgram(NormProgram),
     /// Program config of attention. A chunk of 0 leaves the choice to TT-NN's kernels.
@@ -133,6 +135,7 @@ plain! {
 plain! {
     ComputeKernel: compute => Argument::Compute(*compute);
     MatmulProgram: program => Argument::MatmulProgram(program);
+    TernaryProgram: program => Argument::TernaryProgram(*program);
     SdpaProgram: program => Argument::SdpaProgram(*program);
     MemoryConfig: memory => Argument::Memory(memory);
     Cores: cores => Argument::Cores(cores);

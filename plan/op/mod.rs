@@ -35,6 +35,7 @@ mod sdpa;
 mod sdpa_decode;
 mod slice;
 mod slice_at;
+mod ternary_linear;
 mod to_layout;
 mod to_memory_config;
 mod top_k;
@@ -92,6 +93,8 @@ macro_rules! for_each_op {
             RmsNorm(RmsNorm) in rms_norm;
             /// Matrix product.
             Matmul(Matmul) in matmul;
+            /// Matrix product by weights of two bits.
+            TernaryLinear(TernaryLinear) in ternary_linear;
             /// Decode: fused projection to heads.
             CreateHeadsDecode(CreateHeadsDecode) in create_heads_decode;
             /// Prefill: fused projection to heads.
@@ -295,7 +298,8 @@ impl Op {
             Argument::Scalar(scalar) => scalars.push(scalar),
             Argument::Functions(functions) => scalars.extend(functions.iter().filter_map(Unary::scalar)),
             Argument::Operand(_) | Argument::Compute(_) | Argument::Memory(_) | Argument::Cores(_) => {}
-            Argument::MatmulProgram(_) | Argument::NormProgram(_) | Argument::SdpaProgram(_) => {}
+            Argument::MatmulProgram(_) | Argument::TernaryProgram(_) => {}
+            Argument::NormProgram(_) | Argument::SdpaProgram(_) => {}
             Argument::Count(_)
             | Argument::Shape(_)
             | Argument::Dimensions(..)

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{Padding, text};
-use crate::op::{Binary, BinaryKind, Kept, Matmul, RmsNorm, Slice};
+use crate::op::{Binary, BinaryKind, Kept, RmsNorm, Slice};
 use crate::walk::Context;
 use crate::weight::Matrix;
 use crate::{Op, Phase, Ref, Source, Step, TensorSpec, Unary};
@@ -95,7 +95,8 @@ impl<'a> Follower<'a> {
         match op {
             Op::Embedding(args) => Ok(self.of(&args.table)),
             Op::RmsNorm(args) => self.norm(args),
-            Op::Matmul(args) => self.product(args),
+            Op::Matmul(args) => self.product(&args.a, &args.b),
+            Op::TernaryLinear(args) => self.product(&args.a, &args.b),
             Op::CreateHeadsDecode(args) => self.split(&args.input, args.heads, args.kv_heads),
             Op::CreateHeads(args) => self.split(&args.input, args.heads, args.kv_heads),
             Op::RotaryFused(args) => {
@@ -164,15 +165,15 @@ impl<'a> Follower<'a> {
     }
 
     /// The rows of the matrix are padded as the activations are.
-    fn product(&self, args: &Matmul) -> Rule {
-        let input = self.of(&args.a);
-        let Some(Source::Columns(matrices)) = self.sources.get(args.b.name()) else {
-            return self.unpadded(&args.a, false);
+    fn product(&self, a: &Ref, b: &Ref) -> Rule {
+        let input = self.of(a);
+        let Some(Source::Columns(matrices)) = self.sources.get(b.name()) else {
+            return self.unpadded(a, false);
         };
         for matrix in matrices {
             let rows = matrix.inputs.and_then(Padding::added);
             if rows != input {
-                return Err(differ(&args.b, rows, &args.a, input));
+                return Err(differ(b, rows, a, input));
             }
         }
         outputs(matrices)

@@ -54,6 +54,7 @@ pub(super) const RELEASE: TtnnRelease = TtnnRelease {
         "experimental.paged_update_cache",
         "experimental.rotary_embedding_llama",
         "experimental.rotary_embedding_llama_fused_qk",
+        "generic_op",
         "linear",
         "manual_seed",
         "max",

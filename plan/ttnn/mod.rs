@@ -48,6 +48,7 @@ mod sdpa;
 mod sdpa_decode;
 mod slice;
 mod slice_at;
+mod ternary_linear;
 mod to_layout;
 mod to_memory_config;
 mod top_k;
@@ -63,7 +64,7 @@ pub use top_k::{CANDIDATES, Search};
 
 use constraint::{constraints, values};
 
-use crate::{Card, Op, TensorSpec, for_each_op};
+use crate::{Card, DType, Op, TensorSpec, for_each_op};
 
 /// The effect of a legal call.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -108,6 +109,9 @@ impl Rule {
 constraints! { "call", "program.cpp, validate_circular_buffer_region";
     SHAPE: "A tensor has one to four dimensions, none of them 0." in "tensor_spec.cpp"
         => "shape {shape}", "one to four dimensions, none of them 0";
+    TWO_BITS: "Weights of two bits are read by ternary_linear, and are no result."
+        because "TT-NN has no such data type, and its own calls would take them for integers"
+        => "{spec}", "bf16, bfp8 or bfp4, or ternary_linear";
     CIRCULAR_BUFFERS: "The circular buffers of a program fit the L1 of a core."
         => "Statically allocated circular buffers on core range grow to {end} B which is beyond max L1 size of {size} B",
            "smaller blocks, more cores, or narrower data types";
@@ -162,9 +166,14 @@ pub fn check(op: &Op, operands: &[&TensorSpec], card: &Card) -> Answer {
     let mut checks = Checks::new();
     for spec in operands {
         checks.require(&SHAPE, placement::has_sides(spec), values![shape = spec.shape]);
+        let read = spec.dtype != DType::Bfp2 || matches!(op, Op::TernaryLinear(_) | Op::Deallocate(_));
+        checks.require(&TWO_BITS, read, values![spec]);
     }
     checks.settle()?;
     let outcome = dispatch(op, operands, card)?;
+    for spec in &outcome.outputs {
+        checks.require(&TWO_BITS, spec.dtype != DType::Bfp2, values![spec]);
+    }
     let end = card.l1.base.saturating_add(outcome.circular_buffers);
     checks.require(&CIRCULAR_BUFFERS, end <= card.l1.end, values![end, size = card.l1.end]);
     checks.finish(|| outcome)

@@ -2,11 +2,14 @@
 
 use super::constraint::{constraints, values};
 use super::{Checks, SHAPE};
-use crate::{Card, Cores, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
+use crate::{Card, Cores, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
 
 constraints! { "placement", "tensor_spec.cpp";
-    BLOCK_FORMAT_TILED: "A tensor of a block format (bfp8, bfp4) is tiled." in "tensor_layout.cpp"
+    BLOCK_FORMAT_TILED: "A tensor of a block format (bfp8, bfp4, bfp2) is tiled." in "tensor_layout.cpp"
         => "{dtype} tensors must be in TILE layout", "bf16 in row-major layout";
+    TWO_BITS: "A tensor of two-bit codes is one matrix, interleaved in DRAM."
+        because "the kernel that reads them takes a column of tiles for a page"
+        => "{dtype} {shape} in {memory}", "one matrix, interleaved in DRAM";
     SHARD_GRID: "Shards lie on disjoint ranges of cores (or DRAM banks) that the card has." in "buffer.cpp"
         => "shard grid {cores} is not within the {width}x{height} {place} of {card}", "disjoint ranges of existing {place}";
     SHARD_TILES: "The sides of a shard are positive, and multiples of 32 in a tiled tensor." in "tensor_layout.cpp"
@@ -33,6 +36,11 @@ pub fn require_placement(spec: &TensorSpec, card: &Card, checks: &mut Checks) {
         values![dtype = spec.dtype],
     );
     checks.require(&SHAPE, has_sides(spec), values![shape = spec.shape]);
+    checks.require(
+        &TWO_BITS,
+        spec.dtype != DType::Bfp2 || (spec.memory == MemoryConfig::DRAM && spec.outer() == 1 && spec.shape.len() > 1),
+        values![dtype = spec.dtype, shape = spec.shape, memory = spec.memory],
+    );
     if let MemoryConfig::Sharded { memory, strategy, cores, shard } = &spec.memory {
         require_grid(*memory, cores, card, checks);
         require_shards(spec, *memory, *strategy, cores.len(), *shard, checks);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::mock::{any, integers, n150, p150, row, users};
 use super::{RULES, Violation, check};
 use crate::op::*;
-use crate::program::{NormProgram, SdpaProgram};
+use crate::program::{FusedActivation, NormProgram, SdpaProgram, TernaryProgram};
 use crate::{Card, ComputeKernel, Cores, DType, Fidelity, Layout, MatmulProgram, MemoryConfig, Op, TensorSpec, Unary};
 
 /// A call to begin with: its card, itself, its operands.
@@ -93,6 +93,27 @@ fn matmuls(seeds: &mut Vec<Seed>) {
     for weight in [weight, in_banks(&wh, 2560, 2560)] {
         let x = dram(&[1, 1, 1024, 2560], DType::Bf16);
         seeds.push((wh.clone(), linear(two.clone(), MemoryConfig::DRAM), vec![x, weight]));
+    }
+}
+
+fn ternary(seeds: &mut Vec<Seed>) {
+    let card = n150();
+    let call = |activation| TernaryLinear {
+        a: any(),
+        b: any(),
+        program: TernaryProgram {
+            in0_block_w: 10,
+            buffers: 2,
+            activation,
+            kernels: crate::kernels::TERNARY_LINEAR.fingerprint(),
+        },
+        compute: ComputeKernel { packer_l1_acc: false, ..COMPUTE },
+        dtype: DType::Bf16,
+        memory: MemoryConfig::width(Cores::row_major(40, card.grid), [32, 64]),
+    };
+    for activation in [None, Some(FusedActivation::Silu)] {
+        let operands = vec![row(&card, 32, 2560, 8, 10), dram(&[1, 1, 2560, 2560], DType::Bfp2)];
+        seeds.push((card.clone(), call(activation).into(), operands));
     }
 }
 
@@ -283,9 +304,9 @@ fn numbers(n: u32) -> impl Iterator<Item = u32> {
 
 /// Tensors that differ from one in a single point.
 fn other_tensors(spec: &TensorSpec) -> Vec<TensorSpec> {
-    use DType::{Bf16, Bfp4, Bfp8, F32, I32, U32};
+    use DType::{Bf16, Bfp2, Bfp4, Bfp8, F32, I32, U32};
     let mut all = Vec::new();
-    all.extend([Bf16, Bfp8, Bfp4, F32, I32, U32].map(|dtype| TensorSpec { dtype, ..spec.clone() }));
+    all.extend([Bf16, Bfp8, Bfp4, Bfp2, F32, I32, U32].map(|dtype| TensorSpec { dtype, ..spec.clone() }));
     all.extend([Layout::Tile, Layout::RowMajor].map(|layout| TensorSpec { layout, ..spec.clone() }));
     all.extend(memories().into_iter().map(|memory| TensorSpec { memory, ..spec.clone() }));
     for at in 0..spec.shape.len() {
@@ -377,7 +398,7 @@ fn whole(violation: &Violation) {
 #[test]
 fn every_constraint_is_reached_and_listed() {
     let mut seeds = Vec::new();
-    for collect in [matmuls, decode, prefill, norms_and_tables, elementwise_and_movement] {
+    for collect in [matmuls, ternary, decode, prefill, norms_and_tables, elementwise_and_movement] {
         collect(&mut seeds);
     }
     let mut found = BTreeMap::new();

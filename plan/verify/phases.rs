@@ -102,7 +102,8 @@ fn domain_problem(op: &Op) -> Domain {
             Argument::Scalar(scalar) => above_zero(name, scalar),
             Argument::Functions(functions) => functions.iter().find_map(function_problem),
             Argument::Operand(_) | Argument::Compute(_) | Argument::Memory(_) | Argument::Cores(_) => None,
-            Argument::MatmulProgram(_) | Argument::NormProgram(_) | Argument::SdpaProgram(_) => None,
+            Argument::MatmulProgram(_) | Argument::TernaryProgram(_) => None,
+            Argument::NormProgram(_) | Argument::SdpaProgram(_) => None,
             Argument::Count(_)
             | Argument::Shape(_)
             | Argument::Dimensions(..)

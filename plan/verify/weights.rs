@@ -42,6 +42,14 @@ pub fn ternary_tensors(plan: &Plan) -> impl Iterator<Item = &str> {
 
 fn source_problems(weight: &Weight) -> Vec<String> {
     let mut problems = Vec::new();
+    let ternary = match &weight.source {
+        Source::Columns(matrices) => matrices.iter().all(|matrix| matrix.content != Content::Dense),
+        Source::Rows(_) | Source::Vectors(_) | Source::Ones { .. } => false,
+        Source::RotaryTable { .. } | Source::RotaryTransform => false,
+    };
+    if weight.spec.dtype == DType::Bfp2 && !ternary {
+        problems.push("two bits hold -1, 0 and 1, and its source is not ternary".into());
+    }
     match &weight.source {
         Source::Columns(matrices) => columns(weight, matrices, &mut problems),
         Source::Rows(matrix) => rows(weight, matrix, &mut problems),

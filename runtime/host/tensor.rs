@@ -81,7 +81,9 @@ impl Pool {
     pub fn take(&mut self, spec: &Arc<TensorSpec>) -> Result<HostTensor, DeviceError> {
         let len = elements(spec);
         let data = match spec.dtype {
-            DType::Bf16 | DType::Bfp8 | DType::Bfp4 => Data::Bf16(take(&mut self.bf16, len, self.sealed)?),
+            DType::Bf16 | DType::Bfp8 | DType::Bfp4 | DType::Bfp2 => {
+                Data::Bf16(take(&mut self.bf16, len, self.sealed)?)
+            }
             DType::F32 => Data::F32(take(&mut self.f32, len, self.sealed)?),
             DType::U32 | DType::I32 | DType::U16 => Data::Integer(take(&mut self.integer, len, self.sealed)?),
         };

@@ -79,10 +79,21 @@ impl From<f64> for Expr {
     }
 }
 
-/// One call of a function or class of TT-NN.
+/// The module that a function is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Module {
+    /// `ttnn`.
+    Ttnn,
+    /// Bitnetc's own functions, which hand its kernels to TT-NN: [`crate::kernels`].
+    Kernels,
+}
+
+/// One call of a function or class of TT-NN, or of a function that hands TT-NN a kernel of bitnetc's own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PyCall {
-    /// The path of the function below `ttnn`: `experimental.paged_update_cache`.
+    /// Where the function is.
+    pub module: Module,
+    /// Its path in the module: `experimental.paged_update_cache`.
     pub path: String,
     /// Positional arguments.
     pub args: Vec<Expr>,
@@ -93,7 +104,12 @@ pub struct PyCall {
 impl PyCall {
     /// `ttnn.<path>()`.
     pub fn ttnn(path: impl Into<String>) -> PyCall {
-        PyCall { path: path.into(), args: Vec::new(), kwargs: Vec::new() }
+        PyCall { module: Module::Ttnn, path: path.into(), args: Vec::new(), kwargs: Vec::new() }
+    }
+
+    /// A call of a function of [`crate::kernels`].
+    pub fn kernels(path: impl Into<String>) -> PyCall {
+        PyCall { module: Module::Kernels, ..PyCall::ttnn(path) }
     }
 
     /// Adds a positional argument.
@@ -121,7 +137,10 @@ impl PyCall {
 
     /// The callee as printed: `ttnn.linear`.
     pub fn name(&self) -> String {
-        format!("ttnn.{}", self.path)
+        match self.module {
+            Module::Ttnn => format!("ttnn.{}", self.path),
+            Module::Kernels => self.path.clone(),
+        }
     }
 
     /// Executes the call.
@@ -130,7 +149,11 @@ impl PyCall {
     /// An undefined name, or what Python or TT-NN raises.
     pub fn execute(&self, interpreter: &Interpreter, scope: &Scope) -> Result<Object, TtnnError> {
         let name = self.name();
-        let callee = interpreter.ttnn().attribute(&self.path)?;
+        let callee = match self.module {
+            Module::Ttnn => interpreter.ttnn(),
+            Module::Kernels => interpreter.kernels()?,
+        };
+        let callee = callee.attribute(&self.path)?;
         let value = |expr: &Expr| expr.evaluate(interpreter, scope, &name);
         let args = self.args.iter().map(value).collect::<Result<Vec<_>, _>>()?;
         let kwargs = self

@@ -10,7 +10,8 @@
 //!       |
 //!  python       Interpreter, Object, Value            error        exceptions without their backtraces
 //!       |
-//!  call, print  a call as data: executed or printed   tensor, spec descriptions of tensors, both ways
+//!  call, print  a call as data: executed or printed   kernels    functions that hand TT-NN our own kernels
+//!                                                     tensor, spec descriptions of tensors, both ways
 //!       |
 //!  card         real or mock, the process environment queue        what a mock needs for traces
 //!  open_card    an open card; graph: what it records  info         `bitnetc ttnn info`
@@ -33,6 +34,7 @@ pub mod environment;
 pub mod error;
 pub mod graph;
 pub mod info;
+mod kernels;
 pub mod lower;
 pub mod machine;
 pub mod mock_card;
@@ -54,7 +56,7 @@ mod test_script;
 pub use base::BaseDefect;
 pub use call::{Expr, PyCall, Scope, Statement};
 pub use card::CardKind;
-pub use device::{ComparedDevice, Comparison, Sink, TtnnDevice};
+pub use device::{ComparedDevice, Comparison, Sink, Tested, TtnnDevice, selftest};
 pub use environment::{EnvironmentDefect, EnvironmentError, PythonEnv, Wanted};
 pub use error::{PythonError, Refusal, TtnnError};
 pub use graph::{Graph, Node, RunMode};

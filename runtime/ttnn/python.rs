@@ -13,7 +13,7 @@ use cxx::UniquePtr;
 use crate::bridge::ffi;
 use crate::environment::PythonEnv;
 use crate::error::{PythonError, TtnnError};
-use crate::{note, record};
+use crate::{kernels, note, record};
 
 /// An owned reference to a Python object. Cloning takes another reference; dropping gives it back.
 pub struct Object {
@@ -265,6 +265,7 @@ pub struct Interpreter {
     executable: PathBuf,
     ttnn: Object,
     json: Object,
+    kernels: OnceLock<Object>,
 }
 
 static RUNNING: OnceLock<Interpreter> = OnceLock::new();
@@ -325,12 +326,26 @@ impl Interpreter {
         drop(importing);
         let json = own("import json", ffi::import_module("json"))?;
         stand_in_for_torch()?;
-        Ok(Interpreter { executable: env.executable.clone(), ttnn, json })
+        Ok(Interpreter { executable: env.executable.clone(), ttnn, json, kernels: OnceLock::new() })
     }
 
     /// The `ttnn` module.
     pub fn ttnn(&self) -> &Object {
         &self.ttnn
+    }
+
+    /// The module of [`crate::kernels`], made when it is first asked for.
+    ///
+    /// # Errors
+    /// Whatever its source raises.
+    pub fn kernels(&self) -> Result<&Object, PythonError> {
+        match self.kernels.get() {
+            Some(module) => Ok(module),
+            None => {
+                let module = self.module("bitnetc_kernels", &format!("import ttnn\n{}", kernels::python()))?;
+                Ok(self.kernels.get_or_init(|| module))
+            }
+        }
     }
 
     /// `json.dumps(object)`: one conversion for deep structures of plain data.

@@ -7,14 +7,14 @@ use crate::error::TtnnError;
 use crate::open_card::OpenCard;
 use crate::python::Object;
 
-/// TT-NN's name of a data type, below `ttnn`.
+/// TT-NN's name of a data type, below `ttnn`; of two-bit codes that of the words which hold them ([`TensorSpec::stored`]).
 pub const fn dtype_path(dtype: DType) -> &'static str {
     match dtype {
         DType::Bf16 => "bfloat16",
         DType::Bfp8 => "bfloat8_b",
         DType::Bfp4 => "bfloat4_b",
         DType::F32 => "float32",
-        DType::U32 => "uint32",
+        DType::U32 | DType::Bfp2 => "uint32",
         DType::I32 => "int32",
         DType::U16 => "uint16",
     }
@@ -58,6 +58,7 @@ pub fn memory_config(config: &MemoryConfig) -> Expr {
 
 /// The call that allocates a tensor of `spec` on the device named `device`, without filling it.
 pub fn allocate(spec: &TensorSpec, device: &str) -> PyCall {
+    let spec = spec.stored();
     PyCall::ttnn("allocate_tensor_on_device")
         .arg(PyCall::ttnn("Shape").arg(Expr::ints(spec.shape.iter().copied())))
         .arg(Expr::ttnn(dtype_path(spec.dtype)))
@@ -82,6 +83,7 @@ impl OpenCard {
     /// # Errors
     /// TT-NN refuses the spec.
     pub fn allocate_on_host(&self, spec: &TensorSpec) -> Result<Object, TtnnError> {
+        let spec = spec.stored();
         let mut scope = Scope::default();
         scope.set("device", self.object().clone());
         PyCall::ttnn("allocate_tensor_on_host")

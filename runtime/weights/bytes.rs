@@ -5,15 +5,16 @@
 use bitnetc_numerics::{Format, Tiled, bf16_host};
 use bitnetc_plan::{DType, Layout, TILE, Weight};
 
-use super::WeightError;
 use super::source::Tensor;
+use super::{WeightError, codes};
 
-/// The numerics' name of a float data type; `None` for integers.
+/// The numerics' name of a float data type; `None` for integers. Two-bit codes are unpacked to the same bits as bfp4's of the same numbers, so
+/// that the numerics know these.
 pub fn format_of(dtype: DType) -> Option<Format> {
     match dtype {
         DType::Bf16 => Some(Format::Bf16),
         DType::Bfp8 => Some(Format::Bfp8),
-        DType::Bfp4 => Some(Format::Bfp4),
+        DType::Bfp4 | DType::Bfp2 => Some(Format::Bfp4),
         DType::F32 => Some(Format::F32),
         DType::U32 | DType::I32 | DType::U16 => None,
     }
@@ -25,6 +26,7 @@ impl Tensor<'_> {
         match self {
             Tensor::Matrix(m) => m.is_ternary(),
             Tensor::Tiled(tiles) => tiles.ternary,
+            Tensor::Codes(_) => true,
             Tensor::Rows(_) | Tensor::Dense(_) => false,
         }
     }
@@ -45,6 +47,7 @@ impl Tensor<'_> {
         let wrong = |e: bitnetc_numerics::NumericsError| disagree(e.to_string());
         match self {
             Tensor::Matrix(m) => Ok(Tiled::pack_with(format, rows, columns, |r, c| m.value(r, c))),
+            Tensor::Codes(codes) => Ok(Tiled::pack_with(format, rows, columns, |r, c| codes.value(r, c))),
             Tensor::Dense(values) => Tiled::pack(format, rows, columns, values).map_err(wrong),
             Tensor::Tiled(tiles) => Tiled::from_bytes(format, rows, columns, tiles.bytes.to_vec()).map_err(wrong),
             Tensor::Rows(_) => Tiled::pack(format, rows, columns, &self.values()).map_err(wrong),
@@ -55,6 +58,7 @@ impl Tensor<'_> {
     pub fn values(&self) -> Vec<f32> {
         match self {
             Tensor::Matrix(m) => (0..m.k()).flat_map(|k| (0..m.n()).map(move |n| m.value(k, n))).collect(),
+            Tensor::Codes(codes) => codes.values(),
             Tensor::Rows(m) => {
                 let mut values = vec![0.0; m.rows() * m.columns()];
                 values.chunks_mut(m.columns()).enumerate().for_each(|(r, row)| m.read_row(r, row));
@@ -71,6 +75,14 @@ impl Tensor<'_> {
     /// A spec that holds no such tensor.
     pub fn bytes(&self, weight: &Weight) -> Result<Vec<u8>, WeightError> {
         let spec = &weight.spec;
+        if let (DType::Bfp2, Tensor::Matrix(m)) = (spec.dtype, self) {
+            return codes::pack(spec.rows() as usize, spec.columns() as usize, |r, c| m.value(r, c)).map_err(
+                |(row, column)| WeightError::Plan {
+                    weight: weight.name.clone(),
+                    why: format!("element [{row}, {column}] is not -1, 0 or 1, which two bits hold"),
+                },
+            );
+        }
         if spec.layout == Layout::Tile {
             return Ok(self.tiled(weight)?.bytes().to_vec());
         }
@@ -98,6 +110,7 @@ impl Tensor<'_> {
 /// Bytes that [`Tensor::bytes`] makes of a spec; `None` where it makes none: more than can be counted, or a block format in row-major
 /// layout.
 pub fn byte_len(spec: &bitnetc_plan::TensorSpec) -> Option<u64> {
+    let spec = spec.stored();
     let inner = spec.shape.len().saturating_sub(2);
     let units = |(at, &d): (usize, &u32)| match spec.layout {
         Layout::Tile if at >= inner => u64::from(d.div_ceil(TILE)),

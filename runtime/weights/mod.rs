@@ -7,6 +7,7 @@
 //! | [`matrix`] | reads one stored matrix: packed ternary, master weights, dense |
 //! | [`source`] | makes a plan's weight of stored tensors: [`columns`] of matrices, tables |
 //! | [`bytes`] | rounds and tiles it as TT-NN does |
+//! | [`codes`] | ternary matrices in two bits an element |
 //! | [`store`] | the two places weights come from, behind one type |
 //! | [`packed`] | the packed file |
 //! | [`tensorbin`] | files that any program of TT-NN can load |
@@ -14,6 +15,7 @@
 
 pub mod bytes;
 pub mod checkpoint;
+pub mod codes;
 pub mod columns;
 mod error;
 mod floats;

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bytes::{byte_len, format_of};
 use super::checkpoint::release;
+use super::codes::Codes;
 use super::floats::Dtype;
 use super::source::{Rows, Tiles};
 use super::store::{Scales, each};
@@ -269,6 +270,9 @@ impl Packed {
             format_of(spec.dtype).ok_or_else(|| disagree(format!("data type {} holds no weight", spec.dtype)))?;
         let (rows, columns) = (spec.outer() as usize * spec.rows() as usize, spec.columns() as usize);
         let entry = self.entry(weight, layer)?;
+        if spec.dtype == DType::Bfp2 {
+            return Ok(Tensor::Codes(Codes::new(rows, columns, data)));
+        }
         if spec.layout == Layout::Tile {
             let view = TiledView::new(format, rows, columns, data).map_err(|e| disagree(e.to_string()))?;
             return Ok(Tensor::Tiled(Tiles { view, bytes: data, ternary: entry.ternary }));

@@ -10,6 +10,7 @@ use bitnetc_plan::{Padding, TILE, TensorSpec, Weight};
 use memmap2::Mmap;
 
 use super::checkpoint::{Checkpoint, Stored};
+use super::codes::Codes;
 use super::columns::{self, Columns};
 use super::floats::Dtype;
 use super::matrix::{self, StoredMatrix};
@@ -26,6 +27,8 @@ pub enum Tensor<'a> {
     Dense(Vec<f32>),
     /// `[rows, columns]`, tiles of a packed file.
     Tiled(Tiles<'a>),
+    /// `[rows, columns]`, two-bit codes of a packed file.
+    Codes(Codes<'a>),
 }
 
 /// A row-major float matrix in a mapped file, which it keeps open: nothing but the rows read is ever in memory.

@@ -161,7 +161,7 @@ fn file_name(weight: &str, layer: Option<u32>, taken: &mut HashSet<PathBuf>) -> 
 /// Everything in a file before its tensor of `bytes` bytes.
 pub fn header(spec: &TensorSpec, bytes: u64) -> Vec<u8> {
     let mut fbb = FlatBufferBuilder::new();
-    let tensor = tensor(&mut fbb, spec, bytes);
+    let tensor = tensor(&mut fbb, &spec.stored(), bytes);
     fbb.finish_minimal(tensor);
     let buffer = fbb.finished_data();
     let end = (8 + buffer.len()).next_multiple_of(ALIGN);
@@ -262,7 +262,7 @@ const fn number(dtype: DType) -> u8 {
     match dtype {
         DType::Bf16 => 0,
         DType::F32 => 1,
-        DType::U32 => 2,
+        DType::U32 | DType::Bfp2 => 2,
         DType::Bfp8 => 3,
         DType::Bfp4 => 4,
         DType::U16 => 6,

@@ -4,8 +4,11 @@
 //! DRAM for matmuls and attention, the type of the first operand, a compute kernel config of the op's default fidelity.
 
 use bitnetc_plan::op::*;
-use bitnetc_plan::program::SdpaProgram;
-use bitnetc_plan::{Cores, DType, Fidelity, Layout, MatmulProgram, MemoryConfig, Op, Ref, Scalar, TensorSpec, Unary};
+use bitnetc_plan::program::{FusedActivation, SdpaProgram};
+use bitnetc_plan::{
+    ComputeKernel, Cores, DType, Fidelity, Layout, MatmulProgram, MemoryConfig, Op, Ref, Scalar, TensorSpec,
+    TernaryProgram, Unary, kernels,
+};
 
 use super::arguments::{Arguments, Known};
 use super::config::{compute, matmul_program, norm_program};
@@ -26,6 +29,7 @@ pub const CALLS: &[&str] = &[
     "rms_norm",
     "linear",
     "matmul",
+    "ternary_linear",
     "nlp_create_qkv_heads_decode",
     "nlp_create_qkv_heads",
     "rotary_embedding_llama_fused_qk",
@@ -66,6 +70,7 @@ pub fn question(call: &Call, span: std::ops::Range<usize>, known: &dyn Known) ->
     let name = call.name.rsplit('.').next().unwrap_or_default();
     let op = match name {
         "linear" | "matmul" => matmul(&mut a)?,
+        "ternary_linear" => ternary_linear(&mut a)?,
         "rms_norm" => {
             let (input, epsilon, gamma) = (a.tensor("input_tensor")?, a.scalar("epsilon", 1e-12)?, a.tensor("weight")?);
             let (program, memory) = (norm_program(&mut a)?, a.memory_like(&input)?);
@@ -225,6 +230,22 @@ fn matmul(a: &mut Arguments<'_>) -> Result<Op, Mistake> {
     };
     let memory = a.memory_or_sharded(sharded)?;
     Ok(Matmul { a: x, b: w, program, compute, dtype, memory }.into())
+}
+
+fn ternary_linear(a: &mut Arguments<'_>) -> Result<Op, Mistake> {
+    let (x, w) = (a.tensor("a")?, a.tensor("b")?);
+    let program = TernaryProgram {
+        in0_block_w: a.number("block_tiles")?,
+        buffers: a.number_or("buffers", 2)?,
+        activation: a.flag("relu", false)?.then_some(FusedActivation::Relu),
+        kernels: kernels::TERNARY_LINEAR.fingerprint(),
+    };
+    let compute = ComputeKernel {
+        fidelity: a.fidelity()?,
+        fp32_dest_acc: a.flag("fp32_dest_acc_en", false)?,
+        packer_l1_acc: false,
+    };
+    Ok(TernaryLinear { dtype: a.dtype(Some(&x))?, memory: a.memory(None)?, a: x, b: w, program, compute }.into())
 }
 
 fn layout(a: &mut Arguments<'_>, default: Option<Layout>) -> Result<Layout, Mistake> {

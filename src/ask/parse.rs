@@ -353,6 +353,7 @@ pub fn dtype(name: &str) -> Option<DType> {
         "bf16" | "bfloat16" => DType::Bf16,
         "bfp8" | "bfloat8_b" => DType::Bfp8,
         "bfp4" | "bfloat4_b" => DType::Bfp4,
+        "bfp2" => DType::Bfp2,
         "f32" | "float32" => DType::F32,
         "u32" | "uint32" => DType::U32,
         "i32" | "int32" => DType::I32,

@@ -107,14 +107,14 @@ fn argument(value: &Expr) -> String {
     }
 }
 
-/// TT-NN's name of a data type, as captures and profiles have it.
+/// TT-NN's name of a data type, as captures and profiles have it; of two-bit codes that of the words which hold them.
 const fn dtype(dtype: DType) -> &'static str {
     match dtype {
         DType::Bf16 => "BFLOAT16",
         DType::Bfp8 => "BFLOAT8_B",
         DType::Bfp4 => "BFLOAT4_B",
         DType::F32 => "FLOAT32",
-        DType::U32 => "UINT32",
+        DType::U32 | DType::Bfp2 => "UINT32",
         DType::I32 => "INT32",
         DType::U16 => "UINT16",
     }

@@ -227,7 +227,7 @@ fn cores(op: &Op, operands: &[&TensorSpec], results: &[&TensorSpec]) -> Option<u
             Argument::MatmulProgram(MatmulProgram::DramSharded { .. }) | Argument::Operand(_) => None,
             Argument::Scalar(_) | Argument::Functions(_) | Argument::Compute(_) | Argument::Memory(_) => None,
             Argument::Count(_) | Argument::Shape(_) | Argument::Dimensions(..) | Argument::Range(..) => None,
-            Argument::Choice => None,
+            Argument::TernaryProgram(_) | Argument::Choice => None,
         });
     });
     let sharded = || results.iter().chain(operands).find_map(|spec| spec.memory.l1_cores());

@@ -222,8 +222,14 @@ fn weight_bytes(plan: &Plan) -> u64 {
     let Some(phase) = plan.decode() else { return 0 };
     let read = |steps: &[Step], times: u64| -> u64 {
         let operands = steps.iter().filter_map(|s| {
-            let Op::Matmul(args) = &s.op else { return None };
-            plan.weight(args.b.name())
+            let weight = if let Op::TernaryLinear(args) = &s.op {
+                &args.b
+            } else if let Op::Matmul(args) = &s.op {
+                &args.b
+            } else {
+                return None;
+            };
+            plan.weight(weight.name())
         });
         operands.map(|w| times * data_bytes(&w.spec)).sum()
     };

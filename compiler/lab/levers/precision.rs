@@ -47,6 +47,7 @@ impl Bench<'_> {
             self.compare(fidelity, ("HiFi2", "LoFi"), all("bfp8/HiFi2", "bfp8/HiFi2")?, all("bfp8/LoFi", "bfp8/LoFi")?),
             self.compare(weights, ("bf16", "bfp8"), all("bf16/LoFi", "bfp8/HiFi2")?, all("bfp8/LoFi", "bfp8/HiFi2")?),
             self.compare(weights, ("bfp8", "bfp4"), all("bfp8/LoFi", "bfp8/HiFi2")?, all("bfp4/LoFi", "bfp8/HiFi2")?),
+            self.compare(weights, ("bfp4", "bfp2"), all("bfp4/LoFi", "bfp8/HiFi2")?, all("bfp2/LoFi", "bfp8/HiFi2")?),
             self.compare(
                 "LM head",
                 ("bf16 HiFi4", "bfp8 HiFi2"),

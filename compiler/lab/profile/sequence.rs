@@ -67,6 +67,7 @@ fn places(planned: &[PlannedStep<'_>], phase: PhaseKind, layers: u32) -> Vec<Pla
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Matmul,
+    TernaryLinear,
     Norm,
     Attention,
     Other,
@@ -76,6 +77,7 @@ impl Kind {
     fn of(op: &Op) -> Self {
         match () {
             () if matches!(op, Op::Matmul(_)) => Kind::Matmul,
+            () if matches!(op, Op::TernaryLinear(_)) => Kind::TernaryLinear,
             () if matches!(op, Op::RmsNorm(_)) => Kind::Norm,
             () if matches!(op, Op::Sdpa(_) | Op::SdpaDecode(_)) => Kind::Attention,
             () => Kind::Other,

@@ -42,9 +42,18 @@ impl Selector<'_> {
                 ));
             }
         };
+        let two_bits = precision.weight == DType::Bfp2;
+        if two_bits && !linear.is_ternary() {
+            return Err(self.unsupported(node, "weights that are not ternary in two bits", "bf16, bfp8 or bfp4"));
+        }
+        if two_bits && activation == Some(FusedActivation::Silu) {
+            return Err(self.unsupported(node, "silu fused into a product by two-bit weights", "bfp4"));
+        }
         let out = self.features(node, product_dtype(decision.activation))?;
+        // Prefill reads the same weight in another data type.
+        let name = self.weight_name(node);
         let storage = weights::Storage {
-            name: &self.weight_name(node),
+            name: &if two_bits { format!("{name}.bfp2") } else { name },
             per_layer: section == Section::Layer,
             dtype: precision.weight,
             banks: self.setting.card.dram.banks,

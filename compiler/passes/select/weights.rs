@@ -4,7 +4,7 @@ use bitnetc_plan::weight::{Content, LongAngles, Matrix, RotaryFunction, Vector};
 use bitnetc_plan::{Cores, DType, MemoryConfig, Padding, Scalar, Source, TILE, TensorSpec, Weight};
 
 use crate::graph::{Encoding, Linear, Offset, Rope, ScaleConvention, WeightRef};
-use crate::ttnn::placements::dram_sharded;
+use crate::ttnn::placements::{dram_sharded, two_bits};
 
 /// Converts a scalar of the graph to one of the plan.
 pub fn scalar(scalar: &crate::graph::Scalar) -> Scalar {
@@ -123,7 +123,7 @@ pub struct Storage<'a> {
     pub banks: u32,
 }
 
-/// A projection's weight `sides = [K, N]`, padding included, width-sharded over the DRAM banks. `paddings` are those of what it reads and
+/// A projection's weight `sides = [K, N]`, padding included, width-sharded over the DRAM banks, or interleaved if in two bits. `paddings` are those of what it reads and
 /// of what it makes, `split` the heads into which the product is cut.
 pub fn projection(
     storage: Storage<'_>,
@@ -143,7 +143,10 @@ pub fn projection(
     Weight {
         name: storage.name.to_string(),
         per_layer: storage.per_layer,
-        spec: dram_sharded(sides, storage.dtype, storage.banks),
+        spec: match storage.dtype == DType::Bfp2 {
+            true => two_bits(sides),
+            false => dram_sharded(sides, storage.dtype, storage.banks),
+        },
         address: None,
         source: Source::Columns(parts),
     }

@@ -1,7 +1,7 @@
 //! A plan that holds everything a file format can be asked for.
 
 use crate::op::*;
-use crate::program::{FusedActivation, NormProgram, SdpaProgram};
+use crate::program::{FusedActivation, NormProgram, SdpaProgram, TernaryProgram};
 use crate::weight::{Content, LongAngles, Matrix, RotaryFunction, Vector};
 use crate::*;
 
@@ -71,6 +71,9 @@ fn every_op(number: f64, single: f32) -> Vec<Op> {
         memory: memory.clone(),
     };
     let mut ops: Vec<Op> = programs.into_iter().map(matmul).collect();
+    let ternary = TernaryProgram { in0_block_w: 18, buffers: 3, activation: Some(FusedActivation::Relu), kernels: 7 };
+    let (a2, b2, memory2) = (a.clone(), b.clone(), width.clone());
+    ops.push(TernaryLinear { a: a2, b: b2, program: ternary, compute, dtype: DType::F32, memory: memory2 }.into());
     ops.extend([
         Embedding { indices: table.clone(), table: b.clone(), layout: Layout::RowMajor, memory: MemoryConfig::L1 }
             .into(),

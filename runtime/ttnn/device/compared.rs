@@ -133,6 +133,7 @@ fn last_place(dtype: DType, value: f32, shared: f32) -> f64 {
         DType::F32 | DType::U32 | DType::I32 | DType::U16 => power(value, 23),
         DType::Bfp8 => power(shared, 6),
         DType::Bfp4 => power(shared, 2),
+        DType::Bfp2 => power(shared, 0),
     }
 }
 

@@ -18,6 +18,7 @@
 //! | `interface` | the methods of [`Device`](bitnetc_runtime::Device) |
 //! | `memory` | host tensors and their bytes |
 //! | `queues` | the order of copies and programs |
+//! | `selftest` | bitnetc's own kernels, compared bit by bit |
 //! | `traces` | captures and replays |
 //! | `values` | the numbers in bytes |
 //!
@@ -30,6 +31,7 @@ mod interface;
 mod memory;
 mod profile;
 mod queues;
+mod selftest;
 mod traces;
 mod values;
 
@@ -55,6 +57,7 @@ use traces::Traces;
 
 pub use compared::{ComparedDevice, Comparison};
 pub use profile::Sink;
+pub use selftest::{Tested, selftest};
 
 /// Most reads under way at once: the step that runs, and the one before.
 const READS: usize = 2;

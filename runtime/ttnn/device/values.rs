@@ -40,7 +40,7 @@ pub(super) fn integer_bytes(spec: &TensorSpec) -> Result<usize, DeviceError> {
     match spec.dtype {
         DType::U32 | DType::I32 => Ok(4),
         DType::U16 => Ok(2),
-        DType::Bf16 | DType::Bfp8 | DType::Bfp4 | DType::F32 => Err(unexpected(spec, "integers")),
+        DType::Bf16 | DType::Bfp8 | DType::Bfp4 | DType::Bfp2 | DType::F32 => Err(unexpected(spec, "integers")),
     }
 }
 
@@ -53,7 +53,7 @@ pub(super) fn writable_bytes(spec: &TensorSpec) -> Result<usize, DeviceError> {
         (DType::Bf16, Layout::RowMajor) => Ok(2),
         (DType::U32 | DType::I32 | DType::U16, Layout::RowMajor) => integer_bytes(spec),
         (DType::U32 | DType::I32 | DType::U16, Layout::Tile)
-        | (DType::Bf16 | DType::Bfp8 | DType::Bfp4 | DType::F32, Layout::RowMajor | Layout::Tile) => {
+        | (DType::Bf16 | DType::Bfp8 | DType::Bfp4 | DType::Bfp2 | DType::F32, Layout::RowMajor | Layout::Tile) => {
             Err(unexpected(spec, "integers or bf16 in row-major layout"))
         }
     }

@@ -17,6 +17,7 @@ use bitnetc_plan::{
 };
 
 use crate::call::Expr;
+use crate::kernels;
 use crate::lower::{self, Open};
 use crate::setup;
 use crate::tensor::{layout_path, memory_config};
@@ -43,6 +44,9 @@ pub fn python(plan: &Plan) -> String {
     let _ = writeln!(text, "RELEASE = {}\nARCH = \"{arch}\"\nGRID = {:?}", literal(&plan.release), plan.card.grid);
     let _ = writeln!(text, "COMPILER = \"{}\"\nSTAND_IN = \"{}\"", setup::COMPILER_BELOW_TTNN, setup::MARK);
     let _ = writeln!(text, "BATCH = {}\nCONTEXT = {}\nBLOCK = {}", options.batch, options.context, options.block);
+    if plan.phases.iter().flat_map(Phase::steps).any(|step| matches!(step.op, Op::TernaryLinear(_))) {
+        let _ = write!(text, "\n\n# Kernels of bitnetc's own.\n{}\n", kernels::python());
+    }
     weights(plan, &mut text);
     buffers(plan, &mut text);
     scalars(plan, &mut text);

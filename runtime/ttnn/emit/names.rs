@@ -19,7 +19,8 @@ const KEYWORDS: [&str; 35] = [
 ];
 
 /// Names that a function of the program uses besides those of its phase.
-const OWN: [&str; 10] = ["LAYERS", "buffers", "float", "layer", "np", "range", "scalars", "show", "ttnn", "weights"];
+const OWN: [&str; 11] =
+    ["LAYERS", "buffers", "float", "layer", "np", "range", "scalars", "show", "ternary_linear", "ttnn", "weights"];
 
 /// The identifiers of one phase, by the keys that [`lower`] uses.
 #[derive(Debug)]
@@ -80,6 +81,7 @@ impl Names {
 
     fn call(&self, call: &PyCall) -> PyCall {
         PyCall {
+            module: call.module,
             path: call.path.clone(),
             args: call.args.iter().map(|expr| self.expr(expr)).collect(),
             kwargs: call.kwargs.iter().map(|(name, expr)| (name.clone(), self.expr(expr))).collect(),

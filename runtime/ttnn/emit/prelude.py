@@ -25,8 +25,20 @@ LEAVE = 0xFFFFFFFF
 HOST = {"u32": np.uint32, "i32": np.int32}
 
 
+def two_bits(values):
+    """A ternary matrix as words of sixteen codes, column of tiles by column of tiles: 0 is 0, 1 is 1, 3 is -1."""
+    rows, columns = values.shape[-2:]
+    padded = np.zeros((-(-rows // 32) * 32, -(-columns // 32) * 32), dtype=np.uint32)
+    padded[:rows, :columns] = np.where(values < 0, 3, values).reshape(rows, columns)
+    faces = padded.reshape(len(padded) // 32, 2, 16, -1, 2, 16).transpose(3, 0, 1, 4, 2, 5)
+    words = (faces << (2 * np.arange(16, dtype=np.uint32))).sum(axis=-1, dtype=np.uint32)
+    return words.reshape(1, 1, len(words), -1)
+
+
 def to_device(device, array, dtype, layout, memory_config):
     """A host array as a tensor on the card."""
+    if dtype == "bfp2":
+        array, dtype, layout = two_bits(array), "u32", ttnn.ROW_MAJOR_LAYOUT
     array = np.ascontiguousarray(array, dtype=HOST.get(dtype, np.float32))
     return ttnn.to_device(ttnn.Tensor(array, data_type=DTYPES[dtype], layout=layout), device, memory_config=memory_config)
 
@@ -122,6 +134,9 @@ class Packed(Stored):
         entry = self.entry(name, layer, dtype, tiled, shape)
         raw = np.frombuffer(self.data[entry["offset"] : entry["offset"] + entry["bytes"]].tobytes(), dtype=np.uint8)
         self.check(name, entry, raw)
+        if dtype == "bfp2":
+            words = raw.view(np.uint32).reshape(1, 1, -(-shape[-1] // 32), -1)
+            return to_device(device, words, "u32", ttnn.ROW_MAJOR_LAYOUT, placement)
         if tiled:
             values = untile(raw, dtype, shape)
         elif dtype == "f32":

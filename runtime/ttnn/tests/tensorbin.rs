@@ -52,6 +52,8 @@ fn named(spec: &TensorSpec) -> [serde_json::Value; 5] {
         DType::U32 => "DataType.UINT32",
         DType::I32 => "DataType.INT32",
         DType::U16 => "DataType.UINT16",
+        // Two-bit weights lie in TT-NN as words.
+        DType::Bfp2 => unreachable!("TT-NN has no data type of two bits"),
     };
     let layout = if spec.layout == Layout::Tile { "Layout.TILE" } else { "Layout.ROW_MAJOR" };
     let (memory, buffer) = ("TensorMemoryLayout.INTERLEAVED", "BufferType.DRAM");

@@ -34,6 +34,7 @@ mod sdpa;
 mod sdpa_decode;
 mod slice;
 mod slice_at;
+mod ternary_linear;
 mod to_layout;
 mod to_memory_config;
 mod top_k;
@@ -98,6 +99,7 @@ ops! {
     TopK in top_k;
     ManualSeed in manual_seed;
     Sampling in sampling;
+    TernaryLinear in ternary_linear;
 }
 
 /// The rules and their generators, in the order they are asked.
