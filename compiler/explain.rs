@@ -5,6 +5,7 @@
 
 mod moves;
 mod nearest;
+mod remarks;
 
 use std::collections::BTreeMap;
 
@@ -43,6 +44,8 @@ pub struct Explanation {
     pub refusals: Vec<Refusal>,
     /// Ways that TT-NN refuses.
     pub refused: usize,
+    /// What the kernels of its steps do to their numbers, beside the rounding that one expects: the step, and a sentence.
+    pub remarks: Vec<(String, String)>,
     /// Precision asked and used, where the call has one.
     pub precision: Option<Decision>,
     /// Weight scales that left this call or went into it.
@@ -168,6 +171,8 @@ pub fn explain(
     let all = ways(&chosen.call, &Context { everything: true, ..cx });
     let way = &chosen.ways.candidates[chosen.chosen];
     let base = search.with(chosen.section, at, way.clone())?;
+    let drafts = &way.drafts;
+    let remarks = (0..drafts.len()).filter_map(|at| Some((drafts[at].name.clone(), remarks::remark(drafts, at)?)));
     let mut alternatives: Vec<Alternative> = leaders(&all, way)
         .into_iter()
         .map(|(candidate, dominates)| {
@@ -188,6 +193,7 @@ pub fn explain(
         legal: all.candidates.len(),
         refusals: refusals(&all),
         refused: all.rejections.len(),
+        remarks: remarks.collect(),
         precision: record.precision.iter().find(|(node, _)| node == name).map(|(_, d)| d.clone()),
         folds: record.folds.iter().filter(|f| source(&f.from) == name || f.into.contains(name)).cloned().collect(),
         phase: base.price,

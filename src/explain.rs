@@ -104,6 +104,7 @@ fn document(plan: &Plan, again: &Recompiled, found: &Explanation, args: &Args) -
     operands(&mut text, found);
     bounds(&mut text, found, cost);
     precision(&mut text, found);
+    kernels(&mut text, found);
     alternatives(&mut text, found, args.alternatives.into());
     refusals(&mut text, found, args.alternatives.into());
     let _ = writeln!(text, "\nTimes are predicted, not measured.");
@@ -224,6 +225,17 @@ fn precision(text: &mut String, found: &Explanation) {
     }
 }
 
+/// What the kernels do to the numbers.
+fn kernels(text: &mut String, found: &Explanation) {
+    if found.remarks.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n{}, as seen on Tenstorrent's simulator", "what its kernels do".bold());
+    for (step, remark) in &found.remarks {
+        let _ = writeln!(text, "{step}: {remark}");
+    }
+}
+
 fn alternatives(text: &mut String, found: &Explanation, limit: usize) {
     let _ = writeln!(
         text,
@@ -279,8 +291,11 @@ fn why_not(found: &Explanation, alternative: &Alternative, more: i64) -> String 
         Some(0) if alternative.verdict.as_ref().is_ok_and(|f| f.price.work > found.phase.work) => {
             "price: as long, but more work".into()
         }
-        Some(0) if alternative.verdict.as_ref().is_ok_and(|f| f.price > found.phase) => {
+        Some(0) if alternative.verdict.as_ref().is_ok_and(|f| f.price.idle > found.phase.idle) => {
             "price: as long, but fewer cores at longer positions".into()
+        }
+        Some(0) if alternative.verdict.as_ref().is_ok_and(|f| f.price > found.phase) => {
+            "price: as long, but norms less exact".into()
         }
         Some(0) => "equal; the first is taken".into(),
         _ if more > 0 && own <= found.chosen.price => format!("price: {more} more reshards around it"),

@@ -55,7 +55,8 @@ mod view;
 pub use checks::Checks;
 pub use constraint::{Constraint, Show, Source, Value, Values, Violation};
 pub use placement::require_placement;
-pub use sdpa_decode::Split;
+pub use rms_norm::norm_error;
+pub use sdpa_decode::{Split, approximate_exp};
 
 use constraint::{constraints, values};
 

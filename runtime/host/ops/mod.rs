@@ -24,7 +24,7 @@ mod rotary_decode;
 mod rotary_fused;
 mod row_max;
 mod sdpa;
-pub mod sdpa_decode;
+mod sdpa_decode;
 mod slice;
 mod slice_at;
 mod to_layout;
