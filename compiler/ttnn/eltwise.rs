@@ -184,12 +184,7 @@ pub fn quantize(call: &Call, cx: &Context<'_>, floor: &Scalar, ways: &mut Ways) 
 }
 
 /// The product of a quantisation, once its row maxima are there.
-fn integers(
-    d: &mut Drafting<'_>,
-    call: &Call,
-    floor: &Scalar,
-    memory: &MemoryConfig,
-) -> Result<(), Vec<Violation>> {
+fn integers(d: &mut Drafting<'_>, call: &Call, floor: &Scalar, memory: &MemoryConfig) -> Result<(), Vec<Violation>> {
     let product = Binary {
         kind: BinaryKind::Mul,
         a: d.input(0),

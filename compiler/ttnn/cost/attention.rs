@@ -32,12 +32,7 @@ pub struct Work {
 impl Work {
     /// `chunks` chunks of `rows` tiles of queries by `keys` tiles of keys. A tile's product takes `cycles`, its exponentials `exp_cycles`
     /// more than the calibrated softmax.
-    pub fn of(
-        chunks: u64,
-        [rows, keys, columns]: [u64; 3],
-        cache: DType,
-        [cycles, exp_cycles]: [f64; 2],
-    ) -> Self {
+    pub fn of(chunks: u64, [rows, keys, columns]: [u64; 3], cache: DType, [cycles, exp_cycles]: [f64; 2]) -> Self {
         let scores = (chunks * rows * keys) as f64;
         Work {
             chunks: chunks as f64,
