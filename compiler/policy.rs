@@ -2,7 +2,7 @@
 //!
 //! | policy | decode | prefill | activations |
 //! |---|---|---|---|
-//! | `balanced` | QKV, O, down and LM head bfp8 HiFi2; gate and up bfp4 LoFi | HiFi4, attention with fp32 sums | bf16 |
+//! | `balanced` | QKV, O, down and LM head bfp8 HiFi2; gate and up bfp4 LoFi | HiFi4 | bf16 |
 //! | `exact` | ternary bfp4 LoFi with fp32 sums, LM head bf16 HiFi4 with f32 logits | the same | int8 per token |
 //! | `fast` | ternary bfp4 LoFi, LM head bfp8 HiFi2 | the same | bf16 |
 //!
@@ -222,9 +222,7 @@ fn policy_asks(policy: Policy, phase: PhaseKind, role: Role, ternary: bool) -> P
         } else {
             Fidelity::HiFi2
         };
-        // With bf16 sums TT-NN computes the exponentials of a prompt's attention by one multiply-add, good to 3 %.
-        let fp32 = policy == Policy::Exact || (policy == Policy::Balanced && !decode);
-        return of(policy.cache(), fidelity, fp32);
+        return of(policy.cache(), fidelity, policy == Policy::Exact);
     }
     match policy {
         Policy::Exact if ternary => of(DType::Bfp4, Fidelity::LoFi, true),

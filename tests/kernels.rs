@@ -17,15 +17,16 @@ use bitnetc_runtime::{Flow, GenerateOptions, HostDevice, LoadOptions, Sampling, 
 use common::golden::directory;
 use safetensors::SafeTensors;
 
-fn plan(target: &str, policy: Policy) -> VerifiedPlan {
+fn plan(target: &str, policy: Policy, set: &[&str]) -> VerifiedPlan {
     let model = model::find("tiny-shakespeare").unwrap().model().unwrap();
     let mut options = Options::for_model(&model);
     (options.policy, options.batch, options.prefill) = (policy, 1, vec![128]);
+    options.overrides = set.iter().map(|text| text.parse().unwrap()).collect();
     compile(&model, &Target::find(target).unwrap(), &options).unwrap().plan
 }
 
-fn load(target: &str, policy: Policy, numerics: Numerics) -> Session<HostDevice> {
-    let plan = plan(target, policy);
+fn load(target: &str, policy: Policy, set: &[&str], numerics: Numerics) -> Session<HostDevice> {
+    let plan = plan(target, policy, set);
     let device = HostDevice::new(plan.card.arch, numerics);
     let weights = Weights::open(&directory()).unwrap();
     Session::load(plan, &weights, device, &LoadOptions::default(), |_, _| {}).unwrap()
@@ -47,7 +48,7 @@ fn logits_are_those_of_the_kernels() {
             let tensor = recorded.tensor(&format!("{target}.{policy}.{phase}")).unwrap();
             tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
         };
-        let mut session = load(target, policy, Numerics::Exact);
+        let mut session = load(target, policy, &[], Numerics::Exact);
         let mut logits = Vec::new();
         session.prefill(0, &PROMPT).unwrap();
         session.logits(&mut logits).unwrap();
@@ -74,7 +75,7 @@ fn a_close_choice_falls_as_on_the_kernels() {
     let options =
         GenerateOptions { max_tokens: 4, sampling: Sampling::GREEDY, stop_tokens: &[1], interrupted: &interrupted };
     let write = |numerics| {
-        let mut session = load("n150", Policy::Balanced, numerics);
+        let mut session = load("n150", Policy::Balanced, &["prefill:sdpa=/HiFi4/fp32"], numerics);
         let texts = generate(&mut session, &[vec![986, 27, 200, 48, 222]], &options, |_, _| Flow::Continue).unwrap();
         texts[0].tokens.clone()
     };

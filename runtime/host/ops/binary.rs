@@ -70,6 +70,7 @@ fn prepare<'a>(
     operand: usize,
     tensor: &'a HostTensor,
     chain: &[numerics::Function],
+    exact: Option<Arch>,
     buffer: &'a mut Buffer,
 ) -> Result<Prepared<'a>, DeviceError> {
     match &tensor.data {
@@ -82,7 +83,10 @@ fn prepare<'a>(
         }
         Data::F32(x) => {
             buffer.f32.resize(x.len(), 0.0);
-            numerics::unary(chain, x, &mut buffer.f32)?;
+            match exact {
+                Some(arch) => kernels::unary_f32(chain, arch, x, &mut buffer.f32)?,
+                None => numerics::unary(chain, x, &mut buffer.f32)?,
+            }
             Ok(Prepared::F32(&buffer.f32))
         }
         Data::Integer(_) => Err(tensor.unexpected(operand, "floats")),
@@ -127,8 +131,8 @@ fn binary(
         kernels::binary(kind, a, b, (broadcast, columns), chains, arch, to)?;
         return settle(out);
     }
-    let a = prepare(0, a, a_chain, a_buffer)?;
-    let b = prepare(1, b, b_chain, b_buffer)?;
+    let a = prepare(0, a, a_chain, exact, a_buffer)?;
+    let b = prepare(1, b, b_chain, exact, b_buffer)?;
     let how = (kind, broadcast, columns);
     match &mut out.data {
         Data::F32(to) => combine(how, &a, &b, out_chain, to)?,
