@@ -291,11 +291,8 @@ fn why_not(found: &Explanation, alternative: &Alternative, more: i64) -> String 
         Some(0) if alternative.verdict.as_ref().is_ok_and(|f| f.price.work > found.phase.work) => {
             "price: as long, but more work".into()
         }
-        Some(0) if alternative.verdict.as_ref().is_ok_and(|f| f.price.idle > found.phase.idle) => {
-            "price: as long, but fewer cores at longer positions".into()
-        }
         Some(0) if alternative.verdict.as_ref().is_ok_and(|f| f.price > found.phase) => {
-            "price: as long, but norms less exact".into()
+            "price: as long, but fewer cores at longer positions".into()
         }
         Some(0) => "equal; the first is taken".into(),
         _ if more > 0 && own <= found.chosen.price => format!("price: {more} more reshards around it"),

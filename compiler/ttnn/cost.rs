@@ -49,15 +49,15 @@ use std::iter::Sum;
 use std::ops::Add;
 
 use bitnetc_plan::op::{Sdpa, SdpaDecode};
-use bitnetc_plan::ttnn::{Outcome, norm_error};
-use bitnetc_plan::{Bound, Cost, Op, TILE, TensorSpec, for_each_op};
+use bitnetc_plan::ttnn::Outcome;
+use bitnetc_plan::{Bound, Cost, Op, TensorSpec, for_each_op};
 
 use super::Context;
 use crate::target::{Calibration, Movement};
 pub use traffic::data_bytes;
 
 /// Predicted time in whole nanoseconds, so that sums do not depend on their order. Ordered by time, then by
-/// the work of the kernels, then by the cores left idle, then by the error that the kernels make.
+/// the work of the kernels, then by the cores left idle.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Price {
     /// Launches and shortest periods included.
@@ -67,36 +67,33 @@ pub struct Price {
     /// Cores that attention leaves without work at any position. Of two ways that are equal at the position asked, the one with fewer idle
     /// cores is better at later positions.
     pub idle: u64,
-    /// Millionths by which sharded norms are off, see [`norm_error`]: of two ways that are equal in all else the more exact one is free.
-    pub bias: u64,
 }
 
 impl Price {
     /// The price of a predicted cost.
     pub fn of(cost: &Cost) -> Self {
-        Price { ns: (cost.us * 1000.0).round() as u64, work: cost.fpu_cycles + cost.dram_bytes, idle: 0, bias: 0 }
+        Price { ns: (cost.us * 1000.0).round() as u64, work: cost.fpu_cycles + cost.dram_bytes, idle: 0 }
     }
 
     /// The price of a call of this predicted cost.
     pub fn of_call(op: &Op, operands: &[&TensorSpec], cost: &Cost, cx: &Context<'_>) -> Self {
         let idle = Attention::of(op).map_or(0, |attention| attention.idle(operands, cx.target.card.cores()));
-        Price { idle, bias: bias(op, operands), ..Price::of(cost) }
+        Price { idle, ..Price::of(cost) }
     }
 
     /// The price that is left without a part of it.
     pub fn without(self, part: Price) -> Self {
-        let Price { ns, work, idle, bias } = part;
+        let Price { ns, work, idle } = part;
         Price {
             ns: self.ns.saturating_sub(ns),
             work: self.work.saturating_sub(work),
             idle: self.idle.saturating_sub(idle),
-            bias: self.bias.saturating_sub(bias),
         }
     }
 
     /// The price `times` over.
     pub fn times(self, times: u64) -> Self {
-        Price { ns: self.ns * times, work: self.work * times, idle: self.idle * times, bias: self.bias * times }
+        Price { ns: self.ns * times, work: self.work * times, idle: self.idle * times }
     }
 
     /// In microseconds.
@@ -109,12 +106,7 @@ impl Add for Price {
     type Output = Price;
 
     fn add(self, other: Price) -> Price {
-        Price {
-            ns: self.ns + other.ns,
-            work: self.work + other.work,
-            idle: self.idle + other.idle,
-            bias: self.bias + other.bias,
-        }
+        Price { ns: self.ns + other.ns, work: self.work + other.work, idle: self.idle + other.idle }
     }
 }
 
@@ -122,14 +114,6 @@ impl Sum for Price {
     fn sum<I: Iterator<Item = Price>>(prices: I) -> Price {
         prices.fold(Price::default(), Add::add)
     }
-}
-
-/// The bias of a sharded norm, in millionths.
-fn bias(op: &Op, operands: &[&TensorSpec]) -> u64 {
-    let (Op::RmsNorm(args), Some(x)) = (op, operands.first()) else { return 0 };
-    let width = args.program.map(|program| program.block_w * TILE);
-    let cores = width.and_then(|width| x.columns().checked_div(width));
-    width.zip(cores).map_or(0, |(width, cores)| (norm_error(width, cores).abs() * 1e6).round() as u64)
 }
 
 /// An op to be priced: the tensors and circumstances that its time depends on, besides its arguments.

@@ -277,7 +277,6 @@ impl<'a> Follower<'a> {
         let maker = self.makers.get(operand.name()).map(|step| &step.op);
         match maker {
             Some(Op::Abs(_)) => true,
-            Some(Op::Binary(args)) => makes_magnitudes(&args.activations),
             Some(Op::ToMemoryConfig(moved)) if moved.input != *operand => self.is_magnitude(&moved.input),
             Some(_) | None => false,
         }
@@ -332,12 +331,6 @@ fn outputs(matrices: &[Matrix]) -> Rule {
         }
     }
     Ok(all)
-}
-
-/// True when the functions leave no number below 0: a magnitude, and then positive factors alone.
-fn makes_magnitudes(functions: &[Unary]) -> bool {
-    let factor = |function: &&Unary| matches!(function, Unary::MulScalar(by) if by.value > 0.0);
-    functions.iter().rev().find(|function| !factor(function)).is_some_and(|last| *last == Unary::Abs)
 }
 
 /// The result of elementwise functions at `x`, with the weights' scales, which are above 0, taken as 1.

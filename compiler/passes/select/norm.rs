@@ -48,7 +48,7 @@ impl Selector<'_> {
         let integers = self.features(node, DType::Bf16)?;
         let name = format!("{}.max", self.graph.node(node).name);
         let shape = vec![1, 1, self.schedule.values[integers].shape[2], 1];
-        let maxima = self.schedule.value(name, shape, DType::F32);
+        let maxima = self.schedule.value(name, shape, DType::Bf16);
         self.call(node, section, Kind::Quantize { floor: weights::scalar(floor) }, vec![input], vec![integers, maxima]);
         Ok(())
     }

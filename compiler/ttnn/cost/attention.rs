@@ -10,11 +10,6 @@ use bitnetc_plan::{Bound, DType};
 use super::Kernel;
 use crate::target::Calibration;
 
-/// Cycles that the exponential of a tile of scores takes with fp32 sums: `_sfpu_exp_fp32_accurate_` (`ckernel_sfpu_exp.h`) is 43
-/// instructions, as compiled for Wormhole, for each of the 32 vectors of a tile. The calibrated softmax has the one multiply-add of bf16
-/// sums in its place.
-pub const FP32_EXP_CYCLES: f64 = 43.0 * 32.0;
-
 /// Work of one core.
 pub struct Work {
     /// Chunks of keys, each with all its queries.
@@ -23,30 +18,25 @@ pub struct Work {
     scores: f64,
     /// Cycles of the matrix unit.
     fpu_cycles: f64,
-    /// Cycles that exponentials take beyond the calibrated softmax.
-    exp_cycles: f64,
     /// Bytes of keys and values.
     bytes: f64,
 }
 
 impl Work {
-    /// `chunks` chunks of `rows` tiles of queries by `keys` tiles of keys. A tile's product takes `cycles`, its exponentials `exp_cycles`
-    /// more than the calibrated softmax.
-    pub fn of(chunks: u64, [rows, keys, columns]: [u64; 3], cache: DType, [cycles, exp_cycles]: [f64; 2]) -> Self {
+    /// `chunks` chunks of `rows` tiles of queries by `keys` tiles of keys.
+    pub fn of(chunks: u64, [rows, keys, columns]: [u64; 3], cache: DType, cycles: f64) -> Self {
         let scores = (chunks * rows * keys) as f64;
         Work {
             chunks: chunks as f64,
             scores,
             fpu_cycles: 2.0 * scores * columns as f64 * cycles,
-            exp_cycles: scores * exp_cycles,
             bytes: (2 * chunks * keys * columns * cache.tile_bytes()) as f64,
         }
     }
 
     fn compute_us(&self, c: &Calibration) -> f64 {
         let a = &c.attention;
-        let cycles = self.fpu_cycles + self.exp_cycles;
-        self.chunks * a.chunk_us + self.scores * a.score_tile_us + cycles / (c.clock_ghz * 1000.0)
+        self.chunks * a.chunk_us + self.scores * a.score_tile_us + self.fpu_cycles / (c.clock_ghz * 1000.0)
     }
 
     fn read_us(&self, c: &Calibration) -> f64 {

@@ -26,8 +26,7 @@ pub fn kernel(args: &Sdpa, priced: &Priced<'_>) -> Kernel {
     };
     let chunks = (heads * units).div_ceil(cores) * heaviest;
     let cycles = tile_cycles(c, args.compute.fidelity);
-    let exp = if args.compute.fp32_dest_acc { attention::FP32_EXP_CYCLES } else { 0.0 };
-    let work = Work::of(chunks, [cut.q, cut.k, q.tile_columns()], k.dtype, [cycles, exp]);
+    let work = Work::of(chunks, [cut.q, cut.k, q.tile_columns()], k.dtype, cycles);
     attention::kernel(&work, priced.streamed(), 0, c)
 }
 

@@ -1,7 +1,7 @@
 //! Price of attention in decode.
 
 use bitnetc_plan::op::SdpaDecode;
-use bitnetc_plan::ttnn::{Split, approximate_exp};
+use bitnetc_plan::ttnn::Split;
 use bitnetc_plan::{TILE, TensorSpec};
 
 use super::attention::{self, Work};
@@ -24,9 +24,7 @@ pub fn kernel(args: &SdpaDecode, priced: &Priced<'_>) -> Kernel {
     let active = chunks.min(split.cores_per_head).max(1);
     let of_a_core = u64::from(split.heads_per_core) * u64::from(chunks.div_ceil(active));
     let tiles = [u64::from(q.rows().div_ceil(TILE)), u64::from(chunk / TILE), cache.tile_columns()];
-    let precise = args.compute.fp32_dest_acc && !approximate_exp(q.rows());
-    let exp = if precise { attention::FP32_EXP_CYCLES } else { 0.0 };
-    let work = Work::of(of_a_core, tiles, cache.dtype, [tile_cycles(c, args.compute.fidelity), exp]);
+    let work = Work::of(of_a_core, tiles, cache.dtype, tile_cycles(c, args.compute.fidelity));
     let streamed = priced.bytes as f64 / (c.attention.gb_per_s * 1000.0);
     attention::kernel(&work, streamed, active.next_power_of_two().ilog2(), c)
 }
