@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Chip family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Arch {
     /// The chips of N150 and N300.
     Wormhole,
@@ -12,7 +12,7 @@ pub enum Arch {
 }
 
 /// A card as TT-NN reports it. Harvesting changes the grid and the banks, so these are data of one card, not of its family.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Card {
     /// `n150`, `p150`, ...
@@ -28,7 +28,7 @@ pub struct Card {
 }
 
 /// L1 of one worker core, in bytes. The allocator hands out the top first; circular buffers grow from the bottom.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct L1 {
     /// Address at which circular buffers start: everything below belongs to firmware and kernels.
@@ -40,7 +40,7 @@ pub struct L1 {
 }
 
 /// The card's DRAM.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dram {
     /// Number of banks.

@@ -6,7 +6,7 @@ use crate::PhaseKind;
 use crate::ttnn::Violation;
 
 /// The invariants of a plan; [`mod@crate::verify`] says each in full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, schemars::JsonSchema)]
 #[non_exhaustive]
 pub enum Invariant {
     /// The plan is of this format version.

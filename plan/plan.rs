@@ -4,15 +4,16 @@
 //! by name. Everything predicted ([`Cost`], [`Footprint`], addresses) stands beside what it was predicted of.
 
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::fmt;
 
-use crate::{Card, Op, Padding, Source, TensorSpec, Weight};
+use crate::{Card, Op, Padding, Ref, Source, TensorSpec, Weight};
 
 /// Version of the plan format; a plan of another version is refused.
 pub const FORMAT_VERSION: u32 = 5;
 
 /// A compiled schedule of one model for one card.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     /// [`FORMAT_VERSION`].
@@ -34,7 +35,7 @@ pub struct Plan {
 }
 
 /// Facts of the model that the runtime needs, and its identity.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ModelInfo {
     /// Name in the RON file.
@@ -51,7 +52,7 @@ pub struct ModelInfo {
 }
 
 /// The choices given to the compiler.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Options {
     /// Precision policy and its overrides, as given.
@@ -70,10 +71,13 @@ pub struct Options {
     pub proofs: Proofs,
     /// Whether weight scales were folded into constants; otherwise each is multiplied where it belongs.
     pub folding: bool,
+    /// Whether decode draws tokens on the card, by parameters of each user; otherwise it takes the likeliest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sample: bool,
 }
 
 /// How much of a result a lowering of precision has to keep.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Proofs {
     /// Every bit of the result.
@@ -115,7 +119,7 @@ impl std::str::FromStr for Proofs {
 }
 
 /// A tensor that lives as long as the plan runs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Buffer {
     /// Name that steps use.
@@ -130,10 +134,13 @@ pub struct Buffer {
     pub role: BufferRole,
 }
 
+/// The seed with which random numbers go on as if there were none.
+pub const LEAVE: u32 = u32::MAX;
+
 /// The purpose of a persistent buffer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum BufferRole {
-    /// `[1,1,B]` u32: the token of each user that the next decode step reads.
+    /// `[1,1,B]` u32: the token of each user that the next decode step reads. `[1,1,1,B]` where it is drawn on the card.
     Tokens,
     /// `[B]` i32: the position of that token; -1 of a user that is idle, for whom nothing is written or attended to.
     Positions,
@@ -163,6 +170,16 @@ pub enum BufferRole {
     LastTileEnds,
     /// `[1,1,32]` u32: the token after each row of the last-token tile of a prefill.
     FirstTokens,
+    /// `[B]` u32: among how many of the likeliest tokens that of a user is drawn, 1 to 32.
+    TopK,
+    /// `[B]` bf16: the probability that the tokens have together among which that of a user is drawn, 0 to 1.
+    TopP,
+    /// `[B]` bf16: 1 / temperature of each user.
+    InverseTemperature,
+    /// `[B]` u32: from which number each user's random numbers start anew in the next step; [`LEAVE`] where they go on.
+    Seeds,
+    /// `[B]` u32: the number of each user, which is that of the core with its random numbers.
+    Generators,
 }
 
 impl BufferRole {
@@ -174,12 +191,14 @@ impl BufferRole {
             BufferRole::Prompt(_) | BufferRole::PromptPositions(_) | BufferRole::ChunkPages(_) => false,
             BufferRole::ContextPages | BufferRole::ChunkStart => false,
             BufferRole::LastTileStarts | BufferRole::LastTileEnds | BufferRole::FirstTokens => false,
+            BufferRole::TopK | BufferRole::TopP | BufferRole::InverseTemperature => false,
+            BufferRole::Seeds | BufferRole::Generators => false,
         }
     }
 }
 
 /// The task of a phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub enum PhaseKind {
     /// One token of each of `batch` users.
@@ -226,7 +245,7 @@ impl fmt::Display for PhaseKind {
 ///
 /// Values of the prologue live on into the layer and the epilogue until they are freed; a layer frees what it defines. The residual
 /// stream is updated in place, so every layer finds it where the one before left it, and all layers have the same addresses.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Phase {
     /// Decode or prefill.
@@ -262,7 +281,7 @@ impl Section {
 }
 
 /// How a phase becomes a trace.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trace {
     /// Runs before the capture, so that every kernel is compiled and every result allocated.
@@ -274,7 +293,7 @@ pub struct Trace {
 }
 
 /// One TT-NN call.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     /// Unique in its phase: `attn.qkv`.
@@ -296,7 +315,7 @@ pub struct Step {
 }
 
 /// A tensor that a step returns.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Value {
     /// Unique in its phase.
@@ -311,7 +330,7 @@ pub struct Value {
 }
 
 /// L1 bytes per core during a step.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Footprint {
     /// Circular, dataflow and scratchpad buffers.
@@ -333,7 +352,7 @@ impl Footprint {
 }
 
 /// The resource that a step waits for most.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Bound {
     /// Launching and synchronising.
     #[default]
@@ -347,7 +366,7 @@ pub enum Bound {
 }
 
 /// Predicted cost of a step; never a measurement.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cost {
     /// Predicted microseconds on the device.
@@ -368,7 +387,7 @@ impl Cost {
 }
 
 /// Predicted time of a phase.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PhaseCost {
     /// Predicted microseconds on the device, all layers.
@@ -408,6 +427,14 @@ impl Plan {
     /// The buffer of a name.
     pub fn buffer(&self, name: &str) -> Option<&Buffer> {
         self.buffers.iter().find(|b| b.name == name)
+    }
+
+    /// The spec of every tensor that steps of a phase name.
+    pub fn specs<'a>(&'a self, phase: &'a Phase) -> HashMap<Ref, &'a TensorSpec> {
+        let weights = self.weights.iter().map(|w| (Ref::Weight(w.name.clone()), &w.spec));
+        let buffers = self.buffers.iter().map(|b| (Ref::Buffer(b.name.clone()), &b.spec));
+        let values = phase.steps().flat_map(|s| &s.outputs).map(|v| (Ref::Value(v.name.clone()), &v.spec));
+        weights.chain(buffers).chain(values).collect()
     }
 
     /// The buffer of a role.

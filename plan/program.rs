@@ -7,7 +7,7 @@ use crate::Scalar;
 
 /// Math fidelity: how many phases the multiplier of the matrix unit runs, 16 cycles per tile each. A phase multiplies some bits of one
 /// operand with some of the other; `bitnetc_numerics` computes with them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Fidelity {
     /// One phase.
     LoFi,
@@ -38,7 +38,7 @@ impl fmt::Display for Fidelity {
 }
 
 /// TT-NN's `WormholeComputeKernelConfig` (used on Blackhole too); `math_approx_mode` is always false.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ComputeKernel {
     /// Multiplier phases.
@@ -50,7 +50,7 @@ pub struct ComputeKernel {
 }
 
 /// An elementwise function fused into another op, applied in the order written.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Unary {
     /// `max(x, 0)`.
     Relu,
@@ -95,7 +95,7 @@ impl Unary {
 }
 
 /// How a matmul is cut over cores.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub enum MatmulProgram {
     /// `MatmulMultiCoreReuseMultiCastDRAMShardedProgramConfig`: each DRAM bank's columns computed next to the bank; one tile of rows.
@@ -166,7 +166,7 @@ impl MatmulProgram {
 }
 
 /// The activations a matmul program can apply to its result (TT-NN takes others, no BitNet needs them).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum FusedActivation {
     /// `max(x, 0)`.
     Relu,
@@ -175,7 +175,7 @@ pub enum FusedActivation {
 }
 
 /// `LayerNormShardedMultiCoreProgramConfig`; `inplace` is always false.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NormProgram {
     /// Columns and rows of the grid.
@@ -189,7 +189,7 @@ pub struct NormProgram {
 }
 
 /// `SDPAProgramConfig`; `exp_approx_mode` is always false.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SdpaProgram {
     /// Columns and rows of the grid.

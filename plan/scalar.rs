@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 ///
 /// A ternary matrix has one scale, known when weights are loaded. Folding scales into an epsilon or into the attention scale makes those
 /// differ from layer to layer while the plan keeps one layer: so a plan writes the formula, and the runtime evaluates it per layer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Scalar {
     /// The constant factor.

@@ -9,7 +9,7 @@ use crate::cores::Cores;
 pub const TILE: u32 = 32;
 
 /// TT-NN's data types that a plan may use.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum DType {
     /// `bfloat16`: 8 significant bits.
     #[serde(rename = "bf16")]
@@ -29,13 +29,16 @@ pub enum DType {
     /// `int32`.
     #[serde(rename = "i32")]
     I32,
+    /// `uint16`: the columns that `topk` returns of rows of at most 65,536.
+    #[serde(rename = "u16")]
+    U16,
 }
 
 impl DType {
     /// Bytes of one 32x32 tile.
     pub const fn tile_bytes(self) -> u64 {
         match self {
-            DType::Bf16 => 2048,
+            DType::Bf16 | DType::U16 => 2048,
             DType::Bfp8 => 1088,
             DType::Bfp4 => 576,
             DType::F32 | DType::U32 | DType::I32 => 4096,
@@ -45,7 +48,7 @@ impl DType {
     /// Bytes of one row-major element; `None` for block formats, which exist only as tiles.
     pub const fn element_bytes(self) -> Option<u64> {
         match self {
-            DType::Bf16 => Some(2),
+            DType::Bf16 | DType::U16 => Some(2),
             DType::Bfp8 | DType::Bfp4 => None,
             DType::F32 | DType::U32 | DType::I32 => Some(4),
         }
@@ -66,12 +69,13 @@ impl fmt::Display for DType {
             DType::F32 => "f32",
             DType::U32 => "u32",
             DType::I32 => "i32",
+            DType::U16 => "u16",
         })
     }
 }
 
 /// How elements are ordered in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Layout {
     /// 32x32 tiles of four 16x16 faces.
     Tile,
@@ -80,7 +84,7 @@ pub enum Layout {
 }
 
 /// The memory a buffer lives in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Memory {
     /// The SRAM of the worker cores.
     L1,
@@ -89,7 +93,7 @@ pub enum Memory {
 }
 
 /// Along which dimension a tensor is cut into shards.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Strategy {
     /// `WIDTH_SHARDED`: each core holds all rows of some columns.
     Width,
@@ -98,7 +102,7 @@ pub enum Strategy {
 }
 
 /// TT-NN's `MemoryConfig`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub enum MemoryConfig {
     /// Pages round-robin over all banks.
@@ -189,7 +193,7 @@ impl fmt::Display for MemoryConfig {
 }
 
 /// Everything TT-NN keeps of a tensor but its data.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TensorSpec {
     /// Logical shape, outermost dimension first; rank 1 to 4.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Padding, TensorSpec};
 
 /// A constant tensor, written once.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Weight {
     /// Name that steps use.
@@ -22,7 +22,7 @@ pub struct Weight {
 }
 
 /// Where a weight's numbers come from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub enum Source {
     /// Checkpoint matrices, each transposed to `[in, out]` and set side by side along `out`, then padded with zeros to the spec's shape.
@@ -62,7 +62,7 @@ pub enum Source {
 ///
 /// All tokens of a sequence turn by those of its length. So a prompt is prefilled by a phase of its own kind: one whose table has at most
 /// `beyond` positions, or more. A decode step at position `p` is the last of a sequence of `p + 1` tokens, so that its table has both.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LongAngles {
     /// The longest sequence that the first frequencies are for.
@@ -82,7 +82,7 @@ impl LongAngles {
 }
 
 /// A vector of the checkpoint, `[n]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Vector {
     /// Tensor name; `{layer}` stands for the layer's number.
@@ -101,7 +101,7 @@ pub struct Vector {
 }
 
 /// A matrix of the checkpoint, `[out, in]`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Matrix {
     /// Tensor name; `{layer}` stands for the layer's number.
@@ -122,7 +122,7 @@ pub struct Matrix {
 }
 
 /// How a matrix's elements are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub enum Content {
     /// -1, 0 or 1, four rows to a stored `uint8` row, or as floats of one magnitude where the scale multiplies. The scale is kept apart and enters through [`crate::Scalar`]s: the tensor
@@ -138,7 +138,7 @@ pub enum Content {
 }
 
 /// Function of a rotary table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum RotaryFunction {
     /// Cosine.
     Cos,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bitnetc_compiler::model::{self, Model, Shipped};
-use bitnetc_compiler::target::Target;
+use bitnetc_compiler::target::{NAMES, Target};
 use bitnetc_plan::{Plan, TtnnRelease, format, input as limits};
 use miette::{IntoDiagnostic, Report, WrapErr, miette};
 
@@ -28,17 +28,21 @@ pub fn shipped(name: &str) -> miette::Result<&'static Shipped> {
 /// # Errors
 /// When there is neither, or the file has mistakes, each shown in its place.
 pub fn model(name: &str) -> miette::Result<Model> {
-    if let Some(shipped) = model::find(name) {
+    let path = Path::new(name);
+    // With a slash at its end it is the name of a folder, if there is one.
+    if let Some(shipped) = model::find(name).filter(|_| !(name.ends_with('/') && path.exists())) {
         return Ok(shipped.model()?);
     }
-    let path = Path::new(name);
     if !is_stdin(path) && !path.exists() && !name.ends_with(".ron") {
         let names: Vec<_> = model::shipped().iter().map(|s| s.name).collect();
         let published = model::shipped().iter().flat_map(|s| s.published).copied();
         let known: Vec<_> = names.iter().copied().chain(published).collect();
         let meant = did_you_mean(name, &known);
         let help = format!("{meant}shipped models: {}\nor give the path of a model's RON file", names.join(", "));
-        return Err(miette!(help = help, "no model `{name}`"));
+        return Err(match model::told(name) {
+            Some(told) => miette!(help = help, "no model `{name}`. {told}"),
+            None => miette!(help = help, "no model `{name}`"),
+        });
     }
     if !matches!(Kind::of(name), Kind::Model | Kind::Other)
         && let Some(report) = kind::misplaced(name, "a model file")
@@ -131,6 +135,14 @@ pub fn target(name: &str, release: &'static TtnnRelease) -> miette::Result<Targe
     }
     let text = read(path).and_then(|contents| contents.to_text()).into_diagnostic();
     Target::parse(&text.wrap_err_with(|| format!("cannot read target file {name}"))?, name, release).into_diagnostic()
+}
+
+/// The target of a plan's card, which knows its speeds; `None` when no shipped one has that card.
+pub fn target_of(plan: &Plan) -> Option<Target> {
+    // By a shipped name only: a plan's card does not name files.
+    let name = NAMES.into_iter().find(|name| *name == plan.card.name)?;
+    let release = TtnnRelease::find(&plan.release).ok()?;
+    Target::under(name, release).ok().filter(|target| target.card == plan.card)
 }
 
 /// A plan file, or the plan that `-`, stdin, gives.

@@ -2,6 +2,16 @@
 //!
 //! This file knows the subcommands and how they end: 0 done, 1 refused with one error on stderr, 2 misused, 130 ended by Ctrl-C. Each subcommand is a file.
 
+/// As `std::eprintln!`, which panics where stderr takes no more: what cannot be told changes nothing about how the program ends.
+macro_rules! eprintln {
+    () => {
+        $crate::render::tell(format_args!(""))
+    };
+    ($($text:tt)+) => {
+        $crate::render::tell(format_args!($($text)+))
+    };
+}
+
 mod answer;
 mod ask;
 mod bench;
@@ -17,6 +27,7 @@ mod diff;
 mod emit;
 mod eval;
 mod explain;
+mod export;
 mod guard;
 #[cfg(test)]
 #[path = "../tests/common/hostile.rs"]
@@ -39,6 +50,7 @@ mod prompts;
 mod recompile;
 mod render;
 mod replay;
+mod report;
 mod rules;
 mod run;
 mod supervise;
@@ -101,6 +113,8 @@ enum Command {
     Bench(bench::Args),
     /// Print a plan as a Python program of its TT-NN calls.
     Emit(emit::Args),
+    /// Write a plan for ttnn-visualizer, tt-perf-report, Graphviz or Model Explorer.
+    Export(export::Args),
     /// Write a plan's weights in TT-NN's formats.
     Pack(pack::Args),
     /// Write a checkpoint of random ternary weights.
@@ -165,6 +179,7 @@ fn execute(command: Command) -> u8 {
         Command::Compare(args) => compare::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Emit(args) => emit::run(args),
+        Command::Export(args) => export::run(args),
         Command::Pack(args) => pack::run(args),
         Command::Synth(args) => synth::run(args),
         Command::Matrix(args) => matrix::run(args),
@@ -183,7 +198,7 @@ fn execute(command: Command) -> u8 {
         Ok(()) if load::is_interrupted() => load::INTERRUPTED,
         Ok(()) => 0,
         Err(report) => {
-            eprintln!("{report:?}");
+            eprintln!("{:?}", render::bounded(report));
             1
         }
     }
@@ -198,9 +213,12 @@ impl Command {
             Command::Compare(args) => args.device.supervised(),
             Command::Bench(args) => args.device.supervised(),
             Command::Ask(_) | Command::Diff(_) | Command::Plan(_) | Command::Inspect(_) | Command::Explain(_) => None,
-            Command::Levers(_) | Command::Calibrate(_) | Command::Check(_) | Command::Rules(_) | Command::Emit(_) => {
-                None
-            }
+            Command::Levers(_)
+            | Command::Calibrate(_)
+            | Command::Check(_)
+            | Command::Rules(_)
+            | Command::Emit(_)
+            | Command::Export(_) => None,
             Command::Pack(_) | Command::Synth(_) | Command::Matrix(_) | Command::Ttnn(_) | Command::Import(_) => None,
             Command::Models(_) | Command::Targets(_) | Command::Completions(_) => None,
         }

@@ -51,6 +51,9 @@ pub fn remark(draft: &Draft) -> Option<String> {
         | Op::Concat(_)
         | Op::Abs(_)
         | Op::RowMax(_)
+        | Op::TopK(_)
+        | Op::ManualSeed(_)
+        | Op::Sampling(_)
         | Op::ArgMax(_)
         | Op::PlusOne(_)
         | Op::Deallocate(_) => None,

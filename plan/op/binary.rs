@@ -39,7 +39,7 @@ impl Binary {
 }
 
 /// The function of a [`Binary`] call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum BinaryKind {
     /// `ttnn.add`.
     Add,
@@ -58,7 +58,7 @@ impl BinaryKind {
 }
 
 /// Where a [`Binary`] call writes.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Destination {
     /// A new tensor.
     New(MemoryConfig),

@@ -19,7 +19,7 @@ op! {
 }
 
 /// The part of a tensor that a [`Slice`] keeps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Kept {
     /// Rows `start..end`.
     Rows(u32, u32),

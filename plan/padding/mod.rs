@@ -29,7 +29,7 @@ use crate::TILE;
 pub(crate) use follow::{Followed, follow};
 
 /// Columns made of groups that each end in zeros: `groups` times `from` columns of the model's and `to - from` zeros.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Padding {
     /// Groups side by side: heads, or 1 for a row that is padded as a whole.

@@ -5,9 +5,10 @@
 //! [`values!`] and they are only made into text when somebody reads it. People and programs refer to a constraint by its id, which is the
 //! name of the rule and the constraint's own name in lower case: `rms_norm.gamma_width`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::ser::{Serialize, SerializeStruct as _, Serializer};
+use serde::{Serialize, Serializer};
 
 use crate::{Cores, DType, Layout, MemoryConfig, TensorSpec};
 
@@ -54,7 +55,9 @@ impl Constraint {
 }
 
 /// A value that takes part in a broken constraint.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "ViolationValue")]
 pub enum Value {
     /// A size or a count.
     Number(u64),
@@ -67,15 +70,6 @@ impl fmt::Display for Value {
         match self {
             Value::Number(number) => write!(f, "{number}"),
             Value::Text(text) => f.write_str(text),
-        }
-    }
-}
-
-impl Serialize for Value {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Value::Number(number) => serializer.serialize_u64(*number),
-            Value::Text(text) => serializer.serialize_str(text),
         }
     }
 }
@@ -156,16 +150,42 @@ impl fmt::Display for Violation {
 
 impl std::error::Error for Violation {}
 
+/// A violation as tools read it.
+#[derive(Serialize, schemars::JsonSchema)]
+#[schemars(rename = "Violation")]
+struct Told {
+    /// The id of the constraint, by which `bitnetc rules` lists it.
+    constraint: String,
+    /// Where TT-NN says so, or why bitnetc is narrower.
+    source: String,
+    /// What was found.
+    what: String,
+    /// What would be right.
+    hint: String,
+    /// The values that break it, by their names.
+    values: BTreeMap<String, Value>,
+}
+
 impl Serialize for Violation {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let values: std::collections::BTreeMap<_, _> = self.values.iter().map(|(name, value)| (*name, value)).collect();
-        let mut fields = serializer.serialize_struct("Violation", 5)?;
-        fields.serialize_field("constraint", &self.id())?;
-        fields.serialize_field("source", &self.constraint.source.to_string())?;
-        fields.serialize_field("what", &self.what())?;
-        fields.serialize_field("hint", &self.hint())?;
-        fields.serialize_field("values", &values)?;
-        fields.end()
+        Told {
+            constraint: self.id(),
+            source: self.constraint.source.to_string(),
+            what: self.what(),
+            hint: self.hint(),
+            values: self.values.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect(),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl schemars::JsonSchema for Violation {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        Told::schema_name()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Told::json_schema(generator)
     }
 }
 

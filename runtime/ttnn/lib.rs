@@ -27,6 +27,7 @@ mod bridge;
 pub mod call;
 pub mod card;
 pub mod device;
+pub mod device_ops;
 pub mod emit;
 pub mod environment;
 pub mod error;

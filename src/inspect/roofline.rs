@@ -1,7 +1,8 @@
 //! The time a step would take at the peak of the DRAM or of the matrix unit, if nothing else slowed it down.
 
-use bitnetc_compiler::target::{NAMES, Target};
-use bitnetc_plan::{Plan, TtnnRelease};
+use bitnetc_plan::Plan;
+
+use crate::input;
 
 /// Peaks of a card, from its target file: a plan holds bytes and cycles, no speeds.
 #[derive(Debug, Clone, Copy)]
@@ -13,10 +14,7 @@ pub struct Roofline {
 impl Roofline {
     /// The peaks of the plan's card; `None` when no shipped target has that card.
     pub fn of(plan: &Plan) -> Option<Self> {
-        // By a shipped name only: a plan's card does not name files.
-        let name = NAMES.into_iter().find(|name| *name == plan.card.name)?;
-        let release = TtnnRelease::find(&plan.release).ok()?;
-        let target = Target::under(name, release).ok().filter(|target| target.card == plan.card)?;
+        let target = input::target_of(plan)?;
         Some(Roofline { dram_gb_per_s: target.cost.dram_gb_per_s, clock_ghz: target.cost.clock_ghz })
     }
 
@@ -33,6 +31,7 @@ impl Roofline {
 
 #[cfg(test)]
 mod tests {
+    use bitnetc_compiler::target::Target;
     use bitnetc_compiler::{Options, compile, model};
 
     use super::*;

@@ -23,7 +23,7 @@ use bitnetc_plan::{PhaseKind, Plan, Profile, Section};
 
 pub use fit::{Fit, fit};
 pub use read::read;
-pub use steps::PlannedStep;
+pub use steps::{PlannedStep, of as planned};
 
 /// The contents of one file.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,12 +1,10 @@
 //! The steps of a plan that launch programs, each with what its price is computed of.
 
-use std::collections::HashMap;
-
 use bitnetc_compiler::pricer::Pricer;
 use bitnetc_compiler::target::Target;
 use bitnetc_plan::ttnn::Outcome;
 use bitnetc_plan::walk::walk;
-use bitnetc_plan::{Phase, PhaseKind, Plan, Ref, Section, Step, TensorSpec};
+use bitnetc_plan::{PhaseKind, Plan, Section, Step, TensorSpec};
 
 use super::ProfileError;
 
@@ -44,7 +42,7 @@ impl PlannedStep<'_> {
 pub fn of<'a>(plan: &'a Plan, target: &Target, position: u32) -> Result<Vec<PlannedStep<'a>>, ProfileError> {
     let mut steps = Vec::new();
     for phase in &plan.phases {
-        let specs = specs(plan, phase);
+        let specs = plan.specs(phase);
         let walked = walk(plan.into(), phase);
         for (step, memory) in phase.steps().zip(walked.steps) {
             if step.op.freed().is_some() {
@@ -65,12 +63,4 @@ pub fn of<'a>(plan: &'a Plan, target: &Target, position: u32) -> Result<Vec<Plan
         }
     }
     Ok(steps)
-}
-
-/// Every tensor that steps of a phase name.
-fn specs<'a>(plan: &'a Plan, phase: &'a Phase) -> HashMap<Ref, &'a TensorSpec> {
-    let weights = plan.weights.iter().map(|w| (Ref::Weight(w.name.clone()), &w.spec));
-    let buffers = plan.buffers.iter().map(|b| (Ref::Buffer(b.name.clone()), &b.spec));
-    let values = phase.steps().flat_map(|s| &s.outputs).map(|v| (Ref::Value(v.name.clone()), &v.spec));
-    weights.chain(buffers).chain(values).collect()
 }
