@@ -5,6 +5,7 @@
 
 mod moves;
 mod nearest;
+mod remarks;
 
 use std::collections::BTreeMap;
 
@@ -43,6 +44,8 @@ pub struct Explanation {
     pub refusals: Vec<Refusal>,
     /// Ways that TT-NN refuses.
     pub refused: usize,
+    /// What the kernels of its steps do to their numbers, beside the rounding that one expects: the step, and a sentence.
+    pub remarks: Vec<(String, String)>,
     /// Precision asked and used, where the call has one.
     pub precision: Option<Decision>,
     /// Weight scales that left this call or went into it.
@@ -214,6 +217,7 @@ impl<'a> Asked<'a> {
         let all = ways(&chosen.call, &Context { everything: true, ..*cx });
         let way = &chosen.ways.candidates[chosen.chosen];
         let base = search.with(chosen.section, at, way.clone())?;
+        let remarks = way.drafts.iter().filter_map(|draft| Some((draft.name.clone(), remarks::remark(draft)?)));
         let mut alternatives: Vec<Alternative> = leaders(&all, way)
             .into_iter()
             .map(|(candidate, dominates)| {
@@ -234,6 +238,7 @@ impl<'a> Asked<'a> {
             legal: all.candidates.len(),
             refusals: refusals(&all),
             refused: all.rejections.len(),
+            remarks: remarks.collect(),
             precision: record.precision.iter().find(|(node, _)| node == name).map(|(_, d)| d.clone()),
             folds: record.folds.iter().filter(|f| source(&f.from) == name || f.into.contains(name)).cloned().collect(),
             phase: base.price,

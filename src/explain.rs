@@ -104,6 +104,7 @@ fn document(plan: &Plan, again: &Recompiled, found: &Explanation, args: &Args) -
     operands(&mut text, found);
     bounds(&mut text, found, cost);
     precision(&mut text, found);
+    kernels(&mut text, found);
     alternatives(&mut text, found, args.alternatives.into());
     refusals(&mut text, found, args.alternatives.into());
     let _ = writeln!(text, "\nTimes are predicted, not measured.");
@@ -226,6 +227,17 @@ fn precision(text: &mut String, found: &Explanation) {
     let _ = writeln!(text, "activations: {} significant bits{integers}", content.significant_bits);
     for theorem in &decision.theorems {
         let _ = writeln!(text, "proved, {}: {}", theorem.proof(), theorem.statement());
+    }
+}
+
+/// What the kernels do to the numbers.
+fn kernels(text: &mut String, found: &Explanation) {
+    if found.remarks.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n{}, as seen on Tenstorrent's simulator", "what its kernels do".bold());
+    for (step, remark) in &found.remarks {
+        let _ = writeln!(text, "{step}: {remark}");
     }
 }
 

@@ -31,6 +31,8 @@ fn a_step_is_explained_from_the_plan_alone() {
     }
     let prefill = stdout(&["explain", &plan, "down", "--phase", "prefill-64"]);
     assert!(prefill.contains("2D on"), "{prefill}");
+    let attention = stdout(&["explain", &plan, "attended", "--phase", "prefill-64"]);
+    assert!(attention.contains("what its kernels do, as seen on Tenstorrent's simulator"), "{attention}");
     let moved = stdout(&["explain", &plan, "merged.in"]);
     assert!(moved.contains("merged.in moves attended from L1 to L1 HS["), "{moved}");
     assert!(moved.contains("attended cannot leave it in") && moved.contains("Sharded output not supported"), "{moved}");

@@ -8,6 +8,11 @@
 //! because their destination has no bits that an alignment could drop. [`Proof`] tells the two cases apart, and
 //! `compiler/tests/theorems.rs` checks both against the host's emulation, with a case in which the bits do differ.
 //!
+//! What is proved of the sums in the destination holds for the whole call: spills, the fused function and the packer see nothing but their
+//! bits. It is said of two calls that cut K into the same blocks, for a spill to bf16 rounds where a block ends. Only a sum that is exact
+//! ([`Theorem::IntegerSumsAreExact`]) does not depend on the cut. `tests/proofs.rs` compares whole models, whose other calls have no part in
+//! this: exponentials and norms are what their kernels make them, at any precision asked of a product.
+//!
 //! The bounds of the operands come from the analysis of [`super::values`].
 
 use std::collections::HashMap;
@@ -23,7 +28,7 @@ use crate::policy::{Override, Policy, Precision, asked};
 /// The property of a result that a theorem keeps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Proof {
-    /// Every bit is the same.
+    /// Every bit of the call's result is the same, where K is cut into the same blocks.
     BitIdentical,
     /// Every product is the same. Their sum is rounded less often, so that its last bits can differ.
     SameProducts,

@@ -98,3 +98,21 @@ fn what_gets_slower_adds_up_to_the_difference() {
         assert_eq!(forced.calls.iter().map(|(_, price)| price.ns).sum::<u64>(), forced.price.ns);
     }
 }
+
+#[test]
+fn a_kernels_own_errors_are_told() {
+    let said = |policy, phase, step: &str| {
+        let (compiled, target, options) = compiled("n150", policy, false);
+        let found = explain(&compiled, &target, &options, phase, step).unwrap();
+        found.remarks.into_iter().map(|(step, remark)| format!("{step}: {remark}")).collect::<Vec<_>>().join("\n")
+    };
+    let (decode, prefill) = (PhaseKind::Decode { batch: 8 }, PhaseKind::Prefill { tokens: 64 });
+    assert!(said(Policy::Exact, prefill, "attended").contains("with fp32 sums TT-NN's exponentials are good to f32"));
+    assert!(
+        said(Policy::Balanced, prefill, "attended").contains("with bf16 sums TT-NN takes approximate exponentials")
+    );
+    assert!(said(Policy::Balanced, decode, "attn_norm").contains("in bf16, which makes results 0.05 % too small"));
+    assert!(said(Policy::Exact, decode, "attn_norm.int8").contains("attn_norm.int8: as the maximum is bf16"));
+    assert_eq!(said(Policy::Balanced, decode, "attended"), "");
+    assert_eq!(said(Policy::Balanced, prefill, "attn_norm"), "");
+}

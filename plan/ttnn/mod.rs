@@ -59,7 +59,8 @@ mod view;
 pub use checks::Checks;
 pub use constraint::{Constraint, Show, Source, Value, Values, Violation};
 pub use placement::require_placement;
-pub use sdpa_decode::Split;
+pub use rms_norm::norm_error;
+pub use sdpa_decode::{Split, approximate_exp};
 pub use top_k::{CANDIDATES, Search};
 
 use constraint::{constraints, values};

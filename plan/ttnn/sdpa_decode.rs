@@ -40,6 +40,13 @@ impl Split {
     }
 }
 
+/// Whether TT-NN works on half tiles for so many query heads of a user (`use_half_tile`): they fill no more than the upper two faces. Its
+/// exponentials are then approximate, good to 3 %, whatever the compute config and the program config say
+/// (`sub_exp_block_bcast_cols_inplace`: `vector_mode != VectorMode::RC`).
+pub const fn approximate_exp(heads: u32) -> bool {
+    heads <= TILE / 2
+}
+
 constraints! { "sdpa_decode", "sdpa_decode_device_operation.cpp",
     also [paged_cache, paged_cache::positions, placement];
     Q_TYPE: "q is bf16."
@@ -188,8 +195,7 @@ fn chunk_tiles(args: &SdpaDecode) -> u64 {
 /// Circular buffers but the positions' and the page table's.
 fn bytes(args: &SdpaDecode, q: &TensorSpec, k: &TensorSpec, v: &TensorSpec, split: Split) -> u64 {
     let full = DType::Bf16.tile_bytes();
-    // Up to 16 heads fill only the upper two faces of a tile.
-    let tile = if q.rows() <= TILE / 2 { full / 2 } else { full };
+    let tile = if approximate_exp(q.rows()) { full / 2 } else { full };
     let (columns, row_tiles) = (q.tile_columns(), u64::from(head_rows(q.rows()) / TILE));
     let chunk = chunk_tiles(args);
     let caches = 2 * chunk * columns * (k.dtype.tile_bytes() + v.dtype.tile_bytes());

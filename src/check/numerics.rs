@@ -84,8 +84,10 @@ pub fn compare(args: &Compared, file: &Path, python: Option<&Path>, plan: Verifi
     for kind in prefills.into_iter().chain(decodes) {
         match kind {
             PhaseKind::Prefill { tokens } => {
-                session.prefill(0, &sample(session.plan(), tokens)).into_diagnostic()?;
-                runs.push(Run::of(&mut session, kind, format!("{kind}: {tokens} tokens")));
+                let start = last_start(session.plan(), tokens);
+                let prompt = sample(session.plan(), start + tokens);
+                session.prefill_from(0, &prompt, start as usize).into_diagnostic()?;
+                runs.push(Run::of(&mut session, kind, format!("{kind}: {tokens} tokens from position {start}")));
             }
             PhaseKind::Decode { batch } => {
                 let last = session.plan().options.context - 1;
@@ -107,6 +109,13 @@ pub fn compare(args: &Compared, file: &Path, python: Option<&Path>, plan: Verifi
         }
     }
     Ok(runs)
+}
+
+/// The last position at which a chunk of a prefill can start, so that its attention sees what came before it as well; the first one in a
+/// phase that no other follows, or of a model whose longer prompts turn otherwise.
+fn last_start(plan: &Plan, tokens: u32) -> u32 {
+    let follows = tokens.is_multiple_of(plan.options.block) && plan.short_sequence().is_none();
+    if follows { (plan.options.context - tokens) / tokens * tokens } else { 0 }
 }
 
 /// Tokens that differ, so that lookups do.

@@ -26,7 +26,7 @@ mod rotary_fused;
 mod row_max;
 mod sampling;
 mod sdpa;
-pub mod sdpa_decode;
+mod sdpa_decode;
 mod slice;
 mod slice_at;
 mod ternary_linear;

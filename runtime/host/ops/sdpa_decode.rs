@@ -21,7 +21,7 @@ pub fn execute(op: &SdpaDecode, run: &mut Run<'_>) -> Result<(), DeviceError> {
 }
 
 /// The kernel's softmax under a program, for `users` with `kv_heads` each.
-pub fn softmax(scale: f32, program: SdpaProgram, users: u32, kv_heads: u32) -> DecodeSoftmax {
+fn softmax(scale: f32, program: SdpaProgram, users: u32, kv_heads: u32) -> DecodeSoftmax {
     let cores = Split::of(program.grid.0 * program.grid.1, users, kv_heads).map_or(1, |split| split.cores_per_head);
     DecodeSoftmax { scale, k_chunk: program.k_chunk as usize, cores: cores as usize }
 }

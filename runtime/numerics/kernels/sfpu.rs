@@ -82,23 +82,51 @@ fn exp_21f_unrounded(x: f32, constant: f32) -> f32 {
     }
 }
 
-/// 1 / x: `ckernel_sfpu_recip.h`. Wormhole takes a quadratic estimate and `steps` of Newton's; Blackhole has an instruction for the estimate,
-/// in whose place the quotient is taken here.
+/// 1 / x by an estimate and `steps` of Newton's, 1 or 2: `sfpu_reciprocal_iter` of `ckernel_sfpu_recip.h`. The estimate is quadratic on
+/// Wormhole and [an instruction's](estimate) on Blackhole.
 #[inline(always)]
 pub(crate) fn reciprocal(x: f32, steps: u32, arch: Arch) -> f32 {
-    if arch == Arch::Blackhole {
-        return 1.0 / x;
+    match arch {
+        Arch::Wormhole => {
+            let bits = x.to_bits();
+            let negative = -f32::from_bits(bits & 0x7f_ffff | 0x3f80_0000);
+            let first = mad(0.323_232_501_745_224, negative, 1.454_545_974_731_445_3);
+            let mut y = mad(first, negative, 2.121_212_482_452_392_6);
+            for _ in 0..steps {
+                let error = mad(negative, y, 1.0);
+                y = mad(y, error, y);
+            }
+            let scale = f32::from_bits((254 - (bits >> 23 & 255).min(254)) << 23);
+            (y * scale).copysign(x)
+        }
+        Arch::Blackhole => {
+            let mut y = estimate(x);
+            for _ in 0..steps {
+                let error = mad(x, y, -2.0);
+                // Not where x or y is 0 or infinite.
+                if error < 0.0 {
+                    y = mad(y, -error, -0.0);
+                }
+            }
+            y
+        }
     }
-    let bits = x.to_bits();
-    let negative = -f32::from_bits(bits & 0x7f_ffff | 0x3f80_0000);
-    let estimate = mad(0.323_232_501_745_224, negative, 1.454_545_974_731_445_3);
-    let mut y = mad(estimate, negative, 2.121_212_482_452_392_6);
-    for _ in 0..steps {
-        let error = mad(negative, y, 1.0);
-        y = mad(y, error, y);
-    }
-    let scale = f32::from_bits((254 - (bits >> 23 & 255).min(254)) << 23);
-    (y * scale).copysign(x)
+}
+
+/// Blackhole's SFPARECIP: 2 / m of the middle of the 128th of [1, 2) that the mantissa is in, rounded to 7 bits.
+#[inline(always)]
+fn estimate(x: f32) -> f32 {
+    let bits = x.to_bits() & 0x7fff_ffff;
+    let magnitude = match bits {
+        0..0x80_0000 => f32::INFINITY,
+        0x7e80_0000.. => 0.0,
+        _ => {
+            let middle = 1.0 + ((bits >> 16 & 127) as f32 + 0.5) / 128.0;
+            let mantissa = ((2.0 / middle - 1.0) * 128.0 + 0.5) as u32;
+            f32::from_bits((253 - (bits >> 23)) << 23 | mantissa << 16)
+        }
+    };
+    magnitude.copysign(x)
 }
 
 /// x / (1 + e^-x) to bf16, in a bf16 Dst: `ckernel_sfpu_silu.h`.
@@ -151,11 +179,17 @@ mod tests {
             }
         }
         assert_eq!([exp_21f(-1e9, TILE_CONSTANT), exp_polynomial(-1e4, false), exp_f32(-1e3)], [0.0; 3]);
-        for x in [1.0f32, -3.7, 1e-20, 255.99] {
+        for (x, arch) in
+            [1.0f32, -3.7, 1e-20, 255.99].iter().flat_map(|x| [(*x, Arch::Wormhole), (*x, Arch::Blackhole)])
+        {
             for steps in [1, 2] {
-                let error = reciprocal(x, steps, Arch::Wormhole) * x - 1.0;
+                let error = reciprocal(x, steps, arch) * x - 1.0;
                 assert!(error.abs() < [0.0, 2e-4, 3e-7][steps as usize], "{x}: {error}");
             }
         }
+        // The ends of the instruction's table, and its middle.
+        let mantissa = |x: f32| estimate(x).to_bits() >> 16 & 127;
+        assert_eq!([1.0, 1.5, 1.992_187_5, 1.984_375].map(mantissa), [127, 42, 0, 1]);
+        assert_eq!([estimate(0.0), estimate(-1e38)], [f32::INFINITY, 0.0]);
     }
 }
