@@ -31,6 +31,7 @@ pub fn remark(draft: &Draft) -> Option<String> {
         | Op::Embedding(_)
         | Op::Binary(_)
         | Op::Matmul(_)
+        | Op::TernaryLinear(_)
         | Op::CreateHeadsDecode(_)
         | Op::CreateHeads(_)
         | Op::RotaryFused(_)
