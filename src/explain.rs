@@ -1,5 +1,7 @@
 //! `bitnetc explain`: why a step is as it is.
 
+mod json;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -12,6 +14,8 @@ use bitnetc_compiler::target::Calibration;
 use bitnetc_plan::{Bound, Plan, Step};
 use miette::{MietteDiagnostic, Report, miette};
 use owo_colors::OwoColorize as _;
+
+pub use json::Document;
 
 use crate::input;
 use crate::inspect::Selection;
@@ -44,6 +48,9 @@ pub struct Args {
     /// Alternatives shown, and constraints that rule ways out: 1 to 16
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=ASKED as i64))]
     alternatives: u16,
+    /// JSON for tools: everything that is printed
+    #[arg(long)]
+    json: bool,
 }
 
 /// Compiles the plan again, asks, prints.
@@ -58,6 +65,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     };
     let phase = phase.and_then(|at| plan.phases.get(at)).ok_or_else(|| miette!("the plan has no phase"))?;
     if let Some(text) = freed(phase, &args.step) {
+        let text = if args.json { json::freed(&args.step, &text)? } else { text };
         return render::print(&text).map_err(input::cannot_print);
     }
     let again = recompile(&plan, args.model.as_deref(), args.target.as_deref())?;
@@ -72,7 +80,10 @@ pub fn run(args: Args) -> miette::Result<()> {
                 _ => Report::msg(error),
             },
         )?;
-    let text = document(&plan, &again, &found, &args);
+    let text = match args.json {
+        true => json::text(&again, &found, &args.step, args.alternatives.into())?,
+        false => document(&plan, &again, &found, &args),
+    };
     render::print(&text).map_err(input::cannot_print)
 }
 

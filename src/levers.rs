@@ -1,11 +1,15 @@
 //! `bitnetc levers`: what each known lever is predicted to be worth.
 
+mod json;
+
 use bitnetc_compiler::Options;
 use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::Target;
 use bitnetc_lab::levers::{BUCKET, How, Lever, Levers, Share, levers};
 use bitnetc_plan::TtnnRelease;
 use miette::IntoDiagnostic as _;
+
+pub use json::Document;
 
 use crate::input;
 use crate::render::{self, Align, Column, Table, units};
@@ -37,6 +41,9 @@ pub struct Args {
     /// Steps listed of a single target and batch, those first that lose most against the DRAM
     #[arg(long, default_value_t = 8)]
     top: usize,
+    /// JSON for tools: every lever and every step, unrounded
+    #[arg(long)]
+    json: bool,
 }
 
 /// A target and a batch, and what was found.
@@ -71,6 +78,10 @@ pub fn run(args: Args) -> miette::Result<()> {
             let found = levers(&model, &target, &options).into_diagnostic()?;
             cases.push(Case { target: target.clone(), batch: *batch, found });
         }
+    }
+    if args.json {
+        let text = json::text(&model.name, options.priced_at(), &cases)?;
+        return render::print(&text).map_err(input::cannot_print);
     }
     let width = render::width();
     let mut text = format!(

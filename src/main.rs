@@ -14,6 +14,7 @@ mod compare;
 mod completions;
 mod device;
 mod diff;
+mod document;
 mod emit;
 mod eval;
 mod explain;
@@ -42,6 +43,7 @@ mod render;
 mod replay;
 mod rules;
 mod run;
+mod schema;
 mod supervise;
 mod synth;
 mod targets;
@@ -118,6 +120,8 @@ enum Command {
     Models(models::Args),
     /// List the cards that can be compiled for.
     Targets(targets::Args),
+    /// Print the JSON Schema of what a command prints with --json.
+    Schema(schema::Args),
     /// Print shell completions.
     Completions(completions::Args),
 }
@@ -176,6 +180,7 @@ fn execute(command: Command) -> u8 {
         Command::Import(args) => import::run(args),
         Command::Models(args) => models::run(args),
         Command::Targets(args) => targets::run(args),
+        Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run::<Cli>(args),
     };
     match done {
@@ -209,7 +214,7 @@ impl Command {
             | Command::Emit(_)
             | Command::Export(_) => None,
             Command::Pack(_) | Command::Synth(_) | Command::Matrix(_) | Command::Ttnn(_) | Command::Import(_) => None,
-            Command::Models(_) | Command::Targets(_) | Command::Completions(_) => None,
+            Command::Models(_) | Command::Targets(_) | Command::Schema(_) | Command::Completions(_) => None,
         }
     }
 }

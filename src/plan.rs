@@ -9,7 +9,10 @@ use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{CompileError, Compiled, Options, compile, fits};
 use bitnetc_plan::{Proofs, TtnnRelease, format};
 use miette::{IntoDiagnostic, miette};
+use schemars::JsonSchema;
+use serde::Serialize;
 
+use crate::document::{self, Content};
 use crate::{input, inspect, output, render, trace_search};
 
 /// Compile a model into a plan.
@@ -32,6 +35,9 @@ pub struct Args {
     /// Print how long each pass took.
     #[arg(long)]
     timings: bool,
+    /// Describe the plan as JSON: all that `inspect --json` says of it, and the time of each pass
+    #[arg(long)]
+    json: bool,
 }
 
 /// The choices that a person has about a plan.
@@ -125,6 +131,28 @@ fn buckets(text: &str) -> Result<std::sync::Arc<[u32]>, String> {
     text.split(',').map(|size| size.trim().parse().map_err(|_| format!("`{size}` is no number of tokens"))).collect()
 }
 
+/// A plan that was compiled.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Planned")]
+pub struct Document {
+    /// Milliseconds of planning.
+    planned_ms: f64,
+    /// The passes in order.
+    passes: Vec<Pass>,
+    /// The plan.
+    plan: inspect::Document,
+}
+
+impl Content for Document {
+    const KIND: &'static str = "plan";
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Pass {
+    name: String,
+    ms: f64,
+}
+
 /// Compiles, then writes or describes.
 pub fn run(args: Args) -> miette::Result<()> {
     let started = Instant::now();
@@ -140,7 +168,20 @@ pub fn run(args: Args) -> miette::Result<()> {
             let name = if output::is_stdout(path) { "stdout".into() } else { path.display().to_string() };
             eprintln!("{name}: planned in {:.1} ms", spent.as_secs_f64() * 1000.0);
         }
+        None if args.json => {}
         None => render::print(&inspect::overview(&compiled.plan)).map_err(input::cannot_print)?,
+    }
+    if args.json {
+        let pass = |(name, time): &(_, std::time::Duration)| Pass {
+            name: String::from(*name),
+            ms: time.as_secs_f64() * 1000.0,
+        };
+        let document = Document {
+            planned_ms: spent.as_secs_f64() * 1000.0,
+            passes: compiled.timings.iter().map(pass).collect(),
+            plan: inspect::described(&compiled.plan),
+        };
+        render::print(&document::text(&document)?).map_err(input::cannot_print)?;
     }
     if let Some(path) = &args.trace_search {
         let text = serde_json::to_string(&trace_search::document(&compiled)).into_diagnostic()?;

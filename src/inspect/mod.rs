@@ -11,9 +11,9 @@ use std::path::PathBuf;
 
 use bitnetc_plan::walk::Walk;
 use bitnetc_plan::{Phase, Plan, Verified, verify};
-use miette::IntoDiagnostic as _;
 
 use crate::{input, render};
+pub use json::Document;
 use roofline::Roofline;
 pub use select::Selection;
 
@@ -59,7 +59,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         anstream::eprintln!("warning: the plan has {} defects; {hint}", defects.len());
     }
     let view = View::new(&plan, verified.as_ref().ok(), &args)?;
-    let text = if args.json { json::document(&view).into_diagnostic()? } else { tables(&view, render::width()) };
+    let text = if args.json { json::document(&view)? } else { tables(&view, render::width()) };
     render::print(&text).map_err(input::cannot_print)
 }
 
@@ -73,6 +73,12 @@ pub fn overview(plan: &Plan) -> String {
         text.push_str(&steps::text(&view, phase, view.walk(0), render::width()));
     }
     text
+}
+
+/// A plan just compiled, as what a document says of it.
+pub fn described(plan: &Plan) -> Document {
+    let verified = verify(plan);
+    json::content(&View::of(plan, verified.as_ref().ok(), Vec::new()))
 }
 
 /// The part of a plan that was asked for.
