@@ -12,16 +12,17 @@ use bitnetc_compiler::passes::values::Grid;
 use bitnetc_compiler::policy::Precision;
 use bitnetc_compiler::target::Calibration;
 use bitnetc_plan::{Bound, Plan, Step};
+use clap_complete::engine::ArgValueCompleter;
 use miette::{MietteDiagnostic, Report, miette};
 use owo_colors::OwoColorize as _;
 
 pub use json::Document;
 
-use crate::input;
 use crate::inspect::Selection;
 use crate::recompile::{Recompiled, recompile};
 use crate::render::units::{bytes, thousands, time};
 use crate::render::{self, Align, Column, Table};
+use crate::{completions, input};
 
 /// Explain a step of a plan: what was chosen, what else there was, what bounds it, what was proved.
 ///
@@ -35,9 +36,10 @@ pub struct Args {
     /// The plan, RON or binary
     plan: PathBuf,
     /// The step, as `bitnetc inspect` names it
+    #[arg(add = ArgValueCompleter::new(completions::steps))]
     step: String,
     /// The phase it belongs to: `decode` or `prefill-TOKENS` [default: the plan's first]
-    #[arg(long, value_name = "PHASE")]
+    #[arg(long, value_name = "PHASE", add = ArgValueCompleter::new(completions::phases))]
     phase: Option<Selection>,
     /// The model the plan was made of [default: the shipped one with the plan's digest]
     #[arg(long)]

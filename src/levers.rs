@@ -7,12 +7,13 @@ use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::Target;
 use bitnetc_lab::levers::{BUCKET, How, Lever, Levers, Share, levers};
 use bitnetc_plan::TtnnRelease;
+use clap_complete::engine::ArgValueCompleter;
 use miette::IntoDiagnostic as _;
 
 pub use json::Document;
 
-use crate::input;
 use crate::render::{self, Align, Column, Table, units};
+use crate::{completions, input};
 
 /// Show what each known lever of decode is predicted to be worth.
 ///
@@ -25,15 +26,16 @@ use crate::render::{self, Align, Column, Table, units};
   bitnetc levers bitnet-2b-4t --policy exact")]
 pub struct Args {
     /// A shipped model's name, or a model's RON file
+    #[arg(add = ArgValueCompleter::new(completions::models))]
     model: String,
     /// n150, n300, p100, p150, or a target's RON file; n150 and p150 when left out
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(completions::targets))]
     target: Option<String>,
     /// Users of the decode phase, 1 to 32; 1 and 32 when left out
     #[arg(long)]
     batch: Option<u32>,
     /// Policy of the plan from which levers are moved
-    #[arg(long, default_value_t = Policy::Balanced)]
+    #[arg(long, default_value_t = Policy::Balanced, add = ArgValueCompleter::new(completions::policies))]
     policy: Policy,
     /// Position at which attention is priced [default: 256, or the last of a shorter context]
     #[arg(long)]

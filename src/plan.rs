@@ -8,12 +8,13 @@ use bitnetc_compiler::policy::{Override, Policy};
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{CompileError, Compiled, Options, compile, fits};
 use bitnetc_plan::{Proofs, TtnnRelease, format};
+use clap_complete::engine::ArgValueCompleter;
 use miette::{IntoDiagnostic, miette};
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::document::{self, Content};
-use crate::{input, inspect, output, render, trace_search};
+use crate::{completions, input, inspect, output, render, trace_search};
 
 /// Compile a model into a plan.
 #[derive(Debug, clap::Args)]
@@ -23,6 +24,7 @@ use crate::{input, inspect, output, render, trace_search};
   bitnetc plan bitnet-2b-4t --policy exact --set lm_head=bfp8/HiFi2 -o exact.plan")]
 pub struct Args {
     /// A shipped model's name, or a model's RON file.
+    #[arg(add = ArgValueCompleter::new(completions::models))]
     model: String,
     #[command(flatten)]
     choices: Choices,
@@ -44,7 +46,7 @@ pub struct Args {
 #[derive(Debug, Clone, clap::Args)]
 pub struct Choices {
     /// n150, n300, p100, p150, or a target's RON file.
-    #[arg(long, default_value = "n150")]
+    #[arg(long, default_value = "n150", add = ArgValueCompleter::new(completions::targets))]
     pub target: String,
     /// The release of TT-NN to plan for.
     #[arg(long, value_name = "VERSION", default_value_t = TtnnRelease::latest(), value_parser = TtnnRelease::find)]
@@ -62,7 +64,7 @@ pub struct Choices {
     #[arg(long)]
     pub block: Option<u32>,
     /// Precision: balanced, exact or fast.
-    #[arg(long, default_value_t = Policy::Balanced)]
+    #[arg(long, default_value_t = Policy::Balanced, add = ArgValueCompleter::new(completions::policies))]
     pub policy: Policy,
     /// Precision of one role: role=dtype/fidelity[/fp32], for one phase as decode:role=...; may be repeated.
     #[arg(long = "set", value_name = "ROLE=DTYPE/FIDELITY")]

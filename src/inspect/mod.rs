@@ -11,8 +11,9 @@ use std::path::PathBuf;
 
 use bitnetc_plan::walk::Walk;
 use bitnetc_plan::{Phase, Plan, Verified, verify};
+use clap_complete::engine::ArgValueCompleter;
 
-use crate::{input, render};
+use crate::{completions, input, render};
 pub use json::Document;
 use roofline::Roofline;
 pub use select::Selection;
@@ -31,7 +32,7 @@ pub struct Args {
     /// The plan, RON or binary
     pub plan: PathBuf,
     /// The phase whose steps are printed: `decode`, `prefill` (every bucket) or `prefill-TOKENS`
-    #[arg(long, value_name = "PHASE")]
+    #[arg(long, value_name = "PHASE", add = ArgValueCompleter::new(completions::phases))]
     pub phase: Option<Selection>,
     /// Only the steps of this layer, from 0 (of decode, unless --phase says otherwise)
     #[arg(long, value_name = "N")]
