@@ -117,6 +117,7 @@ const fn dtype(dtype: DType) -> &'static str {
         DType::F32 => "FLOAT32",
         DType::U32 => "UINT32",
         DType::I32 => "INT32",
+        DType::U16 => "UINT16",
     }
 }
 

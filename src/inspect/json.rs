@@ -141,6 +141,11 @@ pub fn document(view: &View) -> miette::Result<String> {
     document::text(&content(view))
 }
 
+/// The same as a value, without what makes a document of it.
+pub fn value(view: &View) -> serde_json::Value {
+    serde_json::to_value(content(view)).unwrap_or_default()
+}
+
 /// What is said of the part of a plan that was asked for.
 pub fn content(view: &View) -> Document {
     let plan = view.plan;
