@@ -1,5 +1,6 @@
 //! `bitnetc calibrate`: the cost model beside published measurements, and the fit done again.
 
+mod json;
 mod profile;
 
 use bitnetc_compiler::target::Target;
@@ -9,6 +10,8 @@ use bitnetc_lab::priced::PricedStep;
 use bitnetc_lab::rows::{CallRow, PrefillRow, Rows, Scheduled, StepRow, Use};
 use bitnetc_plan::TtnnRelease;
 use miette::{IntoDiagnostic, miette};
+
+pub use json::Document;
 
 use crate::input;
 use crate::render::{self, Align, Column, Table, units};
@@ -60,6 +63,9 @@ pub struct Args {
     /// Fit the constants again: to the rows that the fit used, or with --profile to the kernels that were measured
     #[arg(long)]
     refit: bool,
+    /// JSON for tools: every row, unrounded
+    #[arg(long, conflicts_with_all = ["refit", "calls"])]
+    json: bool,
     #[command(flatten)]
     measured: profile::Choice,
 }
@@ -70,7 +76,7 @@ pub struct Args {
 /// When the rows, a target or a model cannot be had, or `--calls` names no row.
 pub fn run(args: Args) -> miette::Result<()> {
     if !args.measured.profile.is_empty() {
-        return profile::run(&args.measured, args.target.as_deref(), args.refit);
+        return profile::run(&args.measured, args.target.as_deref(), args.refit, args.json);
     }
     let rows = match &args.rows {
         Some(path) => {
@@ -85,6 +91,9 @@ pub fn run(args: Args) -> miette::Result<()> {
         miette::bail!(help = format!("there are {}", names.join(", ")), "no calibration row is of `{name}`");
     }
     let cards = Cards::new(&rows, args.target.as_deref())?;
+    if args.json {
+        return render::print(&json::of_rows(&rows, &cards)?).map_err(input::cannot_print);
+    }
     let text = if args.refit { refitted(&rows, &cards)? } else { compared(&rows, &cards, args.calls.as_deref())? };
     render::print(&text).map_err(input::cannot_print)
 }

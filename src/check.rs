@@ -7,11 +7,14 @@ use std::path::PathBuf;
 
 use bitnetc_compiler::model::Model;
 use bitnetc_compiler::prove;
+use bitnetc_plan::ttnn::Violation;
 use bitnetc_plan::{Defect, Invariant, Place, Plan, Verified, verify};
 use miette::miette;
 use owo_colors::OwoColorize as _;
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
+use crate::document::{self, Content};
 use crate::render::units::{percent, thousands};
 use crate::{input, render, replay};
 
@@ -63,19 +66,19 @@ pub fn run(args: Args) -> miette::Result<()> {
             if args.compared.numerics {
                 let runs = numerics::compare(&args.compared, &args.plan, python, verified.into())?;
                 let report = match args.json {
-                    true => json(&[], Some(&numerics::json(&runs))),
+                    true => json(&[], Some(numerics::json(&runs)))?,
                     false => numerics::text(&runs),
                 };
                 render::print(&report).map_err(input::cannot_print)?;
                 return numerics::verdict(&runs);
             }
             if args.json {
-                render::print(&json(&[], None)).map_err(input::cannot_print)?;
+                render::print(&json(&[], None)?).map_err(input::cannot_print)?;
             }
             if args.ttnn { replay::against_ttnn(&plan, python) } else { Ok(()) }
         }
         Err(defects) => {
-            render::print(&if args.json { json(&defects, None) } else { unsound(&defects) })
+            render::print(&if args.json { json(&defects, None)? } else { unsound(&defects) })
                 .map_err(input::cannot_print)?;
             let help = "the plan was changed after it was compiled, or bitnetc has a defect: compile the model again";
             let noun = if defects.len() == 1 { "defect" } else { "defects" };
@@ -121,21 +124,47 @@ fn sound(verified: &Verified, model: Option<&str>) -> String {
     text
 }
 
-fn json(defects: &[Defect], numerics: Option<&serde_json::Value>) -> String {
-    let defect = |d: &Defect| {
-        json!({
-            "place": d.place.to_string(),
-            "invariant": format!("{:?}", d.invariant),
-            "what": d.what,
-            "hint": d.hint,
-            "violation": d.violation,
-        })
+/// A plan's verification.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Checked")]
+pub struct Document {
+    /// Whether it has no defect.
+    sound: bool,
+    /// All that is wrong with it.
+    defects: Vec<Told>,
+    /// With --numerics: every step's results beside those of TT-NN's kernels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    numerics: Option<Vec<numerics::Document>>,
+}
+
+impl Content for Document {
+    const KIND: &'static str = "check";
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Defect")]
+struct Told {
+    /// The part of the plan.
+    place: String,
+    /// The invariant that is broken.
+    invariant: Invariant,
+    /// What was found.
+    what: String,
+    /// What would be right.
+    hint: String,
+    /// The constraint of TT-NN that is broken, where one is.
+    violation: Option<Violation>,
+}
+
+fn json(defects: &[Defect], numerics: Option<Vec<numerics::Document>>) -> miette::Result<String> {
+    let told = |d: &Defect| Told {
+        place: d.place.to_string(),
+        invariant: d.invariant,
+        what: d.what.clone(),
+        hint: d.hint.clone(),
+        violation: d.violation.clone(),
     };
-    let mut report = json!({ "defects": defects.iter().map(defect).collect::<Vec<_>>() });
-    if let Some(numerics) = numerics {
-        report["numerics"] = numerics.clone();
-    }
-    format!("{report}\n")
+    document::text(&Document { sound: defects.is_empty(), defects: defects.iter().map(told).collect(), numerics })
 }
 
 /// Defects under the place they are at.

@@ -1,5 +1,7 @@
 //! `bitnetc explain`: why a step is as it is.
 
+mod json;
+
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -10,14 +12,17 @@ use bitnetc_compiler::passes::values::Grid;
 use bitnetc_compiler::policy::Precision;
 use bitnetc_compiler::target::Calibration;
 use bitnetc_plan::{Bound, Plan, Step};
+use clap_complete::engine::ArgValueCompleter;
 use miette::{MietteDiagnostic, Report, miette};
 use owo_colors::OwoColorize as _;
 
-use crate::input;
+pub use json::Document;
+
 use crate::inspect::Selection;
 use crate::recompile::{Recompiled, recompile};
 use crate::render::units::{bytes, thousands, time};
 use crate::render::{self, Align, Column, Table};
+use crate::{completions, input};
 
 /// Explain a step of a plan: what was chosen, what else there was, what bounds it, what was proved.
 ///
@@ -31,9 +36,10 @@ pub struct Args {
     /// The plan, RON or binary
     plan: PathBuf,
     /// The step, as `bitnetc inspect` names it
+    #[arg(add = ArgValueCompleter::new(completions::steps))]
     step: String,
     /// The phase it belongs to: `decode` or `prefill-TOKENS` [default: the plan's first]
-    #[arg(long, value_name = "PHASE")]
+    #[arg(long, value_name = "PHASE", add = ArgValueCompleter::new(completions::phases))]
     phase: Option<Selection>,
     /// The model the plan was made of [default: the shipped one with the plan's digest]
     #[arg(long)]
@@ -44,6 +50,9 @@ pub struct Args {
     /// Alternatives shown, and constraints that rule ways out: 1 to 16
     #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=ASKED as i64))]
     alternatives: u16,
+    /// JSON for tools: everything that is printed
+    #[arg(long)]
+    json: bool,
 }
 
 /// Compiles the plan again, asks, prints.
@@ -58,6 +67,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     };
     let phase = phase.and_then(|at| plan.phases.get(at)).ok_or_else(|| miette!("the plan has no phase"))?;
     if let Some(text) = freed(phase, &args.step) {
+        let text = if args.json { json::freed(&args.step, &text)? } else { text };
         return render::print(&text).map_err(input::cannot_print);
     }
     let again = recompile(&plan, args.model.as_deref(), args.target.as_deref())?;
@@ -72,7 +82,10 @@ pub fn run(args: Args) -> miette::Result<()> {
                 _ => Report::msg(error),
             },
         )?;
-    let text = document(&plan, &again, &found, &args);
+    let text = match args.json {
+        true => json::text(&again, &found, &args.step, args.alternatives.into())?,
+        false => document(&plan, &again, &found, &args),
+    };
     render::print(&text).map_err(input::cannot_print)
 }
 

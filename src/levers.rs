@@ -1,14 +1,19 @@
 //! `bitnetc levers`: what each known lever is predicted to be worth.
 
+mod json;
+
 use bitnetc_compiler::Options;
 use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::Target;
 use bitnetc_lab::levers::{BUCKET, How, Lever, Levers, Share, levers};
 use bitnetc_plan::TtnnRelease;
+use clap_complete::engine::ArgValueCompleter;
 use miette::IntoDiagnostic as _;
 
-use crate::input;
+pub use json::Document;
+
 use crate::render::{self, Align, Column, Table, units};
+use crate::{completions, input};
 
 /// Show what each known lever of decode is predicted to be worth.
 ///
@@ -21,15 +26,16 @@ use crate::render::{self, Align, Column, Table, units};
   bitnetc levers bitnet-2b-4t --policy exact")]
 pub struct Args {
     /// A shipped model's name, or a model's RON file
+    #[arg(add = ArgValueCompleter::new(completions::models))]
     model: String,
     /// n150, n300, p100, p150, or a target's RON file; n150 and p150 when left out
-    #[arg(long)]
+    #[arg(long, add = ArgValueCompleter::new(completions::targets))]
     target: Option<String>,
     /// Users of the decode phase, 1 to 32; 1 and 32 when left out
     #[arg(long)]
     batch: Option<u32>,
     /// Policy of the plan from which levers are moved
-    #[arg(long, default_value_t = Policy::Balanced)]
+    #[arg(long, default_value_t = Policy::Balanced, add = ArgValueCompleter::new(completions::policies))]
     policy: Policy,
     /// Position at which attention is priced [default: 256, or the last of a shorter context]
     #[arg(long)]
@@ -37,6 +43,9 @@ pub struct Args {
     /// Steps listed of a single target and batch, those first that lose most against the DRAM
     #[arg(long, default_value_t = 8)]
     top: usize,
+    /// JSON for tools: every lever and every step, unrounded
+    #[arg(long)]
+    json: bool,
 }
 
 /// A target and a batch, and what was found.
@@ -71,6 +80,10 @@ pub fn run(args: Args) -> miette::Result<()> {
             let found = levers(&model, &target, &options).into_diagnostic()?;
             cases.push(Case { target: target.clone(), batch: *batch, found });
         }
+    }
+    if args.json {
+        let text = json::text(&model.name, options.priced_at(), &cases)?;
+        return render::print(&text).map_err(input::cannot_print);
     }
     let width = render::width();
     let mut text = format!(

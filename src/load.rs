@@ -32,6 +32,7 @@ pub const SMALL_MODEL: &str = "tiny-shakespeare";
 #[derive(Debug, Clone, clap::Args)]
 pub struct Source {
     /// A plan, or a model to be planned: a shipped model's name or a RON file [default: tiny-shakespeare, whose weights come along]
+    #[arg(add = clap_complete::engine::ArgValueCompleter::new(crate::completions::models))]
     pub plan: Option<String>,
     /// A checkpoint directory, a .gguf, or a file made by `bitnetc pack`
     #[arg(long, value_name = "DIR|FILE")]

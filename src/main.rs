@@ -24,6 +24,7 @@ mod compare;
 mod completions;
 mod device;
 mod diff;
+mod document;
 mod emit;
 mod eval;
 mod explain;
@@ -40,6 +41,7 @@ mod inspect;
 mod kind;
 mod levers;
 mod load;
+mod man;
 mod matrix;
 mod models;
 mod oracle;
@@ -53,6 +55,7 @@ mod replay;
 mod report;
 mod rules;
 mod run;
+mod schema;
 mod selftest;
 mod supervise;
 mod synth;
@@ -130,22 +133,30 @@ enum Command {
     Models(models::Args),
     /// List the cards that can be compiled for.
     Targets(targets::Args),
+    /// Print the JSON Schema of what a command prints with --json.
+    Schema(schema::Args),
     /// Print shell completions.
     Completions(completions::Args),
+    /// Write manual pages.
+    Man(man::Args),
 }
 
 /// The command line. Help is wrapped at the terminal's columns, or at `COLUMNS` where there is no terminal; a `COLUMNS` of 0, which would
-/// leave a word on each line, is none.
+/// leave a word on each line, is none, and so are the 0 columns of a terminal.
 fn parse() -> Cli {
     let no_columns = std::env::var("COLUMNS").is_ok_and(|columns| columns.trim() == "0");
     let mut command = Cli::command();
-    if no_columns && render::width().is_none() {
-        command = command.term_width(100);
+    match render::width() {
+        Some(columns) => command = command.term_width(columns.min(100)),
+        None if no_columns => command = command.term_width(100),
+        None => {}
     }
     Cli::from_arg_matches(&command.get_matches()).unwrap_or_else(|error| error.exit())
 }
 
 fn main() -> ExitCode {
+    // A shell that asks what may stand in a line is answered, and the program ends there.
+    clap_complete::CompleteEnv::with_factory(Cli::command).complete();
     let cli = parse();
     if let Some(patience) = cli.command.supervised() {
         match note::attach() {
@@ -188,7 +199,9 @@ fn execute(command: Command) -> u8 {
         Command::Import(args) => import::run(args),
         Command::Models(args) => models::run(args),
         Command::Targets(args) => targets::run(args),
-        Command::Completions(args) => completions::run::<Cli>(args),
+        Command::Schema(args) => schema::run(&args),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run::<Cli>(&args),
     };
     match done {
         // What a person has ended needs no explanation, only the end of the line that it stopped in.
@@ -221,7 +234,8 @@ impl Command {
             | Command::Emit(_)
             | Command::Export(_) => None,
             Command::Pack(_) | Command::Synth(_) | Command::Matrix(_) | Command::Ttnn(_) | Command::Import(_) => None,
-            Command::Models(_) | Command::Targets(_) | Command::Completions(_) => None,
+            Command::Models(_) | Command::Targets(_) | Command::Schema(_) => None,
+            Command::Completions(_) | Command::Man(_) => None,
         }
     }
 }

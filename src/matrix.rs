@@ -17,8 +17,10 @@ use bitnetc_compiler::{CompileError, Options, compile};
 use bitnetc_plan::TtnnRelease;
 use bitnetc_ttnn::{OpenCard, PhaseReport, replay};
 use miette::{IntoDiagnostic, miette};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::document::{self, Content};
 use crate::render::units::thousands;
 use crate::render::{self, Align, Column, Table};
 use crate::{input, replay::open};
@@ -45,6 +47,9 @@ pub struct Args {
     /// The Python that has TT-NN
     #[arg(long, value_name = "PATH")]
     python: Option<PathBuf>,
+    /// Everything that was checked as JSON
+    #[arg(long)]
+    json: bool,
     /// One line of JSON per plan, for the processes that check one target
     #[arg(long, hide = true)]
     lines: bool,
@@ -61,24 +66,43 @@ const LONG_BUCKETS: [u32; 6] = [1056, 3072, 4096, 6144, 8192, 12_288];
 const HARVESTED: [&str; 4] = ["n150:8x7", "n150:8x9", "p150:12x10", "p100:13x10"];
 
 /// One plan's combination and what came of it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Checked")]
 struct Line {
+    /// A shipped model.
     model: String,
     /// As it was given: a name, or the path of a file.
     target: String,
+    /// Policy, batch, context and buckets.
     what: String,
     /// Why there is no plan: the card is too small, or TT-NN has no legal way.
     no_plan: Option<String>,
+    /// One for each phase of the plan.
     phases: Vec<Outcome>,
 }
 
 /// A phase in short.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct Outcome {
+    /// Calls that TT-NN accepts, over all layers.
     calls: u64,
+    /// Addresses that are equal.
     addresses: u64,
+    /// Whether everything is.
     agrees: bool,
+    /// The first difference.
     difference: Option<String>,
+}
+
+/// Plans of shipped models beside the real TT-NN.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Document {
+    /// One for each model, target and combination of options.
+    plans: Vec<Line>,
+}
+
+impl Content for Document {
+    const KIND: &'static str = "matrix";
 }
 
 impl From<&PhaseReport> for Outcome {
@@ -114,8 +138,12 @@ pub fn run(args: Args) -> miette::Result<()> {
         return targets.iter().try_for_each(|target| one_target(&args, &models, target));
     }
     let lines = all_targets(&args, &targets)?;
-    render::print(&table(&lines, &targets)).map_err(input::cannot_print)?;
     let wrong = lines.iter().filter(|l| l.phases.iter().any(|p| !p.agrees)).count();
+    let text = match args.json {
+        true => document::text(&Document { plans: lines })?,
+        false => table(&lines, &targets),
+    };
+    render::print(&text).map_err(input::cannot_print)?;
     if wrong > 0 { Err(miette!("TT-NN disagrees with {wrong} plans")) } else { Ok(()) }
 }
 

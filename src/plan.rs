@@ -8,11 +8,15 @@ use bitnetc_compiler::policy::{Override, Policy};
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{CompileError, Compiled, Options, compile, fits};
 use bitnetc_plan::{Proofs, TtnnRelease, format, verify};
+use clap_complete::engine::ArgValueCompleter;
 use miette::{IntoDiagnostic, miette};
+use schemars::JsonSchema;
+use serde::Serialize;
 
+use crate::document::{self, Content};
 use crate::recompile::Recompiled;
 use crate::report::{self, Destination};
-use crate::{input, inspect, output, render, trace_search};
+use crate::{completions, input, inspect, output, render, trace_search};
 
 /// Compile a model into a plan.
 #[derive(Debug, clap::Args)]
@@ -23,6 +27,7 @@ use crate::{input, inspect, output, render, trace_search};
   bitnetc plan bitnet-2b-4t --policy exact --set lm_head=bfp8/HiFi2 -o exact.plan")]
 pub struct Args {
     /// A shipped model's name, or a model's RON file.
+    #[arg(add = ArgValueCompleter::new(completions::models))]
     model: String,
     #[command(flatten)]
     choices: Choices,
@@ -35,6 +40,9 @@ pub struct Args {
     /// Print how long each pass took.
     #[arg(long)]
     timings: bool,
+    /// Describe the plan as JSON: all that `inspect --json` says of it, and the time of each pass
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     page: Destination,
 }
@@ -43,7 +51,7 @@ pub struct Args {
 #[derive(Debug, Clone, clap::Args)]
 pub struct Choices {
     /// n150, n300, p100, p150, or a target's RON file.
-    #[arg(long, default_value = "n150")]
+    #[arg(long, default_value = "n150", add = ArgValueCompleter::new(completions::targets))]
     pub target: String,
     /// The release of TT-NN to plan for.
     #[arg(long, value_name = "VERSION", default_value_t = TtnnRelease::latest(), value_parser = TtnnRelease::find)]
@@ -61,7 +69,7 @@ pub struct Choices {
     #[arg(long)]
     pub block: Option<u32>,
     /// Precision: balanced, exact or fast.
-    #[arg(long, default_value_t = Policy::Balanced)]
+    #[arg(long, default_value_t = Policy::Balanced, add = ArgValueCompleter::new(completions::policies))]
     pub policy: Policy,
     /// Precision of one role: role=dtype/fidelity[/fp32], for one phase as decode:role=...; may be repeated.
     #[arg(long = "set", value_name = "ROLE=DTYPE/FIDELITY")]
@@ -136,6 +144,28 @@ fn buckets(text: &str) -> Result<std::sync::Arc<[u32]>, String> {
     text.split(',').map(|size| size.trim().parse().map_err(|_| format!("`{size}` is no number of tokens"))).collect()
 }
 
+/// A plan that was compiled.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Planned")]
+pub struct Document {
+    /// Milliseconds of planning.
+    planned_ms: f64,
+    /// The passes in order.
+    passes: Vec<Pass>,
+    /// The plan.
+    plan: inspect::Document,
+}
+
+impl Content for Document {
+    const KIND: &'static str = "plan";
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+struct Pass {
+    name: String,
+    ms: f64,
+}
+
 /// Compiles, then writes or describes.
 pub fn run(args: Args) -> miette::Result<()> {
     let started = Instant::now();
@@ -152,8 +182,20 @@ pub fn run(args: Args) -> miette::Result<()> {
             let name = if output::is_stdout(path) { "stdout".into() } else { path.display().to_string() };
             eprintln!("{name}: planned in {:.1} ms", spent.as_secs_f64() * 1000.0);
         }
-        None if args.page.is_wanted() => {}
+        None if args.json || args.page.is_wanted() => {}
         None => render::print(&inspect::overview(&compiled.plan)).map_err(input::cannot_print)?,
+    }
+    if args.json {
+        let pass = |(name, time): &(_, std::time::Duration)| Pass {
+            name: String::from(*name),
+            ms: time.as_secs_f64() * 1000.0,
+        };
+        let document = Document {
+            planned_ms: spent.as_secs_f64() * 1000.0,
+            passes: compiled.timings.iter().map(pass).collect(),
+            plan: inspect::described(&compiled.plan),
+        };
+        render::print(&document::text(&document)?).map_err(input::cannot_print)?;
     }
     if args.page.is_wanted() {
         args.page.deliver(&report::of_plan(&compiled.plan, &verify(&compiled.plan), Ok(&made))?)?;

@@ -1,4 +1,4 @@
-//! Terminals that tell no size, and none at all: lines are what they are in a file.
+//! Terminals that tell no size, which have 80 columns, and none at all; and what shells and `man` are told.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 mod common;
@@ -33,12 +33,21 @@ fn on_a_terminal_of_no_size(args: &[&str]) -> String {
 }
 
 #[test]
-fn tables_and_help_are_as_in_a_file() {
-    let commands: [&[&str]; 4] =
-        [&["targets"], &["--help"], &["plan", "--help"], &["plan", "tiny-shakespeare", "--prefill", "none"]];
+fn tables_and_help_keep_to_80_columns() {
+    let commands: [&[&str]; 5] = [
+        &["targets"],
+        &["--help"],
+        &["plan", "--help"],
+        &["rules", "--help"],
+        &["plan", "tiny-shakespeare", "--prefill", "none"],
+    ];
     for args in commands {
-        let lines = |text: &str| text.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>();
-        assert_eq!(lines(&on_a_terminal_of_no_size(args)), lines(&stdout(args)), "{args:?}");
+        let text = on_a_terminal_of_no_size(args);
+        let longest = text.lines().max_by_key(|line| line.chars().count()).unwrap();
+        // The examples of help are lines to be copied, and stay whole.
+        let copied = args.contains(&"--help") && longest.starts_with("  ");
+        assert!(longest.chars().count() <= 80 || copied, "{args:?}: {longest}");
+        assert!(text.lines().count() > 3 && text.lines().any(|line| line.chars().count() > 50), "{args:?}: {text}");
     }
 }
 
@@ -48,4 +57,39 @@ fn help_without_a_terminal_keeps_its_lines_when_columns_is_0() {
         let out = Command::new(env!("CARGO_BIN_EXE_bitnetc")).args(args).env("COLUMNS", "0").output().unwrap();
         assert_eq!(String::from_utf8(out.stdout).unwrap(), stdout(args), "{args:?}");
     }
+}
+
+/// What a shell is offered for the last word of a line.
+fn offered(line: &[&str]) -> Vec<String> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bitnetc"));
+    let out = command.env("COMPLETE", "fish").arg("--").arg("bitnetc").args(line).output().unwrap();
+    assert!(out.status.success(), "{line:?}");
+    let text = String::from_utf8(out.stdout).unwrap();
+    text.lines().map(|line| line.split('\t').next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn completions_know_models_cards_policies_and_what_is_in_a_plan() {
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("plan.ron");
+    let plan = plan.to_str().unwrap();
+    stdout(&["plan", "tiny-shakespeare", "--prefill", "32,64", "-o", plan]);
+    assert!(offered(&["plan", "bitnet-2b"]).contains(&"bitnet-2b-4t".to_owned()));
+    assert_eq!(offered(&["plan", "tiny-shakespeare", "--target", "p1"]), ["p100", "p150"]);
+    assert_eq!(offered(&["plan", "tiny-shakespeare", "--policy", ""]), ["balanced", "exact", "fast"]);
+    assert_eq!(offered(&["inspect", plan, "--phase", "pre"]), ["prefill-32", "prefill-64"]);
+    assert_eq!(offered(&["explain", plan, "dow"]), ["down"]);
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        assert!(stdout(&["completions", shell]).contains("bitnetc"), "{shell}");
+    }
+}
+
+#[test]
+fn every_command_has_a_manual_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man 1");
+    stdout(&["man", pages.to_str().unwrap()]);
+    let page = std::fs::read_to_string(pages.join("bitnetc-ttnn-setup.1")).unwrap();
+    assert!(page.contains(".TH bitnetc-ttnn-setup 1") && page.contains("virtual environment"), "{page}");
+    assert!(common::refused(&["man", "/dev/null/x"], 1).contains("cannot write manual pages"));
 }

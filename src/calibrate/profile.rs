@@ -7,7 +7,7 @@ use bitnetc_lab::profile::{self, Fit, Measured, Source};
 use bitnetc_plan::{Plan, Section, TtnnRelease};
 use miette::{IntoDiagnostic as _, miette};
 
-use super::percent;
+use super::{json, percent};
 use crate::render::{self, Align, Column, Table, units};
 use crate::{input, output};
 
@@ -32,7 +32,7 @@ pub struct Choice {
 ///
 /// # Errors
 /// Files that cannot be read or are of another plan; a target that cannot be had or written.
-pub fn run(choice: &Choice, target: Option<&str>, refit: bool) -> miette::Result<()> {
+pub fn run(choice: &Choice, target: Option<&str>, refit: bool, json: bool) -> miette::Result<()> {
     let Some(path) = &choice.plan else { return Err(miette!("--profile needs --plan")) };
     let plan = input::plan(path)?;
     if let Err(defects) = bitnetc_plan::verify(&plan) {
@@ -48,6 +48,9 @@ pub fn run(choice: &Choice, target: Option<&str>, refit: bool) -> miette::Result
     let sources = choice.profile.iter().map(|path| source(path)).collect::<miette::Result<Vec<_>>>()?;
     let position = choice.at_position.min(plan.options.context.saturating_sub(1));
     let measured = profile::join(&plan, &sources, &target, position).into_diagnostic()?;
+    if json {
+        return print(&json::of_profile(&plan, &measured)?);
+    }
     if !refit {
         return print(&compared(&plan, &measured));
     }

@@ -7,7 +7,8 @@ use bitnetc_runtime::host::{Numerics, uncompared_step};
 use bitnetc_runtime::{HostDevice, LoadOptions, Session};
 use bitnetc_ttnn::{CardKind, CardOptions, ComparedDevice, Comparison, PythonEnv, Simulator, TtnnDevice, Wanted};
 use miette::{IntoDiagnostic as _, miette};
-use serde_json::json;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use crate::chosen::Chosen;
 use crate::inspect::Selection;
@@ -172,20 +173,42 @@ impl Run {
         format!("{}\n{}", self.title, table.render(render::width()))
     }
 
-    fn json(&self) -> serde_json::Value {
-        let comparison = |step: &Step, layer: &Comparison| {
-            json!({
-                "step": layer.step,
-                "call": step.call,
-                "elements": layer.elements,
-                "equal": layer.equal,
-                "worst_ulp": layer.worst_ulp,
-                "uncompared": step.uncompared,
-            })
+    fn json(&self) -> Document {
+        let comparison = |step: &Step, layer: &Comparison| StepDocument {
+            step: layer.step.clone(),
+            call: step.call.into(),
+            elements: layer.elements,
+            equal: layer.equal,
+            worst_ulp: layer.worst_ulp,
+            uncompared: step.uncompared.map(Into::into),
         };
         let steps = self.steps.iter().flat_map(|step| step.layers.iter().map(|layer| comparison(step, layer)));
-        json!({ "phase": self.title, "steps": steps.collect::<Vec<_>>() })
+        Document { phase: self.title.clone(), steps: steps.collect() }
     }
+}
+
+/// The comparisons of one run of a phase.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Run")]
+pub struct Document {
+    /// The phase and what it was given.
+    phase: String,
+    steps: Vec<StepDocument>,
+}
+
+/// One step's results on the host and on the simulator.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "ComparedStep")]
+struct StepDocument {
+    step: String,
+    call: String,
+    elements: u64,
+    /// Elements with equal bits.
+    equal: u64,
+    /// The worst difference in units of the last place.
+    worst_ulp: f64,
+    /// Why its bits may differ; null where they must not.
+    uncompared: Option<String>,
 }
 
 impl Step {
@@ -199,7 +222,7 @@ impl Step {
 }
 
 /// The comparisons as JSON.
-pub fn json(runs: &[Run]) -> serde_json::Value {
+pub fn json(runs: &[Run]) -> Vec<Document> {
     runs.iter().map(Run::json).collect()
 }
 

@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 /// A field that two values have differently.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Change {
     /// The path to it, its parts joined by dots.
     pub field: String,

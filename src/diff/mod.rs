@@ -7,12 +7,12 @@ mod steps;
 use std::path::PathBuf;
 
 use bitnetc_plan::{Phase, Plan, Verified, verify};
-use miette::IntoDiagnostic as _;
 use serde_json::json;
 
 use crate::report::{self, Destination};
-use crate::{input, render};
+use crate::{document, input, render};
 use changes::{Change, between};
+pub use print::Document;
 use steps::{Named, StepDifference, matched, steps};
 
 /// Show the differences between two plans, and their predicted effect.
@@ -125,7 +125,7 @@ pub fn run(args: &Args) -> miette::Result<bool> {
         return Ok(difference.is_empty());
     }
     let text = match args.json {
-        true => serde_json::to_string_pretty(&print::document(&difference)).into_diagnostic()? + "\n",
+        true => document::text(&print::document(&difference))?,
         false => print::tables(&difference, render::width()),
     };
     render::print(&text).map_err(input::cannot_print)?;

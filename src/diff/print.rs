@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 
-use bitnetc_plan::{Phase, Section};
+use bitnetc_plan::Phase;
 use owo_colors::OwoColorize as _;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
 use super::steps::{Named, StepDifference};
 use super::{Change, Difference, PhaseDifference, Side};
+use crate::document::Content;
 use crate::render::units::{bytes, thousands, time};
 use crate::render::{Align, Column, Table, prose};
 
@@ -157,41 +159,96 @@ fn effects(difference: &Difference) -> Table {
     table
 }
 
-/// Everything that differs, for tools. Times are microseconds, sizes bytes; a pair is of the first and the second plan.
-pub fn document(difference: &Difference) -> Value {
-    let thing = |named: &Named| json!({"name": named.name, "in_first": named.in_plans.0, "in_second": named.in_plans.1, "changes": named.changes});
-    let step = |step: &StepDifference| {
-        let mut value = thing(&step.named);
-        if let Value::Object(fields) = &mut value {
-            let section = match step.section {
-                Section::Prologue => "prologue",
-                Section::Layer => "layer",
-                Section::Epilogue => "epilogue",
-            };
-            fields.insert("section".into(), section.into());
-            fields.insert("predicted_us".into(), json!(step.us));
-            fields.insert("l1_high_water".into(), json!(step.high_water));
-            fields.insert("dram_bytes".into(), json!(step.dram_bytes));
-        }
-        value
+/// The differences between two plans. Times are microseconds, sizes bytes; a pair is of the first and the second plan.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Differences")]
+pub struct Document {
+    /// Whether nothing differs.
+    alike: bool,
+    /// Model, options, card and release.
+    facts: Vec<Change>,
+    /// DRAM of the card that each plan takes; null for one with defects.
+    dram_bytes: [Option<u64>; 2],
+    phases: Vec<PhaseDocument>,
+    weights: Vec<Thing>,
+    buffers: Vec<Thing>,
+}
+
+impl Content for Document {
+    const KIND: &'static str = "diff";
+}
+
+/// A phase; null in pairs stands for a plan that lacks it.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "PhaseDifference")]
+struct PhaseDocument {
+    phase: Option<String>,
+    /// Predicted.
+    predicted_us: [Option<f64>; 2],
+    l1_high_water: [Option<u64>; 2],
+    dram_bytes: [Option<u64>; 2],
+    /// How it is traced, its results.
+    changes: Vec<Change>,
+    /// The steps that differ.
+    steps: Vec<StepDocument>,
+}
+
+/// A named thing that the plans do not have alike.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Different")]
+struct Thing {
+    name: String,
+    in_first: bool,
+    in_second: bool,
+    /// The fields that differ; none where only one plan has it.
+    changes: Vec<Change>,
+}
+
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "StepDifference")]
+struct StepDocument {
+    #[serde(flatten)]
+    thing: Thing,
+    /// `prologue`, `layer`, `epilogue`.
+    section: String,
+    /// Predicted, all layers together.
+    predicted_us: (f64, f64),
+    l1_high_water: (u64, u64),
+    dram_bytes: (u64, u64),
+}
+
+/// Everything that differs, for tools.
+pub fn document(difference: &Difference) -> Document {
+    let thing = |named: &Named| Thing {
+        name: named.name.into(),
+        in_first: named.in_plans.0,
+        in_second: named.in_plans.1,
+        changes: named.changes.clone(),
+    };
+    let step = |step: &StepDifference| StepDocument {
+        thing: thing(&step.named),
+        section: format!("{:?}", step.section).to_lowercase(),
+        predicted_us: step.us,
+        l1_high_water: step.high_water,
+        dram_bytes: step.dram_bytes,
     };
     let phase = |phase: &PhaseDifference| {
-        let pair = |of: fn(&Phase) -> Value| json!([phase.a.map(of), phase.b.map(of)]);
-        json!({
-            "phase": phase.a.or(phase.b).map(|phase| phase.kind.to_string()),
-            "predicted_us": pair(|phase| json!(phase.cost.device_us)),
-            "l1_high_water": pair(|phase| json!(high_water(phase))),
-            "dram_bytes": pair(|phase| json!(phase.cost.dram_bytes)),
-            "changes": phase.changes,
-            "steps": phase.steps.iter().map(step).collect::<Vec<_>>(),
-        })
+        let of = [phase.a, phase.b];
+        PhaseDocument {
+            phase: phase.a.or(phase.b).map(|phase| phase.kind.to_string()),
+            predicted_us: of.map(|phase| phase.map(|phase| phase.cost.device_us)),
+            l1_high_water: of.map(|phase| phase.map(high_water)),
+            dram_bytes: of.map(|phase| phase.map(|phase| phase.cost.dram_bytes)),
+            changes: phase.changes.clone(),
+            steps: phase.steps.iter().map(step).collect(),
+        }
     };
-    json!({
-        "alike": difference.is_empty(),
-        "facts": difference.facts,
-        "dram_bytes": [dram(&difference.a), dram(&difference.b)],
-        "phases": difference.phases.iter().map(phase).collect::<Vec<_>>(),
-        "weights": difference.weights.iter().map(thing).collect::<Vec<_>>(),
-        "buffers": difference.buffers.iter().map(thing).collect::<Vec<_>>(),
-    })
+    Document {
+        alike: difference.is_empty(),
+        facts: difference.facts.clone(),
+        dram_bytes: [dram(&difference.a), dram(&difference.b)],
+        phases: difference.phases.iter().map(phase).collect(),
+        weights: difference.weights.iter().map(thing).collect(),
+        buffers: difference.buffers.iter().map(thing).collect(),
+    }
 }

@@ -12,10 +12,11 @@ use std::path::PathBuf;
 use bitnetc_plan::walk::Walk;
 use bitnetc_plan::{DType, Layout, Memory, MemoryConfig, Phase, Plan, Strategy, verify};
 use bitnetc_ttnn::Expr;
+use clap_complete::engine::ArgValueCompleter;
 use miette::miette;
 
 use crate::inspect::Selection;
-use crate::{input, output};
+use crate::{completions, input, output};
 
 /// Write a plan for ttnn-visualizer, tt-perf-report, Graphviz or Model Explorer.
 ///
@@ -32,7 +33,7 @@ pub struct Args {
     /// The plan, RON or binary
     plan: PathBuf,
     /// The phase to write: `decode`, `prefill` (every bucket) or `prefill-TOKENS` [default: the plan's first]
-    #[arg(long, value_name = "PHASE")]
+    #[arg(long, value_name = "PHASE", add = ArgValueCompleter::new(completions::phases))]
     phase: Option<Selection>,
     /// Write a report of ttnn-visualizer: its db.sqlite with every call of every layer, all tensors with addresses and lifetimes
     #[arg(long, value_name = "DIR", group = "formats")]

@@ -11,11 +11,12 @@ use std::path::PathBuf;
 
 use bitnetc_plan::walk::Walk;
 use bitnetc_plan::{Defect, Phase, Plan, Verified, verify};
-use miette::IntoDiagnostic as _;
+use clap_complete::engine::ArgValueCompleter;
 
 use crate::recompile::recompile;
 use crate::report::{self, Destination};
-use crate::{input, render};
+use crate::{completions, input, render};
+pub use json::Document;
 use roofline::Roofline;
 pub use select::Selection;
 pub use steps::math;
@@ -35,7 +36,7 @@ pub struct Args {
     /// The plan, RON or binary
     pub plan: PathBuf,
     /// The phase whose steps are printed: `decode`, `prefill` (every bucket) or `prefill-TOKENS`
-    #[arg(long, value_name = "PHASE", conflicts_with = "Destination")]
+    #[arg(long, value_name = "PHASE", conflicts_with = "Destination", add = ArgValueCompleter::new(completions::phases))]
     pub phase: Option<Selection>,
     /// Only the steps of this layer, from 0 (of decode, unless --phase says otherwise)
     #[arg(long, value_name = "N", conflicts_with = "Destination")]
@@ -74,7 +75,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         eprintln!("warning: the plan has {} defects; {hint}", defects.len());
     }
     let view = View::new(&plan, verified.as_ref().ok(), &args)?;
-    let text = if args.json { json::document(&view).into_diagnostic()? } else { tables(&view, render::width()) };
+    let text = if args.json { json::document(&view)? } else { tables(&view, render::width()) };
     render::print(&text).map_err(input::cannot_print)
 }
 
@@ -107,6 +108,12 @@ pub fn overview(plan: &Plan) -> String {
         text.push_str(&steps::text(&view, phase, view.walk(0), render::width()));
     }
     text
+}
+
+/// A plan just compiled, as what a document says of it.
+pub fn described(plan: &Plan) -> Document {
+    let verified = verify(plan);
+    json::content(&View::of(plan, verified.as_ref().ok(), Vec::new()))
 }
 
 /// The part of a plan that was asked for.

@@ -10,10 +10,10 @@ pub use table::{Align, Column, Table};
 use std::fmt;
 use std::io::{self, Write as _};
 
-/// Columns of the terminal on stdout; `None` when stdout is a file or a pipe, or a terminal that tells no size, as those of containers and
-/// build servers often are (0 columns): there lines may be as long as they need.
+/// Columns of the terminal on stdout; `None` when stdout is a file or a pipe, where lines may be as long as they need. A terminal that tells
+/// no size (0 columns), as those of containers and build servers often are, has the 80 of old.
 pub fn width() -> Option<usize> {
-    comfy_table::Table::new().width().map(usize::from).filter(|columns| *columns > 0)
+    comfy_table::Table::new().width().map(|columns| if columns == 0 { 80 } else { columns.into() })
 }
 
 /// `text` in lines of at most `width` columns, cut at spaces; a word that is longer has a line of its own.

@@ -1,0 +1,56 @@
+//! `bitnetc schema`: the JSON Schemas of what `--json` prints.
+
+use clap::ValueEnum;
+use miette::IntoDiagnostic as _;
+use serde_json::Value;
+
+use crate::document::schema;
+use crate::{calibrate, check, diff, explain, input, inspect, levers, matrix, plan, render};
+
+/// Print the JSON Schema of what a command prints with --json.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  bitnetc schema inspect
+  bitnetc inspect plan.ron --json > plan.json && bitnetc schema inspect > schema.json && check-jsonschema --schemafile schema.json plan.json")]
+pub struct Args {
+    /// The command
+    #[arg(value_enum)]
+    command: Kind,
+}
+
+/// The commands whose documents have a schema.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Kind {
+    Calibrate,
+    Check,
+    Diff,
+    Explain,
+    Inspect,
+    Levers,
+    Matrix,
+    Plan,
+}
+
+impl Kind {
+    fn schema(self) -> Value {
+        match self {
+            Kind::Calibrate => schema::<calibrate::Document>(),
+            Kind::Check => schema::<check::Document>(),
+            Kind::Diff => schema::<diff::Document>(),
+            Kind::Explain => schema::<explain::Document>(),
+            Kind::Inspect => schema::<inspect::Document>(),
+            Kind::Levers => schema::<levers::Document>(),
+            Kind::Matrix => schema::<matrix::Document>(),
+            Kind::Plan => schema::<plan::Document>(),
+        }
+    }
+}
+
+/// Prints the schema.
+///
+/// # Errors
+/// A stdout that takes no more.
+pub fn run(args: &Args) -> miette::Result<()> {
+    let text = serde_json::to_string_pretty(&args.command.schema()).into_diagnostic()?;
+    render::print(&(text + "\n")).map_err(input::cannot_print)
+}
