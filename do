@@ -2,7 +2,7 @@
 # The project's two commands:
 #   ./do run [args of `bitnetc run`]   plans the small trained model and streams text from it
 #   ./do test                          everything that must hold, in the order in which it fails fastest
-# Each installs what it misses: a C++ compiler by apt, TT-NN and its mock card into .bitnetc/ by pip.
+# Each installs what it misses: a C++ compiler and Chromium by apt, TT-NN and its mock card into .bitnetc/ by pip.
 set -eu
 cd "$(dirname "$0")"
 
@@ -19,6 +19,15 @@ need_tools() {
         echo "installing a C++ compiler" >&2
         as_root apt-get update -q && as_root apt-get install -y -q g++
     fi
+}
+
+# The browser in which the tests look at the pages of `inspect --html`.
+need_browser() {
+    for browser in chromium chromium-browser google-chrome google-chrome-stable; do
+        command -v "$browser" >/dev/null 2>&1 && return 0
+    done
+    echo "installing Chromium" >&2
+    as_root apt-get update -q && as_root apt-get install -y -q chromium
 }
 
 # step NAME COMMAND...: a headline, the command, and its name for the closing line. The first that fails ends everything.
@@ -86,6 +95,7 @@ run)
     ;;
 test)
     need_tools
+    need_browser
     tests
     ;;
 *)

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
+use bitnetc_plan::function::Function;
+use bitnetc_plan::op::Role;
 use bitnetc_plan::{
     Buffer, Defect, FORMAT_VERSION, Invariant, ModelInfo, Options as PlanOptions, Phase as PlanPhase, PhaseCost,
     PhaseKind, Place, Plan, VerifiedPlan, Weight, walk,
@@ -141,6 +143,7 @@ impl<'a> Compiler<'a> {
                 priced_at: options.priced_at(),
                 proofs: options.proofs,
                 folding: options.folding,
+                sample: options.sample,
             },
             card: target.card.clone(),
             weights: Vec::new(),
@@ -272,6 +275,7 @@ impl<'a> Compiler<'a> {
             card: &self.target.card,
             lm_head_chunks: self.lm_head_chunks.clone(),
             heads,
+            sample: self.options.sample,
         };
         passes::select(fused.graph, &setting).map_err(|error| CompileError::Select { phase: fused.kind, error })
     }
@@ -308,7 +312,9 @@ impl<'a> Compiler<'a> {
         let host = &self.target.cost;
         let host_us = match kind {
             PhaseKind::Prefill { .. } => None,
-            PhaseKind::Decode { .. } if placed.epilogue.iter().any(|s| matches!(s.op, bitnetc_plan::Op::ArgMax(_))) => {
+            PhaseKind::Decode { .. }
+                if placed.epilogue.iter().any(|step| step.op.operand(Role::NextToken).is_some()) =>
+            {
                 Some(host.host_us)
             }
             PhaseKind::Decode { .. } => Some(host.host_sampling_us),
@@ -328,21 +334,30 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    /// Records which function the plan is made for, and compares it with what the phases compute.
-    fn prove(&mut self) -> Result<(), CompileError> {
+    /// Records the function of the model, by which verification tells that every phase computes it.
+    fn record_function(&mut self) -> Result<Function, CompileError> {
         let function = self.model.function(self.options.context as usize, self.options.policy)?;
         self.plan.model.function = function.digest(self.plan.model.layers);
         self.plan.model.digest = self.model.digest()?;
-        let defects = prove::phases(&self.plan, self.model, &function, self.options.policy);
-        if defects.is_empty() { Ok(()) } else { Err(CompileError::Plan(defects)) }
+        Ok(function)
+    }
+
+    /// The plan, which keeps every invariant. Where it is another function that is wrong, the model tells the step.
+    fn verified(&mut self, function: &Function) -> Result<VerifiedPlan, CompileError> {
+        VerifiedPlan::new(self.plan.clone()).map_err(|defects| {
+            let differ = prove::functions(&self.plan, function);
+            unfit(if differ.is_empty() { defects } else { differ })
+        })
     }
 
     fn finish(mut self) -> Result<Compiled, CompileError> {
         self.timed("lifetime", |c| walk::settle(&mut c.plan)).map_err(unfit)?;
-        self.timed("prove", Self::prove)?;
-        let started = Instant::now();
-        let plan = VerifiedPlan::new(self.plan).map_err(unfit)?;
-        self.timings.push(("verify", started.elapsed()));
+        let function = self.timed("function", Self::record_function)?;
+        let plan = self.timed("verify", |c| c.verified(&function))?;
+        let defects = self.timed("prove", |c| prove::precisions(&c.plan, c.model, c.options.policy));
+        if !defects.is_empty() {
+            return Err(CompileError::Plan(defects));
+        }
         Ok(Compiled { plan, record: self.record, timings: self.timings })
     }
 }

@@ -26,12 +26,23 @@ pub struct Excerpt {
 impl Excerpt {
     /// `name` is what the report calls the text; empty for none.
     pub fn new(name: &str, text: &str) -> Self {
-        Excerpt { name: name.to_string(), text: text.to_string(), lines: Lines::new(text) }
+        let text = text.chars().map(harmless).collect::<String>();
+        Excerpt { name: name.to_string(), lines: Lines::new(&text), text }
     }
 
     /// The name of the text in the report.
     pub fn name(&self) -> &str {
         &self.name
+    }
+}
+
+/// Another character of as many bytes for one that a terminal obeys.
+fn harmless(letter: char) -> char {
+    match letter {
+        '\n' | '\r' | '\t' => letter,
+        '\0'..' ' | '\x7f' => '?',
+        '\u{80}'..='\u{9f}' => '·',
+        _ => letter,
     }
 }
 
@@ -158,6 +169,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_a_terminal_obeys_is_not_shown() {
+        let text = "a\u{1b}[31m\u{9b}31m\0b\r\n\tc";
+        let excerpt = Excerpt::new("", text);
+        let contents = excerpt.read_span(&(0, text.len()).into(), 0, 0).unwrap();
+        assert_eq!(contents.data(), "a?[31m·31m?b\r\n\tc".as_bytes());
     }
 
     #[test]

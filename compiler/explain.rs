@@ -158,42 +158,89 @@ pub fn explain(
     kind: PhaseKind,
     step: &str,
 ) -> Result<Explanation, ExplainError> {
-    let record = compiled.record.iter().find(|r| r.kind == kind).ok_or(ExplainError::NoPhase(kind))?;
-    let steps: Vec<&Step> = compiled.plan.phase(kind).map(|p| p.steps().collect()).unwrap_or_default();
-    let (at, chosen) = find(record, step).ok_or_else(|| no_step(record, step, &steps))?;
-    let position = options.priced_at();
-    let cx = Context { target, schedule: &record.schedule, phase: record.kind, position, everything: false };
-    let layers = compiled.plan.model.layers;
-    let mut search = WhatIf::new(&cx, layers, record.reserved)?;
-    let all = ways(&chosen.call, &Context { everything: true, ..cx });
-    let way = &chosen.ways.candidates[chosen.chosen];
-    let base = search.with(chosen.section, at, way.clone())?;
-    let mut alternatives: Vec<Alternative> = leaders(&all, way)
-        .into_iter()
-        .map(|(candidate, dominates)| {
-            let verdict = search.with(chosen.section, at, candidate.clone());
-            Alternative { candidate: candidate.clone(), dominates, verdict }
+    let phase = Asked::new(compiled, target, options, kind)?;
+    let (record, steps) = (phase.record, &phase.steps);
+    let at = find(record, step).ok_or_else(|| no_step(record, step, steps))?;
+    phase.explain(&mut phase.search()?, at)
+}
+
+/// Explains every call of a phase, in the order in which they run. It takes less than asking for one after the other, because the phase is
+/// enumerated once.
+///
+/// # Errors
+/// When there is no such phase.
+pub fn explain_all(
+    compiled: &Compiled,
+    target: &Target,
+    options: &Options,
+    kind: PhaseKind,
+) -> Result<Vec<Explanation>, ExplainError> {
+    let phase = Asked::new(compiled, target, options, kind)?;
+    let mut search = phase.search()?;
+    (0..phase.record.placed.record.len()).map(|at| phase.explain(&mut search, at)).collect()
+}
+
+/// A phase about which is asked.
+struct Asked<'a> {
+    record: &'a PhaseRecord,
+    steps: Vec<&'a Step>,
+    cx: Context<'a>,
+    layers: u32,
+}
+
+impl<'a> Asked<'a> {
+    fn new(
+        compiled: &'a Compiled,
+        target: &'a Target,
+        options: &Options,
+        kind: PhaseKind,
+    ) -> Result<Self, ExplainError> {
+        let record = compiled.record.iter().find(|r| r.kind == kind).ok_or(ExplainError::NoPhase(kind))?;
+        let steps = compiled.plan.phase(kind).map(|p| p.steps().collect()).unwrap_or_default();
+        let position = options.priced_at();
+        let cx = Context { target, schedule: &record.schedule, phase: record.kind, position, everything: false };
+        Ok(Asked { record, steps, cx, layers: compiled.plan.model.layers })
+    }
+
+    fn search(&self) -> Result<WhatIf<'_>, PlaceError> {
+        WhatIf::new(&self.cx, self.layers, self.record.reserved)
+    }
+
+    /// Explains the call that stands at `number` in the record.
+    fn explain(&self, search: &mut WhatIf<'_>, number: usize) -> Result<Explanation, ExplainError> {
+        let Asked { record, steps, cx, layers } = self;
+        let chosen = &record.placed.record[number];
+        let at = record.placed.record[..number].iter().filter(|r| r.section == chosen.section).count();
+        let all = ways(&chosen.call, &Context { everything: true, ..*cx });
+        let way = &chosen.ways.candidates[chosen.chosen];
+        let base = search.with(chosen.section, at, way.clone())?;
+        let mut alternatives: Vec<Alternative> = leaders(&all, way)
+            .into_iter()
+            .map(|(candidate, dominates)| {
+                let verdict = search.with(chosen.section, at, candidate.clone());
+                Alternative { candidate: candidate.clone(), dominates, verdict }
+            })
+            .collect();
+        alternatives.sort_by_key(|a| a.verdict.as_ref().map_or((true, Price::default()), |f| (false, f.price)));
+        let name = &chosen.call.name;
+        Ok(Explanation {
+            call: chosen.call.clone(),
+            section: chosen.section,
+            times: if chosen.section == Section::Layer { *layers } else { 1 },
+            chosen: way.clone(),
+            operands: readings(record, chosen, &all),
+            moves: moves::moves(cx, record, chosen, &all, steps),
+            alternatives,
+            legal: all.candidates.len(),
+            refusals: refusals(&all),
+            refused: all.rejections.len(),
+            precision: record.precision.iter().find(|(node, _)| node == name).map(|(_, d)| d.clone()),
+            folds: record.folds.iter().filter(|f| source(&f.from) == name || f.into.contains(name)).cloned().collect(),
+            phase: base.price,
+            phase_reshards: base.reshard_count,
+            calls: base.calls,
         })
-        .collect();
-    alternatives.sort_by_key(|a| a.verdict.as_ref().map_or((true, Price::default()), |f| (false, f.price)));
-    let name = &chosen.call.name;
-    Ok(Explanation {
-        call: chosen.call.clone(),
-        section: chosen.section,
-        times: if chosen.section == Section::Layer { layers } else { 1 },
-        chosen: way.clone(),
-        operands: readings(record, chosen, &all),
-        moves: moves::moves(&cx, record, chosen, &all, &steps),
-        alternatives,
-        legal: all.candidates.len(),
-        refusals: refusals(&all),
-        refused: all.rejections.len(),
-        precision: record.precision.iter().find(|(node, _)| node == name).map(|(_, d)| d.clone()),
-        folds: record.folds.iter().filter(|f| source(&f.from) == name || f.into.contains(name)).cloned().collect(),
-        phase: base.price,
-        phase_reshards: base.reshard_count,
-        calls: base.calls,
-    })
+    }
 }
 
 /// `qkv` of `qkv[2]`.
@@ -201,12 +248,9 @@ fn source(from: &str) -> &str {
     from.split('[').next().unwrap_or(from)
 }
 
-/// The call that a step belongs to, and its place in its section.
-fn find<'a>(record: &'a PhaseRecord, step: &str) -> Option<(usize, &'a Record)> {
-    let found = record.placed.record.iter().position(|r| belongs(r, step))?;
-    let chosen = &record.placed.record[found];
-    let before = record.placed.record[..found].iter().filter(|r| r.section == chosen.section).count();
-    Some((before, chosen))
+/// Where in the record the call of a step stands.
+fn find(record: &PhaseRecord, step: &str) -> Option<usize> {
+    record.placed.record.iter().position(|r| belongs(r, step))
 }
 
 fn belongs(record: &Record, step: &str) -> bool {

@@ -28,6 +28,8 @@ pub struct Options {
     pub proofs: Proofs,
     /// Whether weight scales are folded into constants that the schedule has anyway.
     pub folding: bool,
+    /// Whether decode draws tokens on the card, by temperature, top-k, top-p and a seed of each user; otherwise it takes the likeliest.
+    pub sample: bool,
     /// Whether candidates that are known to lose are enumerated too, so that a person can read why. The plan is the same.
     pub everything: bool,
 }
@@ -58,6 +60,7 @@ impl Options {
             position: None,
             proofs: Proofs::Products,
             folding: true,
+            sample: false,
             everything: false,
         }
     }

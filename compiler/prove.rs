@@ -27,7 +27,10 @@ pub fn prove(plan: &Plan, model: &Model) -> Result<(), Vec<Defect>> {
     }
     let expected = model.function(plan.options.context as usize, policy);
     let expected = expected.map_err(|e| about_plan(format!("the model at the plan's context: {e}"), ""))?;
-    let mut defects = phases(plan, model, &expected, policy);
+    let mut defects = functions(plan, &expected);
+    if defects.is_empty() {
+        defects = precisions(plan, model, policy);
+    }
     if defects.is_empty() && plan.model.function != expected.digest(plan.model.layers) {
         defects.extend(about_plan(format!("its function is recorded as {}", plan.model.function), "the model's"));
     }
@@ -38,26 +41,29 @@ pub fn prove(plan: &Plan, model: &Model) -> Result<(), Vec<Defect>> {
 }
 
 /// The differences of all phases from the function that is expected of them.
-pub fn phases(plan: &Plan, model: &Model, expected: &Function, policy: Policy) -> Vec<Defect> {
+pub fn functions(plan: &Plan, expected: &Function) -> Vec<Defect> {
     let mut defects = Vec::new();
     for phase in &plan.phases {
         match of_phase(plan, phase) {
             Err(found) => defects.extend(found),
-            Ok(found) => match difference(&found.function, expected) {
-                Some(difference) => defects.push(difference.defect(phase.kind, "the model")),
-                None => defects.extend(precisions(plan, phase, model, policy)),
-            },
+            Ok(found) => {
+                defects.extend(difference(&found.function, expected).map(|found| found.defect(phase.kind, "the model")))
+            }
         }
     }
     defects
+}
+
+/// Steps of another precision than the one that is asked for, or proved to lose nothing against it.
+pub fn precisions(plan: &Plan, model: &Model, policy: Policy) -> Vec<Defect> {
+    plan.phases.iter().flat_map(|phase| precisions_of(plan, phase, model, policy)).collect()
 }
 
 fn defect(place: Place, what: impl Into<String>, hint: impl Into<String>) -> Defect {
     Defect { invariant: Invariant::Function, place, what: what.into(), hint: hint.into(), violation: None }
 }
 
-/// Steps of another precision than the one that is asked for, or proved to lose nothing against it.
-fn precisions(plan: &Plan, phase: &Phase, model: &Model, policy: Policy) -> Vec<Defect> {
+fn precisions_of(plan: &Plan, phase: &Phase, model: &Model, policy: Policy) -> Vec<Defect> {
     let trouble = |what: String| vec![defect(Place::Phase(phase.kind), what, "")];
     let overrides: Result<Vec<Override>, _> = plan.options.overrides.iter().map(|text| text.parse()).collect();
     let release = TtnnRelease::find(&plan.release).map_err(|e| trouble(e.to_string()));

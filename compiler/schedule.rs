@@ -160,6 +160,12 @@ pub enum Kind {
     LastTile,
     /// `logits, ids buffer ->`.
     ArgMax,
+    /// `logits -> values, tokens`: the largest of each row.
+    TopK,
+    /// `seeds buffer, generators buffer ->`.
+    Seed,
+    /// `values, tokens, k buffer, p buffer, 1/temperature buffer, ids buffer ->`.
+    Sample,
     /// `buffer ->`.
     PlusOne {
         /// Negative numbers stay what they are.

@@ -40,15 +40,22 @@ pub fn text(path: &Path) -> io::Result<String> {
     utf8(read(path)?)
 }
 
-/// Bytes as text.
+/// The mark of byte order that some editors write before a text, and that is no part of it.
+pub const MARK: char = '\u{feff}';
+
+/// Bytes as text, without a [`MARK`] before it.
 ///
 /// # Errors
 /// [`io::ErrorKind::InvalidData`] for bytes that are no UTF-8, with the place of the first.
 pub fn utf8(bytes: Vec<u8>) -> io::Result<String> {
-    String::from_utf8(bytes).map_err(|error| {
+    let mut text = String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();
         io::Error::new(io::ErrorKind::InvalidData, format!("no UTF-8 text: byte {at} begins no character"))
-    })
+    })?;
+    if text.starts_with(MARK) {
+        text.drain(..MARK.len_utf8());
+    }
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -61,6 +68,7 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
         assert!(error.to_string().contains("64 MiB"), "{error}");
         assert_eq!(read_from(&b"text"[..]).unwrap(), b"text");
+        assert_eq!(utf8("\u{feff}a\u{feff}".into()).unwrap(), "a\u{feff}");
         assert!(utf8(vec![b'a', 0xff]).unwrap_err().to_string().contains("byte 1"));
     }
 }

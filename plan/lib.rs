@@ -26,6 +26,7 @@
 
 pub mod allocator;
 pub mod card;
+mod chunk;
 pub mod cores;
 pub mod defect;
 pub mod folder;

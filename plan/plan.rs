@@ -71,6 +71,9 @@ pub struct Options {
     pub proofs: Proofs,
     /// Whether weight scales were folded into constants; otherwise each is multiplied where it belongs.
     pub folding: bool,
+    /// Whether decode draws tokens on the card, by parameters of each user; otherwise it takes the likeliest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sample: bool,
 }
 
 /// How much of a result a lowering of precision has to keep.
@@ -131,10 +134,13 @@ pub struct Buffer {
     pub role: BufferRole,
 }
 
+/// The seed with which random numbers go on as if there were none.
+pub const LEAVE: u32 = u32::MAX;
+
 /// The purpose of a persistent buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum BufferRole {
-    /// `[1,1,B]` u32: the token of each user that the next decode step reads.
+    /// `[1,1,B]` u32: the token of each user that the next decode step reads. `[1,1,1,B]` where it is drawn on the card.
     Tokens,
     /// `[B]` i32: the position of that token; -1 of a user that is idle, for whom nothing is written or attended to.
     Positions,
@@ -164,6 +170,16 @@ pub enum BufferRole {
     LastTileEnds,
     /// `[1,1,32]` u32: the token after each row of the last-token tile of a prefill.
     FirstTokens,
+    /// `[B]` u32: among how many of the likeliest tokens that of a user is drawn, 1 to 32.
+    TopK,
+    /// `[B]` bf16: the probability that the tokens have together among which that of a user is drawn, 0 to 1.
+    TopP,
+    /// `[B]` bf16: 1 / temperature of each user.
+    InverseTemperature,
+    /// `[B]` u32: from which number each user's random numbers start anew in the next step; [`LEAVE`] where they go on.
+    Seeds,
+    /// `[B]` u32: the number of each user, which is that of the core with its random numbers.
+    Generators,
 }
 
 impl BufferRole {
@@ -175,6 +191,8 @@ impl BufferRole {
             BufferRole::Prompt(_) | BufferRole::PromptPositions(_) | BufferRole::ChunkPages(_) => false,
             BufferRole::ContextPages | BufferRole::ChunkStart => false,
             BufferRole::LastTileStarts | BufferRole::LastTileEnds | BufferRole::FirstTokens => false,
+            BufferRole::TopK | BufferRole::TopP | BufferRole::InverseTemperature => false,
+            BufferRole::Seeds | BufferRole::Generators => false,
         }
     }
 }

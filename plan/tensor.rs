@@ -34,13 +34,16 @@ pub enum DType {
     /// `int32`.
     #[serde(rename = "i32")]
     I32,
+    /// `uint16`: the columns that `topk` returns of rows of at most 65,536.
+    #[serde(rename = "u16")]
+    U16,
 }
 
 impl DType {
     /// Bytes of one 32x32 tile.
     pub const fn tile_bytes(self) -> u64 {
         match self {
-            DType::Bf16 => 2048,
+            DType::Bf16 | DType::U16 => 2048,
             DType::Bfp8 => 1088,
             DType::Bfp4 => 576,
             DType::Bfp2 => 256,
@@ -51,7 +54,7 @@ impl DType {
     /// Bytes of one row-major element; `None` for block formats, which exist only as tiles.
     pub const fn element_bytes(self) -> Option<u64> {
         match self {
-            DType::Bf16 => Some(2),
+            DType::Bf16 | DType::U16 => Some(2),
             DType::Bfp8 | DType::Bfp4 | DType::Bfp2 => None,
             DType::F32 | DType::U32 | DType::I32 => Some(4),
         }
@@ -73,6 +76,7 @@ impl fmt::Display for DType {
             DType::F32 => "f32",
             DType::U32 => "u32",
             DType::I32 => "i32",
+            DType::U16 => "u16",
         })
     }
 }

@@ -101,10 +101,10 @@ pub trait Device {
     /// No memory; not allowed while a trace is captured.
     fn allocate(&mut self, slot: Slot, spec: &Arc<TensorSpec>) -> Result<(), DeviceError>;
 
-    /// Overwrites an integer tensor; i32 as their bits. Shorter data leave the rest as it is.
+    /// Overwrites a row-major tensor of integers or of bf16; i32 and bf16 as their bits. Shorter data leave the rest as it is.
     ///
     /// # Errors
-    /// Not allowed while a trace is captured; a slot that holds no integers, or fewer.
+    /// Not allowed while a trace is captured; a slot that holds something else, or less.
     fn write(&mut self, slot: Slot, data: &[u32]) -> Result<(), DeviceError>;
 
     /// Executes steps in order; while a trace is captured, records them instead.

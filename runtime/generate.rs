@@ -1,7 +1,11 @@
 //! Text generation: prefill every prompt, then decode all users together until each has ended.
 //!
-//! Where the device runs ahead of the host, a greedy step is asked for before the tokens of the last one are read: the card carries them to
-//! it by itself. A text that ends by a stop token has then had a step too many, whose token nobody takes.
+//! Where the device runs ahead of the host and picks tokens itself, a step is asked for before the tokens of the last one are read: the card
+//! carries them to it. A text that ends by a stop token has then had a step too many, whose token nobody takes. The first token of a text is
+//! the likeliest by the prefill, or the host draws it from the prefill's logits.
+//!
+//! A prompt that begins as an earlier one does reads that one's cache blocks, as far as a prefill can go on after them, and is prefilled from
+//! there.
 //!
 //! What prefill does not take of a prompt is decoded token by token, with the tokens of the prompt in place of those chosen: all of it where
 //! the plan has no prefill phase. Users without a prompt, and those that have ended, are idle.
@@ -116,11 +120,16 @@ pub fn generate<D: Device>(
     options.sampling.check()?;
     check_prompts(session.plan(), prompts)?;
     session.prepare_decode()?;
-    let mut run = Run { session, options, users: Vec::new(), logits: Vec::new(), chosen: Vec::new(), under_way: 0 };
-    for (user, prompt) in prompts.iter().enumerate() {
-        run.prefill(user, prompt, &mut on_token)?;
+    let picked = session.picks(&options.sampling);
+    let mut run =
+        Run { session, options, picked, users: Vec::new(), logits: Vec::new(), chosen: Vec::new(), under_way: 0 };
+    for user in 0..prompts.len() {
+        run.prefill(user, prompts, &mut on_token)?;
     }
     run.write_users()?;
+    if picked {
+        run.session.set_sampling(&vec![options.sampling; run.session.batch()])?;
+    }
     while run.users.iter().any(|user| user.stop.is_none()) {
         if options.interrupted.load(Ordering::Relaxed) {
             run.users.iter_mut().for_each(|user| user.stop = user.stop.or(Some(Stop::Asked)));
@@ -173,6 +182,8 @@ pub fn check_prompts(plan: &Plan, prompts: &[Vec<u32>]) -> Result<(), RuntimeErr
 struct Run<'a, D> {
     session: &'a mut Session<D>,
     options: &'a GenerateOptions<'a>,
+    /// The device picks tokens by itself: it takes the likeliest, or its plan draws.
+    picked: bool,
     users: Vec<User>,
     logits: Vec<f32>,
     chosen: Vec<u32>,
@@ -184,9 +195,10 @@ impl<D: Device> Run<'_, D> {
     fn prefill(
         &mut self,
         index: usize,
-        prompt: &[u32],
+        prompts: &[Vec<u32>],
         on_token: &mut impl FnMut(usize, u32) -> Flow,
     ) -> Result<(), RuntimeError> {
+        let prompt = &prompts[index];
         let sampler = Sampler::new(self.options.sampling, index as u32);
         let prefix = self.session.prefilled(prompt.len());
         let short = self.session.plan().short_sequence().map(|short| short as usize);
@@ -204,7 +216,8 @@ impl<D: Device> Run<'_, D> {
             user.position = prefix as u32;
             user.pending = prompt[prefix..].iter().rev().copied().collect();
             if prefix > 0 {
-                self.session.prefill(index, &prompt[..prefix])?;
+                let shared = self.share(index, prompts, prefix)?;
+                self.session.prefill_from(index, &prompt[..prefix], shared)?;
             }
             match user.pending.pop() {
                 Some(next) => user.next = next,
@@ -217,6 +230,28 @@ impl<D: Device> Run<'_, D> {
         }
         self.users.push(user);
         Ok(())
+    }
+
+    /// Has a user read what the prompt of an earlier one has in common with its own, of which `prefix` tokens are prefilled, and at least one
+    /// by the user itself. Returns how many tokens are there then.
+    fn share(&mut self, index: usize, prompts: &[Vec<u32>], prefix: usize) -> Result<usize, RuntimeError> {
+        let short = self.session.plan().short_sequence().map_or(usize::MAX, |short| short as usize);
+        let prompt = &prompts[index];
+        let common = |of: &Vec<u32>| match (of.len() <= short) == (prompt.len() <= short) {
+            true => {
+                let there = of[..self.session.prefilled(of.len())].iter();
+                there.zip(&prompt[..prefix - 1]).take_while(|(a, b)| a == b).count()
+            }
+            // Keys of a longer sequence turn by other frequencies.
+            false => 0,
+        };
+        let most = prompts[..index]
+            .iter()
+            .map(common)
+            .enumerate()
+            .max_by_key(|(of, tokens)| (*tokens, std::cmp::Reverse(*of)));
+        let (of, tokens) = most.unwrap_or((index, 0));
+        self.session.share(index, of, tokens)
     }
 
     fn choose_first(&mut self, user: &mut User, row: usize) -> Result<u32, RuntimeError> {
@@ -274,7 +309,7 @@ impl<D: Device> Run<'_, D> {
     fn can_run_ahead(&self) -> bool {
         let live = || self.users.iter().filter(|user| user.stop.is_none());
         self.session.device().runs_ahead()
-            && self.options.sampling.is_greedy()
+            && self.picked
             && live().all(|user| user.pending.is_empty() && (user.position as usize + 1) < user.ends.0)
             && live().any(|user| user.tokens.len() + 1 < self.options.max_tokens)
     }
@@ -283,9 +318,8 @@ impl<D: Device> Run<'_, D> {
     fn take(&mut self, on_token: &mut impl FnMut(usize, u32) -> Flow) -> Result<Turn, RuntimeError> {
         self.session.end_tokens(&mut self.chosen)?;
         self.under_way -= 1;
-        let greedy = self.options.sampling.is_greedy();
         let vocab = self.session.plan().model.vocab as usize;
-        if !greedy {
+        if !self.picked {
             self.session.logits(&mut self.logits)?;
         }
         let mut turn = Turn::default();
@@ -295,7 +329,7 @@ impl<D: Device> Run<'_, D> {
                 user.next = next;
                 turn.forced = true;
             } else {
-                let token = if greedy {
+                let token = if self.picked {
                     self.chosen[index]
                 } else {
                     turn.forced = true;

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use bitnetc_runtime::{Device, GenerateOptions, Session};
-use miette::{IntoDiagnostic, miette};
+use miette::{IntoDiagnostic, WrapErr as _, miette};
 
 use crate::answer::{Spent, answer};
 use crate::run::show;
@@ -54,7 +54,7 @@ fn turn() -> miette::Result<Option<String>> {
         let _ = write!(std::io::stderr(), "> ").and_then(|()| std::io::stderr().flush());
     }
     let mut line = String::new();
-    let read = stdin.lock().read_line(&mut line).into_diagnostic()?;
+    let read = stdin.lock().read_line(&mut line).into_diagnostic().wrap_err("cannot read a turn from stdin")?;
     Ok((read > 0).then(|| line.trim_end_matches(['\n', '\r']).to_string()))
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use bitnetc_compiler::explain::{ASKED, Alternative, ExplainError, Explanation, Move, explain};
+use bitnetc_compiler::explain::{ASKED, Alternative, ExplainError, Explanation, Move, Reading, explain};
 use bitnetc_compiler::graph::Section;
 use bitnetc_compiler::passes::PlaceError;
 use bitnetc_compiler::passes::values::Grid;
@@ -140,7 +140,8 @@ fn moves(text: &mut String, found: &Explanation) {
     }
 }
 
-fn because(moved: &Move, reader: &str) -> String {
+/// Why a value was moved for its reader.
+pub fn because(moved: &Move, reader: &str) -> String {
     let from = &moved.from;
     let reads = match moved.readable {
         0 => format!("no legal way of {reader} reads it in {from}"),
@@ -156,18 +157,22 @@ fn because(moved: &Move, reader: &str) -> String {
 
 fn operands(text: &mut String, found: &Explanation) {
     for reading in &found.operands {
-        let how = match (reading.resharded, reading.elsewhere) {
-            (true, _) => "resharded for it".to_string(),
-            (false, 0) => "where it lies; no legal way wants it elsewhere".to_string(),
-            (false, others) => format!("where it lies, no reshard; {others} other placements would have been legal"),
-        };
-        let _ = writeln!(text, "reads {} in {}: {how}", reading.value.bold(), reading.wants);
+        let _ = writeln!(text, "reads {} in {}: {}", reading.value.bold(), reading.wants, self::reading(reading));
     }
     if let Some(out) = found.chosen.produces.first() {
         let _ = writeln!(text, "leaves its result in {}", out.memory);
     }
     for fold in &found.folds {
         let _ = writeln!(text, "folded: the scale {} of {} went into {}", fold.scale, fold.from, fold.into.join(", "));
+    }
+}
+
+/// How a value comes to lie where the call wants it.
+pub fn reading(reading: &Reading) -> String {
+    match (reading.resharded, reading.elsewhere) {
+        (true, _) => "resharded for it".to_string(),
+        (false, 0) => "where it lies; no legal way wants it elsewhere".to_string(),
+        (false, others) => format!("where it lies, no reshard; {others} other placements would have been legal"),
     }
 }
 
@@ -255,12 +260,7 @@ fn alternative_row(found: &Explanation, alternative: &Alternative) -> Vec<String
             let phase = (forced.price.ns as f64 - found.phase.ns as f64) / 1000.0;
             (format!("+{}", time(phase)), format!("{more:+}"), why_not(found, alternative, more))
         }
-        Err(PlaceError::DoesNotFit { call, needed, available }) => {
-            let what =
-                format!("L1: `{call}` would need {} B per core of {}", thousands(*needed), thousands(*available));
-            (String::new(), String::new(), what)
-        }
-        Err(other) => (String::new(), String::new(), other.to_string()),
+        Err(error) => (String::new(), String::new(), verdict(error)),
     };
     let others =
         if alternative.dominates == 0 { String::new() } else { format!(" (best of {})", alternative.dominates + 1) };
@@ -273,7 +273,18 @@ fn alternative_row(found: &Explanation, alternative: &Alternative) -> Vec<String
     ]
 }
 
-fn why_not(found: &Explanation, alternative: &Alternative, more: i64) -> String {
+/// Why there is no phase with an alternative.
+pub fn verdict(error: &PlaceError) -> String {
+    match error {
+        PlaceError::DoesNotFit { call, needed, available } => {
+            format!("L1: `{call}` would need {} B per core of {}", thousands(*needed), thousands(*available))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// Why an alternative, with `more` reshards around it, was not chosen.
+pub fn why_not(found: &Explanation, alternative: &Alternative, more: i64) -> String {
     let own = alternative.candidate.price;
     match alternative.regret(found.phase) {
         Some(0) if alternative.verdict.as_ref().is_ok_and(|f| f.price.work > found.phase.work) => {

@@ -4,12 +4,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use bitnetc_compiler::graph::resolve;
+use bitnetc_compiler::model;
 use bitnetc_compiler::model::import::{self, Config, ImportError, Imported};
+use bitnetc_plan::folder::{self, Stored};
 use bitnetc_runtime::weights::Checkpoint;
 use bitnetc_runtime::weights::gguf::{self, Described, Gguf};
-use miette::{IntoDiagnostic, Report};
+use miette::{IntoDiagnostic, Report, miette};
 
-use crate::{input, kind, output, render};
+use crate::kind::{self, Kind};
+use crate::{input, output, render};
 
 /// Write a model file from a Hugging Face checkpoint directory or a GGUF file.
 #[derive(Debug, clap::Args)]
@@ -29,17 +32,33 @@ pub fn run(args: Args) -> miette::Result<()> {
         true => from_gguf(&args.directory)?,
         false => {
             let name = args.directory.to_string_lossy();
-            if !args.directory.is_dir()
-                && let Some(report) = kind::misplaced(&name, "a checkpoint's folder")
-            {
-                return Err(report);
+            if Kind::of(&name) != Kind::Checkpoint {
+                if let Some(report) = kind::misplaced(&name, "a checkpoint's folder") {
+                    return Err(report);
+                }
+                if !args.directory.exists() {
+                    return Err(nowhere(&name));
+                }
             }
-            import::directory(&args.directory).map_err(report)?
+            let imported = import::directory(&args.directory).map_err(report)?;
+            if folder::find(&args.directory) == Ok(Stored::Nowhere) {
+                eprintln!("note: there are no weights in {name}: how they are stored is what config.json says");
+            }
+            imported
         }
     };
     match args.output {
         Some(path) => output::write_text(&path, &imported.ron),
         None => render::print(&imported.ron).map_err(input::cannot_print),
+    }
+}
+
+/// The error of a path at which nothing is.
+fn nowhere(name: &str) -> Report {
+    let fetch = "bitnetc fetches nothing: give a checkpoint's folder or a .gguf that is on this machine";
+    match model::told(name) {
+        Some(told) => miette!(help = fetch, "there is no `{name}` here. {told}"),
+        None => miette!(help = fetch, "there is no `{name}`"),
     }
 }
 
@@ -57,13 +76,23 @@ fn from_gguf(path: &Path) -> miette::Result<Imported> {
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     let name = name.unwrap_or_else(|| file.trim_end_matches(".gguf").to_string());
     let config = Config::parse(&config.to_string()).into_diagnostic()?;
-    let imported = import::import(&config, &name, &format!("metadata of {file}"), None).map_err(report)?;
+    let imported =
+        import::import(&config, &name, &format!("metadata of {file}"), None).map_err(|error| match error {
+            ImportError::Unsupported(list) => {
+                let list: Vec<String> = list.iter().map(ToString::to_string).collect();
+                miette!("the metadata of {file}, as a config.json would say it: {}", list.join("\n"))
+            }
+            error => report(error),
+        })?;
     let checkpoint = Checkpoint::open(path).into_diagnostic()?;
     let mut read = BTreeSet::new();
     for layer in 0..imported.model.layers {
         for weight in imported.model.statements.iter().flat_map(|statement| statement.op.weights()) {
             let name = resolve(&weight.name, layer);
-            checkpoint.tensor(&name).into_diagnostic()?;
+            let stored = checkpoint.tensor(&name).into_diagnostic()?;
+            if weight.rows.is_none() {
+                stored.expect_shape(&weight.shape).into_diagnostic()?;
+            }
             read.extend([format!("{name}_scale"), name]);
         }
     }

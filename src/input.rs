@@ -28,17 +28,21 @@ pub fn shipped(name: &str) -> miette::Result<&'static Shipped> {
 /// # Errors
 /// When there is neither, or the file has mistakes, each shown in its place.
 pub fn model(name: &str) -> miette::Result<Model> {
-    if let Some(shipped) = model::find(name) {
+    let path = Path::new(name);
+    // With a slash at its end it is the name of a folder, if there is one.
+    if let Some(shipped) = model::find(name).filter(|_| !(name.ends_with('/') && path.exists())) {
         return Ok(shipped.model()?);
     }
-    let path = Path::new(name);
     if !is_stdin(path) && !path.exists() && !name.ends_with(".ron") {
         let names: Vec<_> = model::shipped().iter().map(|s| s.name).collect();
         let published = model::shipped().iter().flat_map(|s| s.published).copied();
         let known: Vec<_> = names.iter().copied().chain(published).collect();
         let meant = did_you_mean(name, &known);
         let help = format!("{meant}shipped models: {}\nor give the path of a model's RON file", names.join(", "));
-        return Err(miette!(help = help, "no model `{name}`"));
+        return Err(match model::told(name) {
+            Some(told) => miette!(help = help, "no model `{name}`. {told}"),
+            None => miette!(help = help, "no model `{name}`"),
+        });
     }
     if !matches!(Kind::of(name), Kind::Model | Kind::Other)
         && let Some(report) = kind::misplaced(name, "a model file")

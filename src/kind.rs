@@ -2,10 +2,10 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use bitnetc_compiler::model;
-use bitnetc_plan::{folder, format};
+use bitnetc_plan::{folder, format, input};
 use miette::{Report, miette};
 
 use crate::input::is_stdin;
@@ -78,7 +78,7 @@ impl Kind {
 
 /// RON text behind its comments and attributes: a model begins with the word `Model`, a plan with a parenthesis.
 fn body(text: &str) -> &str {
-    let mut text = text.trim_start();
+    let mut text = text.trim_start_matches(input::MARK).trim_start();
     loop {
         let rest = if text.starts_with("//") || text.starts_with("#!") {
             text.split_once('\n')
@@ -103,11 +103,7 @@ pub fn misplaced(name: &str, wanted: &str) -> Option<Report> {
         Kind::Checkpoint => {
             ("a checkpoint's folder", format!("`bitnetc import {name} -o model.ron` makes a model file of it"))
         }
-        Kind::Folder => (
-            "a folder without a config.json",
-            "give a model's name (`bitnetc models` lists them), a file, or a checkpoint's folder to `bitnetc import`"
-                .into(),
-        ),
+        Kind::Folder => ("a folder without a config.json", within(Path::new(name))),
         Kind::Json => {
             let folder = Path::new(name).parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
             (
@@ -127,6 +123,29 @@ pub fn misplaced(name: &str, wanted: &str) -> Option<Report> {
         Kind::Other => return None,
     };
     Some(miette!(help = help, "{name} is {is}, not {wanted}"))
+}
+
+/// What to give instead of a folder that has no config.json: a checkpoint further in, as the cache of downloads keeps one for each
+/// revision and as training writes one for each step, or a .gguf.
+fn within(folder: &Path) -> String {
+    let entries = |folder: &Path| -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+        let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+        paths.sort();
+        paths
+    };
+    let is_checkpoint = |path: &&PathBuf| path.join("config.json").exists();
+    let is_gguf = |path: &&PathBuf| path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gguf"));
+    let (here, snapshots) = (entries(folder), entries(&folder.join("snapshots")));
+    let inner: Vec<PathBuf> = snapshots.iter().flat_map(|snapshot| entries(snapshot)).collect();
+    let found = snapshots.iter().chain(&here).find(is_checkpoint).or_else(|| here.iter().chain(&inner).find(is_gguf));
+    match found {
+        Some(path) => format!("`bitnetc import {} -o model.ron` makes a model file of what is in it", path.display()),
+        None => {
+            "give a model's name (`bitnetc models` lists them), a file, or a checkpoint's folder to `bitnetc import`"
+                .into()
+        }
+    }
 }
 
 #[cfg(test)]
@@ -154,10 +173,17 @@ mod tests {
         };
         let config = put("checkpoint/config.json", b"{}");
         let checkpoint = folder.path().join("checkpoint").to_str().unwrap().to_string();
+        let empty = folder.path().join("empty").to_str().unwrap().to_string();
+        std::fs::create_dir(&empty).unwrap();
+        put("models--a--b/snapshots/0a/config.json", b"{}");
+        let cached = folder.path().join("models--a--b").to_str().unwrap().to_string();
         for (name, kind, command) in [
             ("bitnet-2b-4t", Kind::Shipped, "bitnetc plan bitnet-2b-4t"),
             (&checkpoint, Kind::Checkpoint, "bitnetc import"),
-            (folder.path().to_str().unwrap(), Kind::Folder, "bitnetc models"),
+            (&empty, Kind::Folder, "bitnetc models"),
+            // The cache of downloads, and a folder of training, have the checkpoint further in.
+            (folder.path().to_str().unwrap(), Kind::Folder, "checkpoint -o model.ron"),
+            (&cached, Kind::Folder, "snapshots/0a -o model.ron"),
             (&config, Kind::Json, "checkpoint -o model.ron"),
             (&put("a.gguf", b"GGUF\x03\0\0\0"), Kind::Gguf, "bitnetc import"),
             (&put("a.safetensors", b"\x02\0\0\0\0\0\0\0{}"), Kind::Safetensors, "--weights"),

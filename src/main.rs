@@ -2,6 +2,16 @@
 //!
 //! This file knows the subcommands and how they end: 0 done, 1 refused with one error on stderr, 2 misused, 130 ended by Ctrl-C. Each subcommand is a file.
 
+/// As `std::eprintln!`, which panics where stderr takes no more: what cannot be told changes nothing about how the program ends.
+macro_rules! eprintln {
+    () => {
+        $crate::render::tell(format_args!(""))
+    };
+    ($($text:tt)+) => {
+        $crate::render::tell(format_args!($($text)+))
+    };
+}
+
 mod answer;
 mod ask;
 mod bench;
@@ -40,6 +50,7 @@ mod prompts;
 mod recompile;
 mod render;
 mod replay;
+mod report;
 mod rules;
 mod run;
 mod selftest;
@@ -188,7 +199,7 @@ fn execute(command: Command) -> u8 {
         Ok(()) if load::is_interrupted() => load::INTERRUPTED,
         Ok(()) => 0,
         Err(report) => {
-            eprintln!("{report:?}");
+            eprintln!("{:?}", render::bounded(report));
             1
         }
     }

@@ -7,15 +7,18 @@ use bitnetc_compiler::model::Model;
 use bitnetc_compiler::policy::{Override, Policy};
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{CompileError, Compiled, Options, compile, fits};
-use bitnetc_plan::{Proofs, TtnnRelease, format};
+use bitnetc_plan::{Proofs, TtnnRelease, format, verify};
 use miette::{IntoDiagnostic, miette};
 
+use crate::recompile::Recompiled;
+use crate::report::{self, Destination};
 use crate::{input, inspect, output, render, trace_search};
 
 /// Compile a model into a plan.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bitnetc plan bitnet-2b-4t
+  bitnetc plan bitnet-2b-4t --open
   bitnetc plan graphs/bitnet-b1.58-2b-4t.ron --target p150 --batch 32 -o plan.ron
   bitnetc plan bitnet-2b-4t --policy exact --set lm_head=bfp8/HiFi2 -o exact.plan")]
 pub struct Args {
@@ -32,6 +35,8 @@ pub struct Args {
     /// Print how long each pass took.
     #[arg(long)]
     timings: bool,
+    #[command(flatten)]
+    page: Destination,
 }
 
 /// The choices that a person has about a plan.
@@ -67,6 +72,10 @@ pub struct Choices {
     /// Multiply every weight scale where it arises, instead of folding it into a constant.
     #[arg(long)]
     pub no_folding: bool,
+    /// Draw tokens on the card, by the temperature, top-k up to 32, top-p and seed that `run` is given; without it the card takes the
+    /// likeliest, and `run` draws on the host.
+    #[arg(long)]
+    pub sample: bool,
     /// Position at which attention is priced [default: 256, or the last of a shorter context].
     #[arg(long)]
     pub at_position: Option<u32>,
@@ -78,11 +87,11 @@ impl Choices {
     /// # Errors
     /// When model or target cannot be had, or there is no plan.
     pub fn compile(&self, model: &str) -> miette::Result<Compiled> {
-        self.compile_recording(model, false)
+        self.compile_recording(model, false).map(|made| made.compiled)
     }
 
     /// The same, with `everything` in the record: also ways that are known to lose.
-    fn compile_recording(&self, model: &str, everything: bool) -> miette::Result<Compiled> {
+    fn compile_recording(&self, model: &str, everything: bool) -> miette::Result<Recompiled> {
         let model = input::model(model)?;
         let target = input::target(&self.target, self.release)?;
         let mut options = Options::for_model(&model);
@@ -99,12 +108,14 @@ impl Choices {
         }
         options.proofs = self.proofs;
         options.folding = !self.no_folding;
+        options.sample = self.sample;
         options.position = self.at_position;
         options.everything = everything;
-        compile(&model, &target, &options).map_err(|error| match error {
+        let compiled = compile(&model, &target, &options).map_err(|error| match error {
             CompileError::Dram { .. } => miette!(help = what_fits(&model, &target, &options), "{error}"),
             error => miette!(error),
-        })
+        })?;
+        Ok(Recompiled { compiled, target, options, differs: Vec::new() })
     }
 }
 
@@ -128,7 +139,8 @@ fn buckets(text: &str) -> Result<std::sync::Arc<[u32]>, String> {
 /// Compiles, then writes or describes.
 pub fn run(args: Args) -> miette::Result<()> {
     let started = Instant::now();
-    let compiled = args.choices.compile_recording(&args.model, args.trace_search.is_some())?;
+    let made = args.choices.compile_recording(&args.model, args.trace_search.is_some())?;
+    let compiled = &made.compiled;
     let spent = started.elapsed();
     match &args.output {
         Some(path) => {
@@ -140,10 +152,14 @@ pub fn run(args: Args) -> miette::Result<()> {
             let name = if output::is_stdout(path) { "stdout".into() } else { path.display().to_string() };
             eprintln!("{name}: planned in {:.1} ms", spent.as_secs_f64() * 1000.0);
         }
+        None if args.page.is_wanted() => {}
         None => render::print(&inspect::overview(&compiled.plan)).map_err(input::cannot_print)?,
     }
+    if args.page.is_wanted() {
+        args.page.deliver(&report::of_plan(&compiled.plan, &verify(&compiled.plan), Ok(&made))?)?;
+    }
     if let Some(path) = &args.trace_search {
-        let text = serde_json::to_string(&trace_search::document(&compiled)).into_diagnostic()?;
+        let text = serde_json::to_string(&trace_search::document(compiled)).into_diagnostic()?;
         output::write_text(path, &text)?;
     }
     if args.timings {

@@ -10,7 +10,7 @@ use miette::{IntoDiagnostic, miette};
 
 use crate::input;
 
-/// A plan compiled again.
+/// A plan compiled again, or for the first time, with what it was compiled for.
 pub struct Recompiled {
     /// The plan and its record.
     pub compiled: Compiled,
@@ -100,6 +100,7 @@ fn options(plan: &Plan, model: &Model) -> miette::Result<Options> {
         position: Some(given.priced_at).filter(|at| *at < given.context),
         proofs: given.proofs,
         folding: given.folding,
+        sample: given.sample,
         everything: false,
     })
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::PoisonError;
 
 use bitnetc_plan::VerifiedPlan;
+use bitnetc_plan::ttnn::CANDIDATES;
 use bitnetc_runtime::{Device, GenerateOptions, LoadOptions, RuntimeError, Sampling, Session, Weights, check_prompts};
 use bitnetc_ttnn::Sink;
 use miette::{IntoDiagnostic, miette};
@@ -50,9 +51,10 @@ pub struct Args {
     /// Divides the logits; 0 takes the most likely token each time
     #[arg(long, default_value_t = 0.0)]
     temperature: f32,
-    /// Choose among this many of the most likely tokens only; 0 for all
-    #[arg(long, default_value_t = 0)]
-    top_k: usize,
+    /// Choose among this many of the most likely tokens only; 0 for all [default: 0, or 32 where the plan draws tokens on the card, which
+    /// takes no more]
+    #[arg(long)]
+    top_k: Option<usize>,
     /// Choose among the most likely tokens that together have this probability
     #[arg(long, default_value_t = 1.0)]
     top_p: f32,
@@ -113,17 +115,20 @@ pub fn run(args: Args) -> miette::Result<()> {
     if args.stop.iter().any(String::is_empty) {
         return Err(miette!("--stop is empty: every answer would end at once"));
     }
-    let sampling = Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
+    let usual = if plan.options.sample { CANDIDATES as usize } else { 0 };
+    let (temperature, top_k, top_p) = (args.temperature, args.top_k.unwrap_or(usual), args.top_p);
+    let sampling = Sampling { temperature, top_k, top_p, seed: args.seed };
     let system = args.system.clone().map(|content| Message { role: "system", content });
     let stop_tokens = if args.ignore_eos { &[][..] } else { &text.stop_tokens };
     let options = GenerateOptions { max_tokens: args.tokens, sampling, stop_tokens, interrupted: &interrupted };
     let how = (&options, &args.stop[..]);
     let measured = Sink::default();
-    let (spent, end) = if args.chat {
+    let (spent, drawn, end) = if args.chat {
         sampling.check().into_diagnostic()?;
         let first = args.prompts.named()?;
         let mut session = load_plan(&args, plan, &weights, &measured)?;
-        (chat::talk(&mut session, &text, system.into_iter().collect(), first, how)?, "the end")
+        let spent = chat::talk(&mut session, &text, system.into_iter().collect(), first, how)?;
+        (spent, drawn(&session, &sampling), "the end")
     } else {
         let usual = [None, Some(load::SMALL_MODEL)].contains(&args.source.plan.as_deref()).then_some(SMALL_PROMPT);
         let prompts = args.prompts.all(usual)?;
@@ -144,13 +149,23 @@ pub fn run(args: Args) -> miette::Result<()> {
         }
         let mut session = load_plan(&args, plan, &weights, &measured)?;
         let echo = prompts.len() == 1 && !templated;
-        all(&mut session, &text, (&prompts, &tokens, echo), how)?
+        let (spent, end) = all(&mut session, &text, (&prompts, &tokens, echo), how)?;
+        (spent, drawn(&session, &sampling), end)
     };
     write_profile(&args, measured)?;
     if !args.quiet && end != CLOSED {
-        eprintln!("[{}; {numerics}; {end}]", spent.rates());
+        eprintln!("[{}; {numerics}; {drawn}{end}]", spent.rates());
     }
     Ok(())
+}
+
+/// Where tokens were drawn, as a clause; nothing where the likeliest was taken.
+fn drawn(session: &Session<Box<dyn Device>>, sampling: &Sampling) -> &'static str {
+    match (sampling.is_greedy(), session.picks(sampling)) {
+        (true, _) => "",
+        (false, true) => "tokens drawn by the device, the first by the host; ",
+        (false, false) => "tokens drawn by the host; ",
+    }
 }
 
 /// Writes the profile that was asked for, after the device is closed.

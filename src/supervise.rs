@@ -13,6 +13,7 @@
 //! | does not come back from a call for too long | it is ended; a message with the step; exit code 1 |
 //! | Ctrl-C | it ends between two steps; where it does not, it is ended: at once when it is idle or at a second Ctrl-C, else after [`GRACE`] |
 
+use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, Command, ExitCode, ExitStatus};
@@ -244,7 +245,7 @@ impl Terminal {
         let Some(settings) = &self.0 else { return };
         // A terminal that takes no settings takes no harm.
         let _ = tcsetattr(std::io::stderr(), OptionalActions::Now, settings);
-        eprint!("\r\x1b[K\x1b[?25h\x1b[0m");
+        let _ = write!(std::io::stderr(), "\r\x1b[K\x1b[?25h\x1b[0m");
     }
 }
 

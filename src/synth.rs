@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use bitnetc_plan::folder;
+use bitnetc_plan::folder::{self, Stored};
 use bitnetc_runtime::weights::synth;
 use miette::miette;
 
@@ -38,9 +38,14 @@ pub struct Args {
 /// # Errors
 /// Any error of planning or of the file system.
 pub fn run(args: Args) -> miette::Result<()> {
-    let there = [folder::SINGLE, folder::INDEX, "pytorch_model.bin"].map(|name| args.output.join(name));
-    if let Some(file) = there.iter().find(|file| file.exists()).filter(|_| !args.force) {
-        let help = "give another folder with -o, or --force to write over it";
+    let there = match folder::find(&args.output) {
+        Ok(Stored::Nowhere) => None,
+        Ok(Stored::Single(file)) => Some((file, "give another folder with -o, or --force to write over it")),
+        // Beside weights of another kind model.safetensors would be one model too many.
+        Ok(Stored::Sharded(file)) => Some((file, "give another folder with -o")),
+        Err(error) => Some((error.path, "give another folder with -o")),
+    };
+    if let Some((file, help)) = there.filter(|(file, _)| !args.force || !file.ends_with(folder::SINGLE)) {
         return Err(miette!(help = help, "{} is there: the folder has a checkpoint", file.display()));
     }
     let plan = args.choices.compile(&args.model)?.plan;

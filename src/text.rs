@@ -45,8 +45,7 @@ impl Text {
         }
         let path = dir.join("tokenizer.json");
         if !path.exists() {
-            let help = "give the directory that has it with --tokenizer";
-            return Err(miette!(help = help, "{}: no such file", path.display()));
+            return Err(without_tokenizer(dir));
         }
         let file = optional(&path)?.unwrap_or_default();
         let mut tokenizer = tokenizer(&path.display().to_string(), &file)?;
@@ -66,10 +65,12 @@ impl Text {
             Some(text) => Some(text),
             None => chat_template(&config)?,
         };
+        // As transformers' `generate`: the config's own are for folders that have no others.
         let mut stop_tokens = Vec::new();
         for file in ["generation_config.json", "config.json"] {
-            if let Some(config) = json(&dir.join(file))? {
-                stop_tokens.extend(ids(&config["eos_token_id"]));
+            let config = json(&dir.join(file))?.unwrap_or_default();
+            if stop_tokens.is_empty() {
+                stop_tokens = ids(&dir.join(file), &config["eos_token_id"])?;
             }
         }
         let eos = special.iter().find(|(name, _)| name == "eos_token");
@@ -264,9 +265,32 @@ pub fn json(path: &Path) -> miette::Result<Option<Value>> {
     serde_json::from_str(&text).map(Some).map_err(|e| miette!("{}: {e}", path.display()))
 }
 
-fn ids(value: &Value) -> Vec<u32> {
-    let id = |v: &Value| v.as_u64().and_then(|id| u32::try_from(id).ok());
-    value.as_array().map_or_else(|| id(value).into_iter().collect(), |list| list.iter().filter_map(id).collect())
+/// The error of a folder without tokenizer.json.
+fn without_tokenizer(dir: &Path) -> miette::Report {
+    let older = ["tokenizer.model", "vocab.json", "merges.txt"].into_iter().find(|name| dir.join(name).exists());
+    let path = dir.join("tokenizer.json");
+    match older {
+        Some(name) => miette!(
+            help = "transformers' `AutoTokenizer.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER)` makes one; give NEW_FOLDER with --tokenizer",
+            "{}: no such file, only {name}, from which it can be made",
+            path.display()
+        ),
+        None => miette!(help = "give the directory that has it with --tokenizer", "{}: no such file", path.display()),
+    }
+}
+
+/// One number of a token or a list of them, or none where it is null or absent.
+fn ids(path: &Path, value: &Value) -> miette::Result<Vec<u32>> {
+    let list = match value {
+        Value::Null => return Ok(Vec::new()),
+        Value::Array(list) => list.iter().collect(),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => vec![value],
+    };
+    let id = |value: &&Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    let found: Option<Vec<u32>> = list.iter().map(id).collect();
+    found.ok_or_else(|| {
+        miette!("{}: `eos_token_id` is {value}; it is the number of a token or a list of such", path.display())
+    })
 }
 
 /// The template of a config: one, or the one named `default` of several.

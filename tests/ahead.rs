@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{Options, compile, model};
-use bitnetc_plan::TensorSpec;
+use bitnetc_plan::{TensorSpec, VerifiedPlan};
 use bitnetc_runtime::device::{ResolvedStep, Slot, TraceId, Upload};
 use bitnetc_runtime::{
     Device, DeviceError, Flow, GenerateOptions, LoadOptions, Sampling, Session, Stop, Text, Weights, generate,
@@ -140,7 +140,10 @@ impl Device for Scripted {
 fn load(ahead: bool) -> Session<Scripted> {
     let model = model::find("tiny-shakespeare").unwrap().model().unwrap();
     let options = Options { batch: BATCH, context: CONTEXT as u32, prefill: vec![32], ..Options::for_model(&model) };
-    let plan = compile(&model, &Target::find("n150").unwrap(), &options).unwrap().plan;
+    load_plan(compile(&model, &Target::find("n150").unwrap(), &options).unwrap().plan, ahead)
+}
+
+fn load_plan(plan: VerifiedPlan, ahead: bool) -> Session<Scripted> {
     let weights = Weights::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs/tiny-shakespeare")).unwrap();
     let device = Scripted { ahead, steps: 0, reads: VecDeque::new(), traces: 0, log: String::new() };
     Session::load(plan, &weights, device, &LoadOptions::default(), |_, _| {}).unwrap()
@@ -167,6 +170,30 @@ fn tokens_are_read_one_step_behind_and_no_step_is_in_vain() {
     assert_eq!(log, "rerererew");
     assert_eq!(ahead, behind);
     assert_eq!(ahead[1].tokens, [3, 11, 21, 31, 41]);
+}
+
+/// Of 70 tokens alike, the first 64 are two cache blocks of another user's; the chunk after them is the user's own.
+#[test]
+fn a_prompt_that_begins_like_another_is_prefilled_from_there() {
+    let model = model::find("tiny-shakespeare").unwrap().model().unwrap();
+    let base = Options { batch: BATCH, context: 128, block: 32, prefill: vec![32], ..Options::for_model(&model) };
+    let plan = compile(&model, &Target::find("n150").unwrap(), &base).unwrap().plan;
+    let mut session = load_plan(plan, true);
+    let prefills = |session: &mut Session<Scripted>, prompts: &[usize]| {
+        let prompts: Vec<Vec<u32>> = prompts.iter().map(|&length| vec![1; length]).collect();
+        let interrupted = AtomicBool::new(false);
+        let sampling = Sampling::GREEDY;
+        let options = GenerateOptions { max_tokens: 2, sampling, stop_tokens: &[], interrupted: &interrupted };
+        session.device_mut().log.clear();
+        generate(session, &prompts, &options, |_, _| Flow::Continue).unwrap();
+        session.device().log.matches('p').count()
+    };
+    // The first chunk of all is not a replay yet.
+    assert_eq!(prefills(&mut session, &[70]), 2);
+    assert_eq!(prefills(&mut session, &[70]), 3);
+    assert_eq!(prefills(&mut session, &[70, 70]), 3 + 1);
+    assert_eq!(prefills(&mut session, &[70, 64]), 3 + 1, "the last token is the user's own");
+    assert_eq!(prefills(&mut session, &[20, 70]), 1 + 3, "less than a block is not shared");
 }
 
 #[test]

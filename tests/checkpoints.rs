@@ -374,6 +374,62 @@ fn files_that_are_no_weights_say_what_to_do() {
     assert!(error.contains("config.json") && error.contains("git lfs pull"), "{error}");
 }
 
+/// The messages that docs/checkpoints.md prints are those of the program.
+#[test]
+fn a_newcomer_is_told_what_the_documentation_says() {
+    let documentation = include_str!("../docs/checkpoints.md");
+    let (_, after) = documentation.split_once("## Refusals that a newcomer meets first").unwrap();
+    let block = after.split("```").nth(1).unwrap();
+    let messages: Vec<String> = block.trim().replace("\n  help:", " help:").lines().map(str::to_string).collect();
+    let (unpacked, bias) = ("offline-unpacked-weights", "model.layers.0.self_attn.q_proj.bias");
+    let places = ("\"rope_theta\": 500000.0\n }", "\"rope_theta\": 10000.0\n },\n \"rope_theta\": 500000.0");
+    let ntk = (" }\n}", " },\n \"rope_scaling\": {\"rope_type\": \"ntk\"}\n}");
+    let counting = text(&case("counting")).to_string();
+    type Change<'a> = &'a dyn Fn(&Path);
+    let pickled = |folder: &Path| {
+        std::fs::rename(folder.join("model.safetensors"), folder.join("pytorch_model.bin")).unwrap();
+    };
+    let biased = |folder: &Path| {
+        let mut weights = tensors(folder);
+        weights.push((bias.into(), safetensors::Dtype::F32, vec![128], vec![0; 512]));
+        write(&folder.join("model.safetensors"), &weights);
+    };
+    let small = |folder: &Path| {
+        let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs/tiny-shakespeare");
+        for name in ["config.json", "model.safetensors"] {
+            std::fs::copy(own.join(name), folder.join(name)).unwrap();
+        }
+        edit(folder, "500000.0", "10000.0");
+    };
+    let run = ["run", "tiny-shakespeare", "--prompt", "x"];
+    let mistakes: [(&str, Change<'_>, &[&str]); 9] = [
+        (unpacked, &|folder| edit(folder, "\"autobitlinear\"", "\"bitlinear\""), &["import", "folder"]),
+        ("bitnet-default-theta", &|folder| edit(folder, ntk.0, ntk.1), &["import", "folder"]),
+        ("rope-parameters-type-and-type", &|folder| edit(folder, places.0, places.1), &["import", "folder"]),
+        (unpacked, &biased, &["import", "folder"]),
+        ("lfs-pointer-import", &|_| {}, &["import", "folder"]),
+        (unpacked, &pickled, &["import", "folder"]),
+        (unpacked, &|_| {}, &["plan", "folder"]),
+        (unpacked, &|_| {}, &[&run[..], &["--tokenizer", &counting]].concat()),
+        (unpacked, &small, &[&run[..], &["--weights", "folder"]].concat()),
+    ];
+    assert_eq!(messages.len(), mistakes.len());
+    for ((name, change, args), message) in mistakes.into_iter().zip(&messages) {
+        let whole = copy(name);
+        let parent = tempfile::tempdir().unwrap();
+        let folder = parent.path().join("folder");
+        std::fs::rename(whole.keep(), &folder).unwrap();
+        change(&folder);
+        let mut bitnetc = std::process::Command::new(env!("CARGO_BIN_EXE_bitnetc"));
+        let out = bitnetc.args(args).current_dir(parent.path()).env("NO_COLOR", "1").output().unwrap();
+        // Lines are folded to the terminal's width, long words too.
+        let joined = |text: &str| text.replace('│', "").split_whitespace().collect::<String>();
+        let printed = joined(&String::from_utf8_lossy(&out.stderr));
+        let start = joined(message.trim_end_matches("..."));
+        assert!(out.status.code() == Some(1) && printed.contains(&start), "{message}\n{printed}");
+    }
+}
+
 #[test]
 fn an_mlp_of_any_width_is_imported() {
     let model = stdout(&["import", text(&case("ffn-5460"))]);

@@ -18,6 +18,15 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// The library of a Wormhole simulator that tests may use; without one a line says so.
+fn simulator() -> Option<String> {
+    let library = std::env::var("BITNETC_SIMULATOR").ok();
+    if library.is_none() {
+        eprintln!("not tried: BITNETC_SIMULATOR names no Wormhole simulator library");
+    }
+    library
+}
+
 /// A prefill of each user and decode steps of all, with weights uploaded and inputs written: TT-NN takes every call. A mock computes
 /// nothing, so the text means nothing; its length says that every step was made.
 #[test]
@@ -98,11 +107,8 @@ fn what_cannot_be_opened_is_told_before_anything_is_loaded() {
 /// ran by itself. Takes minutes, most of them for compiling kernels.
 #[test]
 fn the_simulator_writes_what_the_kernels_write() {
-    let Some(library) = std::env::var_os("BITNETC_SIMULATOR") else {
-        eprintln!("not tried: BITNETC_SIMULATOR names no Wormhole simulator library");
-        return;
-    };
-    let library = library.to_str().unwrap();
+    let Some(library) = simulator() else { return };
+    let library = &library[..];
     let prompt = "ROMEO:\nO our";
     let args = ["--device", "ttnn", "--simulator", library, "--prompt", prompt, "-n", "7", "--ignore-eos", "--quiet"];
     let out = run(&args);
@@ -134,13 +140,10 @@ fn the_simulator_writes_the_same_with_two_bits_a_weight() {
 /// Every step of the small model on the host, from the kernels' operands, has the kernels' bits. Takes minutes.
 #[test]
 fn the_host_has_the_bits_of_the_kernels() {
-    let Some(library) = std::env::var_os("BITNETC_SIMULATOR") else {
-        eprintln!("not tried: BITNETC_SIMULATOR names no Wormhole simulator library");
-        return;
-    };
+    let Some(library) = simulator() else { return };
     let folder = tempfile::tempdir().unwrap();
     let plan = folder.path().join("plan.ron");
-    let (plan, library) = (plan.to_str().unwrap(), library.to_str().unwrap());
+    let (plan, library) = (plan.to_str().unwrap(), &library[..]);
     let bitnetc = |args: &[&str]| {
         let out = Command::new(env!("CARGO_BIN_EXE_bitnetc")).args(args).env("NO_COLOR", "1").output().unwrap();
         assert!(out.status.success(), "{}", text(&out.stderr));
@@ -153,4 +156,42 @@ fn the_host_has_the_bits_of_the_kernels() {
         "{said}"
     );
     assert!(said.contains(" elements have the kernels' bits") && said.contains("\nall "), "{said}");
+}
+
+/// Whole texts of every policy, of one user and of 32, traced, are those of the host with the kernels' numerics. Takes many minutes.
+#[test]
+fn the_simulator_takes_the_tokens_that_the_host_takes() {
+    let Some(library) = simulator() else { return };
+    for policy in ["balanced", "exact", "fast"] {
+        for batch in ["1", "32"] {
+            let prompts = ["--prompt", "ROMEO:\nO our", "--prompt", "JULIET:\n"];
+            let prompts = if batch == "1" { &prompts[..2] } else { &prompts[..] };
+            let plan = ["--policy", policy, "--batch", batch, "--prefill", "64", "--context", "128"];
+            let text_of = |device: &[&str]| {
+                let out = run(&[&plan, prompts, &["-n", "4", "--ignore-eos", "--quiet"], device].concat());
+                assert!(out.status.success(), "{policy} {batch}: {}", text(&out.stderr));
+                // The library says how long it lived.
+                text(&out.stdout).lines().filter(|line| !line.ends_with("KHz)")).collect::<Vec<_>>().join("\n")
+            };
+            let kernels = text_of(&["--device", "ttnn", "--simulator", &library]);
+            assert_eq!(kernels, text_of(&["--numerics", "exact"]), "{policy}, {batch} users");
+        }
+    }
+}
+
+/// Logits of the golden prompts, of which every token is given, beside those of Hugging Face. Takes minutes.
+#[test]
+fn the_simulator_computes_the_logits_of_hugging_face() {
+    let Some(library) = simulator() else { return };
+    let file = |name: &str| common::golden::directory().join(name).to_str().unwrap().to_owned();
+    let (tokens, golden) = (file("golden.json"), file("golden.safetensors"));
+    let base =
+        ["eval", "--policy", "exact", "--prefill", "64", "--context", "128", "--tokens", &tokens, "--against", &golden];
+    for phase in ["prefill", "decode"] {
+        let said =
+            common::stdout(&[&base[..], &["--phase", phase, "--device", "ttnn", "--simulator", &library]].concat());
+        let pcc =
+            said.split("PCC ").nth(1).and_then(|rest| rest.split(',').next()).and_then(|pcc| pcc.parse::<f64>().ok());
+        assert!(pcc.is_some_and(|pcc| pcc >= 0.999), "{phase}: {said}");
+    }
 }

@@ -125,6 +125,30 @@ fn tokens_are_drawn_as_asked() {
 }
 
 #[test]
+fn the_card_draws_tokens_where_the_plan_has_it_do_so() {
+    let program = Program::new(&["--batch", "2", "--prefill", "32", "--sample"]);
+    let drawn = |more: &[&str]| program.tokens(&[&["--prompt", LONG, "--steps", "9"], more].concat());
+    let greedy = drawn(&[]);
+    assert_eq!(greedy[0][..8], CONTINUED);
+    assert_eq!(drawn(&["--temperature", "2", "--top-k", "1"]), greedy);
+    let hot = drawn(&["--temperature", "2", "--top-k", "20", "--seed", "1"]);
+    assert_eq!(drawn(&["--temperature", "2", "--top-k", "20", "--seed", "1"]), hot);
+    assert!(hot[0] != hot[1] && hot != greedy && drawn(&["--temperature", "2", "--top-k", "20", "--seed", "2"]) != hot);
+    // More than a card takes is drawn by the host.
+    assert_ne!(drawn(&["--temperature", "2", "--top-k", "33", "--seed", "1"]), hot);
+}
+
+/// A prompt of several chunks, the last one short, says what it says in one.
+#[test]
+fn long_prompts_are_prefilled_in_chunks() {
+    let long: Vec<u32> = (0..75).map(|i| ids(LONG)[i % 6]).collect();
+    let text = long.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let program = Program::new(&["--batch", "1", "--prefill", "32", "--block", "32", "--context", "128"]);
+    let texts = program.tokens(&["--prompt", &text, "--steps", "5"]);
+    assert_eq!(texts, program.expected(&[long], 6));
+}
+
+#[test]
 fn what_cannot_be_run_is_told_in_a_line() {
     let program = Program::new(&["--batch", "1", "--prefill", "32"]);
     for (args, words) in [

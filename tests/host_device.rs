@@ -294,6 +294,51 @@ fn a_seed_samples_the_same_text_in_any_company() {
     assert_ne!(other[0], alone[0]);
 }
 
+/// Plans of the model whose decode takes the likeliest token, and draws it.
+fn likeliest_and_drawn(policy: Policy, batch: u32) -> [Session<HostDevice>; 2] {
+    let model = model::find("tiny-shakespeare").unwrap().model().unwrap();
+    [false, true].map(|sample| {
+        let options = Options { policy, batch, sample, prefill: vec![128], ..Options::for_model(&model) };
+        let plan = compile(&model, &Target::find("n150").unwrap(), &options).unwrap().plan;
+        load(&plan, Numerics::Fast, &LoadOptions::default())
+    })
+}
+
+#[test]
+fn a_plan_that_draws_takes_the_likeliest_when_asked() {
+    for policy in [Policy::Balanced, Policy::Exact] {
+        let [likeliest, drawn] = &mut likeliest_and_drawn(policy, 2);
+        let expected = write(likeliest, &prompts(2), Sampling::GREEDY, 20);
+        assert_eq!(write(drawn, &prompts(2), Sampling::GREEDY, 20), expected, "{policy}");
+        let narrow = Sampling { temperature: 1.5, top_k: 20, top_p: 1e-6, seed: 3 };
+        assert_eq!(write(drawn, &prompts(2), narrow, 20), expected, "{policy}");
+    }
+}
+
+#[test]
+fn the_device_draws_among_the_likeliest_by_a_seed() {
+    let [_, session] = &mut likeliest_and_drawn(Policy::Balanced, 2);
+    let sampling = Sampling { temperature: 1.0, top_k: 3, top_p: 1.0, seed: 11 };
+    assert!(session.picks(&sampling) && !session.picks(&Sampling { top_k: 0, ..sampling }));
+    let alike = vec![prompts(1).remove(0); 2];
+    let first = write(session, &alike, sampling, 30);
+    assert_ne!(first[0].tokens, first[1].tokens, "users have random numbers of their own");
+    assert_eq!(write(session, &alike, sampling, 30), first);
+    assert_ne!(write(session, &alike, Sampling { seed: 12, ..sampling }, 30), first);
+    // Every token but the first is one of the three likeliest after those before it.
+    for text in &first {
+        let tokens = [&alike[0][..], &text.tokens].concat();
+        let logits = all_logits(session, &tokens);
+        for (at, row) in logits.chunks(1024).enumerate().take(tokens.len() - 1).skip(alike[0].len()) {
+            let better = row.iter().filter(|logit| **logit > row[tokens[at + 1] as usize]).count();
+            assert!(better <= 4, "token {at} is number {better}");
+        }
+    }
+    // What the device cannot draw, the host draws from the logits.
+    let all = write(session, &alike, Sampling { top_k: 0, ..sampling }, 10);
+    assert_ne!(all, write(session, &alike, Sampling { top_k: 0, seed: 12, ..sampling }, 10));
+}
+
 #[test]
 fn what_does_not_fit_is_refused_by_name() {
     let mut session = session(Policy::Exact, 1);

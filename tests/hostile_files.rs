@@ -241,6 +241,44 @@ fn plans_models_and_targets_come_through_pipes() {
 }
 
 #[test]
+fn a_mark_of_byte_order_is_no_part_of_a_text() {
+    let marked = |bytes: &[u8]| [b"\xef\xbb\xbf", bytes].concat();
+    let small = ["--context", "64", "--prefill", "none"];
+    let plan = format::to_ron(&small_plan()).unwrap();
+    for (args, bytes) in [
+        (&["plan", "-"][..], seed("graphs/tiny-shakespeare.ron")),
+        (&["plan", "tiny-shakespeare", "--target", "-"], seed("targets/p150.ron")),
+    ] {
+        let (code, told) = fed(&[args, &small].concat(), &marked(&bytes));
+        assert_eq!(code, Some(0), "{args:?}: {told}");
+    }
+    let (code, told) = fed(&["check", "-"], &marked(plan.as_bytes()));
+    assert_eq!(code, Some(0), "{told}");
+}
+
+#[test]
+fn what_an_error_quotes_is_short_and_harmless() {
+    let name = "a".repeat(3_000_000);
+    let codes = "Model(name: \"\u{1b}[31m\0\", \u{1b}[2J";
+    for bytes in [name.as_bytes(), codes.as_bytes()] {
+        for args in [&["plan", "-"][..], &["check", "-"], &["plan", "tiny-shakespeare", "--target", "-"]] {
+            let start = Instant::now();
+            let (code, told) = fed(args, bytes);
+            assert_eq!(code, Some(1), "{args:?}: {} bytes", told.len());
+            assert!(told.len() < 20_000 && start.elapsed() < Duration::from_secs(20), "{args:?}: {}", told.len());
+            assert!(told.chars().all(|c| c == '\n' || !c.is_control()), "{args:?}: {told}");
+        }
+    }
+}
+
+#[test]
+fn an_error_that_cannot_be_told_is_no_panic() {
+    let script = "exec \"$0\" check /dev/null 2>/dev/full";
+    let ended = Command::new("sh").args(["-c", script, env!("CARGO_BIN_EXE_bitnetc")]).status().unwrap();
+    assert_eq!(ended.code(), Some(1));
+}
+
+#[test]
 fn a_named_pipe_is_read_once() {
     let folder = tempfile::tempdir().unwrap();
     let pipe: PathBuf = folder.path().join("pipe.ron");

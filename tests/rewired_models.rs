@@ -230,3 +230,20 @@ fn the_model_as_it_is_agrees() {
         assert!(distances.iter().all(|d| *d < 0.05), "{distances:?}");
     }
 }
+
+/// The scale of a ternary LM head multiplies what the head reads, since its product is the logits as they leave the card: with a norm
+/// before it, whose gamma takes the scale, and without. A scale that is lost puts logits more than their spread apart; of integers that round
+/// to their neighbours logits are as far apart as this allows.
+#[test]
+fn a_ternary_lm_head_agrees() {
+    for (int8, folding) in [(true, true), (true, false), (false, true), (false, false)] {
+        let model = Layer::new().model(2, int8).replace("Linear(from: \"normed\"", "BitLinear(from: \"normed\"");
+        let (before, norm) = model.split_once("RmsNorm(from: \"last\"").unwrap();
+        let (_, head) = norm.split_once('\n').unwrap();
+        let bare = before.to_owned() + &head.replace("from: \"normed\"", "from: \"last\"");
+        for model in [&model, &bare] {
+            let distances = compare(model, int8, folding).unwrap();
+            assert!(distances.iter().all(|d| *d < 0.1), "int8 {int8}, folding {folding}: {distances:?}\n{model}");
+        }
+    }
+}

@@ -341,6 +341,10 @@ fn a_checkpoint_is_not_written_over_by_a_random_one() {
     assert_eq!(std::fs::read(&file).unwrap(), first);
     stdout(&[&other[..], &["--force"]].concat());
     assert_ne!(std::fs::read(&file).unwrap(), first);
+    // Beside weights of another kind it would be one model too many, force or no force.
+    std::fs::rename(&file, folder.path().join("model.gguf")).unwrap();
+    let error = refused(&[&other[..], &["--force"]].concat(), 1);
+    assert!(error.contains("model.gguf is there") && !file.exists(), "{error}");
 }
 
 #[test]

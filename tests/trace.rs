@@ -32,15 +32,22 @@ fn card() -> MockCard {
 }
 
 fn plan(batch: u32) -> VerifiedPlan {
+    planned(batch, false)
+}
+
+fn planned(batch: u32, sample: bool) -> VerifiedPlan {
     let model = model::find("tiny-shakespeare").unwrap().model().unwrap();
-    let options = Options { batch, ..Options::for_model(&model) };
+    let options = Options { batch, sample, ..Options::for_model(&model) };
     compile(&model, &Target::find(&card().name()).unwrap(), &options).unwrap().plan
 }
 
 fn load(batch: u32, queues: u32) -> Session<TtnnDevice> {
+    load_planned(plan(batch), queues)
+}
+
+fn load_planned(plan: VerifiedPlan, queues: u32) -> Session<TtnnDevice> {
     let env = PythonEnv::find(None, Wanted::Only(TtnnRelease::latest())).unwrap();
     let options = CardOptions { command_queues: queues, ..CardOptions::default() };
-    let plan = plan(batch);
     let device = TtnnDevice::open(&env, CardKind::Mock(card()), options, &plan).unwrap();
     let weights = Weights::open(&Path::new(env!("CARGO_MANIFEST_DIR")).join("graphs/tiny-shakespeare")).unwrap();
     Session::load(plan, &weights, device, &LoadOptions::default(), |_, _| {}).unwrap()
@@ -49,7 +56,7 @@ fn load(batch: u32, queues: u32) -> Session<TtnnDevice> {
 /// Generates for users whose prompts end in different tiles.
 fn write(session: &mut Session<TtnnDevice>, temperature: f32) {
     let prompts: Vec<Vec<u32>> = (0..session.batch()).map(|user| vec![5; 3 + 40 * (user % 3)]).collect();
-    let sampling = Sampling { temperature, ..Sampling::GREEDY };
+    let sampling = Sampling { temperature, top_k: 20, ..Sampling::GREEDY };
     let interrupted = AtomicBool::new(false);
     let options = GenerateOptions { max_tokens: STEPS + 1, sampling, stop_tokens: &[], interrupted: &interrupted };
     let texts = generate(session, &prompts, &options, |_, _| Flow::Continue).unwrap();
@@ -148,6 +155,40 @@ fn sessions_on_one_card() {
             panic!("prompts, batch {batch}, {queues} queues: {broken}");
         }
         session.into_device().close().unwrap();
+    }
+}
+
+#[test]
+#[ignore = "run by the other tests of this file, in a process of its own"]
+fn draws_on_one_card() {
+    for batch in [1, 32] {
+        record::start();
+        let mut session = load_planned(planned(batch, true), 1);
+        write(&mut session, 0.8);
+        let events = record::stop();
+        if let Err(broken) = record::check(&events) {
+            panic!("batch {batch}: {broken}");
+        }
+        assert_eq!(captures(&events).len(), planned(batch, true).phases.len());
+        let (first, last) = (replay(&events, batch as usize), replay(&events, batch as usize + STEPS - 1));
+        assert!(!events[last + 1..].contains(&Event::Replay));
+        // After the first step random numbers go on from their seeds; from there on it is as with the likeliest token.
+        let steps = &events[first..last];
+        let writes = steps.iter().filter(|event| matches!(event, Event::Write { .. })).count();
+        assert_eq!(writes, 1, "batch {batch}");
+        let commands = |event: &&Event| {
+            matches!(event, Event::Replay | Event::Read { .. } | Event::Record { .. } | Event::Write { .. })
+        };
+        let second = replay(&events, batch as usize + 1);
+        assert_eq!(events[second..last].iter().filter(commands).count(), 3 * (STEPS - 2), "three commands a step");
+        session.into_device().close().unwrap();
+    }
+}
+
+#[test]
+fn a_card_that_draws_tokens_runs_ahead_of_the_host() {
+    for card in ["n150", "p150"] {
+        alone("draws_on_one_card", card);
     }
 }
 

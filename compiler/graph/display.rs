@@ -91,8 +91,11 @@ fn describe(op: &Operation, inputs: &[String]) -> String {
         Operation::Tokens => "tokens".to_string(),
         Operation::Embedding { weight } => format!("embedding({list}) {weight}"),
         Operation::Carry => format!("carry({list})"),
-        Operation::RmsNorm { gamma: Some(gamma), eps } => format!("rms_norm({list}) {gamma} eps={eps}"),
-        Operation::RmsNorm { gamma: None, eps } => format!("rms_norm({list}) eps={eps}"),
+        Operation::RmsNorm { gamma, scale, eps } => {
+            let gamma = gamma.as_ref().map_or_else(String::new, |gamma| format!(" {gamma}"));
+            let scale = if scale.is_one() { String::new() } else { format!(" *{scale}") };
+            format!("rms_norm({list}){gamma}{scale} eps={eps}")
+        }
         Operation::Quantize { floor } => format!("quantize({list}) floor={floor}"),
         Operation::Dequantize { scale, power } => format!("dequantize({list}) *{scale} power={power}"),
         Operation::Scale { scale } => format!("scale({list}) *{scale}"),

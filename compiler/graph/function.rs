@@ -87,7 +87,7 @@ impl Meaning<'_> {
                 self.start = Some(start);
                 vec![carry]
             }
-            Operation::RmsNorm { gamma, eps } => {
+            Operation::RmsNorm { gamma, scale, eps } => {
                 let parts = match graph.inputs(node).first().map(|value| graph.value_type(*value).shape) {
                     Some(Shape::Heads { heads, .. }) => each(&self.input(node, 0)?, heads as u32)?,
                     Some(Shape::Ids | Shape::Features(_) | Shape::Cache { .. }) | None => vec![self.input(node, 0)?],
@@ -96,7 +96,7 @@ impl Meaning<'_> {
                 for part in parts {
                     normed.append(&self.norm(&part, gamma.as_ref(), eps)?);
                 }
-                vec![normed]
+                vec![normed.scaled(&of(scale))]
             }
             Operation::Quantize { floor } => {
                 let x = self.input(node, 0)?;

@@ -261,10 +261,12 @@ pub enum Operation {
     /// `initial -> features`: the residual stream at the start of a layer: `initial` in the first layer, [`super::Graph::carried`] of
     /// the layer before in the others.
     Carry,
-    /// `features -> features`: `x / sqrt(mean(x^2) + eps) * gamma`; or `heads -> heads` of queries or keys, each head by itself.
+    /// `features -> features`: `x / sqrt(mean(x^2) + eps) * gamma * scale`; or `heads -> heads` of queries or keys, each head by itself.
     RmsNorm {
         /// `[width]`, or `[head_dim]` of heads.
         gamma: Option<WeightRef>,
+        /// A constant factor of gamma, at no cost of its own; 1 where there is no gamma. It starts as 1.
+        scale: Scalar,
         /// Added to the mean square.
         eps: Scalar,
     },

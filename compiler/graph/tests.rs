@@ -16,7 +16,7 @@ fn small() -> Graph {
         )
         .unwrap();
     let x = g.add("x", Section::Layer, Role::Data, Operation::Carry, &[embed.into()]).unwrap();
-    let norm = Operation::RmsNorm { gamma: None, eps: Scalar::number(1e-5) };
+    let norm = Operation::RmsNorm { gamma: None, scale: Scalar::ONE, eps: Scalar::number(1e-5) };
     let h = g.add("norm", Section::Layer, Role::Norm, norm, &[x.into()]).unwrap();
     let y = g
         .add("sum", Section::Layer, Role::Residual, Operation::Add { b_scale: Scalar::ONE }, &[x.into(), h.into()])

@@ -46,7 +46,7 @@ mod syntax;
 mod values;
 
 pub use error::{ErrorKind, ModelError, ModelErrors};
-pub use shipped::{Shipped, find, shipped};
+pub use shipped::{Shipped, find, shipped, told};
 
 use crate::graph::{self, ActivationQuant, Encoding, Graph, Operation, PhaseKind, Role, Section, TypeError, Value};
 use crate::passes::activations::drop_quantisation;

@@ -208,7 +208,7 @@ fn operation<'a>(
             let eps =
                 fields.required(reader, "eps").and_then(|raw| reader.number(raw, EPSILONS, "an epsilon such as 1e-5"));
             let gamma = weight(reader, fields, Encoding::Dense, section, 1, weight_span);
-            (Operation::RmsNorm { gamma: Some(gamma?), eps: Scalar::number(eps?) }, Role::Norm)
+            (Operation::RmsNorm { gamma: Some(gamma?), scale: Scalar::ONE, eps: Scalar::number(eps?) }, Role::Norm)
         }
         Kind::BitLinear | Kind::Linear => {
             let role =

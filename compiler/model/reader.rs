@@ -24,6 +24,19 @@ pub(super) struct Reader<'a> {
     pub dims: IndexMap<String, Dim>,
 }
 
+/// Bytes of a text that a mistake quotes.
+const MOST_SHOWN: usize = 2000;
+
+/// A text that is quoted, cut where it is very long.
+fn shown(mut text: String) -> String {
+    if text.len() > MOST_SHOWN {
+        let end = (0..=MOST_SHOWN / 10).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+        text.truncate(end);
+        text.push('…');
+    }
+    text
+}
+
 /// A named dimension.
 pub(super) struct Dim {
     pub value: usize,
@@ -46,7 +59,7 @@ impl<'a> Reader<'a> {
         expected: impl Into<String>,
     ) {
         let (line, column) = self.lines.position(self.file, span.start);
-        let (found, expected) = (found.into(), expected.into());
+        let (found, expected) = (shown(found.into()), shown(expected.into()));
         self.errors.push(ModelError { kind, message: message.to_string(), found, expected, span, line, column });
     }
 

@@ -63,9 +63,57 @@ pub fn shipped() -> &'static [Shipped] {
     ]
 }
 
+/// Published models of BitNet's family that are none of the shipped ones, and what there is to say of each.
+const OTHERS: [(&str, &str); 3] = [
+    (
+        "microsoft/bitnet-b1.58-2B-4T-bf16",
+        "Its weights are the float masters, of which `bitnetc import` makes a model of its own; bitnet-2b-4t has the packed ones",
+    ),
+    ("microsoft/bitnet-embedding-0.6b", EMBEDDING),
+    ("microsoft/bitnet-embedding-270m", EMBEDDING),
+];
+
+const EMBEDDING: &str =
+    "It is an embedding model: it gives one vector for a text, and bitnetc runs models that write text";
+
+/// What there is to say of a published model that is not shipped, by its name in any form that [`find`] takes.
+pub fn told(name: &str) -> Option<&'static str> {
+    let name = published(name);
+    let is = |other: &str| {
+        name.eq_ignore_ascii_case(other) || other.split_once('/').is_some_and(|(_, own)| name.eq_ignore_ascii_case(own))
+    };
+    OTHERS.iter().find(|(other, _)| is(other)).map(|(_, told)| *told)
+}
+
+/// A name as it is published, `owner/name`, of the forms in which people have it: the address of its page or of a file there, the name of its
+/// folder in the cache of downloads, with spaces around it or a slash behind.
+fn published(name: &str) -> String {
+    let name = name.trim();
+    if name.starts_with(['/', '.']) {
+        return name.into();
+    }
+    let name = name.strip_prefix("models--").map_or(name.to_string(), |cached| cached.replace("--", "/"));
+    // An address: a host, then owner and name, then what is looked at.
+    let path = name.split_once("://").map(|(_, address)| address).unwrap_or(&name);
+    let mut parts: Vec<&str> = path.split(['/', '?', '#']).filter(|part| !part.is_empty()).collect();
+    if parts.len() > 2 && (name.contains("://") || parts[0].contains('.')) {
+        parts.remove(0);
+        parts.truncate(2);
+    }
+    parts.join("/")
+}
+
 /// The shipped model of this short name, of its file's name without `.ron`, or of a name it is published under, with or without its
-/// owner; letters may be of either case.
+/// owner or an ending `-gguf`; letters may be of either case. An address of its page is a name too.
 pub fn find(name: &str) -> Option<&'static Shipped> {
+    let name = published(name);
+    by_name(&name).or_else(|| {
+        let (start, end) = name.split_at_checked(name.len().checked_sub("-gguf".len())?)?;
+        end.eq_ignore_ascii_case("-gguf").then(|| by_name(start)).flatten()
+    })
+}
+
+fn by_name(name: &str) -> Option<&'static Shipped> {
     let is = |other: &str| name.eq_ignore_ascii_case(other);
     shipped().iter().find(|s| {
         let file = s.path.strip_prefix("graphs/").and_then(|p| p.strip_suffix(".ron"));
@@ -90,6 +138,31 @@ mod tests {
             }
         }
         assert_eq!(find("bitnet-b1.58-2B-4T").map(|s| s.name), Some("bitnet-2b-4t"));
-        assert!(find("microsoft/bitnet-2b").is_none() && find("").is_none());
+        for name in [
+            "microsoft/bitnet-b1.58-2B-4T/",
+            " microsoft/BitNet-b1.58-2B-4T ",
+            "https://models.example/microsoft/bitnet-b1.58-2B-4T",
+            "https://models.example/microsoft/bitnet-b1.58-2B-4T/tree/main?x=1",
+            "models.example/microsoft/bitnet-b1.58-2B-4T",
+            "models--microsoft--bitnet-b1.58-2B-4T",
+            "bitnet-b1.58-2B-4T-GGUF",
+        ] {
+            assert_eq!(find(name).map(|s| s.name), Some("bitnet-2b-4t"), "{name}");
+        }
+        assert_eq!(find("tiiuae/Falcon-E-1B-Instruct-GGUF").map(|s| s.name), Some("falcon-e-1b"));
+        for name in [
+            "microsoft/bitnet-2b",
+            "",
+            "/",
+            "-gguf",
+            "/bitnet-2b-4t",
+            "./microsoft/bitnet-b1.58-2B-4T",
+            "other/bitnet-b1.58-2B-4T-bf16",
+            "https://models.example",
+        ] {
+            assert!(find(name).is_none(), "{name}");
+        }
+        let embedding = told("https://models.example/microsoft/BitNet-embedding-0.6B").unwrap();
+        assert!(embedding.contains("an embedding model") && told("bitnet-2b-4t").is_none());
     }
 }

@@ -26,7 +26,7 @@ pub fn drop_quantisation(graph: &mut Graph) {
 
 /// Turns activation quantisation into nodes: one [`Operation::Quantize`] for every value that quantised projections read, which they share,
 /// and one [`Operation::Dequantize`] after each of them. The function stays the same, since the `relu` of a projection commutes with a
-/// positive factor.
+/// positive factor. The LM head's is before it, since the product of an LM head is the logits as they leave the card.
 ///
 /// # Errors
 /// A [`TypeError`] means that the graph was broken before the pass; [`Graph::check`] finds the same.
@@ -46,12 +46,19 @@ pub fn explicit(graph: &mut Graph) -> Result<(), TypeError> {
             }
         };
         clear(graph, linear);
-        let name = graph.fresh_name(&format!("{}.dequant", graph.node(linear).name));
+        let is_head = graph.node(linear).role == Role::LmHead;
+        let scaled: Value = if is_head { quantize.into() } else { linear.into() };
+        let name = graph.fresh_name(&format!("{}.dequant", graph.value_name(if is_head { input } else { scaled })));
         let op = Operation::Dequantize { scale: Scalar::ONE, power: 1 };
         let factors = Value { node: quantize, output: 1 };
-        let dequantize = graph.add(&name, section, Role::Quant, op, &[linear.into(), factors])?;
-        graph.replace(linear.into(), dequantize.into());
-        graph.redirect(Use { node: linear, input: 0 }, quantize.into());
+        let dequantize = graph.add(&name, section, Role::Quant, op, &[scaled, factors])?;
+        let reads = Use { node: linear, input: 0 };
+        if is_head {
+            graph.redirect(reads, dequantize.into());
+        } else {
+            graph.replace(linear.into(), dequantize.into());
+            graph.redirect(reads, quantize.into());
+        }
     }
     Ok(())
 }

@@ -6,14 +6,15 @@
 //! | the second operand of a residual addition | as that operand is read (`MUL_UNARY_SFPU`) |
 //! | a gate product | as its operand is read |
 //! | a head split, with a scale for each of q, k and v | by a call of its own on each |
+//! | nothing, as the LM head's | is that of an input that was multiplied before: by its dequantisation, or by a call of its own |
 //! | anything else | by a call of its own |
 //!
 //! The graph computes the same function as after [`super::fold_scales`], with other roundings. It serves to compare the two and is not
 //! meant to be fast. A projection with a fused function that does not commute with a positive factor keeps its scale, and `select` refuses
 //! it.
 
-use super::fold_scales::{Split, divided, homogeneous, split_of};
-use crate::graph::{Graph, NodeId, Operation, Role, Scalar, Section, TypeError, Value};
+use super::fold_scales::{Split, divided, homogeneous, only_read, split_of, uniform_scale};
+use crate::graph::{Graph, NodeId, Operation, Role, Scalar, Section, TypeError, Use, Value};
 
 /// Multiplies every scale where it arises.
 ///
@@ -22,10 +23,40 @@ use crate::graph::{Graph, NodeId, Operation, Role, Scalar, Section, TypeError, V
 pub fn apply_scales(graph: &mut Graph) -> Result<(), TypeError> {
     for section in Section::ALL {
         for id in graph.order(section) {
-            projection(graph, id)?;
+            if graph.node(id).role == Role::LmHead {
+                lm_head(graph, id)?;
+            } else {
+                projection(graph, id)?;
+            }
         }
     }
     Ok(())
+}
+
+/// Multiplies the input of an LM head that has a scale, instead of the logits, which are a result as they leave the projection.
+///
+/// # Errors
+/// A [`TypeError`] means that the graph was broken before the pass.
+pub fn lm_head(graph: &mut Graph, id: NodeId) -> Result<(), TypeError> {
+    let input = graph.inputs(id).first().copied();
+    let scale = uniform_scale(graph, id).filter(|scale| !scale.is_one());
+    let (Some(scale), Some(input)) = (scale, input) else { return Ok(()) };
+    if let Some(Operation::Dequantize { scale: own, .. }) = only_read(graph, id).map(|n| &mut graph.node_mut(n).op) {
+        *own = own.times(&scale);
+    } else {
+        let name = graph.fresh_name(&format!("{}.scaled", graph.value_name(input)));
+        let section = graph.node(id).section;
+        let node = graph.add(&name, section, Role::Quant, Operation::Scale { scale }, &[input])?;
+        graph.redirect(Use { node: id, input: 0 }, node.into());
+    }
+    unscale(graph, id);
+    Ok(())
+}
+
+fn unscale(graph: &mut Graph, id: NodeId) {
+    if let Operation::Linear(linear) = &mut graph.node_mut(id).op {
+        linear.parts.iter_mut().for_each(|part| part.scale = Scalar::ONE);
+    }
 }
 
 fn projection(graph: &mut Graph, id: NodeId) -> Result<(), TypeError> {
@@ -52,9 +83,7 @@ fn projection(graph: &mut Graph, id: NodeId) -> Result<(), TypeError> {
         },
         None => return Ok(()),
     }
-    if let Operation::Linear(linear) = &mut graph.node_mut(id).op {
-        linear.parts.iter_mut().for_each(|part| part.scale = Scalar::ONE);
-    }
+    unscale(graph, id);
     Ok(())
 }
 

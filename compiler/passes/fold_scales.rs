@@ -14,12 +14,15 @@
 //! | a quantisation | its floor, `1e-5/s`, and the dequantisations that read its factor |
 //! | a dequantisation of one matrix | its constant |
 //! | another projection | that projection's own scale, folded in its turn |
+//! | nothing, as the LM head's | the gamma of the norm before it, or the dequantisation of its input |
 //!
 //! Each of these is an identity of real numbers, and none rounds more often than the multiplication it replaces. If one of the paths from a
 //! projection ends in no such constant, its scale stays where it is. A projection that quantises its own input is such an end, because its
 //! floor is fixed; run [`super::activations()`] first.
 
-use crate::graph::{Activation, ActivationQuant, Graph, MulInput, NodeId, Operation, Scalar, Section, Use, Value};
+use crate::graph::{
+    Activation, ActivationQuant, Graph, MulInput, NodeId, Operation, Role, Scalar, Section, Use, Value,
+};
 
 /// One scale that was moved.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +41,11 @@ pub fn fold_scales(graph: &mut Graph) -> Vec<Fold> {
     for section in Section::ALL {
         for id in graph.order(section) {
             if matches!(graph.node(id).op, Operation::Linear(_)) {
-                projection(graph, id, &mut folds);
+                if graph.node(id).role == Role::LmHead {
+                    lm_head(graph, id, &mut folds);
+                } else {
+                    projection(graph, id, &mut folds);
+                }
             }
         }
     }
@@ -56,10 +63,10 @@ fn projection(graph: &mut Graph, id: NodeId, folds: &mut Vec<Fold>) {
     let Operation::Linear(linear) = &graph.node(id).op else { return };
     let Some(degree) = linear.unary.map_or(Some(1), homogeneous) else { return };
     let scales: Vec<Scalar> = linear.parts.iter().map(|p| p.scale.clone()).collect();
-    let uniform = scales.windows(2).all(|pair| pair[0] == pair[1]);
-    if uniform {
-        let Some(scale) = scales.into_iter().next().filter(|s| !s.is_one()) else { return };
-        if let Some(trial) = attempt(graph, id.into(), &scale.pow(degree)) {
+    if let Some(scale) = uniform_scale(graph, id) {
+        if !scale.is_one()
+            && let Some(trial) = attempt(graph, id.into(), &scale.pow(degree))
+        {
             commit(graph, id, 0..usize::MAX, scale, trial, folds);
         }
         return;
@@ -76,6 +83,41 @@ fn projection(graph: &mut Graph, id: NodeId, folds: &mut Vec<Fold>) {
         if absorb(graph, Value { node: split, output: part }, &scale.pow(degree), &mut trial).is_some() {
             commit(graph, id, part..part + 1, scale, trial, folds);
         }
+    }
+}
+
+/// The logits are a result, which no constant follows; but a projection is linear, so that its scale may multiply its input as well.
+fn lm_head(graph: &mut Graph, id: NodeId, folds: &mut Vec<Fold>) {
+    let scale = uniform_scale(graph, id);
+    let (Some(scale), Some(before)) = (scale.filter(|scale| !scale.is_one()), only_read(graph, id)) else { return };
+    let name = graph.node(before).name.clone();
+    let (Operation::RmsNorm { gamma: Some(_), scale: own, .. } | Operation::Dequantize { scale: own, .. }) =
+        &mut graph.node_mut(before).op
+    else {
+        return;
+    };
+    *own = own.times(&scale);
+    let trial = Trial { edits: Vec::new(), into: vec![name] };
+    commit(graph, id, 0..usize::MAX, scale, trial, folds);
+}
+
+/// The scale of a projection whose parts have all the same.
+pub(super) fn uniform_scale(graph: &Graph, id: NodeId) -> Option<Scalar> {
+    let Operation::Linear(linear) = &graph.node(id).op else { return None };
+    let mut scales = linear.parts.iter().map(|part| &part.scale);
+    let first = scales.next()?;
+    scales.all(|scale| scale == first).then(|| first.clone())
+}
+
+/// What makes a node's first input, tokens picked from it or not, where nothing else reads it.
+pub(super) fn only_read(graph: &Graph, mut id: NodeId) -> Option<NodeId> {
+    loop {
+        let value = *graph.inputs(id).first()?;
+        graph.only_user(value)?;
+        if !matches!(graph.node(value.node).op, Operation::LastToken) {
+            return Some(value.node);
+        }
+        id = value.node;
     }
 }
 

@@ -37,7 +37,7 @@ pub use precision::precision;
 pub use select::{SelectError, Setting, select};
 pub use trace::trace;
 
-use crate::graph::{Graph, TypeError};
+use crate::graph::{Graph, Role, TypeError};
 use crate::policy::Policy;
 
 /// Turns the rounding of activations to int8 into nodes of its own where the policy asks for it, and leaves it out otherwise.
@@ -58,7 +58,11 @@ pub fn activations(graph: &mut Graph, policy: Policy) -> Result<(), TypeError> {
 /// A [`TypeError`] means that the graph was broken before the pass.
 pub fn scales(graph: &mut Graph, folding: bool) -> Result<Vec<Fold>, TypeError> {
     if folding {
-        return Ok(fold_scales::fold_scales(graph));
+        let folds = fold_scales::fold_scales(graph);
+        // Of an LM head whose input no norm makes, the scale is multiplied into that input.
+        let heads = graph.nodes().filter(|&node| graph.node(node).role == Role::LmHead);
+        heads.collect::<Vec<_>>().into_iter().try_for_each(|head| apply_scales::lm_head(graph, head))?;
+        return Ok(folds);
     }
     apply_scales::apply_scales(graph)?;
     Ok(Vec::new())

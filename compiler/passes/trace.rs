@@ -12,13 +12,15 @@ const WARM_UP: u32 = 1;
 /// The capture of a phase.
 pub fn trace(kind: PhaseKind, buffers: &[Buffer]) -> Trace {
     use BufferRole::{
-        ChunkPages, ChunkStart, ContextPages, FirstTokens, LastTileEnds, LastTileStarts, PageTable, Positions, Prompt,
-        PromptPositions, RotaryPositions, Tokens,
+        ChunkPages, ChunkStart, ContextPages, FirstTokens, Generators, InverseTemperature, LastTileEnds,
+        LastTileStarts, PageTable, Positions, Prompt, PromptPositions, RotaryPositions, Seeds, Tokens, TopK, TopP,
     };
     let (inputs, feedback) = match kind {
         // A host writes the fed back ones too, when it samples, or when it gives the place of a finished user to another.
         PhaseKind::Decode { .. } => {
-            (vec![Tokens, Positions, RotaryPositions, PageTable], vec![Tokens, Positions, RotaryPositions])
+            let carried = vec![Tokens, Positions, RotaryPositions];
+            let given = [PageTable, TopK, TopP, InverseTemperature, Seeds, Generators];
+            ([&carried[..], &given].concat(), carried)
         }
         PhaseKind::Prefill { tokens } => {
             let chunk = [Prompt(tokens), PromptPositions(tokens), ChunkPages(tokens)];

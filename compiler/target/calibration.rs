@@ -27,6 +27,8 @@ pub struct Calibration {
     pub attention: Attention,
     /// Everything that moves data or works elementwise.
     pub movement: Movement,
+    /// Drawing tokens on the card.
+    pub sampling: Sampling,
     /// Host work per decode step, outside the trace, when the card picks the token: starting the trace and reading the token.
     pub host_us: f64,
     /// The same when the host reads the logits and samples.
@@ -143,6 +145,24 @@ pub struct Movement {
     pub plus_one_us: f64,
     /// Interleaved tensors in DRAM, read or written.
     pub interleaved_gb_per_s: f64,
+}
+
+/// Times of the search for the likeliest tokens and of the draw among them, for up to 32 users.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sampling {
+    /// A tile of logits, searched by one core alone.
+    pub tile_us: f64,
+    /// A tile of logits of each of several cores that share a row.
+    pub shared_tile_us: f64,
+    /// A tile of one core's finds, merged with those of the others.
+    pub merged_tile_us: f64,
+    /// A thousand columns of a row that a core has to itself.
+    pub row_per_1000_us: f64,
+    /// The draw.
+    pub draw_us: f64,
+    /// Seeding random numbers.
+    pub seed_us: f64,
 }
 
 impl Calibration {

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
-use bitnetc_compiler::explain::{ExplainError, explain};
+use bitnetc_compiler::explain::{ExplainError, Explanation, explain, explain_all};
 use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{Compiled, Options, compile, model};
@@ -20,17 +20,23 @@ fn no_alternative_makes_the_phase_shorter() {
     for (target, policy) in [("n150", Policy::Balanced), ("p150", Policy::Exact)] {
         let (compiled, target, options) = compiled(target, policy, false);
         for record in &compiled.record {
-            for call in ["qkv", "attended", "ffn_norm", "o", "down"] {
-                let Ok(found) = explain(&compiled, &target, &options, record.kind, call) else {
-                    assert!(record.placed.record.iter().all(|r| r.call.name != call));
-                    continue;
-                };
+            let all = explain_all(&compiled, &target, &options, record.kind).unwrap();
+            assert_eq!(all.len(), record.placed.record.len());
+            for found in &all {
+                let call = &found.call.name;
                 assert_eq!(found.phase, record.placed.price, "{call}: the chosen way fixed is the plan");
                 for alternative in &found.alternatives {
                     if let Ok(forced) = &alternative.verdict {
                         assert!(forced.price >= found.phase, "{} {call}: {}", record.kind, alternative.candidate.what);
                     }
                 }
+            }
+            // What is remembered of the calls before changes no answer.
+            for call in ["qkv", "down"] {
+                let Some(same) = all.iter().find(|found| found.call.name == call) else { continue };
+                let one = explain(&compiled, &target, &options, record.kind, call).unwrap();
+                let verdicts = |of: &Explanation| of.alternatives.iter().map(|a| a.verdict.clone()).collect::<Vec<_>>();
+                assert_eq!((verdicts(&one), one.calls), (verdicts(same), same.calls.clone()), "{} {call}", record.kind);
             }
         }
     }

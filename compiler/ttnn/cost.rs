@@ -28,6 +28,7 @@ mod create_heads_decode;
 mod deallocate;
 mod embedding;
 mod laws;
+mod manual_seed;
 mod matmul;
 mod plus_one;
 mod rms_norm;
@@ -35,6 +36,7 @@ mod rotary;
 mod rotary_decode;
 mod rotary_fused;
 mod row_max;
+mod sampling;
 mod sdpa;
 mod sdpa_decode;
 mod slice;
@@ -42,6 +44,7 @@ mod slice_at;
 mod ternary_linear;
 mod to_layout;
 mod to_memory_config;
+mod top_k;
 mod traffic;
 mod transpose;
 mod typecast;
@@ -193,6 +196,7 @@ impl<'a> Attention<'a> {
             Op::ConcatHeadsDecode(_) | Op::ConcatHeads(_) | Op::ToMemoryConfig(_) | Op::ToLayout(_) => None,
             Op::Typecast(_) | Op::View(_) | Op::Transpose(_) | Op::Slice(_) | Op::SliceAt(_) | Op::Concat(_) => None,
             Op::Binary(_) | Op::Abs(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::PlusOne(_) | Op::Deallocate(_) => None,
+            Op::TopK(_) | Op::ManualSeed(_) | Op::Sampling(_) => None,
         }
     }
 

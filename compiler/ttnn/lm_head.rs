@@ -1,5 +1,5 @@
-//! Candidates of the LM head: DRAM-sharded matmuls over chunks of the vocabulary, whose results are untilised to DRAM and joined for
-//! argmax.
+//! Candidates of the LM head: DRAM-sharded matmuls over chunks of the vocabulary, whose results go to DRAM and are joined there: untilised
+//! for argmax, as tiles for the search of the likeliest tokens.
 //!
 //! Fewer chunks need fewer launches, but the circular buffers of a long chunk may not fit beside the live tensors, so the search decides
 //! their number. Every chunk but the last ends at a whole tile of every reader of every bank. Sums in fp32 are kept in f32 up to argmax,
@@ -10,7 +10,7 @@
 
 use std::ops::RangeInclusive;
 
-use bitnetc_plan::op::{Concat, Kept, Matmul, Slice, ToLayout};
+use bitnetc_plan::op::{Concat, Kept, Matmul, Slice, ToLayout, ToMemoryConfig};
 use bitnetc_plan::ttnn::{Violation, check};
 use bitnetc_plan::weight::Matrix;
 use bitnetc_plan::{
@@ -181,8 +181,10 @@ fn draft(
     d.cut_into(cut.count);
     let logits = d.output_name(0);
     let ranges: Vec<_> = cut.ranges().collect();
-    let padded = ranges.last().is_some_and(|range| cut.padding(*range, &cx.target.card).is_some());
-    let mut rows = Vec::with_capacity(ranges.len());
+    let layout = call.outputs.first().map_or(Layout::RowMajor, |id| cx.schedule.values[*id].layout);
+    let padded =
+        layout == Layout::RowMajor && ranges.last().is_some_and(|range| cut.padding(*range, &cx.target.card).is_some());
+    let mut parts = Vec::with_capacity(ranges.len());
     for (at, range) in ranges.iter().enumerate() {
         let weight = cut.weight(at, *range, &cx.target.card);
         let columns = weight.spec.columns();
@@ -200,15 +202,24 @@ fn draft(
             return first;
         }
         let name = if ranges.len() == 1 { logits.clone() } else { format!("{logits}.{at}") };
-        let untilize = ToLayout { input: Ref::Value(tiled), layout: Layout::RowMajor, memory: MemoryConfig::DRAM };
-        d.named_step(format!("{}.{at}.rows", call.name), untilize, vec![name.clone()])?;
-        rows.push(Ref::Value(name));
+        let (input, memory) = (Ref::Value(tiled), MemoryConfig::DRAM);
+        match layout {
+            Layout::RowMajor => {
+                let untilize = ToLayout { input, layout, memory };
+                d.named_step(format!("{}.{at}.rows", call.name), untilize, vec![name.clone()])?;
+            }
+            Layout::Tile => {
+                let step = format!("{}.{at}.interleaved", call.name);
+                d.named_step(step, ToMemoryConfig { input, memory }, vec![name.clone()])?;
+            }
+        }
+        parts.push(Ref::Value(name));
     }
-    if rows.len() == 1 {
+    if parts.len() == 1 {
         return Ok(());
     }
     let joined = if padded { format!("{logits}.padded") } else { logits.clone() };
-    let join = Concat { inputs: rows, memory: MemoryConfig::DRAM };
+    let join = Concat { inputs: parts, memory: MemoryConfig::DRAM };
     d.named_step(format!("{}.join", call.name), join, vec![joined.clone()])?;
     if padded {
         let kept = Kept::Columns(cut.matrix.shape[0]);

@@ -15,6 +15,7 @@ pub mod movement;
 pub mod norm;
 pub mod placements;
 pub mod ternary_linear;
+pub mod token;
 
 use bitnetc_plan::allocator::bytes_per_bank;
 use bitnetc_plan::ttnn::{Constraint, Source, Values, Violation, check};
@@ -186,7 +187,10 @@ pub fn ways(call: &Call, cx: &Context<'_>) -> Ways {
         Kind::Scale { scale } => eltwise::scale(call, cx, scale, &mut ways),
         Kind::Typecast => movement::typecast(call, cx, &mut ways),
         Kind::LastTile => movement::last_tile(call, cx, &mut ways),
-        Kind::ArgMax => movement::argmax(call, cx, &mut ways),
+        Kind::ArgMax => token::argmax(call, cx, &mut ways),
+        Kind::TopK => token::top_k(call, cx, &mut ways),
+        Kind::Seed => token::seed(call, cx, &mut ways),
+        Kind::Sample => token::sample(call, cx, &mut ways),
         Kind::PlusOne { skip_negative } => movement::plus_one(call, cx, *skip_negative, &mut ways),
     }
     ways
@@ -243,6 +247,12 @@ impl<'a> Drafting<'a> {
     /// The spec of the call's `at`th input.
     pub fn input_spec(&self, at: usize) -> Option<&TensorSpec> {
         self.known.get(at).map(|(_, spec)| spec)
+    }
+
+    /// The spec of a value that an earlier step of the draft made.
+    pub fn spec(&self, name: &str) -> Option<&TensorSpec> {
+        let made = |(known, _): &&(Ref, TensorSpec)| matches!(known, Ref::Value(value) if value == name);
+        self.known.iter().rev().find(made).map(|(_, spec)| spec)
     }
 
     /// Name of the call's `at`th output.

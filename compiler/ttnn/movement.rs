@@ -1,6 +1,6 @@
 //! Candidates of calls that move or look up data.
 
-use bitnetc_plan::op::{ArgMax, Concat, Embedding, PlusOne, SliceAt, ToMemoryConfig, Typecast, View};
+use bitnetc_plan::op::{Concat, Embedding, PlusOne, SliceAt, ToMemoryConfig, Typecast, View};
 use bitnetc_plan::ttnn::Violation;
 use bitnetc_plan::{Layout, MemoryConfig, Ref, TILE};
 
@@ -104,17 +104,6 @@ pub fn last_tile(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
             },
         );
     }
-}
-
-/// Writes the index of the largest logit.
-pub fn argmax(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
-    ways.consider(
-        cx,
-        call,
-        vec![MemoryConfig::DRAM],
-        || "row-major in DRAM".into(),
-        |d| d.step(ArgMax { input: d.input(0), output: d.input(1) }),
-    );
 }
 
 /// Adds one to every number of a buffer.

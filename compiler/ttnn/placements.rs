@@ -78,6 +78,9 @@ pub fn head_count(cx: &Context<'_>, value: ValueId) -> Option<u32> {
         | Kind::Typecast
         | Kind::LastTile
         | Kind::ArgMax
+        | Kind::TopK
+        | Kind::Seed
+        | Kind::Sample
         | Kind::PlusOne { .. } => None,
     }
 }

@@ -210,6 +210,7 @@ fn from_ron(bytes: &[u8]) -> Result<Plan, FormatError> {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return Err(FormatError::NotAPlan { found: "neither a binary plan's first bytes nor text".into() });
     };
+    let text = text.strip_prefix(input::MARK).unwrap_or(text);
     ron::from_str(text).map_err(|e| explain(text, &e))
 }
 

@@ -29,7 +29,7 @@ impl Run {
     }
 
     /// The run with its factor, as part of a term.
-    pub fn as_entry(&self) -> Entry {
+    fn as_entry(&self) -> Entry {
         self.entry(&Scale::one())
     }
 
@@ -181,6 +181,16 @@ impl Columns {
         let mut real = Columns::default();
         entries.for_each(|run| real.push(run));
         terms.make(Node::Vector(real.0.iter().map(Run::as_entry).collect()))
+    }
+
+    /// Whether both have the same columns in the same order, but for the rounding of their factors.
+    pub fn is_like(&self, other: &Columns) -> bool {
+        let like = |(a, b): (&Run, &Run)| match (a.of, b.of) {
+            (Some(x), Some(y)) => (x, a.start, a.len) == (y, b.start, b.len) && a.scale.is_close(&b.scale),
+            (None, None) => a.len == b.len,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(like)
     }
 
     /// The columns that are not zero, in any order, as one term, times a factor that they have in common; and how many they are. `None` of

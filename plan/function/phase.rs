@@ -21,7 +21,7 @@ pub struct Executed {
     /// Its function.
     pub function: Function,
     /// The columns that are written into the key and into the value cache, in their order and with their factors.
-    pub caches: Vec<(BufferRole, Term)>,
+    pub caches: Vec<(BufferRole, Columns)>,
 }
 
 /// Executes a phase of a plan that keeps all other invariants.
@@ -42,7 +42,7 @@ pub fn of_phase(plan: &Plan, phase: &Phase) -> Result<Executed, Vec<Defect>> {
             let mut terms = terms;
             let function =
                 Function { start: start.columns.as_they_are(&mut terms), end, logits, made: record.finish(), terms };
-            Ok(Executed { function, caches: caches.into_iter().map(|cache| (cache.role, cache.layout)).collect() })
+            Ok(Executed { function, caches: caches.into_iter().map(|cache| (cache.role, cache.columns)).collect() })
         }
         (Some(_) | None, Some(_) | None, Some(_) | None) => Err(defects.0),
     }
@@ -60,7 +60,6 @@ struct Cache {
     role: BufferRole,
     columns: Columns,
     heads: u32,
-    layout: Term,
 }
 
 /// What a step's meaning is made with.
@@ -236,8 +235,7 @@ impl<'p> Execution<'p> {
         };
         self.all_tokens(rows)?;
         let columns = heads::of_own_row(&mut self.terms, rows.columns()?)?;
-        let layout = self.terms.make(Node::Vector(columns.runs().iter().map(Run::as_entry).collect()));
-        self.caches.push(Cache { role, columns, heads, layout });
+        self.caches.push(Cache { role, columns, heads });
         Ok(())
     }
 

@@ -86,6 +86,17 @@ pub enum Content {
     Angles(Angles),
     /// The matrix that exchanges adjacent columns and negates one.
     Transform,
+    /// The largest numbers of each row of these columns, or where they are.
+    Best(Best, Rc<Columns>),
+}
+
+/// A property of the largest numbers of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Best {
+    /// The numbers.
+    Values,
+    /// Their columns.
+    Places,
 }
 
 /// A table of cosines or sines.
@@ -131,6 +142,9 @@ impl Value {
         match &self.content {
             Content::Columns(columns) => Ok(columns),
             Content::Angles(_) | Content::Transform => Err(Unclear::new("rotary tables are no numbers of a model", "")),
+            Content::Best(..) => {
+                Err(Unclear::new("the largest numbers of a row are used up by the token that is drawn", ""))
+            }
         }
     }
 

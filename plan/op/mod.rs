@@ -22,6 +22,7 @@ mod create_heads;
 mod create_heads_decode;
 mod deallocate;
 mod embedding;
+mod manual_seed;
 mod matmul;
 mod plus_one;
 mod rms_norm;
@@ -29,6 +30,7 @@ mod rotary;
 mod rotary_decode;
 mod rotary_fused;
 mod row_max;
+mod sampling;
 mod sdpa;
 mod sdpa_decode;
 mod slice;
@@ -36,6 +38,7 @@ mod slice_at;
 mod ternary_linear;
 mod to_layout;
 mod to_memory_config;
+mod top_k;
 mod transpose;
 mod typecast;
 mod view;
@@ -140,6 +143,12 @@ macro_rules! for_each_op {
             RowMax(RowMax) in row_max;
             /// Index of the largest element of each row.
             ArgMax(ArgMax) in arg_max;
+            /// Largest elements of each row.
+            TopK(TopK) in top_k;
+            /// Seeds of random numbers.
+            ManualSeed(ManualSeed) in manual_seed;
+            /// Token drawn among the likeliest.
+            Sampling(Sampling) in sampling;
             /// Increment.
             PlusOne(PlusOne) in plus_one;
             /// End of a value.

@@ -60,6 +60,20 @@ pub enum Role {
     PageTable,
     /// Logits that a token is picked of.
     Logits,
+    /// The largest logits of each user, largest first, that a token is drawn among.
+    Candidates,
+    /// `u32` tokens of the [`Role::Candidates`].
+    CandidateTokens,
+    /// `[B]` u32 numbers of candidates that are kept.
+    TopK,
+    /// `[B]` bf16 probabilities that the candidates kept have together.
+    TopP,
+    /// `[B]` bf16 factors of the logits.
+    InverseTemperature,
+    /// `[B]` u32 seeds of random numbers.
+    Seeds,
+    /// `[B]` u32 cores whose random numbers are seeded.
+    Generators,
     /// Receives the token that the next run of the phase reads, or that generation starts with.
     NextToken,
     /// Positions that are counted on for the next run of the phase.
@@ -75,6 +89,8 @@ impl Role {
             Role::Cosines | Role::Sines | Role::Queries | Role::KeyCache | Role::ValueCache | Role::Cache => false,
             Role::TokenRows | Role::PromptRows | Role::ChunkPages | Role::ContextPages | Role::ChunkStart => false,
             Role::Starts | Role::Ends => false,
+            Role::Candidates | Role::CandidateTokens | Role::TopK | Role::TopP | Role::InverseTemperature => false,
+            Role::Seeds | Role::Generators => false,
             Role::Positions | Role::PageTable | Role::Logits | Role::NextToken | Role::Counter => false,
         }
     }

@@ -133,7 +133,8 @@ impl<'a> Follower<'a> {
             Op::Abs(args) => Ok(self.of(&args.input)),
             Op::RowMax(args) => self.unpadded(&args.input, self.is_magnitude(&args.input)),
             Op::ArgMax(args) => self.unpadded(&args.input, false),
-            Op::PlusOne(_) | Op::Deallocate(_) => Ok(None),
+            Op::TopK(args) => self.unpadded(&args.input, false),
+            Op::ManualSeed(_) | Op::Sampling(_) | Op::PlusOne(_) | Op::Deallocate(_) => Ok(None),
         }
     }
 

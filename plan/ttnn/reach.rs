@@ -225,6 +225,24 @@ fn norms_and_tables(seeds: &mut Vec<Seed>) {
     push(PlusOne { buffer: any(), skip_negative: true }.into(), vec![integers([32])]);
     let logits = rows(&[1, 1, 8, 32_000], DType::Bf16);
     push(ArgMax { input: any(), output: any() }.into(), vec![logits, rows(&[1, 1, 8], DType::U32)]);
+    draws(&mut push);
+}
+
+fn draws(push: &mut impl FnMut(Op, Vec<TensorSpec>)) {
+    let (memory, users) = (MemoryConfig::DRAM, 8);
+    let logits = dram(&[1, 1, users, 1024], DType::Bf16);
+    push(TopK { input: any(), k: 32, memory: memory.clone() }.into(), vec![logits]);
+    let columns = dram(&[1, 1, users, 32], DType::U16);
+    push(ToLayout { input: any(), layout: Layout::RowMajor, memory: memory.clone() }.into(), vec![columns]);
+    let columns = rows(&[1, 1, users, 32], DType::U16);
+    push(Typecast { input: any(), dtype: DType::U32, memory }.into(), vec![columns]);
+    let seeds = || rows(&[users], DType::U32);
+    push(ManualSeed { seeds: any(), generators: any() }.into(), vec![seeds(), seeds()]);
+    let of = any;
+    let draw = Sampling { values: of(), tokens: of(), k: of(), p: of(), inverse_temperature: of(), output: of() };
+    let (values, tokens) = (dram(&[1, 1, users, 32], DType::Bf16), rows(&[1, 1, users, 32], DType::U32));
+    let share = || rows(&[users], DType::Bf16);
+    push(draw.into(), vec![values, tokens, seeds(), share(), share(), rows(&[1, 1, 1, users], DType::U32)]);
 }
 
 fn elementwise_and_movement(seeds: &mut Vec<Seed>) {

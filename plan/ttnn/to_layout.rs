@@ -13,9 +13,12 @@ constraints! { "to_layout", "", also [placement];
     RESULT_INTERLEAVED: "The result is interleaved."
         because "kernels for sharded results have buffers that depend on a search in TT-NN"
         => "untilize into {memory}", "an interleaved result";
-    FLOAT: "The tensor is bf16, bfp8 or f32."
+    FLOAT: "The tensor is bf16, bfp8 or f32, or of u16 or u32."
         because "other types were not studied"
-        => "untilize of {dtype}", "bf16, bfp8 or f32";
+        => "untilize of {dtype}", "bf16, bfp8, f32, u16 or u32";
+    TILE_OF_INTEGERS: "A tensor of u16 or u32 is [1, 1, B, 32] with at most 32 rows, and stays interleaved in DRAM."
+        because "plans untilize the columns that topk finds, and no other integers"
+        => "untilize of {input} into {memory}", "[1, 1, B, 32] in DRAM";
     WIDTH_SHARDED: "The tensor is width-sharded in L1."
         because "other placements go through kernels whose buffers depend on a search in TT-NN"
         => "untilize of {memory}", "a width-sharded tensor in L1";
@@ -34,6 +37,9 @@ pub(super) fn check(args: &ToLayout, given: &[&TensorSpec], card: &Card) -> Answ
         values![from = x.layout, to = args.layout],
     );
     checks.require(&RESULT_INTERLEAVED, !args.memory.is_sharded(), values![memory = args.memory]);
+    if matches!(x.dtype, DType::U16 | DType::U32) {
+        return integers(args, x, checks);
+    }
     checks.require(&FLOAT, matches!(x.dtype, DType::Bf16 | DType::Bfp8 | DType::F32), values![dtype = x.dtype]);
     let MemoryConfig::Sharded { memory: Memory::L1, strategy: Strategy::Width, shard, .. } = &x.memory else {
         checks.require(&WIDTH_SHARDED, false, values![memory = x.memory]);
@@ -51,6 +57,16 @@ pub(super) fn check(args: &ToLayout, given: &[&TensorSpec], card: &Card) -> Answ
     };
     let output = TensorSpec::row_major(x.shape.clone(), dtype, args.memory.clone());
     require_placement(&output, card, &mut checks);
+    checks.finish(|| Outcome { outputs: vec![output], circular_buffers, temporaries: Vec::new(), programs: 1 })
+}
+
+/// A tile of integers, from DRAM to DRAM.
+fn integers(args: &ToLayout, x: &TensorSpec, mut checks: Checks) -> Answer {
+    let tile = matches!(*x.shape.as_slice(), [1, 1, rows, TILE] if rows <= TILE);
+    let stays = x.memory == MemoryConfig::DRAM && args.memory == MemoryConfig::DRAM;
+    checks.require(&TILE_OF_INTEGERS, tile && stays, values![input = x, memory = args.memory]);
+    let output = TensorSpec::row_major(x.shape.clone(), x.dtype, args.memory.clone());
+    let circular_buffers = 2 * x.dtype.tile_bytes();
     checks.finish(|| Outcome { outputs: vec![output], circular_buffers, temporaries: Vec::new(), programs: 1 })
 }
 

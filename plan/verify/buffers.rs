@@ -40,6 +40,8 @@ fn role_problem(plan: &Plan, buffer: &Buffer) -> Option<String> {
     let blocks = plan.options.context.div_ceil(block);
     let list = |shape: &[u32], dtype| TensorSpec::row_major(shape, dtype, buffer.spec.memory.clone());
     let expected = match buffer.role {
+        // The call that draws tokens writes four dimensions.
+        BufferRole::Tokens if *buffer.spec.shape == [1, 1, 1, batch] => list(&[1, 1, 1, batch], DType::U32),
         BufferRole::Tokens => list(&[1, 1, batch], DType::U32),
         BufferRole::Positions => list(&[batch], DType::I32),
         // One position for each user where q and k lie on the same cores, two where they lie on different ones.
@@ -53,6 +55,8 @@ fn role_problem(plan: &Plan, buffer: &Buffer) -> Option<String> {
         BufferRole::ChunkStart => list(&[1], DType::I32),
         BufferRole::LastTileStarts | BufferRole::LastTileEnds => list(&[4], DType::U32),
         BufferRole::FirstTokens => list(&[1, 1, 32], DType::U32),
+        BufferRole::TopK | BufferRole::Seeds | BufferRole::Generators => list(&[batch], DType::U32),
+        BufferRole::TopP | BufferRole::InverseTemperature => list(&[batch], DType::Bf16),
         BufferRole::KeyCache | BufferRole::ValueCache => return cache_problem(&buffer.spec, batch * blocks, block),
     };
     (buffer.spec != expected).then(|| expected.to_string())

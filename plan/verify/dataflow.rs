@@ -15,6 +15,7 @@ pub fn check(plan: &Plan, phase: &Phase, defects: &mut Defects) {
         roles(plan, phase, step, defects);
         idle_users(plan, phase, step, defects);
     }
+    seeded(phase, defects);
     let uses = uses(plan, phase);
     for usage in uses.values() {
         order(phase, usage, defects);
@@ -36,6 +37,23 @@ fn required_writes(kind: PhaseKind) -> Vec<BufferRole> {
     match kind {
         PhaseKind::Decode { .. } => vec![KeyCache, ValueCache, Tokens, Positions, RotaryPositions],
         PhaseKind::Prefill { .. } => vec![KeyCache, ValueCache, FirstTokens],
+    }
+}
+
+/// Random numbers can be seeded before a token is drawn by them, so that a seed repeats a text.
+fn seeded(phase: &Phase, defects: &mut Defects) {
+    let at = |wanted: fn(&Op) -> bool| phase.steps().position(|step| wanted(&step.op));
+    let seeds = at(|op| matches!(op, Op::ManualSeed(_)));
+    for (number, step) in phase.steps().enumerate().filter(|(_, step)| matches!(step.op, Op::Sampling(_))) {
+        if seeds.is_none_or(|seeds| seeds > number) {
+            let what = "a token is drawn by random numbers that nothing has seeded";
+            defects.push(
+                Invariant::Dataflow,
+                Place::Step(phase.kind, step.name.clone()),
+                what,
+                "ttnn.manual_seed before it",
+            );
+        }
     }
 }
 
@@ -63,10 +81,15 @@ fn expected_buffers(role: Role, kind: PhaseKind) -> Vec<BufferRole> {
         Role::Positions => vec![BufferRole::Positions],
         Role::PageTable => vec![BufferRole::PageTable],
         Role::NextToken => vec![next],
+        Role::TopK => vec![BufferRole::TopK],
+        Role::TopP => vec![BufferRole::TopP],
+        Role::InverseTemperature => vec![BufferRole::InverseTemperature],
+        Role::Seeds => vec![BufferRole::Seeds],
+        Role::Generators => vec![BufferRole::Generators],
         Role::Counter => vec![BufferRole::Positions, BufferRole::RotaryPositions],
         Role::Tensor | Role::Moved | Role::Cut | Role::Part | Role::Table | Role::Gamma | Role::Matrix => vec![],
         Role::Projection | Role::Cosines | Role::Sines | Role::Queries | Role::TokenRows => vec![],
-        Role::PromptRows | Role::Logits => vec![],
+        Role::PromptRows | Role::Logits | Role::Candidates | Role::CandidateTokens => vec![],
     }
 }
 

@@ -209,7 +209,7 @@ fn matrix_shape(spec: &TensorSpec, problems: &mut Vec<String>) {
 }
 
 fn number_format(spec: &TensorSpec, problems: &mut Vec<String>) {
-    if matches!(spec.dtype, DType::U32 | DType::I32) {
+    if matches!(spec.dtype, DType::U32 | DType::I32 | DType::U16) {
         problems.push(format!("data type {} for numbers with fractions", spec.dtype));
     }
 }

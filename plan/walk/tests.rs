@@ -192,6 +192,7 @@ fn settle_writes_what_the_walk_found() {
             priced_at: 63,
             proofs: Proofs::Products,
             folding: true,
+            sample: false,
         },
         card: card(),
         weights,

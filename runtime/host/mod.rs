@@ -5,6 +5,7 @@
 //! | `tensor` | tensors and the pool their storage comes from |
 //! | `run` | a step being executed: its operands and its results |
 //! | `ops` | the ops, one file each |
+//! | `generators` | the random numbers of a card's cores |
 //! | `known` | which steps are known to have the kernels' bits |
 //! | `matmul` | the three ways of a matmul, of which `emulated` is one |
 //! | `movement`, `heads`, `rotate`, `paged`, `rows` | what several ops share: copies, heads, rotation, the paged KV cache, rounding |
@@ -13,6 +14,7 @@
 //! storage from what earlier runs gave back, or fails.
 
 mod emulated;
+mod generators;
 mod heads;
 mod known;
 mod matmul;
@@ -32,11 +34,13 @@ use std::time::{Duration, Instant};
 
 use bitnetc_numerics::{DenseWeights, SignTiles, TernaryWeights, narrow_slice};
 use bitnetc_plan::{Arch, Source, TensorSpec};
+use half::bf16;
 
 use crate::DeviceError;
 use crate::device::{Device, ResolvedStep, Slot, TraceId, Upload};
 use crate::weights::Tensor;
 use crate::weights::bytes::format_of;
+use generators::Generators;
 pub use known::{uncompared, uncompared_step};
 pub use matmul::Numerics;
 use matmul::WeightMatrix;
@@ -51,6 +55,8 @@ pub struct HostDevice {
     slots: Vec<Held>,
     pool: Pool,
     scratch: Scratch,
+    /// The random numbers of each user's core.
+    generators: Generators,
     capture: Option<Recording>,
     traces: Vec<Option<Recording>>,
     /// Reads under way, the oldest first.
@@ -78,6 +84,7 @@ impl HostDevice {
             slots: Vec::new(),
             pool: Pool::default(),
             scratch: Scratch::default(),
+            generators: Generators::default(),
             capture: None,
             traces: Vec::new(),
             reads: VecDeque::new(),
@@ -282,8 +289,11 @@ impl Device for HostDevice {
         };
         match &mut tensor.data {
             Data::Integer(held) if held.len() >= data.len() => held[..data.len()].copy_from_slice(data),
+            Data::Bf16(held) if held.len() >= data.len() => {
+                held.iter_mut().zip(data).for_each(|(held, bits)| *held = bf16::from_bits(*bits as u16));
+            }
             Data::Integer(_) | Data::Bf16(_) | Data::F32(_) => {
-                return Err(tensor.unexpected(0, format!("{} integers or more", data.len())));
+                return Err(tensor.unexpected(0, format!("{} integers or bf16, or more", data.len())));
             }
         }
         Ok(())

@@ -18,7 +18,7 @@ pub enum Data {
     Bf16(Vec<bf16>),
     /// f32.
     F32(Vec<f32>),
-    /// u32; i32 as their bits.
+    /// u32 and u16; i32 as their bits.
     Integer(Vec<u32>),
 }
 
@@ -85,7 +85,7 @@ impl Pool {
                 Data::Bf16(take(&mut self.bf16, len, self.sealed)?)
             }
             DType::F32 => Data::F32(take(&mut self.f32, len, self.sealed)?),
-            DType::U32 | DType::I32 => Data::Integer(take(&mut self.integer, len, self.sealed)?),
+            DType::U32 | DType::I32 | DType::U16 => Data::Integer(take(&mut self.integer, len, self.sealed)?),
         };
         Ok(HostTensor { spec: Arc::clone(spec), data })
     }

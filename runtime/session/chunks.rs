@@ -1,10 +1,10 @@
 //! How a prompt is cut into chunks, each for one run of a prefill phase.
 //!
-//! A chunk starts where its cache blocks and its attention's chunks of queries and keys start: at a multiple of the phase's *stride*. Of all
+//! A chunk starts at a multiple of the phase's [stride](bitnetc_plan::Phase::stride). Of all
 //! ways to cover a prompt, the one is taken that is predicted to take the least time; a chunk that starts later attends to more, which is
 //! the same for all of them.
 
-use bitnetc_plan::{Op, PhaseKind, Plan};
+use bitnetc_plan::{PhaseKind, Plan};
 
 /// One run of a prefill phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,11 +41,7 @@ impl Bucket {
     fn of(plan: &Plan, index: usize) -> Option<Self> {
         let phase = &plan.phases[index];
         let PhaseKind::Prefill { tokens } = phase.kind else { return None };
-        let attention = phase.steps().filter_map(|step| {
-            let Op::Sdpa(args) = &step.op else { return None };
-            Some([args.program.q_chunk as usize, args.program.k_chunk as usize])
-        });
-        let stride = attention.flatten().fold(plan.options.block as usize, least_common_multiple);
+        let stride = phase.stride(plan.options.block) as usize;
         Some(Bucket { phase: index, tokens: tokens as usize, stride, us: phase.cost.device_us })
     }
 
@@ -121,11 +117,6 @@ fn greatest_common_divisor(a: usize, b: usize) -> usize {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
-/// Of numbers above 0.
-fn least_common_multiple(a: usize, b: usize) -> usize {
-    a / greatest_common_divisor(a, b).max(1) * b
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,6 +176,5 @@ mod tests {
         assert_eq!(of.stride(), None);
         assert_eq!((lengths(&of, 0, 32), lengths(&of, 0, 33)), (Some(vec![(32, 32)]), None));
         assert_eq!(buckets(&[]).chunks(0, 1), None);
-        assert_eq!((least_common_multiple(64, 96), least_common_multiple(64, 512)), (192, 512));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bitnetc_plan::{BufferRole, Op, PhaseKind, Plan, VerifiedPlan};
 
 use super::chunks::Buckets;
+use super::draw::Draw;
 use super::pages::Pages;
 use super::{Inputs, Session, Traced};
 use crate::RuntimeError;
@@ -100,6 +101,7 @@ impl<D: Device> Session<D> {
             pages: need(BufferRole::PageTable)?,
             first: buffer(BufferRole::FirstTokens),
         };
+        let draw = Draw::of(buffer);
         let decode = program.phases.iter().position(|p| matches!(p.kind, PhaseKind::Decode { .. }));
         let can_trace = options.trace && device.can_trace();
         let traced =
@@ -113,6 +115,7 @@ impl<D: Device> Session<D> {
             program,
             device,
             inputs,
+            draw,
             decode,
             traces,
             results: None,
@@ -123,6 +126,7 @@ impl<D: Device> Session<D> {
             tile_columns,
         };
         session.write_pages()?;
+        session.prepare_draw()?;
         Ok(session)
     }
 }

@@ -8,6 +8,7 @@
 //! decode phase is warmed up.
 
 mod chunks;
+mod draw;
 mod load;
 mod pages;
 mod prompt;
@@ -20,6 +21,7 @@ use crate::device::{ABSENT, Device, ResolvedStep, Slot, TraceId};
 use crate::program::{PhaseProgram, Program};
 use crate::{DeviceError, RuntimeError};
 use chunks::Buckets;
+use draw::Draw;
 use pages::Pages;
 
 pub use load::LoadOptions;
@@ -35,6 +37,8 @@ pub struct Session<D> {
     program: Program,
     device: D,
     inputs: Inputs,
+    /// Where the decode phase draws tokens.
+    draw: Option<Draw>,
     decode: Option<usize>,
     /// Of each phase.
     traces: Vec<Traced>,
@@ -235,7 +239,8 @@ impl<D: Device> Session<D> {
     pub fn decode(&mut self) -> Result<(), RuntimeError> {
         let Some(decode) = self.decode else { return Err(RuntimeError::Lacks("decode phase".into())) };
         self.prepare_decode()?;
-        self.run(decode)
+        self.run(decode)?;
+        self.leave_seeds()
     }
 
     /// The logits of the phase run last, `[rows, vocab]`: a row per user after decode, per row of the last-token tile after prefill.

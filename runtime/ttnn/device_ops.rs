@@ -14,6 +14,10 @@ pub fn names(op: &Op, operands: &[&TensorSpec], programs: u32) -> Vec<&'static s
     let one = |name: &'static str| -> Vec<&'static str> { vec![name] };
     match (op, skipped) {
         (_, _) if programs == 0 => Vec::new(),
+        // A core for each row, where a tile is searched by one or several otherwise.
+        (Op::TopK(_), _) if programs > 2 => {
+            vec!["TopkRoutePrepDeviceOperation", "TopkLargeIndicesDeviceOperation", "TopkRouteFinishDeviceOperation"]
+        }
         (Op::Embedding(_), 1..) => one("EmbeddingsDeviceOperation"),
         (_, 1..) => last.map(one).unwrap_or_default(),
         (_, 0) => names,
@@ -48,6 +52,9 @@ fn main(op: &Op, operands: &[&TensorSpec]) -> Vec<&'static str> {
         Op::Abs(_) => vec!["UnaryDeviceOperation"],
         Op::RowMax(_) => vec!["FillPadDeviceOperation", "ReduceDeviceOperation"],
         Op::ArgMax(_) => vec!["ArgMaxDeviceOperation"],
+        Op::TopK(_) => vec!["FillPadDeviceOperation", "TopKDeviceOperation"],
+        Op::ManualSeed(_) => vec!["ManualSeedDeviceOperation"],
+        Op::Sampling(_) => vec!["SamplingDeviceOperation"],
         Op::PlusOne(_) => vec!["PlusOneDeviceOperation"],
         Op::View(_) | Op::Deallocate(_) => Vec::new(),
     }

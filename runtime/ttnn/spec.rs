@@ -76,6 +76,7 @@ pub fn dtype(text: &str) -> Result<DType, TtnnError> {
         "FLOAT32" => DType::F32,
         "UINT32" => DType::U32,
         "INT32" => DType::I32,
+        "UINT16" => DType::U16,
         _ => return Err(unexpected("a data type", text)),
     })
 }

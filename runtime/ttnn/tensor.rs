@@ -16,6 +16,7 @@ pub const fn dtype_path(dtype: DType) -> &'static str {
         DType::F32 => "float32",
         DType::U32 | DType::Bfp2 => "uint32",
         DType::I32 => "int32",
+        DType::U16 => "uint16",
     }
 }
 

@@ -16,7 +16,7 @@ pub fn format_of(dtype: DType) -> Option<Format> {
         DType::Bfp8 => Some(Format::Bfp8),
         DType::Bfp4 | DType::Bfp2 => Some(Format::Bfp4),
         DType::F32 => Some(Format::F32),
-        DType::U32 | DType::I32 => None,
+        DType::U32 | DType::I32 | DType::U16 => None,
     }
 }
 

@@ -265,6 +265,7 @@ const fn number(dtype: DType) -> u8 {
         DType::U32 | DType::Bfp2 => 2,
         DType::Bfp8 => 3,
         DType::Bfp4 => 4,
+        DType::U16 => 6,
         DType::I32 => 7,
     }
 }

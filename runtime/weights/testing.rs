@@ -86,6 +86,7 @@ pub fn plan_of(weights: Vec<Weight>, layers: u32) -> Plan {
             priced_at: 63,
             proofs: Proofs::Products,
             folding: true,
+            sample: false,
         },
         card: Card {
             name: "n150".into(),

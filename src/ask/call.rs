@@ -4,13 +4,14 @@
 //! DRAM for matmuls and attention, the type of the first operand, a compute kernel config of the op's default fidelity.
 
 use bitnetc_plan::op::*;
-use bitnetc_plan::program::{FusedActivation, NormProgram, SdpaProgram};
+use bitnetc_plan::program::{FusedActivation, SdpaProgram};
 use bitnetc_plan::{
     ComputeKernel, Cores, DType, Fidelity, Layout, MatmulProgram, MemoryConfig, Op, Ref, Scalar, TensorSpec,
     TernaryProgram, Unary, kernels,
 };
 
 use super::arguments::{Arguments, Known};
+use super::config::{compute, matmul_program, norm_program};
 use super::parse::{Call, Kind, Mistake};
 
 /// A call with the specs of its operands.
@@ -53,6 +54,9 @@ pub const CALLS: &[&str] = &[
     "abs",
     "max",
     "argmax",
+    "topk",
+    "manual_seed",
+    "sampling",
     "plus_one",
     "deallocate",
 ];
@@ -113,6 +117,19 @@ pub fn question(call: &Call, span: std::ops::Range<usize>, known: &dyn Known) ->
             attention(name, &mut a)?
         }
         "add" | "mul" | "multiply" => binary(name, &mut a)?,
+        "manual_seed" => {
+            a.ignore("device");
+            ManualSeed { seeds: a.tensor("seeds")?, generators: a.tensor("user_ids")? }.into()
+        }
+        "sampling" => Sampling {
+            values: a.tensor("input_values_tensor")?,
+            tokens: a.tensor("input_indices_tensor")?,
+            k: a.tensor("k")?,
+            p: a.tensor("p")?,
+            inverse_temperature: a.tensor("temp")?,
+            output: a.tensor("output_tensor")?,
+        }
+        .into(),
         _ => movement(name, &mut a)?.ok_or_else(|| unknown(name, span))?,
     };
     a.finish(op)
@@ -180,6 +197,13 @@ fn movement(name: &str, a: &mut Arguments<'_>) -> Result<Option<Op>, Mistake> {
             a.fixed("keepdim", false)?;
             ArgMax { input, output: a.tensor("output_tensor")? }.into()
         }
+        "topk" => {
+            let k = a.number("k")?;
+            a.axis("dim")?;
+            a.fixed("largest", true)?;
+            a.fixed("sorted", true)?;
+            TopK { k, memory: a.memory_like(&input)?, input }.into()
+        }
         "plus_one" => {
             let skip_negative = a.flag("skip_negative_entries", false)?;
             PlusOne { buffer: input, skip_negative }.into()
@@ -222,87 +246,6 @@ fn ternary_linear(a: &mut Arguments<'_>) -> Result<Op, Mistake> {
         packer_l1_acc: false,
     };
     Ok(TernaryLinear { dtype: a.dtype(Some(&x))?, memory: a.memory(None)?, a: x, b: w, program, compute }.into())
-}
-
-fn matmul_program(a: &mut Arguments<'_>) -> Result<MatmulProgram, Mistake> {
-    let mut p = a.config("program_config")?.ok_or_else(|| {
-        let help = "DramSharded(...), Multicast1D(...), Multicast2D(...), or TT-NN's names of them";
-        a.missing("program_config", help)
-    })?;
-    let program = match p.name() {
-        "MatmulMultiCoreReuseMultiCastDRAMShardedProgramConfig" | "DramSharded" => MatmulProgram::DramSharded {
-            in0_block_w: p.number("in0_block_w")?,
-            per_core_m: p.number_or("per_core_M", 1)?,
-            per_core_n: p.number("per_core_N")?,
-            activation: activation(&mut p)?,
-            readers: p.number_or("num_workers_per_dram_bank", 1)?,
-        },
-        "MatmulMultiCoreReuseMultiCast1DProgramConfig" | "Multicast1D" => {
-            p.fixed("fuse_batch", true)?;
-            p.fixed("mcast_in0", true)?;
-            MatmulProgram::Multicast1D {
-                grid: p.pair("compute_with_storage_grid_size")?,
-                in0_block_w: p.number("in0_block_w")?,
-                out_subblock: (p.number("out_subblock_h")?, p.number("out_subblock_w")?),
-                per_core_m: p.number_or("per_core_M", 1)?,
-                per_core_n: p.number("per_core_N")?,
-                activation: activation(&mut p)?,
-            }
-        }
-        "MatmulMultiCoreReuseMultiCastProgramConfig" | "Multicast2D" => {
-            p.fixed("fuse_batch", true)?;
-            p.fixed("transpose_mcast", false)?;
-            let (per_core_m, per_core_n) = (p.number("per_core_M")?, p.number("per_core_N")?);
-            MatmulProgram::Multicast2D {
-                grid: p.pair("compute_with_storage_grid_size")?,
-                in0_block_w: p.number("in0_block_w")?,
-                out_subblock: (p.number("out_subblock_h")?, p.number("out_subblock_w")?),
-                out_block: (p.number_or("out_block_h", per_core_m)?, p.number_or("out_block_w", per_core_n)?),
-                per_core_m,
-                per_core_n,
-                activation: activation(&mut p)?,
-            }
-        }
-        other => {
-            let help = "DramSharded(...), Multicast1D(...), Multicast2D(...), or TT-NN's names of them";
-            return Err(p.mistake(format!("`{other}` is no program config of a matmul"), help));
-        }
-    };
-    p.done().map(|()| program)
-}
-
-fn activation(p: &mut Arguments<'_>) -> Result<Option<FusedActivation>, Mistake> {
-    let Some(mut function) = p.config("fused_activation")? else { return Ok(None) };
-    match function.function()? {
-        Unary::Relu => Ok(Some(FusedActivation::Relu)),
-        Unary::Silu => Ok(Some(FusedActivation::Silu)),
-        other => Err(function.mistake(format!("{other:?} is no activation of a matmul here"), "RELU or SILU")),
-    }
-}
-
-fn norm_program(a: &mut Arguments<'_>) -> Result<Option<NormProgram>, Mistake> {
-    let Some(mut p) = a.config("program_config")? else { return Ok(None) };
-    p.fixed("inplace", false)?;
-    let program = NormProgram {
-        grid: p.pair("compute_with_storage_grid_size")?,
-        subblock_w: p.number("subblock_w")?,
-        block_h: p.number("block_h")?,
-        block_w: p.number("block_w")?,
-    };
-    p.done().map(|()| Some(program))
-}
-
-fn compute(a: &mut Arguments<'_>, fidelity: Fidelity) -> Result<ComputeKernel, Mistake> {
-    let Some(mut c) = a.config("compute_kernel_config")? else {
-        return Ok(ComputeKernel { fidelity, fp32_dest_acc: false, packer_l1_acc: false });
-    };
-    c.fixed("math_approx_mode", false)?;
-    let kernel = ComputeKernel {
-        fidelity: c.fidelity()?,
-        fp32_dest_acc: c.flag("fp32_dest_acc_en", false)?,
-        packer_l1_acc: c.flag("packer_l1_acc", false)?,
-    };
-    c.done().map(|()| kernel)
 }
 
 fn layout(a: &mut Arguments<'_>, default: Option<Layout>) -> Result<Layout, Mistake> {

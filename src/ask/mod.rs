@@ -3,6 +3,7 @@
 mod answer;
 mod arguments;
 mod call;
+mod config;
 #[cfg(test)]
 mod hostile_tests;
 mod nearest;

@@ -357,6 +357,7 @@ pub fn dtype(name: &str) -> Option<DType> {
         "f32" | "float32" => DType::F32,
         "u32" | "uint32" => DType::U32,
         "i32" | "int32" => DType::I32,
+        "u16" | "uint16" => DType::U16,
         _ => return None,
     })
 }

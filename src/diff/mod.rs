@@ -10,6 +10,7 @@ use bitnetc_plan::{Phase, Plan, Verified, verify};
 use miette::IntoDiagnostic as _;
 use serde_json::json;
 
+use crate::report::{self, Destination};
 use crate::{input, render};
 use changes::{Change, between};
 use steps::{Named, StepDifference, matched, steps};
@@ -21,15 +22,18 @@ use steps::{Named, StepDifference, matched, steps};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bitnetc diff a.ron b.ron
-  bitnetc diff a.ron b.ron --json | jq -r '.phases[].steps[].name'")]
+  bitnetc diff a.ron b.ron --json | jq -r '.phases[].steps[].name'
+  bitnetc diff a.ron b.ron --html difference.html")]
 pub struct Args {
     /// The first plan, RON or binary
     a: PathBuf,
     /// The second plan
     b: PathBuf,
     /// JSON for tools: everything the tables hold
-    #[arg(long)]
+    #[arg(long, conflicts_with = "Destination")]
     json: bool,
+    #[command(flatten)]
+    page: Destination,
 }
 
 /// A plan and what its verification found.
@@ -103,6 +107,12 @@ fn phase<'a>(a: Option<&'a Phase>, b: Option<&'a Phase>, layers: (u32, u32)) -> 
     PhaseDifference { a, b, changes, steps }
 }
 
+/// The data of the page: the document, and which plans it is about.
+fn page(difference: &Difference<'_>) -> serde_json::Value {
+    let side = |side: &Side<'_>| json!({"model": side.plan.model, "options": side.plan.options, "card": side.plan.card, "release": side.plan.release});
+    json!({"difference": print::document(difference), "plans": [side(&difference.a), side(&difference.b)]})
+}
+
 /// Compares and prints; true where the plans are alike.
 ///
 /// # Errors
@@ -110,6 +120,10 @@ fn phase<'a>(a: Option<&'a Phase>, b: Option<&'a Phase>, layers: (u32, u32)) -> 
 pub fn run(args: &Args) -> miette::Result<bool> {
     let (a, b) = (input::plan(&args.a)?, input::plan(&args.b)?);
     let difference = Difference::between(&a, &b);
+    if args.page.is_wanted() {
+        args.page.deliver(&report::of_difference(&page(&difference))?)?;
+        return Ok(difference.is_empty());
+    }
     let text = match args.json {
         true => serde_json::to_string_pretty(&print::document(&difference)).into_diagnostic()? + "\n",
         false => print::tables(&difference, render::width()),

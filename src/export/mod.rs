@@ -116,6 +116,7 @@ const fn dtype(dtype: DType) -> &'static str {
         DType::F32 => "FLOAT32",
         DType::U32 | DType::Bfp2 => "UINT32",
         DType::I32 => "INT32",
+        DType::U16 => "UINT16",
     }
 }
 

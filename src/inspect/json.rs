@@ -9,13 +9,17 @@ use super::View;
 use super::summary::Counts;
 
 pub fn document(view: &View) -> serde_json::Result<String> {
+    serde_json::to_string_pretty(&value(view)).map(|text| text + "\n")
+}
+
+pub fn value(view: &View) -> Value {
     let plan = view.plan;
     let phases: Vec<Value> = (0..plan.phases.len()).map(|i| phase(view, i)).collect();
     let dram = view.verified.map(|v| {
         let DramUse { weights, buffers, values, traces, kernels } = v.dram();
         json!({ "bank_bytes": { "weights": weights, "buffers": buffers, "values": values, "traces": traces, "kernels": kernels } })
     });
-    let document = json!({
+    json!({
         "format": plan.format,
         "model": plan.model,
         "options": plan.options,
@@ -23,8 +27,7 @@ pub fn document(view: &View) -> serde_json::Result<String> {
         "sound": view.verified.is_some(),
         "dram": dram,
         "phases": phases,
-    });
-    serde_json::to_string_pretty(&document).map(|text| text + "\n")
+    })
 }
 
 /// A phase; with its steps when it is chosen, or when none is.

@@ -1,4 +1,4 @@
-//! `bitnetc inspect`: prints the phases and steps of a plan, with their memory and predicted times.
+//! `bitnetc inspect`: prints the phases and steps of a plan, with their memory and predicted times, or draws them on a page.
 
 mod json;
 mod memory;
@@ -10,12 +10,15 @@ mod summary;
 use std::path::PathBuf;
 
 use bitnetc_plan::walk::Walk;
-use bitnetc_plan::{Phase, Plan, Verified, verify};
+use bitnetc_plan::{Defect, Phase, Plan, Verified, verify};
 use miette::IntoDiagnostic as _;
 
+use crate::recompile::recompile;
+use crate::report::{self, Destination};
 use crate::{input, render};
 use roofline::Roofline;
 pub use select::Selection;
+pub use steps::math;
 
 /// Prints a plan: its phases, and the steps of one of them.
 ///
@@ -26,41 +29,72 @@ pub use select::Selection;
   bitnetc inspect plan.ron --phase decode             every step of decode, one layer for all
   bitnetc inspect plan.ron --phase decode --layer 3   the steps of layer 3, with its own weights
   bitnetc inspect plan.ron --phase prefill-128 --memory   where everything is in L1
-  bitnetc inspect plan.ron --json | jq '.phases[0].predicted_us'")]
+  bitnetc inspect plan.ron --json | jq '.phases[0].predicted_us'
+  bitnetc inspect plan.ron --html report.html         all of it as a page for a browser, with the decisions")]
 pub struct Args {
     /// The plan, RON or binary
     pub plan: PathBuf,
     /// The phase whose steps are printed: `decode`, `prefill` (every bucket) or `prefill-TOKENS`
-    #[arg(long, value_name = "PHASE")]
+    #[arg(long, value_name = "PHASE", conflicts_with = "Destination")]
     pub phase: Option<Selection>,
     /// Only the steps of this layer, from 0 (of decode, unless --phase says otherwise)
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with = "Destination")]
     pub layer: Option<u32>,
     /// Show what is where in L1 while each step runs, instead of what the step does
-    #[arg(long)]
+    #[arg(long, conflicts_with = "Destination")]
     pub memory: bool,
     /// JSON for tools: everything the tables hold
-    #[arg(long)]
+    #[arg(long, conflicts_with = "Destination")]
     pub json: bool,
+    #[command(flatten)]
+    pub page: Destination,
+    /// For the decisions on the page: the model the plan was made of [default: the shipped one with the plan's digest]
+    #[arg(long, requires = "Destination")]
+    pub model: Option<String>,
+    /// For the decisions on the page: the target the plan was made for, as a file, when it is no shipped one
+    #[arg(long, requires = "Destination")]
+    pub target: Option<String>,
 }
 
 /// Reads and prints the plan.
 ///
 /// # Errors
-/// A plan that cannot be read; a phase or layer that the plan does not have.
+/// A plan that cannot be read; a phase or layer that the plan does not have; a page that cannot be written.
 pub fn run(args: Args) -> miette::Result<()> {
     let plan = input::plan(&args.plan)?;
     let verified = verify(&plan);
+    if args.page.is_wanted() {
+        return page(&plan, &verified, &args);
+    }
     if let Err(defects) = &verified {
         let hint = format!("`bitnetc check {}` lists them", args.plan.display());
         if args.memory {
             miette::bail!(help = hint, "the plan has {} defects, so where its tensors lie is not known", defects.len());
         }
-        anstream::eprintln!("warning: the plan has {} defects; {hint}", defects.len());
+        eprintln!("warning: the plan has {} defects; {hint}", defects.len());
     }
     let view = View::new(&plan, verified.as_ref().ok(), &args)?;
     let text = if args.json { json::document(&view).into_diagnostic()? } else { tables(&view, render::width()) };
     render::print(&text).map_err(input::cannot_print)
+}
+
+/// Draws the plan. Where the model is not known, the page lacks the decisions and says why; a model that was named must be the plan's.
+fn page(plan: &Plan, verified: &Result<Verified<'_>, Vec<Defect>>, args: &Args) -> miette::Result<()> {
+    let (model, target) = (args.model.as_deref(), args.target.as_deref());
+    let again = match recompile(plan, model, target) {
+        Err(report) if model.is_some() || target.is_some() => return Err(report),
+        again => again,
+    };
+    let again = again.as_ref().map_err(|report| match report.help() {
+        Some(help) => format!("{report}; {help}"),
+        None => report.to_string(),
+    });
+    args.page.deliver(&report::of_plan(plan, verified, again)?)
+}
+
+/// The document of `--json --memory`, of all phases.
+pub fn with_memory(plan: &Plan, verified: Option<&Verified<'_>>) -> serde_json::Value {
+    json::value(&View { memory: true, ..View::of(plan, verified, Vec::new()) })
 }
 
 /// A plan just compiled, as tables: its summary, then the steps of its first phase.

@@ -146,7 +146,7 @@ fn outputs(step: &Step) -> String {
 }
 
 /// Fidelity, the matrix's data type when it is a weight, and accumulation.
-fn math(plan: &Plan, op: &Op) -> String {
+pub fn math(plan: &Plan, op: &Op) -> String {
     let Some(ComputeKernel { fidelity, fp32_dest_acc, .. }) = op.compute() else { return String::new() };
     let accumulation = if fp32_dest_acc { " fp32" } else { "" };
     let weight = match op.operand(Role::Matrix) {

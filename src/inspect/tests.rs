@@ -54,6 +54,7 @@ fn print(plan: &Plan) {
     let last = plan.phases.len() - 1;
     tables(&View { layer: Some(plan.model.layers.saturating_sub(1)), ..view(vec![last]) }, None);
     json::document(&View { memory: true, ..view(Vec::new()) }).unwrap();
+    report::of_plan(plan, &verified, Err(String::new())).unwrap();
     if verified.is_ok() {
         tables(&View { memory: true, ..view(vec![last]) }, Some(100));
     }

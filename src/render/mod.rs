@@ -1,10 +1,13 @@
 //! The output of subcommands. Text is made whole first and written once; colours and widths follow the terminal.
 
+mod report;
 mod table;
 pub mod units;
 
+pub use report::bounded;
 pub use table::{Align, Column, Table};
 
+use std::fmt;
 use std::io::{self, Write as _};
 
 /// Columns of the terminal on stdout; `None` when stdout is a file or a pipe, or a terminal that tells no size, as those of containers and
@@ -45,6 +48,11 @@ pub fn print(text: &str) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => written,
     }
+}
+
+/// Writes a line to stderr, whose own errors can be told nowhere.
+pub fn tell(text: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 #[cfg(test)]

@@ -123,6 +123,33 @@ fn a_token_before_every_text_that_only_the_config_asks_for() {
     assert!(config("LlamaTokenizerFast", "")[0].contains("`<s>`"));
 }
 
+/// The tokens that end a text are those of generation_config.json, else those of config.json, and the tokenizer's own.
+#[test]
+fn a_text_ends_where_generate_ends_it() {
+    let stops = |files: &[(&str, &str)]| counting(files).map(|text| text.stop_tokens).map_err(|e| e.to_string());
+    let (generation, config) = ("generation_config.json", "config.json");
+    assert_eq!(stops(&[(config, r#"{"eos_token_id": 7}"#)]), Ok(vec![7]));
+    assert_eq!(
+        stops(&[(generation, r#"{"eos_token_id": [9, 8]}"#), (config, r#"{"eos_token_id": 7}"#)]),
+        Ok(vec![8, 9])
+    );
+    assert_eq!(stops(&[(generation, r#"{"eos_token_id": null}"#), (config, r#"{"eos_token_id": 7}"#)]), Ok(vec![7]));
+    let own = ("tokenizer_config.json", r#"{"eos_token": "</s>"}"#);
+    assert_eq!(stops(&[(generation, r#"{"eos_token_id": 9}"#), own]).map(|stops| stops.len()), Ok(2));
+    let error = stops(&[(generation, r#"{"eos_token_id": "9"}"#)]).unwrap_err();
+    assert!(error.contains("generation_config.json: `eos_token_id` is \"9\""), "{error}");
+}
+
+#[test]
+fn a_tokenizer_of_an_older_kind_is_told_how_to_become_one_that_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = || Text::open(dir.path()).err().unwrap();
+    assert!(error().to_string().ends_with("tokenizer.json: no such file"));
+    std::fs::write(dir.path().join("tokenizer.model"), "").unwrap();
+    assert!(error().to_string().contains("only tokenizer.model"), "{}", error());
+    assert!(error().help().unwrap().to_string().contains("AutoTokenizer"));
+}
+
 #[test]
 fn texts_are_neither_cut_nor_filled_up() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/checkpoints/counting/tokenizer.json");
@@ -178,9 +205,9 @@ fn the_end_of_text_is_known() {
 
 #[test]
 fn stop_tokens_and_templates_come_in_two_forms() {
-    assert_eq!(ids(&serde_json::json!([1, 2])), [1, 2]);
-    assert_eq!(ids(&serde_json::json!(7)), [7]);
-    assert_eq!(ids(&Value::Null), [0; 0]);
+    assert_eq!(ids(Path::new("x.json"), &serde_json::json!([1, 2])).unwrap(), [1, 2]);
+    assert_eq!(ids(Path::new("x.json"), &serde_json::json!(7)).unwrap(), [7]);
+    assert_eq!(ids(Path::new("x.json"), &Value::Null).unwrap(), [0; 0]);
     let several = serde_json::json!({"chat_template": [{"name": "tool_use", "template": "a"}, {"name": "default", "template": "b"}]});
     assert_eq!(chat_template(&several).unwrap().as_deref(), Some("b"));
     let none = serde_json::json!({"chat_template": [{"name": "a", "template": "x"}, {"name": "b", "template": "y"}]});

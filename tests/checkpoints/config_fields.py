@@ -157,6 +157,22 @@ rows("bitnet llama", Q + "modules_to_not_convert", (ABSENT, SAME), (None, SAME),
      (["lm_head", "mlp.down_proj", "up_proj"], ' Linear(from: "ffn_norm", to: "up"'))
 rows("bitnet", Q + "modules_to_not_convert", (["lm_head", "self_attn.o_proj"], ' Linear(from: "attn_sub_norm", to: "o"'))
 rows("llama", Q + "modules_to_not_convert", (["lm_head", "self_attn.o_proj"], ' Linear(from: "merged", to: "o"'))
+rows("bitnet llama dense phi3 qwen2 qwen3", "is_causal", (True, SAME), (False, REFUSED), (None, REFUSED))
+rows("bitnet dense", "is_decoder", (False, SAME))
+rows("bitnet dense", "use_bidirectional_attention", (True, SAME))
+rows("llama", "kv_sharing_modes", (["own", "reuse"], REFUSED))
+rows("bitnet dense", "hidden_act", (None, REFUSED))
+rows("dense qwen2", "layer_types", (["full_attention"], REFUSED))
+rows("bitnet llama", Q + "linear_class", (None, REFUSED))
+rows("bitnet", Q + "quantization_mode", (None, REFUSED))
+rows("bitnet llama", Q + "load_in_8bit", (True, REFUSED), (False, SAME))
+rows("bitnet", Q + "load_in_4bit", (True, REFUSED))
+rows("llama", Q + "rms_norm_eps", (None, SAME))
+rows("bitnet llama", Q + "bits", (4, SAME))
+rows("dense", "auto_map", ({"AutoModelForCausalLM": "modeling_other.LlamaForCausalLM"}, SAME))
+rows("dense", "quantization_config", ([], REFUSED))
+rows("dense", "num_experts_per_tok", (2, SAME))
+rows("dense", "embedding_multiplier", (12.0, SAME))
 
 
 def changed(kind, field, value):

@@ -1,5 +1,6 @@
 """A module in TT-NN's place that computes with numpy: what emitted programs mean, without a card. Formats and placements are ignored."""
 
+import builtins
 import os
 import types
 
@@ -150,6 +151,35 @@ def argmax(x, dim, keepdim=False, output_tensor=None, **_):
         return Tensor(result)
     assert output_tensor.d.size == result.size
     output_tensor.d = result.reshape(output_tensor.d.shape)
+    return output_tensor
+
+
+def topk(x, k, dim, largest, sorted, **_):
+    assert largest and sorted and dim == 3
+    order = np.argsort(-x.d, axis=dim, kind="stable")[..., :k]
+    return [Tensor(np.take_along_axis(x.d, order, dim)), Tensor(order)]
+
+
+# A card has random numbers in each core.
+CORES = {}
+
+
+def manual_seed(seeds, user_ids):
+    for seed, user in zip(seeds.d.astype(int), user_ids.d.astype(int)):
+        if seed != 0xFFFFFFFF:
+            CORES[user] = np.random.default_rng(seed)
+
+
+def sampling(values, tokens, k, p, temp, output_tensor):
+    drawn = []
+    for user in range(values.d.shape[2]):
+        weights = np.exp((values.d[0, 0, user] - values.d[0, 0, user, 0]) * temp.d[user])[: int(k.d[user])]
+        share = np.cumsum(weights) / weights.sum()
+        weights = weights[: int(np.searchsorted(share, p.d[user], side="right")) + 1]
+        share = np.cumsum(weights) / weights.sum()
+        at = int(np.searchsorted(share, CORES[user].random(), side="right"))
+        drawn.append(tokens.d[0, 0, user, builtins.min(at, len(weights) - 1)])
+    output_tensor.d = np.array(drawn).reshape(output_tensor.d.shape)
     return output_tensor
 
 

@@ -5,6 +5,7 @@
 //! to the plan's tree, which must be answered.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a failed unwrap fails the test")]
 
+mod draw;
 mod function;
 mod phases;
 mod spot;

@@ -9,19 +9,19 @@ use bitnetc_plan::{CoreRange, Cores, DType, Defect, Invariant, MemoryConfig, Pha
 use proptest::prelude::*;
 use proptest::sample::Index;
 
-/// Sound plans of different shapes: both families, few and many users, all policies.
+/// Sound plans of different shapes: both families, few and many users, all policies, tokens drawn and taken.
 pub fn plans() -> &'static [Plan] {
     static PLANS: OnceLock<Vec<Plan>> = OnceLock::new();
     PLANS.get_or_init(|| {
         let cases = [
-            ("bitnet-2b-4t", "n150", 32, Policy::Balanced),
-            ("bitnet-2b-4t", "p150", 1, Policy::Exact),
-            ("bitnet-2b-4t", "p150", 8, Policy::Fast),
-            ("falcon3-1b", "n150", 8, Policy::Balanced),
+            ("bitnet-2b-4t", "n150", 32, Policy::Balanced, false),
+            ("bitnet-2b-4t", "p150", 1, Policy::Exact, false),
+            ("bitnet-2b-4t", "p150", 8, Policy::Fast, true),
+            ("falcon3-1b", "n150", 8, Policy::Balanced, false),
         ];
-        let plan = |(name, card, batch, policy)| {
+        let plan = |(name, card, batch, policy, sample)| {
             let model = model::find(name).unwrap_or_else(|| panic!("no model {name}")).model().unwrap();
-            let options = Options { batch, policy, prefill: vec![128], ..Options::for_model(&model) };
+            let options = Options { batch, policy, sample, prefill: vec![128], ..Options::for_model(&model) };
             let compiled = compile(&model, &Target::find(card).unwrap(), &options);
             compiled.unwrap_or_else(|e| panic!("{name} on {card}: {e}")).plan.into_plan()
         };

@@ -2,7 +2,7 @@
 //! numbers and matrices they use.
 
 use bitnetc_compiler::prove;
-use bitnetc_plan::op::Destination;
+use bitnetc_plan::op::{Destination, Kept, Slice};
 use bitnetc_plan::program::FusedActivation;
 use bitnetc_plan::{Defect, MatmulProgram, Op, Phase, PhaseKind, Plan, Ref, Source, Step, Unary, verify, walk};
 
@@ -59,6 +59,10 @@ fn binary<'p>(phase: &'p mut Phase, name: &str) -> &'p mut bitnetc_plan::op::Bin
     args
 }
 
+fn filled(op: &mut Op) -> Option<&mut Ref> {
+    if let Op::CacheFill(args) = op { Some(&mut args.cache) } else { None }
+}
+
 #[test]
 fn gate_and_up_exchanged_in_decode() {
     let change = |plan: &mut Plan| {
@@ -86,6 +90,13 @@ fn keys_and_values_exchanged_in_prefill() {
     };
     let (alone, _) = said(BALANCED, change);
     assert!(alone.iter().any(|defect| defect.to_string().starts_with("prefill 64, step `attended`")), "{alone:#?}");
+    // Either may be written into any cache, so that this is a wrong function and nothing else.
+    let change = |plan: &mut Plan| {
+        let mut caches: Vec<&mut Ref> = steps(prefill(plan)).filter_map(|step| filled(&mut step.op)).collect();
+        let [k, v] = &mut caches[..] else { panic!("two caches are filled") };
+        std::mem::swap(*k, *v);
+    };
+    refused(BALANCED, change, "prefill 64, step `attended`", "it computes `rope.k` by the scores of");
 }
 
 #[test]
@@ -178,6 +189,16 @@ fn logits_of_tokens_from_the_end_of_the_tile() {
     };
     let (alone, _) = said(BALANCED, change);
     assert!(alone.iter().any(|defect| defect.to_string().starts_with("prefill 64, step `last`")), "{alone:#?}");
+    // Rows that are there, though not those of the last token.
+    let change = |plan: &mut Plan| {
+        let phase = prefill(plan);
+        let last = step(phase, "last");
+        let Op::SliceAt(args) = &last.op else { panic!("no slice") };
+        let (input, memory) = (args.input.clone(), args.memory.clone());
+        last.op = Slice { input, kept: Kept::Rows(32, 64), memory }.into();
+        phase.trace.as_mut().unwrap().inputs.retain(|name| !name.starts_with("last_tile"));
+    };
+    refused(BALANCED, change, "prefill 64", "its logits are those of tokens of the prompt 32..64");
 }
 
 #[test]

@@ -85,15 +85,17 @@ impl Run<'_, '_> {
                 let around = graph.carried().filter(|_| self.layer > 0).and_then(|v| self.values.get(&v)).cloned();
                 vec![around.unwrap_or(first)]
             }
-            Operation::RmsNorm { gamma, eps } => {
+            Operation::RmsNorm { gamma, scale, eps } => {
+                let scale = self.scalar(scale)? as f32;
                 let gamma = gamma.as_ref().map(|g| self.evaluator.vector(g, self.layer)).transpose()?;
                 let eps = self.scalar(eps)?;
-                let normed = kernels::rms_norm(
+                let mut normed = kernels::rms_norm(
                     &self.floats(id, 0)?,
                     self.normed_width(id)?,
                     gamma.as_deref().map(Vec::as_slice),
                     eps,
                 );
+                normed.iter_mut().for_each(|v| *v *= scale);
                 vec![rows(normed)]
             }
             Operation::Quantize { floor } => {

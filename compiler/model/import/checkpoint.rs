@@ -83,6 +83,7 @@ impl Checkpoint {
         if header.len() as u64 != length {
             return Err(broken(format!("no safetensors file: the header has {} of {length} bytes", header.len())));
         }
+        let there = std::fs::metadata(path).map_err(io)?.len();
         let json = |error| ImportError::Json { path: path.to_path_buf(), error };
         let entries: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&header).map_err(json)?;
         for (name, entry) in entries.into_iter().filter(|(name, _)| name != "__metadata__") {
@@ -93,7 +94,16 @@ impl Checkpoint {
                 data_offsets: [u64; 2],
             }
             let Entry { dtype, shape, data_offsets } = serde_json::from_value(entry).map_err(json)?;
-            let bytes = data_offsets.map(|offset| 8 + length + offset);
+            let bytes = data_offsets.map(|offset| offset.saturating_add(8 + length));
+            if bytes[1] > there {
+                return Err(broken(format!(
+                    "the file has {there} bytes, its tensor `{name}` ends at {}: it is truncated or damaged",
+                    bytes[1]
+                )));
+            }
+            if let Some(other) = self.tensors.get(&name) {
+                return Err(broken(format!("tensor `{name}` is in {} too", other.file.display())));
+            }
             self.tensors.insert(name, Tensor { dtype, shape, file: path.to_path_buf(), bytes });
         }
         Ok(())

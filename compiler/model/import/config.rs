@@ -129,6 +129,19 @@ impl<'c> Reader<'c> {
         }
     }
 
+    /// Text that may be left out, but not null.
+    pub(super) fn needed_text(&mut self, field: &str) -> Option<&'c str> {
+        if self.fields.get(field).is_some_and(Value::is_null) {
+            self.refuse(field, "null", "text, or the field left out");
+        }
+        self.text(field)
+    }
+
+    /// Whether a field of this object was refused.
+    pub(super) fn has_refused(&self, field: &str) -> bool {
+        self.refused.iter().any(|refused| refused.field.strip_prefix(&self.within) == Some(field))
+    }
+
     /// Takes over what the reader of an object refused.
     pub(super) fn take(&mut self, inner: Reader<'_>) {
         self.refused.extend(inner.refused);

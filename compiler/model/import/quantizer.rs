@@ -48,12 +48,15 @@ pub(super) fn read(
     checkpoint: Option<&Checkpoint>,
 ) -> Option<Ternary> {
     let stored_as = |module: &str| checkpoint.and_then(|c| c.dtype(&format!("model.layers.0.{module}.weight")));
-    if let Some(mut quantizer) = reader.object("quantization_config") {
+    let quantizer = reader.object("quantization_config");
+    if reader.has_refused("quantization_config") {
+        return None;
+    }
+    if let Some(mut quantizer) = quantizer {
         let dense = dense_modules(&mut quantizer);
         let first = PROJECTIONS.into_iter().find(|module| !dense.contains(module));
         let storage = quantized(&mut quantizer, first.and_then(stored_as));
-        let eps = quantizer.number("rms_norm_eps", 1e-6);
-        let input_norm = quantizer.flag("use_rms_norm").then_some(eps);
+        let input_norm = quantizer.flag("use_rms_norm").then(|| quantizer.number("rms_norm_eps", 1e-6));
         if architecture == Architecture::Phi3 {
             quantizer.refuse("quant_method", "`bitnet` for a class that stores q, k and v as one tensor", "none");
         }
@@ -90,8 +93,14 @@ fn quantized(quantizer: &mut Reader<'_>, stored: Option<&str>) -> Option<Storage
             return None;
         }
     }
-    let class = quantizer.text("linear_class").unwrap_or("bitlinear");
-    let mode = quantizer.text("quantization_mode").unwrap_or("offline");
+    // transformers goes by these before it looks at the method.
+    for field in ["load_in_8bit", "load_in_4bit"] {
+        if quantizer.flag(field) {
+            quantizer.refuse(field, "true", "false: that is bitsandbytes, whatever `quant_method` says");
+        }
+    }
+    let class = quantizer.needed_text("linear_class").unwrap_or("bitlinear");
+    let mode = quantizer.needed_text("quantization_mode").unwrap_or("offline");
     if !["offline", "online"].contains(&mode) {
         quantizer.refuse("quantization_mode", format!("`{mode}`"), "offline, online");
     }

@@ -77,6 +77,7 @@ fn rotary(reader: &mut Reader<'_>, outer: &mut Reader<'_>, place: &str, around: 
     let inside = reader.optional_number("rope_theta");
     if let (Some(inside), Some(beside)) = (inside, around.theta)
         && inside != beside
+        && !(reader.has_refused("rope_theta") || outer.has_refused("rope_theta"))
     {
         reader.refuse("rope_theta", format!("{inside:?} and `rope_theta` beside it {beside:?}"), "one base");
     }

@@ -235,7 +235,8 @@ fn head_dim(reader: &mut Reader<'_>, architecture: Architecture, hidden: usize, 
         return reader.count("head_dim", 128);
     }
     let Some(head_dim) = reader.optional_count("head_dim") else {
-        if !hidden.is_multiple_of(heads) {
+        let both_read = !["hidden_size", "num_attention_heads"].iter().any(|field| reader.has_refused(field));
+        if both_read && !hidden.is_multiple_of(heads) {
             let found = format!("{heads} for hidden_size {hidden}");
             reader.refuse("num_attention_heads", found, "a divisor of hidden_size, or head_dim");
         }
@@ -245,7 +246,8 @@ fn head_dim(reader: &mut Reader<'_>, architecture: Architecture, hidden: usize, 
 }
 
 fn activation(reader: &mut Reader<'_>, absent: &'static str) -> &'static str {
-    match reader.text("hidden_act").unwrap_or(absent) {
+    let named = if reader.names("hidden_act") { reader.needed_text("hidden_act") } else { Some(absent) };
+    match named.unwrap_or(absent) {
         "silu" | "swish" => "Silu",
         "relu2" => "Relu2",
         "relu" => "Relu",
@@ -301,8 +303,8 @@ fn windows(reader: &mut Reader<'_>, settings: &Settings) {
     refuse(reader, "attention_chunk_size", chunk);
     if let Some(types) = reader.get("layer_types") {
         let full = |list: &Vec<serde_json::Value>| list.iter().all(|kind| kind == "full_attention");
-        if !types.as_array().is_some_and(full) {
-            reader.refuse("layer_types", shown(types), "full_attention in every layer");
+        if !types.as_array().is_some_and(|list| full(list) && list.len() == settings.layers) {
+            reader.refuse("layer_types", shown(types), "full_attention, once for every layer");
         }
     }
 }
@@ -323,6 +325,7 @@ fn others(reader: &mut Reader<'_>) {
         ("per_layer_config", "one configuration for every layer"),
         ("pruned_heads", "every head in every layer"),
         ("compression_config", "quantization_config with quant_method bitnet"),
+        ("kv_sharing_modes", "keys and values of every layer's own"),
     ];
     for (field, supported) in fields {
         let empty = |value: &serde_json::Value| value.as_object().is_some_and(|object| object.is_empty());
@@ -332,5 +335,9 @@ fn others(reader: &mut Reader<'_>) {
     }
     if reader.flag("is_encoder_decoder") {
         reader.refuse("is_encoder_decoder", "true", "false");
+    }
+    // transformers 5 lets every token see those after it.
+    if reader.names("is_causal") && !reader.flag("is_causal") {
+        reader.refuse("is_causal", "false", "true: a token sees those before it");
     }
 }

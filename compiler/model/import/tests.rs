@@ -81,8 +81,11 @@ fn a_checkpoint_that_lacks_a_tensor_or_is_cut_short_is_refused() {
     let header = br#"{"model.embed_tokens.weight": {"dtype": "BF16", "shape": [32, 16], "data_offsets": [0, 1024]}}"#;
     let mut file = (header.len() as u64).to_le_bytes().to_vec();
     file.extend(header);
-    std::fs::write(path.join("model.safetensors"), &file).unwrap();
+    std::fs::write(path.join("model.safetensors"), [&file[..], &[0; 1024]].concat()).unwrap();
     assert!(matches!(directory(path), Err(ImportError::Missing { tensor }) if tensor.starts_with("model.layers.0.")));
+    std::fs::write(path.join("model.safetensors"), [&file[..], &[0; 1000]].concat()).unwrap();
+    let error = directory(path).unwrap_err().to_string();
+    assert!(error.contains("its tensor `model.embed_tokens.weight` ends at") && error.contains("truncated"), "{error}");
     std::fs::write(path.join("model.safetensors"), &file[..40]).unwrap();
     assert!(matches!(directory(path), Err(ImportError::Header { .. })));
     std::fs::write(path.join("config.json"), "{").unwrap();
@@ -115,6 +118,12 @@ fn the_checkpoint_is_what_the_runtime_reads() {
     std::fs::remove_file(folder.path().join("model.safetensors")).unwrap();
     let sharded = Checkpoint::read(folder.path()).unwrap().unwrap();
     assert!(sharded.has("b") && sharded.has("x") && !sharded.has("a"));
+    write("golden.safetensors", &headers(&[("b", "BF16"), ("x", "BF16")]));
+    let error = Checkpoint::read(folder.path()).unwrap_err().to_string();
+    assert!(
+        error.contains("other.safetensors: tensor `x` is in") && error.contains("golden.safetensors too"),
+        "{error}"
+    );
     write("model.safetensors.index.json", br#"{"weight_map": {"b": "../b.safetensors"}}"#);
     let error = Checkpoint::read(folder.path()).unwrap_err().to_string();
     assert!(error.contains("`../b.safetensors` is not the name of a file beside it"), "{error}");

@@ -1,6 +1,7 @@
 //! The search for the cheapest path through the states of each section, section by section.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
@@ -25,24 +26,38 @@ struct Reached {
     start: usize,
 }
 
-/// One arc taken, by its place in [`Trail::arcs`], and the hop before it.
+/// The states that can be reached, in a fixed order.
+type Frontier = Vec<(State, Reached)>;
+
+/// One arc taken, by its place in [`Known::arcs`] of its call, and the hop before it.
 #[derive(Debug, Clone, Copy)]
 struct Hop {
     arc: usize,
     before: Option<usize>,
 }
 
-/// All arcs of a section and the hops along them, from which paths are read.
+/// The ways of a call and the arcs found so far, by the placements of its inputs. They do not depend on the ways of other calls.
 #[derive(Debug, Default)]
-struct Trail {
+struct Known {
+    ways: Vec<Way>,
     arcs: Vec<Arc>,
-    hops: Vec<Hop>,
+    at: FxHashMap<SmallVec<[PlacementId; 4]>, Range<usize>>,
 }
 
 /// The result of searching one section: its end states in a fixed order, and the hops from which the paths are read.
 struct Solved {
-    ends: Vec<(State, Reached)>,
-    trail: Trail,
+    section: Section,
+    ends: Frontier,
+    hops: Vec<Hop>,
+}
+
+/// A search that is remembered, so that one that differs from it late can begin late.
+#[derive(Debug, Default)]
+struct Trodden {
+    /// The frontier before a call, and the number of hops until there.
+    before: FxHashMap<(Section, usize), (Frontier, usize)>,
+    /// The hops of each section.
+    hops: FxHashMap<Section, Vec<Hop>>,
 }
 
 /// State of the search.
@@ -50,6 +65,8 @@ pub struct Search<'a> {
     cx: &'a Context<'a>,
     placements: Placements<'a>,
     budget: u64,
+    known: FxHashMap<(Section, usize), Known>,
+    trodden: Option<Trodden>,
     /// States visited so far.
     pub states: usize,
 }
@@ -58,7 +75,7 @@ impl<'a> Search<'a> {
     /// A search that leaves `reserved` bytes of L1 per core free.
     pub fn new(cx: &'a Context<'a>, reserved: u64) -> Self {
         let budget = cx.target.card.l1_bytes().saturating_sub(reserved);
-        Search { cx, placements: Placements::new(cx), budget, states: 0 }
+        Search { cx, placements: Placements::new(cx), budget, known: FxHashMap::default(), trodden: None, states: 0 }
     }
 
     /// The placements by the numbers arcs use.
@@ -66,18 +83,54 @@ impl<'a> Search<'a> {
         &self.placements
     }
 
+    /// Searches and remembers how, for [`Search::solve_with`].
+    ///
+    /// # Errors
+    /// When no path fits L1.
+    pub fn remember(&mut self, layers: u32, ways: &HashMap<Section, Vec<Ways>>) -> Result<(), PlaceError> {
+        self.trodden = Some(Trodden::default());
+        self.solve(layers, ways).map(|_| ())
+    }
+
+    /// The same as [`Search::solve`], where only the call `changed` has other ways than in the search that was remembered. The search
+    /// begins there, and knows the arcs of all other calls.
+    ///
+    /// # Errors
+    /// When no path fits L1.
+    pub fn solve_with(
+        &mut self,
+        layers: u32,
+        ways: &HashMap<Section, Vec<Ways>>,
+        changed: (Section, usize),
+    ) -> Result<(Choices, Price), PlaceError> {
+        let own = self.known.remove(&changed);
+        let answer = self.search(layers, ways, Some(changed));
+        self.known.remove(&changed);
+        self.known.extend(own.map(|own| (changed, own)));
+        answer
+    }
+
     /// The cheapest arcs for all sections and their price.
     ///
     /// # Errors
     /// When no path fits L1.
     pub fn solve(&mut self, layers: u32, ways: &HashMap<Section, Vec<Ways>>) -> Result<(Choices, Price), PlaceError> {
+        self.search(layers, ways, None)
+    }
+
+    fn search(
+        &mut self,
+        layers: u32,
+        ways: &HashMap<Section, Vec<Ways>>,
+        from: Option<(Section, usize)>,
+    ) -> Result<(Choices, Price), PlaceError> {
         let empty = vec![(State::new(), Price::default())];
-        let prologue = self.section(Section::Prologue, empty, &ways[&Section::Prologue], &[])?;
+        let prologue = self.section(Section::Prologue, from, empty, &ways[&Section::Prologue], &[])?;
         let outer: Vec<ValueId> =
             prologue.ends.first().map(|(s, _)| s.iter().map(|l| l.0).collect()).unwrap_or_default();
 
         let starts = prologue.ends.iter().map(|(state, _)| (state.clone(), Price::default())).collect();
-        let layer = self.section(Section::Layer, starts, &ways[&Section::Layer], &outer)?;
+        let layer = self.section(Section::Layer, from, starts, &ways[&Section::Layer], &outer)?;
 
         // A layer ends in the state in which it began, so its end state identifies the end state of the prologue before it.
         let starts: Vec<_> = layer
@@ -88,7 +141,7 @@ impl<'a> Search<'a> {
                 (self.without_dead(state), before + reached.price.times(u64::from(layers)))
             })
             .collect();
-        let epilogue = self.section(Section::Epilogue, starts, &ways[&Section::Epilogue], &[])?;
+        let epilogue = self.section(Section::Epilogue, from, starts, &ways[&Section::Epilogue], &[])?;
 
         let Some((_, best)) = epilogue.ends.iter().min_by_key(|(_, r)| r.price) else {
             return Err(PlaceError::DoesNotFit { call: "the epilogue".into(), needed: 0, available: self.budget });
@@ -96,9 +149,9 @@ impl<'a> Search<'a> {
         let (_, in_layer) = &layer.ends[best.start];
         let (_, in_prologue) = &prologue.ends[in_layer.start];
         let choices = HashMap::from([
-            (Section::Prologue, path(&prologue, in_prologue.hop)),
-            (Section::Layer, path(&layer, in_layer.hop)),
-            (Section::Epilogue, path(&epilogue, best.hop)),
+            (Section::Prologue, self.path(&prologue, in_prologue.hop)),
+            (Section::Layer, self.path(&layer, in_layer.hop)),
+            (Section::Epilogue, self.path(&epilogue, best.hop)),
         ]);
         Ok((choices, best.price))
     }
@@ -112,21 +165,38 @@ impl<'a> Search<'a> {
     fn section(
         &mut self,
         section: Section,
+        from: Option<(Section, usize)>,
         starts: Vec<(State, Price)>,
         ways: &[Ways],
         outer: &[ValueId],
     ) -> Result<Solved, PlaceError> {
-        let mut frontier: Vec<(State, Reached)> = starts
+        let mut frontier: Frontier = starts
             .into_iter()
             .enumerate()
             .map(|(start, (state, price))| (state, Reached { price, hop: None, start }))
             .collect();
-        let mut trail = Trail::default();
+        let mut hops = Vec::new();
         let calls: &'a [Call] = self.cx.schedule.section(section);
-        for (at, call) in calls.iter().enumerate() {
-            frontier = self.advance(section, at, call, &ways[at], frontier, &mut trail, outer)?;
+        let mut first = match from {
+            Some((other, at)) if other == section => at,
+            Some((other, _)) if other > section => calls.len(),
+            Some(_) | None => 0,
+        };
+        let trodden = self.trodden.as_ref().filter(|_| first > 0);
+        match trodden.and_then(|known| known.before.get(&(section, first)).zip(known.hops.get(&section))) {
+            Some(((known, count), all)) => (frontier, hops) = (known.clone(), all[..*count].to_vec()),
+            None => first = 0,
         }
-        Ok(Solved { ends: frontier, trail })
+        for (at, call) in calls.iter().enumerate().skip(first) {
+            frontier = self.advance(section, at, call, &ways[at], frontier, &mut hops, outer)?;
+            if let (None, Some(trodden)) = (from, &mut self.trodden) {
+                trodden.before.insert((section, at + 1), (frontier.clone(), hops.len()));
+            }
+        }
+        if let (None, Some(trodden)) = (from, &mut self.trodden) {
+            trodden.hops.insert(section, hops.clone());
+        }
+        Ok(Solved { section, ends: frontier, hops })
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -136,10 +206,10 @@ impl<'a> Search<'a> {
         at: usize,
         call: &Call,
         ways: &Ways,
-        frontier: Vec<(State, Reached)>,
-        trail: &mut Trail,
+        frontier: Frontier,
+        hops: &mut Vec<Hop>,
         outer: &[ValueId],
-    ) -> Result<Vec<(State, Reached)>, PlaceError> {
+    ) -> Result<Frontier, PlaceError> {
         let values: Vec<ValueId> = call.values().collect();
         let survives: Vec<bool> = values.iter().map(|v| still_needed(self.cx, section, at, *v, outer)).collect();
         let pinned: Vec<bool> = values.iter().map(|v| outer.contains(v)).collect();
@@ -148,24 +218,27 @@ impl<'a> Search<'a> {
         let unread: Vec<ValueId> =
             call.outputs.iter().copied().filter(|v| !still_needed(self.cx, section, at, *v, outer)).collect();
 
-        let prepared = Way::all(&mut self.placements, &ways.candidates, &call.outputs);
-        let mut known: FxHashMap<SmallVec<[PlacementId; 4]>, std::ops::Range<usize>> = FxHashMap::default();
-        let mut next: Vec<(State, Reached)> = Vec::new();
+        let mut known = self.known.remove(&(section, at)).unwrap_or_else(|| Known {
+            ways: Way::all(&mut self.placements, &ways.candidates, &call.outputs),
+            ..Known::default()
+        });
+        let mut next: Frontier = Vec::new();
         let mut index: FxHashMap<State, usize> = FxHashMap::default();
         let mut leanest = u64::MAX;
         for (state, reached) in frontier {
             let placed: SmallVec<[PlacementId; 4]> = values.iter().map(|v| placement_of(&state, *v)).collect();
             let live: u64 = state.iter().map(|l| self.placements.bytes(*l)).sum();
-            let range = known
+            let Known { ways, arcs: found, at: places } = &mut known;
+            let range = places
                 .entry(placed)
                 .or_insert_with_key(|placed| {
-                    let first = trail.arcs.len();
-                    trail.arcs.extend(arcs(&mut self.placements, &prepared, &inputs, placed));
-                    first..trail.arcs.len()
+                    let first = found.len();
+                    found.extend(arcs(&mut self.placements, ways, &inputs, placed));
+                    first..found.len()
                 })
                 .clone();
-            for at in range {
-                let arc = &trail.arcs[at];
+            for number in range {
+                let arc = &found[number];
                 leanest = leanest.min(live + arc.peak);
                 if live + arc.peak > self.budget {
                     continue;
@@ -176,8 +249,8 @@ impl<'a> Search<'a> {
                 if known_at.is_some_and(|i| next[i].1.price <= price) {
                     continue;
                 }
-                trail.hops.push(Hop { arc: at, before: reached.hop });
-                let better = Reached { price, hop: Some(trail.hops.len() - 1), start: reached.start };
+                hops.push(Hop { arc: number, before: reached.hop });
+                let better = Reached { price, hop: Some(hops.len() - 1), start: reached.start };
                 match known_at {
                     Some(i) => next[i].1 = better,
                     None => {
@@ -187,11 +260,24 @@ impl<'a> Search<'a> {
                 }
             }
         }
+        self.known.insert((section, at), known);
         self.states += next.len();
         if next.is_empty() {
             return Err(PlaceError::DoesNotFit { call: call.name.clone(), needed: leanest, available: self.budget });
         }
         Ok(next)
+    }
+
+    /// The arcs along the hops of a section that end with `last`.
+    fn path(&self, solved: &Solved, last: Option<usize>) -> Vec<Arc> {
+        let mut numbers = Vec::new();
+        let mut at = last;
+        while let Some(hop) = at.map(|h| solved.hops[h]) {
+            numbers.push(hop.arc);
+            at = hop.before;
+        }
+        let arc = |(at, number): (usize, &usize)| self.known[&(solved.section, at)].arcs[*number].clone();
+        numbers.iter().rev().enumerate().map(arc).collect()
     }
 }
 
@@ -213,15 +299,4 @@ fn successor(state: &State, arc: &Arc, inputs: &CallInputs<'_>, unread: &[ValueI
     after.extend(arc.made.iter().copied().filter(|(v, _)| !unread.contains(v)));
     after.sort_unstable();
     after
-}
-
-fn path(solved: &Solved, last: Option<usize>) -> Vec<Arc> {
-    let mut arcs = Vec::new();
-    let mut at = last;
-    while let Some(hop) = at.map(|h| solved.trail.hops[h]) {
-        arcs.push(solved.trail.arcs[hop.arc].clone());
-        at = hop.before;
-    }
-    arcs.reverse();
-    arcs
 }

@@ -26,11 +26,11 @@ pub struct Forced {
     pub calls: Vec<(String, Price)>,
 }
 
-/// A phase whose search can be repeated.
+/// A phase whose search can be repeated. What a search finds out about calls and reshards stays known to the next.
 pub struct WhatIf<'a> {
     cx: &'a Context<'a>,
     layers: u32,
-    reserved: u64,
+    search: Search<'a>,
     ways: HashMap<Section, Vec<Ways>>,
 }
 
@@ -38,9 +38,11 @@ impl<'a> WhatIf<'a> {
     /// Enumerates the phase; `reserved` bytes of L1 per core are left free, as when it was placed.
     ///
     /// # Errors
-    /// When a call has no legal way.
+    /// When a call has no legal way, or none fits.
     pub fn new(cx: &'a Context<'a>, layers: u32, reserved: u64) -> Result<Self, PlaceError> {
-        Ok(WhatIf { cx, layers, reserved, ways: enumerate(cx)? })
+        let (mut search, ways) = (Search::new(cx, reserved), enumerate(cx)?);
+        search.remember(layers, &ways)?;
+        Ok(WhatIf { cx, layers, search, ways })
     }
 
     /// The ways of the `at`th call of a section.
@@ -65,9 +67,8 @@ impl<'a> WhatIf<'a> {
         answer
     }
 
-    fn solve(&self, section: Section, at: usize) -> Result<Forced, PlaceError> {
-        let mut search = Search::new(self.cx, self.reserved);
-        let (choices, price) = search.solve(self.layers, &self.ways)?;
+    fn solve(&mut self, section: Section, at: usize) -> Result<Forced, PlaceError> {
+        let (choices, price) = self.search.solve_with(self.layers, &self.ways, (section, at))?;
         let (mut reshards, mut reshard_count, mut calls) = (Price::default(), 0, Vec::new());
         for part in Section::ALL {
             let times = if part == Section::Layer { u64::from(self.layers) } else { 1 };
@@ -81,7 +82,7 @@ impl<'a> WhatIf<'a> {
         }
         let value = |id: usize| self.cx.schedule.values[id].name.clone();
         let moved = choices[&section].get(at).map_or_else(Vec::new, |arc| {
-            arc.reshards.iter().map(|r| (value(r.value), search.placements().get(r.to).to_string())).collect()
+            arc.reshards.iter().map(|r| (value(r.value), self.search.placements().get(r.to).to_string())).collect()
         });
         Ok(Forced { price, reshards, reshard_count, moved, calls })
     }

@@ -7,7 +7,7 @@
 //! | cache update | one row per user into k and v at once (apart on shared cores) | typecast to the cache's type, then k and v filled apart |
 //! | attention | paged decode attention | attention of the chunk over the paged cache |
 //! | last token | nothing: every row is a last token | slice of the tile of rows that holds it |
-//! | argmax | into the token buffer, then positions count up | into the first-token buffer |
+//! | argmax | into the token buffer, or a token drawn among the likeliest; then positions count up | into the first-token buffer |
 //!
 //! Whatever differs from one prefill to the next is in a buffer: tokens, positions, cache blocks, the chunk's start and the place of the last
 //! token. So a phase is the same calls for every user, length and offset, and can be traced.
@@ -20,6 +20,7 @@ mod norm;
 mod projection;
 mod rotary;
 mod setting;
+mod token;
 pub mod weights;
 
 use std::collections::HashMap;
@@ -59,7 +60,7 @@ pub fn select(graph: &Graph, setting: &Setting<'_>) -> Result<Schedule, SelectEr
 
 /// Names of buffers without a dot. All other buffers have a dot in their name, which no node has, so that only these could clash with a
 /// node.
-const BUFFERS: [&str; 11] = [
+const BUFFERS: [&str; 16] = [
     "tokens",
     "positions",
     "rotary_positions",
@@ -71,6 +72,11 @@ const BUFFERS: [&str; 11] = [
     "last_tile_starts",
     "last_tile_ends",
     "first_tokens",
+    "top_k",
+    "top_p",
+    "inverse_temperature",
+    "seeds",
+    "generators",
 ];
 
 /// The state of the selection of one phase.
@@ -92,7 +98,9 @@ impl Selector<'_> {
             Operation::Tokens => Ok(()),
             Operation::Embedding { weight } => self.embedding(node, section, weight),
             Operation::Carry => self.carry(node),
-            Operation::RmsNorm { gamma, eps } => self.norm(node, section, gamma.as_ref(), eps),
+            Operation::RmsNorm { gamma, scale, eps } => {
+                self.norm(node, section, gamma.as_ref().map(|gamma| (gamma, scale)), eps)
+            }
             Operation::Quantize { floor } => self.quantize(node, section, floor),
             Operation::Dequantize { scale, power } => self.dequantize(node, section, scale, *power),
             Operation::Scale { scale } => self.scale(node, section, scale),
@@ -258,7 +266,8 @@ impl Selector<'_> {
             PhaseKind::Decode { .. } => ("tokens".to_string(), BufferRole::Tokens),
             PhaseKind::Prefill { .. } => (format!("prompt.{rows}"), BufferRole::Prompt(rows)),
         };
-        self.integers(&name, vec![1, 1, rows], DType::U32, role)
+        let shape = if self.draws() { vec![1, 1, 1, rows] } else { vec![1, 1, rows] };
+        self.integers(&name, shape, DType::U32, role)
     }
 
     fn positions(&mut self) -> Result<Input, SelectError> {
@@ -343,25 +352,6 @@ impl Selector<'_> {
         let starts = self.integers("last_tile_starts", vec![4], DType::U32, BufferRole::LastTileStarts)?;
         let ends = self.integers("last_tile_ends", vec![4], DType::U32, BufferRole::LastTileEnds)?;
         self.call(node, section, Kind::LastTile, vec![input, starts, ends], vec![out]);
-        Ok(())
-    }
-
-    fn argmax(&mut self, node: NodeId, section: Section) -> Result<(), SelectError> {
-        let logits = self.input(node, 0)?;
-        if self.decode() {
-            let tokens = self.tokens()?;
-            self.call(node, section, Kind::ArgMax, vec![logits, tokens], vec![]);
-            let positions = self.positions()?;
-            self.helper("positions.next", section, Kind::PlusOne { skip_negative: true }, vec![positions], vec![]);
-            if !self.rotary.is_empty() {
-                let rotary = self.rotary_positions()?;
-                let kind = Kind::PlusOne { skip_negative: false };
-                self.helper("rotary_positions.next", section, kind, vec![rotary], vec![]);
-            }
-        } else {
-            let tokens = self.integers("first_tokens", vec![1, 1, TILE], DType::U32, BufferRole::FirstTokens)?;
-            self.call(node, section, Kind::ArgMax, vec![logits, tokens], vec![]);
-        }
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ impl Selector<'_> {
         &mut self,
         node: NodeId,
         section: Section,
-        gamma: Option<&WeightRef>,
+        gamma: Option<(&WeightRef, &Scalar)>,
         eps: &Scalar,
     ) -> Result<(), SelectError> {
         let input = self.input(node, 0)?;
@@ -27,7 +27,8 @@ impl Selector<'_> {
         let rotated = if heads.is_some() { self.rotated() } else { 0 };
         let per_layer = section == Section::Layer;
         let name = format!("{}.gamma", self.graph.node(node).name);
-        let gamma = self.weight(weights::gamma(name, per_layer, gamma, width, padding, rotated))?;
+        let gamma = self
+            .weight(weights::gamma(name, per_layer, gamma, (width, padding), rotated, |name| self.matrix_of(name)))?;
         let epsilon = weights::scalar(&eps.times(&Scalar::number(padding.map_or(1.0, Padding::share))));
         if heads.is_some() {
             let Input::Value(id) = input else {

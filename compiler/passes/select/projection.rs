@@ -5,7 +5,7 @@ use bitnetc_plan::{DType, Layout, TILE};
 
 use super::weights::{self, SplitColumns};
 use super::{SelectError, Selector};
-use crate::graph::{Activation, Linear, NodeId, Offset, Operation, Role, Section};
+use crate::graph::{Activation, Linear, NodeId, Offset, Operation, Role, Section, WeightRef};
 use crate::passes::pad::split_after;
 use crate::passes::values::product_dtype;
 use crate::policy::Precision;
@@ -23,7 +23,7 @@ impl Selector<'_> {
             return Err(self.unsupported(
                 node,
                 what,
-                "no call after the projection takes its scale: a ternary LM head, or a function fused into the projection, is in the way",
+                "no call takes its scale: a function fused into the projection is in the way",
             ));
         }
         let precision = decision.used;
@@ -82,7 +82,8 @@ impl Selector<'_> {
         let rows = if self.decode() { self.rows() } else { TILE };
         let shape = vec![1, 1, rows, part.weight.shape[0] as u32];
         let out = self.schedule.value(self.graph.node(node).name.clone(), shape, lm_head::dtype(precision));
-        self.schedule.values[out].layout = Layout::RowMajor;
+        // What the next token is picked of: argmax reads rows, and the search for the likeliest reads tiles.
+        self.schedule.values[out].layout = if self.draws() { Layout::Tile } else { Layout::RowMajor };
         self.schedule.results.push(out);
         let kind = Kind::LmHead { matrix, precision, chunks: self.setting.lm_head_chunks.clone() };
         self.call(node, section, kind, vec![input], vec![out]);
@@ -93,16 +94,19 @@ impl Selector<'_> {
         let input = self.input(node, 0)?;
         let out = self.features(node, DType::Bf16)?;
         let name = format!("{}.bias", self.graph.node(node).name);
-        let ternary = |name: &str| {
-            let weights = self.graph.nodes().flat_map(|n| self.graph.node(n).op.weights());
-            weights.into_iter().find(|weight| weight.name == name)
-        };
         let (columns, padding) = (self.width(&input), self.paddings.get(node.into()));
         let per_layer = section == Section::Layer;
-        let weight = weights::bias(name, per_layer, offsets, self.heads_after(node), (columns, padding), ternary);
+        let weight = weights::bias(name, per_layer, offsets, self.heads_after(node), (columns, padding), |name| {
+            self.matrix_of(name)
+        });
         let vector = self.weight(weight)?;
         self.call(node, section, Kind::Bias, vec![input, vector], vec![out]);
         Ok(())
+    }
+
+    /// The weight of a name.
+    pub(super) fn matrix_of(&self, name: &str) -> Option<&WeightRef> {
+        self.graph.nodes().flat_map(|n| self.graph.node(n).op.weights()).find(|weight| weight.name == name)
     }
 
     /// The heads into which a projection's or a bias's columns are split, if they are.

@@ -28,6 +28,8 @@ pub struct Setting<'a> {
     pub lm_head_chunks: RangeInclusive<u32>,
     /// The cores on which decode keeps queries and keys.
     pub heads: HeadCores,
+    /// Whether decode draws tokens on the card.
+    pub sample: bool,
 }
 
 /// Why a graph has no schedule.

@@ -41,20 +41,27 @@ pub fn table(name: &str, weight: &WeightRef, padding: Option<Padding>) -> Weight
     }
 }
 
-/// A norm's factors over `width` columns, padding included, the first `rotated` of each head in the order of the rotation.
-pub fn gamma(
+/// Ternary matrices whose scales multiply a vector. `weight` finds one by its name.
+fn scales<'w>(scale: &crate::graph::Scalar, weight: impl Fn(&str) -> Option<&'w WeightRef>) -> Vec<(Matrix, i32)> {
+    scale.factors.iter().filter_map(|f| Some((matrix(weight(&f.weight)?), f.power))).collect()
+}
+
+/// A norm's factors, and what multiplies them, over so many columns, padding included, the first `rotated` of each head in the order of the
+/// rotation. `weight` finds a weight by its name.
+pub fn gamma<'w>(
     name: String,
     per_layer: bool,
-    gamma: Option<&WeightRef>,
-    width: u32,
-    padding: Option<Padding>,
+    gamma: Option<(&WeightRef, &crate::graph::Scalar)>,
+    (width, padding): (u32, Option<Padding>),
     rotated: u32,
+    weight: impl Fn(&str) -> Option<&'w WeightRef>,
 ) -> Weight {
     let factor = padding.map_or(1.0, Padding::share).sqrt();
     let source = match gamma {
-        Some(weight) => {
-            let (tensor, len) = (weight.name.clone(), weight.shape[0] as u32);
-            Source::Vectors(vec![Vector { tensor, len, rotated, padding, factor, scales: Vec::new() }])
+        Some((gamma, scale)) => {
+            let (tensor, len) = (gamma.name.clone(), gamma.shape[0] as u32);
+            let (factor, scales) = (factor * scale.value, scales(scale, weight));
+            Source::Vectors(vec![Vector { tensor, len, rotated, padding, factor, scales }])
         }
         None => Source::Ones { len: width, factor },
     };
@@ -83,7 +90,7 @@ impl SplitColumns {
     }
 }
 
-/// A bias of so many columns, padding included: vectors beside each other in the order of the columns that they are added to. `ternary` finds
+/// A bias of so many columns, padding included: vectors beside each other in the order of the columns that they are added to. `weight` finds
 /// a weight by its name.
 pub fn bias<'w>(
     name: String,
@@ -91,13 +98,12 @@ pub fn bias<'w>(
     offsets: &[Offset],
     split: Option<SplitColumns>,
     (columns, padding): (u32, Option<Padding>),
-    ternary: impl Fn(&str) -> Option<&'w WeightRef>,
+    weight: impl Fn(&str) -> Option<&'w WeightRef>,
 ) -> Weight {
     let part = |(at, offset): (usize, &Offset)| {
         let len = offset.weight.shape[0] as u32;
         let (rotated, padding) = split.map_or((0, padding), |split| split.part(at, len, padding));
-        let scales = offset.scale.factors.iter();
-        let scales = scales.filter_map(|f| Some((matrix(ternary(&f.weight)?), f.power))).collect();
+        let scales = scales(&offset.scale, &weight);
         Vector { tensor: offset.weight.name.clone(), len, rotated, padding, factor: offset.scale.value, scales }
     };
     let source = Source::Vectors(offsets.iter().enumerate().map(part).collect());

@@ -117,7 +117,7 @@ impl Content {
         match (dtype, self.grid) {
             (DType::Bfp8 | DType::Bfp4 | DType::Bfp2, Some(grid)) => grid.magnitude() < 1 << bits,
             (DType::Bfp8 | DType::Bfp4 | DType::Bfp2, None) => false,
-            (DType::F32 | DType::Bf16 | DType::U32 | DType::I32, _) => self.significant_bits <= bits,
+            (DType::F32 | DType::Bf16 | DType::U32 | DType::I32 | DType::U16, _) => self.significant_bits <= bits,
         }
     }
 
@@ -186,7 +186,7 @@ const fn precision_of(dtype: DType) -> Option<u32> {
         DType::Bfp8 => Some(7),
         DType::Bfp4 => Some(3),
         DType::Bfp2 => Some(1),
-        DType::U32 | DType::I32 => None,
+        DType::U32 | DType::I32 | DType::U16 => None,
     }
 }
 

@@ -36,6 +36,8 @@ pub fn dram(op: &Op, operands: &[&TensorSpec], outcome: &Outcome, position: u32)
                 // These are a few words for each user or row.
                 Role::Indices | Role::Positions | Role::PageTable | Role::ChunkPages | Role::ContextPages => 0,
                 Role::ChunkStart | Role::Starts | Role::Ends => 0,
+                Role::TopK | Role::TopP | Role::InverseTemperature | Role::Seeds | Role::Generators => 0,
+                Role::Candidates | Role::CandidateTokens => whole(spec),
                 Role::Tensor | Role::Moved | Role::Part | Role::Gamma | Role::Matrix | Role::Projection => whole(spec),
                 Role::Cosines | Role::Sines | Role::Queries => whole(spec),
                 Role::Logits | Role::NextToken | Role::Counter => whole(spec),

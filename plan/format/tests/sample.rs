@@ -141,6 +141,17 @@ fn every_op(number: f64, single: f32) -> Vec<Op> {
         AbsOp { input: a.clone(), memory: memory.clone() }.into(),
         RowMax { input: a.clone(), memory }.into(),
         ArgMax { input, output: table.clone() }.into(),
+        TopK { input: a.clone(), k: 32, memory: MemoryConfig::DRAM }.into(),
+        ManualSeed { seeds: table.clone(), generators: table.clone() }.into(),
+        Sampling {
+            values: a.clone(),
+            tokens: a.clone(),
+            k: table.clone(),
+            p: table.clone(),
+            inverse_temperature: table.clone(),
+            output: table.clone(),
+        }
+        .into(),
         PlusOne { buffer: table, skip_negative: true }.into(),
         Deallocate { input: a }.into(),
     ]);
@@ -210,6 +221,11 @@ pub fn sample(number: f64, single: f32) -> Plan {
         BufferRole::LastTileStarts,
         BufferRole::LastTileEnds,
         BufferRole::FirstTokens,
+        BufferRole::TopK,
+        BufferRole::TopP,
+        BufferRole::InverseTemperature,
+        BufferRole::Seeds,
+        BufferRole::Generators,
     ];
     let spec = TensorSpec::row_major([1, 2], DType::I32, MemoryConfig::DRAM);
     let padding = |i: usize| (i % 2 == 1).then_some(Padding { groups: 20, from: 80, to: 96 });
@@ -259,6 +275,7 @@ pub fn sample(number: f64, single: f32) -> Plan {
             priced_at: 256,
             proofs: Proofs::Products,
             folding: false,
+            sample: true,
         },
         card: Card {
             name: "n150".into(),

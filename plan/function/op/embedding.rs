@@ -43,7 +43,12 @@ pub(super) fn meaning(args: &Embedding, step: &Step, run: &mut Execution<'_>) ->
             | BufferRole::ChunkStart
             | BufferRole::LastTileStarts
             | BufferRole::LastTileEnds
-            | BufferRole::FirstTokens,
+            | BufferRole::FirstTokens
+            | BufferRole::TopK
+            | BufferRole::TopP
+            | BufferRole::InverseTemperature
+            | BufferRole::Seeds
+            | BufferRole::Generators,
             _,
         ) => {
             let what = format!("`{}` are looked up in `{}`", args.indices, args.table);

@@ -13,6 +13,7 @@ mod create_heads;
 mod create_heads_decode;
 mod deallocate;
 mod embedding;
+mod manual_seed;
 mod matmul;
 mod plus_one;
 mod rms_norm;
@@ -20,6 +21,7 @@ mod rotary;
 mod rotary_decode;
 mod rotary_fused;
 mod row_max;
+mod sampling;
 mod sdpa;
 mod sdpa_decode;
 mod slice;
@@ -27,6 +29,7 @@ mod slice_at;
 mod ternary_linear;
 mod to_layout;
 mod to_memory_config;
+mod top_k;
 mod transpose;
 mod typecast;
 mod view;
@@ -116,7 +119,7 @@ fn angles(
         {
             Ok(a)
         }
-        (Content::Angles(_) | Content::Columns(_) | Content::Transform, _) => {
+        (Content::Angles(_) | Content::Columns(_) | Content::Transform | Content::Best(..), _) => {
             let what = format!("`{cos}` and `{sin}` are no cosines and sines of the same angles");
             Err(Unclear::new(what, "rows of two tables with one list of frequencies").into())
         }

@@ -1,4 +1,4 @@
-//! `ttnn.typecast` between float types.
+//! `ttnn.typecast` between float types, and of integers to wider ones.
 
 use bitnetc_numerics::kernels;
 use bitnetc_plan::op::Typecast;
@@ -17,6 +17,10 @@ pub fn execute(_: &Typecast, run: &mut Run<'_>) -> Result<(), DeviceError> {
             (Data::Bf16(from), Data::Bf16(to), Some(format)) if exact && from.len() == to.len() => {
                 to.copy_from_slice(from);
                 Ok(kernels::typecast(format, columns, to)?)
+            }
+            (Data::Integer(from), Data::Integer(to), _) if from.len() == to.len() => {
+                to.copy_from_slice(from);
+                Ok(())
             }
             _ => rows::unary(&[], input, out),
         }

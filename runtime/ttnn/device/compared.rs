@@ -130,7 +130,7 @@ fn last_place(dtype: DType, value: f32, shared: f32) -> f64 {
     let power = |v: f32, bits: i32| f64::from((v.to_bits() >> 23 & 255) as i32 - 127 - bits).exp2();
     match dtype {
         DType::Bf16 => power(value, 7),
-        DType::F32 | DType::U32 | DType::I32 => power(value, 23),
+        DType::F32 | DType::U32 | DType::I32 | DType::U16 => power(value, 23),
         DType::Bfp8 => power(shared, 6),
         DType::Bfp4 => power(shared, 2),
         DType::Bfp2 => power(shared, 0),
@@ -206,7 +206,8 @@ impl Device for ComparedDevice {
     fn allocate(&mut self, slot: Slot, spec: &Arc<TensorSpec>) -> Result<(), DeviceError> {
         self.ttnn.allocate(slot, spec)?;
         self.host.allocate(slot, spec)?;
-        if format_of(spec.dtype).is_some() { self.fill(slot, spec) } else { Ok(()) }
+        let cache = format_of(spec.dtype).is_some() && spec.layout == Layout::Tile;
+        if cache { self.fill(slot, spec) } else { Ok(()) }
     }
 
     fn write(&mut self, slot: Slot, data: &[u32]) -> Result<(), DeviceError> {

@@ -1,8 +1,8 @@
 //! The TT-NN device: executes plans through the real TT-NN, on a card, on Tenstorrent's simulator or on a mock card.
 //!
 //! It is the same on all three. A call is lowered as `check --ttnn` and `emit` lower it ([`crate::lower`]), with a name for each slot in
-//! place of the plan's names, and executed at once. A trace is TT-NN's own: calls between [`Device::begin_trace`] and
-//! [`Device::end_trace`] are recorded by TT-NN and replayed by one command, and their results keep their addresses as long as the trace
+//! place of the plan's names, and executed at once. A trace is TT-NN's own: calls between [`begin_trace`](bitnetc_runtime::Device::begin_trace) and
+//! [`end_trace`](bitnetc_runtime::Device::end_trace) are recorded by TT-NN and replayed by one command, and their results keep their addresses as long as the trace
 //! lives, which is why the slots that a capture fills stay filled.
 //!
 //! | place | computes | traces |
@@ -15,6 +15,7 @@
 //! |---|---|
 //! | `compared` | the host device beside this one, step by step |
 //! | `fits` | is the open card the plan's? |
+//! | `interface` | the methods of [`Device`](bitnetc_runtime::Device) |
 //! | `memory` | host tensors and their bytes |
 //! | `queues` | the order of copies and programs |
 //! | `selftest` | bitnetc's own kernels, compared bit by bit |
@@ -26,6 +27,7 @@
 
 mod compared;
 mod fits;
+mod interface;
 mod memory;
 mod profile;
 mod queues;
@@ -37,8 +39,8 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bitnetc_plan::{Cost, Footprint, Memory, Op, Ref, Step, TensorSpec, Value, VerifiedPlan};
-use bitnetc_runtime::device::{Device, ResolvedStep, Slot, TraceId, Upload};
-use bitnetc_runtime::{DeviceError, weights::bytes::format_of};
+use bitnetc_runtime::DeviceError;
+use bitnetc_runtime::device::{ResolvedStep, Slot};
 
 use crate::call::Scope;
 use crate::card::CardKind;
@@ -46,13 +48,12 @@ use crate::environment::PythonEnv;
 use crate::error::TtnnError;
 use crate::lower::{self, Plain, value_key};
 use crate::open_card::{CardOptions, OpenCard};
-use crate::python::{self, Value as Argument};
+use crate::python;
 use crate::{note, record, spec};
 use memory::HostTensor;
 use profile::Profiler;
 use queues::{Queues, Way};
 use traces::Traces;
-use values::{floats, integers, words};
 
 pub use compared::{ComparedDevice, Comparison};
 pub use profile::Sink;
@@ -280,164 +281,5 @@ fn step(resolved: &ResolvedStep) -> Step {
         l1: Footprint::default(),
         cost: Cost::default(),
         note: String::new(),
-    }
-}
-
-impl Device for TtnnDevice {
-    fn name(&self) -> String {
-        format!("TT-NN on {}", self.card.card())
-    }
-
-    fn can_trace(&self) -> bool {
-        self.card.can_trace()
-    }
-
-    fn runs_ahead(&self) -> bool {
-        true
-    }
-
-    fn compiles(&self) -> bool {
-        true
-    }
-
-    fn forbid_new_programs(&mut self) -> Result<(), DeviceError> {
-        let allowed = [Argument::Bool(false)];
-        let set = self.card.object().call_method("set_program_cache_misses_allowed", &allowed, &[]);
-        set.map(drop).map_err(|error| library(error.into()))
-    }
-
-    fn reserve(&mut self, slots: usize) -> Result<(), DeviceError> {
-        self.specs.resize(slots, None);
-        Ok(())
-    }
-
-    fn upload(&mut self, slot: Slot, upload: &Upload<'_>) -> Result<(), DeviceError> {
-        self.not_while_capturing("a weight is placed")?;
-        go_on()?;
-        note::doing(format_args!("loading weight `{}` of layer {}", upload.weight.name, upload.layer));
-        let bytes = upload.weights.bytes(upload.weight, upload.layer)?;
-        self.place(slot, &Arc::new(upload.weight.spec.clone()), Some(&bytes))
-    }
-
-    fn allocate(&mut self, slot: Slot, spec: &Arc<TensorSpec>) -> Result<(), DeviceError> {
-        self.not_while_capturing("a tensor is allocated")?;
-        go_on()?;
-        note::doing(format_args!("placing a buffer of {spec}"));
-        self.place(slot, spec, None)
-    }
-
-    fn write(&mut self, slot: Slot, data: &[u32]) -> Result<(), DeviceError> {
-        self.not_while_capturing("the host writes")?;
-        let (tensor, spec) = self.held(slot)?;
-        integers(spec)?;
-        let (tensor, elements) = (tensor.clone(), spec.shape.iter().product::<u32>() as usize);
-        if data.len() > elements {
-            return Err(DeviceError::Operand {
-                operand: 0,
-                got: spec.to_string(),
-                want: format!("{} integers or more", data.len()),
-            });
-        }
-        let mut host = self.take_kept(slot)?;
-        if data.len() < elements {
-            // What the data leave out stays as it is on the card.
-            host = self.copy_to(host, slot)?;
-        }
-        let memory = host.bytes_mut(&self.card).map_err(library)?;
-        for (bytes, value) in memory.chunks_exact_mut(4).zip(data) {
-            bytes.copy_from_slice(&value.to_le_bytes());
-        }
-        let over = self.queues.copy(&self.card, Way::ToCard, host.object(), &tensor).map_err(library)?;
-        host.copying_until(over);
-        self.kept.insert(slot, host);
-        Ok(())
-    }
-
-    fn execute(&mut self, steps: &[Arc<ResolvedStep>]) -> Result<(), (usize, DeviceError)> {
-        if !self.traces.is_capturing() {
-            self.queues.before_programs(&self.card).map_err(|error| (0, library(error)))?;
-        }
-        steps.iter().enumerate().try_for_each(|(at, step)| self.run(step).map_err(|error| (at, error)))
-    }
-
-    fn free(&mut self, slot: Slot) -> Result<(), DeviceError> {
-        self.not_while_capturing("the host frees")?;
-        let Some(tensor) = self.scope.remove(&key(slot)) else { return Ok(()) };
-        self.hold(slot, None)?;
-        let freed = self.card.interpreter().ttnn().call_method("deallocate", &[tensor.into()], &[]);
-        freed.map(drop).map_err(|error| library(error.into()))
-    }
-
-    fn read_integers(&mut self, slot: Slot, out: &mut Vec<u32>) -> Result<(), DeviceError> {
-        self.not_while_capturing("the host reads")?;
-        integers(self.held(slot)?.1)?;
-        out.clear();
-        self.read(slot, |bytes| out.extend(words(bytes)))
-    }
-
-    fn read_floats(&mut self, slot: Slot, out: &mut Vec<f32>) -> Result<(), DeviceError> {
-        self.not_while_capturing("the host reads")?;
-        let spec = Arc::clone(self.held(slot)?.1);
-        let format = format_of(spec.dtype).ok_or_else(|| DeviceError::Operand {
-            operand: 0,
-            got: spec.to_string(),
-            want: "a tensor of floats".into(),
-        })?;
-        out.clear();
-        self.read(slot, |bytes| floats(&spec, format, bytes, out))?
-    }
-
-    fn begin_read(&mut self, slot: Slot) -> Result<(), DeviceError> {
-        self.not_while_capturing("the host reads")?;
-        if self.reads.len() == READS {
-            return Err(DeviceError::Range { what: "reads under way", got: READS as i64, limit: READS as u64 });
-        }
-        let spec = self.held(slot)?.1;
-        integers(spec)?;
-        let host = match self.spare.iter().position(|host| host.spec() == spec) {
-            Some(index) => self.spare.swap_remove(index),
-            None => HostTensor::new(&self.card, spec).map_err(library)?,
-        };
-        let host = self.copy_to(host, slot)?;
-        self.reads.push_back(host);
-        Ok(())
-    }
-
-    fn end_read(&mut self, out: &mut Vec<u32>) -> Result<(), DeviceError> {
-        let mut host = self.reads.pop_front().ok_or(DeviceError::NoRead)?;
-        out.clear();
-        out.extend(words(host.bytes(&self.card).map_err(library)?));
-        self.spare.push(host);
-        Ok(())
-    }
-
-    fn begin_trace(&mut self) -> Result<(), DeviceError> {
-        self.not_while_capturing("a trace is begun")?;
-        self.queues.before_programs(&self.card).map_err(library)?;
-        self.filled.clear();
-        self.traces.begin(&self.card)
-    }
-
-    fn end_trace(&mut self) -> Result<TraceId, DeviceError> {
-        let alive = self.filled.iter().filter_map(|slot| self.held(*slot).ok());
-        let results: Vec<_> = alive.map(|(tensor, _)| tensor.clone()).collect();
-        self.traces.end(&self.card, &results)
-    }
-
-    fn replay_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {
-        self.not_while_capturing("a trace is replayed")?;
-        self.replays += 1;
-        let reads = self.reads.len();
-        note::doing(format_args!("decode, replay {} of the trace, {reads} reads under way", self.replays));
-        self.queues.before_programs(&self.card).map_err(library)?;
-        self.traces.replay(&self.card, trace)
-    }
-
-    fn release_trace(&mut self, trace: TraceId) -> Result<(), DeviceError> {
-        self.traces.release(&self.card, trace)
-    }
-
-    fn trace_bytes(&self) -> u64 {
-        self.traces.bytes()
     }
 }

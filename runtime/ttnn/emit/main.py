@@ -34,7 +34,7 @@ def evaluate(source):
 def write(buffers, name, array):
     """Host values into a persistent buffer, where it lies."""
     row = next(row for row in BUFFERS if row[0] == name)
-    array = np.ascontiguousarray(array, dtype=HOST[row[2]]).reshape(row[4])
+    array = np.ascontiguousarray(array, dtype=HOST.get(row[2], np.float32)).reshape(row[4])
     ttnn.copy_host_to_device_tensor(ttnn.Tensor(array, data_type=DTYPES[row[2]], layout=row[5]), buffers[name][0])
 
 
@@ -91,36 +91,58 @@ class User:
             self.done = len(self.tokens) > args.steps or self.position >= CONTEXT
 
 
-def place_chunk(buffers, bucket, tokens, number):
+def chunks(count):
+    """How a prompt of so many tokens is cut: bucket, first token and number of each chunk. Those that no bucket takes are left out."""
+    buckets = [bucket for bucket in PREFILL if SHORT is None or (bucket <= SHORT) == (count <= SHORT)]
+    start = 0
+    while start < count:
+        starting = [bucket for bucket in buckets if start % STRIDES[bucket] == 0]
+        last = [bucket for bucket in starting if bucket >= count - start]
+        if last:
+            yield min(last), start, count - start
+            return
+        # Another chunk begins where a stride of this one ends.
+        advance, bucket = max(((bucket // STRIDES[bucket] * STRIDES[bucket], bucket) for bucket in starting), default=(0, 0))
+        if advance == 0:
+            if start == 0 and buckets:
+                yield max(buckets), 0, max(buckets)
+            return
+        yield bucket, start, advance
+        start += advance
+
+
+def place_chunk(buffers, bucket, tokens, number, start):
     """Where the tokens of a user's prompt lie: their positions, the cache blocks they go to, and the tile of rows with the last of them."""
     padded = np.zeros(bucket)
     padded[: len(tokens)] = tokens
     write(buffers, PROMPTS[bucket], padded)
     if bucket in PROMPT_POSITIONS:
-        write(buffers, PROMPT_POSITIONS[bucket], np.arange(bucket))
+        write(buffers, PROMPT_POSITIONS[bucket], np.minimum(np.arange(bucket) + start, CONTEXT - 1))
     per_user = -(-CONTEXT // BLOCK)
     blocks = np.arange(per_user) + number * per_user
     written = np.full(-(-bucket // BLOCK), -1)
-    count = -(-len(tokens) // BLOCK)
-    written[:count] = blocks[:count]
+    count, first = -(-len(tokens) // BLOCK), start // BLOCK
+    written[:count] = blocks[first : first + count]
     write(buffers, CHUNK_PAGES[bucket], written)
     context = np.zeros(next(row for row in BUFFERS if row[0] == CONTEXT_PAGES)[4][1])
     context[:per_user] = blocks
     write(buffers, CONTEXT_PAGES, context)
-    write(buffers, CHUNK_START, [0])
+    write(buffers, CHUNK_START, [start])
     tile = (len(tokens) - 1) // 32 * 32
     write(buffers, LAST_TILE_STARTS, [0, 0, tile, 0])
     write(buffers, LAST_TILE_ENDS, [1, 1, tile + 32, WIDTH])
 
 
 def prefill(user, number, args, weights, buffers, scalars, show):
-    """Fills a user's cache with as much of the prompt as the largest bucket holds, and chooses the first token when that is all of it."""
-    count = min(len(user.pending), max(PREFILL))
-    bucket = min(size for size in PREFILL if size >= count)
-    tokens, user.pending = user.pending[:count], user.pending[count:]
-    place_chunk(buffers, bucket, tokens, number)
-    row, user.position = (count - 1) % 32, count
-    results = PREFILL[bucket](weights, buffers, scalars, show)
+    """Fills a user's cache with as much of the prompt as the buckets take, and chooses the first token when that is all of it."""
+    tokens, results = user.pending, []
+    for bucket, start, count in chunks(len(tokens)):
+        free(results)
+        place_chunk(buffers, bucket, tokens[start : start + count], number, start)
+        results = PREFILL[bucket](weights, buffers, scalars, show)
+        user.position = start + count
+    user.pending = tokens[user.position :]
+    row = (user.position - 1) % 32
     if user.pending:
         user.next = user.pending.pop(0)
     elif args.temperature == 0:
@@ -128,6 +150,24 @@ def prefill(user, number, args, weights, buffers, scalars, show):
     else:
         user.accept(user.sampler.choose(read_logits(results[0], row)), args)
     free(results)
+
+
+def picks(args):
+    """Whether the card picks tokens by itself: the likeliest, or one that it draws among as few as it can."""
+    return args.temperature == 0 or (TOP_K is not None and 1 <= args.top_k <= 32)
+
+
+def write_draw(buffers, args):
+    """How the card draws the tokens of each user, and where its random numbers start; nothing where it takes the likeliest."""
+    if TOP_K is None:
+        return
+    greedy = args.temperature == 0 or args.top_k == 1 or not picks(args)
+    write(buffers, GENERATORS, np.arange(BATCH))
+    write(buffers, TOP_K, np.full(BATCH, 1 if greedy else args.top_k))
+    write(buffers, TOP_P, np.full(BATCH, 0 if greedy else args.top_p))
+    write(buffers, INVERSE_TEMPERATURE, np.full(BATCH, 1 if greedy else 1 / args.temperature))
+    seeds = [np.random.SeedSequence([args.seed, user]).generate_state(1)[0] for user in range(BATCH)]
+    write(buffers, SEEDS, [0 if seed == LEAVE else seed for seed in seeds])
 
 
 def write_users(buffers, users):
@@ -145,11 +185,15 @@ def generate(users, step, args, buffers):
     """Decodes all users together until each has ended; the number of steps. `step` runs one and returns its logits on the card."""
     steps = 0
     write_users(buffers, users)
+    write_draw(buffers, args)
     while not all(user.done for user in users):
         logits = step()
         steps += 1
+        if SEEDS is not None and steps == 1:
+            # From here on random numbers go on.
+            write(buffers, SEEDS, np.full(BATCH, LEAVE))
         chosen = read(buffers[TOKENS][0])[:BATCH]
-        if args.temperature > 0:
+        if not picks(args):
             logits = read_logits(logits, slice(BATCH))
         changed = False
         for at, user in enumerate(users):
@@ -159,7 +203,7 @@ def generate(users, step, args, buffers):
             if user.pending:
                 user.next = user.pending.pop(0)
             else:
-                user.accept(int(chosen[at]) if args.temperature == 0 else user.sampler.choose(logits[at]), args)
+                user.accept(int(chosen[at]) if picks(args) else user.sampler.choose(logits[at]), args)
             changed |= user.done or user.next != chosen[at]
         if changed:
             write_users(buffers, users)
@@ -235,7 +279,9 @@ def arguments():
     parser.add_argument("--steps", type=int, default=8, help="most tokens after the first of each text")
     parser.add_argument("--eos", type=int, action="append", default=[], help="a token that ends a text; may be repeated")
     parser.add_argument("--temperature", type=float, default=0, help="divides the logits; 0 takes the most likely token")
-    parser.add_argument("--top-k", type=int, default=0, help="draw among so many of the most likely tokens; 0 for all")
+    usual = 0 if TOP_K is None else 32
+    help = "draw among so many of the most likely tokens; 0 for all, which the host draws (default: %(default)s)"
+    parser.add_argument("--top-k", type=int, default=usual, help=help)
     parser.add_argument("--top-p", type=float, default=1, help="draw among the most likely tokens of this probability")
     parser.add_argument("--seed", type=int, default=0, help="the same seed draws the same tokens")
     parser.add_argument("--json", action="store_true", help="a line for each step of one prefill and one decode step")
@@ -260,8 +306,9 @@ def arguments():
             parser.error(f"token ids are 0 to {VOCAB - 1}")
         if len(prompt) + args.steps > CONTEXT:
             parser.error(f"{len(prompt)} tokens and {args.steps} steps are more than the context, {CONTEXT}")
-        if not DECODE and len(prompt) > max(PREFILL):
-            parser.error(f"the plan has no decode: a prompt has at most {max(PREFILL)} tokens")
+        taken = sum(count for _, _, count in chunks(len(prompt)))
+        if not DECODE and taken < len(prompt):
+            parser.error(f"the plan has no decode, and its prefill takes {taken} of a prompt's {len(prompt)} tokens")
     return args, text, prompts
 
 
@@ -273,6 +320,7 @@ def main():
     device = ttnn.open_device(device_id=0)
     check(device)
     weights, buffers, scalars, show = load(device, source), make_buffers(device), evaluate(source), Show(args.json)
+    write_draw(buffers, args)
     loaded = time.perf_counter()
 
     users = []

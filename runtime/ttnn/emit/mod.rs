@@ -55,8 +55,15 @@ pub fn python(plan: &Plan) -> String {
     }
     let buckets: Vec<String> =
         plan.phases.iter().filter_map(|p| bucket(p.kind)).map(|t| format!("{t}: prefill_{t}")).collect();
+    let strides = plan.phases.iter().filter_map(|p| Some(format!("{}: {}", bucket(p.kind)?, p.stride(options.block))));
+    let strides = strides.collect::<Vec<_>>().join(", ");
+    let short = plan.short_sequence().map_or_else(|| "None".to_string(), |short| short.to_string());
     let decode = if plan.decode().is_some() { "decode" } else { "None" };
-    let _ = write!(text, "\n\nDECODE = {decode}\nPREFILL = {{{}}}\n\n\n", buckets.join(", "));
+    let _ = write!(text, "\n\nDECODE = {decode}\nPREFILL = {{{}}}\n", buckets.join(", "));
+    let _ = write!(
+        text,
+        "# A chunk of a prompt starts at a multiple of its bucket's.\nSTRIDES = {{{strides}}}\nSHORT = {short}\n\n\n"
+    );
     text.push_str(MAIN);
     text
 }
@@ -126,6 +133,11 @@ fn buffers(plan: &Plan, text: &mut String) {
         ("LAST_TILE_STARTS", BufferRole::LastTileStarts),
         ("LAST_TILE_ENDS", BufferRole::LastTileEnds),
         ("FIRST_TOKENS", BufferRole::FirstTokens),
+        ("TOP_K", BufferRole::TopK),
+        ("TOP_P", BufferRole::TopP),
+        ("INVERSE_TEMPERATURE", BufferRole::InverseTemperature),
+        ("SEEDS", BufferRole::Seeds),
+        ("GENERATORS", BufferRole::Generators),
     ] {
         let name = plan.buffer_for(role).map_or_else(|| "None".to_string(), |b| literal(&b.name));
         let _ = writeln!(text, "{constant} = {name}");

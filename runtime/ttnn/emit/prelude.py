@@ -20,6 +20,8 @@ DTYPES = {
     "u32": ttnn.uint32,
     "i32": ttnn.int32,
 }
+# The seed with which random numbers go on.
+LEAVE = 0xFFFFFFFF
 HOST = {"u32": np.uint32, "i32": np.int32}
 
 

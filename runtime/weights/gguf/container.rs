@@ -87,7 +87,7 @@ impl Gguf {
         let shards = match header.metadata.get("split.count") {
             None => 1,
             Some(&Value::Unsigned(count @ 1..=MOST_SHARDS)) => count,
-            Some(other) => return Err(malformed(format!("split.count is {other:?}, no count of shards"))),
+            Some(_) => return Err(malformed(format!("split.count is no count of shards, 1 to {MOST_SHARDS}"))),
         };
         if shards == 1 {
             return Ok(Gguf {
@@ -139,6 +139,23 @@ impl Gguf {
 
     fn wrong(&self, key: &str, want: &str) -> WeightError {
         self.malformed(format!("`{key}` of its metadata is no {want}"))
+    }
+
+    /// The names of all metadata.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        self.metadata.keys().map(String::as_str)
+    }
+
+    /// The value of a name as an error shows it.
+    pub(super) fn shown(&self, key: &str) -> Option<String> {
+        Some(match self.metadata.get(key)? {
+            Value::Bool(value) => value.to_string(),
+            Value::Unsigned(value) => value.to_string(),
+            Value::Signed(value) => value.to_string(),
+            Value::Float(value) => value.to_string(),
+            Value::Text(value) => format!("`{}`", value.chars().take(60).collect::<String>()),
+            Value::Array { len, .. } => format!("a list of {len}"),
+        })
     }
 
     /// A count, if it is there.

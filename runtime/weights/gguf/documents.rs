@@ -14,7 +14,7 @@
 use serde_json::{Map, Value, json};
 
 use super::container::{Gguf, Tensor};
-use super::tokenizer;
+use super::{keys, tokenizer};
 use crate::weights::WeightError;
 use crate::weights::floats::{self, Dtype};
 
@@ -95,12 +95,13 @@ impl Described {
             );
         }
         let config = config(gguf, architecture)?;
+        notes.extend(keys::check(gguf, architecture, &config)?);
         let name = gguf.text("general.name")?.map(str::to_string);
         Ok(Described { name, config, notes })
     }
 }
 
-fn key(architecture: Architecture, key: &str) -> String {
+pub(super) fn key(architecture: Architecture, key: &str) -> String {
     format!("{}.{key}", architecture.name())
 }
 

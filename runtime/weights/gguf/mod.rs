@@ -7,6 +7,7 @@
 //! | [`types`] | what a block of each type holds |
 //! | `names` | names of tensors |
 //! | `documents` | metadata as `config.json` |
+//! | `keys` | metadata that no `config.json` of these models says |
 //! | `tokenizer` | the vocabulary as `tokenizer.json` and `tokenizer_config.json` |
 //!
 //! [`checkpoint()`] gives a [`Checkpoint`] whose tensors have Hugging Face's names and shapes and lie in the mapped file as they are: an
@@ -21,6 +22,7 @@
 
 mod container;
 mod documents;
+mod keys;
 mod names;
 mod reader;
 mod tokenizer;

@@ -174,6 +174,132 @@ fn what_is_not_read_is_named() {
     assert!(checkpoint(&path).unwrap_err().to_string().contains("big-endian"));
 }
 
+/// Metadata that would change the function, each with a value that does and one that does not.
+#[test]
+fn metadata_that_changes_the_model_is_refused_by_its_name() {
+    let described = |change: &dyn Fn(&mut writer::Writer)| {
+        let mut file = small();
+        change(&mut file);
+        let (_dir, path) = written(&file.bytes());
+        Gguf::open(&path).and_then(|gguf| Described::of(&gguf))
+    };
+    assert_eq!(described(&|_| {}).unwrap().notes, [""; 0]);
+    for (key, other, same) in [
+        ("expert_count", 8.0, 0.0),
+        ("attention.sliding_window", 8.0, 64.0),
+        ("logit_scale", 0.5, 1.0),
+        ("attention.scale", 0.5, 0.0),
+        ("residual_scale", 0.5, 1.0),
+        ("embedding_scale", 12.0, 1.0),
+        ("final_logit_softcapping", 5.0, 0.0),
+        ("rope.scaling.attn_factor", 1.5, 1.0),
+    ] {
+        let key = format!("llama.{key}");
+        let error = described(&|f| {
+            f.float(&key, other);
+        })
+        .unwrap_err()
+        .to_string();
+        assert!(error.contains(&format!("`{key}` of its metadata is {other}")), "{error}");
+        assert_eq!(
+            described(&|f| {
+                f.float(&key, same);
+            })
+            .unwrap()
+            .notes,
+            [""; 0],
+            "{key}"
+        );
+    }
+    type Change<'a> = &'a dyn Fn(&mut writer::Writer);
+    let cases: [(Change<'_>, &str); 6] = [
+        (
+            &|f| {
+                f.flag("llama.attention.causal", false);
+            },
+            "`llama.attention.causal` of its metadata is false",
+        ),
+        (
+            &|f| {
+                f.count("llama.pooling_type", 3);
+            },
+            "an embedding model",
+        ),
+        (
+            &|f| {
+                f.count("llama.attention.value_length", 8);
+            },
+            "value_length` of its metadata is 8; its tensors",
+        ),
+        (
+            &|f| {
+                f.count("llama.vocab_size", 7);
+            },
+            "`llama.vocab_size` of its metadata is 7; its tensors",
+        ),
+        (
+            &|f| {
+                f.text("general.type", "adapter");
+            },
+            "`general.type` of its metadata is `adapter`",
+        ),
+        (
+            &|f| {
+                f.text("llama.logit_scale", "1");
+            },
+            "`llama.logit_scale` of its metadata is no number",
+        ),
+    ];
+    for (change, says) in cases {
+        let error = described(change).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+    let notes = described(&|f| {
+        f.count("llama.something_new", 1);
+    })
+    .unwrap()
+    .notes;
+    assert!(notes.len() == 1 && notes[0].contains("`llama.something_new` of its metadata is not read"), "{notes:?}");
+}
+
+#[test]
+fn a_vocabulary_that_contradicts_itself_is_refused() {
+    let refused = |change: &dyn Fn(&mut writer::Writer)| {
+        let mut file = writer::Writer::default();
+        file.text("tokenizer.ggml.model", "gpt2").text("tokenizer.ggml.pre", "gpt-2");
+        file.texts("tokenizer.ggml.tokens", &["a", "b", "ab"]).texts("tokenizer.ggml.merges", &["a b"]);
+        change(&mut file);
+        let (_dir, path) = written(&file.bytes());
+        Gguf::open(&path).and_then(|gguf| Vocabulary::of(&gguf)).map_or_else(|e| e.to_string(), |_| String::new())
+    };
+    assert_eq!(refused(&|_| {}), "");
+    type Change<'a> = &'a dyn Fn(&mut writer::Writer);
+    let cases: [(Change<'_>, &str); 3] = [
+        (
+            &|f| {
+                f.integers("tokenizer.ggml.token_type", &[1, 1]);
+            },
+            "3 tokens and the types of 2",
+        ),
+        (
+            &|f| {
+                f.flag("tokenizer.ggml.add_bos_token", true);
+            },
+            "there is no tokenizer.ggml.bos_token_id",
+        ),
+        (
+            &|f| {
+                f.flag("tokenizer.ggml.add_bos_token", true).count("tokenizer.ggml.bos_token_id", 9);
+            },
+            "tokenizer.ggml.bos_token_id is 9 of 3 tokens",
+        ),
+    ];
+    for (change, says) in cases {
+        let error = refused(change);
+        assert!(error.contains(says), "{says}: {error}");
+    }
+}
+
 #[test]
 fn shards_are_joined_from_any_of_them() {
     let whole = small();

@@ -111,6 +111,9 @@ fn document(gguf: &Gguf, notes: &mut Vec<String>) -> Result<Result<Value, String
         return Ok(Err("it has no tokenizer".into()));
     };
     let types = gguf.numbers("tokenizer.ggml.token_type")?.unwrap_or_default();
+    if !types.is_empty() && types.len() != tokens.len() {
+        return Ok(Err(format!("it has {} tokens and the types of {}", tokens.len(), types.len())));
+    }
     let (parts, bos) = match model {
         "gpt2" => match split(gguf, &tokens, notes)? {
             Ok(split) => {
@@ -144,8 +147,20 @@ fn document(gguf: &Gguf, notes: &mut Vec<String>) -> Result<Result<Value, String
     let begin = gguf.flag("tokenizer.ggml.add_bos_token")?.unwrap_or(bos).then_some("bos");
     let end = gguf.flag("tokenizer.ggml.add_eos_token")?.unwrap_or(false).then_some("eos");
     let around = |role: Option<&str>| -> Result<Option<(usize, String)>, WeightError> {
-        let id = role.map_or(Ok(None), |role| special(gguf, role))?;
-        Ok(id.and_then(|id| Some((id, tokens.get(id)?.clone()))))
+        let Some(role) = role else { return Ok(None) };
+        let id = special(gguf, role)?;
+        let found = id.and_then(|id| Some((id, tokens.get(id)?.clone())));
+        let asked = gguf.flag(&format!("tokenizer.ggml.add_{role}_token"))? == Some(true);
+        match (found, id) {
+            (None, None) if asked => Err(gguf.malformed(format!(
+                "tokenizer.ggml.add_{role}_token is true, and there is no tokenizer.ggml.{role}_token_id"
+            ))),
+            (None, Some(id)) => {
+                let count = tokens.len();
+                Err(gguf.malformed(format!("tokenizer.ggml.{role}_token_id is {id} of {count} tokens")))
+            }
+            (found, _) => Ok(found),
+        }
     };
     let mut document = json!({"version": "1.0", "truncation": null, "padding": null, "added_tokens": added,
         "post_processor": template(around(begin)?, around(end)?)});

@@ -288,6 +288,7 @@ pub fn plan() -> Plan {
             priced_at: 63,
             proofs: Proofs::Products,
             folding: true,
+            sample: false,
         },
         card: card(),
         weights: weights(),

@@ -21,6 +21,7 @@ mod create_heads;
 mod create_heads_decode;
 mod deallocate;
 mod embedding;
+mod manual_seed;
 mod matmul;
 mod plus_one;
 mod rms_norm;
@@ -28,6 +29,7 @@ mod rotary;
 mod rotary_decode;
 mod rotary_fused;
 mod row_max;
+mod sampling;
 mod sdpa;
 mod sdpa_decode;
 mod slice;
@@ -35,6 +37,7 @@ mod slice_at;
 mod ternary_linear;
 mod to_layout;
 mod to_memory_config;
+mod top_k;
 mod transpose;
 mod typecast;
 mod view;
@@ -93,6 +96,9 @@ ops! {
     PlusOne in plus_one;
     Deallocate in deallocate;
     SliceAt in slice_at;
+    TopK in top_k;
+    ManualSeed in manual_seed;
+    Sampling in sampling;
     TernaryLinear in ternary_linear;
 }
 
