@@ -49,11 +49,9 @@ fn named(spec: &TensorSpec) -> [serde_json::Value; 5] {
         DType::Bfp8 => "DataType.BFLOAT8_B",
         DType::Bfp4 => "DataType.BFLOAT4_B",
         DType::F32 => "DataType.FLOAT32",
-        DType::U32 => "DataType.UINT32",
+        DType::U32 | DType::Bfp2 => "DataType.UINT32",
         DType::I32 => "DataType.INT32",
         DType::U16 => "DataType.UINT16",
-        // Two-bit weights lie in TT-NN as words.
-        DType::Bfp2 => unreachable!("TT-NN has no data type of two bits"),
     };
     let layout = if spec.layout == Layout::Tile { "Layout.TILE" } else { "Layout.ROW_MAJOR" };
     let (memory, buffer) = ("TensorMemoryLayout.INTERLEAVED", "BufferType.DRAM");
