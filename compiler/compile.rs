@@ -92,14 +92,31 @@ struct Attempt {
 pub fn compile(model: &Model, target: &Target, options: &Options) -> Result<Compiled, CompileError> {
     options.validate(model)?;
     let mut first = None;
-    let mut least = 1;
+    let mut chunks = 1..=MOST_CHUNKS;
     loop {
-        let mut compiler = Compiler::new(model, target, options, least);
-        let Err(error) = compiler.run_phases() else { return compiler.finish() };
+        let mut compiler = Compiler::new(model, target, options, chunks.clone());
         // All phases read the same chunks of the LM head. Where those of decode are too long for a prefill, decode takes shorter ones.
-        let Some(chunks) = compiler.chunks_refused_by(&error) else { return Err(first.unwrap_or(error)) };
+        let error = match compiler.run_phases() {
+            Ok(()) => {
+                compiler.settle()?;
+                let (least, taken) = (*chunks.start(), *compiler.lm_head_chunks.end());
+                match compiler.finish() {
+                    // Tensors fit DRAM, but not with the kernels and commands of all programs. Fewer chunks have fewer programs.
+                    Err(error @ CompileError::Dram { .. }) if least < taken => {
+                        chunks = least..=taken - 1;
+                        error
+                    }
+                    finished => return finished,
+                }
+            }
+            Err(error) => {
+                let longer = compiler.chunks_refused_by(&error).filter(|refused| refused < chunks.end());
+                let Some(refused) = longer else { return Err(first.unwrap_or(error)) };
+                chunks = refused + 1..=*chunks.end();
+                error
+            }
+        };
         first.get_or_insert(error);
-        least = chunks + 1;
     }
 }
 
@@ -117,7 +134,7 @@ struct Compiler<'a> {
 }
 
 impl<'a> Compiler<'a> {
-    fn new(model: &'a Model, target: &'a Target, options: &'a Options, least_chunks: u32) -> Self {
+    fn new(model: &'a Model, target: &'a Target, options: &'a Options, lm_head_chunks: RangeInclusive<u32>) -> Self {
         let mut overrides = model.precision.clone();
         overrides.extend(options.overrides.iter().cloned());
         let rows = model.statements.iter().filter_map(|s| {
@@ -151,16 +168,7 @@ impl<'a> Compiler<'a> {
             buffers: Vec::new(),
             phases: Vec::new(),
         };
-        Compiler {
-            model,
-            target,
-            options,
-            overrides,
-            plan,
-            record: Vec::new(),
-            timings: Vec::new(),
-            lm_head_chunks: least_chunks..=MOST_CHUNKS,
-        }
+        Compiler { model, target, options, overrides, plan, record: Vec::new(), timings: Vec::new(), lm_head_chunks }
     }
 
     /// Decode, then prefill by growing bucket.
@@ -376,8 +384,12 @@ impl<'a> Compiler<'a> {
         })
     }
 
+    /// Gives every tensor its address.
+    fn settle(&mut self) -> Result<(), CompileError> {
+        self.timed("lifetime", |c| walk::settle(&mut c.plan)).map_err(unfit)
+    }
+
     fn finish(mut self) -> Result<Compiled, CompileError> {
-        self.timed("lifetime", |c| walk::settle(&mut c.plan)).map_err(unfit)?;
         self.timed("predict", Self::predict);
         let function = self.timed("function", Self::record_function)?;
         let plan = self.timed("verify", |c| c.verified(&function))?;

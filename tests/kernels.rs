@@ -14,7 +14,7 @@ use bitnetc_compiler::{Options, compile, model};
 use bitnetc_plan::VerifiedPlan;
 use bitnetc_runtime::host::Numerics;
 use bitnetc_runtime::{Flow, GenerateOptions, HostDevice, LoadOptions, Sampling, Session, Weights, generate};
-use common::golden::{argmax, directory};
+use common::golden::directory;
 use safetensors::SafeTensors;
 
 fn plan(target: &str, policy: Policy) -> VerifiedPlan {
@@ -34,16 +34,15 @@ fn load(target: &str, policy: Policy, numerics: Numerics) -> Session<HostDevice>
 const PROMPT: [u32; 24] =
     [457, 910, 27, 200, 759, 13, 733, 449, 84, 13, 269, 265, 264, 406, 302, 415, 747, 328, 847, 13, 200, 327, 333, 413];
 
+/// Tokens of the prompt that are decoded one by one.
+const DECODED: usize = 6;
+
 #[test]
 fn logits_are_those_of_the_kernels() {
     let bytes = include_bytes!("kernel_logits.safetensors");
     let recorded = SafeTensors::deserialize(bytes).unwrap();
-    for (target, policy, steps) in [
-        ("n150", Policy::Balanced, 2),
-        ("n150", Policy::Exact, 1),
-        ("p150", Policy::Balanced, 1),
-        ("p150", Policy::Exact, 1),
-    ] {
+    let all = ["n150", "p150"].into_iter().flat_map(|target| [Policy::Balanced, Policy::Exact].map(|p| (target, p)));
+    for (target, policy) in all {
         let want = |phase: &str| -> Vec<f32> {
             let tensor = recorded.tensor(&format!("{target}.{policy}.{phase}")).unwrap();
             tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
@@ -55,13 +54,11 @@ fn logits_are_those_of_the_kernels() {
         let vocab = want("prefill").len();
         let row = &logits[(PROMPT.len() - 1) * vocab..PROMPT.len() * vocab];
         assert_eq!(differing(row, &want("prefill")), 0, "{target} {policy} prefill");
-        let mut token = argmax(row);
-        for step in 0..steps {
-            session.set_users(&[token as u32], &[(PROMPT.len() + step) as u32]).unwrap();
+        for (position, token) in PROMPT[..DECODED].iter().enumerate() {
+            session.set_users(&[*token], &[position as u32]).unwrap();
             session.decode().unwrap();
-            session.logits(&mut logits).unwrap();
-            token = argmax(&logits[..vocab]);
         }
+        session.logits(&mut logits).unwrap();
         assert_eq!(differing(&logits[..vocab], &want("decode")), 0, "{target} {policy} decode");
     }
 }
@@ -81,6 +78,6 @@ fn a_close_choice_falls_as_on_the_kernels() {
         let texts = generate(&mut session, &[vec![836, 27, 200, 48, 415]], &options, |_, _| Flow::Continue).unwrap();
         texts[0].tokens.clone()
     };
-    assert_eq!(write(Numerics::Exact), [304, 343, 721, 84, 423, 323, 846]);
+    assert_eq!(write(Numerics::Exact), [304, 343, 721, 84, 423, 273, 839]);
     assert_ne!(write(Numerics::Fast), write(Numerics::Exact));
 }

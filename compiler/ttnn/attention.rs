@@ -1,5 +1,7 @@
 //! Candidates of the rotary embedding, the KV cache writes and attention.
 
+use std::collections::HashMap;
+
 use bitnetc_plan::op::{
     CacheFill, CacheUpdate, CacheUpdateOne, Embedding, Rotary, RotaryDecode, RotaryFused, Sdpa, SdpaDecode,
     ToMemoryConfig, Transpose, View,
@@ -199,7 +201,20 @@ fn grids(cx: &Context<'_>) -> impl Iterator<Item = (u32, u32)> {
     (1..=height).map(move |h| (width, h))
 }
 
+/// A decode step serves all positions up to the context. So of the ways to attend, those are left out that take more than this many percent
+/// of the shortest time at the last position, however short their time is at the position that is priced.
+const LATE_PERCENT: u64 = 110;
+
 fn decode(call: &Call, cx: &Context<'_>, ask: &Ask<'_>, shape: &[u32], ways: &mut Ways) {
+    let mut late = Ways::default();
+    decode_at(call, &Context { position: ask.context - 1, ..*cx }, ask, shape, &mut late);
+    decode_at(call, cx, ask, shape, ways);
+    let times: HashMap<&str, u64> = late.candidates.iter().map(|c| (c.what.as_str(), c.price.ns)).collect();
+    let Some(least) = times.values().min() else { return };
+    ways.candidates.retain(|c| times.get(c.what.as_str()).is_some_and(|ns| 100 * ns <= LATE_PERCENT * least));
+}
+
+fn decode_at(call: &Call, cx: &Context<'_>, ask: &Ask<'_>, shape: &[u32], ways: &mut Ways) {
     let (users, heads, head_dim) = (shape[1], shape[2], shape[3]);
     let requires = vec![heads::users_on(cx, 0, users, heads, head_dim)];
     for k_chunk in CHUNKS.into_iter().filter(|c| ask.context.is_multiple_of(*c)) {

@@ -147,7 +147,7 @@ mod tests {
         assert!(memory_config(block).unwrap_err().to_string().contains("BLOCK_SHARDED"));
         let columns = r#"MemoryConfig(memory_layout=TensorMemoryLayout::WIDTH_SHARDED,buffer_type=BufferType::L1,shard_spec=ShardSpec{grid=[{"start":{"x":0,"y":0},"end":{"x":7,"y":0}], shape=[32, 320], orientation=ShardOrientation::COL_MAJOR},x)"#;
         assert!(memory_config(columns).is_err());
-        assert!(dtype("DataType.UINT16").is_err());
+        assert!(dtype("DataType.UINT8").is_err());
     }
 
     #[test]
