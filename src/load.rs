@@ -44,7 +44,7 @@ pub struct Source {
 /// The difference of fast numerics to exact ones, at most, over the policies and phases of the small model and the 88 tokens of
 /// `graphs/tiny-shakespeare/golden.json`: `bitnetc eval --numerics fast --against exact --tokens FILE`.
 const FAST_DIFFERS: &str =
-    "logits of tiny-shakespeare differ from exact ones by 0.05 rms, PCC 0.9999, most likely token the same in 95 %";
+    "logits of tiny-shakespeare differ from exact ones by 0.06 rms, PCC 0.9999, most likely token the same in 95 %";
 
 /// How the host device computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
