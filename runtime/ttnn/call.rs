@@ -84,7 +84,7 @@ impl From<f64> for Expr {
 pub enum Module {
     /// `ttnn`.
     Ttnn,
-    /// Bitnetc's own functions, which hand its kernels to TT-NN: [`crate::kernels`].
+    /// Bitnetc's own functions, which hand its kernels to TT-NN: `kernels.rs`.
     Kernels,
 }
 
@@ -107,7 +107,7 @@ impl PyCall {
         PyCall { module: Module::Ttnn, path: path.into(), args: Vec::new(), kwargs: Vec::new() }
     }
 
-    /// A call of a function of [`crate::kernels`].
+    /// A call of a function of `kernels.rs`.
     pub fn kernels(path: impl Into<String>) -> PyCall {
         PyCall { module: Module::Kernels, ..PyCall::ttnn(path) }
     }

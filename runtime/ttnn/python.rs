@@ -334,7 +334,7 @@ impl Interpreter {
         &self.ttnn
     }
 
-    /// The module of [`crate::kernels`], made when it is first asked for.
+    /// The module of `kernels.rs`, made when it is first asked for.
     ///
     /// # Errors
     /// Whatever its source raises.
