@@ -17,10 +17,10 @@ pub struct Kernels {
 
 /// Products by two-bit weights.
 pub const TERNARY_LINEAR: Kernels = Kernels {
-    reader: include_str!("../cpp/kernels/ternary_linear/reader.cpp"),
-    writer: include_str!("../cpp/kernels/ternary_linear/writer.cpp"),
-    compute: include_str!("../cpp/kernels/ternary_linear/compute.cpp"),
-    host: include_str!("../cpp/kernels/ternary_linear/host.py"),
+    reader: include_str!("kernels/ternary_linear/reader.cpp"),
+    writer: include_str!("kernels/ternary_linear/writer.cpp"),
+    compute: include_str!("kernels/ternary_linear/compute.cpp"),
+    host: include_str!("kernels/ternary_linear/host.py"),
 };
 
 impl Kernels {
