@@ -44,7 +44,7 @@ pub struct Explanation {
     pub refusals: Vec<Refusal>,
     /// Ways that TT-NN refuses.
     pub refused: usize,
-    /// What the kernels of its steps do to their numbers, beside the rounding that one expects: the step, and a sentence.
+    /// Errors of the kernels of its steps beside the rounding that one expects: the step, and a sentence.
     pub remarks: Vec<(String, String)>,
     /// Precision asked and used, where the call has one.
     pub precision: Option<Decision>,

@@ -9,7 +9,7 @@ use bitnetc_plan::{Op, TILE, Unary};
 
 use crate::ttnn::Draft;
 
-/// What the kernel of a step does to its numbers, if it is more or less than one would expect.
+/// A sentence about the error of a step's kernel, where it has one beside the rounding of operands, results and sums.
 pub fn remark(draft: &Draft) -> Option<String> {
     let out = &draft.outputs.first()?.1;
     match &draft.op {

@@ -76,7 +76,7 @@ const OTHERS: [(&str, &str); 3] = [
 const EMBEDDING: &str =
     "It is an embedding model: it gives one vector for a text, and bitnetc runs models that write text";
 
-/// What there is to say of a published model that is not shipped, by its name in any form that [`find`] takes.
+/// Tells why a published model is not shipped, or under which name it is. The name may have any form that [`find`] takes.
 pub fn told(name: &str) -> Option<&'static str> {
     let name = published(name);
     let is = |other: &str| {

@@ -109,7 +109,7 @@ pub(super) fn uniform_scale(graph: &Graph, id: NodeId) -> Option<Scalar> {
     scales.all(|scale| scale == first).then(|| first.clone())
 }
 
-/// What makes a node's first input, tokens picked from it or not, where nothing else reads it.
+/// The node that makes the first input of `id`, if nothing else reads it. Nodes that only pick tokens in between are passed over.
 pub(super) fn only_read(graph: &Graph, mut id: NodeId) -> Option<NodeId> {
     loop {
         let value = *graph.inputs(id).first()?;

@@ -9,8 +9,9 @@
 //! time of kernels and gaps in prologue + layers x layer + epilogue; among equals, the least work, then the fewest idle cores, then the first in
 //! candidate order.
 //!
-//! What a phase waits for the dispatcher depends on the order of all its calls and is added to the schedule that was found. So that schedule is
-//! the fastest of all where it does not wait, and within its waiting of the fastest where it does ([`crate::predict`]).
+//! A phase may also wait for the dispatcher. How long depends on the order of all its calls, so the search leaves it out, and it is added to the
+//! schedule that was found. That schedule is the fastest of all if it does not wait; otherwise it is slower than the fastest by at most the
+//! time that it waits ([`crate::predict`]).
 //!
 //! The claim does not extend to the following, for which no choice is offered:
 //! - the residual stream and the other values of the prologue keep their placements through the layer, which makes them the loop's
