@@ -201,12 +201,7 @@ fn integers(d: &mut Drafting<'_>, call: &Call, floor: &Scalar, memory: &MemoryCo
 }
 
 /// `y * scale * (maximum / 127)^power`, row by row.
-pub fn dequantize(
-    call: &Call,
-    cx: &Context<'_>,
-    (scale, floor, power): (&Scalar, &Scalar, u32),
-    ways: &mut Ways,
-) {
+pub fn dequantize(call: &Call, cx: &Context<'_>, (scale, floor, power): (&Scalar, &Scalar, u32), ways: &mut Ways) {
     let Some(input) = call.values().next() else { return };
     let mut factors = vec![Unary::MaxScalar(floor.clone())];
     if power == 1 {

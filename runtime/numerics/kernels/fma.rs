@@ -58,8 +58,8 @@ mod tests {
     fn it_is_nearly_fused_unless_the_product_and_the_addend_cancel() {
         for arch in [Arch::Wormhole, Arch::Blackhole] {
             for i in 0..4000_u32 {
-                let [a, b, c] =
-                    [0x9e37, 0x85eb, 0xc2b2].map(|by| f32::from_bits(i.wrapping_mul(by * 769) & 0x3ff_ffff | 0x3e00_0000));
+                let [a, b, c] = [0x9e37, 0x85eb, 0xc2b2]
+                    .map(|by| f32::from_bits(i.wrapping_mul(by * 769) & 0x3ff_ffff | 0x3e00_0000));
                 let fused = (f64::from(a) * f64::from(b) + f64::from(c)) as f32;
                 let off = mad(a, b, c, arch).to_bits().abs_diff(fused.to_bits());
                 assert!(off <= u32::from(arch == Arch::Wormhole), "{a} {b} {c}");
