@@ -49,6 +49,8 @@ struct Found {
     reshards: Vec<Reshard>,
     /// Precision asked and used; null for a call without.
     precision: Option<Decision>,
+    /// How its weight is stored, where kernels of bitnetc's own come into question.
+    storage: Option<String>,
     folds: Vec<Fold>,
     /// Legal ways in all.
     legal: usize,
@@ -217,6 +219,7 @@ pub fn text(again: &Recompiled, found: &Explanation, step: &str, limit: usize) -
                 })
                 .collect(),
         }),
+        storage: found.storage.clone(),
         folds: found
             .folds
             .iter()
