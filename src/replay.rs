@@ -8,7 +8,7 @@ use bitnetc_ttnn::{CardKind, CardOptions, MockCard, OpenCard, PhaseReport, Pytho
 use miette::{IntoDiagnostic, miette};
 
 use crate::render::units::thousands;
-use crate::render::{self, Align, Column, Table};
+use crate::render::{Align, Column, Page, Progress, Table, Width};
 
 /// Opens the mock of a card under a release of TT-NN.
 ///
@@ -33,12 +33,14 @@ pub fn open_in(env: &PythonEnv, card: &Card) -> miette::Result<OpenCard> {
 ///
 /// # Errors
 /// When TT-NN cannot be had, and when it disagrees with the plan.
-pub fn against_ttnn(plan: &Plan, python: Option<&Path>) -> miette::Result<()> {
+pub fn against_ttnn(plan: &Plan, python: Option<&Path>, width: Width) -> miette::Result<()> {
     let release = TtnnRelease::find(&plan.release).into_diagnostic()?;
+    let progress = Progress::waiting("every call asked of TT-NN");
     let device = open(&plan.card, python, release)?;
     let reports = replay(&device, plan).into_diagnostic()?;
     device.close().into_diagnostic()?;
-    render::print(&table(&reports)).map_err(crate::input::cannot_print)?;
+    drop(progress);
+    width.print(&page(&reports))?;
     let differing = reports.iter().filter(|r| !r.agrees()).count();
     if differing > 0 {
         return Err(miette!("TT-NN disagrees with {differing} of {} phases", reports.len()));
@@ -55,7 +57,7 @@ fn tally(tally: Tally) -> String {
 }
 
 /// The agreement of each phase, then every difference kept.
-fn table(reports: &[PhaseReport]) -> String {
+fn page(reports: &[PhaseReport]) -> Page {
     let mut table = Table::new(vec![
         Column::new("phase", Align::Left),
         Column::new("calls accepted", Align::Right),
@@ -63,10 +65,10 @@ fn table(reports: &[PhaseReport]) -> String {
         Column::new("addresses equal", Align::Right),
         Column::new("CB sizes equal", Align::Right),
         Column::new("operations equal", Align::Right).expendable(1),
-        Column::new("L1 predicted", Align::Right),
-        Column::new("real", Align::Right),
-        Column::new("DRAM predicted", Align::Right),
-        Column::new("real", Align::Right),
+        Column::new("L1 predicted", Align::Right).expendable(4),
+        Column::new("L1 real", Align::Right).expendable(3),
+        Column::new("DRAM predicted", Align::Right).expendable(6),
+        Column::new("DRAM real", Align::Right).expendable(5),
     ]);
     for report in reports {
         table.row(vec![
@@ -82,9 +84,10 @@ fn table(reports: &[PhaseReport]) -> String {
             thousands(report.found_dram),
         ]);
     }
-    let mut text = table.render(render::width());
+    let mut page = Page::default();
+    page.table(table);
     for difference in reports.iter().flat_map(|r| &r.differences) {
-        let _ = writeln!(text, "{difference}");
+        let _ = writeln!(page, "{difference}");
     }
-    text
+    page
 }

