@@ -261,7 +261,7 @@ fn greedy<D: Device>(session: &mut Session<D>, steps: usize) -> Result<(), Runti
 fn best(what: &str, runs: usize, mut work: impl FnMut() -> miette::Result<()>) -> miette::Result<f64> {
     let (mut best, stages) = (f64::INFINITY, Stages::new(runs));
     for _ in 0..runs {
-        stages.next(what.to_owned());
+        stages.next(what);
         let started = Instant::now();
         work()?;
         best = best.min(started.elapsed().as_secs_f64());

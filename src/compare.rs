@@ -62,23 +62,13 @@ pub fn run(args: Args) -> miette::Result<()> {
     let (path, weights) = (args.source.weights_path(&first)?, args.source.weights(&first)?);
     let reads = ReferenceWeights::new(&weights)?;
     let reference = Reference::new(&args.source.model(&first, None)?, &first, &reads)?.keeping(MOST_KEPT);
-    let mut table = Table::new(vec![
-        Column::new("policy", Align::Left),
-        Column::new("scales", Align::Left),
-        Column::new("phase", Align::Left),
-        Column::new("us/token", Align::Right),
-        Column::new("bytes/token", Align::Right).expendable(2),
-        Column::new("bits/byte", Align::Right),
-        Column::new("PCC", Align::Right),
-        Column::new("top-1 %", Align::Right),
-        Column::new("top-5 %", Align::Right).expendable(1),
-    ]);
+    let mut table = table();
     let (mut computed_by, mut numerics) = (String::new(), BTreeSet::new());
     let stages = Stages::new(2 * Policy::ALL.len());
     for policy in Policy::ALL {
         for no_folding in [false, true] {
             let scales = if no_folding { "multiplied" } else { "folded" };
-            stages.next(format!("{policy} policy, scales {scales}"));
+            stages.next(format_args!("{policy} policy, scales {scales}"));
             let plan = plan(policy, no_folding)?;
             let device = args.device.open(&plan, args.numerics.into())?;
             computed_by = device.name();
@@ -112,6 +102,21 @@ pub fn run(args: Args) -> miette::Result<()> {
     args.width.print(&page)
 }
 
+/// A row for each policy, its scales folded or not, and each phase.
+fn table() -> Table {
+    Table::new(vec![
+        Column::new("policy", Align::Left),
+        Column::new("scales", Align::Left),
+        Column::new("phase", Align::Left),
+        Column::new("us/token", Align::Right),
+        Column::new("bytes/token", Align::Right).expendable(2),
+        Column::new("bits/byte", Align::Right),
+        Column::new("PCC", Align::Right),
+        Column::new("top-1 %", Align::Right),
+        Column::new("top-5 %", Align::Right).expendable(1),
+    ])
+}
+
 /// The phase that computes windows of `tokens`, with its predicted microseconds and bytes of DRAM per token.
 fn predicted(plan: &Plan, computed: Computed, tokens: usize) -> Option<(PhaseKind, [f64; 2])> {
     let size = |phase: &&Phase| match (phase.kind, computed) {
@@ -134,4 +139,21 @@ fn accuracy(measured: &Measured) -> [String; 4] {
         format!("{:.2}", 100.0 * agreement.top1()),
         format!("{:.2}", 100.0 * agreement.top5()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fits::fits;
+
+    #[test]
+    fn the_table_fits_every_terminal() {
+        let mut table = table();
+        let cells =
+            ["balanced", "multiplied", "prefill 2048", "123456", "2,345,678,901", "1.2345", "0.99987", "100.00"];
+        table.row(cells.iter().chain(&["100.00"]).map(ToString::to_string).collect());
+        let mut page = Page::default();
+        page.table(table);
+        fits(&page);
+    }
 }

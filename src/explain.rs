@@ -359,3 +359,27 @@ fn refusals(text: &mut Page, found: &Explanation, limit: usize) {
     }
     text.table(table);
 }
+
+#[cfg(test)]
+mod tests {
+    use bitnetc_compiler::{Options, compile, model, target::Target};
+
+    use super::*;
+    use crate::render::fits::fits;
+
+    #[test]
+    fn explanations_fit_every_terminal() {
+        let model = model::find("tiny-shakespeare").unwrap().model().unwrap();
+        let options = Options { prefill: vec![], ..Options::for_model(&model) };
+        let plan = compile(&model, &Target::find("n150").unwrap(), &options).unwrap().plan;
+        let again = recompile(&plan, None, None).unwrap();
+        for step in ["qkv", "attended", "normed"] {
+            let phase = &plan.phases[0];
+            let found = explain(&again.compiled, &again.target, &again.options, phase.kind, step).unwrap();
+            let page = page(&again, phase, &found, step, 8);
+            fits(&page);
+            let (least, most) = phase.cost.band_us;
+            assert!(page.render(None).contains(&format!(" us, {least:.0} to {most:.0};")), "{}", page.render(None));
+        }
+    }
+}

@@ -79,7 +79,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         let target = input::target(name, TtnnRelease::latest())?;
         for batch in &batches {
             options.batch = *batch;
-            stages.next(format!("levers of {} on {name}, batch {batch}", model.name));
+            stages.next(format_args!("levers of {} on {name}, batch {batch}", model.name));
             let found = levers(&model, &target, &options).into_diagnostic()?;
             cases.push(Case { target: target.clone(), batch: *batch, found });
         }
@@ -258,4 +258,29 @@ fn shares(case: &Case, top: usize) -> Table {
         ]);
     }
     table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fits::fits;
+
+    #[test]
+    fn levers_fit_every_terminal() {
+        let model = input::model("tiny-shakespeare").unwrap();
+        let case = |name, batch| {
+            let target = Target::find(name).unwrap();
+            let found = levers(&model, &target, &Options { batch, ..Options::for_model(&model) }).unwrap();
+            Case { target, batch, found }
+        };
+        let (one, many) = (case("n150", 1), case("p150", 32));
+        fits(&page("tiny", Policy::Balanced, &[one], 8));
+        let cases = [case("n150", 1), many];
+        let both = page("tiny", Policy::Balanced, &cases, 8);
+        fits(&both);
+        // Footnotes stand only below a column that refers to them.
+        assert!(both.render(None).contains("see (1)") && both.render(None).contains("\n(1) "));
+        let narrow = both.render(Some(60));
+        assert_eq!(narrow.contains("see (1)"), narrow.contains("\n(1) "));
+    }
 }

@@ -21,8 +21,8 @@ use miette::{IntoDiagnostic, WrapErr, miette};
 
 use crate::chosen::Chosen;
 use crate::kind::{self, Kind};
-use crate::text::json;
 use crate::render::Progress;
+use crate::text::json;
 use crate::{input, recompile};
 
 /// The model that comes with bitnetc, weights included.

@@ -350,3 +350,29 @@ fn page(lines: &[Line], targets: &[String]) -> Page {
     }
     page
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fits::fits;
+
+    #[test]
+    fn the_table_fits_every_terminal() {
+        let outcome = |difference: Option<&str>| Outcome {
+            calls: 12_345_678,
+            addresses: 112_345_678,
+            agrees: difference.is_none(),
+            difference: difference.map(Into::into),
+        };
+        let line = |target: &str, phases| Line {
+            model: "llama3-8b-1.58".into(),
+            target: target.into(),
+            what: "balanced batch 32 context 4096 prefill 128,512,2048".into(),
+            no_plan: None,
+            phases,
+        };
+        let wrong = "decode, layer 3, step `attn_sub_norm`: address planned 1,344,512, TT-NN 1,344,480";
+        let lines = [line("n150:8x7", vec![outcome(None), outcome(Some(wrong))]), line("p150", vec![outcome(None)])];
+        fits(&page(&lines, &["n150:8x7".into(), "p150".into()]));
+    }
+}

@@ -151,3 +151,18 @@ fn cards(model: &Model, each: &(impl Fn() + Sync)) -> miette::Result<Vec<String>
     }
     Ok(fits)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fits::fits;
+
+    #[test]
+    fn the_table_fits_every_terminal() {
+        let mut models = listed(true).unwrap();
+        fits(&page(&models));
+        models.iter_mut().for_each(|model| model.fits = Some(NAMES.map(String::from).to_vec()));
+        fits(&page(&models));
+        assert!(page(&models).render(Some(80)).contains("n150 n300 p100 p150"));
+    }
+}

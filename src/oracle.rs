@@ -214,6 +214,7 @@ mod tests {
     use bitnetc_ttnn::oracle::Kind;
 
     use super::*;
+    use crate::render::fits::fits;
 
     fn report(rule: &str, disagreements: usize) -> RuleReport {
         let one = |draw| Disagreement {
@@ -235,6 +236,21 @@ mod tests {
             left_out,
             disagreements,
         }
+    }
+
+    #[test]
+    fn reports_fit_every_terminal() {
+        let mut report = report("scaled_dot_product_attention_decode", 2);
+        report.left_out.push(oracle::LeftOut {
+            constraint: "paged_scaled_dot_product_attention_decode.page_table_rows".into(),
+            only: "a page table of 32 rows".into(),
+            draws: 1234,
+            accepted: 1000,
+        });
+        fits(&page(
+            &[report],
+            "\nlinear, draw 3: CircularBuffers\n  linear(...)\n  predicted: 12,345\n  TT-NN: 12,346\n",
+        ));
     }
 
     #[test]

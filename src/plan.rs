@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use crate::document::{self, Content};
 use crate::recompile::Recompiled;
-use crate::report::{self, Destination};
 use crate::render::{self, Width};
+use crate::report::{self, Destination};
 use crate::{completions, input, inspect, output, trace_search};
 
 /// Compile a model into a plan.

@@ -60,11 +60,11 @@ fn tally(tally: Tally) -> String {
 fn page(reports: &[PhaseReport]) -> Page {
     let mut table = Table::new(vec![
         Column::new("phase", Align::Left),
-        Column::new("calls accepted", Align::Right),
-        Column::new("specs equal", Align::Right),
-        Column::new("addresses equal", Align::Right),
-        Column::new("CB sizes equal", Align::Right),
-        Column::new("operations equal", Align::Right).expendable(1),
+        Column::new("calls accepted", Align::Right).wrapped(9),
+        Column::new("specs equal", Align::Right).wrapped(9),
+        Column::new("addresses equal", Align::Right).wrapped(9),
+        Column::new("CB sizes equal", Align::Right).wrapped(9),
+        Column::new("operations equal", Align::Right).wrapped(9).expendable(1),
         Column::new("L1 predicted", Align::Right).expendable(4),
         Column::new("L1 real", Align::Right).expendable(3),
         Column::new("DRAM predicted", Align::Right).expendable(6),
@@ -90,4 +90,40 @@ fn page(reports: &[PhaseReport]) -> Page {
         let _ = writeln!(page, "{difference}");
     }
     page
+}
+
+#[cfg(test)]
+mod tests {
+    use bitnetc_ttnn::Difference;
+
+    use super::*;
+    use crate::render::fits::fits;
+
+    #[test]
+    fn the_table_fits_every_terminal() {
+        let differences = vec![Difference {
+            phase: "prefill 2048".into(),
+            layer: Some(12),
+            step: "ffn_sub_norm".into(),
+            what: "address",
+            planned: "1,344,512".into(),
+            found: "1,344,480".into(),
+        }];
+        let some = Tally { equal: 12_345, of: 12_346 };
+        let report = PhaseReport {
+            phase: "prefill 2048".into(),
+            accepted: some,
+            specs: some,
+            addresses: some,
+            buffers: some,
+            operations: some,
+            high_waters: some,
+            planned_high_water: 1_344_512,
+            found_high_water: 1_344_480,
+            planned_dram: 1_073_741_824,
+            found_dram: 1_073_741_824,
+            differences,
+        };
+        fits(&page(&[report]));
+    }
 }

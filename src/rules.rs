@@ -116,3 +116,14 @@ fn page(rules: &[&Rule]) -> Page {
     }
     page
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fits::fits;
+
+    #[test]
+    fn constraints_fit_every_terminal() {
+        fits(&page(&RULES.iter().collect::<Vec<_>>()));
+    }
+}

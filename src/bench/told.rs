@@ -106,7 +106,9 @@ impl Document {
         page.prose(format!("loaded in {:.2} s{more}\n", self.loaded_s));
         if let Some(Trace { captured_s, bytes: taken, planned_bytes }) = self.trace {
             let (taken, planned) = (bytes(taken), bytes(planned_bytes));
-            page.prose(format!("warmed up and captured in {captured_s:.2} s, {taken} of trace, planned for {planned}\n"));
+            page.prose(format!(
+                "warmed up and captured in {captured_s:.2} s, {taken} of trace, planned for {planned}\n"
+            ));
         }
         if let Some(Prefill { tokens, tokens_per_s, seconds, calls }) = &self.prefill {
             page.prose(format!("prefill {tokens}: {tokens_per_s:.1} tokens/s ({})\n", time(1e6 * seconds)));
@@ -157,5 +159,47 @@ impl Turns {
         row("decode".into(), &rate, ours.decode, theirs.decode);
         row("memory".into(), &|v| bytes(v as u64), ours.memory as f64, theirs.memory as f64);
         table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fits::fits;
+
+    #[test]
+    fn measurements_fit_every_terminal() {
+        let calls = || {
+            let one = |call: &str| Calls { call: call.into(), calls: 30, ms: 12_345.678 };
+            ["linear", "transformer.paged_scaled_dot_product_attention_decode"].map(one).into()
+        };
+        let reached = Reached { prefill: 123.456, decode: 12.345, memory: 2_345_678_901 };
+        let document = Document {
+            model: "bitnet-b1.58-2b-4t".into(),
+            policy: "balanced".into(),
+            device: "host (fast numerics of wormhole)".into(),
+            numerics:
+                "fast numerics: logits differ from exact ones by 0.06 rms, PCC 0.9999, most likely token the same"
+                    .into(),
+            threads: Some(16),
+            loaded_s: 12.345,
+            matrix_bytes: Some(1_234_567_890),
+            memory_bytes: None,
+            trace: Some(Trace { captured_s: 1.5, bytes: 1_234_567, planned_bytes: 2_345_678 }),
+            prefill: Some(Prefill { tokens: 128, tokens_per_s: 51.2, seconds: 2.5, calls: calls() }),
+            decode: Some(Decode {
+                batch: 32,
+                tokens_per_s: 64.0,
+                step_s: 0.5,
+                matrices_gb_per_s: Some(2.469),
+                calls: calls(),
+            }),
+            in_turns: Some(Turns { tokens: 128, runs: 3, ours: reached, theirs: reached }),
+        };
+        fits(&document.page());
+        let text = document.page().render(None);
+        for part in ["1.23 GB of matrices", "decode 32: 64.00 tokens/s, 2.00 steps/s (500.00 ms)", "best of 3 runs"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
     }
 }

@@ -104,7 +104,9 @@ fn tell(page: &mut Page, found: &Refit, rows: &[SizedRow], target: &Target) {
     let (card, count) = (&target.card.name, rows.len());
     page.prose(format!("{card}: least squares of the relative error in time over {count} rows\n"));
     page.table(constants);
-    page.prose("\nerror of each row with the constants as shipped, fitted to all rows, and fitted to all rows but this one\n");
+    page.prose(
+        "\nerror of each row with the constants as shipped, fitted to all rows, and fitted to all rows but this one\n",
+    );
     page.table(table);
     page.prose(format!(
         "shipped: {}\nfitted: {}\nleft out: {}\n\n\
@@ -115,4 +117,26 @@ fn tell(page: &mut Page, found: &Refit, rows: &[SizedRow], target: &Target) {
         left_out.summary(),
         100.0 * refit::POOR,
     ));
+}
+
+#[cfg(test)]
+mod tests {
+    use bitnetc_lab::calibration::refit::{Fitted, Residual};
+
+    use super::*;
+    use crate::render::fits::fits;
+
+    #[test]
+    fn a_fit_fits_every_terminal() {
+        let (name, tied) = ("dram_sharded.tile_cycles", Some(("dram_sharded.block_us", -0.93)));
+        let constant =
+            |uncertainty| Fitted { name, shipped: 13.5, fitted: 4760.858, sensitivity: 0.0188, uncertainty, tied };
+        let rows = fitted(&Rows::published().unwrap(), "n150").unwrap();
+        let residuals = rows.iter().map(|_| Residual { shipped: 0.039, fitted: -0.021, left_out: 0.046 }).collect();
+        let found = Refit { constants: vec![constant(Some(0.24)), constant(None)], residuals };
+        let mut page = Page::default();
+        tell(&mut page, &found, &rows, &Target::find("n150").unwrap());
+        fits(&page);
+        assert!(page.render(None).contains("left out: 6 rows, 4.6 % off in the mean"));
+    }
 }

@@ -210,3 +210,21 @@ fn calls(page: &mut Page, row: &StepRow, target: &Target, step: &PricedStep) {
     ));
     page.table(table);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fits::fits;
+
+    #[test]
+    fn rows_fit_every_terminal() {
+        let mut rows = Rows::published().unwrap();
+        rows.steps.retain(|row| row.model == "llama-3.2-1b");
+        rows.prefills.truncate(1);
+        let cards = Cards::new(&rows, Some("n150")).unwrap();
+        let page = page(&rows, &cards, Some("llama-3.2-1b")).unwrap();
+        fits(&page);
+        let (wide, narrow) = (page.render(None), page.render(Some(80)));
+        assert!(wide.contains("\"card alone\" is") && !narrow.contains("\"card alone\" is"), "{narrow}");
+    }
+}

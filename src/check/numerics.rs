@@ -252,3 +252,23 @@ pub fn verdict(runs: &[Run]) -> miette::Result<()> {
         wrong => Err(miette!("the host differs from the kernels in {wrong} steps whose bits exact numerics claim")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fits::fits;
+
+    #[test]
+    fn comparisons_fit_every_terminal() {
+        let layer = |equal| Comparison { step: "attended[3]".into(), elements: 81_920, equal, worst_ulp: 12_345.0 };
+        let step = |layers, uncompared| Step {
+            name: "rotary.cos.rows.transpose".into(),
+            call: "transformer.paged_scaled_dot_product_attention_decode",
+            layers,
+            uncompared,
+        };
+        let reason = "the kernels add in an order that depends on when data arrives";
+        let steps = vec![step(vec![layer(81_920)], None), step(vec![layer(80_000), layer(81_920)], Some(reason))];
+        fits(&page(&[Run { title: "decode 32: positions 25 to 230, 4 layers".into(), steps }]));
+    }
+}

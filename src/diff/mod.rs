@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use bitnetc_plan::{Phase, Plan, Verified, verify};
 use serde_json::json;
 
-use crate::report::{self, Destination};
 use crate::render::{self, Width};
+use crate::report::{self, Destination};
 use crate::{document, input};
 use changes::{Change, between};
 pub use print::Document;

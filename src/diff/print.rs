@@ -43,7 +43,11 @@ pub fn page(difference: &Difference) -> Page {
 /// A value of one plan. Of a digest its beginning is enough.
 fn cell(value: Option<&String>) -> String {
     let Some(value) = value else { return "-".to_owned() };
-    if value.len() == 64 && value.bytes().all(|b| b.is_ascii_hexdigit()) { format!("{}...", &value[..12]) } else { value.clone() }
+    if value.len() == 64 && value.bytes().all(|b| b.is_ascii_hexdigit()) {
+        format!("{}...", &value[..12])
+    } else {
+        value.clone()
+    }
 }
 
 fn fields(changes: &[Change]) -> Table {
@@ -258,5 +262,27 @@ pub fn document(difference: &Difference) -> Document {
         phases: difference.phases.iter().map(phase).collect(),
         weights: difference.weights.iter().map(thing).collect(),
         buffers: difference.buffers.iter().map(thing).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitnetc_compiler::policy::Policy;
+    use bitnetc_compiler::{Options, compile, model, target::Target};
+
+    use super::*;
+    use crate::render::fits::fits;
+
+    #[test]
+    fn differences_fit_every_terminal() {
+        let model = model::find("tiny-shakespeare").unwrap().model().unwrap();
+        let plan = |policy, target| {
+            let options = Options { policy, prefill: vec![32], ..Options::for_model(&model) };
+            compile(&model, &Target::find(target).unwrap(), &options).unwrap().plan
+        };
+        let (a, b) = (plan(Policy::Balanced, "n150"), plan(Policy::Exact, "p150"));
+        let page = page(&Difference::between(&a, &b));
+        fits(&page);
+        assert!(page.render(Some(80)).contains("decision"));
     }
 }

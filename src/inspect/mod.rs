@@ -14,8 +14,8 @@ use bitnetc_plan::{Defect, Phase, Plan, Verified, verify};
 use clap_complete::engine::ArgValueCompleter;
 
 use crate::recompile::recompile;
-use crate::report::{self, Destination};
 use crate::render::{self, Page, Width};
+use crate::report::{self, Destination};
 use crate::{completions, input};
 pub use json::Document;
 use roofline::Roofline;

@@ -7,6 +7,7 @@ use bitnetc_compiler::{Options, compile, model, target::Target};
 use bitnetc_plan::format::{read_bytes, to_ron};
 
 use super::*;
+use crate::render::fits::fits;
 
 /// Where whole numbers stand in a RON text: of each field of each struct or variant, the first few.
 fn integers(text: &str) -> Vec<Range<usize>> {
@@ -81,4 +82,22 @@ fn any_number_in_a_plan_is_answered_and_printed() {
         }
     }
     assert!(read > 200, "{read}");
+}
+
+#[test]
+fn every_page_fits_every_terminal() {
+    let model = model::find("bitnet-2b-4t").unwrap().model().unwrap();
+    let options = Options { batch: 32, prefill: vec![128], ..Options::for_model(&model) };
+    let plan = compile(&model, &Target::find("n150").unwrap(), &options).unwrap().plan;
+    let verified = verify(&plan).unwrap();
+    let view = |memory, phases, layer| View { memory, layer, ..View::of(&plan, Some(&verified), phases) };
+    fits(&overview(&plan));
+    for view in [view(false, vec![0, 1], None), view(true, vec![0, 1], None), view(false, vec![0], Some(3))] {
+        fits(&tables(&view));
+    }
+    // The map is what --memory is for, and columns that are not there are not explained.
+    let narrow = |view| tables(&view).render(Some(80));
+    assert!(narrow(view(true, vec![0], None)).contains("CCCCCC"));
+    assert!(!narrow(view(false, vec![0], None)).contains("peak bandwidth"));
+    assert!(tables(&view(false, vec![0], None)).render(None).contains("peak bandwidth"));
 }

@@ -1,5 +1,7 @@
 //! The output of subcommands. Text is made whole first and written once; colours and widths follow the terminal.
 
+#[cfg(test)]
+pub mod fits;
 mod page;
 mod progress;
 mod report;

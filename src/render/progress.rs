@@ -2,6 +2,7 @@
 //! both.
 
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::fmt;
 use std::io::IsTerminal as _;
 use std::sync::LazyLock;
@@ -44,7 +45,10 @@ impl Progress {
 
     /// Something measured in bytes, told with their rate.
     pub fn bytes(what: impl Into<Cow<'static, str>>) -> Self {
-        Progress::styled(what, "{msg} {percent:>3} %, {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}")
+        Progress::styled(
+            what,
+            "{msg} {percent:>3} %, {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}",
+        )
     }
 
     /// Something of which nobody knows how far it is: the seconds go by.
@@ -77,20 +81,21 @@ impl Drop for Progress {
 }
 
 /// A line that tells which of several parts of the work is under way: `2 of 6: exact, scales folded`.
-pub struct Stages(Progress);
+pub struct Stages {
+    line: Progress,
+    all: usize,
+    at: Cell<usize>,
+}
 
 impl Stages {
     /// So many parts.
     pub fn new(all: usize) -> Self {
-        let line = Progress::styled("", "{human_pos} of {human_len}: {msg}");
-        line.0.set_length(all as u64);
-        Stages(line)
+        Stages { line: Progress::styled("", "{msg}"), all, at: Cell::new(0) }
     }
 
     /// The next one begins.
-    pub fn next(&self, what: impl Into<Cow<'static, str>>) {
-        self.0.0.set_message(what);
-        self.0.0.inc(1);
-        self.0.0.tick();
+    pub fn next(&self, what: impl fmt::Display) {
+        self.at.set(self.at.get() + 1);
+        self.line.0.set_message(format!("{} of {}: {what}", self.at.get(), self.all));
     }
 }

@@ -207,7 +207,8 @@ mod tests {
 
     #[test]
     fn headings_are_wrapped_and_numbers_are_not() {
-        let mut table = Table::new(vec![Column::new("step", Align::Left), Column::new("L1 at its worst", Align::Right)]);
+        let mut table =
+            Table::new(vec![Column::new("step", Align::Left), Column::new("L1 at its worst", Align::Right)]);
         table.row(vec!["qkv".into(), "1,344,512".into()]);
         assert_eq!(plain(&table.render(Some(16))), "step   L1 at its\n           worst\nqkv    1,344,512\n");
         assert_eq!(plain(&table.render(Some(9))), "step  L1 at its\n          worst\nqkv   1,344,512\n");
