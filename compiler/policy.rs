@@ -2,9 +2,12 @@
 //!
 //! | policy | decode | prefill | activations |
 //! |---|---|---|---|
-//! | `balanced` | QKV, O, down and LM head bfp8 HiFi2; gate and up bfp4 LoFi | HiFi4 | bf16 |
+//! | `balanced` | ternary gate and up bfp4 LoFi, all else bfp8 HiFi2 | HiFi4 | bf16 |
 //! | `exact` | ternary bfp4 LoFi with fp32 sums, LM head bf16 HiFi4 with f32 logits | the same | int8 per token |
 //! | `fast` | ternary bfp4 LoFi, LM head bfp8 HiFi2 | the same | bf16 |
+//!
+//! Four bits hold ternary weights without loss. Of dense weights no policy makes so little: rounded to bfp4 in gate and up alone, the logits
+//! of a small dense model correlate by 0.992 with the model's, in bfp8 by 0.9995.
 //!
 //! Weights have one data type in both phases, since both read the same tensors; but for weights of two bits, which the kernels of decode
 //! alone read, prefill has a copy in bfp4. The KV cache is bf16 under `exact`, else bfp8.
@@ -238,7 +241,7 @@ fn policy_asks(policy: Policy, phase: PhaseKind, role: Role, ternary: bool) -> P
         Policy::Fast if ternary => of(DType::Bfp4, Fidelity::LoFi, false),
         Policy::Fast => of(DType::Bfp8, Fidelity::HiFi2, false),
         Policy::Balanced => {
-            let light = matches!(role, Role::Gate | Role::Up);
+            let light = ternary && matches!(role, Role::Gate | Role::Up);
             let weight = if light { DType::Bfp4 } else { DType::Bfp8 };
             let fidelity = match (decode, light) {
                 (false, _) => Fidelity::HiFi4,
@@ -267,6 +270,18 @@ mod tests {
         let two_bits = ["up=bfp2".parse().unwrap()];
         let weight = |phase| asked(Policy::Balanced, &two_bits, phase, Role::Up, true).weight;
         assert_eq!([weight(decode), weight(prefill)], [DType::Bfp2, DType::Bfp4]);
+    }
+
+    #[test]
+    fn no_policy_rounds_dense_weights_to_four_bits() {
+        let phases = [PhaseKind::Decode { batch: 1 }, PhaseKind::Prefill { tokens: 32 }];
+        for (policy, phase) in Policy::ALL.into_iter().flat_map(|policy| phases.map(|phase| (policy, phase))) {
+            for (name, role) in ROLES {
+                let dense = asked(policy, &[], phase, role, false);
+                assert_ne!(dense.weight, DType::Bfp4, "{policy} {name}");
+                assert_ne!(dense.fidelity, Fidelity::LoFi, "{policy} {name}");
+            }
+        }
     }
 
     #[test]

@@ -63,17 +63,16 @@ impl WeightSource for Stored {
     }
 }
 
-/// Imports a folder and compares the f32 reference and the host device under the exact policy with transformers' logits.
-fn agrees(folder: &Path) {
-    let [same, all] = compared(folder, "exact");
-    assert!(same * 20 >= all * 19, "{}: {same} of {all} tokens", folder.display());
-}
+/// The phases in which the host device computes a list's logits: a prompt at once, and a token at a time.
+const PHASES: [&str; 2] = ["prefill", "decode"];
 
-/// Compares the f32 reference and the host device with transformers' logits; tells how many of how many tokens are the same.
-fn compared(folder: &Path, policy: &str) -> [usize; 2] {
+/// Compares the f32 reference, and the host device under `policies` in both phases, with transformers' logits of a folder. At least
+/// `share` of the likeliest tokens are the same.
+fn agrees(folder: &Path, policies: &[&str], share: f64) {
     let golden = logits(&folder.join("golden.safetensors"));
     let lists: Vec<Vec<u32>> = serde_json::from_slice(&std::fs::read(folder.join("tokens.json")).unwrap()).unwrap();
     assert!(!golden.is_empty() && golden.len() == lists.len());
+    let name = folder.file_name().unwrap().display();
 
     let model = import::directory(folder).unwrap().model;
     let graph = model.to_graph(PhaseKind::Prefill { tokens: model.context as u32 }, model.context).unwrap();
@@ -85,33 +84,32 @@ fn compared(folder: &Path, policy: &str) -> [usize; 2] {
         let rows: Vec<Row> = tokens.iter().enumerate().map(row).collect();
         let output = evaluator.run(&graph, &mut State::new(), &rows, true).unwrap();
         let pcc = correlation(&output.logits, golden);
-        assert!(pcc > 0.99999, "{}: the reference's correlation is {pcc}", folder.display());
+        assert!(pcc > 0.99999, "{name}: the reference's correlation is {pcc}");
         least = least.min(pcc);
     }
 
     let out = tempfile::tempdir().unwrap();
     let [ron, tensors] = ["model.ron", "logits.safetensors"].map(|name| out.path().join(name));
     stdout(&["import", text(folder), "-o", text(&ron)]);
-    let (tokens, policy) = (folder.join("tokens.json"), ["--policy", policy, "--logits", text(&tensors)]);
-    let eval = ["eval", text(&ron), "--weights", text(folder), "--tokens", text(&tokens)];
-    stdout(&[&eval[..], &policy].concat());
-    let host = logits(&tensors);
-    assert_eq!(host.len(), golden.len());
-    let (mut same, mut all, mut worst) = (0, 0, 1.0_f64);
-    for (host, golden) in host.iter().zip(&golden) {
-        let pcc = correlation(host, golden);
-        assert!(pcc > 0.999, "{}: the host device's correlation is {pcc}", folder.display());
-        worst = worst.min(pcc);
-        let rows = host.chunks_exact(64).zip(golden.chunks_exact(64));
-        same += rows.clone().filter(|(a, b)| argmax(a) == argmax(b)).count();
-        all += rows.count();
+    print!("{name}: reference {least:.6}");
+    let tokens = folder.join("tokens.json");
+    for (policy, phase) in policies.iter().flat_map(|policy| PHASES.map(|phase| (policy, phase))) {
+        // A list whose rotary factors change on the way has no decode.
+        if phase == "decode" && name.to_string().contains("longrope") {
+            continue;
+        }
+        let eval = ["eval", text(&ron), "--weights", text(folder), "--tokens", text(&tokens)];
+        stdout(&[&eval[..], &["--policy", policy, "--phase", phase, "--logits", text(&tensors)]].concat());
+        let host = logits(&tensors);
+        assert_eq!(host.len(), golden.len());
+        let worst = host.iter().zip(&golden).map(|(host, golden)| correlation(host, golden)).fold(1.0, f64::min);
+        let rows = || host.iter().zip(&golden).flat_map(|(a, b)| a.chunks_exact(64).zip(b.chunks_exact(64)));
+        let (same, all) = (rows().filter(|(a, b)| argmax(a) == argmax(b)).count(), rows().count());
+        print!("; {policy} {phase} {worst:.6}, top-1 {same} of {all}");
+        assert!(worst > 0.999, "{name}: the host device's correlation is {worst} in {phase}, {policy}");
+        assert!(same as f64 >= share * all as f64, "{name}: {same} of {all} tokens in {phase}, {policy}");
     }
-    println!(
-        "{}: reference PCC {least:.6}, host device PCC {worst:.6} ({}), top-1 {same} of {all}",
-        folder.display(),
-        policy[1]
-    );
-    [same, all]
+    println!();
 }
 
 #[test]
@@ -124,39 +122,35 @@ fn what_transformers_reads_is_read_alike() {
         "bitnet-no-quantization-config",
         "no-architectures",
     ] {
-        agrees(&case(name));
+        agrees(&case(name), &["exact"], 0.9);
     }
 }
 
-/// The folders that `tests/checkpoints/kinds.py` makes, each with the policies that it is compared under: balanced rounds dense weights to
-/// less than this test allows.
-const KINDS: [(&str, &[&str]); 16] = [
-    ("llama-biases", &["exact", "balanced"]),
-    ("llama-dense-biases", &["exact"]),
-    ("llama-input-norms", &["exact", "balanced"]),
-    ("llama-longrope", &["exact", "balanced"]),
-    ("llama-yarn", &["exact", "balanced"]),
-    ("bitnet-attention-bias", &["exact", "balanced"]),
-    ("bitnet-dense-beside", &["exact", "balanced"]),
-    ("bitnet-dense-queries", &["exact", "balanced"]),
-    ("qwen2-online", &["exact", "balanced"]),
-    ("qwen2-bitlinear", &["exact", "balanced"]),
-    ("qwen2-dense-yarn", &["exact"]),
-    ("qwen3-bitlinear", &["exact", "balanced"]),
-    ("qwen3-autobitlinear-tied", &["exact", "balanced"]),
-    ("qwen3-dense", &["exact"]),
-    ("phi3-partial", &["exact"]),
-    ("phi3-partial-longrope", &["exact"]),
+/// The folders that `tests/checkpoints/kinds.py` makes.
+const KINDS: [&str; 16] = [
+    "llama-biases",
+    "llama-dense-biases",
+    "llama-input-norms",
+    "llama-longrope",
+    "llama-yarn",
+    "bitnet-attention-bias",
+    "bitnet-dense-beside",
+    "bitnet-dense-queries",
+    "qwen2-online",
+    "qwen2-bitlinear",
+    "qwen2-dense-yarn",
+    "qwen3-bitlinear",
+    "qwen3-autobitlinear-tied",
+    "qwen3-dense",
+    "phi3-partial",
+    "phi3-partial-longrope",
 ];
 
 #[test]
 fn every_kind_of_model_is_read_alike() {
-    for (name, policies) in KINDS {
-        for policy in policies {
-            // The logits of a random model lie close to each other: a correlation of 0.9994 changes a tenth of the likeliest tokens.
-            let [same, all] = compared(&case(name), policy);
-            assert!(same * 20 >= all * 17, "{name}: {same} of {all} tokens");
-        }
+    for name in KINDS {
+        // The logits of a random model lie close to each other: a correlation of 0.9994 changes a tenth of the likeliest tokens.
+        agrees(&case(name), &["exact", "balanced"], 0.85);
     }
 }
 
@@ -257,7 +251,7 @@ fn every_way_that_ternary_weights_are_stored_is_the_same_model() {
     ] {
         let folder = copy("offline-unpacked-weights");
         write(&folder.path().join("model.safetensors"), &weights);
-        agrees(folder.path());
+        agrees(folder.path(), &["exact"], 0.9);
     }
     // In two files behind an index, with a table that older versions of transformers saved.
     let folder = copy("offline-unpacked-weights");
@@ -272,7 +266,7 @@ fn every_way_that_ternary_weights_are_stored_is_the_same_model() {
     }
     let index = folder.path().join("model.safetensors.index.json");
     std::fs::write(&index, serde_json::json!({"weight_map": map}).to_string()).unwrap();
-    agrees(folder.path());
+    agrees(folder.path(), &["exact"], 0.9);
     std::fs::write(&index, "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 7\n").unwrap();
     assert!(refused(&["import", text(folder.path())], 1).contains("git lfs pull"));
     std::fs::remove_file(index).unwrap();

@@ -118,8 +118,11 @@ fn a_plan_that_fits_dram_in_sum_only_is_refused_with_what_fits() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("plan.plan");
     let plan = path.to_str().unwrap();
-    let compile =
-        |prefill: &str| bitnetc(&["plan", "llama-3.1-8b", "--context", "32768", "--prefill", prefill, "-o", plan]);
+    let compile = |prefill: &str| {
+        let four_bits = ["--set", "gate=bfp4", "--set", "up=bfp4"];
+        let asked = ["plan", "llama-3.1-8b", "--context", "32768", "--prefill", prefill, "-o", plan];
+        bitnetc(&[&asked[..], &four_bits].concat())
+    };
     let out = compile("32768");
     let error = String::from_utf8_lossy(&out.stderr).replace("\n  │", "");
     assert_eq!(out.status.code(), Some(1));

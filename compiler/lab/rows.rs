@@ -57,8 +57,8 @@ pub struct StepRow {
     /// The schedule that was measured.
     #[serde(default)]
     pub schedule: Scheduled,
-    /// Precision where it differs from the balanced policy's in decode (gate and up bfp4 LoFi, all else bfp8 HiFi2), in the form that
-    /// `--set` takes.
+    /// Precision where it differs from what the balanced policy asks of a ternary model in decode (gate and up bfp4 LoFi, all else bfp8
+    /// HiFi2), in the form that `--set` takes. The published rows are of dense models in that precision.
     #[serde(default)]
     pub set: Vec<String>,
     /// Users.
@@ -97,7 +97,7 @@ pub struct PrefillRow {
     pub tokens: u32,
     /// Milliseconds to the first token.
     pub ms: f64,
-    /// Precision where it differs from the balanced policy's in prefill.
+    /// Precision where it differs from what the balanced policy asks of a ternary model in prefill.
     #[serde(default)]
     pub set: Vec<String>,
     /// The name of its setting in a table.
@@ -327,7 +327,7 @@ impl StepRow {
     /// # Errors
     /// When the text is not an override.
     pub fn overrides(&self) -> Result<Vec<Override>, bitnetc_compiler::policy::PolicyError> {
-        self.set.iter().map(|text| text.parse()).collect()
+        overrides(&self.set)
     }
 
     /// The positions over which a measured schedule of tt_transformers is priced.
@@ -358,8 +358,14 @@ impl PrefillRow {
     /// # Errors
     /// When the text is not an override.
     pub fn overrides(&self) -> Result<Vec<Override>, bitnetc_compiler::policy::PolicyError> {
-        self.set.iter().map(|text| text.parse()).collect()
+        overrides(&self.set)
     }
+}
+
+/// The balanced policy's precision of ternary weights for dense ones too, then `set`.
+fn overrides(set: &[String]) -> Result<Vec<Override>, bitnetc_compiler::policy::PolicyError> {
+    let ternary = ["gate=bfp4", "up=bfp4", "decode:gate=/LoFi", "decode:up=/LoFi"];
+    ternary.into_iter().chain(set.iter().map(String::as_str)).map(str::parse).collect()
 }
 
 impl CallRow {

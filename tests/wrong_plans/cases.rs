@@ -237,3 +237,28 @@ fn what_changes_nothing_is_sound() {
         prove(&plan, &model).unwrap();
     }
 }
+
+/// A step that uses another buffer than its own, though of the same spec: keys for values, the positions of a prompt for its tokens.
+#[test]
+fn another_buffer_of_its_spec() {
+    let mut tried = 0;
+    for plan in small::plans(&small::model()) {
+        for (phase, step) in
+            (0..plan.phases.len()).flat_map(|p| (0..plan.phases[p].steps().count()).map(move |s| (p, s)))
+        {
+            let operands = plan.phases[phase].steps().nth(step).unwrap().op.operands();
+            let used = operands.into_iter().enumerate().filter(|(_, r)| matches!(r, Ref::Buffer(_)));
+            for (operand, own) in used.map(|(at, r)| (at, plan.buffer(r.name()).unwrap())) {
+                for other in plan.buffers.iter().filter(|b| b.spec == own.spec && b.name != own.name) {
+                    let mut wrong = plan.clone();
+                    let changed = steps(&mut wrong.phases[phase]).nth(step).unwrap();
+                    *changed.op.operands_mut()[operand] = Ref::Buffer(other.name.clone());
+                    let place = changed.name.clone();
+                    assert!(verify(&wrong).is_err(), "{place}: {} instead of {}", other.name, own.name);
+                    tried += 1;
+                }
+            }
+        }
+    }
+    assert!(tried > 40, "{tried}");
+}

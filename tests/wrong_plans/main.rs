@@ -17,7 +17,7 @@ mod weights;
 use std::collections::BTreeMap;
 
 use bitnetc_compiler::prove;
-use bitnetc_plan::{Plan, VerifiedPlan, verify};
+use bitnetc_plan::{Op, Plan, VerifiedPlan, verify};
 use bitnetc_runtime::Weights;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -65,9 +65,16 @@ fn mutants_that_change_logits_are_refused() {
     small::checkpoint(&model, dir.path());
     let weights = Weights::open(dir.path()).unwrap();
     let sound: Vec<Vec<u32>> = plans.iter().map(|plan| small::computed(plan.clone(), &weights).unwrap()).collect();
-    for plan in &plans {
+    for (plan, sound) in plans.iter().zip(&sound) {
         verify(plan).unwrap();
         prove(plan, &model).unwrap();
+        for phase in 0..plan.phases.len() {
+            let mut wrong = plan.clone();
+            let norms = wrong.phases[phase].layer.iter_mut().filter(|s| matches!(s.op, Op::RmsNorm(_)));
+            norms.flat_map(|s| s.op.scalars_mut()).for_each(|epsilon| epsilon.value = 1.0);
+            let name = plan.phases[phase].kind;
+            assert!(small::computed(wrong, &weights).unwrap() != *sound, "{name} is not executed");
+        }
     }
     let (wanted, first) = (number("BITNETC_MUTANTS", 60), number("BITNETC_MUTANT_SEED", 1) << 32);
     let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();

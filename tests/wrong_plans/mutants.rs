@@ -1,6 +1,6 @@
 //! Structural changes of a plan, drawn at random: what a compiler or an editor could get wrong and TT-NN would take.
 
-use bitnetc_plan::op::{Binary, BinaryKind, Kept};
+use bitnetc_plan::op::{Binary, BinaryKind};
 use bitnetc_plan::program::FusedActivation;
 use bitnetc_plan::weight::Content;
 use bitnetc_plan::{MatmulProgram, Op, Phase, Plan, Ref, Scalar, Step, TensorSpec, Unary, walk};
@@ -11,10 +11,9 @@ use rand_chacha::ChaCha8Rng;
 use crate::weights::{matrices, order_of_weight, rotary, rows_of_weight, tensor};
 
 /// The kinds of changes.
-pub const KINDS: [&str; 18] = [
+pub const KINDS: [&str; 16] = [
     "another value of its spec",
     "another weight of its spec",
-    "another buffer of its spec",
     "operands exchanged",
     "two operands of two steps exchanged",
     "an activation of a matmul",
@@ -26,7 +25,6 @@ pub const KINDS: [&str; 18] = [
     "the rows of a weight",
     "the order of a weight",
     "a rotary table",
-    "rows of the prompt",
     "a step left out",
     "a step again",
     "order and names",
@@ -37,21 +35,19 @@ pub fn change(plan: &mut Plan, kind: usize, rng: &mut ChaCha8Rng) -> Option<()> 
     match kind {
         0 => another_value(plan, rng),
         1 => another_weight(plan, rng),
-        2 => another_buffer(plan, rng),
-        3 => exchanged(plan, rng),
-        4 => exchanged_between(plan, rng),
-        5 => activation(plan, rng),
-        6 => function(plan, rng),
-        7 => sum_or_product(plan, rng),
-        8 => constant(plan, rng),
-        9 => scale(plan, rng),
-        10 => tensor(plan, rng),
-        11 => rows_of_weight(plan, rng),
-        12 => order_of_weight(plan, rng),
-        13 => rotary(plan, rng),
-        14 => rows_of_prompt(plan, rng),
-        15 => left_out(plan, rng),
-        16 => again(plan, rng),
+        2 => exchanged(plan, rng),
+        3 => exchanged_between(plan, rng),
+        4 => activation(plan, rng),
+        5 => function(plan, rng),
+        6 => sum_or_product(plan, rng),
+        7 => constant(plan, rng),
+        8 => scale(plan, rng),
+        9 => tensor(plan, rng),
+        10 => rows_of_weight(plan, rng),
+        11 => order_of_weight(plan, rng),
+        12 => rotary(plan, rng),
+        13 => left_out(plan, rng),
+        14 => again(plan, rng),
         _ => renamed_and_reordered(plan, rng),
     }
 }
@@ -131,15 +127,6 @@ fn another_weight(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
     let alike = plan.weights.iter().filter(|w| w.spec == spec && w.name != of.name());
     let to = alike.map(|w| w.name.clone()).collect::<Vec<_>>().choose(rng)?.clone();
     set(plan, (phase, step, operand), Ref::Weight(to));
-    Some(())
-}
-
-fn another_buffer(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
-    let (phase, step, operand, of) = operand(plan, rng, |r| matches!(r, Ref::Buffer(_)))?;
-    let spec = spec_of(plan, phase, &of)?;
-    let alike = plan.buffers.iter().filter(|b| b.spec == spec && b.name != of.name());
-    let to = alike.map(|b| b.name.clone()).collect::<Vec<_>>().choose(rng)?.clone();
-    set(plan, (phase, step, operand), Ref::Buffer(to));
     Some(())
 }
 
@@ -261,14 +248,6 @@ fn scale(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
             if rng.random() { *own = tensor } else { *power = -*power }
         }
     }
-    Some(())
-}
-
-fn rows_of_prompt(plan: &mut Plan, rng: &mut ChaCha8Rng) -> Option<()> {
-    let steps = section(plan, rng).iter_mut();
-    let mut slices: Vec<_> =
-        steps.filter_map(|s| if let Op::Slice(slice) = &mut s.op { Some(slice) } else { None }).collect();
-    slices.choose_mut(rng)?.kept = *[Kept::Rows(0, 32), Kept::Rows(32, 64)].choose(rng)?;
     Some(())
 }
 
