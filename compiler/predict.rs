@@ -33,14 +33,15 @@ pub struct Prediction {
 }
 
 /// The calls of a phase that launch programs, ready to be priced by any constants.
-pub struct Launches<'a> {
-    calls: Vec<(Section, Launch<'a>)>,
+#[derive(Debug)]
+pub struct Launches {
+    calls: Vec<(Section, Launch)>,
     layers: u32,
 }
 
-impl<'a> Launches<'a> {
+impl Launches {
     /// The calls of a phase. One that TT-NN refuses is left out; [`bitnetc_plan::verify()`] reports it.
-    pub fn of(context: Context<'a>, phase: &'a Phase) -> Self {
+    pub fn of(context: Context<'_>, phase: &Phase) -> Self {
         let weights = context.weights.iter().map(|w| (Ref::Weight(w.name.clone()), &w.spec));
         let buffers = context.buffers.iter().map(|b| (Ref::Buffer(b.name.clone()), &b.spec));
         let values = phase.steps().flat_map(|s| &s.outputs).map(|v| (Ref::Value(v.name.clone()), &v.spec));
@@ -52,7 +53,8 @@ impl<'a> Launches<'a> {
                 let Some(operands) = operands else { continue };
                 let Ok(outcome) = check(&step.op, &operands, context.card) else { continue };
                 if outcome.programs > 0 {
-                    calls.push((section, Launch::new(&step.op, operands, outcome)));
+                    let operands = operands.into_iter().cloned().collect();
+                    calls.push((section, Launch::new(step.op.clone(), operands, outcome)));
                 }
             }
         }
@@ -125,7 +127,7 @@ pub fn run(programs: impl Iterator<Item = Program>, run_ahead: u32) -> (f64, f64
 pub const POSITIONS: [u32; 6] = [128, 1024, 4095, 16_383, 65_535, 131_071];
 
 /// Predicted microseconds of a decode phase at each of [`POSITIONS`] that a context holds.
-pub fn by_position(launches: &Launches<'_>, kind: PhaseKind, target: &Target, context: u32) -> Vec<(u32, f64)> {
+pub fn by_position(launches: &Launches, kind: PhaseKind, target: &Target, context: u32) -> Vec<(u32, f64)> {
     let machine = |position| Machine { card: &target.card, cost: &target.cost, position };
     match kind {
         PhaseKind::Prefill { .. } => Vec::new(),

@@ -246,6 +246,9 @@ fn precision(text: &mut Page, found: &Explanation) {
     for theorem in &decision.theorems {
         let _ = writeln!(text, "proved, {}: {}", theorem.proof(), theorem.statement());
     }
+    if let Some(storage) = &found.storage {
+        let _ = writeln!(text, "weight: {storage}");
+    }
 }
 
 /// What the kernels do to the numbers.

@@ -187,6 +187,7 @@ fn alone(page: &mut Page, cases: &[Case], of: fn(&Levers) -> &[Lever]) {
         columns.push(Column::new("before", Align::Right));
         columns.push(Column::new("after", Align::Right));
         columns.push(Column::new("saves", Align::Right));
+        columns.push(Column::new("band", Align::Right));
     } else {
         columns.extend(cases.iter().map(|c| Column::new(c.title(), Align::Right)));
     }
@@ -199,10 +200,13 @@ fn alone(page: &mut Page, cases: &[Case], of: fn(&Levers) -> &[Lever]) {
         for case in cases {
             match of(&case.found).get(at).map(|l| &l.us) {
                 Some(Ok((from, to))) if single => {
-                    cells.extend([units::time(*from), units::time(*to), signed(from - to)])
+                    let lever = &of(&case.found)[at];
+                    let band = units::banded(from - to, lever.band_us);
+                    let band = band.split_once(", ").map_or_else(String::new, |(_, band)| band.to_owned());
+                    cells.extend([units::time(*from), units::time(*to), saving(lever, from - to), band]);
                 }
-                Some(Ok((from, to))) => cells.push(signed(from - to)),
-                _ if single => cells.extend(["-", "-", "-"].map(str::to_owned)),
+                Some(Ok((from, to))) => cells.push(saving(&of(&case.found)[at], from - to)),
+                _ if single => cells.extend(["-", "-", "-", "-"].map(str::to_owned)),
                 _ => cells.push("-".into()),
             }
         }
@@ -211,6 +215,9 @@ fn alone(page: &mut Page, cases: &[Case], of: fn(&Levers) -> &[Lever]) {
         table.row(cells);
     }
     page.table(table);
+    if cases.iter().any(|case| of(&case.found).iter().any(Lever::is_open)) {
+        page.prose("? the band leaves open which of the two is faster\n");
+    }
     page.legend(RESTS_ON, footnotes.text());
 }
 
@@ -230,9 +237,11 @@ fn note<'a>(cases: &'a [Case], of: impl Fn(&'a Levers) -> Option<&'a Lever>) -> 
     if let [one] = notes.as_slice() { one.clone() } else { String::new() }
 }
 
-/// A saving; with its sign when it is none.
-fn signed(us: f64) -> String {
-    if us <= -0.05 { format!("-{}", units::time(-us)) } else { units::time(us.max(0.0)) }
+/// A saving; with its sign when it is none, and marked when its band does not tell which.
+fn saving(lever: &Lever, us: f64) -> String {
+    let open = if lever.is_open() { "? " } else { "" };
+    let sign = if us <= -0.05 { "-" } else { "" };
+    format!("{open}{sign}{}", units::time(if us <= -0.05 { -us } else { us.max(0.0) }))
 }
 
 fn shares(case: &Case, top: usize) -> Table {

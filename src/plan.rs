@@ -87,6 +87,10 @@ pub struct Choices {
     /// likeliest, and `run` draws on the host.
     #[arg(long)]
     pub sample: bool,
+    /// Let decode run kernels of bitnetc's own where they are predicted to be faster than TT-NN's: ternary weights in two bits. They were
+    /// compared on Tenstorrent's simulator of Wormhole; no card has run them.
+    #[arg(long)]
+    pub own_kernels: bool,
     /// Position at which attention is priced [default: 256, or the last of a shorter context].
     #[arg(long)]
     pub at_position: Option<u32>,
@@ -120,6 +124,7 @@ impl Choices {
         options.proofs = self.proofs;
         options.folding = !self.no_folding;
         options.sample = self.sample;
+        options.own_kernels = self.own_kernels;
         options.position = self.at_position;
         options.everything = everything;
         let compiled = compile(&model, &target, &options).map_err(|error| match error {
@@ -174,6 +179,11 @@ pub fn run(args: Args) -> miette::Result<()> {
     let started = Instant::now();
     let made = args.choices.compile_recording(&args.model, args.trace_search.is_some())?;
     let compiled = &made.compiled;
+    if let Some(why) = &compiled.declined {
+        eprintln!(
+            "note: without bitnetc's own kernels, for whose weights DRAM has no room beside those of prefill: {why}"
+        );
+    }
     let spent = started.elapsed();
     match &args.output {
         Some(path) => {

@@ -110,9 +110,14 @@ fn the_record_of_the_search_is_json_and_changes_nothing() {
 #[test]
 fn levers_of_one_card_have_notes_and_shares_and_of_all_cards_a_column_each() {
     let text = stdout(&["levers", "bitnet-2b-4t", "--target", "n150", "--batch", "32", "--top", "3"]);
-    for part in
-        ["all projections", "precision by proof", "argmax on the card", "above DRAM", "in a prefill of 128 tokens"]
-    {
+    for part in [
+        "all projections",
+        "precision by proof",
+        "argmax on the card",
+        "above DRAM",
+        "in a prefill of 128 tokens",
+        "the band leaves open",
+    ] {
         assert!(text.contains(part), "{part}:\n{text}");
     }
     let all = stdout(&["levers", "tiny-shakespeare"]);

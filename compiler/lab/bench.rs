@@ -7,13 +7,17 @@ use std::rc::Rc;
 use bitnetc_compiler::graph::Role;
 use bitnetc_compiler::model::Model;
 use bitnetc_compiler::passes::Record;
+use bitnetc_compiler::predict::Launches;
 use bitnetc_compiler::pricer::Pricer;
 use bitnetc_compiler::schedule::Kind;
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::ttnn::Candidate;
-use bitnetc_compiler::{Compiled, Options, compile};
+use bitnetc_compiler::ttnn::cost::Machine;
+use bitnetc_compiler::{Compiled, Options, PhaseRecord, compile};
 use bitnetc_plan::op::Matmul;
-use bitnetc_plan::{Op, PhaseKind, Ref, Step, TensorSpec};
+use bitnetc_plan::ttnn::check;
+use bitnetc_plan::walk::Context;
+use bitnetc_plan::{Op, PhaseKind, Plan, Ref, Step, TensorSpec};
 
 use crate::host::{Published, published};
 use crate::rows::{Rows, RowsError};
@@ -24,12 +28,20 @@ pub struct Bench<'a> {
     pub target: &'a Target,
     pub options: Options,
     /// The plan from which all comparisons start.
-    pub compiled: Compiled,
+    pub compiled: Rc<Compiled>,
     pub pricer: Pricer<'a>,
     pub rows: Rows,
     pub published: &'static Published,
     /// The plans compiled with other options, so that each is compiled once.
-    variants: RefCell<HashMap<String, Result<Rc<Compiled>, String>>>,
+    variants: RefCell<HashMap<String, Result<Rc<Variant>, String>>>,
+    /// Microseconds of each step of decode, by name, where the constants are not those that the plan was priced with.
+    repriced: HashMap<String, f64>,
+}
+
+/// A plan compiled with other options, and the calls of its decode step ready to be priced.
+pub struct Variant {
+    pub compiled: Compiled,
+    launches: Option<Launches>,
 }
 
 impl<'a> Bench<'a> {
@@ -37,20 +49,78 @@ impl<'a> Bench<'a> {
     pub fn new(model: &'a Model, target: &'a Target, options: Options, compiled: Compiled) -> Result<Self, RowsError> {
         let pricer = Pricer::new(target, options.priced_at());
         let (rows, published) = (Rows::published()?, published()?);
-        Ok(Bench { model, target, options, compiled, pricer, rows, published, variants: RefCell::default() })
+        let (compiled, variants, repriced) = (Rc::new(compiled), RefCell::default(), HashMap::new());
+        Ok(Bench { model, target, options, compiled, pricer, rows, published, variants, repriced })
+    }
+
+    /// The same plans with other constants of the cost model: the card of `target` is the same.
+    pub fn priced_by<'b>(&'b self, target: &'b Target) -> Bench<'b> {
+        let pricer = Pricer::new(target, self.options.priced_at());
+        let mut specs: HashMap<Ref, &TensorSpec> = HashMap::new();
+        let plan = &self.compiled.plan;
+        specs.extend(plan.weights.iter().map(|w| (Ref::Weight(w.name.clone()), &w.spec)));
+        specs.extend(plan.buffers.iter().map(|b| (Ref::Buffer(b.name.clone()), &b.spec)));
+        let values = self.steps().flat_map(|(_, step)| &step.outputs);
+        specs.extend(values.map(|v| (Ref::Value(v.name.clone()), &v.spec)));
+        let repriced = self.steps().filter_map(|(_, step)| {
+            let us = price(&pricer, &step.op, |operand| specs.get(operand).copied())?;
+            Some((step.name.clone(), us))
+        });
+        Bench {
+            model: self.model,
+            target,
+            options: self.options.clone(),
+            compiled: Rc::clone(&self.compiled),
+            repriced: repriced.collect(),
+            pricer,
+            rows: self.rows.clone(),
+            published: self.published,
+            variants: self.variants.clone(),
+        }
+    }
+
+    /// Predicted microseconds of a step of decode.
+    pub fn us(&self, step: &Step) -> f64 {
+        self.repriced.get(&step.name).copied().unwrap_or(step.cost.us)
+    }
+
+    /// Predicted microseconds of a variant's decode step on the card.
+    pub fn device_us(&self, variant: &Variant) -> f64 {
+        let position = self.options.priced_at();
+        let machine = Machine { card: &self.target.card, cost: &self.target.cost, position };
+        variant.launches.as_ref().map_or(0.0, |launches| launches.time(machine).0)
+    }
+
+    /// Predicted microseconds of a way of a call.
+    pub fn way_us(&self, phase: &PhaseRecord, record: &Record, way: &Candidate) -> f64 {
+        let inputs = record.call.values().zip(&way.requires).map(|(id, memory)| {
+            let value = &phase.schedule.values[id];
+            let (shape, dtype, layout) = (value.shape.clone(), value.dtype, value.layout);
+            (Ref::Value(value.name.clone()), TensorSpec { shape, dtype, layout, memory: memory.clone() })
+        });
+        let weights = way.weights.iter().map(|w| (Ref::Weight(w.name.clone()), w.spec.clone()));
+        let made = way.drafts.iter().flat_map(|draft| &draft.outputs);
+        let made = made.map(|(name, spec)| (Ref::Value(name.clone()), spec.clone()));
+        let specs: HashMap<Ref, TensorSpec> = inputs.chain(weights).chain(made).collect();
+        let us = |op| price(&self.pricer, op, |operand| specs.get(operand));
+        way.drafts.iter().map(|draft| us(&draft.op).unwrap_or(draft.cost.us)).sum()
     }
 
     /// The plan with other options, compiled once.
-    pub fn variant(&self, change: impl FnOnce(&mut Options)) -> Result<Rc<Compiled>, String> {
+    pub fn variant(&self, change: impl FnOnce(&mut Options)) -> Result<Rc<Variant>, String> {
         let mut options = self.options.clone();
         change(&mut options);
         let key = format!("{options:?}");
         if let Some(known) = self.variants.borrow().get(&key) {
             return known.clone();
         }
-        let compiled = compile(self.model, self.target, &options).map(Rc::new).map_err(|e| e.to_string());
-        self.variants.borrow_mut().insert(key, compiled.clone());
-        compiled
+        let variant = compile(self.model, self.target, &options).map_err(|e| e.to_string()).map(|compiled| {
+            let plan: &Plan = &compiled.plan;
+            let launches = plan.decode().map(|phase| Launches::of(Context::from(plan), phase));
+            Rc::new(Variant { compiled, launches })
+        });
+        self.variants.borrow_mut().insert(key, variant.clone());
+        variant
     }
 
     /// The steps of decode and how often each runs.
@@ -68,13 +138,17 @@ impl<'a> Bench<'a> {
 
     /// Predicted microseconds of the steps that `take` accepts.
     pub fn sum_us(&self, take: impl Fn(&Step) -> bool) -> f64 {
-        self.steps().filter(|(_, s)| take(s)).map(|(times, s)| f64::from(times) * s.cost.us).sum()
+        self.steps().filter(|(_, s)| take(s)).map(|(times, s)| f64::from(times) * self.us(s)).sum()
+    }
+
+    /// The record of decode.
+    pub fn decode(&self) -> Option<&PhaseRecord> {
+        self.compiled.record.iter().find(|r| matches!(r.kind, PhaseKind::Decode { .. }))
     }
 
     /// How each call of decode was placed.
     fn records(&self) -> impl Iterator<Item = &Record> {
-        let decode = self.compiled.record.iter().find(|r| matches!(r.kind, PhaseKind::Decode { .. }));
-        decode.into_iter().flat_map(|r| r.placed.record.iter())
+        self.decode().into_iter().flat_map(|r| r.placed.record.iter())
     }
 
     /// The role of the model's operation that a step belongs to.
@@ -125,6 +199,13 @@ impl<'a> Bench<'a> {
         let most = candidates.iter().map(|c| c.chunks).max()?;
         candidates.iter().filter(|c| c.chunks == most).min_by_key(|c| c.price)
     }
+}
+
+/// Predicted microseconds of a call whose operands are known and that TT-NN accepts.
+fn price<'s>(pricer: &Pricer<'_>, op: &Op, spec: impl Fn(&Ref) -> Option<&'s TensorSpec>) -> Option<f64> {
+    let operands: Vec<&TensorSpec> = op.operands().into_iter().map(spec).collect::<Option<_>>()?;
+    let outcome = check(op, &operands, &pricer.target().card).ok()?;
+    Some(pricer.answered(op, &operands, &outcome).us)
 }
 
 /// Whether a step writes keys or values into their cache.

@@ -22,7 +22,7 @@ impl Bench<'_> {
         let norms = self.sum_us(|s| matches!(s.op, Op::RmsNorm(_)));
         let cache = self.sum_us(is_cache);
         let argmax = self.sum_us(|s| matches!(s.op, Op::ArgMax(_)));
-        let projections: f64 = self.projections().map(|(times, s, ..)| f64::from(times) * s.cost.us).sum();
+        let projections: f64 = self.projections().map(|(times, s, ..)| f64::from(times) * self.us(s)).sum();
         let head = self.head().map_or(0.0, |c| c.price.us());
         let rest = self.sum_us(|_| true) - norms - cache - argmax - projections - head;
         let calls = [

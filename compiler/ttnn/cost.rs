@@ -199,26 +199,28 @@ fn further_programs_us(programs: u32, c: &Calibration) -> f64 {
 }
 
 /// A call that launches programs, ready to be priced on any machine.
-pub struct Launch<'a> {
-    op: &'a Op,
-    operands: Vec<&'a TensorSpec>,
+#[derive(Debug)]
+pub struct Launch {
+    op: Op,
+    operands: Vec<TensorSpec>,
     outcome: Outcome,
 }
 
-impl<'a> Launch<'a> {
+impl Launch {
     /// A call that TT-NN answers with `outcome`, which has programs.
-    pub fn new(op: &'a Op, operands: Vec<&'a TensorSpec>, outcome: Outcome) -> Self {
+    pub fn new(op: Op, operands: Vec<TensorSpec>, outcome: Outcome) -> Self {
         Launch { op, operands, outcome }
     }
 
     /// Its programs on a machine. The time of the call is spread evenly over them.
     pub fn programs(&self, machine: Machine<'_>) -> impl Iterator<Item = Program> + use<> {
-        let bytes = traffic::dram(self.op, &self.operands, &self.outcome, machine.position);
-        let kernel = kernel(self.op, &Priced { operands: &self.operands, machine, bytes });
+        let operands: Vec<&TensorSpec> = self.operands.iter().collect();
+        let bytes = traffic::dram(&self.op, &operands, &self.outcome, machine.position);
+        let kernel = kernel(&self.op, &Priced { operands: &operands, machine, bytes });
         let programs = self.outcome.programs;
         let us = machine.cost.gap_us + kernel.us + further_programs_us(programs, machine.cost);
         let program =
-            Program { us: us / f64::from(programs), dispatch_us: dispatch_us(self.op, &machine.cost.dispatch) };
+            Program { us: us / f64::from(programs), dispatch_us: dispatch_us(&self.op, &machine.cost.dispatch) };
         (0..programs).map(move |_| program)
     }
 }

@@ -51,6 +51,8 @@ struct Found {
     reshards: Vec<Reshard>,
     /// Precision asked and used; null for a call without.
     precision: Option<Decision>,
+    /// How its weight is stored, where kernels of bitnetc's own come into question.
+    storage: Option<String>,
     folds: Vec<Fold>,
     /// Legal ways in all.
     legal: usize,
@@ -226,6 +228,7 @@ pub fn text(
                 })
                 .collect(),
         }),
+        storage: found.storage.clone(),
         folds: found
             .folds
             .iter()

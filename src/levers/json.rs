@@ -49,6 +49,8 @@ struct DistanceDocument {
     /// Null where there is no plan.
     device_us: Option<f64>,
     host_us: Option<f64>,
+    /// Least and largest time on the card that the bands of the constants leave possible; null where there is no plan.
+    band_us: Option<(f64, f64)>,
     /// Bytes of weights that a step reads.
     weight_bytes: u64,
     /// Their time at the DRAM's peak.
@@ -66,6 +68,10 @@ struct LeverDocument {
     /// In the two positions; null where there is no figure.
     from_us: Option<f64>,
     to_us: Option<f64>,
+    /// The least and the largest saving that the bands of the constants leave possible; null where there is no figure.
+    saved_band_us: Option<(f64, f64)>,
+    /// Whether that band leaves open which of the two positions is the faster.
+    open: bool,
     /// Where the figures are from.
     how: String,
     /// On the comparison, or why there is no figure.
@@ -108,6 +114,7 @@ fn distance(distance: &Distance) -> DistanceDocument {
         policy: distance.policy.to_string(),
         device_us: us.ok().map(|(device, _)| *device),
         host_us: us.ok().map(|(_, host)| *host),
+        band_us: us.ok().map(|_| distance.band_us),
         weight_bytes: distance.weight_bytes,
         floor_us: distance.floor_us,
         note: us.err().cloned(),
@@ -123,6 +130,8 @@ fn lever(lever: &Lever) -> LeverDocument {
         to: lever.positions.1.clone(),
         from_us: us.ok().map(|(from, _)| *from),
         to_us: us.ok().map(|(_, to)| *to),
+        saved_band_us: us.ok().map(|_| lever.band_us),
+        open: lever.is_open(),
         how: lever.how.to_string(),
         note: note.cloned().collect::<Vec<_>>().join("; "),
     }

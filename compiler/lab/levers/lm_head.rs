@@ -15,10 +15,13 @@ impl Bench<'_> {
             positions: ("most chunks".into(), "cheapest".into()),
             us: Err("the plan has no LM head".into()),
             how: How::Priced,
+            band_us: (0.0, 0.0),
             note: String::new(),
         };
-        if let (Some(head), Some(chosen), Some(most)) = (self.head_ways(), self.head(), self.most_chunks()) {
-            lever.us = Ok((most.price.us(), chosen.price.us()));
+        if let (Some(phase), Some(head), Some(chosen), Some(most)) =
+            (self.decode(), self.head_ways(), self.head(), self.most_chunks())
+        {
+            lever.us = Ok((self.way_us(phase, head, most), self.way_us(phase, head, chosen)));
             let best = |chunks| head.ways.candidates.iter().filter(|c| c.chunks == chunks).map(|c| c.price).min();
             let mut counts: Vec<u32> = head.ways.candidates.iter().map(|c| c.chunks).collect();
             counts.sort_unstable();
@@ -39,6 +42,7 @@ impl Bench<'_> {
             positions: ("all rows".into(), "last token's tile".into()),
             us,
             how: How::Priced,
+            band_us: (0.0, 0.0),
             note: "per prefill, not per step; all rows in one 2D matmul, priced although its output would not fit L1"
                 .into(),
         }
@@ -46,12 +50,12 @@ impl Bench<'_> {
 
     fn last_token_us(&self) -> Result<(f64, f64), String> {
         let prefill = self.variant(|o| o.prefill = vec![BUCKET])?;
-        let placed = prefill.record.iter().find(|r| r.kind == PhaseKind::Prefill { tokens: BUCKET });
-        let calls = placed.ok_or("no prefill phase")?.placed.record.iter();
-        let head =
-            calls.filter(|r| matches!(r.call.kind, Kind::LmHead { .. })).find_map(|r| r.ways.candidates.get(r.chosen));
-        let head = head.ok_or("prefill has no LM head")?;
-        let sliced = head.price.us();
+        let placed = prefill.compiled.record.iter().find(|r| r.kind == PhaseKind::Prefill { tokens: BUCKET });
+        let phase = placed.ok_or("no prefill phase")?;
+        let record = phase.placed.record.iter().find(|r| matches!(r.call.kind, Kind::LmHead { .. }));
+        let way = record.and_then(|r| r.ways.candidates.get(r.chosen).map(|way| (r, way)));
+        let (record, head) = way.ok_or("prefill has no LM head")?;
+        let sliced = self.way_us(phase, record, head);
         let weight = |name: &str| head.weights.iter().find(|w| w.name == name).map(|w| &w.spec);
         let parts: Vec<_> = head
             .drafts

@@ -5,6 +5,9 @@
 //! priced call by call: the calls of the plan against those that would stand in their place, by the same cost functions ([`How::Priced`]).
 //! A figure that rests on a measurement of another card says so ([`How::Extrapolated`], [`How::Measured`]), and a lever for which nothing
 //! was published has no figure. Levers overlap, so their savings do not add up.
+//!
+//! A saving has a band, as a predicted time has: both positions are priced with each constant at either end of its band, and the changes of
+//! the saving add up in squares. What both positions have in common leaves no trace in it, so a small saving may be certain.
 
 mod lm_head;
 mod movement;
@@ -59,6 +62,8 @@ pub struct Lever {
     pub positions: (String, String),
     /// Predicted microseconds per step in the two positions, or the reason why there are none.
     pub us: Result<(f64, f64), String>,
+    /// The least and the largest saving that the bands of the constants leave possible.
+    pub band_us: (f64, f64),
     /// The origin of the figures.
     pub how: How,
     /// A note on the comparison for readers.
@@ -69,6 +74,11 @@ impl Lever {
     /// Microseconds saved per step.
     pub fn saved_us(&self) -> Option<f64> {
         self.us.as_ref().ok().map(|(from, to)| from - to)
+    }
+
+    /// Whether the band leaves open which of the two positions is the faster.
+    pub fn is_open(&self) -> bool {
+        self.band_us.0 < 0.0 && self.band_us.1 > 0.0
     }
 }
 
@@ -154,28 +164,47 @@ pub fn levers(model: &Model, target: &Target, options: &Options) -> Result<Lever
     let bench = Bench::new(model, target, options, compiled)?;
     let mut shares = bench.shares();
     shares.sort_by(|a, b| b.above_dram_us(target).total_cmp(&a.above_dram_us(target)));
-    Ok(Levers {
-        distances: Policy::ALL.map(|policy| bench.distance(policy)).to_vec(),
-        levers: bench.levers().map_err(CompileError::Policy)?,
-        prefill: bench.last_token(),
-        shares,
-        policy,
-        position,
-    })
+    let mut levers = bench.all()?;
+    band(&mut levers, &bench)?;
+    let prefill = levers.remove(0);
+    let distances = Policy::ALL.map(|policy| bench.distance(policy)).to_vec();
+    Ok(Levers { distances, levers, prefill, shares, policy, position })
 }
 
-/// Predicted microseconds of decode on the card.
-fn device_us(plan: &Plan) -> f64 {
-    plan.decode().map_or(0.0, |p| p.cost.device_us)
+/// Finds the bands of savings.
+fn band(levers: &mut [Lever], bench: &Bench<'_>) -> Result<(), CompileError> {
+    let mut squares = vec![(0.0, 0.0); levers.len()];
+    for moved in bench.target.bands.moved(&bench.target.cost) {
+        let mut ends = Vec::new();
+        for cost in moved.ends {
+            let target = Target { cost, ..bench.target.clone() };
+            ends.push(bench.priced_by(&target).all()?);
+        }
+        for (at, (lever, (less, more))) in levers.iter().zip(&mut squares).enumerate() {
+            let change = |end: &Vec<Lever>| Some(end.get(at)?.saved_us()? - lever.saved_us()?);
+            let changes: Vec<f64> = ends.iter().filter_map(change).collect();
+            *less += changes.iter().copied().fold(0.0, f64::min).powi(2);
+            *more += changes.iter().copied().fold(0.0, f64::max).powi(2);
+        }
+    }
+    for (lever, (less, more)) in levers.iter_mut().zip(squares) {
+        let (less, more): (f64, f64) = (less, more);
+        if let Some(saved) = lever.saved_us() {
+            lever.band_us = (saved - less.sqrt(), saved + more.sqrt());
+        }
+    }
+    Ok(())
 }
 
 impl Bench<'_> {
     fn distance(&self, policy: Policy) -> Distance {
         let variant = self.variant(|o| o.policy = policy);
-        let weight_bytes = variant.as_ref().map_or(0, |c| weight_bytes(&c.plan));
-        let band_us = variant.as_ref().ok().and_then(|c| c.plan.decode().map(|p| p.cost.band_us)).unwrap_or_default();
-        let us =
-            variant.map(|c| c.plan.decode().map_or((0.0, 0.0), |p| (p.cost.device_us, p.cost.host_us.unwrap_or(0.0))));
+        let weight_bytes = variant.as_ref().map_or(0, |c| weight_bytes(&c.compiled.plan));
+        let band_us =
+            variant.as_ref().ok().and_then(|c| c.compiled.plan.decode().map(|p| p.cost.band_us)).unwrap_or_default();
+        let us = variant.map(|c| {
+            c.compiled.plan.decode().map_or((0.0, 0.0), |p| (p.cost.device_us, p.cost.host_us.unwrap_or(0.0)))
+        });
         Distance {
             policy,
             us,
@@ -193,8 +222,10 @@ impl Bench<'_> {
         steps.chain([waits]).collect()
     }
 
-    fn levers(&self) -> Result<Vec<Lever>, bitnetc_compiler::policy::PolicyError> {
-        let mut levers = self.precision()?;
+    /// The lever of prefill, and those of decode.
+    fn all(&self) -> Result<Vec<Lever>, CompileError> {
+        let mut levers = vec![self.last_token()];
+        levers.extend(self.precision().map_err(CompileError::Policy)?);
         levers.extend(self.interleaved_matmuls());
         levers.extend([self.norms(), self.chunks(), self.fused_qkv(), self.cache()]);
         levers.extend(self.host());

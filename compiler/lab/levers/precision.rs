@@ -1,6 +1,6 @@
 //! Levers that are options of the compiler. Each compares two plans.
 
-use super::{How, Lever, device_us};
+use super::{How, Lever};
 use crate::bench::Bench;
 use bitnetc_compiler::Options;
 use bitnetc_compiler::graph::Role;
@@ -16,11 +16,12 @@ impl Bench<'_> {
         from: impl FnOnce(&mut Options),
         to: impl FnOnce(&mut Options),
     ) -> Lever {
-        let us = self.variant(from).and_then(|a| self.variant(to).map(|b| (device_us(&a.plan), device_us(&b.plan))));
+        let us = self.variant(from).and_then(|a| self.variant(to).map(|b| (self.device_us(&a), self.device_us(&b))));
         Lever {
             name: name.into(),
             positions: (positions.0.into(), positions.1.into()),
             us,
+            band_us: (0.0, 0.0),
             how: How::Compiled,
             note: String::new(),
         }

@@ -12,7 +12,7 @@ use bitnetc_compiler::ttnn::matmul::divisors;
 impl Bench<'_> {
     pub(super) fn interleaved_matmuls(&self) -> Vec<Lever> {
         let matmuls: Vec<_> = self.matmuls().collect();
-        let now: f64 = matmuls.iter().map(|(times, step, ..)| f64::from(*times) * step.cost.us).sum();
+        let now: f64 = matmuls.iter().map(|(times, step, ..)| f64::from(*times) * self.us(step)).sum();
         let c = &self.target.cost;
         let read: f64 = matmuls
             .iter()
@@ -28,6 +28,7 @@ impl Bench<'_> {
             name: "all projections".into(),
             positions: (from.into(), "DRAM-sharded".into()),
             us: us.map(|from| (from, now)),
+            band_us: (0.0, 0.0),
             how: How::Priced,
             note,
         };
@@ -47,6 +48,7 @@ impl Bench<'_> {
             name: "QKV".into(),
             positions: ("three projections".into(), "one".into()),
             us,
+            band_us: (0.0, 0.0),
             how: How::Priced,
             note: "each with its best K-block; joining the three for the head split is not counted".into(),
         }
@@ -56,7 +58,7 @@ impl Bench<'_> {
         let qkv = self.projections().find(|(_, step, ..)| self.role(step) == Some(Role::Qkv));
         let (times, step, spec, args) = qkv.ok_or("no fused projection")?;
         let three = self.best_sharded(&self.heads_of_qkv(spec)?, spec, args.compute)?;
-        Ok((three * f64::from(times), step.cost.us * f64::from(times)))
+        Ok((three * f64::from(times), self.us(step) * f64::from(times)))
     }
 
     /// DRAM-sharded matmuls of the given numbers of column tiles, one after another.

@@ -35,6 +35,25 @@ fn every_lever_but_the_trace_has_a_figure_and_proofs_never_cost() {
 }
 
 #[test]
+fn a_saving_lies_in_its_band_and_the_same_schedule_has_none() {
+    for found in [&*WORMHOLE, &*BLACKHOLE] {
+        for lever in found.levers.iter().chain([&found.prefill]) {
+            let Some(saved) = lever.saved_us() else { continue };
+            let (least, most) = lever.band_us;
+            assert!(least <= saved && saved <= most, "{lever:?}");
+        }
+        let lever = |name: &str, to: &str| found.levers.iter().find(|l| l.name == name && l.positions.1 == to).unwrap();
+        assert_eq!(lever("policy", "fast").band_us, (0.0, 0.0));
+        assert!(!lever("policy", "fast").is_open());
+        // Halving the bytes of the weights is faster whatever the constants are.
+        assert!(!lever("weights of layers, LoFi", "bfp4").is_open());
+    }
+    // Less multiplying may be hidden by reading.
+    let fidelity = WORMHOLE.levers.iter().find(|l| l.positions == ("HiFi2".into(), "LoFi".into())).unwrap();
+    assert!(fidelity.is_open(), "{fidelity:?}");
+}
+
+#[test]
 fn shares_add_up_to_the_step() {
     for found in [&*WORMHOLE, &*BLACKHOLE] {
         let sum: f64 = found.shares.iter().map(Share::us).sum();
