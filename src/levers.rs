@@ -184,15 +184,15 @@ fn alone(page: &mut Page, cases: &[Case], of: fn(&Levers) -> &[Lever]) {
     ];
     let single = cases.len() == 1;
     if single {
-        columns.push(Column::new("before", Align::Right));
-        columns.push(Column::new("after", Align::Right));
+        columns.push(Column::new("before", Align::Right).expendable(2));
+        columns.push(Column::new("after", Align::Right).expendable(1));
         columns.push(Column::new("saves", Align::Right));
         columns.push(Column::new("band", Align::Right));
     } else {
         columns.extend(cases.iter().map(|c| Column::new(c.title(), Align::Right)));
     }
-    columns.push(Column::new(RESTS_ON, Align::Left).wrapped(20).expendable(1));
-    columns.push(Column::new("note", Align::Left).wrapped(30).expendable(2));
+    columns.push(Column::new(RESTS_ON, Align::Left).wrapped(20).expendable(3));
+    columns.push(Column::new("note", Align::Left).wrapped(30).expendable(4));
     let (mut table, mut footnotes) = (Table::new(columns), Footnotes::default());
     let Some(first) = cases.first() else { return };
     for (at, lever) in of(&first.found).iter().enumerate() {

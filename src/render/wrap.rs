@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(wrap("decode of a model: 18 calls", 12), ["decode of a", "model: 18", "calls"]);
         assert_eq!(wrap("  a b c d", 5), ["  a b", "  c d"]);
         assert_eq!(wrap("x paged_attention_decode", 10), ["x paged_", "attention_", "decode"]);
-        assert_eq!(wrap("on (0,0)-(7,2)+(0,3)-(5,3)", 16), ["on", "(0,0)-(7,2)+", "(0,3)-(5,3)"]);
+        assert_eq!(wrap("on (0,0)-(7,2)+(0,3)-(5,3)", 16), ["on (0,0)-(7,2)+", "(0,3)-(5,3)"]);
         assert_eq!(wrap("1,344,512 -1.5e-05 b1.58-2b", 4), ["1,344,512", "-1.5e-05", "b1.58-2b"]);
         assert_eq!(wrap("", 10), [""]);
         assert_eq!(wrap("\u{1b}[1mdecode\u{1b}[0m of", 9), ["\u{1b}[1mdecode\u{1b}[0m of"]);
