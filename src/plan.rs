@@ -15,8 +15,9 @@ use serde::Serialize;
 
 use crate::document::{self, Content};
 use crate::recompile::Recompiled;
+use crate::render::{self, Width};
 use crate::report::{self, Destination};
-use crate::{completions, input, inspect, output, render, trace_search};
+use crate::{completions, input, inspect, output, trace_search};
 
 /// Compile a model into a plan.
 #[derive(Debug, clap::Args)]
@@ -43,6 +44,8 @@ pub struct Args {
     /// Describe the plan as JSON: all that `inspect --json` says of it, and the time of each pass
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    width: Width,
     #[command(flatten)]
     page: Destination,
 }
@@ -190,10 +193,10 @@ pub fn run(args: Args) -> miette::Result<()> {
                 output::write(path, &format::encode(path, &compiled.plan).into_diagnostic()?)?;
             }
             let name = if output::is_stdout(path) { "stdout".into() } else { path.display().to_string() };
-            eprintln!("{name}: planned in {:.1} ms", spent.as_secs_f64() * 1000.0);
+            remark!("{name}: planned in {:.1} ms", spent.as_secs_f64() * 1000.0);
         }
         None if args.json || args.page.is_wanted() => {}
-        None => render::print(&inspect::overview(&compiled.plan)).map_err(input::cannot_print)?,
+        None => args.width.print(&inspect::overview(&compiled.plan))?,
     }
     if args.json {
         let pass = |(name, time): &(_, std::time::Duration)| Pass {
