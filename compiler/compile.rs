@@ -33,6 +33,8 @@ pub struct Compiled {
     pub record: Vec<PhaseRecord>,
     /// Wall time by pass, all phases together.
     pub timings: Vec<(&'static str, Duration)>,
+    /// Why kernels of bitnetc's own were left out although the options allow them: what DRAM has no room for with their weights.
+    pub declined: Option<String>,
 }
 
 /// The choices that led to one phase of a plan.
@@ -91,10 +93,27 @@ struct Attempt {
 /// can hold.
 pub fn compile(model: &Model, target: &Target, options: &Options) -> Result<Compiled, CompileError> {
     options.validate(model)?;
+    // Where prefill reads the same weights by TT-NN's matmuls, those of bitnetc's own kernels are a second copy. A plan goes without them
+    // where DRAM has no room for both.
+    match compile_with(model, target, options, options.own_kernels) {
+        Err(CompileError::Dram { what }) if options.own_kernels => {
+            let compiled = compile_with(model, target, options, false)?;
+            Ok(Compiled { declined: Some(what), ..compiled })
+        }
+        compiled => compiled,
+    }
+}
+
+fn compile_with(
+    model: &Model,
+    target: &Target,
+    options: &Options,
+    own_kernels: bool,
+) -> Result<Compiled, CompileError> {
     let mut first = None;
     let mut chunks = 1..=MOST_CHUNKS;
     loop {
-        let mut compiler = Compiler::new(model, target, options, chunks.clone());
+        let mut compiler = Compiler::new(model, target, options, own_kernels, chunks.clone());
         // All phases read the same chunks of the LM head. Where those of decode are too long for a prefill, decode takes shorter ones.
         let error = match compiler.run_phases() {
             Ok(()) => {
@@ -131,10 +150,18 @@ struct Compiler<'a> {
     timings: Vec<(&'static str, Duration)>,
     /// The numbers of chunks that the LM head may be cut into: one, as soon as decode has decided.
     lm_head_chunks: RangeInclusive<u32>,
+    /// Whether kernels of bitnetc's own come into question.
+    own_kernels: bool,
 }
 
 impl<'a> Compiler<'a> {
-    fn new(model: &'a Model, target: &'a Target, options: &'a Options, lm_head_chunks: RangeInclusive<u32>) -> Self {
+    fn new(
+        model: &'a Model,
+        target: &'a Target,
+        options: &'a Options,
+        own_kernels: bool,
+        lm_head_chunks: RangeInclusive<u32>,
+    ) -> Self {
         let mut overrides = model.precision.clone();
         overrides.extend(options.overrides.iter().cloned());
         let rows = model.statements.iter().filter_map(|s| {
@@ -162,13 +189,24 @@ impl<'a> Compiler<'a> {
                 proofs: options.proofs,
                 folding: options.folding,
                 sample: options.sample,
+                own_kernels: options.own_kernels,
             },
             card: target.card.clone(),
             weights: Vec::new(),
             buffers: Vec::new(),
             phases: Vec::new(),
         };
-        Compiler { model, target, options, overrides, plan, record: Vec::new(), timings: Vec::new(), lm_head_chunks }
+        Compiler {
+            model,
+            target,
+            options,
+            overrides,
+            plan,
+            record: Vec::new(),
+            timings: Vec::new(),
+            lm_head_chunks,
+            own_kernels,
+        }
     }
 
     /// Decode, then prefill by growing bucket.
@@ -260,7 +298,9 @@ impl<'a> Compiler<'a> {
         let mut reserve = Reserve::new(&constants, card);
         loop {
             let mut placed = self.timed("place", |c| c.place(&schedule, fused, reserve.bytes()))?;
-            let weights = joined(&constants, &placed.weights, |w| &w.name).map_err(clash)?;
+            let read: Vec<Weight> = schedule.weights.iter().filter(|w| placed.reads(w)).cloned().collect();
+            let weights = joined(&self.plan.weights, &read, |w| &w.name).map_err(clash)?;
+            let weights = joined(&weights, &placed.weights, |w| &w.name).map_err(clash)?;
             let layers = self.plan.model.layers;
             let context = walk::Context { card, weights: &weights, buffers: &buffers, layers };
             let (phase, fits) = self.timed("lifetime", |c| {
@@ -285,6 +325,7 @@ impl<'a> Compiler<'a> {
             lm_head_chunks: self.lm_head_chunks.clone(),
             heads,
             sample: self.options.sample,
+            own_kernels: self.own_kernels,
         };
         passes::select(fused.graph, &setting).map_err(|error| CompileError::Select { phase: fused.kind, error })
     }
@@ -397,7 +438,7 @@ impl<'a> Compiler<'a> {
         if !defects.is_empty() {
             return Err(CompileError::Plan(defects));
         }
-        Ok(Compiled { plan, record: self.record, timings: self.timings })
+        Ok(Compiled { plan, record: self.record, timings: self.timings, declined: None })
     }
 }
 

@@ -6,6 +6,7 @@
 mod moves;
 mod nearest;
 mod remarks;
+mod storage;
 
 use std::collections::BTreeMap;
 
@@ -46,6 +47,8 @@ pub struct Explanation {
     pub refused: usize,
     /// Errors of the kernels of its steps beside the rounding that one expects: the step, and a sentence.
     pub remarks: Vec<(String, String)>,
+    /// How its weight is stored, where there is a choice: in two bits for bitnetc's own kernels, once more for prefill, or not at all.
+    pub storage: Option<String>,
     /// Precision asked and used, where the call has one.
     pub precision: Option<Decision>,
     /// Weight scales that left this call or went into it.
@@ -185,6 +188,7 @@ pub fn explain_all(
 
 /// A phase about which is asked.
 struct Asked<'a> {
+    compiled: &'a Compiled,
     record: &'a PhaseRecord,
     steps: Vec<&'a Step>,
     cx: Context<'a>,
@@ -202,7 +206,7 @@ impl<'a> Asked<'a> {
         let steps = compiled.plan.phase(kind).map(|p| p.steps().collect()).unwrap_or_default();
         let position = options.priced_at();
         let cx = Context { target, schedule: &record.schedule, phase: record.kind, position, everything: false };
-        Ok(Asked { record, steps, cx, layers: compiled.plan.model.layers })
+        Ok(Asked { compiled, record, steps, cx, layers: compiled.plan.model.layers })
     }
 
     fn search(&self) -> Result<WhatIf<'_>, PlaceError> {
@@ -211,7 +215,7 @@ impl<'a> Asked<'a> {
 
     /// Explains the call that stands at `number` in the record.
     fn explain(&self, search: &mut WhatIf<'_>, number: usize) -> Result<Explanation, ExplainError> {
-        let Asked { record, steps, cx, layers } = self;
+        let Asked { compiled, record, steps, cx, layers } = self;
         let chosen = &record.placed.record[number];
         let at = record.placed.record[..number].iter().filter(|r| r.section == chosen.section).count();
         let all = ways(&chosen.call, &Context { everything: true, ..*cx });
@@ -239,6 +243,7 @@ impl<'a> Asked<'a> {
             refusals: refusals(&all),
             refused: all.rejections.len(),
             remarks: remarks.collect(),
+            storage: storage::sentence(compiled, &chosen.call, way),
             precision: record.precision.iter().find(|(node, _)| node == name).map(|(_, d)| d.clone()),
             folds: record.folds.iter().filter(|f| source(&f.from) == name || f.into.contains(name)).cloned().collect(),
             phase: base.price,

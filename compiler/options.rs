@@ -30,6 +30,8 @@ pub struct Options {
     pub folding: bool,
     /// Whether decode draws tokens on the card, by temperature, top-k, top-p and a seed of each user; otherwise it takes the likeliest.
     pub sample: bool,
+    /// Whether decode may run kernels of bitnetc's own where they are predicted to be faster than TT-NN's. No card has run them yet.
+    pub own_kernels: bool,
     /// Whether candidates that are known to lose are enumerated too, so that a person can read why. The plan is the same.
     pub everything: bool,
 }
@@ -61,6 +63,7 @@ impl Options {
             proofs: Proofs::Products,
             folding: true,
             sample: false,
+            own_kernels: false,
             everything: false,
         }
     }

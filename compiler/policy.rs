@@ -11,13 +11,13 @@
 //! alone, the logits of a small dense model correlate by 0.992 with the model's, in bfp8 by 0.9995. What `fastest` rounds are the LM
 //! head and the KV cache, each of which costs less than 0.01 bits per byte on the small model: the measurements are in docs/numerics.md.
 //!
-//! Weights have one data type in both phases, since both read the same tensors; but for weights of two bits, which the kernels of decode
-//! alone read, prefill has a copy in bfp4. The KV cache is bf16 under `exact`, bfp4 under `fastest`, else bfp8.
+//! Weights have one data type in both phases, since both read the same tensors; but weights of two bits are read for one tile of rows
+//! alone, and longer prefills have a copy in bfp4. The KV cache is bf16 under `exact`, bfp4 under `fastest`, else bfp8.
 
 use std::fmt;
 use std::str::FromStr;
 
-use bitnetc_plan::{DType, Fidelity};
+use bitnetc_plan::{DType, Fidelity, TILE};
 
 use crate::graph::{PhaseKind, Role};
 
@@ -224,7 +224,7 @@ pub fn asked(policy: Policy, overrides: &[Override], phase: PhaseKind, role: Rol
         precision.fidelity = o.fidelity.unwrap_or(precision.fidelity);
         precision.fp32_dest_acc = o.fp32_dest_acc.unwrap_or(precision.fp32_dest_acc);
     }
-    if precision.weight == DType::Bfp2 && !decode {
+    if precision.weight == DType::Bfp2 && phase.rows() > TILE {
         precision.weight = DType::Bfp4;
     }
     precision
@@ -268,7 +268,7 @@ mod tests {
     fn overrides_reach_the_phase_they_name() {
         let set: Vec<Override> = ["down=bfp4", "decode:o=/HiFi4/fp32"].iter().map(|s| s.parse().unwrap()).collect();
         let decode = PhaseKind::Decode { batch: 1 };
-        let prefill = PhaseKind::Prefill { tokens: 32 };
+        let prefill = PhaseKind::Prefill { tokens: 64 };
         assert_eq!(asked(Policy::Balanced, &set, decode, Role::Down, true).weight, DType::Bfp4);
         assert_eq!(asked(Policy::Balanced, &set, decode, Role::Down, true).fidelity, Fidelity::HiFi2);
         let o = asked(Policy::Balanced, &set, decode, Role::O, true);

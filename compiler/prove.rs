@@ -82,7 +82,8 @@ fn precisions_of(plan: &Plan, phase: &Phase, model: &Model, policy: Policy) -> V
         let Some((compute, weight)) = used(plan, step) else { continue };
         let fits = |decision: &Decision| {
             let Precision { weight: dtype, fidelity, fp32_dest_acc } = decision.used;
-            (fidelity, fp32_dest_acc, dtype) == (compute.fidelity, compute.fp32_dest_acc, weight)
+            let same_numbers = dtype == weight || own(plan, decision, weight);
+            same_numbers && (fidelity, fp32_dest_acc) == (compute.fidelity, compute.fp32_dest_acc)
         };
         let allowed: Vec<&Decision> =
             decisions.iter().filter(|(node, _)| is_of(plan, step, &graph, **node)).map(|(_, d)| d).collect();
@@ -93,6 +94,12 @@ fn precisions_of(plan: &Plan, phase: &Phase, model: &Model, policy: Policy) -> V
         }
     }
     defects
+}
+
+/// Whether a step reads in two bits what bfp4 holds, because the plan may run kernels of bitnetc's own. That the matrix is ternary is verified
+/// with the plan.
+fn own(plan: &Plan, decision: &Decision, weight: DType) -> bool {
+    plan.options.own_kernels && (weight, decision.used.weight) == (DType::Bfp2, DType::Bfp4)
 }
 
 /// How a step computes, and the data type of its weights or caches; `None` where no policy has a say.

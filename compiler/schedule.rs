@@ -74,6 +74,8 @@ pub enum Kind {
         activation: Option<FusedActivation>,
         /// Data type, fidelity, accumulation.
         precision: Precision,
+        /// The same weight in two bits, where kernels of bitnetc's own come into question.
+        two_bits: Option<Box<Weight>>,
     },
     /// `x -> logits`: the weight is cut into as many chunks of its rows as is cheapest.
     LmHead {

@@ -74,6 +74,9 @@ pub struct Options {
     /// Whether decode draws tokens on the card, by parameters of each user; otherwise it takes the likeliest.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sample: bool,
+    /// Whether decode may run kernels of bitnetc's own where they are predicted to be faster than TT-NN's.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub own_kernels: bool,
 }
 
 /// How much of a result a lowering of precision has to keep.

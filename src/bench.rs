@@ -1,25 +1,29 @@
 //! `bitnetc bench`: how fast a device runs a plan.
 
+mod told;
+
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
 use bitnetc_plan::{BufferRole, VerifiedPlan};
-use bitnetc_runtime::host::CallTime;
 use bitnetc_runtime::{Device, HostDevice, LoadOptions, RuntimeError, Session, Weights};
 use miette::{IntoDiagnostic, miette};
 
+pub use told::Document;
+use told::{Calls, Decode, Prefill, Trace, Turns};
+
 use crate::beside::{Beside, Reached, memory_of};
 use crate::device::DeviceChoice;
-use crate::input;
 use crate::load::{self, NumericsChoice, Source};
-use crate::render::units::{self, thousands};
-use crate::render::{self, Align, Column, Table};
+use crate::render::{self, Progress, Stages, Width};
+use crate::{document, input};
 
 /// Measure a device: tokens per second of decode and prefill. Of the host, the bandwidth of the weights too; of TT-NN, the size of the trace
 /// and the memory that this process took. On a mock nothing computes, so that the times are the host's own work.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bitnetc bench
+  bitnetc bench --steps 8 --json | jq '.decode.tokens_per_s'
   bitnetc synth bitnet-2b-4t -o random && bitnetc bench bitnet-2b-4t --policy exact --weights random
   bitnetc bench bitnet-2b-4t --batch 32 --weights random --device ttnn --mock --prompt 128 --steps 8
   bitnetc bench bitnet-2b-4t --policy exact --weights random --beside path/to/llama-bench --gguf model.gguf")]
@@ -43,6 +47,11 @@ pub struct Args {
     /// Show where the time goes, by TT-NN call
     #[arg(long)]
     by_call: bool,
+    /// JSON for tools: everything that is measured, unrounded
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    width: Width,
     #[command(flatten)]
     beside: Beside,
 }
@@ -51,89 +60,95 @@ pub struct Args {
 ///
 /// # Errors
 /// Any error of planning, of weights or of the plan's steps; options of the host for another device.
-pub fn run(args: Args) -> miette::Result<()> {
-    let plan = args.source.plan()?;
-    let weights = args.source.weights(&plan)?;
-    let text = match args.device.is_host() {
-        true => {
-            let device = args.device.host(&plan, args.numerics.into())?;
-            of_host(&args, device, plan, &weights)?
-        }
-        false => {
-            if let Some(flag) = args.of_host() {
-                return Err(miette!(help = "leave it out, or leave --device out", "{flag} is for the host device"));
-            }
-            let device = args.device.open(&plan, args.numerics.into())?;
-            of_ttnn(&args, device, plan, &weights)?
-        }
-    };
-    render::print(&text).map_err(input::cannot_print)
+pub fn run(args: &Args) -> miette::Result<()> {
+    let measured = measured(args)?;
+    if args.json {
+        return render::print(&document::text(&measured)?).map_err(input::cannot_print);
+    }
+    args.width.print(&measured.page())
 }
 
-/// Loads the plan; the session, and seconds that it took.
-fn load<D: Device>(device: D, plan: VerifiedPlan, weights: &Weights) -> miette::Result<(Session<D>, f64)> {
+fn measured(args: &Args) -> miette::Result<Document> {
+    let plan = args.source.plan()?;
+    let weights = args.source.weights(&plan)?;
+    if args.device.is_host() {
+        let device = args.device.host(&plan, args.numerics.into())?;
+        return of_host(args, device, plan, &weights);
+    }
+    if let Some(flag) = args.of_host() {
+        return Err(miette!(help = "leave it out, or leave --device out", "{flag} is for the host device"));
+    }
+    let device = args.device.open(&plan, args.numerics.into())?;
+    of_ttnn(args, device, plan, &weights)
+}
+
+/// Loads the plan; the session, and what is known of it.
+fn load<D: Device>(
+    args: &Args,
+    device: D,
+    plan: VerifiedPlan,
+    weights: &Weights,
+) -> miette::Result<(Session<D>, Document)> {
+    let numerics = args.device.numerics(args.numerics, &plan);
+    let (model, policy) = (plan.model.name.clone(), plan.options.policy.clone());
     let started = Instant::now();
     let session = load::session(device, plan, weights, &LoadOptions::default())?;
-    Ok((session, started.elapsed().as_secs_f64()))
+    let loaded_s = started.elapsed().as_secs_f64();
+    let device = session.device().name();
+    Ok((session, Document { model, policy, device, numerics, loaded_s, ..Document::default() }))
 }
 
 /// Measures the host device.
-fn of_host(args: &Args, device: HostDevice, plan: VerifiedPlan, weights: &Weights) -> miette::Result<String> {
-    let numerics = args.device.numerics(args.numerics, &plan);
-    let (mut session, loaded) = load(device, plan, weights)?;
+fn of_host(args: &Args, device: HostDevice, plan: VerifiedPlan, weights: &Weights) -> miette::Result<Document> {
+    let (mut session, mut found) = load(args, device, plan, weights)?;
     let bytes = session.device().weight_bytes() as u64;
-    let mut text = format!("{}, {} threads\n{numerics}\n", describe(&session), HostDevice::threads());
-    text += &format!("loaded in {loaded:.2} s, {} bytes of matrices\n", thousands(bytes));
+    (found.threads, found.matrix_bytes) = (Some(HostDevice::threads()), Some(bytes));
     if args.beside.is_there() {
-        return Ok(text + &in_turns(&mut session, args)?);
+        found.in_turns = Some(in_turns(&mut session, args)?);
+        return Ok(found);
     }
     if session.largest_bucket() > 0 {
         count_times(&mut session, args)?;
-        text += &prefill_line(&mut session, args)?;
-        text += &by_call(&session, args.runs.get());
+        let prefill = prefilled(&mut session, args)?;
+        found.prefill = Some(Prefill { calls: by_call(&session, args.runs.get()), ..prefill });
     }
     count_times(&mut session, args)?;
-    let seconds = decode(&mut session, args.steps, args.runs.get())?;
-    let rate = bytes as f64 / seconds / 1e9;
-    text += &format!("{}, matrices at {rate:.1} GB/s\n", decode_words(&session, seconds));
-    Ok(text + &by_call(&session, args.runs.get() * args.steps))
+    let decode = decoded(&mut session, args)?;
+    let calls = by_call(&session, args.runs.get() * args.steps);
+    found.decode = Some(Decode { matrices_gb_per_s: Some(bytes as f64 / decode.step_s / 1e9), calls, ..decode });
+    Ok(found)
 }
 
 /// Measures the TT-NN device.
-fn of_ttnn(args: &Args, device: Box<dyn Device>, plan: VerifiedPlan, weights: &Weights) -> miette::Result<String> {
-    let (numerics, dram) = (args.device.numerics(args.numerics, &plan), plan.dram());
-    let planned = dram.traces.saturating_mul(u64::from(plan.card.dram.banks));
+fn of_ttnn(args: &Args, device: Box<dyn Device>, plan: VerifiedPlan, weights: &Weights) -> miette::Result<Document> {
+    let planned_bytes = plan.dram().traces.saturating_mul(u64::from(plan.card.dram.banks));
     let before = memory_of("self");
-    let (mut session, loaded) = load(device, plan, weights)?;
-    let mut text = format!("{}\n{numerics}\n", describe(&session));
-    let took = units::bytes(memory_of("self").saturating_sub(before));
-    text += &format!("loaded in {loaded:.2} s; the process's memory grew by {took} at most\n");
-    let started = Instant::now();
+    let (mut session, mut found) = load(args, device, plan, weights)?;
+    found.memory_bytes = Some(memory_of("self").saturating_sub(before));
+    let (started, progress) = (Instant::now(), Progress::waiting("warming up and capturing"));
     session.prepare_decode().into_diagnostic()?;
-    let (seconds, traced) = (started.elapsed().as_secs_f64(), session.device().trace_bytes());
-    text += &format!(
-        "warmed up and captured in {seconds:.2} s, {} bytes of trace, planned for {}\n",
-        thousands(traced),
-        thousands(planned)
-    );
+    drop(progress);
+    let (captured_s, bytes) = (started.elapsed().as_secs_f64(), session.device().trace_bytes());
+    found.trace = Some(Trace { captured_s, bytes, planned_bytes });
     if session.largest_bucket() > 0 {
-        text += &prefill_line(&mut session, args)?;
+        found.prefill = Some(prefilled(&mut session, args)?);
     }
-    let seconds = decode(&mut session, args.steps, args.runs.get())?;
-    Ok(text + &decode_words(&session, seconds) + "\n")
+    found.decode = Some(decoded(&mut session, args)?);
+    Ok(found)
 }
 
-/// Measures prefill, and says so in a line.
-fn prefill_line<D: Device>(session: &mut Session<D>, args: &Args) -> miette::Result<String> {
+/// Measures prefill.
+fn prefilled<D: Device>(session: &mut Session<D>, args: &Args) -> miette::Result<Prefill> {
     let tokens = args.tokens(session);
     let seconds = prefill(session, tokens, args.runs.get())?;
-    Ok(format!("prefill {tokens}: {:.1} tokens/s ({})\n", tokens as f64 / seconds, units::time(1e6 * seconds)))
+    Ok(Prefill { tokens, tokens_per_s: tokens as f64 / seconds, seconds, calls: Vec::new() })
 }
 
-/// What a decode step of so many seconds comes to.
-fn decode_words<D: Device>(session: &Session<D>, seconds: f64) -> String {
-    let (batch, rate) = (session.batch(), session.batch() as f64 / seconds);
-    format!("decode {batch}: {rate:.2} tokens/s, {:.2} steps/s ({})", 1.0 / seconds, units::time(1e6 * seconds))
+/// Measures decode.
+fn decoded<D: Device>(session: &mut Session<D>, args: &Args) -> miette::Result<Decode> {
+    let step_s = decode(session, args.steps, args.runs.get())?;
+    let batch = session.batch();
+    Ok(Decode { batch, tokens_per_s: batch as f64 / step_s, step_s, matrices_gb_per_s: None, calls: Vec::new() })
 }
 
 impl Args {
@@ -159,7 +174,7 @@ fn count_times(session: &mut Session<HostDevice>, args: &Args) -> miette::Result
 }
 
 /// Ours and the other program in turns, the best run of each.
-fn in_turns(session: &mut Session<HostDevice>, args: &Args) -> miette::Result<String> {
+fn in_turns(session: &mut Session<HostDevice>, args: &Args) -> miette::Result<Turns> {
     let (tokens, batch) = (args.tokens(session), session.batch());
     if session.largest_bucket() == 0 || batch != 1 {
         return Err(miette!(
@@ -168,7 +183,9 @@ fn in_turns(session: &mut Session<HostDevice>, args: &Args) -> miette::Result<St
         ));
     }
     let (mut ours, mut theirs) = (Reached::default(), Reached::default());
-    for _ in 0..args.runs.get() {
+    let progress = Progress::new("runs in turns");
+    for run in 0..args.runs.get() {
+        progress.at(run as u64, args.runs.get() as u64);
         // llama-bench warms up before it measures.
         prefill(session, tokens, 1)?;
         let run = Reached {
@@ -179,34 +196,19 @@ fn in_turns(session: &mut Session<HostDevice>, args: &Args) -> miette::Result<St
         ours = ours.best(run);
         theirs = theirs.best(args.beside.run(HostDevice::threads(), tokens, args.steps)?.unwrap_or_default());
     }
-    let mut table = Table::new(vec![
-        Column::new("", Align::Left),
-        Column::new("bitnetc", Align::Right),
-        Column::new("llama-bench", Align::Right),
-        Column::new("ratio", Align::Right),
-    ]);
-    let mut row = |what: String, show: &dyn Fn(f64) -> String, ours: f64, theirs: f64| {
-        table.row(vec![what, show(ours), show(theirs), format!("{:.2}", ours / theirs)]);
-    };
-    let rate = |v: f64| format!("{v:.1} tokens/s");
-    row(format!("prefill {tokens}"), &rate, ours.prefill, theirs.prefill);
-    row("decode".into(), &rate, ours.decode, theirs.decode);
-    row("memory".into(), &|v| units::bytes(v as u64), ours.memory as f64, theirs.memory as f64);
-    Ok(format!("best of {} runs in turns\n{}", args.runs, table.render(render::width())))
+    Ok(Turns { tokens, runs: args.runs.get(), ours, theirs })
 }
 
-/// Milliseconds of one of `runs` by call; nothing when times were not counted.
-fn by_call(session: &Session<HostDevice>, runs: usize) -> String {
-    let line = |(call, time): (&str, CallTime)| {
-        let (each, ms) = (time.calls / runs as u64, 1000.0 * time.time.as_secs_f64() / runs as f64);
-        format!("  {ms:10.2} ms {each:6} {call}\n")
-    };
-    session.device().times().into_iter().map(line).collect()
-}
-
-fn describe<D: Device>(session: &Session<D>) -> String {
-    let plan = session.plan();
-    format!("{} {} on the {}", plan.model.name, plan.options.policy, session.device().name())
+/// Times of one of `runs` by call; nothing when times were not counted.
+fn by_call(session: &Session<HostDevice>, runs: usize) -> Vec<Calls> {
+    let times = session.device().times().into_iter();
+    times
+        .map(|(call, time)| Calls {
+            call: call.into(),
+            calls: time.calls / runs as u64,
+            ms: 1000.0 * time.time.as_secs_f64() / runs as f64,
+        })
+        .collect()
 }
 
 /// Tokens that differ, so that lookups do.
@@ -218,7 +220,7 @@ fn sample<D: Device>(session: &Session<D>, count: usize) -> Vec<u32> {
 /// Seconds of the fastest prefill, with its first token read: the device may still run when a prefill has been asked for.
 fn prefill<D: Device>(session: &mut Session<D>, tokens: usize, runs: usize) -> miette::Result<f64> {
     let (prompt, mut read) = (sample(session, tokens), Vec::new());
-    best(runs, || {
+    best(&format!("prefill of {tokens} tokens"), runs, || {
         session.prefill(0, &prompt).into_diagnostic()?;
         match session.plan().buffer_for(BufferRole::FirstTokens) {
             Some(_) => session.first_tokens(&mut read).into_diagnostic(),
@@ -235,7 +237,7 @@ fn decode<D: Device>(session: &mut Session<D>, steps: usize, runs: usize) -> mie
     session.prepare_decode().into_diagnostic()?;
     let tokens = sample(session, session.batch());
     let zeros = vec![0; session.batch()];
-    let seconds = best(runs, || {
+    let seconds = best(&format!("decode, {steps} steps"), runs, || {
         session.set_users(&tokens, &zeros).into_diagnostic()?;
         greedy(session, steps).into_diagnostic()
     })?;
@@ -255,9 +257,11 @@ fn greedy<D: Device>(session: &mut Session<D>, steps: usize) -> Result<(), Runti
     session.end_tokens(&mut read)
 }
 
-fn best(runs: usize, mut work: impl FnMut() -> miette::Result<()>) -> miette::Result<f64> {
-    let mut best = f64::INFINITY;
+/// Seconds of the fastest of so many runs.
+fn best(what: &str, runs: usize, mut work: impl FnMut() -> miette::Result<()>) -> miette::Result<f64> {
+    let (mut best, stages) = (f64::INFINITY, Stages::new(runs));
     for _ in 0..runs {
+        stages.next(what);
         let started = Instant::now();
         work()?;
         best = best.min(started.elapsed().as_secs_f64());

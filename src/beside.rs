@@ -5,7 +5,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use miette::{IntoDiagnostic as _, WrapErr as _, miette};
-use serde::Deserialize;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// The other program.
 #[derive(Debug, Clone, clap::Args)]
@@ -19,7 +20,7 @@ pub struct Beside {
 }
 
 /// The speeds that a program reached.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, JsonSchema)]
 pub struct Reached {
     /// Tokens per second of prefill.
     pub prefill: f64,

@@ -16,7 +16,8 @@ use serde::Serialize;
 
 use crate::document::{self, Content};
 use crate::render::units::{percent, thousands};
-use crate::{input, render, replay};
+use crate::render::{self, Page, Width};
+use crate::{input, replay};
 
 /// Verifies a plan: every call against TT-NN's rules, every address and size against the memory model, and that all phases compute one
 /// function.
@@ -47,6 +48,8 @@ pub struct Args {
     /// The defects as JSON: place, invariant, what was found, what would be right, the constraint broken
     #[arg(long, conflicts_with = "ttnn")]
     pub json: bool,
+    #[command(flatten)]
+    width: Width,
 }
 
 /// Reads and verifies the plan and prints the verdict.
@@ -60,31 +63,35 @@ pub fn run(args: Args) -> miette::Result<()> {
         Ok(verified) => {
             let python = args.python.as_deref();
             if !args.json {
-                render::print(&sound(&verified, model.as_ref().map(|model| model.name.as_str())))
-                    .map_err(input::cannot_print)?;
+                args.width.print(&sound(&verified, model.as_ref().map(|model| model.name.as_str())))?;
             }
             if args.compared.numerics {
                 let runs = numerics::compare(&args.compared, &args.plan, python, verified.into())?;
-                let report = match args.json {
-                    true => json(&[], Some(numerics::json(&runs)))?,
-                    false => numerics::text(&runs),
-                };
-                render::print(&report).map_err(input::cannot_print)?;
+                match args.json {
+                    true => print(&json(&[], Some(numerics::json(&runs)))?)?,
+                    false => args.width.print(&numerics::page(&runs))?,
+                }
                 return numerics::verdict(&runs);
             }
             if args.json {
-                render::print(&json(&[], None)?).map_err(input::cannot_print)?;
+                print(&json(&[], None)?)?;
             }
-            if args.ttnn { replay::against_ttnn(&plan, python) } else { Ok(()) }
+            if args.ttnn { replay::against_ttnn(&plan, python, args.width) } else { Ok(()) }
         }
         Err(defects) => {
-            render::print(&if args.json { json(&defects, None)? } else { unsound(&defects) })
-                .map_err(input::cannot_print)?;
+            match args.json {
+                true => print(&json(&defects, None)?)?,
+                false => args.width.print(&unsound(&defects))?,
+            }
             let help = "the plan was changed after it was compiled, or bitnetc has a defect: compile the model again";
             let noun = if defects.len() == 1 { "defect" } else { "defects" };
             Err(miette!(help = help, "{} has {} {noun}", args.plan.display(), defects.len()))
         }
     }
+}
+
+fn print(text: &str) -> miette::Result<()> {
+    render::print(text).map_err(input::cannot_print)
 }
 
 /// Verifies the plan, and compares it with its model where that is known. The model tells better than the other phases which step is wrong.
@@ -100,9 +107,9 @@ fn checked<'p>(plan: &'p Plan, model: Option<&Model>) -> Result<Verified<'p>, Ve
     }
 }
 
-fn sound(verified: &Verified, model: Option<&str>) -> String {
+fn sound(verified: &Verified, model: Option<&str>) -> Page {
     let plan = verified.plan();
-    let mut text = String::new();
+    let mut text = Page::default();
     for (phase, walk) in plan.phases.iter().zip(verified.walks()) {
         let highest = phase.steps().map(|s| s.l1.high_water()).max().unwrap_or(0);
         let _ = writeln!(
@@ -168,8 +175,8 @@ fn json(defects: &[Defect], numerics: Option<Vec<numerics::Document>>) -> miette
 }
 
 /// Defects under the place they are at.
-fn unsound(defects: &[Defect]) -> String {
-    let mut text = String::new();
+fn unsound(defects: &[Defect]) -> Page {
+    let mut text = Page::default();
     let mut last: Option<&Place> = None;
     for defect in defects {
         if last != Some(&defect.place) {

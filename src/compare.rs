@@ -9,11 +9,10 @@ use miette::miette;
 
 use crate::device::DeviceChoice;
 use crate::eval::{self, Computed, Expected, Inputs, Measured, Reference, ReferenceWeights};
-use crate::input;
 use crate::load::{self, NumericsChoice, Source};
 use crate::plan::Choices;
 use crate::render::units::thousands;
-use crate::render::{self, Align, Column, Table};
+use crate::render::{Align, Column, Page, Stages, Table, Width};
 
 /// Tabulate the precision policies of a model, weight scales folded and not: predicted time and bytes of a token, bits per byte,
 /// agreement with f32.
@@ -31,6 +30,8 @@ pub struct Args {
     /// How matmuls that are not exact on integers are computed
     #[arg(long, value_enum, default_value_t = NumericsChoice::Exact)]
     numerics: NumericsChoice,
+    #[command(flatten)]
+    width: Width,
 }
 
 /// Logits of the reference that are kept from one row to the next, 512 MB: more are computed again for each.
@@ -61,20 +62,13 @@ pub fn run(args: Args) -> miette::Result<()> {
     let (path, weights) = (args.source.weights_path(&first)?, args.source.weights(&first)?);
     let reads = ReferenceWeights::new(&weights)?;
     let reference = Reference::new(&args.source.model(&first, None)?, &first, &reads)?.keeping(MOST_KEPT);
-    let mut table = Table::new(vec![
-        Column::new("policy", Align::Left),
-        Column::new("scales", Align::Left),
-        Column::new("phase", Align::Left),
-        Column::new("us/token", Align::Right),
-        Column::new("bytes/token", Align::Right),
-        Column::new("bits/byte", Align::Right),
-        Column::new("PCC", Align::Right),
-        Column::new("top-1 %", Align::Right),
-        Column::new("top-5 %", Align::Right).expendable(1),
-    ]);
+    let mut table = table();
     let (mut computed_by, mut numerics) = (String::new(), BTreeSet::new());
+    let stages = Stages::new(2 * Policy::ALL.len());
     for policy in Policy::ALL {
         for no_folding in [false, true] {
+            let scales = if no_folding { "multiplied" } else { "folded" };
+            stages.next(format_args!("{policy} policy, scales {scales}"));
             let plan = plan(policy, no_folding)?;
             let device = args.device.open(&plan, args.numerics.into())?;
             computed_by = device.name();
@@ -88,7 +82,7 @@ pub fn run(args: Args) -> miette::Result<()> {
                     eval::measure(&mut session, phase, &windows, Some(&Expected::Reference(&reference)), |_, _| {})?;
                 let mut row = vec![
                     policy.to_string(),
-                    if no_folding { "multiplied" } else { "folded" }.to_string(),
+                    scales.to_string(),
                     kind.to_string(),
                     format!("{us:.0}"),
                     thousands(bytes as u64),
@@ -98,12 +92,29 @@ pub fn run(args: Args) -> miette::Result<()> {
             }
         }
     }
-    let mut text = table.render(render::width());
-    text += &format!(
+    drop(stages);
+    let mut page = Page::default();
+    page.table(table);
+    page.prose(format!(
         "times and bytes are predicted for the card; the rest is measured by {computed_by}, against the f32 reference\n"
-    );
-    numerics.iter().for_each(|named| text += &format!("{named}\n"));
-    render::print(&text).map_err(input::cannot_print)
+    ));
+    numerics.iter().for_each(|named| page.prose(format!("{named}\n")));
+    args.width.print(&page)
+}
+
+/// A row for each policy, its scales folded or not, and each phase.
+fn table() -> Table {
+    Table::new(vec![
+        Column::new("policy", Align::Left),
+        Column::new("scales", Align::Left),
+        Column::new("phase", Align::Left),
+        Column::new("us/token", Align::Right),
+        Column::new("bytes/token", Align::Right).expendable(2),
+        Column::new("bits/byte", Align::Right),
+        Column::new("PCC", Align::Right),
+        Column::new("top-1 %", Align::Right),
+        Column::new("top-5 %", Align::Right).expendable(1),
+    ])
 }
 
 /// The phase that computes windows of `tokens`, with its predicted microseconds and bytes of DRAM per token.
@@ -128,4 +139,21 @@ fn accuracy(measured: &Measured) -> [String; 4] {
         format!("{:.2}", 100.0 * agreement.top1()),
         format!("{:.2}", 100.0 * agreement.top5()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fits::fits;
+
+    #[test]
+    fn the_table_fits_every_terminal() {
+        let mut table = table();
+        let cells =
+            ["balanced", "multiplied", "prefill 2048", "123456", "2,345,678,901", "1.2345", "0.99987", "100.00"];
+        table.row(cells.iter().chain(&["100.00"]).map(ToString::to_string).collect());
+        let mut page = Page::default();
+        page.table(table);
+        fits(&page);
+    }
 }

@@ -11,7 +11,7 @@ use bitnetc_compiler::passes::PlaceError;
 use bitnetc_compiler::passes::values::Grid;
 use bitnetc_compiler::policy::Precision;
 use bitnetc_compiler::target::Calibration;
-use bitnetc_plan::{Bound, Plan, Step};
+use bitnetc_plan::{Bound, Phase, Plan, Step};
 use clap_complete::engine::ArgValueCompleter;
 use miette::{MietteDiagnostic, Report, miette};
 use owo_colors::OwoColorize as _;
@@ -20,8 +20,8 @@ pub use json::Document;
 
 use crate::inspect::Selection;
 use crate::recompile::{Recompiled, recompile};
-use crate::render::units::{bytes, thousands, time};
-use crate::render::{self, Align, Column, Table};
+use crate::render::units::{banded, bytes, thousands, time};
+use crate::render::{self, Align, Column, Page, Table, Width};
 use crate::{completions, input};
 
 /// Explain a step of a plan: what was chosen, what else there was, what bounds it, what was proved.
@@ -53,6 +53,8 @@ pub struct Args {
     /// JSON for tools: everything that is printed
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    width: Width,
 }
 
 /// Compiles the plan again, asks, prints.
@@ -82,15 +84,17 @@ pub fn run(args: Args) -> miette::Result<()> {
                 _ => Report::msg(error),
             },
         )?;
-    let text = match args.json {
-        true => json::text(&again, &found, &args.step, args.alternatives.into())?,
-        false => document(&plan, &again, &found, &args),
-    };
-    render::print(&text).map_err(input::cannot_print)
+    // What is explained is the plan compiled again.
+    let phase = again.compiled.plan.phase(phase.kind).unwrap_or(phase);
+    if args.json {
+        let text = json::text(&again, &found, phase, &args.step, args.alternatives.into())?;
+        return render::print(&text).map_err(input::cannot_print);
+    }
+    args.width.print(&page(&again, phase, &found, &args.step, args.alternatives.into()))
 }
 
 /// A deallocation has no alternatives.
-fn freed(phase: &bitnetc_plan::Phase, name: &str) -> Option<String> {
+fn freed(phase: &Phase, name: &str) -> Option<String> {
     let steps: Vec<&Step> = phase.steps().collect();
     let at = steps.iter().position(|s| s.name == name && s.op.freed().is_some())?;
     let value = steps[at].op.freed()?.name();
@@ -100,9 +104,10 @@ fn freed(phase: &bitnetc_plan::Phase, name: &str) -> Option<String> {
     Some(format!("`{name}` frees `{value}` {after}.\n"))
 }
 
-fn document(plan: &Plan, again: &Recompiled, found: &Explanation, args: &Args) -> String {
+/// The explanation for people, with so many alternatives and constraints.
+pub fn page(again: &Recompiled, phase: &Phase, found: &Explanation, step: &str, limit: usize) -> Page {
     let cost = &again.target.cost;
-    let mut text = String::new();
+    let mut text = Page::default();
     if !again.differs.is_empty() {
         let _ = writeln!(
             text,
@@ -112,19 +117,19 @@ fn document(plan: &Plan, again: &Recompiled, found: &Explanation, args: &Args) -
             again.differs.join("; ")
         );
     }
-    heading(&mut text, plan, found, &args.step);
+    heading(&mut text, &again.compiled.plan, phase, found, step);
     moves(&mut text, found);
     operands(&mut text, found);
     bounds(&mut text, found, cost);
     precision(&mut text, found);
     kernels(&mut text, found);
-    alternatives(&mut text, found, args.alternatives.into());
-    refusals(&mut text, found, args.alternatives.into());
+    alternatives(&mut text, found, limit);
+    refusals(&mut text, found, limit);
     let _ = writeln!(text, "\nTimes are predicted, not measured.");
     text
 }
 
-fn heading(text: &mut String, plan: &Plan, found: &Explanation, step: &str) {
+fn heading(text: &mut Page, plan: &Plan, phase: &Phase, found: &Explanation, step: &str) {
     let part = if step == found.call.name { String::new() } else { format!(", part of {}", found.call.name) };
     let when = match found.section {
         Section::Layer => format!("in each of {} layers", found.times),
@@ -133,19 +138,19 @@ fn heading(text: &mut String, plan: &Plan, found: &Explanation, step: &str) {
     };
     let _ = writeln!(text, "{}{part}: {when} of {} on {}", step.bold(), plan.model.name, plan.card.name);
     let _ = writeln!(text, "chosen: {}", found.chosen.what);
-    let share = found.chosen.price.times(u64::from(found.times)).us() / found.phase.us().max(f64::MIN_POSITIVE);
+    let us = found.chosen.price.times(u64::from(found.times)).us();
     let _ = writeln!(
         text,
-        "predicted {} of the phase's {} ({:.1} %); {} of L1 per core at its worst",
-        time(found.chosen.price.times(u64::from(found.times)).us()),
-        time(found.phase.us()),
-        100.0 * share,
+        "predicted {} ({:.1} %) of the phase's {}; {} of L1 per core at its worst",
+        time(us),
+        100.0 * us / phase.cost.device_us.max(f64::MIN_POSITIVE),
+        banded(phase.cost.device_us, phase.cost.band_us),
         bytes(found.chosen.peak)
     );
 }
 
 /// Reshards before the call: what they take, and why they are there.
-fn moves(text: &mut String, found: &Explanation) {
+fn moves(text: &mut Page, found: &Explanation) {
     for moved in &found.moves {
         let Move { step, value, from, to, cost, .. } = moved;
         let all = time(cost.us * f64::from(found.times));
@@ -169,7 +174,7 @@ pub fn because(moved: &Move, reader: &str) -> String {
     leaves.map_or_else(|| format!("{reads}; it was moved before"), |leaves| format!("{reads}, and {leaves}"))
 }
 
-fn operands(text: &mut String, found: &Explanation) {
+fn operands(text: &mut Page, found: &Explanation) {
     for reading in &found.operands {
         let _ = writeln!(text, "reads {} in {}: {}", reading.value.bold(), reading.wants, self::reading(reading));
     }
@@ -190,7 +195,7 @@ pub fn reading(reading: &Reading) -> String {
     }
 }
 
-fn bounds(text: &mut String, found: &Explanation, cost: &Calibration) {
+fn bounds(text: &mut Page, found: &Explanation, cost: &Calibration) {
     let _ = writeln!(text, "\n{}", "what bounds it, beside the roofline".bold());
     let mut table = Table::new(vec![
         Column::new("step", Align::Left),
@@ -213,7 +218,7 @@ fn bounds(text: &mut String, found: &Explanation, cost: &Calibration) {
             words(c.bound).to_owned(),
         ]);
     }
-    text.push_str(&table.render(render::width()));
+    text.table(table);
 }
 
 fn words(bound: Bound) -> &'static str {
@@ -225,7 +230,7 @@ fn words(bound: Bound) -> &'static str {
     }
 }
 
-fn precision(text: &mut String, found: &Explanation) {
+fn precision(text: &mut Page, found: &Explanation) {
     let Some(decision) = &found.precision else { return };
     let show =
         |p: Precision| format!("{} {}, {} sums", p.weight, p.fidelity, if p.fp32_dest_acc { "fp32" } else { "bf16" });
@@ -241,10 +246,13 @@ fn precision(text: &mut String, found: &Explanation) {
     for theorem in &decision.theorems {
         let _ = writeln!(text, "proved, {}: {}", theorem.proof(), theorem.statement());
     }
+    if let Some(storage) = &found.storage {
+        let _ = writeln!(text, "weight: {storage}");
+    }
 }
 
 /// What the kernels do to the numbers.
-fn kernels(text: &mut String, found: &Explanation) {
+fn kernels(text: &mut Page, found: &Explanation) {
     if found.remarks.is_empty() {
         return;
     }
@@ -254,7 +262,7 @@ fn kernels(text: &mut String, found: &Explanation) {
     }
 }
 
-fn alternatives(text: &mut String, found: &Explanation, limit: usize) {
+fn alternatives(text: &mut Page, found: &Explanation, limit: usize) {
     let _ = writeln!(
         text,
         "\n{}: {} legal ways in all; the best, each with the cheapest phase around it",
@@ -274,7 +282,7 @@ fn alternatives(text: &mut String, found: &Explanation, limit: usize) {
     if found.alternatives.is_empty() {
         let _ = writeln!(text, "none: bitnetc considers one way");
     } else {
-        text.push_str(&table.render(render::width()));
+        text.table(table);
     }
 }
 
@@ -332,7 +340,7 @@ fn neighbours(slower: &[(&str, u64)]) -> String {
     format!("price: slower around it: {}{more}", named.collect::<Vec<_>>().join(", "))
 }
 
-fn refusals(text: &mut String, found: &Explanation, limit: usize) {
+fn refusals(text: &mut Page, found: &Explanation, limit: usize) {
     if found.refusals.is_empty() {
         return;
     }
@@ -352,5 +360,29 @@ fn refusals(text: &mut String, found: &Explanation, limit: usize) {
             refusal.example.clone(),
         ]);
     }
-    text.push_str(&table.render(render::width()));
+    text.table(table);
+}
+
+#[cfg(test)]
+mod tests {
+    use bitnetc_compiler::{Options, compile, model, target::Target};
+
+    use super::*;
+    use crate::render::fits::fits;
+
+    #[test]
+    fn explanations_fit_every_terminal() {
+        let model = model::find("tiny-shakespeare").unwrap().model().unwrap();
+        let options = Options { prefill: vec![], ..Options::for_model(&model) };
+        let plan = compile(&model, &Target::find("n150").unwrap(), &options).unwrap().plan;
+        let again = recompile(&plan, None, None).unwrap();
+        for step in ["qkv", "attended", "normed"] {
+            let phase = &plan.phases[0];
+            let found = explain(&again.compiled, &again.target, &again.options, phase.kind, step).unwrap();
+            let page = page(&again, phase, &found, step, 8);
+            fits(&page);
+            let (least, most) = phase.cost.band_us;
+            assert!(page.render(None).contains(&format!(" us, {least:.0} to {most:.0};")), "{}", page.render(None));
+        }
+    }
 }

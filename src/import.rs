@@ -42,7 +42,7 @@ pub fn run(args: Args) -> miette::Result<()> {
             }
             let imported = import::directory(&args.directory).map_err(report)?;
             if folder::find(&args.directory) == Ok(Stored::Nowhere) {
-                eprintln!("note: there are no weights in {name}: how they are stored is what config.json says");
+                remark!("note: there are no weights in {name}: how they are stored is what config.json says");
             }
             imported
         }
@@ -100,7 +100,7 @@ fn from_gguf(path: &Path) -> miette::Result<Imported> {
         return Err(report(ImportError::Leftover { tensor: tensor.into() }));
     }
     for note in notes.iter().chain(checkpoint.notes()) {
-        eprintln!("note: {note}");
+        remark!("note: {note}");
     }
     Ok(imported)
 }

@@ -12,7 +12,7 @@ use miette::IntoDiagnostic as _;
 
 pub use json::Document;
 
-use crate::render::{self, Align, Column, Table, units};
+use crate::render::{self, Align, Column, Page, Stages, Table, Width, units};
 use crate::{completions, input};
 
 /// Show what each known lever of decode is predicted to be worth.
@@ -46,6 +46,8 @@ pub struct Args {
     /// JSON for tools: every lever and every step, unrounded
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    width: Width,
 }
 
 /// A target and a batch, and what was found.
@@ -72,51 +74,50 @@ pub fn run(args: Args) -> miette::Result<()> {
     options.position = args.at_position;
     let targets = args.target.as_deref().map_or_else(|| vec!["n150", "p150"], |t| vec![t]);
     let batches = args.batch.map_or_else(|| vec![1, 32], |b| vec![b]);
-    let mut cases = Vec::new();
+    let (mut cases, stages) = (Vec::new(), Stages::new(targets.len() * batches.len()));
     for name in targets {
         let target = input::target(name, TtnnRelease::latest())?;
         for batch in &batches {
             options.batch = *batch;
+            stages.next(format_args!("levers of {} on {name}, batch {batch}", model.name));
             let found = levers(&model, &target, &options).into_diagnostic()?;
             cases.push(Case { target: target.clone(), batch: *batch, found });
         }
     }
+    drop(stages);
     if args.json {
         let text = json::text(&model.name, options.priced_at(), &cases)?;
         return render::print(&text).map_err(input::cannot_print);
     }
-    let width = render::width();
-    let mut text = format!(
-        "{}, decode at position {}; b1 is one user. Times are predicted.\n\n{}\n\
-         each lever by itself, from the {} plan: what it saves a step\n{}",
-        model.name,
-        options.priced_at(),
-        distances(&cases, width),
-        args.policy,
-        alone(&cases, |found| &found.levers, width),
-    );
-    text.push_str(&format!(
-        "\nin a prefill of {} tokens\n{}",
-        BUCKET,
-        alone(&cases, |found| std::slice::from_ref(&found.prefill), width)
-    ));
-    if let [case] = cases.as_slice() {
-        text.push_str("\nits steps that lose most against peak DRAM bandwidth\n");
-        text.push_str(&shares(case, args.top, width));
-    }
-    render::print(&text).map_err(input::cannot_print)
+    let about = format!("{}, decode at position {}", model.name, options.priced_at());
+    args.width.print(&page(&about, args.policy, &cases, args.top))
 }
 
-fn distances(cases: &[Case], width: Option<usize>) -> String {
+fn page(about: &str, policy: Policy, cases: &[Case], top: usize) -> Page {
+    let mut page = Page::default();
+    page.prose(format!("{about}; b1 is one user. Times are predicted.\n\n"));
+    page.table(distances(cases));
+    page.prose(format!("\neach lever by itself, from the {policy} plan: what it saves a step\n"));
+    alone(&mut page, cases, |found| &found.levers);
+    page.prose(format!("\nin a prefill of {BUCKET} tokens\n"));
+    alone(&mut page, cases, |found| std::slice::from_ref(&found.prefill));
+    if let [case] = cases {
+        page.prose("\nits steps that lose most against peak DRAM bandwidth\n");
+        page.table(shares(case, top));
+    }
+    page
+}
+
+fn distances(cases: &[Case]) -> Table {
     let mut table = Table::new(vec![
         Column::new("", Align::Left),
         Column::new("policy", Align::Left),
         Column::new("card", Align::Right),
-        Column::new("host", Align::Right),
+        Column::new("host", Align::Right).expendable(4),
         Column::new("t/s per user", Align::Right),
-        Column::new("card alone", Align::Right),
-        Column::new("weights", Align::Right),
-        Column::new("DRAM floor", Align::Right),
+        Column::new("card alone", Align::Right).expendable(5),
+        Column::new("weights", Align::Right).expendable(3),
+        Column::new("DRAM floor", Align::Right).expendable(2),
         Column::new("times the floor", Align::Right),
         Column::new("note", Align::Left).wrapped(24).expendable(1),
     ]);
@@ -140,7 +141,7 @@ fn distances(cases: &[Case], width: Option<usize>) -> String {
         };
         table.row([case.title(), d.policy.to_string()].into_iter().chain(cells).collect());
     }
-    table.render(width)
+    table
 }
 
 /// The sources of figures that need more than a word. They are numbered and stand below the table.
@@ -174,22 +175,26 @@ impl Footnotes {
     }
 }
 
-fn alone(cases: &[Case], of: fn(&Levers) -> &[Lever], width: Option<usize>) -> String {
-    let mut columns =
-        vec![Column::new("lever", Align::Left), Column::new("from", Align::Left), Column::new("to", Align::Left)];
+/// The table of some levers, and its footnotes.
+fn alone(page: &mut Page, cases: &[Case], of: fn(&Levers) -> &[Lever]) {
+    let mut columns = vec![
+        Column::new("lever", Align::Left).wrapped(12),
+        Column::new("from", Align::Left).wrapped(10),
+        Column::new("to", Align::Left).wrapped(10),
+    ];
     let single = cases.len() == 1;
     if single {
-        columns.push(Column::new("before", Align::Right));
-        columns.push(Column::new("after", Align::Right));
+        columns.push(Column::new("before", Align::Right).expendable(2));
+        columns.push(Column::new("after", Align::Right).expendable(1));
         columns.push(Column::new("saves", Align::Right));
         columns.push(Column::new("band", Align::Right));
     } else {
         columns.extend(cases.iter().map(|c| Column::new(c.title(), Align::Right)));
     }
-    columns.push(Column::new("rests on", Align::Left).wrapped(20).expendable(1));
-    columns.push(Column::new("note", Align::Left).wrapped(30).expendable(2));
+    columns.push(Column::new(RESTS_ON, Align::Left).wrapped(20).expendable(3));
+    columns.push(Column::new("note", Align::Left).wrapped(30).expendable(4));
     let (mut table, mut footnotes) = (Table::new(columns), Footnotes::default());
-    let Some(first) = cases.first() else { return String::new() };
+    let Some(first) = cases.first() else { return };
     for (at, lever) in of(&first.found).iter().enumerate() {
         let mut cells = vec![lever.name.clone(), lever.positions.0.clone(), lever.positions.1.clone()];
         for case in cases {
@@ -209,10 +214,15 @@ fn alone(cases: &[Case], of: fn(&Levers) -> &[Lever], width: Option<usize>) -> S
         cells.push(note(cases, |found| of(found).get(at)));
         table.row(cells);
     }
-    let open = cases.iter().any(|case| of(&case.found).iter().any(Lever::is_open));
-    let mark = if open { "? the band leaves open which of the two is faster\n" } else { "" };
-    table.render(width) + mark + &footnotes.text()
+    page.table(table);
+    if cases.iter().any(|case| of(&case.found).iter().any(Lever::is_open)) {
+        page.prose("? the band leaves open which of the two is faster\n");
+    }
+    page.legend(RESTS_ON, footnotes.text());
 }
+
+/// The column that refers to footnotes.
+const RESTS_ON: &str = "rests on";
 
 /// A note that is the same in all cases, and why there is no figure. Notes with figures of a case are for a table of that case alone.
 fn note<'a>(cases: &'a [Case], of: impl Fn(&'a Levers) -> Option<&'a Lever>) -> String {
@@ -234,7 +244,7 @@ fn saving(lever: &Lever, us: f64) -> String {
     format!("{open}{sign}{}", units::time(if us <= -0.05 { -us } else { us.max(0.0) }))
 }
 
-fn shares(case: &Case, top: usize, width: Option<usize>) -> String {
+fn shares(case: &Case, top: usize) -> Table {
     let all: f64 = case.found.shares.iter().map(Share::us).sum();
     let mut table = Table::new(vec![
         Column::new("step", Align::Left),
@@ -256,5 +266,30 @@ fn shares(case: &Case, top: usize, width: Option<usize>) -> String {
             format!("{:?}", share.cost.bound),
         ]);
     }
-    table.render(width)
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fits::fits;
+
+    #[test]
+    fn levers_fit_every_terminal() {
+        let model = input::model("tiny-shakespeare").unwrap();
+        let case = |name, batch| {
+            let target = Target::find(name).unwrap();
+            let found = levers(&model, &target, &Options { batch, ..Options::for_model(&model) }).unwrap();
+            Case { target, batch, found }
+        };
+        let (one, many) = (case("n150", 1), case("p150", 32));
+        fits(&page("tiny", Policy::Balanced, &[one], 8));
+        let cases = [case("n150", 1), many];
+        let both = page("tiny", Policy::Balanced, &cases, 8);
+        fits(&both);
+        // Footnotes stand only below a column that refers to them.
+        assert!(both.render(None).contains("see (1)") && both.render(None).contains("\n(1) "));
+        let narrow = both.render(Some(60));
+        assert_eq!(narrow.contains("see (1)"), narrow.contains("\n(1) "));
+    }
 }

@@ -17,11 +17,11 @@ use bitnetc_runtime::weights::gguf::{self, Described, Gguf};
 use bitnetc_runtime::{Device, LoadOptions, Session, Weights};
 use bitnetc_ttnn::note;
 use clap::ValueEnum;
-use indicatif::{ProgressBar, ProgressStyle};
 use miette::{IntoDiagnostic, WrapErr, miette};
 
 use crate::chosen::Chosen;
 use crate::kind::{self, Kind};
+use crate::render::Progress;
 use crate::text::json;
 use crate::{input, recompile};
 
@@ -182,7 +182,7 @@ impl Source {
             belongs(plan, Some(described.config), "the metadata of the weights")?;
         }
         for note in weights.notes() {
-            eprintln!("note: {note}");
+            remark!("note: {note}");
         }
         Ok(weights)
     }
@@ -217,7 +217,7 @@ impl Source {
                 model.name
             ));
         }
-        eprintln!("warning: the weights' folder differs from `{}`: {differs}", self.name());
+        remark!("warning: the weights' folder differs from `{}`: {differs}", self.name());
         Ok(())
     }
 }
@@ -256,46 +256,8 @@ pub fn session<D: Device>(
 ) -> miette::Result<Session<D>> {
     let progress = Progress::bytes("loading weights");
     let session = Session::load(plan, weights, device, options, |done, all| progress.at(done, all));
-    progress.end();
+    drop(progress);
     session.into_diagnostic()
-}
-
-/// A line on stderr that tells how far something is, when stderr is a terminal.
-pub struct Progress(ProgressBar);
-
-impl Progress {
-    /// Something measured in parts of it.
-    pub fn new(what: &'static str) -> Self {
-        Progress::styled(what, "{msg} {percent:>3} %")
-    }
-
-    /// Something measured in bytes, told with their rate.
-    pub fn bytes(what: &'static str) -> Self {
-        Progress::styled(
-            what,
-            "{msg} {percent:>3} %, {decimal_bytes} of {decimal_total_bytes}, {decimal_bytes_per_sec}",
-        )
-    }
-
-    fn styled(what: &'static str, template: &str) -> Self {
-        // On anything but a terminal it draws nothing.
-        let bar = ProgressBar::no_length().with_message(what);
-        Progress(match ProgressStyle::with_template(template) {
-            Ok(style) => bar.with_style(style),
-            Err(_) => bar,
-        })
-    }
-
-    /// `done` of `all`.
-    pub fn at(&self, done: u64, all: u64) {
-        self.0.set_length(all);
-        self.0.set_position(done);
-    }
-
-    /// Takes the line away.
-    pub fn end(&self) {
-        self.0.finish_and_clear();
-    }
 }
 
 /// The flag that Ctrl-C sets.

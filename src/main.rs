@@ -12,6 +12,13 @@ macro_rules! eprintln {
     };
 }
 
+/// A remark on stderr, which `--quiet` leaves out.
+macro_rules! remark {
+    ($($text:tt)+) => {
+        $crate::render::remark(format_args!($($text)+))
+    };
+}
+
 mod answer;
 mod ask;
 mod bench;
@@ -79,6 +86,9 @@ use crate::supervise::Patience;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    /// Nothing on stderr but errors: no progress, no remarks
+    #[arg(long, short, global = true)]
+    quiet: bool,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -158,12 +168,15 @@ fn main() -> ExitCode {
     // A shell that asks what may stand in a line is answered, and the program ends there.
     clap_complete::CompleteEnv::with_factory(Cli::command).complete();
     let cli = parse();
+    if cli.quiet {
+        render::be_quiet();
+    }
     if let Some(patience) = cli.command.supervised() {
         match note::attach() {
             Ok(true) => {}
             // A process of its own for TT-NN, which may end it or never come back.
             Ok(false) => return supervise::run(patience),
-            Err(error) => eprintln!("warning: not supervised: {error}"),
+            Err(error) => remark!("warning: not supervised: {error}"),
         }
     }
     let code = execute(cli.command);
@@ -182,14 +195,14 @@ fn execute(command: Command) -> u8 {
         Command::Plan(args) => plan::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Explain(args) => explain::run(args),
-        Command::Calibrate(args) => calibrate::run(args),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Levers(args) => levers::run(args),
         Command::Check(args) => check::run(args),
         Command::Rules(args) => rules::run(&args),
         Command::Run(args) => run::run(args),
         Command::Eval(args) => eval::run(args),
         Command::Compare(args) => compare::run(args),
-        Command::Bench(args) => bench::run(args),
+        Command::Bench(args) => bench::run(&args),
         Command::Emit(args) => emit::run(args),
         Command::Export(args) => export::run(args),
         Command::Pack(args) => pack::run(args),
@@ -197,8 +210,8 @@ fn execute(command: Command) -> u8 {
         Command::Matrix(args) => matrix::run(args),
         Command::Ttnn(args) => ttnn::run(args),
         Command::Import(args) => import::run(args),
-        Command::Models(args) => models::run(args),
-        Command::Targets(args) => targets::run(args),
+        Command::Models(args) => models::run(&args),
+        Command::Targets(args) => targets::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Completions(args) => completions::run(args),
         Command::Man(args) => man::run::<Cli>(&args),

@@ -6,8 +6,10 @@
 //! A process opens one card, so each target is checked in a process of its own, and two of them run at a time.
 
 use std::collections::VecDeque;
+use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use bitnetc_compiler::model::{Model, Shipped, shipped};
@@ -22,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::document::{self, Content};
 use crate::render::units::thousands;
-use crate::render::{self, Align, Column, Table};
+use crate::render::{self, Align, Column, Page, Progress, Table, Width};
 use crate::{input, replay::open};
 
 /// Check many plans of the shipped models against TT-NN on mock cards.
@@ -50,6 +52,8 @@ pub struct Args {
     /// Everything that was checked as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    width: Width,
     /// One line of JSON per plan, for the processes that check one target
     #[arg(long, hide = true)]
     lines: bool,
@@ -137,13 +141,12 @@ pub fn run(args: Args) -> miette::Result<()> {
     if args.lines {
         return targets.iter().try_for_each(|target| one_target(&args, &models, target));
     }
-    let lines = all_targets(&args, &targets)?;
+    let lines = all_targets(&args, &models, &targets)?;
     let wrong = lines.iter().filter(|l| l.phases.iter().any(|p| !p.agrees)).count();
-    let text = match args.json {
-        true => document::text(&Document { plans: lines })?,
-        false => table(&lines, &targets),
-    };
-    render::print(&text).map_err(input::cannot_print)?;
+    match args.json {
+        true => render::print(&document::text(&Document { plans: lines })?).map_err(input::cannot_print)?,
+        false => args.width.print(&page(&lines, &targets))?,
+    }
     if wrong > 0 { Err(miette!("TT-NN disagrees with {wrong} plans")) } else { Ok(()) }
 }
 
@@ -170,12 +173,18 @@ fn find(name: &str) -> miette::Result<Target> {
 
 /// The lines of every target, in the order of the targets. A worker waits for one process at a time and reads all it says meanwhile; after
 /// an error no further process is started.
-fn all_targets(args: &Args, targets: &[String]) -> miette::Result<Vec<Line>> {
+fn all_targets(args: &Args, models: &[&Shipped], targets: &[String]) -> miette::Result<Vec<Line>> {
+    let mut all = 0;
+    for target in targets {
+        all += planned(args, models, target)?.iter().map(|(_, _, options)| options.len() as u64).sum::<u64>();
+    }
+    let (progress, done) = (Progress::new(format!("{all} plans against TT-NN")), AtomicU64::new(0));
+    let another = || progress.at(done.fetch_add(1, Ordering::Relaxed) + 1, all);
     let waiting: Mutex<VecDeque<usize>> = Mutex::new((0..targets.len()).collect());
     let found: Mutex<Vec<Option<miette::Result<Vec<Line>>>>> = Mutex::new(targets.iter().map(|_| None).collect());
     let work = || {
         while let Some(next) = lock(&waiting).pop_front() {
-            let lines = child(args, &targets[next]);
+            let lines = child(args, &targets[next], &another);
             if lines.is_err() {
                 lock(&waiting).clear();
             }
@@ -193,7 +202,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// The lines of one target, from a process of its own.
-fn child(args: &Args, target: &str) -> miette::Result<Vec<Line>> {
+fn child(args: &Args, target: &str, each: &dyn Fn()) -> miette::Result<Vec<Line>> {
     let mut command = Command::new(std::env::current_exe().into_diagnostic()?);
     command.args(["matrix", "--lines", "--target", target]);
     command.args(args.model.iter().flat_map(|m| ["--model", m.as_str()]));
@@ -203,20 +212,43 @@ fn child(args: &Args, target: &str) -> miette::Result<Vec<Line>> {
     if let Some(python) = &args.python {
         command.arg("--python").arg(python);
     }
-    let out = command.stdin(Stdio::null()).stderr(Stdio::inherit()).output().into_diagnostic()?;
-    if !out.status.success() {
-        return Err(miette!("the check on {target} ended with {}", out.status));
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().into_diagnostic()?;
+    let mut lines = Vec::new();
+    for line in child.stdout.take().into_iter().flat_map(|out| BufReader::new(out).lines()) {
+        lines.push(line.into_diagnostic()?);
+        each();
     }
-    let lines = String::from_utf8_lossy(&out.stdout);
-    lines.lines().map(|line| serde_json::from_str(line).into_diagnostic()).collect()
+    let ended = child.wait().into_diagnostic()?;
+    if !ended.success() {
+        return Err(miette!("the check on {target} ended with {ended}"));
+    }
+    lines.iter().map(|line| serde_json::from_str(line).into_diagnostic()).collect()
 }
 
 /// All plans for one target, a JSON line each.
 fn one_target(args: &Args, models: &[&Shipped], target: &str) -> miette::Result<()> {
     let card = find(target)?;
     let device = open(&card.card, args.python.as_deref(), card.release)?;
+    for (shipped, model, all) in planned(args, models, target)? {
+        for options in all {
+            let mut line = one_plan(&device, shipped.name, &model, &card, &options)?;
+            line.target = target.into();
+            render::print(&format!("{}\n", serde_json::to_string(&line).into_diagnostic()?))
+                .map_err(input::cannot_print)?;
+        }
+    }
+    device.close().into_diagnostic()
+}
+
+/// The models with the options that they are planned with for a target.
+fn planned<'m>(
+    args: &Args,
+    models: &[&'m Shipped],
+    target: &str,
+) -> miette::Result<Vec<(&'m Shipped, Model, Vec<Options>)>> {
     let harvested = HARVESTED.iter().position(|n| *n == target);
     let mut turn = harvested.or_else(|| NAMES.iter().position(|n| *n == target)).unwrap_or(0);
+    let mut planned = Vec::new();
     for (at, shipped) in models.iter().enumerate() {
         let model = shipped.model()?;
         let mut all: Vec<Options> = if harvested.is_some() { Vec::new() } else { combinations(&model) };
@@ -227,14 +259,9 @@ fn one_target(args: &Args, models: &[&Shipped], target: &str) -> miette::Result<
             let some = harvested.is_none_or(|h| args.model.len() == 1 || at % HARVESTED.len() == h);
             all = all.into_iter().cycle().skip(turn * 5).take(usize::from(some)).collect();
         }
-        for options in all {
-            let mut line = one_plan(&device, shipped.name, &model, &card, &options)?;
-            line.target = target.into();
-            render::print(&format!("{}\n", serde_json::to_string(&line).into_diagnostic()?))
-                .map_err(input::cannot_print)?;
-        }
+        planned.push((*shipped, model, all));
     }
-    device.close().into_diagnostic()
+    Ok(planned)
 }
 
 fn combinations(model: &Model) -> Vec<Options> {
@@ -287,7 +314,7 @@ fn one_plan(device: &OpenCard, name: &str, model: &Model, target: &Target, optio
     Ok(line)
 }
 
-fn table(lines: &[Line], targets: &[String]) -> String {
+fn page(lines: &[Line], targets: &[String]) -> Page {
     let mut columns = vec![Column::new("model", Align::Left)];
     columns.extend(
         ["target", "plans", "refused", "phases agree", "calls accepted", "addresses equal"]
@@ -296,7 +323,7 @@ fn table(lines: &[Line], targets: &[String]) -> String {
     let mut table = Table::new(columns);
     let mut names: Vec<&str> = lines.iter().map(|l| l.model.as_str()).collect();
     names.dedup();
-    let (mut seen, mut text) = (Vec::new(), String::new());
+    let mut seen = Vec::new();
     for name in names {
         for target in targets.iter().filter(|_| !seen.contains(&name)) {
             let of: Vec<&Line> = lines.iter().filter(|l| l.model == name && l.target == *target).collect();
@@ -314,11 +341,38 @@ fn table(lines: &[Line], targets: &[String]) -> String {
         }
         seen.push(name);
     }
-    text.push_str(&table.render(render::width()));
+    let mut page = Page::default();
+    page.table(table);
     for line in lines {
         for difference in line.phases.iter().filter_map(|p| p.difference.as_ref()) {
-            text.push_str(&format!("{} on {}, {}: {difference}\n", line.model, line.target, line.what));
+            page.prose(format!("{} on {}, {}: {difference}\n", line.model, line.target, line.what));
         }
     }
-    text
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fits::fits;
+
+    #[test]
+    fn the_table_fits_every_terminal() {
+        let outcome = |difference: Option<&str>| Outcome {
+            calls: 12_345_678,
+            addresses: 112_345_678,
+            agrees: difference.is_none(),
+            difference: difference.map(Into::into),
+        };
+        let line = |target: &str, phases| Line {
+            model: "llama3-8b-1.58".into(),
+            target: target.into(),
+            what: "balanced batch 32 context 4096 prefill 128,512,2048".into(),
+            no_plan: None,
+            phases,
+        };
+        let wrong = "decode, layer 3, step `attn_sub_norm`: address planned 1,344,512, TT-NN 1,344,480";
+        let lines = [line("n150:8x7", vec![outcome(None), outcome(Some(wrong))]), line("p150", vec![outcome(None)])];
+        fits(&page(&lines, &["n150:8x7".into(), "p150".into()]));
+    }
 }

@@ -9,7 +9,7 @@ use bitnetc_ttnn::{PythonEnv, Wanted};
 use miette::{IntoDiagnostic as _, miette};
 
 use crate::input;
-use crate::render::{self, Align, Column, Table};
+use crate::render::{self, Align, Column, Page, Table, Width};
 use crate::replay::open_in;
 
 /// Hold the op rules against TT-NN on random calls, legal and illegal.
@@ -50,6 +50,8 @@ pub struct Args {
     /// One line of JSON per rule
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    width: Width,
 }
 
 /// Disagreements shown.
@@ -74,18 +76,17 @@ pub fn run(args: &Args) -> miette::Result<()> {
     let device = open_in(&env, &target.card)?;
     let programs = !args.any_release || oracle::records_programs(&device).into_diagnostic()?;
     if !programs {
-        eprintln!("TT-NN {} does not record programs: their number is not compared", env.ttnn);
+        remark!("TT-NN {} does not record programs: their number is not compared", env.ttnn);
     }
     let inquiry = Inquiry { draws: args.draws, seed: args.seed, rule: args.rule.clone(), programs };
-    let reports = oracle::run(&device, &target.card, &inquiry, &mut |r| eprintln!("{}: {} draws", r.rule, r.draws))
-        .into_diagnostic()?;
+    let mut tell = |r: &RuleReport| remark!("{}: {} draws", r.rule, r.draws);
+    let reports = oracle::run(&device, &target.card, &inquiry, &mut tell).into_diagnostic()?;
     device.close().into_diagnostic()?;
-    let text = match (args.json, args.any_release) {
-        (true, _) => lines(&reports)?,
-        (false, true) => table(&reports) + &examples(&firsts(&reports), usize::MAX),
-        (false, false) => table(&reports) + &examples(&disagreements(&reports), SHOWN),
-    };
-    render::print(&text).map_err(crate::input::cannot_print)?;
+    match (args.json, args.any_release) {
+        (true, _) => render::print(&lines(&reports)?).map_err(input::cannot_print)?,
+        (false, true) => args.width.print(&page(&reports, &examples(&firsts(&reports), usize::MAX)))?,
+        (false, false) => args.width.print(&page(&reports, &examples(&disagreements(&reports), SHOWN)))?,
+    }
     if args.any_release { judge_drift(&reports, &env.ttnn, args.release) } else { judge(&reports) }
 }
 
@@ -93,7 +94,7 @@ pub fn run(args: &Args) -> miette::Result<()> {
 fn judge_drift(reports: &[RuleReport], found: &str, release: &TtnnRelease) -> miette::Result<()> {
     let drifted: Vec<_> = reports.iter().filter(|r| !r.disagreements.is_empty()).collect();
     if drifted.is_empty() {
-        eprintln!("none of {} rules of TT-NN {release} drifted in TT-NN {found}", reports.len());
+        remark!("none of {} rules of TT-NN {release} drifted in TT-NN {found}", reports.len());
         return Ok(());
     }
     let each = drifted.iter().map(|r| format!("{} ({} of {} draws)", r.rule, r.disagreements.len(), r.claims()));
@@ -132,13 +133,13 @@ fn percent(part: u32, of: u32) -> String {
 }
 
 /// The table of draws that rules leave out, with a row for each reason.
-fn left_out(reports: &[RuleReport]) -> String {
+fn left_out(reports: &[RuleReport]) -> Table {
     let mut table = Table::new(vec![
-        Column::new("rule", Align::Left),
+        Column::new("rule", Align::Left).wrapped(12),
         Column::new("draws", Align::Right),
         Column::new("TT-NN accepts", Align::Right),
-        Column::new("constraint", Align::Left),
-        Column::new("the rule takes only", Align::Left),
+        Column::new("constraint", Align::Left).wrapped(16),
+        Column::new("the rule takes only", Align::Left).wrapped(16),
     ]);
     for report in reports {
         for (at, left) in report.left_out.iter().enumerate() {
@@ -147,13 +148,13 @@ fn left_out(reports: &[RuleReport]) -> String {
             table.row(vec![rule, draws, accepted, left.constraint.clone(), left.only.clone()]);
         }
     }
-    table.render(render::width())
+    table
 }
 
-/// A row per rule, the sum, what is left out.
-fn table(reports: &[RuleReport]) -> String {
+/// A row per rule, the sum, what is left out, and examples of disagreements.
+fn page(reports: &[RuleReport], examples: &str) -> Page {
     let mut table = Table::new(vec![
-        Column::new("rule", Align::Left),
+        Column::new("rule", Align::Left).wrapped(12),
         Column::new("draws", Align::Right),
         Column::new("both accept", Align::Right),
         Column::new("both refuse", Align::Right),
@@ -176,11 +177,14 @@ fn table(reports: &[RuleReport]) -> String {
     };
     reports.iter().for_each(|report| row(&report.rule, std::slice::from_ref(report)));
     row("all", reports);
-    let mut text = table.render(render::width());
+    let mut page = Page::default();
+    page.table(table);
     if reports.iter().any(|report| !report.left_out.is_empty()) {
-        let _ = write!(text, "\nleft out on purpose\n{}", left_out(reports));
+        page.prose("\nleft out on purpose\n");
+        page.table(left_out(reports));
     }
-    text
+    page.prose(examples);
+    page
 }
 
 fn disagreements(reports: &[RuleReport]) -> Vec<Example<'_>> {
@@ -210,6 +214,7 @@ mod tests {
     use bitnetc_ttnn::oracle::Kind;
 
     use super::*;
+    use crate::render::fits::fits;
 
     fn report(rule: &str, disagreements: usize) -> RuleReport {
         let one = |draw| Disagreement {
@@ -231,6 +236,21 @@ mod tests {
             left_out,
             disagreements,
         }
+    }
+
+    #[test]
+    fn reports_fit_every_terminal() {
+        let mut report = report("scaled_dot_product_attention_decode", 2);
+        report.left_out.push(oracle::LeftOut {
+            constraint: "paged_scaled_dot_product_attention_decode.page_table_rows".into(),
+            only: "a page table of 32 rows".into(),
+            draws: 1234,
+            accepted: 1000,
+        });
+        fits(&page(
+            &[report],
+            "\nlinear, draw 3: CircularBuffers\n  linear(...)\n  predicted: 12,345\n  TT-NN: 12,346\n",
+        ));
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use bitnetc_runtime::weights::{packed, tensorbin};
 
-use crate::load::{self, Progress, Source};
-use crate::render::units::thousands;
+use crate::load::{self, Source};
+use crate::render::{Progress, units};
 
 /// Write a plan's weights tiled and in TT-NN's formats, with checksums.
 #[derive(Debug, clap::Args)]
@@ -41,8 +41,8 @@ pub fn run(args: Args) -> miette::Result<()> {
         (None, Some(folder)) => (folder, tensorbin::write(&plan, &weights, folder, told)),
         (None, None) => miette::bail!("neither --output nor --tensorbin says where to write"),
     };
-    progress.end();
+    drop(progress);
     let summary = load::written(summary)?;
-    eprintln!("{}: {} tensors, {} bytes", path.display(), summary.tensors, thousands(summary.bytes));
+    remark!("{}: {} tensors, {}", path.display(), summary.tensors, units::bytes(summary.bytes));
     Ok(())
 }

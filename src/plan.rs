@@ -15,8 +15,9 @@ use serde::Serialize;
 
 use crate::document::{self, Content};
 use crate::recompile::Recompiled;
+use crate::render::{self, Width};
 use crate::report::{self, Destination};
-use crate::{completions, input, inspect, output, render, trace_search};
+use crate::{completions, input, inspect, output, trace_search};
 
 /// Compile a model into a plan.
 #[derive(Debug, clap::Args)]
@@ -43,6 +44,8 @@ pub struct Args {
     /// Describe the plan as JSON: all that `inspect --json` says of it, and the time of each pass
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    width: Width,
     #[command(flatten)]
     page: Destination,
 }
@@ -87,6 +90,10 @@ pub struct Choices {
     /// likeliest, and `run` draws on the host.
     #[arg(long)]
     pub sample: bool,
+    /// Let decode run kernels of bitnetc's own where they are predicted to be faster than TT-NN's: ternary weights in two bits. They were
+    /// compared on Tenstorrent's simulator of Wormhole; no card has run them.
+    #[arg(long)]
+    pub own_kernels: bool,
     /// Position at which attention is priced [default: 256, or the last of a shorter context].
     #[arg(long)]
     pub at_position: Option<u32>,
@@ -120,6 +127,7 @@ impl Choices {
         options.proofs = self.proofs;
         options.folding = !self.no_folding;
         options.sample = self.sample;
+        options.own_kernels = self.own_kernels;
         options.position = self.at_position;
         options.everything = everything;
         let compiled = compile(&model, &target, &options).map_err(|error| match error {
@@ -184,6 +192,11 @@ pub fn run(args: Args) -> miette::Result<()> {
     let started = Instant::now();
     let made = args.choices.compile_recording(&args.model, args.trace_search.is_some())?;
     let compiled = &made.compiled;
+    if let Some(why) = &compiled.declined {
+        eprintln!(
+            "note: without bitnetc's own kernels, for whose weights DRAM has no room beside those of prefill: {why}"
+        );
+    }
     let spent = started.elapsed();
     match &args.output {
         Some(path) => {
@@ -193,10 +206,10 @@ pub fn run(args: Args) -> miette::Result<()> {
                 output::write(path, &format::encode(path, &compiled.plan).into_diagnostic()?)?;
             }
             let name = if output::is_stdout(path) { "stdout".into() } else { path.display().to_string() };
-            eprintln!("{name}: planned in {:.1} ms", spent.as_secs_f64() * 1000.0);
+            remark!("{name}: planned in {:.1} ms", spent.as_secs_f64() * 1000.0);
         }
         None if args.json || args.page.is_wanted() => {}
-        None => render::print(&inspect::overview(&compiled.plan)).map_err(input::cannot_print)?,
+        None => args.width.print(&inspect::overview(&compiled.plan))?,
     }
     if args.json {
         let pass = |(name, time): &(_, std::time::Duration)| Pass {

@@ -101,6 +101,7 @@ fn options(plan: &Plan, model: &Model) -> miette::Result<Options> {
         proofs: given.proofs,
         folding: given.folding,
         sample: given.sample,
+        own_kernels: given.own_kernels,
         everything: false,
     })
 }

@@ -8,7 +8,7 @@ use bitnetc_ttnn::{CardKind, CardOptions, MockCard, OpenCard, PhaseReport, Pytho
 use miette::{IntoDiagnostic, miette};
 
 use crate::render::units::thousands;
-use crate::render::{self, Align, Column, Table};
+use crate::render::{Align, Column, Page, Progress, Table, Width};
 
 /// Opens the mock of a card under a release of TT-NN.
 ///
@@ -33,12 +33,14 @@ pub fn open_in(env: &PythonEnv, card: &Card) -> miette::Result<OpenCard> {
 ///
 /// # Errors
 /// When TT-NN cannot be had, and when it disagrees with the plan.
-pub fn against_ttnn(plan: &Plan, python: Option<&Path>) -> miette::Result<()> {
+pub fn against_ttnn(plan: &Plan, python: Option<&Path>, width: Width) -> miette::Result<()> {
     let release = TtnnRelease::find(&plan.release).into_diagnostic()?;
+    let progress = Progress::waiting("every call asked of TT-NN");
     let device = open(&plan.card, python, release)?;
     let reports = replay(&device, plan).into_diagnostic()?;
     device.close().into_diagnostic()?;
-    render::print(&table(&reports)).map_err(crate::input::cannot_print)?;
+    drop(progress);
+    width.print(&page(&reports))?;
     let differing = reports.iter().filter(|r| !r.agrees()).count();
     if differing > 0 {
         return Err(miette!("TT-NN disagrees with {differing} of {} phases", reports.len()));
@@ -55,18 +57,18 @@ fn tally(tally: Tally) -> String {
 }
 
 /// The agreement of each phase, then every difference kept.
-fn table(reports: &[PhaseReport]) -> String {
+fn page(reports: &[PhaseReport]) -> Page {
     let mut table = Table::new(vec![
         Column::new("phase", Align::Left),
-        Column::new("calls accepted", Align::Right),
-        Column::new("specs equal", Align::Right),
-        Column::new("addresses equal", Align::Right),
-        Column::new("CB sizes equal", Align::Right),
-        Column::new("operations equal", Align::Right).expendable(1),
-        Column::new("L1 predicted", Align::Right),
-        Column::new("real", Align::Right),
-        Column::new("DRAM predicted", Align::Right),
-        Column::new("real", Align::Right),
+        Column::new("calls accepted", Align::Right).wrapped(9),
+        Column::new("specs equal", Align::Right).wrapped(9),
+        Column::new("addresses equal", Align::Right).wrapped(9),
+        Column::new("CB sizes equal", Align::Right).wrapped(9),
+        Column::new("operations equal", Align::Right).wrapped(9).expendable(1),
+        Column::new("L1 predicted", Align::Right).expendable(4),
+        Column::new("L1 real", Align::Right).expendable(3),
+        Column::new("DRAM predicted", Align::Right).expendable(6),
+        Column::new("DRAM real", Align::Right).expendable(5),
     ]);
     for report in reports {
         table.row(vec![
@@ -82,9 +84,46 @@ fn table(reports: &[PhaseReport]) -> String {
             thousands(report.found_dram),
         ]);
     }
-    let mut text = table.render(render::width());
+    let mut page = Page::default();
+    page.table(table);
     for difference in reports.iter().flat_map(|r| &r.differences) {
-        let _ = writeln!(text, "{difference}");
+        let _ = writeln!(page, "{difference}");
     }
-    text
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use bitnetc_ttnn::Difference;
+
+    use super::*;
+    use crate::render::fits::fits;
+
+    #[test]
+    fn the_table_fits_every_terminal() {
+        let differences = vec![Difference {
+            phase: "prefill 2048".into(),
+            layer: Some(12),
+            step: "ffn_sub_norm".into(),
+            what: "address",
+            planned: "1,344,512".into(),
+            found: "1,344,480".into(),
+        }];
+        let some = Tally { equal: 12_345, of: 12_346 };
+        let report = PhaseReport {
+            phase: "prefill 2048".into(),
+            accepted: some,
+            specs: some,
+            addresses: some,
+            buffers: some,
+            operations: some,
+            high_waters: some,
+            planned_high_water: 1_344_512,
+            found_high_water: 1_344_480,
+            planned_dram: 1_073_741_824,
+            found_dram: 1_073_741_824,
+            differences,
+        };
+        fits(&page(&[report]));
+    }
 }

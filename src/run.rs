@@ -79,9 +79,6 @@ pub struct Args {
     /// With --device ttnn: write which program was which step, and how long TT-NN saw each take where it can, for `bitnetc calibrate`
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
-    /// Print nothing but the text
-    #[arg(long, short)]
-    quiet: bool,
 }
 
 /// Why an answer ended that nobody reads any more.
@@ -102,9 +99,7 @@ pub fn run(args: Args) -> miette::Result<()> {
     let numerics = args.device.numerics(args.numerics, &plan);
     let text = Text::open(&args.tokenizer.clone().unwrap_or_else(|| Text::beside(&path)))?;
     text.fits(plan.model.vocab)?;
-    if !args.quiet {
-        text.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-    }
+    text.warnings.iter().for_each(|warning| remark!("warning: {warning}"));
     if (args.system.is_some() || args.chat) && !text.has_template() {
         let (flag, help) = match args.chat {
             true => ("--chat", "give prompts with --prompt"),
@@ -153,8 +148,8 @@ pub fn run(args: Args) -> miette::Result<()> {
         (spent, drawn(&session, &sampling), end)
     };
     write_profile(&args, measured)?;
-    if !args.quiet && end != CLOSED {
-        eprintln!("[{}; {numerics}; {drawn}{end}]", spent.rates());
+    if end != CLOSED {
+        remark!("[{}; {numerics}; {drawn}{end}]", spent.rates());
     }
     Ok(())
 }
@@ -178,7 +173,7 @@ fn write_profile(args: &Args, measured: Sink) -> miette::Result<()> {
         0 => "no times, because TT-NN's real-time profiler is not active here".into(),
         records => format!("{} times", thousands(records)),
     };
-    eprintln!("{}: {} calls, {times}", path.display(), thousands(profile.calls.len() as u64));
+    remark!("{}: {} calls, {times}", path.display(), thousands(profile.calls.len() as u64));
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use miette::IntoDiagnostic as _;
 use serde_json::Value;
 
 use crate::document::schema;
-use crate::{calibrate, check, diff, explain, input, inspect, levers, matrix, plan, render};
+use crate::{bench, calibrate, check, diff, explain, input, inspect, levers, matrix, models, plan, render, rules};
 
 /// Print the JSON Schema of what a command prints with --json.
 #[derive(Debug, clap::Args)]
@@ -21,6 +21,7 @@ pub struct Args {
 /// The commands whose documents have a schema.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Kind {
+    Bench,
     Calibrate,
     Check,
     Diff,
@@ -28,12 +29,15 @@ enum Kind {
     Inspect,
     Levers,
     Matrix,
+    Models,
     Plan,
+    Rules,
 }
 
 impl Kind {
     fn schema(self) -> Value {
         match self {
+            Kind::Bench => schema::<bench::Document>(),
             Kind::Calibrate => schema::<calibrate::Document>(),
             Kind::Check => schema::<check::Document>(),
             Kind::Diff => schema::<diff::Document>(),
@@ -41,7 +45,9 @@ impl Kind {
             Kind::Inspect => schema::<inspect::Document>(),
             Kind::Levers => schema::<levers::Document>(),
             Kind::Matrix => schema::<matrix::Document>(),
+            Kind::Models => schema::<models::Document>(),
             Kind::Plan => schema::<plan::Document>(),
+            Kind::Rules => schema::<rules::Document>(),
         }
     }
 }

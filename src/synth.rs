@@ -6,9 +6,9 @@ use bitnetc_plan::folder::{self, Stored};
 use bitnetc_runtime::weights::synth;
 use miette::miette;
 
-use crate::load::{self, Progress};
+use crate::load;
 use crate::plan::Choices;
-use crate::render::units::thousands;
+use crate::render::{Progress, units};
 
 /// Write a checkpoint of random ternary weights, in the packed layout, at a model's real shape.
 ///
@@ -54,7 +54,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         progress.at(done, all);
         load::unless(&interrupted)
     });
-    progress.end();
-    eprintln!("{}: {} bytes", args.output.join("model.safetensors").display(), thousands(load::written(bytes)?));
+    drop(progress);
+    remark!("{}: {}", args.output.join("model.safetensors").display(), units::bytes(load::written(bytes)?));
     Ok(())
 }

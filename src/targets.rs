@@ -4,17 +4,23 @@ use bitnetc_compiler::target::{NAMES, Target};
 use bitnetc_plan::TtnnRelease;
 
 use crate::input;
-use crate::render::{self, Align, Column, Table, units};
+use crate::render::{Align, Column, Page, Table, Width, units};
 
 /// List the cards that can be compiled for.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "A card of your own is a RON file of the same form: copy one of targets/*.ron and pass its path to --target."
 )]
-pub struct Args {}
+pub struct Args {
+    #[command(flatten)]
+    width: Width,
+}
 
 /// Prints a table of the shipped targets.
-pub fn run(_: Args) -> miette::Result<()> {
+///
+/// # Errors
+/// A stdout that takes no more.
+pub fn run(args: &Args) -> miette::Result<()> {
     let mut table = Table::new(vec![
         Column::new("target", Align::Left),
         Column::new("arch", Align::Left),
@@ -34,5 +40,7 @@ pub fn run(_: Args) -> miette::Result<()> {
             format!("{}", cost.dram_gb_per_s),
         ]);
     }
-    render::print(&table.render(render::width())).map_err(crate::input::cannot_print)
+    let mut page = Page::default();
+    page.table(table);
+    args.width.print(&page)
 }

@@ -103,7 +103,7 @@ fn setup(args: &SetupArgs) -> miette::Result<()> {
         None => default_directory(&std::env::current_dir().into_diagnostic().wrap_err("the current directory")?),
     };
     let setup = Setup::new(&directory, &args.release, args.python.as_deref());
-    let outcome = setup.run(&mut |step| eprintln!("{step} ...")).into_diagnostic()?;
+    let outcome = setup.run(&mut |step| remark!("{step} ...")).into_diagnostic()?;
     let mut text = outcome.done.join("\n");
     if outcome.done.is_empty() {
         text.push_str("everything is in place");

@@ -74,9 +74,11 @@ fn two_bits_a_weight_are_accepted_and_computed() {
 fn bench_measures_the_host_on_a_mock_and_says_what_a_trace_takes() {
     let args = ["--device", "ttnn", "--mock", "--queues", "2", "--steps", "4", "--runs", "1"];
     let said = common::stdout(&[&["bench"], &args[..]].concat());
-    let trace = said.lines().find(|line| line.contains("bytes of trace")).unwrap_or_else(|| panic!("{said}"));
-    let figures: Vec<u64> = trace.split(' ').filter_map(|word| word.replace(',', "").parse().ok()).collect();
-    assert!(matches!(figures[..], [taken, planned] if 0 < taken && taken <= planned), "{trace}");
+    assert!(said.contains("kB of trace, planned for "), "{said}");
+    let told: serde_json::Value =
+        serde_json::from_str(&common::stdout(&[&["bench", "--json"], &args[..]].concat())).unwrap();
+    let [taken, planned] = ["bytes", "planned_bytes"].map(|field| told["trace"][field].as_u64().unwrap());
+    assert!(0 < taken && taken <= planned, "{told}");
     assert!(said.contains("the mock n150") && said.contains("prefill 128: ") && said.contains("decode 1: "), "{said}");
     let error = common::refused(&[&["bench", "--by-call"], &args[..]].concat(), 1);
     assert!(error.contains("--by-call is for the host device"), "{error}");

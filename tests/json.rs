@@ -8,7 +8,8 @@ use std::path::Path;
 use common::{bitnetc, stdout};
 use serde_json::Value;
 
-const KINDS: [&str; 8] = ["calibrate", "check", "diff", "explain", "inspect", "levers", "matrix", "plan"];
+const KINDS: [&str; 11] =
+    ["bench", "calibrate", "check", "diff", "explain", "inspect", "levers", "matrix", "models", "plan", "rules"];
 
 fn published(kind: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/schema").join(format!("{kind}.json"));
@@ -64,6 +65,13 @@ fn documents_keep_to_their_schemas() {
     let levers = document(&["levers", "tiny-shakespeare", "--target", "n150", "--batch", "1", "--json"]);
     assert_eq!(levers["cases"].as_array().map(Vec::len), Some(1));
     assert!(!document(&["calibrate", "--target", "p150", "--json"])["calls"].as_array().unwrap().is_empty());
+    let rules = document(&["rules", "rms_norm", "--json"]);
+    let constraints = rules["constraints"].as_array().unwrap();
+    assert!(constraints.iter().any(|c| c["id"] == "rms_norm.gamma_width" && c["by"] == "ttnn"), "{rules}");
+    assert_eq!(document(&["models", "--quick", "--json"])["models"][0]["parameters"], 2_412_820_480_u64);
+    let measured = document(&["bench", &a, "--steps", "2", "--runs", "1", "--by-call", "--json"]);
+    assert!(measured["prefill"]["tokens"] == 32 && measured["trace"].is_null(), "{measured}");
+    assert!(!measured["decode"]["calls"].as_array().unwrap().is_empty());
     let csv = path("perf.csv");
     stdout(&["export", &b, "--perf-csv", &csv]);
     let profiled = document(&["calibrate", "--profile", &csv, "--plan", &b, "--json"]);

@@ -9,14 +9,16 @@ use std::process::{Command, Stdio};
 
 use common::stdout;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
 
-/// The output of `bitnetc` on a fresh pseudo-terminal, which has 0 columns and 0 rows until somebody tells it otherwise.
-fn on_a_terminal_of_no_size(args: &[&str]) -> String {
+/// The output of `bitnetc` on a fresh pseudo-terminal of so many columns, which are 0 until somebody tells it otherwise.
+fn on_a_terminal(columns: u16, args: &[&str]) -> String {
     let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
     grantpt(&terminal).unwrap();
     unlockpt(&terminal).unwrap();
     let name = ptsname(&terminal, Vec::new()).unwrap();
     let inner = || File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    tcsetwinsize(&terminal, Winsize { ws_row: 50, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 }).unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_bitnetc"))
         .args(args)
         .envs([("NO_COLOR", "1"), ("COLUMNS", "0")])
@@ -42,13 +44,50 @@ fn tables_and_help_keep_to_80_columns() {
         &["plan", "tiny-shakespeare", "--prefill", "none"],
     ];
     for args in commands {
-        let text = on_a_terminal_of_no_size(args);
+        let text = on_a_terminal(0, args);
         let longest = text.lines().max_by_key(|line| line.chars().count()).unwrap();
         // The examples of help are lines to be copied, and stay whole.
         let copied = args.contains(&"--help") && longest.starts_with("  ");
         assert!(longest.chars().count() <= 80 || copied, "{args:?}: {longest}");
         assert!(text.lines().count() > 3 && text.lines().any(|line| line.chars().count() > 50), "{args:?}: {text}");
     }
+}
+
+/// Every page of tables is tested beside its command; this is the way from the terminal to the page.
+#[test]
+fn tables_keep_to_the_terminal_unless_they_are_to_be_wide() {
+    let args = ["plan", "tiny-shakespeare", "--prefill", "none", "--quiet"];
+    let widest = |text: &str| text.lines().map(|line| line.chars().count()).max().unwrap();
+    let (whole, mut last) = (stdout(&args), String::new());
+    assert!(widest(&whole) > 200 && whole.contains("peak bandwidth"), "{whole}");
+    for columns in [80, 100, 120, 200] {
+        let text = on_a_terminal(columns, &args);
+        assert!(widest(&text) <= columns.into() && text != last, "{columns}:\n{text}");
+        assert_eq!(text.contains("DRAM us"), text.contains("peak bandwidth"), "{columns}:\n{text}");
+        last = text;
+    }
+    assert_eq!(on_a_terminal(80, &[&args[..], &["--wide"]].concat()), whole);
+    // Without a terminal COLUMNS says how wide it is.
+    let out =
+        Command::new(env!("CARGO_BIN_EXE_bitnetc")).args(args).envs([("COLUMNS", "100"), ("NO_COLOR", "1")]).output();
+    assert_eq!(String::from_utf8(out.unwrap().stdout).unwrap(), on_a_terminal(100, &args));
+}
+
+/// Progress is for people who look at it, on stderr, and is taken away at the end.
+#[test]
+fn progress_is_shown_on_a_terminal_only_and_not_when_it_is_to_be_quiet() {
+    let args = ["levers", "tiny-shakespeare", "--target", "n150"];
+    let told = "1 of 2: levers of tiny-shakespeare on n150, batch 1";
+    assert!(on_a_terminal(100, &args).contains(told));
+    assert!(!on_a_terminal(100, &[&args[..], &["-q"]].concat()).contains(told));
+    let out = common::bitnetc(&args);
+    assert!(out.status.success() && out.stderr.is_empty(), "{}", String::from_utf8_lossy(&out.stderr));
+    // Neither are there remarks.
+    let folder = tempfile::tempdir().unwrap();
+    let plan = folder.path().join("plan.ron");
+    let plan = ["plan", "tiny-shakespeare", "--prefill", "none", "-o", plan.to_str().unwrap()];
+    assert!(String::from_utf8_lossy(&common::bitnetc(&plan).stderr).contains("planned in"));
+    assert!(common::bitnetc(&[&plan[..], &["--quiet"]].concat()).stderr.is_empty());
 }
 
 #[test]

@@ -160,10 +160,12 @@ pub fn ways(call: &Call, cx: &Context<'_>) -> Ways {
         Kind::RmsNorm { epsilon } => norm::ways(call, cx, epsilon, &mut ways),
         Kind::HeadNorm { epsilon } => norm::heads(call, cx, epsilon, &mut ways),
         Kind::Bias => eltwise::bias(call, cx, &mut ways),
-        Kind::Matmul { activation, precision } if precision.weight == DType::Bfp2 => {
-            ternary_linear::ways(call, cx, *activation, *precision, &mut ways)
+        Kind::Matmul { activation, precision, two_bits } => {
+            if precision.weight != DType::Bfp2 {
+                matmul::ways(call, cx, *activation, *precision, &mut ways);
+            }
+            ternary_linear::ways(call, cx, *activation, *precision, two_bits.as_deref(), &mut ways);
         }
-        Kind::Matmul { activation, precision } => matmul::ways(call, cx, *activation, *precision, &mut ways),
         Kind::LmHead { matrix, precision, chunks } => lm_head::ways(call, cx, matrix, *precision, chunks, &mut ways),
         Kind::Join => movement::join(call, cx, &mut ways),
         Kind::CreateHeads { heads, kv_heads, head_dim, cores } => {

@@ -1,4 +1,4 @@
-//! Candidates of projections whose weights are in two bits: products by bitnetc's own kernels, in decode.
+//! Candidates of projections whose weights are in two bits: products by bitnetc's own kernels, of one tile of rows.
 //!
 //! The cores of the result compute it, so that the number of these cores decides how fast weights are multiplied, and the number of cores
 //! that hold the activations how fast they are gathered.
@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use bitnetc_plan::op::TernaryLinear;
 use bitnetc_plan::program::FusedActivation;
 use bitnetc_plan::ttnn::check;
-use bitnetc_plan::{ComputeKernel, Cores, MemoryConfig, Ref, TILE, TensorSpec, TernaryProgram, kernels};
+use bitnetc_plan::{ComputeKernel, Cores, DType, MemoryConfig, Ref, TILE, TensorSpec, TernaryProgram, Weight, kernels};
 
 use super::cost::{self, Price};
 use super::front::Front;
@@ -21,10 +21,18 @@ use crate::schedule::Call;
 /// shorter than those by which the bandwidth of interleaved tensors was measured, so that their price would be too low.
 const BLOCKS: RangeInclusive<u32> = 8..=36;
 
-/// All ways of one projection.
-pub fn ways(call: &Call, cx: &Context<'_>, activation: Option<FusedActivation>, precision: Precision, ways: &mut Ways) {
+/// All ways of one projection by a weight in two bits: the one that the call reads, or `beside` it the same in two bits.
+pub fn ways(
+    call: &Call,
+    cx: &Context<'_>,
+    activation: Option<FusedActivation>,
+    precision: Precision,
+    beside: Option<&Weight>,
+    ways: &mut Ways,
+) {
     let (Some(input), Some(output)) = (call.values().next(), call.outputs.first()) else { return };
-    let Some(weight) = call.inputs.get(1).and_then(|w| cx.schedule.fixed_spec(w)) else { return };
+    let given = call.inputs.get(1).and_then(|w| cx.schedule.fixed_spec(w)).filter(|w| w.dtype == DType::Bfp2);
+    let Some(weight) = beside.map(|weight| &weight.spec).or(given) else { return };
     let spec = cx.spec(input, MemoryConfig::DRAM);
     let (columns, dtype) = (weight.columns().div_ceil(TILE), cx.schedule.values[*output].dtype);
     let compute =
@@ -51,7 +59,11 @@ pub fn ways(call: &Call, cx: &Context<'_>, activation: Option<FusedActivation>, 
                     )
                 };
                 ways.consider(cx, call, vec![memory.clone()], what, |d| {
-                    let (a, b) = (d.input(0), d.input(1));
+                    let a = d.input(0);
+                    let b = match beside {
+                        Some(weight) => d.weight(weight.clone()),
+                        None => d.input(1),
+                    };
                     d.step(op(cut, a, b))
                 });
             }

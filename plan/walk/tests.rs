@@ -193,6 +193,7 @@ fn settle_writes_what_the_walk_found() {
             proofs: Proofs::Products,
             folding: true,
             sample: false,
+            own_kernels: false,
         },
         card: card(),
         weights,

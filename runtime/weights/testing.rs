@@ -87,6 +87,7 @@ pub fn plan_of(weights: Vec<Weight>, layers: u32) -> Plan {
             proofs: Proofs::Products,
             folding: true,
             sample: false,
+            own_kernels: false,
         },
         card: Card {
             name: "n150".into(),

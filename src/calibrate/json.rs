@@ -59,6 +59,8 @@ struct StepDocument {
     measured_tokens_per_s: f64,
     /// Null where the cost model cannot price it.
     predicted_tokens_per_s: Option<f64>,
+    /// Least and most that the bands of the cost model's constants leave possible; null where that is not known.
+    predicted_band_tokens_per_s: Option<(f64, f64)>,
     /// Predicted microseconds on the card, without the host.
     predicted_device_us: Option<f64>,
     /// Of a plan by bitnetc.
@@ -80,6 +82,8 @@ struct CallDocument {
     /// The least and the most.
     measured_us: (f64, f64),
     predicted_us: Option<f64>,
+    /// Least and most that the bands of the cost model's constants leave possible.
+    predicted_band_us: Option<(f64, f64)>,
     source: String,
     note: String,
     errors: Vec<String>,
@@ -123,6 +127,7 @@ fn step(target: &Target, row: &StepRow) -> miette::Result<StepDocument> {
         used: (&row.used).into(),
         measured_tokens_per_s: row.tokens_per_s,
         predicted_tokens_per_s: priced.as_ref().map(|step| step.tokens_per_s()),
+        predicted_band_tokens_per_s: row.band_us(&model, target).map(|(least, most)| (1e6 / most, 1e6 / least)),
         predicted_device_us: priced.as_ref().map(|step| step.device_us()),
         plan_tokens_per_s: plan.ok().map(|step| step.tokens_per_s()),
         source: row.source.clone(),
@@ -143,6 +148,7 @@ fn call(target: &Target, row: &CallRow) -> CallDocument {
         note: row.note.clone(),
         errors: predicted.as_ref().err().map(ToString::to_string).into_iter().collect(),
         predicted_us: predicted.ok(),
+        predicted_band_us: row.band_us(target),
     }
 }
 

@@ -7,8 +7,8 @@ use bitnetc_lab::profile::{self, Fit, Measured, Source};
 use bitnetc_plan::{Plan, Section, TtnnRelease};
 use miette::{IntoDiagnostic as _, miette};
 
-use super::{json, percent};
-use crate::render::{self, Align, Column, Table, units};
+use super::{Args, json, percent};
+use crate::render::{self, Align, Column, Page, Table, units};
 use crate::{input, output};
 
 /// The measurements to compare with, and of what they are.
@@ -32,7 +32,8 @@ pub struct Choice {
 ///
 /// # Errors
 /// Files that cannot be read or are of another plan; a target that cannot be had or written.
-pub fn run(choice: &Choice, target: Option<&str>, refit: bool, json: bool) -> miette::Result<()> {
+pub fn run(args: &Args) -> miette::Result<()> {
+    let choice = &args.measured;
     let Some(path) = &choice.plan else { return Err(miette!("--profile needs --plan")) };
     let plan = input::plan(path)?;
     if let Err(defects) = bitnetc_plan::verify(&plan) {
@@ -40,7 +41,7 @@ pub fn run(choice: &Choice, target: Option<&str>, refit: bool, json: bool) -> mi
         return Err(miette!("the plan does not verify: {first}"));
     }
     let release = TtnnRelease::find(&plan.release).into_diagnostic()?;
-    let target = input::target(target.unwrap_or(&plan.card.name), release)?;
+    let target = input::target(args.target.as_deref().unwrap_or(&plan.card.name), release)?;
     if target.card != plan.card {
         let help = "give the target that the plan was compiled for with --target";
         return Err(miette!(help = help, "the plan is for another card than {}", target.card.name));
@@ -48,22 +49,18 @@ pub fn run(choice: &Choice, target: Option<&str>, refit: bool, json: bool) -> mi
     let sources = choice.profile.iter().map(|path| source(path)).collect::<miette::Result<Vec<_>>>()?;
     let position = choice.at_position.min(plan.options.context.saturating_sub(1));
     let measured = profile::join(&plan, &sources, &target, position).into_diagnostic()?;
-    if json {
-        return print(&json::of_profile(&plan, &measured)?);
+    if args.json {
+        return render::print(&json::of_profile(&plan, &measured)?).map_err(input::cannot_print);
     }
-    if !refit {
-        return print(&compared(&plan, &measured));
+    if !args.refit {
+        return args.width.print(&compared(&plan, &measured));
     }
     let found = profile::fit(&measured, &target);
-    print(&fitted(&found, &measured))?;
+    args.width.print(&fitted(&found, &measured))?;
     match &choice.output {
         Some(path) => output::write_text(path, &written(&found.target, &plan)?),
         None => Ok(()),
     }
-}
-
-fn print(text: &str) -> miette::Result<()> {
-    render::print(text).map_err(input::cannot_print)
 }
 
 fn source(path: &Path) -> miette::Result<(String, Source)> {
@@ -73,8 +70,8 @@ fn source(path: &Path) -> miette::Result<(String, Source)> {
 }
 
 /// A table for each phase.
-fn compared(plan: &Plan, measured: &[Measured<'_>]) -> String {
-    let mut text = String::new();
+fn compared(plan: &Plan, measured: &[Measured<'_>]) -> Page {
+    let mut page = Page::default();
     for phase in &plan.phases {
         let steps: Vec<_> = measured.iter().filter(|step| step.planned.phase == phase.kind).collect();
         if steps.is_empty() {
@@ -108,19 +105,16 @@ fn compared(plan: &Plan, measured: &[Measured<'_>]) -> String {
             ]);
         }
         let error = percent(predicted / all - 1.0);
-        text.push_str(&format!(
-            "{}\n{}kernels of all layers: measured {}, predicted {}, {error}\n\n",
-            phase.kind,
-            table.render(render::width()),
-            units::time(all),
-            units::time(predicted),
-        ));
+        page.prose(format!("{}\n", phase.kind));
+        page.table(table);
+        let (measured, predicted) = (units::time(all), units::time(predicted));
+        page.prose(format!("kernels of all layers: measured {measured}, predicted {predicted}, {error}\n\n"));
     }
-    text.push_str("Times are of kernels, from the go to done, without the gap to the next program.\n");
-    text
+    page.prose("Times are of kernels, from the go to done, without the gap to the next program.\n");
+    page
 }
 
-fn fitted(found: &Fit, measured: &[Measured<'_>]) -> String {
+fn fitted(found: &Fit, measured: &[Measured<'_>]) -> Page {
     let mut table = Table::new(vec![
         Column::new("constant", Align::Left),
         Column::new("before", Align::Right),
@@ -131,15 +125,14 @@ fn fitted(found: &Fit, measured: &[Measured<'_>]) -> String {
         let change = percent(after / before - 1.0);
         table.row(vec![(*name).into(), format!("{before:.3}"), format!("{after:.3}"), change]);
     }
-    let constants =
-        if found.changed.is_empty() { "no constant changes\n".into() } else { table.render(render::width()) };
-    let (before, after) = found.error;
-    format!(
-        "{constants}{} steps, {:.1} % off in the mean before, {:.1} % after\n",
-        measured.len(),
-        100.0 * before,
-        100.0 * after
-    )
+    let mut page = Page::default();
+    match table.is_empty() {
+        true => page.prose("no constant changes\n"),
+        false => page.table(table),
+    }
+    let (count, before, after) = (measured.len(), 100.0 * found.error.0, 100.0 * found.error.1);
+    page.prose(format!("{count} steps, {before:.1} % off in the mean before, {after:.1} % after\n"));
+    page
 }
 
 /// A target's file that says where its constants are from.

@@ -14,7 +14,7 @@ use crate::chosen::Chosen;
 use crate::inspect::Selection;
 use crate::load::{self, Source};
 use crate::render::units::thousands;
-use crate::render::{self, Align, Column, Table};
+use crate::render::{Align, Column, Page, Table};
 
 /// What to compare, and on which simulator.
 #[derive(Debug, clap::Args)]
@@ -147,7 +147,7 @@ impl Run {
         self.steps.iter().filter(|step| step.uncompared.is_none() && step.equal() < step.elements()).count()
     }
 
-    fn table(&self) -> String {
+    fn table(&self) -> Table {
         let mut table = Table::new(vec![
             Column::new("step", Align::Left),
             Column::new("ttnn call", Align::Left).expendable(1),
@@ -170,7 +170,7 @@ impl Run {
                 why.into(),
             ]);
         }
-        format!("{}\n{}", self.title, table.render(render::width()))
+        table
     }
 
     fn json(&self) -> Document {
@@ -227,15 +227,19 @@ pub fn json(runs: &[Run]) -> Vec<Document> {
 }
 
 /// The comparisons for people.
-pub fn text(runs: &[Run]) -> String {
+pub fn page(runs: &[Run]) -> Page {
     let sum = |of: fn(&Step) -> u64| -> u64 { runs.iter().flat_map(|run| &run.steps).map(of).sum() };
     let (elements, equal) = (sum(Step::elements), sum(Step::equal));
-    let mut text: String = runs.iter().map(Run::table).collect();
-    text += &match elements == equal {
+    let mut page = Page::default();
+    for run in runs {
+        page.prose(format!("{}\n", run.title));
+        page.table(run.table());
+    }
+    page.prose(match elements == equal {
         true => format!("all {} elements have the kernels' bits\n", thousands(elements)),
         false => format!("{} of {} elements have the kernels' bits\n", thousands(equal), thousands(elements)),
-    };
-    text
+    });
+    page
 }
 
 /// Whether exact numerics have every bit they claim.
@@ -246,5 +250,25 @@ pub fn verdict(runs: &[Run]) -> miette::Result<()> {
     match runs.iter().map(Run::wrong).sum() {
         0 => Ok(()),
         wrong => Err(miette!("the host differs from the kernels in {wrong} steps whose bits exact numerics claim")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::render::fits::fits;
+
+    #[test]
+    fn comparisons_fit_every_terminal() {
+        let layer = |equal| Comparison { step: "attended[3]".into(), elements: 81_920, equal, worst_ulp: 12_345.0 };
+        let step = |layers, uncompared| Step {
+            name: "rotary.cos.rows.transpose".into(),
+            call: "transformer.paged_scaled_dot_product_attention_decode",
+            layers,
+            uncompared,
+        };
+        let reason = "the kernels add in an order that depends on when data arrives";
+        let steps = vec![step(vec![layer(81_920)], None), step(vec![layer(80_000), layer(81_920)], Some(reason))];
+        fits(&page(&[Run { title: "decode 32: positions 25 to 230, 4 layers".into(), steps }]));
     }
 }

@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use bitnetc_plan::{Phase, Plan, Verified, verify};
 use serde_json::json;
 
+use crate::render::{self, Width};
 use crate::report::{self, Destination};
-use crate::{document, input, render};
+use crate::{document, input};
 use changes::{Change, between};
 pub use print::Document;
 use steps::{Named, StepDifference, matched, steps};
@@ -32,6 +33,8 @@ pub struct Args {
     /// JSON for tools: everything the tables hold
     #[arg(long, conflicts_with = "Destination")]
     json: bool,
+    #[command(flatten)]
+    width: Width,
     #[command(flatten)]
     page: Destination,
 }
@@ -124,10 +127,9 @@ pub fn run(args: &Args) -> miette::Result<bool> {
         args.page.deliver(&report::of_difference(&page(&difference))?)?;
         return Ok(difference.is_empty());
     }
-    let text = match args.json {
-        true => document::text(&print::document(&difference))?,
-        false => print::tables(&difference, render::width()),
-    };
-    render::print(&text).map_err(input::cannot_print)?;
+    match args.json {
+        true => render::print(&document::text(&print::document(&difference))?).map_err(input::cannot_print)?,
+        false => args.width.print(&print::page(&difference))?,
+    }
     Ok(difference.is_empty())
 }

@@ -10,19 +10,21 @@ use serde::Serialize;
 use super::steps::{Named, StepDifference};
 use super::{Change, Difference, PhaseDifference, Side};
 use crate::document::Content;
-use crate::render::units::{bytes, thousands, time};
-use crate::render::{Align, Column, Table, prose};
+use crate::render::units::{banded, bytes, thousands, time};
+use crate::render::{Align, Column, Page, Table};
 
 /// Everything that differs, for people.
-pub fn tables(difference: &Difference, width: Option<usize>) -> String {
+pub fn page(difference: &Difference) -> Page {
+    let mut page = Page::default();
     if difference.is_empty() {
-        return "the plans are alike\n".to_owned();
+        page.prose("the plans are alike\n");
+        return page;
     }
-    let mut text = String::new();
     let mut section = |title: &str, table: Table| {
         if !table.is_empty() {
-            let gap = if text.is_empty() { "" } else { "\n" };
-            let _ = write!(text, "{gap}{}\n{}", title.bold(), table.render(width));
+            let gap = if page.is_empty() { "" } else { "\n" };
+            let _ = writeln!(page, "{gap}{}", title.bold());
+            page.table(table);
         }
     };
     section("model, card and options", fields(&difference.facts));
@@ -34,17 +36,23 @@ pub fn tables(difference: &Difference, width: Option<usize>) -> String {
     }
     section("weights", things(&difference.weights));
     section("buffers", things(&difference.buffers));
-    text.push_str(&prose("\nTimes are predicted, not measured.\n", width));
-    text
+    page.prose("\nTimes are predicted, not measured, with the band that the cost model's constants leave.\n");
+    page
 }
 
+/// A value of one plan. Of a digest its beginning is enough.
 fn cell(value: Option<&String>) -> String {
-    value.cloned().unwrap_or_else(|| "-".to_owned())
+    let Some(value) = value else { return "-".to_owned() };
+    if value.len() == 64 && value.bytes().all(|b| b.is_ascii_hexdigit()) {
+        format!("{}...", &value[..12])
+    } else {
+        value.clone()
+    }
 }
 
 fn fields(changes: &[Change]) -> Table {
     let mut table = Table::new(vec![
-        Column::new("field", Align::Left),
+        Column::new("field", Align::Left).wrapped(14),
         Column::new("first", Align::Left).wrapped(12),
         Column::new("second", Align::Left).wrapped(12),
     ]);
@@ -72,8 +80,8 @@ fn rows(named: &Named) -> Vec<[String; 4]> {
 
 fn things(list: &[Named]) -> Table {
     let mut table = Table::new(vec![
-        Column::new("name", Align::Left),
-        Column::new("field", Align::Left),
+        Column::new("name", Align::Left).wrapped(14),
+        Column::new("field", Align::Left).wrapped(14),
         Column::new("first", Align::Left).wrapped(12),
         Column::new("second", Align::Left).wrapped(12),
     ]);
@@ -83,11 +91,11 @@ fn things(list: &[Named]) -> Table {
 
 fn steps(list: &[StepDifference]) -> Table {
     let mut table = Table::new(vec![
-        Column::new("step", Align::Left),
+        Column::new("step", Align::Left).wrapped(14),
         Column::new("time", Align::Right),
         Column::new("L1", Align::Right).expendable(2),
         Column::new("DRAM traffic", Align::Right).expendable(1),
-        Column::new("decision", Align::Left),
+        Column::new("decision", Align::Left).wrapped(14),
         Column::new("first", Align::Left).wrapped(12),
         Column::new("second", Align::Left).wrapped(12),
     ]);
@@ -132,7 +140,7 @@ fn dram(side: &Side) -> Option<u64> {
 
 fn effects(difference: &Difference) -> Table {
     let mut table = Table::new(vec![
-        Column::new("", Align::Left),
+        Column::new("", Align::Left).wrapped(14),
         Column::new("first", Align::Right),
         Column::new("second", Align::Right),
         Column::new("change", Align::Right),
@@ -145,8 +153,9 @@ fn effects(difference: &Difference) -> Table {
         let kind = a.or(*b).map_or_else(String::new, |phase| phase.kind.to_string());
         let both = |of: fn(&Phase) -> u64| Some((of((*a)?), of((*b)?)));
         let us = |phase: &Option<&Phase>| phase.map(|phase| phase.cost.device_us);
+        let shown = |phase: &Option<&Phase>| phase.map(|phase| banded(phase.cost.device_us, phase.cost.band_us));
         let by = us(a).zip(us(b)).map_or_else(String::new, |(a, b)| change(b - a, time));
-        row(kind.clone(), us(a).map(time), us(b).map(time), by);
+        row(kind.clone(), shown(a), shown(b), by);
         let l1 = |phase: &Option<&Phase>| phase.map(|phase| thousands(high_water(phase)));
         let by = both(high_water).map_or_else(String::new, |pair| count(pair, thousands));
         row(format!("{kind}: L1 high-water"), l1(a), l1(b), by);
@@ -185,6 +194,8 @@ struct PhaseDocument {
     phase: Option<String>,
     /// Predicted.
     predicted_us: [Option<f64>; 2],
+    /// Least and largest of them that the bands of the cost model's constants leave possible.
+    predicted_band_us: [Option<(f64, f64)>; 2],
     l1_high_water: [Option<u64>; 2],
     dram_bytes: [Option<u64>; 2],
     /// How it is traced, its results.
@@ -237,6 +248,7 @@ pub fn document(difference: &Difference) -> Document {
         PhaseDocument {
             phase: phase.a.or(phase.b).map(|phase| phase.kind.to_string()),
             predicted_us: of.map(|phase| phase.map(|phase| phase.cost.device_us)),
+            predicted_band_us: of.map(|phase| phase.map(|phase| phase.cost.band_us)),
             l1_high_water: of.map(|phase| phase.map(high_water)),
             dram_bytes: of.map(|phase| phase.map(|phase| phase.cost.dram_bytes)),
             changes: phase.changes.clone(),
@@ -250,5 +262,27 @@ pub fn document(difference: &Difference) -> Document {
         phases: difference.phases.iter().map(phase).collect(),
         weights: difference.weights.iter().map(thing).collect(),
         buffers: difference.buffers.iter().map(thing).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bitnetc_compiler::policy::Policy;
+    use bitnetc_compiler::{Options, compile, model, target::Target};
+
+    use super::*;
+    use crate::render::fits::fits;
+
+    #[test]
+    fn differences_fit_every_terminal() {
+        let model = model::find("tiny-shakespeare").unwrap().model().unwrap();
+        let plan = |policy, target| {
+            let options = Options { policy, prefill: vec![32], ..Options::for_model(&model) };
+            compile(&model, &Target::find(target).unwrap(), &options).unwrap().plan
+        };
+        let (a, b) = (plan(Policy::Balanced, "n150"), plan(Policy::Exact, "p150"));
+        let page = page(&Difference::between(&a, &b));
+        fits(&page);
+        assert!(page.render(Some(80)).contains("decision"));
     }
 }

@@ -8,7 +8,8 @@ use miette::{IntoDiagnostic, miette};
 use super::agreement::{Agreement, surprise};
 use super::expected::Expected;
 use super::windows::{Computed, Window};
-use crate::load::{self, Progress};
+use crate::load;
+use crate::render::Progress;
 
 /// The measurements of one run.
 #[derive(Debug, Clone, Default)]
@@ -62,7 +63,6 @@ pub fn measure(
             each(index, &logits);
         }
     }
-    run.progress.end();
     Ok(measured)
 }
 
@@ -104,7 +104,6 @@ impl Run<'_> {
         self.done += tokens;
         self.progress.at(self.done as u64, self.all as u64);
         if self.interrupted.load(Ordering::Relaxed) {
-            self.progress.end();
             return Err(miette!("interrupted after {} of {} tokens", self.done, self.all));
         }
         Ok(())

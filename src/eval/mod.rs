@@ -95,7 +95,7 @@ pub fn run(args: Args) -> miette::Result<()> {
         });
         let bytes = safetensors::serialize(views.collect::<miette::Result<Vec<_>>>()?, None).into_diagnostic()?;
         output::write(path, &bytes)?;
-        eprintln!("{}: {} tensors", path.display(), kept.len());
+        remark!("{}: {} tensors", path.display(), kept.len());
     }
     let text = report(&measured, windows.len(), args.against.as_ref())
         + &format!("{}\n", args.device.numerics(args.numerics, session.plan()));

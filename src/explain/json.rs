@@ -3,7 +3,7 @@
 use bitnetc_compiler::explain::{Alternative, Explanation};
 use bitnetc_compiler::policy;
 use bitnetc_compiler::ttnn::Candidate;
-use bitnetc_plan::{Cost, DType, Fidelity};
+use bitnetc_plan::{Cost, DType, Fidelity, Phase};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -41,6 +41,8 @@ struct Found {
     times: u32,
     /// Predicted microseconds of the phase.
     phase_us: f64,
+    /// Least and largest of them that the bands of the cost model's constants leave possible.
+    phase_band_us: (f64, f64),
     /// The way that was chosen.
     chosen: Way,
     /// Its steps, and the reshards before it.
@@ -49,6 +51,8 @@ struct Found {
     reshards: Vec<Reshard>,
     /// Precision asked and used; null for a call without.
     precision: Option<Decision>,
+    /// How its weight is stored, where kernels of bitnetc's own come into question.
+    storage: Option<String>,
     folds: Vec<Fold>,
     /// Legal ways in all.
     legal: usize,
@@ -167,7 +171,13 @@ pub fn freed(step: &str, frees: &str) -> miette::Result<String> {
 }
 
 /// The document of an explanation, with so many alternatives and constraints.
-pub fn text(again: &Recompiled, found: &Explanation, step: &str, limit: usize) -> miette::Result<String> {
+pub fn text(
+    again: &Recompiled,
+    found: &Explanation,
+    phase: &Phase,
+    step: &str,
+    limit: usize,
+) -> miette::Result<String> {
     let cost = &again.target.cost;
     let drafts = found.chosen.drafts.iter().filter(|d| d.op.launches()).map(|d| (&d.name, d.cost));
     let bounded = |(step, predicted): (&String, Cost)| Bounded {
@@ -181,7 +191,8 @@ pub fn text(again: &Recompiled, found: &Explanation, step: &str, limit: usize) -
         call: found.call.name.clone(),
         section: format!("{:?}", found.section).to_lowercase(),
         times: found.times,
-        phase_us: found.phase.us(),
+        phase_us: phase.cost.device_us,
+        phase_band_us: phase.cost.band_us,
         chosen: way(&found.chosen),
         costs: found.moves.iter().map(|m| (&m.step, m.cost)).chain(drafts).map(bounded).collect(),
         reads: found
@@ -217,6 +228,7 @@ pub fn text(again: &Recompiled, found: &Explanation, step: &str, limit: usize) -
                 })
                 .collect(),
         }),
+        storage: found.storage.clone(),
         folds: found
             .folds
             .iter()

@@ -5,35 +5,40 @@ use bitnetc_plan::{Card, Phase, Section, Step};
 
 use super::{View, steps};
 use crate::render::units::thousands;
-use crate::render::{Align, Column, Table, prose};
+use crate::render::{Align, Column, Page, Table};
 
 /// Cells of a map.
 const CELLS: u64 = 32;
 
-pub fn text(view: &View, phase: &Phase, walk: &Walk, width: Option<usize>) -> String {
+/// The L1 map of each step of a phase.
+pub fn page(view: &View, phase: &Phase, walk: &Walk) -> Page {
     let card = &view.plan.card;
-    let heading = format!(
-        "{}L1 of every core from {} to {}: C circular buffers, T tensors, . free\n\n",
+    let mut page = Page::default();
+    page.prose(format!(
+        "{}L1 of every core from {} to {}\n\n",
         steps::heading(view, phase, Some(walk)),
         thousands(card.l1.base),
         thousands(card.l1.end)
-    );
-    let mut text = prose(&heading, width);
+    ));
     let mut table = Table::new(vec![
         Column::new("step", Align::Left),
-        Column::new("map", Align::Left).expendable(1),
-        Column::new("CB bytes", Align::Right),
+        Column::new(MAP, Align::Left).expendable(1),
+        Column::new("CB bytes", Align::Right).expendable(3),
         Column::new("free", Align::Right),
-        Column::new("tensors", Align::Right),
-        Column::new("name @ address, lowest first", Align::Left).wrapped(20).expendable(2),
+        Column::new("tensors", Align::Right).expendable(2),
+        Column::new("name @ address, lowest first", Align::Left).wrapped(20).expendable(4),
     ]);
     let steps = phase.steps().zip(&walk.steps).filter(|(_, memory)| runs(memory));
     for (step, memory) in steps.filter(|(_, m)| view.layer.is_none() || m.section == Section::Layer) {
         table.row(row(card, step, memory));
     }
-    text.push_str(&table.render(width));
-    text
+    page.table(table);
+    page.legend(MAP, "\nmap: C circular buffers, T tensors, . free\n");
+    page
 }
+
+/// The column that draws L1.
+const MAP: &str = "map";
 
 /// Deallocations and views launch nothing, so nothing can clash while they run.
 fn runs(memory: &StepMemory) -> bool {

@@ -14,8 +14,9 @@ use bitnetc_plan::{Defect, Phase, Plan, Verified, verify};
 use clap_complete::engine::ArgValueCompleter;
 
 use crate::recompile::recompile;
+use crate::render::{self, Page, Width};
 use crate::report::{self, Destination};
-use crate::{completions, input, render};
+use crate::{completions, input};
 pub use json::Document;
 use roofline::Roofline;
 pub use select::Selection;
@@ -48,6 +49,8 @@ pub struct Args {
     #[arg(long, conflicts_with = "Destination")]
     pub json: bool,
     #[command(flatten)]
+    width: Width,
+    #[command(flatten)]
     pub page: Destination,
     /// For the decisions on the page: the model the plan was made of [default: the shipped one with the plan's digest]
     #[arg(long, requires = "Destination")]
@@ -72,11 +75,13 @@ pub fn run(args: Args) -> miette::Result<()> {
         if args.memory {
             miette::bail!(help = hint, "the plan has {} defects, so where its tensors lie is not known", defects.len());
         }
-        eprintln!("warning: the plan has {} defects; {hint}", defects.len());
+        remark!("warning: the plan has {} defects; {hint}", defects.len());
     }
     let view = View::new(&plan, verified.as_ref().ok(), &args)?;
-    let text = if args.json { json::document(&view)? } else { tables(&view, render::width()) };
-    render::print(&text).map_err(input::cannot_print)
+    if args.json {
+        return render::print(&json::document(&view)?).map_err(input::cannot_print);
+    }
+    args.width.print(&tables(&view))
 }
 
 /// Draws the plan. Where the model is not known, the page lacks the decisions and says why; a model that was named must be the plan's.
@@ -99,15 +104,15 @@ pub fn with_memory(plan: &Plan, verified: Option<&Verified<'_>>) -> serde_json::
 }
 
 /// A plan just compiled, as tables: its summary, then the steps of its first phase.
-pub fn overview(plan: &Plan) -> String {
+pub fn overview(plan: &Plan) -> Page {
     let verified = verify(plan);
     let view = View::of(plan, verified.as_ref().ok(), Vec::new());
-    let mut text = summary::text(&view, render::width());
+    let mut page = summary::page(&view);
     if let Some(phase) = plan.phases.first() {
-        text.push('\n');
-        text.push_str(&steps::text(&view, phase, view.walk(0), render::width()));
+        page.prose("\n");
+        page.append(steps::page(&view, phase, view.walk(0)));
     }
-    text
+    page
 }
 
 /// A plan just compiled, as what a document says of it.
@@ -156,22 +161,19 @@ impl<'a> View<'a> {
     }
 }
 
-fn tables(view: &View, width: Option<usize>) -> String {
-    let mut text = String::new();
+fn tables(view: &View) -> Page {
     // Details stand for themselves; the summary is printed when nothing else is asked for.
-    if view.phases.is_empty() {
-        text.push_str(&summary::text(view, width));
-    }
+    let mut page = if view.phases.is_empty() { summary::page(view) } else { Page::default() };
     for (phase, walk) in view.chosen() {
-        if !text.is_empty() {
-            text.push('\n');
+        if !page.is_empty() {
+            page.prose("\n");
         }
-        text.push_str(&match walk {
-            Some(walk) if view.memory => memory::text(view, phase, walk, width),
-            walk => steps::text(view, phase, walk, width),
+        page.append(match walk {
+            Some(walk) if view.memory => memory::page(view, phase, walk),
+            walk => steps::page(view, phase, walk),
         });
     }
-    text
+    page
 }
 
 #[cfg(test)]

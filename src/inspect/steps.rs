@@ -11,11 +11,13 @@ use super::View;
 use super::roofline::Roofline;
 use super::summary::Counts;
 use crate::render::units::{banded, bytes, thousands, time};
-use crate::render::{Align, Column, Table, prose};
+use crate::render::{Align, Column, Page, Table};
 
-pub fn text(view: &View, phase: &Phase, walk: Option<&Walk>, width: Option<usize>) -> String {
+/// The steps of a phase.
+pub fn page(view: &View, phase: &Phase, walk: Option<&Walk>) -> Page {
     let plan = view.plan;
-    let mut text = prose(&heading(view, phase, walk), width);
+    let mut page = Page::default();
+    page.prose(heading(view, phase, walk));
     let sections: Vec<(String, &[Step], u64)> = match view.layer {
         Some(layer) => vec![(format!("layer {layer}"), &phase.layer, 1)],
         None => vec![
@@ -29,22 +31,17 @@ pub fn text(view: &View, phase: &Phase, walk: Option<&Walk>, width: Option<usize
         let dram: u64 = steps.iter().map(|s| s.cost.dram_bytes).fold(0, u64::saturating_add);
         let whole = if times > 1 { format!(", {} in all", time(us * times as f64)) } else { String::new() };
         let peak = view.roofline.map_or_else(String::new, |r| format!(", {} at peak", time(r.dram_us(dram))));
-        let line = format!("\n{}: predicted {}{whole}, {} of DRAM{peak}\n", title.bold(), time(us), bytes(dram));
-        text.push_str(&prose(&line, width));
-        text.push_str(&table(view, steps).render(width));
+        page.prose(format!("\n{}: predicted {}{whole}, {} of DRAM{peak}\n", title.bold(), time(us), bytes(dram)));
+        page.table(table(view, steps));
     }
-    text.push_str(&prose(&remarks(view, phase), width));
-    text
+    remarks(&mut page, view, phase);
+    page
 }
 
 /// The remarks below the tables.
-fn remarks(view: &View, phase: &Phase) -> String {
-    let mut text = String::new();
-    if view.roofline.is_some() {
-        text.push_str(
-            "\nDRAM us: the step's traffic at peak bandwidth; FPU us: the busiest core's products at the clock.\n",
-        );
-    }
+fn remarks(text: &mut Page, view: &View, phase: &Phase) {
+    text.legend(DRAM_US, "\nDRAM us: the step's traffic at peak bandwidth\n");
+    text.legend(FPU_US, "FPU us: the busiest core's products at the clock\n");
     let results = &phase.results;
     if view.layer.is_none() && !results.is_empty() {
         let _ = writeln!(text, "\nresults: {}", results.join(", "));
@@ -58,8 +55,11 @@ fn remarks(view: &View, phase: &Phase) -> String {
             trace.feedback.join(", ")
         );
     }
-    text
 }
+
+/// Columns of the time at the card's peaks.
+const DRAM_US: &str = "DRAM us";
+const FPU_US: &str = "FPU us";
 
 /// Phase and where in it a single layer lies.
 pub fn heading(view: &View, phase: &Phase, walk: Option<&Walk>) -> String {
@@ -90,8 +90,8 @@ fn table(view: &View, steps: &[Step]) -> Table {
         Column::new("CB bytes", Align::Right).expendable(4),
         Column::new("high-water", Align::Right),
         Column::new("us", Align::Right),
-        Column::new("DRAM us", Align::Right).expendable(5),
-        Column::new("FPU us", Align::Right).expendable(5),
+        Column::new(DRAM_US, Align::Right).expendable(5),
+        Column::new(FPU_US, Align::Right).expendable(5),
         Column::new("bound", Align::Left).expendable(1),
         Column::new("frees", Align::Left).wrapped(8).expendable(6),
         Column::new("note", Align::Left).wrapped(40).expendable(7),

@@ -8,7 +8,7 @@ use owo_colors::OwoColorize as _;
 
 use super::View;
 use crate::render::units::{banded, bytes, percent, thousands, time};
-use crate::render::{Align, Column, Table, prose};
+use crate::render::{Align, Column, Page, Table};
 
 /// Counts of one phase.
 pub struct Counts {
@@ -38,16 +38,18 @@ impl Counts {
     }
 }
 
-pub fn text(view: &View, width: Option<usize>) -> String {
-    let mut text = prose(&format!("{}{}\n", heading(view.plan), memory(view)), width);
+/// The plan in short.
+pub fn page(view: &View) -> Page {
+    let mut page = Page::default();
+    page.prose(format!("{}{}\n\n", heading(view.plan), memory(view)));
     let mut table = Table::new(vec![
         Column::new("phase", Align::Left),
-        Column::new("calls/layer", Align::Right),
-        Column::new("programs/layer", Align::Right).expendable(2),
+        Column::new("calls/layer", Align::Right).expendable(2),
+        Column::new("programs/layer", Align::Right).expendable(3),
         Column::new("programs", Align::Right).expendable(4),
         Column::new("predicted", Align::Right),
         Column::new("host", Align::Right).expendable(5),
-        Column::new("DRAM traffic", Align::Right).expendable(3),
+        Column::new("DRAM traffic", Align::Right).expendable(1),
         Column::new("L1 high-water", Align::Right),
         Column::new("at", Align::Left).expendable(6),
         Column::new("traced", Align::Left).expendable(7),
@@ -69,19 +71,18 @@ pub fn text(view: &View, width: Option<usize>) -> String {
             if phase.trace.is_some() { "yes" } else { "no" }.to_owned(),
         ]);
     }
-    let _ = write!(text, "\n{}", table.render(width));
+    page.table(table);
     for phase in &view.plan.phases {
         let at = |(position, us): &(u32, f64)| format!("{position}: {}", time(*us));
         let all: Vec<String> = phase.cost.positions.iter().map(at).collect();
         if !all.is_empty() {
-            text.push_str(&prose(&format!("\n{} by position, {}\n", phase.kind, all.join(", ")), width));
+            page.prose(format!("\n{} by position, {}\n", phase.kind, all.join(", ")));
         }
     }
-    text.push_str(&prose(
+    page.prose(
         "\nCalls without deallocations; times are predicted, not measured, with the band that the cost model's constants leave.\n",
-        width,
-    ));
-    text
+    );
+    page
 }
 
 /// Model, card and options: two lines.

@@ -1,9 +1,10 @@
-//! A table that fits its width: columns of prose give way first, then the least important columns go.
+//! A table that fits its width: headings and columns of prose give way first, then the least important columns go.
 
 use std::borrow::Cow;
 
-use comfy_table::presets::NOTHING;
-use comfy_table::{Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Width};
+use owo_colors::OwoColorize as _;
+
+use super::wrap::{columns, longest_part, wrap};
 
 /// Side of a column on which its cells stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub enum Align {
 pub struct Column {
     title: Cow<'static, str>,
     align: Align,
-    /// Narrowest it may be wrapped to; `None` when it is never wrapped.
+    /// Narrowest its cells may be wrapped to; `None` when they never are.
     wrap: Option<usize>,
     /// 0 stays; of the others the largest goes first.
     expendable: u8,
@@ -29,7 +30,7 @@ impl Column {
         Column { title: title.into(), align, wrap: None, expendable: 0 }
     }
 
-    /// Wraps down to `narrowest` columns of text.
+    /// Wraps down to `narrowest` columns of text, or its longest word where that is longer.
     #[must_use]
     pub const fn wrapped(mut self, narrowest: usize) -> Self {
         self.wrap = Some(narrowest);
@@ -54,6 +55,15 @@ pub struct Table {
     rows: Vec<Vec<String>>,
 }
 
+/// Width of a column's content.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    /// As it is to be.
+    width: usize,
+    /// The least that it can be.
+    least: usize,
+}
+
 impl Table {
     /// An empty table.
     pub fn new(columns: Vec<Column>) -> Self {
@@ -71,74 +81,85 @@ impl Table {
         self.rows.is_empty()
     }
 
+    /// Titles of the columns that a table of that width has.
+    pub fn shown(&self, width: Option<usize>) -> impl Iterator<Item = &str> {
+        let extents = self.extents(width);
+        self.columns.iter().zip(extents).filter_map(|(column, extent)| extent.map(|_| &*column.title))
+    }
+
     /// The table in `width` columns of text, or as wide as it is; every line ends in a newline.
     pub fn render(&self, width: Option<usize>) -> String {
-        let widths = self.widths(width);
-        let mut table = comfy_table::Table::new();
-        table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled).enforce_styling();
-        let shown = || widths.iter().enumerate().filter_map(|(i, w)| w.map(|w| (i, w)));
-        let title = |(i, _): (usize, usize)| Cell::new(&self.columns[i].title).add_attribute(Attribute::Bold);
-        table.set_header(shown().map(title).collect::<Vec<_>>());
+        let shown: Vec<(usize, usize)> =
+            self.extents(width).into_iter().enumerate().filter_map(|(i, extent)| Some((i, extent?.width))).collect();
+        let mut text = String::new();
+        for line in self.lines(&shown, |i| &self.columns[i].title) {
+            text.push_str(&format!("{}\n", line.bold()));
+        }
         for row in &self.rows {
-            table.add_row(shown().map(|(i, _)| Cell::new(row.get(i).map_or("", String::as_str))).collect::<Vec<_>>());
-        }
-        if width.is_some() {
-            table.set_content_arrangement(ContentArrangement::Dynamic);
-        }
-        let last = shown().count().saturating_sub(1);
-        for (at, (i, width)) in shown().enumerate() {
-            let Some(column) = table.column_mut(at) else { continue };
-            let gap = if at == last { 0 } else { GAP };
-            column.set_padding((0, gap as u16));
-            column.set_constraint(ColumnConstraint::Absolute(Width::Fixed((width + gap) as u16)));
-            column.set_cell_alignment(match self.columns[i].align {
-                Align::Left => CellAlignment::Left,
-                Align::Right => CellAlignment::Right,
-            });
-        }
-        table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
-    }
-
-    /// Width of the content of each column, `None` for those left out.
-    fn widths(&self, width: Option<usize>) -> Vec<Option<usize>> {
-        let natural = |i: usize| {
-            let cells = self.rows.iter().filter_map(|row| row.get(i)).flat_map(|cell| cell.lines());
-            cells.chain([&*self.columns[i].title]).map(|text| text.chars().count()).max().unwrap_or(0)
-        };
-        let mut widths: Vec<_> = (0..self.columns.len()).map(|i| Some(natural(i))).collect();
-        // A column without any content says nothing.
-        for (i, w) in widths.iter_mut().enumerate() {
-            if self.columns[i].expendable > 0 && self.rows.iter().all(|row| row.get(i).is_none_or(String::is_empty)) {
-                *w = None;
+            for line in self.lines(&shown, |i| row.get(i).map_or("", String::as_str)) {
+                text.push_str(&line);
+                text.push('\n');
             }
         }
-        let Some(width) = width else { return widths };
-        let total =
-            |widths: &[Option<usize>]| widths.iter().flatten().map(|w| w + GAP).sum::<usize>().saturating_sub(GAP);
-        let narrowest = |widths: &[Option<usize>]| {
-            let least =
-                |(i, w): (usize, &Option<usize>)| w.map(|w| self.columns[i].wrap.map_or(w, |least| w.min(least)));
-            total(&widths.iter().enumerate().map(least).collect::<Vec<_>>())
-        };
-        while narrowest(&widths) > width {
-            let shown = widths.iter().enumerate().filter(|(i, w)| w.is_some() && self.columns[*i].expendable > 0);
-            let Some((least, _)) = shown.max_by_key(|(i, _)| self.columns[*i].expendable) else { break };
-            widths[least] = None;
-        }
-        self.narrow(&mut widths, width, total);
-        widths
+        text
     }
 
-    /// Takes from the widest wrapped column, one by one, until the table fits.
-    fn narrow(&self, widths: &mut [Option<usize>], width: usize, total: impl Fn(&[Option<usize>]) -> usize) {
-        while total(widths) > width {
-            let spare = |(i, w): (usize, &Option<usize>)| {
-                let (w, least) = ((*w)?, self.columns[i].wrap?);
-                (w > least).then_some((w, i))
-            };
-            let Some((_, widest)) = widths.iter().enumerate().filter_map(spare).max() else { break };
-            widths[widest] = widths[widest].map(|w| w - 1);
+    /// The lines of a row whose cells are wrapped to the widths of the columns.
+    fn lines<'t>(&self, shown: &[(usize, usize)], cell: impl Fn(usize) -> &'t str) -> Vec<String> {
+        let wrapped: Vec<Vec<String>> =
+            shown.iter().map(|&(i, width)| cell(i).lines().flat_map(|line| wrap(line, width)).collect()).collect();
+        let height = wrapped.iter().map(Vec::len).max().unwrap_or(0).max(1);
+        let line = |at: usize| {
+            let mut line = String::new();
+            for (&(i, width), cells) in shown.iter().zip(&wrapped) {
+                let text = cells.get(at).map_or("", String::as_str);
+                let room = " ".repeat(width.saturating_sub(columns(text)));
+                let (before, after) = match self.columns[i].align {
+                    Align::Left => ("", &*room),
+                    Align::Right => (&*room, ""),
+                };
+                line.extend([before, text, after, &" ".repeat(GAP)]);
+            }
+            line.trim_end().to_owned()
+        };
+        (0..height).map(line).collect()
+    }
+
+    /// The extent of each column, `None` for those left out.
+    fn extents(&self, width: Option<usize>) -> Vec<Option<Extent>> {
+        let mut extents: Vec<_> = (0..self.columns.len()).map(|i| self.natural(i)).collect();
+        let Some(width) = width else { return extents };
+        let total = |extents: &[Option<Extent>], of: fn(&Extent) -> usize| {
+            extents.iter().flatten().map(|extent| of(extent) + GAP).sum::<usize>().saturating_sub(GAP)
+        };
+        while total(&extents, |extent| extent.least) > width {
+            let expendable = |i: &usize| extents[*i].is_some() && self.columns[*i].expendable > 0;
+            let least = (0..extents.len()).filter(expendable).max_by_key(|i| self.columns[*i].expendable);
+            let Some(least) = least else { break };
+            extents[least] = None;
         }
+        // What is still too much is taken from the widest, one by one.
+        while total(&extents, |extent| extent.width) > width {
+            let spare = extents.iter_mut().flatten().filter(|extent| extent.width > extent.least);
+            let Some(widest) = spare.max_by_key(|extent| extent.width) else { break };
+            widest.width -= 1;
+        }
+        extents
+    }
+
+    /// The extent of a column with all the room it wants. A column that can be left out is, where it says nothing.
+    fn natural(&self, i: usize) -> Option<Extent> {
+        let Column { title, wrap, expendable, .. } = &self.columns[i];
+        let cells = || self.rows.iter().filter_map(|row| row.get(i)).flat_map(|cell| cell.lines());
+        if *expendable > 0 && cells().all(str::is_empty) {
+            return None;
+        }
+        let widest = cells().map(columns).max().unwrap_or(0);
+        let least = match wrap {
+            Some(narrowest) => cells().map(longest_part).max().unwrap_or(0).max(widest.min(*narrowest)),
+            None => widest,
+        };
+        Some(Extent { width: widest.max(columns(title)), least: least.max(longest_part(title)) })
     }
 }
 
@@ -170,25 +191,26 @@ mod tests {
     }
 
     #[test]
-    fn without_a_terminal_nothing_is_wrapped_or_dropped() {
-        let text = plain(&table().render(None));
-        let lines: Vec<&str> = text.lines().collect();
-        assert_eq!(lines.len(), 3, "{text}");
-        assert_eq!(lines[1], "attn.qkv  [1, 1, 32, 2560] bf16 L1  12.5  proved exact by counting  Dram");
-        assert_eq!(lines[2], "o         x                          3.0                            Launch");
-    }
-
-    #[test]
     fn every_width_is_kept_by_wrapping_then_by_dropping() {
         for width in 30..100 {
             let text = table().render(Some(width));
             assert!(widest(&text) <= width, "{width}:\n{text}");
             assert!(text.contains("attn.qkv") && text.contains("12.5"), "{width}:\n{text}");
+            assert!(plain(&text).lines().all(|line| line == line.trim_end()), "{width}:\n{text}");
         }
         let narrow = table().render(Some(50));
         assert!(plain(&narrow).contains("proved"), "wrapped:\n{narrow}");
         let narrower = table().render(Some(40));
         assert!(!narrower.contains("proved") && narrower.contains("Launch"), "{narrower}");
         assert!(!table().render(Some(28)).contains("Launch"));
+    }
+
+    #[test]
+    fn headings_are_wrapped_and_numbers_are_not() {
+        let mut table =
+            Table::new(vec![Column::new("step", Align::Left), Column::new("L1 at its worst", Align::Right)]);
+        table.row(vec!["qkv".into(), "1,344,512".into()]);
+        assert_eq!(plain(&table.render(Some(16))), "step   L1 at its\n           worst\nqkv    1,344,512\n");
+        assert_eq!(plain(&table.render(Some(9))), "step  L1 at its\n          worst\nqkv   1,344,512\n");
     }
 }

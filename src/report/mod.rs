@@ -53,7 +53,7 @@ impl Destination {
             None => temporary(page).into_diagnostic().wrap_err("cannot write a temporary file")?,
         };
         if !output::is_stdout(&path) {
-            eprintln!("{}: {}, open it in a browser", path.display(), bytes(page.len() as u64));
+            remark!("{}: {}, open it in a browser", path.display(), bytes(page.len() as u64));
         }
         if self.open { show(&path) } else { Ok(()) }
     }

@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 /// Runs `bitnetc`.
 pub fn bitnetc(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_bitnetc")).args(args).env("NO_COLOR", "1").output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_bitnetc")).args(args).env("NO_COLOR", "1").env_remove("COLUMNS").output().unwrap()
 }
 
 /// Runs it, expects that it succeeds, and gives its output.

@@ -167,7 +167,11 @@ fn a_difference_is_drawn_with_its_effect() {
         let effect =
             browser.text(&format!("document.querySelectorAll('#effects tbody tr')[{}].textContent", 3 * number));
         let us = |at: usize| time(phase["predicted_us"][at].as_f64().unwrap());
-        assert!(effect.contains(&us(0)) && effect.contains(&us(1)), "{effect}");
+        let band = |plan: usize| {
+            let [least, most] = [0, 1].map(|end| time(phase["predicted_band_us"][plan][end].as_f64().unwrap()));
+            format!("{} ({least} to {most})", us(plan))
+        };
+        assert!(effect.contains(&band(0)) && effect.contains(&band(1)), "{effect}");
     }
     assert!(browser.complaints.is_empty(), "{:#?}", browser.complaints);
 }

@@ -20,6 +20,7 @@
 //!
 //! Times to the first token are priced by our own plan of the prompt, whose prefill is much like the measured one, and the same host loop.
 
+mod band;
 mod calls;
 mod parts;
 mod reference;

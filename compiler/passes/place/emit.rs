@@ -5,14 +5,17 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bitnetc_plan::op::ToMemoryConfig;
-use bitnetc_plan::{Footprint, Ref, Step, Value, Weight};
+use bitnetc_plan::{Footprint, Op, Ref, Step, Value, Weight};
 
 use super::arcs::{Arc, Placements, reshard_cost};
 use super::{Choices, Placed, Record};
 use crate::graph::Section;
-use crate::schedule::{Call, ValueId};
+use crate::schedule::{Call, Kind, ValueId};
 use crate::ttnn::cost::Price;
 use crate::ttnn::{Context, Ways};
+
+/// Why a product by kernels of bitnetc's own can stand for one by TT-NN's.
+const SAME_NUMBERS: &str = "bfp2 holds the same numbers";
 
 /// The placement of a value at a point of the section, and the name of the tensor that holds it there.
 #[derive(Debug, Clone)]
@@ -107,13 +110,23 @@ fn call_steps(
             outputs: outputs.collect(),
             l1: Footprint { circular_buffers: draft.circular_buffers, tensors: 0 },
             cost: draft.cost,
-            note: if draft.name == call.name { call.note.clone() } else { String::new() },
+            note: if draft.name == call.name { note(call, &draft.op) } else { String::new() },
         });
     }
     for (id, spec) in call.outputs.iter().zip(&candidate.produces) {
         homes.insert(*id, Home { name: cx.schedule.values[*id].name.clone(), memory: spec.memory.clone() });
     }
     moved
+}
+
+/// The note on the proof of a step's precision, which is of the weight that its call reads by TT-NN's kernels.
+fn note(call: &Call, op: &Op) -> String {
+    let own = matches!((op, &call.kind), (Op::TernaryLinear(_), Kind::Matmul { two_bits: Some(_), .. }));
+    match (own, call.note.as_str()) {
+        (true, "") => SAME_NUMBERS.into(),
+        (true, note) => format!("{note}; {SAME_NUMBERS}"),
+        (false, note) => note.into(),
+    }
 }
 
 fn reshard_step(cx: &Context<'_>, name: &str, value: ValueId, from: &Home, to: &bitnetc_plan::MemoryConfig) -> Step {

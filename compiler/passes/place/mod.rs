@@ -36,7 +36,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use bitnetc_plan::{Step, Weight};
+use bitnetc_plan::{Ref, Step, Weight};
 
 use crate::graph::Section;
 use crate::schedule::{Call, ValueId};
@@ -66,6 +66,14 @@ pub struct Placed {
     pub states: usize,
     /// Time spent enumerating candidates.
     pub enumerating: Duration,
+}
+
+impl Placed {
+    /// Whether a step reads a weight. A call may have a weight that the way chosen for it does not read.
+    pub fn reads(&self, weight: &Weight) -> bool {
+        let steps = [&self.prologue, &self.layer, &self.epilogue].into_iter().flatten();
+        steps.flat_map(|step| step.op.operands()).any(|read| matches!(read, Ref::Weight(name) if *name == weight.name))
+    }
 }
 
 /// The candidates of one call, and the one chosen.

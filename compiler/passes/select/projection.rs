@@ -50,19 +50,27 @@ impl Selector<'_> {
             return Err(self.unsupported(node, "silu fused into a product by two-bit weights", "bfp4"));
         }
         let out = self.features(node, product_dtype(decision.activation))?;
-        // Prefill reads the same weight in another data type.
-        let name = self.weight_name(node);
-        let storage = weights::Storage {
-            name: &if two_bits { format!("{name}.bfp2") } else { name },
-            per_layer: section == Section::Layer,
-            dtype: precision.weight,
-            banks: self.setting.card.dram.banks,
-        };
         let sides = [self.width(&input), self.schedule.values[out].shape[3]];
         let paddings = [self.input_padding(node, 0), self.paddings.get(node.into())];
-        let weight = weights::projection(storage, linear, self.heads_after(node), sides, paddings);
+        let name = self.weight_name(node);
+        let stored = |dtype: DType| {
+            // Prefill reads the same weight in another data type.
+            let name = &if dtype == DType::Bfp2 { format!("{name}.bfp2") } else { name.clone() };
+            let (per_layer, banks) = (section == Section::Layer, self.setting.card.dram.banks);
+            let storage = weights::Storage { name, per_layer, dtype, banks };
+            weights::projection(storage, linear, self.heads_after(node), sides, paddings)
+        };
+        // Two bits hold a ternary weight as well as four do, for functions that the kernels know.
+        let beside = self.setting.own_kernels
+            && self.rows() <= TILE
+            && precision.weight == DType::Bfp4
+            && linear.is_ternary()
+            && activation != Some(FusedActivation::Silu);
+        let two_bits = beside.then(|| Box::new(stored(DType::Bfp2)));
+        let weight = stored(precision.weight);
         let weight = self.weight(weight)?;
-        self.call(node, section, Kind::Matmul { activation, precision }, vec![input, weight], vec![out]);
+        let kind = Kind::Matmul { activation, precision, two_bits };
+        self.call(node, section, kind, vec![input, weight], vec![out]);
         Ok(())
     }
 

@@ -30,6 +30,8 @@ pub struct Setting<'a> {
     pub heads: HeadCores,
     /// Whether decode draws tokens on the card.
     pub sample: bool,
+    /// Whether projections of one tile of rows may be run by kernels of bitnetc's own.
+    pub own_kernels: bool,
 }
 
 /// Why a graph has no schedule.

@@ -283,6 +283,7 @@ pub fn sample(number: f64, single: f32) -> Plan {
             proofs: Proofs::Products,
             folding: false,
             sample: true,
+            own_kernels: true,
         },
         card: Card {
             name: "n150".into(),

@@ -9,15 +9,21 @@ function change(by, show) {
   return h("span", { class: by > 0 ? "more" : by < 0 ? "less" : "" }, signed(by, show) || "same");
 }
 
-/** A row of the table of effects; one of the pair is missing where only one plan has the phase. */
+/** A row of the table of effects; one of the pair is missing where only one plan has the phase. `show` gets the number of the plan, too. */
 function effect(name, [a, b], show) {
   const both = a !== null && b !== null;
   const part = both && a > 0 && b !== a ? ` (${signed(b - a, (n) => percent(n, a))})` : "";
-  return [name, a === null ? "\u2013" : show(a), b === null ? "\u2013" : show(b), both ? [change(b - a, show), part] : ""];
+  return [name, a === null ? "\u2013" : show(a, 0), b === null ? "\u2013" : show(b, 1), both ? [change(b - a, show), part] : ""];
+}
+
+/** The band of a phase's time in a plan; nothing for a change. */
+function band(phase, plan) {
+  const of = plan === undefined ? null : phase.predicted_band_us[plan];
+  return of ? ` (${time(of[0])} to ${time(of[1])})` : "";
 }
 
 const effects = difference.phases.flatMap((phase) => [
-  effect(phase.phase, phase.predicted_us, time),
+  effect(phase.phase, phase.predicted_us, (us, plan) => [time(us), band(phase, plan)].join("")),
   effect(`${phase.phase}: L1 high-water`, phase.l1_high_water, thousands),
   effect(`${phase.phase}: DRAM traffic`, phase.dram_bytes, bytes),
 ]);

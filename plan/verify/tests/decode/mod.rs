@@ -289,6 +289,7 @@ pub fn plan() -> Plan {
             proofs: Proofs::Products,
             folding: true,
             sample: false,
+            own_kernels: false,
         },
         card: card(),
         weights: weights(),
