@@ -220,6 +220,7 @@ fn functions_problem(functions: &[Unary]) -> Option<String> {
             let sound = low.is_finite() && high.is_finite() && *low < 0.0 && *high > 0.0;
             (!sound).then(|| format!("a clamp to {low}..{high}"))
         }
+        Unary::Power(power) => (!(2..=8).contains(power)).then(|| format!("a power of {power}")),
         Unary::Relu | Unary::Square | Unary::Silu | Unary::Recip | Unary::MulScalar(_) | Unary::Round | Unary::Abs => {
             None
         }

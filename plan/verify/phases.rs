@@ -123,7 +123,8 @@ fn function_problem(function: &Unary) -> Domain {
         // The maximum keeps a divisor away from 0.
         Unary::MaxScalar(scalar) => above_zero("maximum", scalar),
         Unary::MulScalar(scalar) => (scalar.value == 0.0).then(|| ("a factor of 0".into(), "any other number")),
-        Unary::Relu | Unary::Square | Unary::Silu | Unary::Recip | Unary::Round | Unary::Clamp(..) | Unary::Abs => None,
+        Unary::Relu | Unary::Square | Unary::Silu | Unary::Recip | Unary::Round => None,
+        Unary::Clamp(..) | Unary::Abs | Unary::Power(_) => None,
     }
 }
 
