@@ -5,12 +5,14 @@
 //! | `balanced` | ternary gate and up bfp4 LoFi, all else bfp8 HiFi2 | HiFi4 | bf16 |
 //! | `exact` | ternary bfp4 LoFi with fp32 sums, LM head bf16 HiFi4 with f32 logits | the same | int8 per token |
 //! | `fast` | ternary bfp4 LoFi, LM head bfp8 HiFi2 | the same | bf16 |
+//! | `fastest` | as `fast`, LM head bfp4 HiFi2 | the same | bf16 |
 //!
-//! Four bits hold ternary weights without loss. Of dense weights no policy makes so little: rounded to bfp4 in gate and up alone, the logits
-//! of a small dense model correlate by 0.992 with the model's, in bfp8 by 0.9995.
+//! Four bits hold ternary weights without loss. Of the dense weights of layers no policy makes so little: rounded to bfp4 in gate and up
+//! alone, the logits of a small dense model correlate by 0.992 with the model's, in bfp8 by 0.9995. What `fastest` rounds are the LM
+//! head and the KV cache, each of which costs less than 0.01 bits per byte on the small model: the measurements are in docs/numerics.md.
 //!
 //! Weights have one data type in both phases, since both read the same tensors; but weights of two bits are read for one tile of rows
-//! alone, and longer prefills have a copy in bfp4. The KV cache is bf16 under `exact`, else bfp8.
+//! alone, and longer prefills have a copy in bfp4. The KV cache is bf16 under `exact`, bfp4 under `fastest`, else bfp8.
 
 use std::fmt;
 use std::str::FromStr;
@@ -29,11 +31,13 @@ pub enum Policy {
     Exact,
     /// The least work per token.
     Fast,
+    /// The fewest bytes per token: what costs less than 0.01 bits per byte is rounded further.
+    Fastest,
 }
 
 impl Policy {
     /// All policies.
-    pub const ALL: [Policy; 3] = [Policy::Balanced, Policy::Exact, Policy::Fast];
+    pub const ALL: [Policy; 4] = [Policy::Balanced, Policy::Exact, Policy::Fast, Policy::Fastest];
 
     /// Whether activations are rounded to int8 per token, as the model was trained.
     pub const fn int8_activations(self) -> bool {
@@ -45,6 +49,7 @@ impl Policy {
         match self {
             Policy::Exact => DType::Bf16,
             Policy::Balanced | Policy::Fast => DType::Bfp8,
+            Policy::Fastest => DType::Bfp4,
         }
     }
 }
@@ -55,6 +60,7 @@ impl fmt::Display for Policy {
             Policy::Balanced => "balanced",
             Policy::Exact => "exact",
             Policy::Fast => "fast",
+            Policy::Fastest => "fastest",
         })
     }
 }
@@ -106,7 +112,7 @@ pub const ROLES: [(&str, Role); 7] = [
 #[non_exhaustive]
 pub enum PolicyError {
     /// No such policy.
-    #[error("no policy `{0}`: there are balanced, exact and fast")]
+    #[error("no policy `{0}`: there are balanced, exact, fast and fastest")]
     Policy(String),
     /// Not of the form.
     #[error("`{text}`: {what}; write role=dtype/fidelity, as in down=bfp8/HiFi2 or prefill:o=/HiFi4/fp32")]
@@ -238,8 +244,9 @@ fn policy_asks(policy: Policy, phase: PhaseKind, role: Role, ternary: bool) -> P
     match policy {
         Policy::Exact if ternary => of(DType::Bfp4, Fidelity::LoFi, true),
         Policy::Exact => of(DType::Bf16, Fidelity::HiFi4, true),
-        Policy::Fast if ternary => of(DType::Bfp4, Fidelity::LoFi, false),
-        Policy::Fast => of(DType::Bfp8, Fidelity::HiFi2, false),
+        Policy::Fast | Policy::Fastest if ternary => of(DType::Bfp4, Fidelity::LoFi, false),
+        Policy::Fastest if role == Role::LmHead => of(DType::Bfp4, Fidelity::HiFi2, false),
+        Policy::Fast | Policy::Fastest => of(DType::Bfp8, Fidelity::HiFi2, false),
         Policy::Balanced => {
             let light = ternary && matches!(role, Role::Gate | Role::Up);
             let weight = if light { DType::Bfp4 } else { DType::Bfp8 };
@@ -273,12 +280,13 @@ mod tests {
     }
 
     #[test]
-    fn no_policy_rounds_dense_weights_to_four_bits() {
+    fn no_policy_rounds_dense_weights_of_layers_to_four_bits() {
         let phases = [PhaseKind::Decode { batch: 1 }, PhaseKind::Prefill { tokens: 32 }];
         for (policy, phase) in Policy::ALL.into_iter().flat_map(|policy| phases.map(|phase| (policy, phase))) {
             for (name, role) in ROLES {
                 let dense = asked(policy, &[], phase, role, false);
-                assert_ne!(dense.weight, DType::Bfp4, "{policy} {name}");
+                let rounded = policy == Policy::Fastest && matches!(role, Role::LmHead | Role::Sdpa);
+                assert_eq!(dense.weight == DType::Bfp4, rounded, "{policy} {name}");
                 assert_ne!(dense.fidelity, Fidelity::LoFi, "{policy} {name}");
             }
         }

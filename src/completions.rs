@@ -67,6 +67,11 @@ pub fn policies(current: &OsStr) -> Vec<CompletionCandidate> {
     begun(current, Policy::ALL.iter().map(ToString::to_string))
 }
 
+/// The data types of a KV cache.
+pub fn caches(current: &OsStr) -> Vec<CompletionCandidate> {
+    begun(current, crate::plan::CACHES.map(String::from))
+}
+
 /// The phases of the plan in the line; without one, those that every plan may have.
 pub fn phases(current: &OsStr) -> Vec<CompletionCandidate> {
     let of_plan = |plan: Plan| plan.phases.iter().map(|phase| phase.kind.to_string().replace(' ', "-")).collect();

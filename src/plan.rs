@@ -71,12 +71,15 @@ pub struct Choices {
     /// Tokens of a KV cache block: 32, 64 or 128 [default: 64].
     #[arg(long)]
     pub block: Option<u32>,
-    /// Precision: balanced, exact or fast.
+    /// Precision: balanced, exact, fast or fastest.
     #[arg(long, default_value_t = Policy::Balanced, add = ArgValueCompleter::new(completions::policies))]
     pub policy: Policy,
     /// Precision of one role: role=dtype/fidelity[/fp32], for one phase as decode:role=...; may be repeated.
     #[arg(long = "set", value_name = "ROLE=DTYPE/FIDELITY")]
     pub overrides: Vec<Override>,
+    /// Data type of the KV cache: bf16, bfp8 or bfp4, the same as `--set sdpa=DTYPE` [default: the policy's].
+    #[arg(long, value_name = "DTYPE", value_parser = cache, add = ArgValueCompleter::new(completions::caches))]
+    pub cache: Option<Override>,
     /// How much a proof must keep for precision to be lowered by it: bits, products, or none to keep what is asked.
     #[arg(long, default_value_t = Proofs::Products)]
     pub proofs: Proofs,
@@ -111,7 +114,7 @@ impl Choices {
         let target = input::target(&self.target, self.release)?;
         let mut options = Options::for_model(&model);
         options.policy = self.policy;
-        options.overrides = self.overrides.clone();
+        options.overrides = self.cache.iter().chain(&self.overrides).cloned().collect();
         options.batch = self.batch;
         options.block = self.block.unwrap_or(options.block);
         if let Some(context) = self.context {
@@ -142,6 +145,16 @@ fn what_fits(model: &Model, target: &Target, options: &Options) -> String {
         return "no smaller prefill, context or batch alone makes it fit: it takes narrower weights or a card with more DRAM".into();
     }
     found.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The data types of a KV cache.
+pub const CACHES: [&str; 3] = ["bf16", "bfp8", "bfp4"];
+
+/// The override that gives the KV cache a data type.
+fn cache(dtype: &str) -> Result<Override, String> {
+    let wrong = || format!("`{dtype}` is no data type of a KV cache: {}", CACHES.join(", "));
+    let named = CACHES.contains(&dtype).then(|| Override::new("sdpa", dtype).ok()).flatten();
+    named.ok_or_else(wrong)
 }
 
 /// Bucket sizes, or none at all.

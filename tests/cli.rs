@@ -42,7 +42,8 @@ fn options_out_of_range() {
 fn misuse_of_the_command_line_is_code_2() {
     for (args, part) in [
         (vec!["plan"], "<MODEL>"),
-        (vec!["plan", "bitnet-2b-4t", "--policy", "best"], "there are balanced, exact and fast"),
+        (vec!["plan", "bitnet-2b-4t", "--policy", "best"], "there are balanced, exact, fast and fastest"),
+        (vec!["plan", "bitnet-2b-4t", "--cache", "int8"], "`int8` is no data type of a KV cache: bf16, bfp8, bfp4"),
         (vec!["plan", "bitnet-2b-4t", "--set", "downs=bfp4"], "no role `downs`"),
         (vec!["plan", "bitnet-2b-4t", "--prefill", "12x"], "`12x` is no number of tokens"),
         (vec!["check", "plan.ron", "--numerics"], "--simulator <LIB>"),

@@ -115,7 +115,8 @@ fn completions_know_models_cards_policies_and_what_is_in_a_plan() {
     stdout(&["plan", "tiny-shakespeare", "--prefill", "32,64", "-o", plan]);
     assert!(offered(&["plan", "bitnet-2b"]).contains(&"bitnet-2b-4t".to_owned()));
     assert_eq!(offered(&["plan", "tiny-shakespeare", "--target", "p1"]), ["p100", "p150"]);
-    assert_eq!(offered(&["plan", "tiny-shakespeare", "--policy", ""]), ["balanced", "exact", "fast"]);
+    assert_eq!(offered(&["plan", "tiny-shakespeare", "--policy", ""]), ["balanced", "exact", "fast", "fastest"]);
+    assert_eq!(offered(&["plan", "tiny-shakespeare", "--cache", "bfp"]), ["bfp8", "bfp4"]);
     assert_eq!(offered(&["inspect", plan, "--phase", "pre"]), ["prefill-32", "prefill-64"]);
     assert_eq!(offered(&["explain", plan, "dow"]), ["down"]);
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {

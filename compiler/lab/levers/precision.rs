@@ -64,6 +64,7 @@ impl Bench<'_> {
             self.compare("weight scales", ("multiplied", "folded"), |o| o.folding = false, |o| o.folding = true),
             self.compare("policy", ("exact", "balanced"), policy(Policy::Exact), policy(Policy::Balanced)),
             self.compare("policy", ("balanced", "fast"), policy(Policy::Balanced), policy(Policy::Fast)),
+            self.compare("policy", ("fast", "fastest"), policy(Policy::Fast), policy(Policy::Fastest)),
         ])
     }
 }
