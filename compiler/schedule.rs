@@ -141,6 +141,13 @@ pub enum Kind {
         /// Multiplies `y`.
         scale: Scalar,
     },
+    /// `x, y, row maxima ->`: adds `scale * maximum / 127 * y` to `x` in place, by TT-NN's calls or by kernels of bitnetc's own.
+    AddDequantized {
+        /// Multiplies `y`.
+        scale: Scalar,
+        /// The least row maximum of the quantisation that is undone.
+        floor: Scalar,
+    },
     /// `a, b -> product`.
     Multiply {
         /// Applied to `a` first.
@@ -152,6 +159,8 @@ pub enum Kind {
     Quantize {
         /// Least row maximum that is divided by.
         floor: Scalar,
+        /// Whether kernels of bitnetc's own come into question.
+        own_kernels: bool,
     },
     /// `y, row maxima -> y * scale * (maximum / 127)^power`.
     Dequantize {

@@ -49,6 +49,10 @@ pub struct ComputeKernel {
     pub packer_l1_acc: bool,
 }
 
+/// The kernels of bitnetc's own that a call was made for: [`crate::kernels::Kernels::fingerprint`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Fingerprint(pub u32);
+
 /// An elementwise function fused into another op, applied in the order written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Unary {

@@ -32,6 +32,8 @@ pub fn remark(drafts: &[Draft], at: usize) -> Option<String> {
         | Op::Matmul(_)
         | Op::TernaryLinear(_)
         | Op::TernaryGated(_)
+        | Op::QuantizeRows(_)
+        | Op::AddRows(_)
         | Op::CreateHeadsDecode(_)
         | Op::CreateHeads(_)
         | Op::RotaryFused(_)

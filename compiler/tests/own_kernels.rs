@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use bitnetc_compiler::explain::explain;
+use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{CompileError, Compiled, Options, compile, model};
 use bitnetc_plan::{DType, Op, PhaseKind};
@@ -72,4 +73,27 @@ fn where_dram_has_no_room_for_a_second_copy_there_is_none() {
     let overrides = ["qkv", "o", "gate", "up", "down"].map(|role| format!("{role}=bfp2").parse().unwrap());
     let asked = Options { overrides: overrides.into(), own_kernels: false, ..options };
     assert!(matches!(compile(&model, &target, &asked), Err(CompileError::Dram { .. })));
+}
+
+/// Quantised activations take one program where TT-NN's calls take three, and their sums are added to the residual stream in one instead of
+/// two.
+#[test]
+fn exact_has_24_programs_a_layer_with_them() {
+    let target = Target::find("p150").unwrap();
+    let exact = |own_kernels| {
+        let change = |o: &mut Options| {
+            (o.policy, o.batch, o.prefill, o.own_kernels) = (Policy::Exact, 32, vec![], own_kernels);
+        };
+        let (compiled, _) = compiled("bitnet-2b-4t", &target, change);
+        let programs = compiled.plan.phases[0].layer.iter().filter(|step| step.cost.us > 0.0).count();
+        (compiled, programs)
+    };
+    let ((with, few), (without, many)) = (exact(true), exact(false));
+    assert_eq!((few, many), (24, 34));
+    let ops =
+        |compiled: &Compiled, of: fn(&Op) -> bool| compiled.plan.phases[0].layer.iter().filter(|s| of(&s.op)).count();
+    assert_eq!(ops(&with, |op| matches!(op, Op::QuantizeRows(_))), 4);
+    assert_eq!(ops(&with, |op| matches!(op, Op::AddRows(_))), 2);
+    assert_eq!(ops(&without, Op::has_own_kernels), 0);
+    assert!(with.record[0].placed.price < without.record[0].placed.price);
 }

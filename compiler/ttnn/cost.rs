@@ -17,6 +17,7 @@
 //! - everything else: a measured time for one tile of rows, or the bytes over the interleaved bandwidth.
 
 mod abs;
+mod add_rows;
 mod arg_max;
 mod attention;
 mod binary;
@@ -34,6 +35,7 @@ mod laws;
 mod manual_seed;
 mod matmul;
 mod plus_one;
+mod quantize_rows;
 mod rms_norm;
 mod rotary;
 mod rotary_decode;
@@ -231,8 +233,8 @@ fn dispatch_us(op: &Op, d: &Dispatch) -> f64 {
     match op {
         Op::Matmul(_) | Op::TernaryLinear(_) | Op::TernaryGated(_) => d.matmul_us,
         Op::SdpaDecode(_) | Op::Sdpa(_) => d.attention_us,
-        Op::RmsNorm(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::TopK(_) => d.norm_us,
-        Op::Binary(_) | Op::Abs(_) => d.elementwise_us,
+        Op::QuantizeRows(_) | Op::RmsNorm(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::TopK(_) => d.norm_us,
+        Op::AddRows(_) | Op::Binary(_) | Op::Abs(_) => d.elementwise_us,
         Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => d.cache_update_us,
         Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => d.rotary_us,
         Op::ToLayout(_) | Op::Typecast(_) => d.untilize_us,
@@ -261,7 +263,7 @@ impl<'a> Attention<'a> {
             Op::SdpaDecode(args) => Some(Attention::Decode(args)),
             Op::Sdpa(args) => Some(Attention::Prefill(args)),
             Op::Embedding(_) | Op::RmsNorm(_) | Op::Matmul(_) => None,
-            Op::TernaryLinear(_) | Op::TernaryGated(_) => None,
+            Op::TernaryLinear(_) | Op::TernaryGated(_) | Op::QuantizeRows(_) | Op::AddRows(_) => None,
             Op::CreateHeadsDecode(_) | Op::CreateHeads(_) => None,
             Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => None,
             Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => None,

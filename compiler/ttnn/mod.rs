@@ -14,6 +14,7 @@ pub mod matmul;
 pub mod movement;
 pub mod norm;
 pub mod placements;
+pub mod quantise;
 pub mod ternary_linear;
 pub mod token;
 
@@ -184,9 +185,10 @@ pub fn ways(call: &Call, cx: &Context<'_>) -> Ways {
             attention::attention(call, cx, &ask, &mut ways);
         }
         Kind::AddInto { scale } => eltwise::add_into(call, cx, scale, &mut ways),
+        Kind::AddDequantized { scale, floor } => quantise::add_dequantized(call, cx, scale, floor, &mut ways),
         Kind::Multiply { a, b } => eltwise::multiply(call, cx, a, b, &mut ways),
-        Kind::Quantize { floor } => eltwise::quantize(call, cx, floor, &mut ways),
-        Kind::Dequantize { scale, floor, power } => eltwise::dequantize(call, cx, (scale, floor, *power), &mut ways),
+        Kind::Quantize { floor, own_kernels } => quantise::quantize(call, cx, (floor, *own_kernels), &mut ways),
+        Kind::Dequantize { scale, floor, power } => quantise::dequantize(call, cx, (scale, floor, *power), &mut ways),
         Kind::Scale { scale } => eltwise::scale(call, cx, scale, &mut ways),
         Kind::Typecast => movement::typecast(call, cx, &mut ways),
         Kind::LastTile => movement::last_tile(call, cx, &mut ways),

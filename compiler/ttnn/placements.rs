@@ -70,6 +70,7 @@ pub fn head_count(cx: &Context<'_>, value: ValueId) -> Option<u32> {
         | Kind::CacheFill
         | Kind::Attention { .. }
         | Kind::AddInto { .. }
+        | Kind::AddDequantized { .. }
         | Kind::Bias
         | Kind::Join
         | Kind::HeadNorm { .. }

@@ -10,6 +10,7 @@ mod declare;
 mod role;
 
 mod abs;
+mod add_rows;
 mod arg_max;
 mod binary;
 mod cache_fill;
@@ -25,6 +26,7 @@ mod embedding;
 mod manual_seed;
 mod matmul;
 mod plus_one;
+mod quantize_rows;
 mod rms_norm;
 mod rotary;
 mod rotary_decode;
@@ -98,6 +100,10 @@ macro_rules! for_each_op {
             TernaryLinear(TernaryLinear) in ternary_linear;
             /// Gate and up of an MLP by weights of two bits, and their product.
             TernaryGated(TernaryGated) in ternary_gated;
+            /// Rows as integers.
+            QuantizeRows(QuantizeRows) in quantize_rows;
+            /// Sum with rows that are multiplied by a number each.
+            AddRows(AddRows) in add_rows;
             /// Decode: fused projection to heads.
             CreateHeadsDecode(CreateHeadsDecode) in create_heads_decode;
             /// Prefill: fused projection to heads.
@@ -208,6 +214,11 @@ impl Op {
     /// The call's path below `ttnn`.
     pub fn call(&self) -> &'static str {
         self.declaration().call()
+    }
+
+    /// True of calls that run kernels of bitnetc's own.
+    pub fn has_own_kernels(&self) -> bool {
+        self.call() == "generic_op"
     }
 
     /// Shows every argument with its name, operands in the order in which [`crate::ttnn::check`] takes them.

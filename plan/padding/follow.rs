@@ -96,6 +96,8 @@ impl<'a> Follower<'a> {
             Op::Embedding(args) => Ok(self.of(&args.table)),
             Op::RmsNorm(args) => self.norm(args),
             Op::Matmul(args) => self.product(&args.a, &args.b),
+            Op::QuantizeRows(args) => Ok(self.of(&args.input)),
+            Op::AddRows(args) => self.alike(&[&args.a, &args.b]).map(|_| None),
             Op::TernaryLinear(args) => self.product(&args.a, &args.b),
             Op::TernaryGated(args) => {
                 let gate = self.product(&args.a, &args.gate)?;

@@ -23,6 +23,7 @@ mod rotary_pairs;
 mod users;
 
 mod abs;
+mod add_rows;
 mod arg_max;
 mod binary;
 mod cache_fill;
@@ -38,6 +39,7 @@ mod embedding;
 mod manual_seed;
 mod matmul;
 mod plus_one;
+mod quantize_rows;
 mod rms_norm;
 mod rotary;
 mod rotary_decode;

@@ -116,16 +116,20 @@ pub(super) fn products<const N: usize>(
 
 /// Whether the kernel can send a tensor of `inner` tiles.
 fn gathered(a: &TensorSpec, inner: u32) -> bool {
+    a.dtype == DType::Bf16 && in_equal_shards(a, inner)
+}
+
+/// Whether a tensor of one row of so many tiles is in equal width shards in L1.
+pub(super) fn in_equal_shards(a: &TensorSpec, tiles: u32) -> bool {
     let MemoryConfig::Sharded { memory: Memory::L1, strategy: Strategy::Width, cores, shard: [_, width] } = &a.memory
     else {
         return false;
     };
-    a.dtype == DType::Bf16
-        && a.layout == Layout::Tile
+    a.layout == Layout::Tile
         && a.tile_rows() == 1
         && a.columns().is_multiple_of(TILE)
         && width.is_multiple_of(TILE)
-        && u64::from(width / TILE) * u64::from(cores.len()) == u64::from(inner)
+        && u64::from(width / TILE) * u64::from(cores.len()) == u64::from(tiles)
 }
 
 /// Column tiles of a core, when a result of `tiles` is placed as the kernel can write it.

@@ -6,8 +6,8 @@
 use bitnetc_plan::op::*;
 use bitnetc_plan::program::{FusedActivation, SdpaProgram};
 use bitnetc_plan::{
-    ComputeKernel, Cores, DType, Fidelity, Layout, MatmulProgram, MemoryConfig, Op, Ref, Scalar, TensorSpec,
-    TernaryProgram, Unary, kernels,
+    ComputeKernel, Cores, DType, Fidelity, Fingerprint, Layout, MatmulProgram, MemoryConfig, Op, Ref, Scalar,
+    TensorSpec, TernaryProgram, Unary, kernels,
 };
 
 use super::arguments::{Arguments, Known};
@@ -31,6 +31,8 @@ pub const CALLS: &[&str] = &[
     "matmul",
     "ternary_linear",
     "ternary_gated",
+    "quantize_rows",
+    "add_rows",
     "nlp_create_qkv_heads_decode",
     "nlp_create_qkv_heads",
     "rotary_embedding_llama_fused_qk",
@@ -73,6 +75,16 @@ pub fn question(call: &Call, span: std::ops::Range<usize>, known: &dyn Known) ->
         "linear" | "matmul" => matmul(&mut a)?,
         "ternary_linear" => ternary_linear(&mut a)?,
         "ternary_gated" => ternary_gated(&mut a)?,
+        "quantize_rows" => {
+            let kernels = Fingerprint(kernels::QUANTIZE_ROWS.fingerprint());
+            QuantizeRows { input: a.tensor("x")?, floor: a.scalar("floor", 1e-5)?, kernels }.into()
+        }
+        "add_rows" => {
+            let (x, y, factors) = (a.tensor("a")?, a.tensor("b")?, a.tensor("factors")?);
+            let (floor, scale) = (a.scalar("floor", 1e-5)?, a.scalar("scale", 1.0)?);
+            let kernels = Fingerprint(kernels::ADD_ROWS.fingerprint());
+            AddRows { a: x, b: y, factors, floor, scale, kernels }.into()
+        }
         "rms_norm" => {
             let (input, epsilon, gamma) = (a.tensor("input_tensor")?, a.scalar("epsilon", 1e-12)?, a.tensor("weight")?);
             let (program, memory) = (norm_program(&mut a)?, a.memory_like(&input)?);

@@ -1,7 +1,7 @@
 //! A plan that holds everything a file format can be asked for.
 
 use crate::op::*;
-use crate::program::{FusedActivation, NormProgram, SdpaProgram, TernaryProgram};
+use crate::program::{Fingerprint, FusedActivation, NormProgram, SdpaProgram, TernaryProgram};
 use crate::weight::{Content, LongAngles, Matrix, RotaryFunction, Vector};
 use crate::*;
 
@@ -119,7 +119,7 @@ fn every_op(number: f64, single: f32) -> Vec<Op> {
             v_cache: cache,
             pages: table.clone(),
             start: table.clone(),
-            scale: scalar,
+            scale: scalar.clone(),
             program: sdpa,
             compute,
             memory: memory.clone(),
@@ -142,6 +142,16 @@ fn every_op(number: f64, single: f32) -> Vec<Op> {
         binary(Destination::InPlace).into(),
         AbsOp { input: a.clone(), memory: memory.clone() }.into(),
         RowMax { input: a.clone(), memory }.into(),
+        QuantizeRows { input: a.clone(), floor: scalar.clone(), kernels: Fingerprint(3) }.into(),
+        AddRows {
+            a: a.clone(),
+            b: b.clone(),
+            factors: a.clone(),
+            floor: scalar.clone(),
+            scale: scalar.clone(),
+            kernels: Fingerprint(4),
+        }
+        .into(),
         ArgMax { input, output: table.clone() }.into(),
         TopK { input: a.clone(), k: 32, memory: MemoryConfig::DRAM }.into(),
         ManualSeed { seeds: table.clone(), generators: table.clone() }.into(),

@@ -1,6 +1,7 @@
 //! The meaning of each op, one file for each.
 
 mod abs;
+mod add_rows;
 mod arg_max;
 mod binary;
 mod cache_fill;
@@ -16,6 +17,7 @@ mod embedding;
 mod manual_seed;
 mod matmul;
 mod plus_one;
+mod quantize_rows;
 mod rms_norm;
 mod rotary;
 mod rotary_decode;

@@ -4,6 +4,7 @@
 //! storage and their slots. What several ops share is beside this folder.
 
 mod abs;
+mod add_rows;
 mod arg_max;
 pub mod binary;
 mod cache_fill;
@@ -19,6 +20,7 @@ mod embedding;
 mod manual_seed;
 mod matmul;
 mod plus_one;
+mod quantize_rows;
 mod rms_norm;
 mod rotary;
 mod rotary_decode;

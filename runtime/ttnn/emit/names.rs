@@ -19,12 +19,14 @@ const KEYWORDS: [&str; 35] = [
 ];
 
 /// Names that a function of the program uses besides those of its phase.
-const OWN: [&str; 13] = [
+const OWN: [&str; 15] = [
     "LAYERS",
+    "add_rows",
     "buffers",
     "float",
     "layer",
     "np",
+    "quantize_rows",
     "range",
     "scalars",
     "show",

@@ -4,6 +4,7 @@
 //! are named by [`key`]; numbers that depend on weight scales are [`Open`]'s to fill in.
 
 mod abs;
+mod add_rows;
 mod arg_max;
 mod binary;
 mod cache_fill;
@@ -20,6 +21,7 @@ mod embedding;
 mod manual_seed;
 mod matmul;
 mod plus_one;
+mod quantize_rows;
 mod rms_norm;
 mod rotary;
 mod rotary_decode;

@@ -9,6 +9,7 @@ mod paged;
 mod placement;
 
 mod abs;
+mod add_rows;
 mod arg_max;
 mod binary;
 mod cache_fill;
@@ -24,6 +25,7 @@ mod embedding;
 mod manual_seed;
 mod matmul;
 mod plus_one;
+mod quantize_rows;
 mod rms_norm;
 mod rotary;
 mod rotary_decode;
@@ -102,6 +104,8 @@ ops! {
     Sampling in sampling;
     TernaryLinear in ternary_linear;
     TernaryGated in ternary_gated;
+    QuantizeRows in quantize_rows;
+    AddRows in add_rows;
 }
 
 /// The rules and their generators, in the order they are asked.
