@@ -77,6 +77,15 @@ pub enum Kind {
         /// The same weight in two bits, where kernels of bitnetc's own come into question.
         two_bits: Option<Box<Weight>>,
     },
+    /// `x -> relu(x gate)^2 * (x up)`, by kernels of bitnetc's own.
+    Gated {
+        /// Data type, fidelity, accumulation; of both.
+        precision: Precision,
+        /// The gate's weight, in two bits.
+        gate: Box<Weight>,
+        /// The other one, in two bits.
+        up: Box<Weight>,
+    },
     /// `x -> logits`: the weight is cut into as many chunks of its rows as is cheapest.
     LmHead {
         /// The matrix to cut.

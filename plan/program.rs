@@ -169,10 +169,10 @@ impl MatmulProgram {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TernaryProgram {
-    /// K tiles per block of weights.
+    /// K tiles per block of weights: what is read and handed on at once of a column.
     pub in0_block_w: u32,
-    /// Blocks of weights that a core's circular buffer holds.
-    pub buffers: u32,
+    /// Cores beside each DRAM bank that stream its weights.
+    pub readers: u32,
     /// Applied to the result.
     pub activation: Option<FusedActivation>,
     /// The kernels that the plan was made for: [`crate::kernels::Kernels::fingerprint`].

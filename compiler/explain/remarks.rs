@@ -31,6 +31,7 @@ pub fn remark(drafts: &[Draft], at: usize) -> Option<String> {
         | Op::Binary(_)
         | Op::Matmul(_)
         | Op::TernaryLinear(_)
+        | Op::TernaryGated(_)
         | Op::CreateHeadsDecode(_)
         | Op::CreateHeads(_)
         | Op::RotaryFused(_)

@@ -14,10 +14,11 @@ fn compiled(name: &str, target: &Target, change: impl FnOnce(&mut Options)) -> (
     (compile(&model, target, &options).unwrap(), options)
 }
 
-/// Products by two-bit weights in a layer of each phase.
+/// Weights of two bits that a layer of each phase reads.
 fn own(compiled: &Compiled) -> Vec<usize> {
     let layers = compiled.plan.phases.iter().map(|phase| &phase.layer);
-    layers.map(|layer| layer.iter().filter(|step| matches!(step.op, Op::TernaryLinear(_))).count()).collect()
+    let read = |op: &Op| if let Op::TernaryGated(_) = op { 2 } else { usize::from(matches!(op, Op::TernaryLinear(_))) };
+    layers.map(|layer| layer.iter().map(|step| read(&step.op)).sum()).collect()
 }
 
 fn copies(compiled: &Compiled, dtype: DType) -> usize {
@@ -36,7 +37,11 @@ fn they_are_taken_where_they_are_faster_and_allowed() {
     let found = explain(&with, &target, &options, PhaseKind::Decode { batch: 1 }, "down").unwrap();
     let storage = found.storage.unwrap();
     assert!(storage.starts_with("down.bfp2 as bfp2, 139 MB of DRAM"), "{storage}");
-    assert!(storage.contains("reads a copy: down as bfp4"), "{storage}");
+    assert!(storage.contains("read a copy: down as bfp4"), "{storage}");
+    let mlp = with.plan.phases[0].layer.iter().find(|step| matches!(step.op, Op::TernaryGated(_))).unwrap();
+    assert!(mlp.note.contains("bfp2 holds the same numbers"));
+    let both = explain(&with, &target, &options, PhaseKind::Decode { batch: 1 }, &mlp.name).unwrap().storage.unwrap();
+    assert!(both.contains("gate.bfp2 as bfp2") && both.contains("up.bfp2 as bfp2"), "{both}");
     let ttnn = |what: &str| found.alternatives.iter().any(|other| other.candidate.what.starts_with(what));
     assert!(ttnn("DRAM-sharded"), "TT-NN's way stands beside it");
 }

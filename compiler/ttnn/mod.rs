@@ -166,6 +166,7 @@ pub fn ways(call: &Call, cx: &Context<'_>) -> Ways {
             }
             ternary_linear::ways(call, cx, *activation, *precision, two_bits.as_deref(), &mut ways);
         }
+        Kind::Gated { precision, gate, up } => ternary_linear::gated(call, cx, *precision, [gate, up], &mut ways),
         Kind::LmHead { matrix, precision, chunks } => lm_head::ways(call, cx, matrix, *precision, chunks, &mut ways),
         Kind::Join => movement::join(call, cx, &mut ways),
         Kind::CreateHeads { heads, kv_heads, head_dim, cores } => {

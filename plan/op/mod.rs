@@ -35,6 +35,7 @@ mod sdpa;
 mod sdpa_decode;
 mod slice;
 mod slice_at;
+mod ternary_gated;
 mod ternary_linear;
 mod to_layout;
 mod to_memory_config;
@@ -95,6 +96,8 @@ macro_rules! for_each_op {
             Matmul(Matmul) in matmul;
             /// Matrix product by weights of two bits.
             TernaryLinear(TernaryLinear) in ternary_linear;
+            /// Gate and up of an MLP by weights of two bits, and their product.
+            TernaryGated(TernaryGated) in ternary_gated;
             /// Decode: fused projection to heads.
             CreateHeadsDecode(CreateHeadsDecode) in create_heads_decode;
             /// Prefill: fused projection to heads.

@@ -48,6 +48,7 @@ mod sdpa;
 mod sdpa_decode;
 mod slice;
 mod slice_at;
+mod ternary_gated;
 mod ternary_linear;
 mod to_layout;
 mod to_memory_config;
@@ -110,7 +111,7 @@ impl Rule {
 constraints! { "call", "program.cpp, validate_circular_buffer_region";
     SHAPE: "A tensor has one to four dimensions, none of them 0." in "tensor_spec.cpp"
         => "shape {shape}", "one to four dimensions, none of them 0";
-    TWO_BITS: "Weights of two bits are read by ternary_linear, and are no result."
+    TWO_BITS: "Weights of two bits are read by ternary_linear and ternary_gated, and are no result."
         because "TT-NN has no such data type, and its own calls would take them for integers"
         => "{spec}", "bf16, bfp8 or bfp4, or ternary_linear";
     CIRCULAR_BUFFERS: "The circular buffers of a program fit the L1 of a core."
@@ -167,7 +168,8 @@ pub fn check(op: &Op, operands: &[&TensorSpec], card: &Card) -> Answer {
     let mut checks = Checks::new();
     for spec in operands {
         checks.require(&SHAPE, placement::has_sides(spec), values![shape = spec.shape]);
-        let read = spec.dtype != DType::Bfp2 || matches!(op, Op::TernaryLinear(_) | Op::Deallocate(_));
+        let own = matches!(op, Op::TernaryLinear(_) | Op::TernaryGated(_) | Op::Deallocate(_));
+        let read = spec.dtype != DType::Bfp2 || own;
         checks.require(&TWO_BITS, read, values![spec]);
     }
     checks.settle()?;

@@ -103,7 +103,7 @@ fn ternary(seeds: &mut Vec<Seed>) {
         b: any(),
         program: TernaryProgram {
             in0_block_w: 10,
-            buffers: 2,
+            readers: 1,
             activation,
             kernels: crate::kernels::TERNARY_LINEAR.fingerprint(),
         },
@@ -114,6 +114,10 @@ fn ternary(seeds: &mut Vec<Seed>) {
     for activation in [None, Some(FusedActivation::Silu)] {
         let operands = vec![row(&card, 32, 2560, 8, 10), dram(&[1, 1, 2560, 2560], DType::Bfp2)];
         seeds.push((card.clone(), call(activation).into(), operands));
+        let TernaryLinear { a, b, program, compute, memory, .. } = call(activation);
+        let gated = TernaryGated { a, gate: b.clone(), up: b, program, compute, memory };
+        let weight = dram(&[1, 1, 2560, 2560], DType::Bfp2);
+        seeds.push((card.clone(), gated.into(), vec![row(&card, 32, 2560, 8, 10), weight.clone(), weight]));
     }
 }
 

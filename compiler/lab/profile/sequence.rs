@@ -77,7 +77,7 @@ impl Kind {
     fn of(op: &Op) -> Self {
         match () {
             () if matches!(op, Op::Matmul(_)) => Kind::Matmul,
-            () if matches!(op, Op::TernaryLinear(_)) => Kind::TernaryLinear,
+            () if matches!(op, Op::TernaryLinear(_) | Op::TernaryGated(_)) => Kind::TernaryLinear,
             () if matches!(op, Op::RmsNorm(_)) => Kind::Norm,
             () if matches!(op, Op::Sdpa(_) | Op::SdpaDecode(_)) => Kind::Attention,
             () => Kind::Other,

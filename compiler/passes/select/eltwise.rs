@@ -16,6 +16,9 @@ impl Selector<'_> {
         a: &MulInput,
         b: &MulInput,
     ) -> Result<(), SelectError> {
+        if let Some(found) = self.gated(node) {
+            return self.gated_call(node, section, found);
+        }
         let inputs = vec![self.input(node, 0)?, self.input(node, 1)?];
         self.check_alike(node)?;
         let out = self.features(node, factors_dtype(self.graph, node))?;

@@ -71,8 +71,10 @@ fn every_op(number: f64, single: f32) -> Vec<Op> {
         memory: memory.clone(),
     };
     let mut ops: Vec<Op> = programs.into_iter().map(matmul).collect();
-    let ternary = TernaryProgram { in0_block_w: 18, buffers: 3, activation: Some(FusedActivation::Relu), kernels: 7 };
+    let ternary = TernaryProgram { in0_block_w: 18, readers: 3, activation: Some(FusedActivation::Relu), kernels: 7 };
     let (a2, b2, memory2) = (a.clone(), b.clone(), width.clone());
+    let (a3, gate, up) = (a.clone(), b.clone(), b.clone());
+    ops.push(TernaryGated { a: a3, gate, up, program: ternary, compute, memory: width.clone() }.into());
     ops.push(TernaryLinear { a: a2, b: b2, program: ternary, compute, dtype: DType::F32, memory: memory2 }.into());
     ops.extend([
         Embedding { indices: table.clone(), table: b.clone(), layout: Layout::RowMajor, memory: MemoryConfig::L1 }

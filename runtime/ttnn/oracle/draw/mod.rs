@@ -34,6 +34,7 @@ mod sdpa;
 mod sdpa_decode;
 mod slice;
 mod slice_at;
+mod ternary_gated;
 mod ternary_linear;
 mod to_layout;
 mod to_memory_config;
@@ -100,6 +101,7 @@ ops! {
     ManualSeed in manual_seed;
     Sampling in sampling;
     TernaryLinear in ternary_linear;
+    TernaryGated in ternary_gated;
 }
 
 /// The rules and their generators, in the order they are asked.
