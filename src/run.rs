@@ -201,16 +201,18 @@ fn all(
 ) -> miette::Result<(Spent, &'static str)> {
     let (alone, batch) = (prompts.len() == 1, session.batch());
     let (mut spent, mut ends, mut read) = (Spent::default(), Vec::new(), true);
-    if echo {
-        read = show(&prompts[0])?;
-    }
+    let mut before = echo.then(|| prompts[0].as_str());
     for (prompts, tokens) in prompts.chunks(batch).zip(tokens.chunks(batch)) {
         if !read || options.interrupted.load(std::sync::atomic::Ordering::Relaxed) {
             break;
         }
         let after = if echo { &tokens[0][..] } else { &[] };
         let (answers, took) = answer(session, text, tokens, after, (options, stops), |_, new| {
-            read = !alone || show(new)?;
+            // While the prompt is read, the line on the terminal tells so: the prompt comes with its answer.
+            if let Some(prompt) = before.take() {
+                read = show(prompt)?;
+            }
+            read = read && (!alone || show(new)?);
             Ok(read)
         })?;
         spent.add(took);

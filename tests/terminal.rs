@@ -73,6 +73,15 @@ fn tables_keep_to_the_terminal_unless_they_are_to_be_wide() {
     assert_eq!(String::from_utf8(out.unwrap().stdout).unwrap(), on_a_terminal(100, &args));
 }
 
+/// A line of progress that was taken away takes nothing of the text with it.
+#[test]
+fn the_prompt_stands_before_its_answer_on_a_terminal() {
+    let text = on_a_terminal(100, &["run", "--prompt", "ROMEO:", "--tokens", "5", "--prefill", "32"]);
+    // What is taken away ends in the code that clears the line.
+    let last = text.rsplit("\u{1b}[2K").next().unwrap();
+    assert!(last.starts_with("ROMEO:\nI'll"), "{text:?}");
+}
+
 /// Progress is for people who look at it, on stderr, and is taken away at the end.
 #[test]
 fn progress_is_shown_on_a_terminal_only_and_not_when_it_is_to_be_quiet() {

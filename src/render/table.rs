@@ -159,7 +159,8 @@ impl Table {
             Some(narrowest) => cells().map(longest_part).max().unwrap_or(0).max(widest.min(*narrowest)),
             None => widest,
         };
-        Some(Extent { width: widest.max(columns(title)), least: least.max(longest_part(title)) })
+        let heading = title.split_whitespace().map(columns).max().unwrap_or(0);
+        Some(Extent { width: widest.max(columns(title)), least: least.max(heading) })
     }
 }
 

@@ -14,7 +14,7 @@ pub fn wrap(line: &str, width: usize) -> Vec<String> {
     let indent = &line[..line.len() - text.len()];
     let mut lines = vec![indent.to_owned()];
     let mut at = indent.len();
-    for word in text.split_inclusive(' ') {
+    for word in words(text, width.saturating_sub(indent.len())) {
         let longest = columns(word.trim_end());
         let pieces = if indent.len() + longest > width { parts(word) } else { vec![word] };
         for piece in pieces {
@@ -30,6 +30,27 @@ pub fn wrap(line: &str, width: usize) -> Vec<String> {
         }
     }
     lines.iter().map(|line| line.trim_end().to_owned()).collect()
+}
+
+/// Units, which stay with their number.
+const UNITS: [&str; 9] = ["%", "B", "kB", "MB", "GB", "us", "ms", "s", "GB/s"];
+
+/// The words of a line, each with the spaces after it; a number and its unit are one, where both have room.
+fn words(line: &str, room: usize) -> Vec<&str> {
+    let (mut words, mut start) = (Vec::new(), 0);
+    let ends: Vec<usize> = line.match_indices(' ').map(|(at, _)| at + 1).chain([line.len()]).collect();
+    for (at, &end) in ends.iter().enumerate() {
+        let number = line[start..end].trim_end().ends_with(|c: char| c.is_ascii_digit());
+        let next = ends.get(at + 1).map(|&next| (line[end..next].trim_matches([' ', ',', ';', ')', ':', '.']), next));
+        let joined = next.is_some_and(|(unit, next)| {
+            number && UNITS.contains(&unit) && columns(line[start..next].trim_end()) <= room
+        });
+        if !joined {
+            words.push(&line[start..end]);
+            start = end;
+        }
+    }
+    words
 }
 
 /// Width of the longest part of a text that is never cut.
@@ -64,6 +85,8 @@ mod tests {
         assert_eq!(wrap("x paged_attention_decode", 10), ["x paged_", "attention_", "decode"]);
         assert_eq!(wrap("on (0,0)-(7,2)+(0,3)-(5,3)", 16), ["on (0,0)-(7,2)+", "(0,3)-(5,3)"]);
         assert_eq!(wrap("1,344,512 -1.5e-05 b1.58-2b", 4), ["1,344,512", "-1.5e-05", "b1.58-2b"]);
+        assert_eq!(wrap("banks of 1.07 GB, 60 % of it", 14), ["banks of", "1.07 GB, 60 %", "of it"]);
+        assert_eq!(wrap("takes 12.5 us", 4), ["takes", "12.5", "us"]);
         assert_eq!(wrap("", 10), [""]);
         assert_eq!(wrap("\u{1b}[1mdecode\u{1b}[0m of", 9), ["\u{1b}[1mdecode\u{1b}[0m of"]);
     }
