@@ -9,7 +9,9 @@ mod paged;
 mod placement;
 
 mod abs;
+mod add_integers;
 mod arg_max;
+mod best_column;
 mod binary;
 mod cache_fill;
 mod cache_update;
@@ -17,13 +19,16 @@ mod cache_update_one;
 mod concat;
 mod concat_heads;
 mod concat_heads_decode;
+mod copy_into;
 mod create_heads;
 mod create_heads_decode;
 mod deallocate;
 mod embedding;
+mod gather_rows;
 mod manual_seed;
 mod matmul;
 mod plus_one;
+mod reshape;
 mod rms_norm;
 mod rotary;
 mod rotary_decode;
@@ -35,6 +40,7 @@ mod sdpa_decode;
 mod slice;
 mod slice_at;
 mod ternary_linear;
+mod times_integer;
 mod to_layout;
 mod to_memory_config;
 mod top_k;
@@ -100,6 +106,12 @@ ops! {
     ManualSeed in manual_seed;
     Sampling in sampling;
     TernaryLinear in ternary_linear;
+    Reshape in reshape;
+    BestColumn in best_column;
+    GatherRows in gather_rows;
+    AddIntegers in add_integers;
+    TimesInteger in times_integer;
+    CopyInto in copy_into;
 }
 
 /// The rules and their generators, in the order they are asked.
