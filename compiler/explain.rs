@@ -221,7 +221,8 @@ impl<'a> Asked<'a> {
         let all = ways(&chosen.call, &Context { everything: true, ..*cx });
         let way = &chosen.ways.candidates[chosen.chosen];
         let base = search.with(chosen.section, at, way.clone())?;
-        let remarks = way.drafts.iter().filter_map(|draft| Some((draft.name.clone(), remarks::remark(draft)?)));
+        let drafts = &way.drafts;
+        let remarks = (0..drafts.len()).filter_map(|at| Some((drafts[at].name.clone(), remarks::remark(drafts, at)?)));
         let mut alternatives: Vec<Alternative> = leaders(&all, way)
             .into_iter()
             .map(|(candidate, dominates)| {

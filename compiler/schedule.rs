@@ -144,12 +144,14 @@ pub enum Kind {
         /// Least row maximum that is divided by.
         floor: Scalar,
     },
-    /// `y, row maxima -> y * scale * maximum / 127`.
+    /// `y, row maxima -> y * scale * (maximum / 127)^power`.
     Dequantize {
         /// A constant factor, at no cost of its own.
         scale: Scalar,
         /// The least row maximum of the quantisation that is undone.
         floor: Scalar,
+        /// How many factors of `y` were quantised by it.
+        power: u32,
     },
     /// `x -> scale * x`.
     Scale {

@@ -25,7 +25,7 @@ fn sound(path: &Path) -> Result<bool, Box<dyn Error>> {
             for (phase, walk) in plan.phases.iter().zip(verified.walks()) {
                 println!("{}: {} steps replayed on the allocator model", phase.kind, walk.steps.len());
             }
-            println!("{} bytes of every DRAM bank", verified.dram().total());
+            println!("{} of every DRAM bank", bitnetc_plan::units::bytes(verified.dram().total()));
             Ok(true)
         }
         Err(defects) => {

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use crate::units;
+
 /// Most bytes of an input that is read whole: a model, a plan, a target, a config, a tokenizer, a text.
 pub const MOST_BYTES: u64 = 64 << 20;
 
@@ -26,7 +28,7 @@ pub fn read_from(stream: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     stream.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MOST_BYTES {
-        let what = format!("larger than {} MiB, the most that is read", MOST_BYTES >> 20);
+        let what = format!("larger than {}, the most that is read", units::bytes(MOST_BYTES));
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
     }
     Ok(bytes)
@@ -66,7 +68,7 @@ mod tests {
     fn what_never_ends_is_refused_with_the_cap() {
         let error = read_from(io::repeat(b' ')).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
-        assert!(error.to_string().contains("64 MiB"), "{error}");
+        assert!(error.to_string().contains("67.1 MB"), "{error}");
         assert_eq!(read_from(&b"text"[..]).unwrap(), b"text");
         assert_eq!(utf8("\u{feff}a\u{feff}".into()).unwrap(), "a\u{feff}");
         assert!(utf8(vec![b'a', 0xff]).unwrap_err().to_string().contains("byte 1"));

@@ -43,6 +43,7 @@ pub mod release;
 pub mod scalar;
 pub mod tensor;
 pub mod ttnn;
+pub mod units;
 pub mod verify;
 pub mod walk;
 pub mod weight;

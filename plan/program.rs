@@ -70,6 +70,8 @@ pub enum Unary {
     Clamp(f32, f32),
     /// `|x|`.
     Abs,
+    /// `x` to a power above 1 (`POWER_ITERATIVE`).
+    Power(u32),
 }
 
 impl Unary {
@@ -77,9 +79,8 @@ impl Unary {
     pub const fn scalar(&self) -> Option<&Scalar> {
         match self {
             Unary::MulScalar(scalar) | Unary::MaxScalar(scalar) => Some(scalar),
-            Unary::Relu | Unary::Square | Unary::Silu | Unary::Recip | Unary::Round | Unary::Clamp(..) | Unary::Abs => {
-                None
-            }
+            Unary::Relu | Unary::Square | Unary::Silu | Unary::Recip | Unary::Round => None,
+            Unary::Clamp(..) | Unary::Abs | Unary::Power(_) => None,
         }
     }
 
@@ -87,9 +88,8 @@ impl Unary {
     pub const fn scalar_mut(&mut self) -> Option<&mut Scalar> {
         match self {
             Unary::MulScalar(scalar) | Unary::MaxScalar(scalar) => Some(scalar),
-            Unary::Relu | Unary::Square | Unary::Silu | Unary::Recip | Unary::Round | Unary::Clamp(..) | Unary::Abs => {
-                None
-            }
+            Unary::Relu | Unary::Square | Unary::Silu | Unary::Recip | Unary::Round => None,
+            Unary::Clamp(..) | Unary::Abs | Unary::Power(_) => None,
         }
     }
 }

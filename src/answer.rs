@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bitnetc_runtime::{Device, Flow, GenerateOptions, Session, Stop, generate};
 use miette::IntoDiagnostic;
 
+use crate::render::Progress;
 use crate::text::{Stream, Text};
 
 /// An answer to one prompt.
@@ -87,11 +88,23 @@ pub fn answer(
         text: String::new(),
     };
     let mut answers: Vec<Growing<'_>> = (0..prompts.len()).map(growing).collect();
-    let mut failed = None;
+    let (mut failed, mut read) = (None, 0);
+    let (count, tokens) = (prompts.len(), prompts.iter().map(Vec::len).sum::<usize>());
+    let mut waiting = Some(Progress::waiting(format!("reading {tokens} tokens")));
     let started = Instant::now();
     let texts = generate(session, prompts, options, |user, token| {
         let answer = &mut answers[user];
-        answer.first.get_or_insert_with(Instant::now);
+        if answer.first.is_none() {
+            answer.first = Some(Instant::now());
+            read += 1;
+            match &waiting {
+                // What is written is shown from here on.
+                Some(_) if count == 1 => waiting = None,
+                Some(line) if read < count => line.say(format!("reading {tokens} tokens, {read} of {count} prompts")),
+                Some(line) => line.say(format!("writing {count} answers")),
+                None => {}
+            }
+        }
         let shown = answer.stream.push(token).and_then(|new| {
             let new = answer.stops.push(&new);
             answer.text.push_str(&new);
@@ -108,12 +121,13 @@ pub fn answer(
     })
     .into_diagnostic()?;
     let ended = Instant::now();
+    drop(waiting);
     if let Some(error) = failed {
         return Err(error);
     }
     let begun = answers.iter().filter_map(|answer| answer.first).max().unwrap_or(ended);
     let mut spent = Spent {
-        read: prompts.iter().map(Vec::len).sum(),
+        read: tokens,
         written: texts.iter().map(|text| text.tokens.len()).sum(),
         decoded: 0,
         reading: begun - started,

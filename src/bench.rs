@@ -24,9 +24,12 @@ use crate::{document, input};
 #[command(after_help = "Examples:
   bitnetc bench
   bitnetc bench --steps 8 --json | jq '.decode.tokens_per_s'
-  bitnetc synth bitnet-2b-4t -o random && bitnetc bench bitnet-2b-4t --policy exact --weights random
-  bitnetc bench bitnet-2b-4t --batch 32 --weights random --device ttnn --mock --prompt 128 --steps 8
-  bitnetc bench bitnet-2b-4t --policy exact --weights random --beside path/to/llama-bench --gguf model.gguf")]
+  bitnetc synth bitnet-2b-4t -o random
+  bitnetc bench bitnet-2b-4t --policy exact --weights random
+  bitnetc bench bitnet-2b-4t --batch 32 --weights random --steps 8 \\
+      --device ttnn --mock
+  bitnetc bench bitnet-2b-4t --policy exact --weights random \\
+      --beside path/to/llama-bench --gguf model.gguf")]
 pub struct Args {
     #[command(flatten)]
     source: Source,

@@ -24,29 +24,35 @@ use crate::render::{self, Page, Progress, Table, Width};
 #[command(after_help = "Examples:
   bitnetc calibrate
   bitnetc calibrate --target p150
-  bitnetc calibrate --calls llama-3.1-8b     what the measured schedule is priced of
-  bitnetc calibrate --refit                  fit the constants again, beside those shipped
-  bitnetc calibrate --rows mine.ron          your own rows instead of the published ones
-  bitnetc run plan.ron --device ttnn --profile run.json && bitnetc calibrate --profile run.json --plan plan.ron
-  bitnetc calibrate --profile run.json --profile ops_perf_results.csv --plan plan.ron --refit -o mine.ron
+  bitnetc calibrate --calls llama-3.1-8b   # what its schedule is priced of
+  bitnetc calibrate --refit                # fit the constants again
+  bitnetc calibrate --rows mine.ron        # your own rows
+  bitnetc run plan.ron --device ttnn --profile run.json
+  bitnetc calibrate --profile run.json --plan plan.ron
+  bitnetc calibrate --profile run.json --profile ops_perf_results.csv \\
+      --plan plan.ron --refit -o target.ron
 
 A file of rows, all fields but model, target and tokens_per_s as they are when left out:
   (
+      // schedule: TtTransformers, QkvSharded or Interleaved; or Plan, which
+      //   samples on the host, or PlanGreedy, which has argmax on the card
+      // set: precision as in plan's --set, [\"gate=bfp8/HiFi2\"]; without it gate
+      //   and up are bfp4 LoFi, all else bfp8 HiFi2: `performance`
+      // position: without it, tt_transformers is priced over 128 to 327
+      // readers: per DRAM bank, of the projections of tt_transformers
+      // used: Fit where --refit is to fit to the row
       steps: [(
-          model: \"llama-3.2-1b\",        // a shipped model, or a model's RON file as `bitnetc import` writes it from a config.json
+          model: \"llama-3.2-1b\",    // a shipped model, or a model's RON file
           target: \"n150\",
-          tokens_per_s: 87.8,            // measured, of one user
-          schedule: TtTransformers,      // or QkvSharded, Interleaved, Plan (sampled on the host), PlanGreedy (argmax on the card)
-          set: [],                       // precision, as in plan's --set: [\"gate=bfp8/HiFi2\", \"up=bfp8/HiFi2\"] is `accuracy`;
-                                         // without it gate and up are bfp4 LoFi, all else bfp8 HiFi2: `performance`
-          batch: 1,
-          position: 255,                 // a schedule of tt_transformers is priced over 128 to 327 when it is left out
-          readers: 1,                    // per DRAM bank, of the projections of tt_transformers
-          used: None,                    // Fit: --refit fits to it
-          label: \"\", source: \"\", note: \"\",
+          tokens_per_s: 87.8,        // measured, of one user
+          schedule: TtTransformers, set: [], batch: 1, position: 255,
+          readers: 1, used: None, label: \"\", source: \"\", note: \"\",
       )],
       prefills: [(model: \"llama-3.2-1b\", target: \"n150\", tokens: 128, ms: 26)],
-      calls: [(what: \"norm\", target: \"p150\", us: (28.2, 28.2), call: Norm(columns: 2560, cores: 16, conversions: true))],
+      calls: [(
+          what: \"norm\", target: \"p150\", us: (28.2, 28.2),
+          call: Norm(columns: 2560, cores: 16, conversions: true),
+      )],
   )
 The step's speed is 1e6 / (microseconds on the card + of the host). `bitnetc plan MODEL` shows both for a plan of ours.")]
 pub struct Args {

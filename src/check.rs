@@ -27,10 +27,10 @@ use crate::{input, replay};
 #[command(after_help = "Examples:
   bitnetc check plan.ron
   bitnetc check plan.plan && echo sound
-  bitnetc check plan.ron --model bitnet-2b-4t   and that they compute this model
-  bitnetc check plan.ron --ttnn                 ask the real TT-NN, on a mock card, about every call
-  bitnetc check plan.ron --numerics --simulator path/to/libttsim.so
-                                                compare every step's bits with TT-NN's kernels on the simulator")]
+  bitnetc check plan.ron --model bitnet-2b-4t   # does it compute this model?
+  bitnetc check plan.ron --ttnn                 # what does TT-NN say to it?
+  # do the host's numerics have the bits of TT-NN's kernels?
+  bitnetc check plan.ron --numerics --simulator path/to/libttsim.so")]
 pub struct Args {
     /// The plan, RON or binary
     pub plan: PathBuf,

@@ -19,7 +19,8 @@ use crate::render::{Align, Column, Page, Stages, Table, Width};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bitnetc compare --text play.txt
-  bitnetc compare bitnet-2b-4t --weights path/to/checkpoint --text book.txt --windows 4 --target p150")]
+  bitnetc compare bitnet-2b-4t --weights path/to/checkpoint --text book.txt \\
+      --windows 4 --target p150")]
 pub struct Args {
     #[command(flatten)]
     source: Source,

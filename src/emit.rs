@@ -8,9 +8,12 @@ use crate::{input, output, render};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bitnetc emit plan.ron --python -o program.py
-  python program.py --packed weights.bin --prompt 1,2,3 --prompt 4,5     token ids, a prompt for each user in turn
-  python program.py --tensorbin weights --tokenizer DIR --prompt 'ROMEO:' --temperature 0.8 --top-k 40
-  python program.py --random-weights --json        a line per step: op, shape, dtype, memory config, address
+  # token ids, a prompt for each user in turn
+  python program.py --packed weights.bin --prompt 1,2,3 --prompt 4,5
+  python program.py --tensorbin weights --tokenizer DIR --prompt 'ROMEO:' \\
+      --temperature 0.8 --top-k 40
+  # a line per step: op, shape, dtype, memory config, address
+  python program.py --random-weights --json
 
 The program needs ttnn and numpy, for text the package tokenizers, and a card, or a mock one: `bitnetc ttnn python program.py ...`.")]
 pub struct Args {

@@ -30,7 +30,7 @@ use crate::{completions, input};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bitnetc explain plan.ron down
-  bitnetc explain plan.ron o --phase prefill-128 --alternatives 20
+  bitnetc explain plan.ron o --phase prefill-128 --alternatives 16
   bitnetc explain plan.ron gate --model my-model.ron")]
 pub struct Args {
     /// The plan, RON or binary
@@ -310,7 +310,7 @@ fn alternative_row(found: &Explanation, alternative: &Alternative) -> Vec<String
 pub fn verdict(error: &PlaceError) -> String {
     match error {
         PlaceError::DoesNotFit { call, needed, available } => {
-            format!("L1: `{call}` would need {} B per core of {}", thousands(*needed), thousands(*available))
+            format!("L1: `{call}` would need {} per core of {}", bytes(*needed), bytes(*available))
         }
         other => other.to_string(),
     }

@@ -22,10 +22,10 @@ use crate::{completions, input};
 /// the functions that price plans. They overlap, so savings do not add up. Every time is a prediction unless a row says measured.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  bitnetc levers bitnet-2b-4t                               N150 and P150, one user and 32
-  bitnetc levers bitnet-2b-4t --target p150 --batch 32      with notes and the steps that lose most
+  bitnetc levers bitnet-2b-4t         # N150 and P150, one user and 32
+  bitnetc levers bitnet-2b-4t --target p150 --batch 32    # notes and steps
   bitnetc levers bitnet-2b-4t --policy exact
-  bitnetc levers bitnet-2b-4t --floors                      each card, 1, 8 and 32 users, every policy, by what is above the floor")]
+  bitnetc levers bitnet-2b-4t --floors    # each card, 1, 8, 32 users, every policy")]
 pub struct Args {
     /// A shipped model's name, or a model's RON file
     #[arg(add = ArgValueCompleter::new(completions::models))]

@@ -92,10 +92,10 @@ struct Cli {
 }
 
 const EXAMPLES: &str = "Examples:
-  bitnetc plan bitnet-2b-4t                         what BitNet 2B-4T becomes on an N150
+  bitnetc plan bitnet-2b-4t          # what BitNet 2B-4T becomes on an N150
   bitnetc plan bitnet-2b-4t --target p150 --batch 32 --policy fast -o plan.ron
-  bitnetc run --prompt 'ROMEO:'                     text from the small trained model, on the host
-  bitnetc import path/to/checkpoint -o model.ron    a model file from a Hugging Face directory";
+  bitnetc run --prompt 'ROMEO:'      # text from the small model, on the host
+  bitnetc import path/to/checkpoint -o model.ron    # from Hugging Face";
 
 #[derive(Debug, Subcommand)]
 enum Command {

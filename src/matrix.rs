@@ -32,10 +32,10 @@ use crate::{input, replay::open};
 /// A target may be a chip of another harvesting than the shipped board's: n150:8x7 has 8x7 cores and everything else of n150.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  bitnetc matrix                            everything: the figures of docs/how-it-was-checked.md
-  bitnetc matrix --quick                    a part: each model once per target, the rest in rotation
+  bitnetc matrix                      # everything, which takes hours
+  bitnetc matrix --quick              # each model once per target
   bitnetc matrix --target p150 --model bitnet-2b-4t
-  bitnetc matrix --target n150:8x7          a chip with a row of cores less")]
+  bitnetc matrix --target n150:8x7    # a chip with a row of cores less")]
 pub struct Args {
     /// Only this target; may be repeated
     #[arg(long)]

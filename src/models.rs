@@ -16,7 +16,7 @@ use crate::render::{self, Align, Column, Page, Progress, Table, Width};
 /// List the models that can be planned by name.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  bitnetc models
+  bitnetc models              # a plan of each for every card: it takes a while
   bitnetc models --quick --json | jq -r '.models[].name'
 
 A model is found by its name here or by the name it is published under, such as microsoft/bitnet-b1.58-2B-4T. Any \

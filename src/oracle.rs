@@ -21,7 +21,8 @@ use crate::replay::open_in;
 #[command(after_help = "Examples:
   bitnetc ttnn oracle
   bitnetc ttnn oracle --target p150 --draws 500 --seed 7 --rule linear
-  bitnetc ttnn oracle --any-release --python ~/older/bin/python      which rules another release drifted from
+  # which rules another release drifted from
+  bitnetc ttnn oracle --any-release --python ~/older/bin/python
 
 Ends with exit code 1 when TT-NN refuses a call that a rule calls legal, or fewer than 99 % of the draws agree;
 with --any-release when a single draw of any rule disagrees.")]

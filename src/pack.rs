@@ -11,8 +11,10 @@ use crate::render::{Progress, units};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bitnetc pack plan.ron --weights path/to/checkpoint -o model.packed
-  bitnetc run plan.ron --weights model.packed --tokenizer path/to/checkpoint --prompt 'Hello'
-  bitnetc pack plan.ron --weights path/to/checkpoint --tensorbin model      for ttnn.load_tensor in any program")]
+  bitnetc run plan.ron --weights model.packed --prompt Hello \\
+      --tokenizer path/to/checkpoint
+  # for ttnn.load_tensor in any program
+  bitnetc pack plan.ron --weights path/to/checkpoint --tensorbin model")]
 pub struct Args {
     #[command(flatten)]
     source: Source,

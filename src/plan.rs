@@ -24,8 +24,8 @@ use crate::{completions, input, inspect, output, trace_search};
 #[command(after_help = "Examples:
   bitnetc plan bitnet-2b-4t
   bitnetc plan tiny-shakespeare --html plan.html
-  bitnetc plan graphs/bitnet-b1.58-2b-4t.ron --target p150 --batch 32 -o plan.ron
-  bitnetc plan bitnet-2b-4t --policy exact --set lm_head=bfp8/HiFi2 -o exact.plan")]
+  bitnetc plan graphs/bitnet-b1.58-2b-4t.ron --target p150 -o plan.ron
+  bitnetc plan bitnet-2b-4t --policy exact --set lm_head=bfp8/HiFi2 -o e.plan")]
 pub struct Args {
     /// A shipped model's name, or a model's RON file.
     #[arg(add = ArgValueCompleter::new(completions::models))]

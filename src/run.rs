@@ -24,11 +24,13 @@ use crate::{chat, input, output};
 #[command(after_help = "Examples:
   bitnetc run
   bitnetc run --prompt 'ROMEO:' --temperature 0.8 --seed 7
-  bitnetc run plan.ron --weights path/to/checkpoint --prompt 'What is a tile?' --tokens 200
-  bitnetc import model.gguf -o model.ron && bitnetc run model.ron --weights model.gguf --prompt 'What is a tile?'
+  bitnetc run plan.ron --weights path/to/checkpoint \\
+      --prompt 'What is a tile?' --tokens 200
+  bitnetc import model.gguf -o model.ron
+  bitnetc run model.ron --weights model.gguf --prompt 'What is a tile?'
   bitnetc run tiny-shakespeare --batch 2 --prompt 'HAMLET:' --prompt 'OPHELIA:'
   printf 'ROMEO:' | bitnetc run --stop JULIET
-  bitnetc run plan.ron --weights path/to/checkpoint --chat --system 'Be brief.'")]
+  bitnetc run plan.ron --weights path/to/checkpoint --chat --system Brief!")]
 pub struct Args {
     #[command(flatten)]
     source: Source,

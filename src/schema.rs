@@ -11,7 +11,9 @@ use crate::{bench, calibrate, check, diff, explain, input, inspect, levers, matr
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bitnetc schema inspect
-  bitnetc inspect plan.ron --json > plan.json && bitnetc schema inspect > schema.json && check-jsonschema --schemafile schema.json plan.json")]
+  bitnetc inspect plan.ron --json > plan.json
+  bitnetc schema inspect > schema.json
+  check-jsonschema --schemafile schema.json plan.json")]
 pub struct Args {
     /// The command
     #[arg(value_enum)]

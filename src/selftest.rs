@@ -12,7 +12,7 @@ use crate::render::units::thousands;
 /// Run bitnetc's own kernels and compare every bit of their results.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  bitnetc ttnn selftest                               the card in this machine
+  bitnetc ttnn selftest       # the card in this machine
   bitnetc ttnn selftest --simulator path/to/libttsim.so --shapes 2
 
 Products by two-bit weights: of integers they must be the integers, of other numbers they must have the bits

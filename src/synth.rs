@@ -15,8 +15,8 @@ use crate::render::{Progress, units};
 /// For speed and memory, not for text. The same seed writes the same bytes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  bitnetc synth bitnet-2b-4t -o random --seed 1
-  bitnetc bench bitnet-2b-4t --weights random --policy exact")]
+  bitnetc synth bitnet-2b-4t -o seven --seed 7
+  bitnetc bench bitnet-2b-4t --weights seven --policy exact")]
 pub struct Args {
     /// A shipped model's name, or a model's RON file
     model: String,

@@ -8,9 +8,10 @@ use crate::render::{Align, Column, Page, Table, Width, units};
 
 /// List the cards that can be compiled for.
 #[derive(Debug, clap::Args)]
-#[command(
-    after_help = "A card of your own is a RON file of the same form: copy one of targets/*.ron and pass its path to --target."
-)]
+#[command(after_help = "Example:
+  bitnetc targets
+
+A card of your own is a RON file of the same form: copy one of targets/*.ron and pass its path to --target.")]
 pub struct Args {
     #[command(flatten)]
     width: Width,

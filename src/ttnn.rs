@@ -45,9 +45,9 @@ struct PythonArgs {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  bitnetc ttnn setup                          into .bitnetc/venv, where bitnetc finds it by itself
+  bitnetc ttnn setup        # into .bitnetc/venv, where bitnetc finds it
   bitnetc ttnn setup --dir ~/ttnn --python /usr/bin/python3.12
-  bitnetc ttnn setup --dir ~/older --release 0.70.1         for `bitnetc ttnn oracle --any-release`
+  bitnetc ttnn setup --dir ~/older --release 0.70.1   # to ask that release
 
 Does nothing where everything is in place. Needs Python 3.10 or 3.12 with a shared libpython; installs
 the package binutils-riscv64-unknown-elf with apt-get (and sudo) when it is missing.")]
@@ -65,9 +65,9 @@ struct SetupArgs {
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  bitnetc ttnn info                           a mock n150: no card is needed
+  bitnetc ttnn info           # a mock n150: no card is needed
   bitnetc ttnn info --target p150 --json
-  bitnetc ttnn info --real                    the card in this machine
+  bitnetc ttnn info --real    # the card in this machine
 
 The interpreter is --python, else BITNETC_PYTHON, else .bitnetc/venv here or in a directory above, else
 VIRTUAL_ENV, else python3 on PATH.")]

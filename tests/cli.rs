@@ -59,7 +59,7 @@ fn misuse_of_the_command_line_is_code_2() {
 #[test]
 fn a_model_that_does_not_fit_the_card_says_by_how_much() {
     let error = refused(&["plan", "llama3-8b-1.58", "--batch", "32"], 1);
-    for part in ["bytes of every DRAM bank", "n150 has", "context 3072 fits", "batch 24 fits"] {
+    for part in ["MB of every DRAM bank", "n150 has 1.07 GB, ", "too little", "context 3072 fits", "batch 24 fits"] {
         assert!(error.contains(part), "{part}: {error}");
     }
 }

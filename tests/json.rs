@@ -35,7 +35,9 @@ fn document(args: &[&str]) -> Value {
 #[test]
 fn published_schemas_are_those_that_are_printed() {
     for kind in KINDS {
-        assert_eq!(stdout(&["schema", kind]), published(kind), "`bitnetc schema {kind} > docs/schema/{kind}.json`");
+        // A schema has thousands of lines: what differs is better seen in the file.
+        let alike = stdout(&["schema", kind]) == published(kind);
+        assert!(alike, "`bitnetc schema {kind} > docs/schema/{kind}.json`");
     }
 }
 

@@ -148,9 +148,8 @@ fn padding_that_could_count_is_refused() {
     assert!(broken(filled).contains(&Invariant::Padding));
     // The largest of numbers below 0 is the 0 of the padding.
     let maximum = |p: &mut Plan| {
-        let Op::Abs(abs) = op(p, "ffn_sub_norm.int8.abs").clone() else { panic!() };
-        let Op::RowMax(max) = op(p, "ffn_sub_norm.int8.max") else { panic!() };
-        max.input = abs.input;
+        let Op::Binary(abs) = op(p, "ffn_sub_norm.int8.abs") else { panic!() };
+        assert_eq!(abs.activations.remove(0), Unary::Abs);
     };
     assert!(broken(maximum).contains(&Invariant::Padding));
     // A declaration alone.

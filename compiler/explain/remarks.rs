@@ -3,14 +3,15 @@
 //! They were found by comparing the host's exact numerics with the kernels on Tenstorrent's simulator. Each is decided by arguments of the
 //! call and not by the precision that is asked for, so that a person who reads a plan would not suspect it.
 
-use bitnetc_plan::op::RmsNorm;
+use bitnetc_plan::op::{Binary, RmsNorm};
 use bitnetc_plan::ttnn::{approximate_exp, norm_error};
-use bitnetc_plan::{Op, TILE, Unary};
+use bitnetc_plan::{DType, Op, TILE, Unary};
 
 use crate::ttnn::Draft;
 
-/// A sentence about the error of a step's kernel, where it has one beside the rounding of operands, results and sums.
-pub fn remark(draft: &Draft) -> Option<String> {
+/// A sentence about the error of the kernel of a way's `at`th step, where it has one beside the rounding of operands, results and sums.
+pub fn remark(drafts: &[Draft], at: usize) -> Option<String> {
+    let draft = &drafts[at];
     let out = &draft.outputs.first()?.1;
     match &draft.op {
         Op::Sdpa(args) if args.compute.fp32_dest_acc => Some(
@@ -24,9 +25,7 @@ pub fn remark(draft: &Draft) -> Option<String> {
             "for 16 query heads or fewer TT-NN takes approximate exponentials, good to 3 %; no argument of the call avoids them".into(),
         ),
         Op::RmsNorm(args) => norm(args, out.columns()),
-        Op::Binary(args) if args.activations.contains(&Unary::Round) => Some(
-            "as the maximum is bf16, TT-NN truncates the factor, so that a row's largest number mostly becomes 126 instead of 127".into(),
-        ),
+        Op::Binary(args) if args.activations.contains(&Unary::Round) => Some(quantisation(args, drafts)),
         Op::SdpaDecode(_)
         | Op::Embedding(_)
         | Op::Binary(_)
@@ -78,4 +77,14 @@ fn norm(args: &RmsNorm, columns: u32) -> Option<String> {
         ..0.0 => format!("{by}, which makes results {:.2} % too small", -percent),
         _ => format!("{by}, which makes results {percent:.2} % too large"),
     })
+}
+
+fn quantisation(args: &Binary, drafts: &[Draft]) -> String {
+    let maxima = drafts.iter().flat_map(|draft| &draft.outputs).find(|(name, _)| name == args.b.name());
+    match maxima.map(|(_, spec)| spec.dtype) {
+        Some(DType::F32) => "the maximum is f32, so that TT-NN's factor is too and a row's largest number becomes 127; with a bf16 maximum \
+                             the factor is truncated, and it mostly becomes 126"
+            .into(),
+        _ => "the maximum is bf16, so that TT-NN truncates the factor and a row's largest number mostly becomes 126".into(),
+    }
 }

@@ -4,6 +4,7 @@
 //! ([`explicit`]) or runs the projections on unrounded activations ([`drop_quantisation`]). The second computes a different function on
 //! purpose: it leaves out a rounding with which the model was trained, and its error is measured rather than proved.
 
+use super::fold_scales::degree;
 use crate::graph::{ActivationQuant, Graph, NodeId, Operation, Role, Scalar, TypeError, Use, Value};
 
 fn quantised(graph: &Graph) -> Vec<NodeId> {
@@ -61,4 +62,56 @@ pub fn explicit(graph: &mut Graph) -> Result<(), TypeError> {
         }
     }
     Ok(())
+}
+
+/// Moves the dequantisations of both operands of a product behind it, as one, where one quantisation made the factors of both:
+/// `f(m*x) * g(m*y) = m^n * f(x) * g(y)` when f and g are homogeneous and their degrees are n in all. The product of the sums is then rounded
+/// once.
+///
+/// # Errors
+/// A [`TypeError`] means that the graph was broken before the pass.
+pub fn dequantise_products(graph: &mut Graph) -> Result<(), TypeError> {
+    let products: Vec<_> = graph.nodes().filter(|&n| matches!(graph.node(n).op, Operation::Mul { .. })).collect();
+    for product in products {
+        let Some(found) = undone(graph, product) else { continue };
+        let name = graph.fresh_name(&format!("{}.dequant", graph.value_name(product.into())));
+        let section = graph.node(product).section;
+        let op = Operation::Dequantize { scale: Scalar::ONE, power: found.power };
+        let dequantize = graph.add(&name, section, Role::Quant, op, &[product.into(), found.factors])?;
+        graph.replace(product.into(), dequantize.into());
+        graph.redirect(Use { node: dequantize, input: 0 }, product.into());
+        for (input, (node, sums)) in found.operands.into_iter().enumerate() {
+            graph.redirect(Use { node: product, input }, sums);
+            graph.remove(node);
+        }
+    }
+    Ok(())
+}
+
+/// Dequantisations that one after a product can stand for.
+struct Undone {
+    /// Each with what it dequantises.
+    operands: Vec<(NodeId, Value)>,
+    factors: Value,
+    power: i32,
+}
+
+fn undone(graph: &Graph, product: NodeId) -> Option<Undone> {
+    let Operation::Mul { a, b } = &graph.node(product).op else { return None };
+    let mut operands = Vec::new();
+    let mut factors = Vec::new();
+    let mut power = 0;
+    for (input, (value, operand)) in graph.inputs(product).into_iter().zip([a, b]).enumerate() {
+        let alone = graph.only_user(value) == Some(Use { node: product, input });
+        let Operation::Dequantize { scale, power: own } = &graph.node(value.node).op else { return None };
+        if !alone || !scale.is_one() {
+            return None;
+        }
+        let &[sums, maxima] = graph.inputs(value.node).as_slice() else { return None };
+        operands.push((value.node, sums));
+        factors.push(maxima);
+        power += own * degree(operand)?;
+    }
+    let &[factors, other] = factors.as_slice() else { return None };
+    (factors == other).then_some(Undone { operands, factors, power })
 }

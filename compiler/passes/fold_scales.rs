@@ -277,6 +277,7 @@ pub(super) fn homogeneous(unary: Activation) -> Option<i32> {
     }
 }
 
-fn degree(operand: &MulInput) -> Option<i32> {
+/// The degree of all functions on an operand, see [`homogeneous`].
+pub(super) fn degree(operand: &MulInput) -> Option<i32> {
     operand.unary.iter().try_fold(1, |degree, unary| Some(degree * homogeneous(*unary)?))
 }

@@ -46,7 +46,8 @@ use crate::policy::Policy;
 /// A [`TypeError`] means that the graph was broken before the pass.
 pub fn activations(graph: &mut Graph, policy: Policy) -> Result<(), TypeError> {
     if policy.int8_activations() {
-        return activations::explicit(graph);
+        activations::explicit(graph)?;
+        return activations::dequantise_products(graph);
     }
     activations::drop_quantisation(graph);
     Ok(())

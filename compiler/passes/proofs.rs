@@ -1,11 +1,11 @@
 //! Proofs on the reference evaluator: random small models compute the same before and after each pass.
 
-use super::activations::{drop_quantisation, explicit};
+use super::activations::{dequantise_products, drop_quantisation, explicit};
 use super::apply_scales::apply_scales;
 use super::fold_scales::fold_scales;
 use super::fuse::fuse;
 use crate::graph::eval::{Evaluator, Row, State, Ternary, WeightError, WeightSource};
-use crate::graph::{Encoding, Graph, Operation, PhaseKind};
+use crate::graph::{Activation, Encoding, Graph, Operation, PhaseKind};
 use crate::model::Model;
 use crate::model::import::{Config, import};
 use proptest::prelude::*;
@@ -185,6 +185,14 @@ proptest! {
         fuse(&mut g).unwrap();
         prop_assert_eq!(g.check(), Ok(()));
         prop_assert!(error(&logits(&model, &g), &before) < 1e-5, "fusing");
+        let both = dequantised_twice(&g);
+        dequantise_products(&mut g).unwrap();
+        prop_assert_eq!(g.check(), Ok(()));
+        let behind = g.nodes().filter(|&n| matches!(g.node(n).op, Operation::Dequantize { power: 3, .. })).count();
+        let silu = |n| matches!(&g.node(n).op, Operation::Mul { a, .. } if a.unary.contains(&Activation::Silu));
+        let kept = shape.further == 1 || g.nodes().any(silu);
+        prop_assert_eq!((behind, dequantised_twice(&g)), if kept { (0, both) } else { (both, 0) });
+        prop_assert!(mean_error(&logits(&model, &g), &before) < 1e-3, "dequantised products");
         let mut applied = g.clone();
         apply_scales(&mut applied).unwrap();
         prop_assert_eq!(applied.check(), Ok(()));
@@ -229,6 +237,13 @@ proptest! {
         let mean = mean_error(&logits(&model, &g), &before);
         prop_assert!(mean < 1e-3, "folding: {}\n{}", mean, g);
     }
+}
+
+/// Products of two dequantised values.
+fn dequantised_twice(g: &Graph) -> usize {
+    let dequantised = |value: crate::graph::Value| matches!(g.node(value.node).op, Operation::Dequantize { .. });
+    let product = |&n: &crate::graph::NodeId| matches!(g.node(n).op, Operation::Mul { .. });
+    g.nodes().filter(product).filter(|&n| g.inputs(n).into_iter().all(dequantised)).count()
 }
 
 /// The constants that folding leaves in a 2B-4T layer, written out.

@@ -151,7 +151,7 @@ fn validate(card: &Card, cost: &Calibration<Figure>, path: &str) -> Result<(), T
         l1.base < l1.end && l1.end <= 1 << 24,
         "card.l1",
         format!("{}..{}", l1.base, l1.end),
-        "base < end, at most 16 MiB",
+        "base < end, at most 2^24",
     )?;
     for (field, alignment) in [("card.l1.alignment", l1.alignment), ("card.dram.alignment", card.dram.alignment)] {
         range(

@@ -112,7 +112,7 @@ fn a_kernels_own_errors_are_told() {
         said(Policy::Balanced, prefill, "attended").contains("with bf16 sums TT-NN takes approximate exponentials")
     );
     assert!(said(Policy::Balanced, decode, "attn_norm").contains("in bf16, which makes results 0.05 % too small"));
-    assert!(said(Policy::Exact, decode, "attn_norm.int8").contains("attn_norm.int8: as the maximum is bf16"));
+    assert!(said(Policy::Exact, decode, "attn_norm.int8").contains("attn_norm.int8: the maximum is f32"));
     assert_eq!(said(Policy::Balanced, decode, "attended"), "");
     assert_eq!(said(Policy::Balanced, prefill, "attn_norm"), "");
 }

@@ -187,7 +187,7 @@ pub fn ways(call: &Call, cx: &Context<'_>) -> Ways {
         Kind::AddInto { scale } => eltwise::add_into(call, cx, scale, &mut ways),
         Kind::Multiply { a, b } => eltwise::multiply(call, cx, a, b, &mut ways),
         Kind::Quantize { floor } => eltwise::quantize(call, cx, floor, &mut ways),
-        Kind::Dequantize { scale, floor } => eltwise::dequantize(call, cx, scale, floor, &mut ways),
+        Kind::Dequantize { scale, floor, power } => eltwise::dequantize(call, cx, (scale, floor, *power), &mut ways),
         Kind::Scale { scale } => eltwise::scale(call, cx, scale, &mut ways),
         Kind::Typecast => movement::typecast(call, cx, &mut ways),
         Kind::LastTile => movement::last_tile(call, cx, &mut ways),

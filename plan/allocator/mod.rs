@@ -23,12 +23,15 @@ mod bytes;
 
 pub use bytes::bytes_per_bank;
 
-use crate::{Card, Memory, TensorSpec};
+use crate::{Card, Memory, TensorSpec, units};
 use thiserror::Error;
 
 /// No free range holds the buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-#[error("Out of Memory: {asked} B of each bank asked, {free} B free, the largest free range has {largest} B")]
+#[error(
+    "Out of Memory: {} of each bank asked, {} free, the largest free range has {}",
+    units::bytes(*asked), units::bytes(*free), units::bytes(*largest)
+)]
 pub struct OutOfMemory {
     /// Bytes of each bank asked for.
     pub asked: u64,

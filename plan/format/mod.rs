@@ -17,6 +17,7 @@ use ron::ser::PrettyConfig;
 use serde::Deserialize;
 use thiserror::Error;
 
+use crate::units::exact_bytes;
 use crate::{FORMAT_VERSION, Plan, input};
 
 /// First bytes of a binary plan. They are no text in any encoding, and any translation of newlines damages them visibly.
@@ -191,7 +192,11 @@ fn from_binary(rest: &[u8]) -> Result<Plan, FormatError> {
     let (version, length) = ([v0, v1, v2, v3], [l0, l1, l2, l3, l4, l5, l6, l7]);
     let claimed = u64::from_le_bytes(length);
     if claimed != payload.len() as u64 {
-        return Err(damaged(format!("its header claims {claimed} bytes of payload, {} are there", payload.len())));
+        return Err(damaged(format!(
+            "its header claims {} of payload, {} are there",
+            exact_bytes(claimed),
+            exact_bytes(payload.len() as u64)
+        )));
     }
     let (stored, computed) = (u32::from_le_bytes([s0, s1, s2, s3]), checksum(&[&version, &length, payload]));
     if stored != computed {

@@ -46,6 +46,11 @@ fn of_term(terms: &mut Terms, function: &Unary, run: &Run, term: Term, row: bool
         Unary::Abs => made(scale.magnitude(), terms.make(Node::Abs(term))),
         Unary::Square if term == one_term => made(scale.pow(2), term),
         Unary::Square => made(scale.pow(2), terms.make(Node::Square(term))),
+        Unary::Power(power) if term == one_term => made(scale.pow(i32::try_from(*power).unwrap_or(i32::MAX)), term),
+        Unary::Power(power) => {
+            let powers = 1..*power;
+            powers.fold(run.clone(), |result, _| product_of(terms, (&result, result.of.unwrap_or(term)), (run, term)))
+        }
         Unary::Recip if term == one_term => made(scale.pow(-1), term),
         Unary::Recip => made(scale.pow(-1), terms.make(Node::Recip(term))),
         Unary::Silu => made(Scale::one(), terms.make(Node::Silu(term, (**scale).clone()))),
@@ -82,7 +87,7 @@ fn at_zero(terms: &mut Terms, function: &Unary, run: &Run) -> Result<Run, Unclea
         Unary::Relu | Unary::Square | Unary::Silu | Unary::MulScalar(_) | Unary::Round | Unary::Clamp(..) => {
             Ok(run.clone())
         }
-        Unary::Abs => Ok(run.clone()),
+        Unary::Abs | Unary::Power(_) => Ok(run.clone()),
         Unary::MaxScalar(bound) if bound.value > 0.0 => Ok(one(terms, bound.into(), run.len)),
         Unary::MaxScalar(_) | Unary::Recip => Err(Unclear::new("a function of columns that are zero", "numbers")),
     }

@@ -283,6 +283,7 @@ impl<'a> Follower<'a> {
         let maker = self.makers.get(operand.name()).map(|step| &step.op);
         match maker {
             Some(Op::Abs(_)) => true,
+            Some(Op::Binary(args)) => makes_magnitudes(&args.activations),
             Some(Op::ToMemoryConfig(moved)) if moved.input != *operand => self.is_magnitude(&moved.input),
             Some(_) | None => false,
         }
@@ -339,6 +340,12 @@ fn outputs(matrices: &[Matrix]) -> Rule {
     Ok(all)
 }
 
+/// True when the functions leave no number below 0: a magnitude, and then positive factors alone.
+fn makes_magnitudes(functions: &[Unary]) -> bool {
+    let factor = |function: &&Unary| matches!(function, Unary::MulScalar(by) if by.value > 0.0);
+    functions.iter().rev().find(|function| !factor(function)).is_some_and(|last| *last == Unary::Abs)
+}
+
 /// The result of elementwise functions at `x`, with the weights' scales, which are above 0, taken as 1.
 fn at(x: f64, functions: &[Unary]) -> f64 {
     functions.iter().fold(x, |x, function| match function {
@@ -351,6 +358,7 @@ fn at(x: f64, functions: &[Unary]) -> f64 {
         Unary::Round => x.round_ties_even(),
         Unary::Clamp(low, high) => x.max(f64::from(*low)).min(f64::from(*high)),
         Unary::Abs => x.abs(),
+        Unary::Power(power) => x.powf(f64::from(*power)),
     })
 }
 

@@ -10,6 +10,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use crate::units::bytes;
 use crate::{Cores, DType, Layout, MemoryConfig, TensorSpec};
 
 /// Who demands that a constraint holds.
@@ -74,6 +75,10 @@ impl fmt::Display for Value {
     }
 }
 
+/// A number of bytes that is told in the unit that suits it.
+#[derive(Debug, Clone, Copy)]
+pub struct Size(pub u64);
+
 /// Types that can be shown in the text of a constraint.
 pub trait Show {
     /// The value, made only when a constraint is broken.
@@ -99,6 +104,7 @@ macro_rules! show {
 
 show!(u32 => |n| Value::Number(u64::from(*n)));
 show!(u64 => |n| Value::Number(*n));
+show!(Size => |size| Value::Text(bytes(size.0)));
 show!(usize => |n| Value::Number(*n as u64));
 show!(str, String, DType, Cores, MemoryConfig, TensorSpec => |shown| Value::Text(shown.to_string()));
 show!(Layout, [u32], Vec<u32>, [u32; 2], (u32, u32) => |shown| Value::Text(format!("{shown:?}")));

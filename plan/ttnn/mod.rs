@@ -70,7 +70,7 @@ pub use rms_norm::norm_error;
 pub use sdpa_decode::{Split, approximate_exp};
 pub use top_k::{CANDIDATES, Search};
 
-use constraint::{constraints, values};
+use constraint::{Size, constraints, values};
 
 use crate::{Card, DType, Op, TensorSpec, for_each_op};
 
@@ -122,7 +122,7 @@ constraints! { "call", "program.cpp, validate_circular_buffer_region";
         => "{spec}", "bf16, bfp8 or bfp4, or ternary_linear";
     CIRCULAR_BUFFERS: "The circular buffers of a program fit the L1 of a core."
         => "Statically allocated circular buffers on core range grow to {end} B which is beyond max L1 size of {size} B",
-           "smaller blocks, more cores, or narrower data types";
+           "{over} less: smaller blocks, more cores, or narrower data types";
 }
 
 /// Makes of the list of ops the table of rules and the match that has each op answered for by the rule of its name.
@@ -183,6 +183,10 @@ pub fn check(op: &Op, operands: &[&TensorSpec], card: &Card) -> Answer {
         checks.require(&TWO_BITS, spec.dtype != DType::Bfp2, values![spec]);
     }
     let end = card.l1.base.saturating_add(outcome.circular_buffers);
-    checks.require(&CIRCULAR_BUFFERS, end <= card.l1.end, values![end, size = card.l1.end]);
+    checks.require(
+        &CIRCULAR_BUFFERS,
+        end <= card.l1.end,
+        values![end, size = card.l1.end, over = Size(end.saturating_sub(card.l1.end))],
+    );
     checks.finish(|| outcome)
 }

@@ -5,6 +5,7 @@ use super::check_format;
 use crate::Padding;
 use crate::defect::Defects;
 use crate::op::Argument;
+use crate::units::bytes;
 use crate::weight::{Matrix, Vector};
 use crate::{
     Card, Cores, DType, Invariant, MatmulProgram, MemoryConfig, Op, PhaseKind, Place, Plan, Source, TensorSpec, Unary,
@@ -79,7 +80,7 @@ fn check_card(card: &Card, defects: &mut Defects) {
     require(alignment(l1.alignment), format!("an L1 alignment of {}", l1.alignment));
     require(alignment(dram.alignment), format!("a DRAM alignment of {}", dram.alignment));
     require(side.contains(&dram.banks), format!("{} DRAM banks", dram.banks));
-    require((1..=MEMORY).contains(&dram.bank_bytes), format!("DRAM banks of {} bytes", dram.bank_bytes));
+    require((1..=MEMORY).contains(&dram.bank_bytes), format!("DRAM banks of {}", bytes(dram.bank_bytes)));
     require((1..=32).contains(&dram.readers_per_bank), format!("{} readers per DRAM bank", dram.readers_per_bank));
 }
 
@@ -219,6 +220,7 @@ fn functions_problem(functions: &[Unary]) -> Option<String> {
             let sound = low.is_finite() && high.is_finite() && *low < 0.0 && *high > 0.0;
             (!sound).then(|| format!("a clamp to {low}..{high}"))
         }
+        Unary::Power(power) => (!(2..=8).contains(power)).then(|| format!("a power of {power}")),
         Unary::Relu | Unary::Square | Unary::Silu | Unary::Recip | Unary::MulScalar(_) | Unary::Round | Unary::Abs => {
             None
         }

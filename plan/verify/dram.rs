@@ -5,6 +5,7 @@
 //! programs only as a bound, which the [release](crate::TtnnRelease) gives.
 
 use crate::defect::Defects;
+use crate::units::bytes;
 use crate::walk::{Context, Walk};
 use crate::{Invariant, PhaseKind, Place, Plan, TtnnRelease};
 
@@ -45,10 +46,16 @@ pub fn check(plan: &Plan, walks: &[Walk], defects: &mut Defects) -> DramUse {
     let told = defects.0.iter().any(|d| d.invariant == Invariant::DramCapacity);
     if dram.total() > plan.card.dram.bank_bytes && !told {
         let what = format!(
-            "{} bytes of every DRAM bank ({weights} weights, {buffers} buffers, {values} values, {traces} traces, {kernels} kernels), {} has {}",
-            dram.total(),
+            "{} of every DRAM bank ({} of weights, {} of buffers, {} of values, {} of traces, {} of kernels); {} has {}, {} too little",
+            bytes(dram.total()),
+            bytes(weights),
+            bytes(buffers),
+            bytes(values),
+            bytes(traces),
+            bytes(kernels),
             plan.card.name,
-            plan.card.dram.bank_bytes
+            bytes(plan.card.dram.bank_bytes),
+            bytes(dram.total() - plan.card.dram.bank_bytes)
         );
         defects.push(Invariant::DramCapacity, Place::Plan, what, "a smaller batch or context, or narrower weights");
     }

@@ -4,6 +4,7 @@
 use super::weights::{LAYER, placement, ternary_tensors};
 use crate::defect::Defects;
 use crate::op::Argument;
+use crate::units::{bytes, exact_bytes};
 use crate::walk::{StepMemory, Walk};
 use crate::{Footprint, Invariant, Memory, Op, Phase, PhaseCost, Place, Plan, Scalar, Section, Step, Unary};
 
@@ -53,18 +54,20 @@ fn addresses(step: &Step, memory: &StepMemory, place: Place, defects: &mut Defec
 fn footprint(plan: &Plan, step: &Step, memory: &StepMemory, place: Place, defects: &mut Defects) {
     let Footprint { circular_buffers, tensors } = memory.footprint;
     if step.l1.circular_buffers != circular_buffers {
-        let what = format!("{} bytes of circular buffers, the call takes {circular_buffers}", step.l1.circular_buffers);
+        let (stated, takes) = (exact_bytes(step.l1.circular_buffers), exact_bytes(circular_buffers));
+        let what = format!("{stated} of circular buffers, the call takes {takes}");
         defects.push(Invariant::Footprint, place.clone(), what, "");
     }
     if step.l1.tensors != tensors {
-        let what = format!("{} bytes of tensors, the live ones take {tensors}", step.l1.tensors);
+        let what = format!("{} of tensors, the live ones take {}", exact_bytes(step.l1.tensors), exact_bytes(tensors));
         defects.push(Invariant::Footprint, place.clone(), what, "");
     }
     let room = plan.card.l1_bytes();
     if memory.footprint.high_water() > room {
         let over = memory.footprint.high_water() - room;
-        let what = format!("{circular_buffers} bytes of circular buffers and {tensors} of tensors exceed L1 by {over}");
-        defects.push(Invariant::L1Capacity, place, what, format!("{} has {room} bytes for both", plan.card.name));
+        let (buffers, tensors, over) = (bytes(circular_buffers), bytes(tensors), bytes(over));
+        let what = format!("{buffers} of circular buffers and {tensors} of tensors exceed L1 by {over}");
+        defects.push(Invariant::L1Capacity, place, what, format!("{} has {} for both", plan.card.name, bytes(room)));
     }
 }
 
@@ -120,7 +123,8 @@ fn function_problem(function: &Unary) -> Domain {
         // The maximum keeps a divisor away from 0.
         Unary::MaxScalar(scalar) => above_zero("maximum", scalar),
         Unary::MulScalar(scalar) => (scalar.value == 0.0).then(|| ("a factor of 0".into(), "any other number")),
-        Unary::Relu | Unary::Square | Unary::Silu | Unary::Recip | Unary::Round | Unary::Clamp(..) | Unary::Abs => None,
+        Unary::Relu | Unary::Square | Unary::Silu | Unary::Recip | Unary::Round => None,
+        Unary::Clamp(..) | Unary::Abs | Unary::Power(_) => None,
     }
 }
 

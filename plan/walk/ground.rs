@@ -4,6 +4,7 @@ use super::Context;
 use super::memory::CardMemory;
 use crate::allocator::{OutOfMemory, bytes_per_bank};
 use crate::defect::{Defects, Invariant, Place};
+use crate::units::bytes;
 use crate::{Memory, TensorSpec};
 
 /// Weights and buffers of all layers, placed.
@@ -63,8 +64,12 @@ impl<'a> Ground<'a> {
         let (sum, card) = (weights.saturating_add(buffers), context.card);
         if sum > card.dram.bank_bytes {
             let what = format!(
-                "weights take {weights} bytes of every DRAM bank and buffers {buffers}; {} has {}",
-                card.name, card.dram.bank_bytes
+                "weights take {} of every DRAM bank and buffers {}; {} has {}, {} too little",
+                bytes(weights),
+                bytes(buffers),
+                card.name,
+                bytes(card.dram.bank_bytes),
+                bytes(sum - card.dram.bank_bytes)
             );
             self.defects.push(
                 Invariant::DramCapacity,

@@ -35,6 +35,8 @@ pub enum Function {
     Clamp(f32, f32),
     /// |x|.
     Abs,
+    /// x to a power above 0: of the squares of x, those that the power's bits ask for are multiplied, the lowest first.
+    Power(u32),
 }
 
 impl Function {
@@ -63,6 +65,7 @@ impl Function {
             Function::Round => each(values, round_half_even),
             Function::Clamp(low, high) => each(values, |x| x.max(low).min(high)),
             Function::Abs => each(values, f32::abs),
+            Function::Power(power) => each(values, |x| to_power(x, power)),
         }
     }
 }
@@ -74,6 +77,19 @@ fn round_half_even(x: f32) -> f32 {
     let magnitude = x.abs();
     let rounded = (magnitude + NO_FRACTION) - NO_FRACTION;
     (if magnitude < NO_FRACTION { rounded } else { magnitude }).copysign(x)
+}
+
+#[inline(always)]
+fn to_power(mut x: f32, mut power: u32) -> f32 {
+    let mut result = 1.0;
+    while power > 0 {
+        if power & 1 == 1 {
+            result *= x;
+        }
+        x *= x;
+        power >>= 1;
+    }
+    result
 }
 
 /// A function of two elements.

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use bitnetc_plan::units::{self, exact_bytes};
+
 /// Why weights cannot be used. Always found before the first step of a plan runs.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -40,7 +42,10 @@ pub enum WeightError {
         why: String,
     },
     /// A file ends before its last tensor.
-    #[error("{}: the file has {got} bytes, its header asks for {want}: it is truncated or damaged", path.display())]
+    #[error(
+        "{}: the file has {}, its header asks for {}: it is truncated or damaged",
+        path.display(), exact_bytes(*got), exact_bytes(*want)
+    )]
     Truncated {
         /// The file.
         path: PathBuf,
@@ -50,7 +55,7 @@ pub enum WeightError {
         want: u64,
     },
     /// The disk, a quota or a limit has no room for a file.
-    #[error("cannot write {}: {bytes} bytes are needed, and there is no room for them ({error})", path.display())]
+    #[error("cannot write {}: {} are needed, and there is no room for them ({error})", path.display(), units::bytes(*bytes))]
     NoRoom {
         /// The file that was to be written; nothing of it is left.
         path: PathBuf,

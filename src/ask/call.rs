@@ -357,6 +357,7 @@ pub fn unary(name: &str, values: &[f64]) -> Option<Unary> {
         ("ABS", []) => Unary::Abs,
         ("ROUND", [_]) => Unary::Round,
         ("MUL_UNARY_SFPU", [s]) => Unary::MulScalar(constant(*s)),
+        ("POWER_ITERATIVE", [power]) => Unary::Power(*power as u32),
         ("MAXIMUM", [s]) => Unary::MaxScalar(constant(*s)),
         ("CLAMP_TSS", [low, high]) => Unary::Clamp(*low as f32, *high as f32),
         _ => return None,

@@ -41,10 +41,14 @@ use parse::Mistake;
 /// the cost model, never measurements.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  bitnetc ask n150 'rms_norm(x[1,1,128,2560] bf16 DRAM, weight=g[1,1,80,32] bf16 RM DRAM)'
-  bitnetc ask n150 'linear(a[1,1,32,2560] bf16 L1 WS[32,320] on 8x1, w[1,1,2560,3840] bfp4 DRAM WS[2560,320] on 12x1,
-      program_config=DramSharded(in0_block_w=10, per_core_N=4), memory_config=L1_WIDTH_SHARDED_MEMORY_CONFIG)'
-  bitnetc ask n150 'Abs(input: Value(\"x\"), memory: Interleaved(Dram)) where x[1,1,32,64] bf16 L1'
+  bitnetc ask n150 'rms_norm(x[1,1,128,2560] bf16 DRAM,
+      weight=g[1,1,80,32] bf16 RM DRAM)'
+  bitnetc ask n150 'linear(a[1,1,32,2560] bf16 L1 WS[32,320] on 8x1,
+      w[1,1,2560,3840] bfp4 DRAM WS[2560,320] on 12x1,
+      program_config=DramSharded(in0_block_w=10, per_core_N=4),
+      memory_config=L1_WIDTH_SHARDED_MEMORY_CONFIG)'
+  bitnetc ask n150 'Abs(input: Value(\"x\"), memory: Interleaved(Dram))
+      where x[1,1,32,64] bf16 L1'
   bitnetc ask n150 --plan plan.ron qkv
   bitnetc ask p150 --plan plan.ron prefill-128/down
 

@@ -29,10 +29,11 @@ use crate::{input, output, render};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   bitnetc eval --text play.txt
-  bitnetc eval tiny-shakespeare --policy exact --text play.txt --against reference
+  bitnetc eval --policy exact --text play.txt --against reference
   bitnetc eval --text play.txt --numerics fast --against exact
   bitnetc eval --phase decode --batch 8 --text play.txt
-  bitnetc eval plan.ron --weights path/to/checkpoint --tokens lists.json --logits logits.safetensors")]
+  bitnetc eval plan.ron --weights path/to/checkpoint --tokens lists.json \\
+      --logits logits.safetensors")]
 pub struct Args {
     #[command(flatten)]
     source: Source,

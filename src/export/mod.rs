@@ -23,10 +23,11 @@ use crate::{completions, input, output};
 /// Every time in these files is predicted, and labelled so.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  bitnetc export plan.ron --visualizer report        then: ttnn-visualizer --profiler-path report
-  bitnetc export plan.ron --perf-csv perf.csv        then: tt-perf-report perf.csv
-  bitnetc export plan.ron --dot layer.dot            then: dot -Tsvg layer.dot -o layer.svg
-  bitnetc export plan.ron --model-explorer plan.json then: model-explorer plan.json
+  bitnetc export plan.ron --visualizer report
+  ttnn-visualizer --profiler-path report
+  bitnetc export plan.ron --perf-csv perf.csv && tt-perf-report perf.csv
+  bitnetc export plan.ron --dot layer.dot && dot -Tsvg layer.dot -o layer.svg
+  bitnetc export plan.ron --model-explorer plan.json && model-explorer plan.json
   bitnetc export plan.ron --phase prefill-128 --perf-csv -")]
 #[command(group(clap::ArgGroup::new("formats").required(true).multiple(true)))]
 pub struct Args {

@@ -27,12 +27,12 @@ pub use steps::math;
 /// Times are predictions of the cost model, never measurements.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
-  bitnetc inspect plan.ron                            all phases in short
-  bitnetc inspect plan.ron --phase decode             every step of decode, one layer for all
-  bitnetc inspect plan.ron --phase decode --layer 3   the steps of layer 3, with its own weights
-  bitnetc inspect plan.ron --phase prefill-128 --memory   where everything is in L1
+  bitnetc inspect plan.ron                    # all phases in short
+  bitnetc inspect plan.ron --phase decode     # every step, one layer for all
+  bitnetc inspect plan.ron --layer 3          # the steps of layer 3
+  bitnetc inspect plan.ron --phase prefill-128 --memory   # what lies in L1
   bitnetc inspect plan.ron --json | jq '.phases[0].predicted_us'
-  bitnetc inspect plan.ron --html report.html         all of it as a page for a browser, with the decisions")]
+  bitnetc inspect plan.ron --html report.html   # all of it, for a browser")]
 pub struct Args {
     /// The plan, RON or binary
     pub plan: PathBuf,

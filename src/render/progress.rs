@@ -66,6 +66,11 @@ impl Progress {
         })
     }
 
+    /// The same goes on under another name.
+    pub fn say(&self, what: impl Into<Cow<'static, str>>) {
+        self.0.set_message(what);
+    }
+
     /// `done` of `all`.
     pub fn at(&self, done: u64, all: u64) {
         self.0.set_length(all);

@@ -82,6 +82,8 @@ UNARY = {
     "RELU": lambda x: np.maximum(x, 0),
     "SQUARE": np.square,
     "SILU": lambda x: x / (1 + np.exp(-x)),
+    "ABS": np.abs,
+    "POWER_ITERATIVE": np.power,
     "RECIP": lambda x: 1 / x,
     "ROUND": np.round,
     "MUL_UNARY_SFPU": lambda x, factor: x * factor,

@@ -4,6 +4,7 @@ use super::ImportError;
 use crate::graph::{Encoding, ScaleConvention, Section, resolve};
 use crate::model::Model;
 use bitnetc_plan::folder::{self, SINGLE, Stored};
+use bitnetc_plan::units::{bytes, exact_bytes};
 use indexmap::IndexMap;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Seek, SeekFrom};
@@ -74,14 +75,17 @@ impl Checkpoint {
         let length = u64::from_le_bytes(*length);
         if length > MAX_HEADER {
             return Err(broken(format!(
-                "no safetensors file: a header of {length} bytes, at most {MAX_HEADER} are allowed"
+                "no safetensors file: a header of {}, at most {} are allowed",
+                bytes(length),
+                bytes(MAX_HEADER)
             )));
         }
         let mut header = Vec::new();
         file.seek(SeekFrom::Start(8)).map_err(io)?;
         file.take(length).read_to_end(&mut header).map_err(io)?;
         if header.len() as u64 != length {
-            return Err(broken(format!("no safetensors file: the header has {} of {length} bytes", header.len())));
+            let (got, want) = (exact_bytes(header.len() as u64), exact_bytes(length));
+            return Err(broken(format!("no safetensors file: the header has {got} of {want}")));
         }
         let there = std::fs::metadata(path).map_err(io)?.len();
         let json = |error| ImportError::Json { path: path.to_path_buf(), error };
@@ -94,17 +98,18 @@ impl Checkpoint {
                 data_offsets: [u64; 2],
             }
             let Entry { dtype, shape, data_offsets } = serde_json::from_value(entry).map_err(json)?;
-            let bytes = data_offsets.map(|offset| offset.saturating_add(8 + length));
-            if bytes[1] > there {
+            let place = data_offsets.map(|offset| offset.saturating_add(8 + length));
+            if place[1] > there {
                 return Err(broken(format!(
-                    "the file has {there} bytes, its tensor `{name}` ends at {}: it is truncated or damaged",
-                    bytes[1]
+                    "the file has {}, its tensor `{name}` ends after {}: it is truncated or damaged",
+                    exact_bytes(there),
+                    exact_bytes(place[1])
                 )));
             }
             if let Some(other) = self.tensors.get(&name) {
                 return Err(broken(format!("tensor `{name}` is in {} too", other.file.display())));
             }
-            self.tensors.insert(name, Tensor { dtype, shape, file: path.to_path_buf(), bytes });
+            self.tensors.insert(name, Tensor { dtype, shape, file: path.to_path_buf(), bytes: place });
         }
         Ok(())
     }

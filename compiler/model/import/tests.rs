@@ -85,7 +85,10 @@ fn a_checkpoint_that_lacks_a_tensor_or_is_cut_short_is_refused() {
     assert!(matches!(directory(path), Err(ImportError::Missing { tensor }) if tensor.starts_with("model.layers.0.")));
     std::fs::write(path.join("model.safetensors"), [&file[..], &[0; 1000]].concat()).unwrap();
     let error = directory(path).unwrap_err().to_string();
-    assert!(error.contains("its tensor `model.embed_tokens.weight` ends at") && error.contains("truncated"), "{error}");
+    assert!(
+        error.contains("its tensor `model.embed_tokens.weight` ends after") && error.contains("truncated"),
+        "{error}"
+    );
     std::fs::write(path.join("model.safetensors"), &file[..40]).unwrap();
     assert!(matches!(directory(path), Err(ImportError::Header { .. })));
     std::fs::write(path.join("config.json"), "{").unwrap();

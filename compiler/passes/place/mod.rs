@@ -36,6 +36,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use bitnetc_plan::units::bytes;
 use bitnetc_plan::{Buffer, Ref, Step, Weight};
 
 use crate::graph::Section;
@@ -101,7 +102,7 @@ pub enum PlaceError {
     #[error("{}", .0)]
     NoWay(Box<NoWay>),
     /// Every way of a call needs more L1 than there is beside what is alive.
-    #[error("`{call}` does not fit L1: the leanest way needs {needed} B per core of {available} B")]
+    #[error("`{call}` does not fit L1: the leanest way needs {} per core of {}", bytes(*needed), bytes(*available))]
     DoesNotFit {
         /// The call.
         call: String,

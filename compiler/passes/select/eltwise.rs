@@ -1,10 +1,11 @@
 //! Selection of the calls for products and residual additions.
 
-use bitnetc_plan::{DType, Unary};
+use bitnetc_plan::Unary;
 
 use super::weights::scalar;
 use super::{SelectError, Selector};
 use crate::graph::{Activation, MulInput, NodeId, Section};
+use crate::passes::values::factors_dtype;
 use crate::schedule::{Input, Kind};
 
 impl Selector<'_> {
@@ -17,7 +18,7 @@ impl Selector<'_> {
     ) -> Result<(), SelectError> {
         let inputs = vec![self.input(node, 0)?, self.input(node, 1)?];
         self.check_alike(node)?;
-        let out = self.features(node, DType::Bf16)?;
+        let out = self.features(node, factors_dtype(self.graph, node))?;
         let kind = Kind::Multiply { a: activations(a), b: activations(b) };
         self.call(node, section, kind, inputs, vec![out]);
         Ok(())

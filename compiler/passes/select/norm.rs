@@ -49,7 +49,7 @@ impl Selector<'_> {
         let integers = self.features(node, DType::Bf16)?;
         let name = format!("{}.max", self.graph.node(node).name);
         let shape = vec![1, 1, self.schedule.values[integers].shape[2], 1];
-        let maxima = self.schedule.value(name, shape, DType::Bf16);
+        let maxima = self.schedule.value(name, shape, DType::F32);
         self.call(node, section, Kind::Quantize { floor: weights::scalar(floor) }, vec![input], vec![integers, maxima]);
         Ok(())
     }
@@ -61,13 +61,9 @@ impl Selector<'_> {
         scale: &Scalar,
         power: i32,
     ) -> Result<(), SelectError> {
-        if power != 1 {
-            return Err(self.unsupported(
-                node,
-                format!("the row factor to the power {power}"),
-                "dequantise each factor apart",
-            ));
-        }
+        let Some(power) = u32::try_from(power).ok().filter(|power| *power > 0) else {
+            return Err(self.unsupported(node, format!("the row factor to the power {power}"), "a power above 0"));
+        };
         let Operation::Quantize { floor } = self.graph.node(self.value(node, 1).node).op.clone() else {
             return Err(self.unsupported(
                 node,
@@ -80,7 +76,7 @@ impl Selector<'_> {
         self.call(
             node,
             section,
-            Kind::Dequantize { scale: weights::scalar(scale), floor: weights::scalar(&floor) },
+            Kind::Dequantize { scale: weights::scalar(scale), floor: weights::scalar(&floor), power },
             inputs,
             vec![out],
         );

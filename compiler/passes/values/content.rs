@@ -86,8 +86,7 @@ impl Content {
     pub const BF16: Content = Content { significant_bits: 8, grid: None };
     /// Any bfp8 number.
     pub const BFP8: Content = Content { significant_bits: 7, grid: None };
-    /// A row quantised to int8. The scale maps the row's maximum to 127, but the reciprocal of the maximum is rounded, so that -128 can
-    /// occur as well; larger magnitudes are clamped.
+    /// A row quantised to int8, as far as it is clamped.
     pub const INT8: Content = Content::whole(-128, 127);
     /// A ternary weight.
     pub const TERNARY: Content = Content::whole(-1, 1);

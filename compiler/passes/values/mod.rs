@@ -18,7 +18,7 @@ use std::collections::HashMap;
 
 use bitnetc_plan::DType;
 
-use crate::graph::{Graph, Linear, NodeId, Operation, Role, Section, Value};
+use crate::graph::{Graph, Linear, NodeId, Operation, Role, Section, Use, Value};
 use crate::policy::Precision;
 
 /// Sums of a matrix product whose magnitude stays below this many units of their grid are exact in fp32. The destination register has 24
@@ -57,6 +57,12 @@ impl MatrixProduct {
 /// applied, since bf16 would round them.
 pub fn product_dtype(activation: Content) -> DType {
     if activation.grid.is_some() { DType::F32 } else { DType::Bf16 }
+}
+
+/// The data type in which a product of two values is stored: as sums are, until the factors of their rows are applied.
+pub fn factors_dtype(graph: &Graph, node: NodeId) -> DType {
+    let dequantised = |user: Use| user.input == 0 && matches!(graph.node(user.node).op, Operation::Dequantize { .. });
+    if graph.users(node.into()).into_iter().any(dequantised) { DType::F32 } else { DType::Bf16 }
 }
 
 /// The content of a projection's weights stored in `dtype`.
@@ -147,7 +153,9 @@ fn transfer(
         // The result has the data type of the input, and a power of two rounds nothing in it.
         Operation::Scale { scale } => input(0).scaled(scale).stored(DType::F32),
         Operation::Activation(unary) => input(0).unary(*unary).stored(DType::Bf16),
-        Operation::Mul { a, b } => input(0).as_mul_input(a).times(input(1).as_mul_input(b)).stored(DType::Bf16),
+        Operation::Mul { a, b } => {
+            input(0).as_mul_input(a).times(input(1).as_mul_input(b)).stored(factors_dtype(graph, node))
+        }
         Operation::Add { b_scale } => input(0).plus(input(1).scaled(b_scale)).stored(DType::Bf16),
         Operation::RmsNorm { .. }
         | Operation::Bias(_)
@@ -192,7 +200,7 @@ mod tests {
         assert_eq!(of("attn_norm.int8"), Content::INT8);
         assert_eq!(grid(of("qkv")), Some((0, -128 * 2560, 128 * 2560)));
         assert_eq!(grid(of("gate")), Some((0, 0, 128 * 2560)), "after its relu");
-        for name in ["embedded", "x", "qkv.dequant", "product", "attended", "decoded"] {
+        for name in ["embedded", "x", "qkv.dequant", "product.dequant", "attended", "decoded"] {
             assert_eq!(of(name), Content::BF16, "{name}");
         }
         let rounded = HashMap::from_iter(asked.iter().map(|(n, p)| (*n, Precision { fp32_dest_acc: false, ..*p })));

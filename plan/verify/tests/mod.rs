@@ -376,5 +376,5 @@ fn results_and_uses_are_complete() {
 #[test]
 fn a_defect_tells_where_and_what() {
     let found = defects(|p| step(p, "gate").l1.circular_buffers = 1);
-    assert_eq!(found[0].to_string(), "decode, step `gate`: 1 bytes of circular buffers, the call takes 665344");
+    assert_eq!(found[0].to_string(), "decode, step `gate`: 1 B of circular buffers, the call takes 665 kB (665,344 B)");
 }

@@ -1,8 +1,9 @@
 //! `ttnn.add` and `ttnn.mul`, with functions fused onto operands and result.
 //!
 //! Exact numerics of bf16 operands and results are [`kernels::binary`]. Otherwise two roundings of TT-NN's binary kernel are kept that a single
-//! fp32 expression would not have: an operand with functions fused onto it passes through a buffer of its own data type, and a result that is
-//! not f32 is bf16 before the functions fused onto it. Everything else is fp32 inside and rounded once.
+//! fp32 expression would not have: an operand with functions fused onto it passes through a buffer of its own data type, and a result of two
+//! bf16 operands is bf16 before the functions fused onto it, since the destination register is. With an f32 operand that register is fp32.
+//! Everything else is fp32 inside and rounded once.
 
 use bitnetc_numerics as numerics;
 use bitnetc_numerics::{Broadcast, Chains, Element, kernels};
@@ -56,6 +57,7 @@ fn translate(functions: &[Unary], chain: &mut Vec<numerics::Function>) {
         Unary::Round => numerics::Function::Round,
         Unary::Clamp(low, high) => numerics::Function::Clamp(*low, *high),
         Unary::Abs => numerics::Function::Abs,
+        Unary::Power(power) => numerics::Function::Power(*power),
     }));
 }
 
@@ -69,6 +71,7 @@ fn prepare<'a>(
     operand: usize,
     tensor: &'a HostTensor,
     chain: &[numerics::Function],
+    exact: Option<Arch>,
     buffer: &'a mut Buffer,
 ) -> Result<Prepared<'a>, DeviceError> {
     match &tensor.data {
@@ -81,7 +84,10 @@ fn prepare<'a>(
         }
         Data::F32(x) => {
             buffer.f32.resize(x.len(), 0.0);
-            numerics::unary(chain, x, &mut buffer.f32)?;
+            match exact {
+                Some(arch) => kernels::unary_f32(chain, arch, x, &mut buffer.f32)?,
+                None => numerics::unary(chain, x, &mut buffer.f32)?,
+            }
             Ok(Prepared::F32(&buffer.f32))
         }
         Data::Integer(_) => Err(tensor.unexpected(operand, "floats")),
@@ -126,11 +132,14 @@ fn binary(
         kernels::binary(kind, a, b, (broadcast, columns), chains, arch, to)?;
         return settle(out);
     }
-    let a = prepare(0, a, a_chain, a_buffer)?;
-    let b = prepare(1, b, b_chain, b_buffer)?;
+    let a = prepare(0, a, a_chain, exact, a_buffer)?;
+    let b = prepare(1, b, b_chain, exact, b_buffer)?;
     let how = (kind, broadcast, columns);
     match &mut out.data {
         Data::F32(to) => combine(how, &a, &b, out_chain, to)?,
+        Data::Bf16(to) if matches!((&a, &b), (Prepared::F32(_), _) | (_, Prepared::F32(_))) => {
+            combine(how, &a, &b, out_chain, to)?;
+        }
         Data::Bf16(to) if out_chain.is_empty() => combine(how, &a, &b, &[], to)?,
         Data::Bf16(to) => {
             result.resize(rows * columns, bf16::ZERO);
@@ -187,6 +196,21 @@ mod tests {
         assert_eq!(run(&quantise, &x, &m), [32.0, -127.0, 64.0, 6.0]);
         let zero = tensor(&[1, 1, 1, 1], DType::F32, &[0.0]);
         assert_eq!(run(&quantise, &x, &zero), [127.0, -128.0, 127.0, 127.0]);
+    }
+
+    /// The integers of TT-NN's kernel on the simulator: with an f32 maximum a product is rounded once, and the largest of a row is 127.
+    #[test]
+    fn an_f32_maximum_keeps_a_product_f32_until_it_is_an_integer() {
+        let scale =
+            vec![Unary::MaxScalar(Scalar::constant(1e-5)), Unary::Recip, Unary::MulScalar(Scalar::constant(127.0))];
+        let quantise = op(BinaryKind::Mul, scale, vec![Unary::Round, Unary::Clamp(-128.0, 127.0)], DType::Bf16);
+        let x = tensor(&[1, 1, 1, 3], DType::Bf16, &[1.796_875, -1.4375, 0.9]);
+        let integers = |dtype| run(&quantise, &x, &tensor(&[1, 1, 1, 1], dtype, &[1.796_875]));
+        assert_eq!(integers(DType::F32), [127.0, -102.0, 64.0]);
+        let mut out = tensor(&x.spec.shape, DType::Bf16, &[]);
+        let m = tensor(&[1, 1, 1, 1], DType::Bf16, &[1.796_875]);
+        binary(&quantise, Some(Arch::Wormhole), (&x, &m), &mut out, &mut BinaryScratch::default()).unwrap();
+        assert_eq!(values(&out)[0], 126.0);
     }
 
     #[test]

@@ -3,15 +3,15 @@
 //! With bf16 operands Dst is bf16. An operand with functions on it is copied to Dst, where each function stores by truncating (the reciprocal
 //! and the square round first), and packed to a buffer of its own type. A sum is the FPU's (`eltwise_binary_no_bcast.cpp`), a product the
 //! SFPU's, rounded to nearest even (`eltwise_binary_sfpu_no_bcast.cpp`). Where an operand is f32 Dst is fp32 and functions lose nothing;
-//! there the product is the formula of [`crate::binary`]. Silu on Blackhole, sums with an f32 operand and an operand of one row were not
-//! compared with the kernels.
+//! there the product is the formula of [`crate::binary`] after [`unary_f32`]. Silu on Blackhole, powers in a bf16 Dst, sums with an f32 operand
+//! and an operand of one row were not compared with the kernels.
 
 use half::bf16;
 
 use super::fpu::{fadd_dst, rne, truncated};
-use super::sfpu::silu;
+use super::sfpu::{reciprocal_f32, silu};
 use crate::elementwise::{Binary, Broadcast, Chains, Function, check_operands};
-use crate::error::NumericsError;
+use crate::error::{NumericsError, check_dim};
 use crate::mvmul::Arch;
 use crate::rounding::{bf16_host, widen};
 use crate::simd::{Loop, vectorised};
@@ -42,6 +42,30 @@ pub fn binary(
                 Broadcast::Row => &b[part * BLOCK..][..a.len()],
             };
             vectorised(Part { op, a, b, chains, arch, out });
+        }
+    }
+    Ok(())
+}
+
+/// Functions on an operand of f32, whose Dst is fp32: they lose nothing, but a reciprocal may be off by the last bit.
+///
+/// # Errors
+/// [`NumericsError::Dimension`] if out is not as long as x.
+pub fn unary_f32(chain: &[Function], arch: Arch, x: &[f32], out: &mut [f32]) -> Result<(), NumericsError> {
+    check_dim("output elements", out.len(), x.len())?;
+    out.copy_from_slice(x);
+    for function in chain {
+        match function {
+            Function::Recip => out.iter_mut().for_each(|v| *v = reciprocal_f32(*v, arch)),
+            Function::Silu
+            | Function::Square
+            | Function::Relu
+            | Function::Mul(_)
+            | Function::Maximum(_)
+            | Function::Round
+            | Function::Clamp(..)
+            | Function::Power(_)
+            | Function::Abs => function.apply_all(out),
         }
     }
     Ok(())
@@ -85,7 +109,7 @@ fn apply(chain: &[Function], arch: Arch, values: &mut [f32]) {
     for function in chain {
         match function {
             Function::Silu => values.iter_mut().for_each(|v| *v = silu(*v, arch)),
-            Function::Recip | Function::Square => {
+            Function::Recip | Function::Square | Function::Power(_) => {
                 function.apply_all(values);
                 values.iter_mut().for_each(|v| *v = rne(*v));
             }

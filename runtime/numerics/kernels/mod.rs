@@ -22,6 +22,7 @@
 
 mod binary;
 mod flash;
+mod fma;
 mod fpu;
 mod rms_norm;
 mod rotary;
@@ -30,7 +31,7 @@ mod sdpa_prefill;
 mod sfpu;
 mod typecast;
 
-pub use binary::binary;
+pub use binary::{binary, unary_f32};
 pub use rms_norm::{NormProgram, rms_norm, rms_norm_known};
 pub use rotary::{rotary, rotary_known};
 pub use sdpa_decode::{DecodeSoftmax, sdpa_decode, sdpa_decode_known};

@@ -5,6 +5,7 @@
 
 #![allow(clippy::excessive_precision, reason = "constants stand as the kernels write them")]
 
+use super::fma;
 use super::fpu::{rna, truncated};
 use crate::mvmul::Arch;
 
@@ -113,6 +114,29 @@ pub(crate) fn reciprocal(x: f32, steps: u32, arch: Arch) -> f32 {
     }
 }
 
+/// 1 / x of finite x in an fp32 Dst to the last bit, as the unary function has it: on Wormhole what [`reciprocal`] is after two steps, on
+/// Blackhole the estimate times a polynomial of its error (`_calculate_reciprocal_fast_24b_5c_`).
+pub(crate) fn reciprocal_f32(x: f32, arch: Arch) -> f32 {
+    let mad = |a, b, c| fma::mad(a, b, c, arch);
+    match arch {
+        Arch::Wormhole => {
+            let negative = -f32::from_bits(x.to_bits() & 0x7f_ffff | 0x3f80_0000);
+            let mut y =
+                mad(mad(0.323_232_501_745_224, negative, 1.454_545_974_731_445_3), negative, 2.121_212_482_452_392_6);
+            for _ in 0..2 {
+                y = mad(y, mad(negative, y, 1.0), y);
+            }
+            let scale = f32::from_bits((254 - (x.to_bits() >> 23 & 255).min(254)) << 23);
+            (y * scale).copysign(x)
+        }
+        Arch::Blackhole => {
+            let y = estimate(x);
+            let e = mad(-x, y, 1.0);
+            mad(mad(mad(e, e, e), e, e).min(1.0), y, y)
+        }
+    }
+}
+
 /// Blackhole's SFPARECIP: 2 / m of the middle of the 128th of [1, 2) that the mantissa is in, rounded to 7 bits.
 #[inline(always)]
 fn estimate(x: f32) -> f32 {
@@ -186,7 +210,19 @@ mod tests {
                 let error = reciprocal(x, steps, arch) * x - 1.0;
                 assert!(error.abs() < [0.0, 2e-4, 3e-7][steps as usize], "{x}: {error}");
             }
+            assert!((reciprocal_f32(x, arch) * x - 1.0).abs() < 3e-7, "{x}");
         }
+        // Mantissas of bf16 of which the kernel's reciprocal, seen on the simulator, is not the nearest number, and by how much.
+        let off = |arch| {
+            let of = |i: i32| (i, 1.0 + i as f32 / 128.0);
+            let by = |(i, x): (i32, f32)| (i, reciprocal_f32(x, arch).to_bits() as i32 - (1.0 / x).to_bits() as i32);
+            (0..128).map(of).map(by).filter(|(_, by)| *by != 0).collect::<Vec<_>>()
+        };
+        let below = [30, 39, 53, 67, 93, 95, 96, 122].map(|i| (i, -1));
+        let mut wormhole = Vec::from(below);
+        wormhole.splice(0..0, [(13, 1)]);
+        wormhole.insert(8, (109, 1));
+        assert_eq!((off(Arch::Wormhole), off(Arch::Blackhole)), (wormhole, vec![(127, -1)]));
         // The ends of the instruction's table, and its middle.
         let mantissa = |x: f32| estimate(x).to_bits() >> 16 & 127;
         assert_eq!([1.0, 1.5, 1.992_187_5, 1.984_375].map(mantissa), [127, 42, 0, 1]);

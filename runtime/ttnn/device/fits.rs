@@ -1,7 +1,7 @@
 //! Whether an open card is the one that a plan was made for. Asked before a byte is uploaded: a plan's addresses, grids and shards hold for
 //! one kind of card only.
 
-use bitnetc_plan::{Arch, Card, Memory, VerifiedPlan};
+use bitnetc_plan::{Arch, Card, Memory, VerifiedPlan, units};
 
 use crate::card::CardKind;
 use crate::error::TtnnError;
@@ -91,7 +91,7 @@ impl Facts {
             return unfit("L1 of a core", range(planned), range(found), hint);
         }
         if self.dram_free < needed {
-            let bytes = |n: u64| format!("{n} bytes of each bank free");
+            let bytes = |n: u64| format!("{} of each bank free", units::bytes(n));
             let hint = "end the process that holds the rest, or plan a smaller batch or context";
             return unfit("DRAM", bytes(needed), bytes(self.dram_free), hint);
         }
@@ -162,7 +162,7 @@ mod tests {
             (&p150, Facts { grid: (12, 10), ..blackhole.clone() }, ["12x10 cores", "needs 11x10", "--target"]),
             (&p150, Facts { dram_banks: 7, ..blackhole }, ["number of DRAM banks is 7", "needs 8", "--target"]),
             (&n150, Facts { l1: (105_824, 1_499_000), ..wormhole }, ["1499000", "1499136", "TT-NN that is installed"]),
-            (&n150, full, ["5 bytes of each bank free", "needs 6 bytes", "smaller batch or context"]),
+            (&n150, full, ["5 B of each bank free", "needs 6 B", "smaller batch or context"]),
         ];
         for (plan, facts, words) in cases {
             let text = facts.fit(plan, 6).unwrap_err().to_string();

@@ -38,6 +38,7 @@ mod values;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
+use bitnetc_plan::units::exact_bytes;
 use bitnetc_plan::{Cost, Footprint, Memory, Op, Ref, Step, TensorSpec, Value, VerifiedPlan};
 use bitnetc_runtime::DeviceError;
 use bitnetc_runtime::device::{ResolvedStep, Slot};
@@ -162,8 +163,8 @@ impl TtnnDevice {
             if bytes.len() != memory.len() {
                 return Err(DeviceError::Operand {
                     operand: 0,
-                    got: format!("{} bytes of weights", bytes.len()),
-                    want: format!("{} bytes, as TT-NN lays out {spec}", memory.len()),
+                    got: format!("{} of weights", exact_bytes(bytes.len() as u64)),
+                    want: format!("{}, as TT-NN lays out {spec}", exact_bytes(memory.len() as u64)),
                 });
             }
             memory.copy_from_slice(bytes);

@@ -41,6 +41,7 @@ fn function(unary: &Unary, count: &mut usize, step: &Lowering<'_>) -> Expr {
         Unary::Silu => of("SILU"),
         Unary::Recip => of("RECIP"),
         Unary::Abs => of("ABS"),
+        Unary::Power(power) => of("POWER_ITERATIVE").arg(Expr::Int(i64::from(*power))),
         Unary::MulScalar(s) => of("MUL_UNARY_SFPU").arg(numbered(s)),
         Unary::MaxScalar(s) => of("MAXIMUM").arg(numbered(s)),
         Unary::Round => of("ROUND").arg(Expr::Int(0)),

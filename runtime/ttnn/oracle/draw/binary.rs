@@ -12,7 +12,7 @@ pub const RULES: &[Rule] = &[("add, mul", draw)];
 
 /// Functions on an operand: mostly none.
 fn functions(dice: &mut Dice<'_>) -> Vec<Unary> {
-    match dice.between(0, 13) {
+    match dice.between(0, 14) {
         0 => vec![Unary::Square],
         1 => vec![Unary::Relu, Unary::Square],
         2 => vec![Unary::Relu],
@@ -20,6 +20,7 @@ fn functions(dice: &mut Dice<'_>) -> Vec<Unary> {
         4 => vec![Unary::MulScalar(0.007_874.into())],
         5 => vec![Unary::MaxScalar(1e-5.into()), Unary::Recip, Unary::MulScalar(127.0.into())],
         6 => vec![Unary::Abs],
+        7 => vec![Unary::MaxScalar(1e-5.into()), Unary::MulScalar(0.007_874.into()), Unary::Power(3)],
         _ => Vec::new(),
     }
 }
