@@ -262,18 +262,32 @@ impl<'a> Compiler<'a> {
         Ok(())
     }
 
+    /// Runs the passes from selection on, with gate and up apart and, where kernels of bitnetc's own allow it, in one program. The faster
+    /// schedule is kept.
+    fn select_place_lifetime(&mut self, fused: &FusedPhase<'_>) -> Result<Attempt, CompileError> {
+        let apart = self.on_fastest_cores(fused, false)?;
+        let together = self.select(fused, HeadCores::Disjoint, true)?;
+        if !together.layer.iter().any(|call| matches!(call.kind, Kind::Gated { .. })) {
+            return Ok(apart);
+        }
+        match self.on_fastest_cores(fused, true) {
+            Ok(together) if together.placed.price < apart.placed.price => Ok(together),
+            Ok(_) | Err(_) => Ok(apart),
+        }
+    }
+
     /// Runs the passes from selection on. In decode they are run with q and k on disjoint cores and on the same cores, and the faster
     /// schedule is kept, or the only one that can be had.
-    fn select_place_lifetime(&mut self, fused: &FusedPhase<'_>) -> Result<Attempt, CompileError> {
-        let disjoint = self.attempt(fused, HeadCores::Disjoint);
+    fn on_fastest_cores(&mut self, fused: &FusedPhase<'_>, gated: bool) -> Result<Attempt, CompileError> {
+        let disjoint = self.attempt(fused, HeadCores::Disjoint, gated);
         if matches!(fused.kind, PhaseKind::Prefill { .. }) {
             return disjoint;
         }
         let disjoint = match disjoint {
-            Err(CompileError::Place { .. }) => return self.attempt(fused, HeadCores::Shared),
+            Err(CompileError::Place { .. }) => return self.attempt(fused, HeadCores::Shared, gated),
             other => other?,
         };
-        let schedule = self.select(fused, HeadCores::Shared)?;
+        let schedule = self.select(fused, HeadCores::Shared, gated)?;
         let cx = self.context(&schedule, fused.kind);
         // On disjoint cores q and k share calls. Those mostly win by so much that a lower bound of the other schedule shows it without a
         // search.
@@ -281,7 +295,7 @@ impl<'a> Compiler<'a> {
         if least.is_none_or(|least| least >= disjoint.placed.price) {
             return Ok(disjoint);
         }
-        match self.attempt(fused, HeadCores::Shared) {
+        match self.attempt(fused, HeadCores::Shared, gated) {
             Ok(shared) if shared.placed.price < disjoint.placed.price => Ok(shared),
             Ok(_) | Err(_) => Ok(disjoint),
         }
@@ -289,9 +303,9 @@ impl<'a> Compiler<'a> {
 
     /// Runs the passes from selection on with q and k of decode on the given cores. While fragmentation makes the result overflow L1, it is
     /// placed again with a larger reserve, see [`passes::Reserve`]. The plan is not changed.
-    fn attempt(&mut self, fused: &FusedPhase<'_>, heads: HeadCores) -> Result<Attempt, CompileError> {
+    fn attempt(&mut self, fused: &FusedPhase<'_>, heads: HeadCores, gated: bool) -> Result<Attempt, CompileError> {
         let clash = |name| CompileError::Select { phase: fused.kind, error: SelectError::Clash { name } };
-        let schedule = self.timed("select", |c| c.select(fused, heads))?;
+        let schedule = self.timed("select", |c| c.select(fused, heads, gated))?;
         let constants = joined(&self.plan.weights, &schedule.weights, |w| &w.name).map_err(clash)?;
         let buffers = joined(&self.plan.buffers, &schedule.buffers, |b| &b.name).map_err(clash)?;
         let card = &self.target.card;
@@ -315,7 +329,7 @@ impl<'a> Compiler<'a> {
         }
     }
 
-    fn select(&self, fused: &FusedPhase<'_>, heads: HeadCores) -> Result<Schedule, CompileError> {
+    fn select(&self, fused: &FusedPhase<'_>, heads: HeadCores, gated: bool) -> Result<Schedule, CompileError> {
         let setting = Setting {
             precision: fused.decisions,
             cache: self.cache_dtype(fused.graph, fused.decisions),
@@ -327,6 +341,7 @@ impl<'a> Compiler<'a> {
             heads,
             sample: self.options.sample,
             own_kernels: self.own_kernels,
+            gated,
         };
         passes::select(fused.graph, &setting).map_err(|error| CompileError::Select { phase: fused.kind, error })
     }

@@ -10,7 +10,7 @@ mod storage;
 
 use std::collections::BTreeMap;
 
-use bitnetc_plan::{MemoryConfig, PhaseKind, Step};
+use bitnetc_plan::{MemoryConfig, Op, PhaseKind, Step};
 
 use crate::graph::Section;
 use crate::passes::precision::Decision;
@@ -278,11 +278,14 @@ fn no_step(record: &PhaseRecord, step: &str, steps: &[&Step]) -> ExplainError {
 
 /// The cheapest way of each pair of input and output placements, without the chosen way, and the number of other ways that each stands for.
 /// Kept are the pairs with the least price of their own and those that leave a neighbour of the chosen way unchanged. For the placements of
-/// the chosen way itself the second best way is taken.
+/// the chosen way itself the second best way is taken. Where kernels of bitnetc's own come into question, the best way of the others, TT-NN's
+/// or these, is kept in any case.
 fn leaders<'a>(all: &'a Ways, chosen: &Candidate) -> Vec<(&'a Candidate, usize)> {
     let mut groups: Vec<(&Candidate, usize)> = Vec::new();
     for candidate in all.candidates.iter().filter(|c| !same(c, chosen)) {
-        let places = |c: &Candidate| c.requires == candidate.requires && c.produces == candidate.produces;
+        let places = |c: &Candidate| {
+            c.requires == candidate.requires && c.produces == candidate.produces && own(c) == own(candidate)
+        };
         match groups.iter_mut().find(|(leader, _)| places(leader)) {
             Some((leader, count)) => {
                 *count += 1;
@@ -294,12 +297,21 @@ fn leaders<'a>(all: &'a Ways, chosen: &Candidate) -> Vec<(&'a Candidate, usize)>
         }
     }
     groups.sort_by_key(|(c, _)| c.price);
+    let other_kernels = groups.iter().find(|(c, _)| own(c) != own(chosen)).copied();
     let near = |c: &Candidate| c.requires == chosen.requires || c.produces == chosen.produces;
     let (mut asked, mut others): (Vec<_>, Vec<_>) = groups.into_iter().partition(|(c, _)| near(c));
     asked.truncate(ASKED.saturating_sub(others.len()).max(ASKED / 2));
     others.truncate(ASKED - asked.len());
     asked.extend(others);
+    if !asked.iter().any(|(c, _)| own(c) != own(chosen)) {
+        asked.extend(other_kernels);
+    }
     asked
+}
+
+/// Whether a way runs kernels of bitnetc's own.
+fn own(candidate: &Candidate) -> bool {
+    candidate.drafts.iter().any(|draft| matches!(draft.op, Op::TernaryLinear(_) | Op::TernaryGated(_)))
 }
 
 /// Whether two calls are the same.

@@ -79,18 +79,20 @@ fn precisions_of(plan: &Plan, phase: &Phase, model: &Model, policy: Policy) -> V
     let decisions = precision(&graph, policy, &overrides, plan.options.proofs, release);
     let mut defects = Vec::new();
     for step in phase.steps() {
-        let Some((compute, weight)) = used(plan, step) else { continue };
-        let fits = |decision: &Decision| {
-            let Precision { weight: dtype, fidelity, fp32_dest_acc } = decision.used;
-            let same_numbers = dtype == weight || own(plan, decision, weight);
-            same_numbers && (fidelity, fp32_dest_acc) == (compute.fidelity, compute.fp32_dest_acc)
-        };
-        let allowed: Vec<&Decision> =
-            decisions.iter().filter(|(node, _)| is_of(plan, step, &graph, **node)).map(|(_, d)| d).collect();
-        if !allowed.iter().any(|decision| fits(decision)) {
-            let what = format!("{}{} of {weight}", compute.fidelity, fp32(compute.fp32_dest_acc));
-            let right: Vec<String> = allowed.iter().map(|d| right(d)).collect();
-            defects.push(defect(Place::Step(phase.kind, step.name.clone()), what, right.join(" or ")));
+        for (compute, operand) in used(step) {
+            let Some(weight) = dtype(plan, operand) else { continue };
+            let fits = |decision: &Decision| {
+                let Precision { weight: dtype, fidelity, fp32_dest_acc } = decision.used;
+                let same_numbers = dtype == weight || own(plan, decision, weight);
+                same_numbers && (fidelity, fp32_dest_acc) == (compute.fidelity, compute.fp32_dest_acc)
+            };
+            let allowed: Vec<&Decision> =
+                decisions.iter().filter(|(node, _)| is_of(plan, operand, &graph, **node)).map(|(_, d)| d).collect();
+            if !allowed.iter().any(|decision| fits(decision)) {
+                let what = format!("{}{} of {weight}", compute.fidelity, fp32(compute.fp32_dest_acc));
+                let right: Vec<String> = allowed.iter().map(|d| right(d)).collect();
+                defects.push(defect(Place::Step(phase.kind, step.name.clone()), what, right.join(" or ")));
+            }
         }
     }
     defects
@@ -102,25 +104,29 @@ fn own(plan: &Plan, decision: &Decision, weight: DType) -> bool {
     plan.options.own_kernels && (weight, decision.used.weight) == (DType::Bfp2, DType::Bfp4)
 }
 
-/// How a step computes, and the data type of its weights or caches; `None` where no policy has a say.
-fn used(plan: &Plan, step: &Step) -> Option<(ComputeKernel, DType)> {
-    let compute = step.op.compute()?;
-    let operand = [Role::Matrix, Role::KeyCache].into_iter().find_map(|role| step.op.operand(role))?;
-    let dtype = match operand {
+/// How a step computes, with each of the weights or caches on whose data type a policy has a say.
+fn used(step: &Step) -> impl Iterator<Item = (ComputeKernel, &Ref)> {
+    let judged = step.op.uses().into_iter().filter(|used| matches!(used.role, Role::Matrix | Role::KeyCache));
+    let operands: Vec<&Ref> = judged.map(|used| used.tensor).collect();
+    step.op.compute().into_iter().flat_map(move |compute| operands.clone().into_iter().map(move |of| (compute, of)))
+}
+
+/// The data type of a weight or a cache.
+fn dtype(plan: &Plan, operand: &Ref) -> Option<DType> {
+    match operand {
         Ref::Weight(name) => plan.weight(name).map(|weight| weight.spec.dtype),
         Ref::Buffer(name) => plan.buffer(name).map(|buffer| buffer.spec.dtype),
         Ref::Value(_) => None,
-    };
-    Some((compute, dtype?))
+    }
 }
 
-/// Whether a step computes the product or the attention of a node.
-fn is_of(plan: &Plan, step: &Step, graph: &Graph, node: NodeId) -> bool {
-    let Some(matrix) = step.op.operand(Role::Matrix) else {
+/// Whether a step that reads this weight or cache computes the product or the attention of a node.
+fn is_of(plan: &Plan, operand: &Ref, graph: &Graph, node: NodeId) -> bool {
+    let Ref::Weight(matrix) = operand else {
         return matches!(graph.node(node).op, Operation::Attention { .. });
     };
     let (Operation::Linear(linear), Some(Source::Columns(matrices))) =
-        (&graph.node(node).op, plan.weight(matrix.name()).map(|weight| &weight.source))
+        (&graph.node(node).op, plan.weight(matrix).map(|weight| &weight.source))
     else {
         return false;
     };

@@ -77,6 +77,15 @@ pub enum Kind {
         /// The same weight in two bits, where kernels of bitnetc's own come into question.
         two_bits: Option<Box<Weight>>,
     },
+    /// `x -> relu(x gate)^2 * (x up)`, by kernels of bitnetc's own.
+    Gated {
+        /// Data type, fidelity, accumulation; of both.
+        precision: Precision,
+        /// The gate's weight, in two bits.
+        gate: Box<Weight>,
+        /// The other one, in two bits.
+        up: Box<Weight>,
+    },
     /// `x -> logits`: the weight is cut into as many chunks of its rows as is cheapest.
     LmHead {
         /// The matrix to cut.
@@ -132,6 +141,13 @@ pub enum Kind {
         /// Multiplies `y`.
         scale: Scalar,
     },
+    /// `x, y, row maxima ->`: adds `scale * maximum / 127 * y` to `x` in place, by TT-NN's calls or by kernels of bitnetc's own.
+    AddDequantized {
+        /// Multiplies `y`.
+        scale: Scalar,
+        /// The least row maximum of the quantisation that is undone.
+        floor: Scalar,
+    },
     /// `a, b -> product`.
     Multiply {
         /// Applied to `a` first.
@@ -143,6 +159,8 @@ pub enum Kind {
     Quantize {
         /// Least row maximum that is divided by.
         floor: Scalar,
+        /// Whether kernels of bitnetc's own come into question.
+        own_kernels: bool,
     },
     /// `y, row maxima -> y * scale * (maximum / 127)^power`.
     Dequantize {

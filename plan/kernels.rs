@@ -23,6 +23,26 @@ pub const TERNARY_LINEAR: Kernels = Kernels {
     host: include_str!("kernels/ternary_linear/host.py"),
 };
 
+/// Rows as integers, and the largest magnitude of each.
+pub const QUANTIZE_ROWS: Kernels = Kernels {
+    reader: include_str!("kernels/quantize_rows/reader.cpp"),
+    writer: include_str!("kernels/quantize_rows/writer.cpp"),
+    compute: include_str!("kernels/quantize_rows/compute.cpp"),
+    host: include_str!("kernels/quantize_rows/host.py"),
+};
+
+/// Sums with rows that are multiplied by a number each.
+pub const ADD_ROWS: Kernels = Kernels {
+    reader: include_str!("kernels/add_rows/reader.cpp"),
+    writer: include_str!("kernels/add_rows/writer.cpp"),
+    compute: include_str!("kernels/add_rows/compute.cpp"),
+    host: include_str!("kernels/add_rows/host.py"),
+};
+
+/// All kernels, by the names of the functions that hand them to TT-NN.
+pub const ALL: [(&str, Kernels); 3] =
+    [("ternary_linear", TERNARY_LINEAR), ("quantize_rows", QUANTIZE_ROWS), ("add_rows", ADD_ROWS)];
+
 impl Kernels {
     /// A number that other sources do not have but by chance: 32-bit FNV-1a of all four.
     pub const fn fingerprint(&self) -> u32 {

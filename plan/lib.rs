@@ -55,7 +55,7 @@ pub use op::{Op, Ref};
 pub use padding::Padding;
 pub use plan::*;
 pub use profile::Profile;
-pub use program::{ComputeKernel, Fidelity, MatmulProgram, TernaryProgram, Unary};
+pub use program::{ComputeKernel, Fidelity, Fingerprint, MatmulProgram, TernaryProgram, Unary};
 pub use release::TtnnRelease;
 pub use scalar::Scalar;
 pub use tensor::{DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};

@@ -49,6 +49,10 @@ pub struct ComputeKernel {
     pub packer_l1_acc: bool,
 }
 
+/// The kernels of bitnetc's own that a call was made for: [`crate::kernels::Kernels::fingerprint`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct Fingerprint(pub u32);
+
 /// An elementwise function fused into another op, applied in the order written.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum Unary {
@@ -169,10 +173,10 @@ impl MatmulProgram {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TernaryProgram {
-    /// K tiles per block of weights.
+    /// K tiles per block of weights: what is read and handed on at once of a column.
     pub in0_block_w: u32,
-    /// Blocks of weights that a core's circular buffer holds.
-    pub buffers: u32,
+    /// Cores beside each DRAM bank that stream its weights.
+    pub readers: u32,
     /// Applied to the result.
     pub activation: Option<FusedActivation>,
     /// The kernels that the plan was made for: [`crate::kernels::Kernels::fingerprint`].

@@ -15,6 +15,9 @@ pub fn values(phase: &Phase) -> HashSet<&str> {
     let mut integers = HashSet::new();
     for step in phase.steps() {
         let fits = step.outputs.iter().all(|value| holds_integers(value.spec.dtype));
+        if let (Op::QuantizeRows(_), Some(made)) = (&step.op, step.outputs.first()) {
+            integers.insert(made.name.as_str());
+        }
         let made = fits && (rounds(&step.op) || moves(&step.op, &integers));
         if made {
             integers.extend(step.outputs.iter().map(|value| value.name.as_str()));

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use bitnetc_plan::op::{Op, Ref};
+use bitnetc_plan::op::{Ref, Role};
 use bitnetc_plan::{Buffer, BufferRole, Phase, PhaseKind, Plan, Scalar, Step, TensorSpec, Trace, Weight};
 
 use crate::device::{ResolvedStep, Slot};
@@ -94,8 +94,11 @@ impl Program {
         let phases = phases?;
         let calls = phases.iter().flat_map(|phase| phase.body.iter().chain(&phase.epilogue));
         let mut integer: HashMap<Slot, bool> = HashMap::new();
-        for call in calls.filter(|call| matches!(call.op, Op::Matmul(_) | Op::TernaryLinear(_))) {
-            *integer.entry(call.operands[1]).or_insert(true) &= call.integer;
+        for call in calls {
+            let uses = call.op.uses();
+            for (slot, _) in call.operands.iter().zip(&uses).filter(|(_, used)| used.role == Role::Matrix) {
+                *integer.entry(*slot).or_insert(true) &= call.integer;
+            }
         }
         weights.iter_mut().for_each(|w| w.integer = integer.get(&w.slot).copied().unwrap_or(false));
         Ok(Program { phases, slots: names.next as usize, weights, buffers })

@@ -1,4 +1,4 @@
-//! How the weight of a projection is stored where kernels of bitnetc's own come into question.
+//! How the weights of a projection are stored where kernels of bitnetc's own come into question.
 
 use bitnetc_plan::allocator::bytes_per_bank;
 use bitnetc_plan::op::Role;
@@ -8,30 +8,36 @@ use crate::Compiled;
 use crate::schedule::{Call, Kind};
 use crate::ttnn::Candidate;
 
-/// A sentence about the weight of a projection that can be read in two bits; `None` of any other call.
+/// What is said of the weights of a call that can be read in two bits; `None` of any other call.
 pub fn sentence(compiled: &Compiled, call: &Call, chosen: &Candidate) -> Option<String> {
-    let Kind::Matmul { precision, two_bits, .. } = &call.kind else { return None };
-    if let (true, Some(why)) = (precision.weight == DType::Bfp4, &compiled.declined) {
-        return Some(format!("not in two bits: DRAM has no room for such weights beside those of prefill: {why}"));
-    }
-    if two_bits.is_none() && precision.weight != DType::Bfp2 {
+    if let Kind::Matmul { precision, two_bits, .. } = &call.kind {
+        if let (DType::Bfp4, Some(why)) = (precision.weight, &compiled.declined) {
+            return Some(format!("not in two bits: DRAM has no room for such weights beside those of prefill: {why}"));
+        }
+        if two_bits.is_none() && precision.weight != DType::Bfp2 {
+            return None;
+        }
+    } else if !matches!(call.kind, Kind::Gated { .. }) {
         return None;
     }
     let plan = &compiled.plan;
-    let read = chosen.drafts.iter().find_map(|draft| match draft.op.operand(Role::Matrix) {
-        Some(Ref::Weight(name)) => plan.weight(name),
-        Some(Ref::Value(_) | Ref::Buffer(_)) | None => None,
-    })?;
+    let uses = chosen.drafts.iter().flat_map(|draft| draft.op.uses()).filter(|used| used.role == Role::Matrix);
+    let read = uses.filter_map(|used| match used.tensor {
+        Ref::Weight(name) => plan.weight(name),
+        Ref::Value(_) | Ref::Buffer(_) => None,
+    });
+    Some(read.map(|weight| of(plan, weight)).collect::<Vec<_>>().join("; "))
+}
+
+/// A weight that was chosen, and its copy if there is one.
+fn of(plan: &Plan, read: &Weight) -> String {
     if read.spec.dtype != DType::Bfp2 {
-        return Some(format!("{}, which is predicted no slower here than two bits", stored(plan, read)));
+        return format!("{}, which is predicted no slower here than two bits", stored(plan, read));
     }
-    let copy = plan.weights.iter().find(|weight| weight.source == read.source && weight.name != read.name);
-    Some(match copy {
-        Some(copy) => {
-            format!("{}; prefill of more than 32 tokens reads a copy: {}", stored(plan, read), stored(plan, copy))
-        }
-        None => format!("{}; no phase reads another copy", stored(plan, read)),
-    })
+    match plan.weights.iter().find(|weight| weight.source == read.source && weight.name != read.name) {
+        Some(copy) => format!("{}, of which longer prefills read a copy: {}", stored(plan, read), stored(plan, copy)),
+        None => format!("{}, without another copy", stored(plan, read)),
+    }
 }
 
 /// A weight's data type, and its bytes of DRAM in all layers.

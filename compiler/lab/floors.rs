@@ -64,8 +64,8 @@ impl Cause {
     fn of(op: &Op, section: Section) -> Cause {
         let tail = section == Section::Epilogue;
         match op {
-            Op::Matmul(_) | Op::TernaryLinear(_) if tail => Cause::LmHead,
-            Op::Matmul(_) | Op::TernaryLinear(_) => Cause::Projections,
+            Op::Matmul(_) | Op::TernaryLinear(_) | Op::TernaryGated(_) if tail => Cause::LmHead,
+            Op::Matmul(_) | Op::TernaryLinear(_) | Op::TernaryGated(_) => Cause::Projections,
             Op::SdpaDecode(_) | Op::Sdpa(_) => Cause::Attention,
             Op::RmsNorm(_) => Cause::Norms,
             Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => Cause::CacheUpdate,
@@ -79,6 +79,7 @@ impl Cause {
             Op::RotaryDecode(_) | Op::Rotary(_) | Op::ConcatHeadsDecode(_) | Op::ConcatHeads(_) => Cause::Moves,
             Op::ToMemoryConfig(_) | Op::Typecast(_) | Op::View(_) | Op::Transpose(_) | Op::Binary(_) => Cause::Moves,
             Op::Abs(_) | Op::RowMax(_) | Op::PlusOne(_) | Op::Deallocate(_) => Cause::Moves,
+            Op::QuantizeRows(_) | Op::AddRows(_) => Cause::Moves,
         }
     }
 

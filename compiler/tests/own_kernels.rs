@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
 use bitnetc_compiler::explain::explain;
+use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::{CompileError, Compiled, Options, compile, model};
 use bitnetc_plan::{DType, Op, PhaseKind};
@@ -14,10 +15,11 @@ fn compiled(name: &str, target: &Target, change: impl FnOnce(&mut Options)) -> (
     (compile(&model, target, &options).unwrap(), options)
 }
 
-/// Products by two-bit weights in a layer of each phase.
+/// Weights of two bits that a layer of each phase reads.
 fn own(compiled: &Compiled) -> Vec<usize> {
     let layers = compiled.plan.phases.iter().map(|phase| &phase.layer);
-    layers.map(|layer| layer.iter().filter(|step| matches!(step.op, Op::TernaryLinear(_))).count()).collect()
+    let read = |op: &Op| if let Op::TernaryGated(_) = op { 2 } else { usize::from(matches!(op, Op::TernaryLinear(_))) };
+    layers.map(|layer| layer.iter().map(|step| read(&step.op)).sum()).collect()
 }
 
 fn copies(compiled: &Compiled, dtype: DType) -> usize {
@@ -36,7 +38,11 @@ fn they_are_taken_where_they_are_faster_and_allowed() {
     let found = explain(&with, &target, &options, PhaseKind::Decode { batch: 1 }, "down").unwrap();
     let storage = found.storage.unwrap();
     assert!(storage.starts_with("down.bfp2 as bfp2, 139 MB of DRAM"), "{storage}");
-    assert!(storage.contains("reads a copy: down as bfp4"), "{storage}");
+    assert!(storage.contains("read a copy: down as bfp4"), "{storage}");
+    let mlp = with.plan.phases[0].layer.iter().find(|step| matches!(step.op, Op::TernaryGated(_))).unwrap();
+    assert!(mlp.note.contains("bfp2 holds the same numbers"));
+    let both = explain(&with, &target, &options, PhaseKind::Decode { batch: 1 }, &mlp.name).unwrap().storage.unwrap();
+    assert!(both.contains("gate.bfp2 as bfp2") && both.contains("up.bfp2 as bfp2"), "{both}");
     let ttnn = |what: &str| found.alternatives.iter().any(|other| other.candidate.what.starts_with(what));
     assert!(ttnn("DRAM-sharded"), "TT-NN's way stands beside it");
 }
@@ -67,4 +73,27 @@ fn where_dram_has_no_room_for_a_second_copy_there_is_none() {
     let overrides = ["qkv", "o", "gate", "up", "down"].map(|role| format!("{role}=bfp2").parse().unwrap());
     let asked = Options { overrides: overrides.into(), own_kernels: false, ..options };
     assert!(matches!(compile(&model, &target, &asked), Err(CompileError::Dram { .. })));
+}
+
+/// Quantised activations take one program where TT-NN's calls take three, and their sums are added to the residual stream in one instead of
+/// two.
+#[test]
+fn exact_has_24_programs_a_layer_with_them() {
+    let target = Target::find("p150").unwrap();
+    let exact = |own_kernels| {
+        let change = |o: &mut Options| {
+            (o.policy, o.batch, o.prefill, o.own_kernels) = (Policy::Exact, 32, vec![], own_kernels);
+        };
+        let (compiled, _) = compiled("bitnet-2b-4t", &target, change);
+        let programs = compiled.plan.phases[0].layer.iter().filter(|step| step.cost.us > 0.0).count();
+        (compiled, programs)
+    };
+    let ((with, few), (without, many)) = (exact(true), exact(false));
+    assert_eq!((few, many), (24, 34));
+    let ops =
+        |compiled: &Compiled, of: fn(&Op) -> bool| compiled.plan.phases[0].layer.iter().filter(|s| of(&s.op)).count();
+    assert_eq!(ops(&with, |op| matches!(op, Op::QuantizeRows(_))), 4);
+    assert_eq!(ops(&with, |op| matches!(op, Op::AddRows(_))), 2);
+    assert_eq!(ops(&without, Op::has_own_kernels), 0);
+    assert!(with.record[0].placed.price < without.record[0].placed.price);
 }

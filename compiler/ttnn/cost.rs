@@ -8,7 +8,7 @@
 //!   the fit, the first is read and the last multiplied with nothing beside it;
 //! - 2D matmul: `start + max(compute, read) + unhidden * min(compute, read)`, and a start for each K-block beyond the number in the fit;
 //!   1D matmul: the same with constants of its own, and reading takes a least time per tile of the weight;
-//! - product by two-bit weights: reading, gathering and multiplying side by side (`ternary_linear`);
+//! - products by two-bit weights: streaming, sending and multiplying side by side (`ternary_linear`);
 //! - norm: `start + per_1000 * width / 1000` for one tile of rows, and the time of reading and writing DRAM for more. The tiles of a core
 //!   take their time one after another, in norms and in elementwise work;
 //! - attention: the busiest core's chunks of keys, or all bytes at the bandwidth of DRAM and the core's own at that of a core (`attention`);
@@ -18,6 +18,7 @@
 
 mod abs;
 mod add_integers;
+mod add_rows;
 mod arg_max;
 mod attention;
 mod best_column;
@@ -38,6 +39,7 @@ mod laws;
 mod manual_seed;
 mod matmul;
 mod plus_one;
+mod quantize_rows;
 mod reshape;
 mod rms_norm;
 mod rotary;
@@ -49,6 +51,7 @@ mod sdpa;
 mod sdpa_decode;
 mod slice;
 mod slice_at;
+mod ternary_gated;
 mod ternary_linear;
 mod times_integer;
 mod to_layout;
@@ -234,10 +237,11 @@ impl Launch {
 /// Microseconds that the dispatcher takes for a program of a call.
 fn dispatch_us(op: &Op, d: &Dispatch) -> f64 {
     match op {
-        Op::Matmul(_) | Op::TernaryLinear(_) => d.matmul_us,
+        Op::Matmul(_) | Op::TernaryLinear(_) | Op::TernaryGated(_) => d.matmul_us,
         Op::SdpaDecode(_) | Op::Sdpa(_) => d.attention_us,
-        Op::RmsNorm(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::BestColumn(_) | Op::TopK(_) => d.norm_us,
-        Op::Binary(_) | Op::Abs(_) | Op::AddIntegers(_) | Op::TimesInteger(_) => d.elementwise_us,
+        Op::QuantizeRows(_) | Op::RmsNorm(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::BestColumn(_) => d.norm_us,
+        Op::TopK(_) => d.norm_us,
+        Op::AddRows(_) | Op::Binary(_) | Op::Abs(_) | Op::AddIntegers(_) | Op::TimesInteger(_) => d.elementwise_us,
         Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => d.cache_update_us,
         Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => d.rotary_us,
         Op::ToLayout(_) | Op::Typecast(_) => d.untilize_us,
@@ -266,7 +270,8 @@ impl<'a> Attention<'a> {
         match op {
             Op::SdpaDecode(args) => Some(Attention::Decode(args)),
             Op::Sdpa(args) => Some(Attention::Prefill(args)),
-            Op::Embedding(_) | Op::RmsNorm(_) | Op::Matmul(_) | Op::TernaryLinear(_) => None,
+            Op::Embedding(_) | Op::RmsNorm(_) | Op::Matmul(_) => None,
+            Op::TernaryLinear(_) | Op::TernaryGated(_) | Op::QuantizeRows(_) | Op::AddRows(_) => None,
             Op::CreateHeadsDecode(_) | Op::CreateHeads(_) => None,
             Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => None,
             Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => None,

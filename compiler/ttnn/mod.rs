@@ -14,6 +14,7 @@ pub mod matmul;
 pub mod movement;
 pub mod norm;
 pub mod placements;
+pub mod quantise;
 pub mod ternary_linear;
 pub mod token;
 
@@ -168,6 +169,7 @@ pub fn ways(call: &Call, cx: &Context<'_>) -> Ways {
             }
             ternary_linear::ways(call, cx, *activation, *precision, two_bits.as_deref(), &mut ways);
         }
+        Kind::Gated { precision, gate, up } => ternary_linear::gated(call, cx, *precision, [gate, up], &mut ways),
         Kind::LmHead { matrix, precision, chunks } => lm_head::ways(call, cx, matrix, *precision, chunks, &mut ways),
         Kind::Join => movement::join(call, cx, &mut ways),
         Kind::CreateHeads { heads, kv_heads, head_dim, cores } => {
@@ -185,9 +187,10 @@ pub fn ways(call: &Call, cx: &Context<'_>) -> Ways {
             attention::attention(call, cx, &ask, &mut ways);
         }
         Kind::AddInto { scale } => eltwise::add_into(call, cx, scale, &mut ways),
+        Kind::AddDequantized { scale, floor } => quantise::add_dequantized(call, cx, scale, floor, &mut ways),
         Kind::Multiply { a, b } => eltwise::multiply(call, cx, a, b, &mut ways),
-        Kind::Quantize { floor } => eltwise::quantize(call, cx, floor, &mut ways),
-        Kind::Dequantize { scale, floor, power } => eltwise::dequantize(call, cx, (scale, floor, *power), &mut ways),
+        Kind::Quantize { floor, own_kernels } => quantise::quantize(call, cx, (floor, *own_kernels), &mut ways),
+        Kind::Dequantize { scale, floor, power } => quantise::dequantize(call, cx, (scale, floor, *power), &mut ways),
         Kind::Scale { scale } => eltwise::scale(call, cx, scale, &mut ways),
         Kind::Typecast => movement::typecast(call, cx, &mut ways),
         Kind::LastTile => movement::last_tile(call, cx, &mut ways),

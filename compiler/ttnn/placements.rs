@@ -59,6 +59,7 @@ pub fn head_count(cx: &Context<'_>, value: ValueId) -> Option<u32> {
         Kind::RmsNorm { .. } | Kind::Quantize { .. } => head_count(cx, call.values().next()?),
         Kind::Embedding
         | Kind::Matmul { .. }
+        | Kind::Gated { .. }
         | Kind::LmHead { .. }
         | Kind::CreateHeads { .. }
         | Kind::RotaryRows
@@ -69,6 +70,7 @@ pub fn head_count(cx: &Context<'_>, value: ValueId) -> Option<u32> {
         | Kind::CacheFill
         | Kind::Attention { .. }
         | Kind::AddInto { .. }
+        | Kind::AddDequantized { .. }
         | Kind::Bias
         | Kind::Join
         | Kind::HeadNorm { .. }

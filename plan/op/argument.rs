@@ -5,7 +5,7 @@
 
 use super::role::{Access, Role, Use};
 use super::{Ref, Scalar};
-use crate::program::{ComputeKernel, MatmulProgram, NormProgram, SdpaProgram, TernaryProgram, Unary};
+use crate::program::{ComputeKernel, Fingerprint, MatmulProgram, NormProgram, SdpaProgram, TernaryProgram, Unary};
 use crate::{Cores, DType, Layout, MemoryConfig};
 
 /// One argument of a call.
@@ -145,6 +145,7 @@ plain! {
     DType: _choice => Argument::Choice;
     Layout: _choice => Argument::Choice;
     bool: _choice => Argument::Choice;
+    Fingerprint: _choice => Argument::Choice;
 }
 
 impl Field for Option<NormProgram> {}

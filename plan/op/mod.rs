@@ -11,6 +11,7 @@ mod role;
 
 mod abs;
 mod add_integers;
+mod add_rows;
 mod arg_max;
 mod best_column;
 mod binary;
@@ -29,6 +30,7 @@ mod gather_rows;
 mod manual_seed;
 mod matmul;
 mod plus_one;
+mod quantize_rows;
 mod reshape;
 mod rms_norm;
 mod rotary;
@@ -40,6 +42,7 @@ mod sdpa;
 mod sdpa_decode;
 mod slice;
 mod slice_at;
+mod ternary_gated;
 mod ternary_linear;
 mod times_integer;
 mod to_layout;
@@ -101,6 +104,12 @@ macro_rules! for_each_op {
             Matmul(Matmul) in matmul;
             /// Matrix product by weights of two bits.
             TernaryLinear(TernaryLinear) in ternary_linear;
+            /// Gate and up of an MLP by weights of two bits, and their product.
+            TernaryGated(TernaryGated) in ternary_gated;
+            /// Rows as integers.
+            QuantizeRows(QuantizeRows) in quantize_rows;
+            /// Sum with rows that are multiplied by a number each.
+            AddRows(AddRows) in add_rows;
             /// Decode: fused projection to heads.
             CreateHeadsDecode(CreateHeadsDecode) in create_heads_decode;
             /// Prefill: fused projection to heads.
@@ -223,6 +232,11 @@ impl Op {
     /// The call's path below `ttnn`.
     pub fn call(&self) -> &'static str {
         self.declaration().call()
+    }
+
+    /// True of calls that run kernels of bitnetc's own.
+    pub fn has_own_kernels(&self) -> bool {
+        self.call() == "generic_op"
     }
 
     /// Shows every argument with its name, operands in the order in which [`crate::ttnn::check`] takes them.

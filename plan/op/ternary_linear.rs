@@ -8,8 +8,8 @@ use crate::{ComputeKernel, DType, MatmulProgram, MemoryConfig, Ref};
 op! {
     /// `a @ b` by kernels of bitnetc's own, given to TT-NN by `ttnn.generic_op`: `[1,1,32,K] @ [1,1,K,N]`.
     ///
-    /// The cores of the result compute it, each the columns of its shard: it reads their codes from DRAM, gathers all activations, and keeps
-    /// the sums in the destination register up to the last tile of K. So it has the bits of `ttnn.linear` with one K-block.
+    /// The cores of the result compute it, each the columns of its shard: other cores send it their codes from DRAM and all activations, and it
+    /// keeps the sums in the destination register up to the last tile of K. So it has the bits of `ttnn.linear` with one K-block.
     TernaryLinear = "generic_op" -> 1 {
         /// Activations, width-sharded in L1.
         a: Ref [reads Tensor],

@@ -96,7 +96,14 @@ impl<'a> Follower<'a> {
             Op::Embedding(args) => Ok(self.of(&args.table)),
             Op::RmsNorm(args) => self.norm(args),
             Op::Matmul(args) => self.product(&args.a, &args.b),
+            Op::QuantizeRows(args) => Ok(self.of(&args.input)),
+            Op::AddRows(args) => self.alike(&[&args.a, &args.b]).map(|_| None),
             Op::TernaryLinear(args) => self.product(&args.a, &args.b),
+            Op::TernaryGated(args) => {
+                let gate = self.product(&args.a, &args.gate)?;
+                let up = self.product(&args.a, &args.up)?;
+                if gate == up { Ok(gate) } else { Err(differ(&args.gate, gate, &args.up, up)) }
+            }
             Op::CreateHeadsDecode(args) => self.split(&args.input, args.heads, args.kv_heads),
             Op::CreateHeads(args) => self.split(&args.input, args.heads, args.kv_heads),
             Op::RotaryFused(args) => {

@@ -25,6 +25,7 @@ mod users;
 
 mod abs;
 mod add_integers;
+mod add_rows;
 mod arg_max;
 mod best_column;
 mod binary;
@@ -43,6 +44,7 @@ mod gather_rows;
 mod manual_seed;
 mod matmul;
 mod plus_one;
+mod quantize_rows;
 mod reshape;
 mod rms_norm;
 mod rotary;
@@ -54,6 +56,7 @@ mod sdpa;
 mod sdpa_decode;
 mod slice;
 mod slice_at;
+mod ternary_gated;
 mod ternary_linear;
 mod times_integer;
 mod to_layout;
@@ -117,7 +120,7 @@ impl Rule {
 constraints! { "call", "program.cpp, validate_circular_buffer_region";
     SHAPE: "A tensor has one to four dimensions, none of them 0." in "tensor_spec.cpp"
         => "shape {shape}", "one to four dimensions, none of them 0";
-    TWO_BITS: "Weights of two bits are read by ternary_linear, and are no result."
+    TWO_BITS: "Weights of two bits are read by ternary_linear and ternary_gated, and are no result."
         because "TT-NN has no such data type, and its own calls would take them for integers"
         => "{spec}", "bf16, bfp8 or bfp4, or ternary_linear";
     CIRCULAR_BUFFERS: "The circular buffers of a program fit the L1 of a core."
@@ -174,7 +177,8 @@ pub fn check(op: &Op, operands: &[&TensorSpec], card: &Card) -> Answer {
     let mut checks = Checks::new();
     for spec in operands {
         checks.require(&SHAPE, placement::has_sides(spec), values![shape = spec.shape]);
-        let read = spec.dtype != DType::Bfp2 || matches!(op, Op::TernaryLinear(_) | Op::Deallocate(_));
+        let own = matches!(op, Op::TernaryLinear(_) | Op::TernaryGated(_) | Op::Deallocate(_));
+        let read = spec.dtype != DType::Bfp2 || own;
         checks.require(&TWO_BITS, read, values![spec]);
     }
     checks.settle()?;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::mock::{any, integers, n150, p150, row, users};
 use super::{RULES, Violation, check};
 use crate::op::*;
-use crate::program::{FusedActivation, NormProgram, SdpaProgram, TernaryProgram};
+use crate::program::{Fingerprint, FusedActivation, NormProgram, SdpaProgram, TernaryProgram};
 use crate::{Card, ComputeKernel, Cores, DType, Fidelity, Layout, MatmulProgram, MemoryConfig, Op, TensorSpec, Unary};
 
 /// A call to begin with: its card, itself, its operands.
@@ -103,7 +103,7 @@ fn ternary(seeds: &mut Vec<Seed>) {
         b: any(),
         program: TernaryProgram {
             in0_block_w: 10,
-            buffers: 2,
+            readers: 1,
             activation,
             kernels: crate::kernels::TERNARY_LINEAR.fingerprint(),
         },
@@ -114,7 +114,26 @@ fn ternary(seeds: &mut Vec<Seed>) {
     for activation in [None, Some(FusedActivation::Silu)] {
         let operands = vec![row(&card, 32, 2560, 8, 10), dram(&[1, 1, 2560, 2560], DType::Bfp2)];
         seeds.push((card.clone(), call(activation).into(), operands));
+        let TernaryLinear { a, b, program, compute, memory, .. } = call(activation);
+        let gated = TernaryGated { a, gate: b.clone(), up: b, program, compute, memory };
+        let weight = dram(&[1, 1, 2560, 2560], DType::Bfp2);
+        seeds.push((card.clone(), gated.into(), vec![row(&card, 32, 2560, 8, 10), weight.clone(), weight]));
     }
+    let x = row(&card, 32, 2560, 40, 2);
+    let kernels = Fingerprint(crate::kernels::QUANTIZE_ROWS.fingerprint());
+    let quantize = QuantizeRows { input: any(), floor: 1e-5.into(), kernels };
+    seeds.push((card.clone(), quantize.clone().into(), vec![x.clone()]));
+    seeds.push((card.clone(), QuantizeRows { kernels: Fingerprint(1), ..quantize }.into(), vec![x.clone()]));
+    let b = TensorSpec { dtype: DType::F32, ..x.clone() };
+    let factors = TensorSpec::tile([1, 1, 32, 1], DType::F32, MemoryConfig::L1);
+    let kernels = Fingerprint(crate::kernels::ADD_ROWS.fingerprint());
+    let add = AddRows { a: any(), b: any(), factors: any(), floor: 1e-5.into(), scale: 1.0.into(), kernels };
+    seeds.push((
+        card.clone(),
+        AddRows { kernels: Fingerprint(1), ..add.clone() }.into(),
+        vec![x.clone(), b.clone(), factors.clone()],
+    ));
+    seeds.push((card, add.into(), vec![x, b, factors]));
 }
 
 fn decode(seeds: &mut Vec<Seed>) {

@@ -55,8 +55,8 @@ pub(super) fn check(args: &Reshape, given: &[&TensorSpec], card: &Card) -> Answe
 fn bytes(source: u64, dest: u64, to: Memory) -> u64 {
     let read = (source - 1) / 64 * 64 + 128;
     let write = (dest - 1) / 64 * 64 + 80;
-    let slots = if source % 16 == 0 && dest % 16 == 0 { 1 } else { 8 };
-    let processors = if dest % 16 == 0 || to == Memory::L1 { 2 } else { 1 };
+    let slots = if source.is_multiple_of(16) && dest.is_multiple_of(16) { 1 } else { 8 };
+    let processors = if dest.is_multiple_of(16) || to == Memory::L1 { 2 } else { 1 };
     processors * (2 * read + slots * write)
 }
 

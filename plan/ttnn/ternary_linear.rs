@@ -1,4 +1,4 @@
-//! `ternary_linear`: products by two-bit weights with kernels of bitnetc's own.
+//! `ternary_linear`: products by two-bit weights with kernels of bitnetc's own, and what `ternary_gated` shares with it.
 //!
 //! `ttnn.generic_op` accepts any program; the constraints are those of the kernels in `cpp/kernels/ternary_linear`. TT-NN itself asks that the
 //! circular buffers fit, and that result and operands can be placed.
@@ -8,12 +8,12 @@ use super::constraint::{constraints, values};
 use super::{Answer, Checks, Outcome, require_placement};
 use crate::kernels;
 use crate::op::TernaryLinear;
-use crate::program::FusedActivation;
-use crate::{Card, Cores, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
+use crate::program::{FusedActivation, TernaryProgram};
+use crate::{Card, ComputeKernel, Cores, DType, Layout, Memory, MemoryConfig, Strategy, TILE, TensorSpec};
 
 constraints! { "ternary_linear", "generic_op.cpp", also [placement];
     A_SHARDED: "The activations are one row of bf16 tiles in equal width shards in L1."
-        because "the kernel gathers a row of tiles, shard by shard"
+        because "the kernel sends a row of tiles, shard by shard"
         => "activations {a}", "[1, 1, 32, K] bf16, width-sharded evenly in L1";
     WEIGHT: "The weight is in two-bit codes."
         because "the kernel sets the unpacker to two bits"
@@ -27,15 +27,15 @@ constraints! { "ternary_linear", "generic_op.cpp", also [placement];
     RESULT_TYPE: "The result is bf16 or f32."
         because "other formats of the packer were not compared"
         => "a result in {dtype}", "bf16 or f32";
-    DEST: "All columns of a core are in the destination register at once."
-        because "sums are kept there up to the last tile of the inner dimension"
-        => "{columns} tiles of a core, the destination register holds {most}", "at most {most} tiles of a core";
-    BLOCKS: "in0_block_w divides the tiles of the inner dimension, and is below 4096."
-        because "the kernel reads whole blocks, and the unpacker steps over one in a register of 16 bits"
-        => "in0_block_w {in0_block_w} of {inner} tiles", "a divisor of {inner} below 4096";
-    BUFFERS: "The circular buffer holds one block at least and not more than there are."
-        because "more would stay empty"
-        => "{buffers} buffers for {blocks} blocks", "1 to {blocks}";
+    DEST: "All columns of a core, of gate and of up, are in the destination register at once, and are at most 8."
+        because "sums are kept there up to the last tile of the inner dimension; with more than 8 the results were wrong on the simulator"
+        => "{columns} tiles of a core", "at most {most} tiles of a core";
+    BLOCKS: "in0_block_w divides the tiles of the inner dimension, is at most 32, and makes at most 255 blocks."
+        because "a block of a column is one packet of the NoC, and blocks are counted in a byte"
+        => "in0_block_w {in0_block_w} of {inner} tiles", "a divisor of {inner} up to 32, with at most 255 blocks";
+    READERS: "As many cores beside each DRAM bank stream weights as DRAM-sharded matmuls may have."
+        because "more find no room beside the bank"
+        => "{readers} readers per bank", "1 to {most}";
     NO_PARTIAL_SUMS: "packer_l1_acc is false."
         because "there are no partial sums to be added in L1"
         => "packer_l1_acc is true", "packer_l1_acc false";
@@ -47,56 +47,89 @@ constraints! { "ternary_linear", "generic_op.cpp", also [placement];
         => "kernels {found}; this bitnetc has {own}", "plan the model again";
 }
 
+/// Column tiles of a core, of all its matrices.
+const MOST_COLUMNS: u32 = 8;
+
+/// Chunks of weights that a core which streams them holds: it reads some while it sends others.
+const SLOTS: u32 = 10;
+
 /// `[1,1,rows,K] @ [1,1,K,N] -> [1,1,rows,N]`.
 pub(super) fn check(args: &TernaryLinear, given: &[&TensorSpec], card: &Card) -> Answer {
     let [a, b] = operands(given)?;
     let mut checks = Checks::new();
+    checks.require(&RESULT_TYPE, matches!(args.dtype, DType::Bf16 | DType::F32), values![dtype = args.dtype]);
+    checks.require(&ACTIVATION, args.program.activation != Some(FusedActivation::Silu), values![]);
+    let cut = Cut { program: args.program, compute: args.compute, dtype: args.dtype, memory: &args.memory };
+    products(&cut, a, [b], card, checks)
+}
+
+/// How products are cut, and what becomes of them.
+pub(super) struct Cut<'a> {
+    pub(super) program: TernaryProgram,
+    pub(super) compute: ComputeKernel,
+    pub(super) dtype: DType,
+    pub(super) memory: &'a MemoryConfig,
+}
+
+/// The answer for products of activations by weights of one shape, whose columns a core computes side by side.
+pub(super) fn products<const N: usize>(
+    cut: &Cut<'_>,
+    a: &TensorSpec,
+    weights: [&TensorSpec; N],
+    card: &Card,
+    mut checks: Checks,
+) -> Answer {
     let inner = a.columns().div_ceil(TILE);
     checks.require(&A_SHARDED, gathered(a, inner), values![a]);
-    checks.require(&WEIGHT, b.dtype == DType::Bfp2, values![dtype = b.dtype]);
-    checks.require(&INNER, a.columns() == b.rows(), values![width = a.columns(), height = b.rows()]);
-    let tiles = b.columns().div_ceil(TILE);
-    let columns = columns(&args.memory, tiles, card);
-    checks.require(&RESULT_SHARDED, columns.is_some(), values![tiles, memory = args.memory]);
-    checks.require(&RESULT_TYPE, matches!(args.dtype, DType::Bf16 | DType::F32), values![dtype = args.dtype]);
-    let most = if args.compute.fp32_dest_acc { 8 } else { 16 };
-    let columns = columns.unwrap_or(1);
-    checks.require(&DEST, columns <= most, values![columns, most]);
-    let (in0_block_w, buffers) = (args.program.in0_block_w, args.program.buffers);
-    let whole = (1..4096).contains(&in0_block_w) && inner.is_multiple_of(in0_block_w);
+    for weight in weights {
+        checks.require(&WEIGHT, weight.dtype == DType::Bfp2, values![dtype = weight.dtype]);
+        let (width, height) = (a.columns(), weight.rows());
+        checks.require(&INNER, width == height, values![width, height]);
+    }
+    let width = weights.iter().map(|weight| weight.columns()).max().unwrap_or(0);
+    let tiles = width.div_ceil(TILE);
+    let shard = columns(cut.memory, tiles, card);
+    checks.require(&RESULT_SHARDED, shard.is_some(), values![tiles, memory = cut.memory]);
+    let columns = shard.unwrap_or(1).saturating_mul(N as u32);
+    checks.require(&DEST, columns <= MOST_COLUMNS, values![columns, most = MOST_COLUMNS]);
+    let (in0_block_w, readers) = (cut.program.in0_block_w, cut.program.readers);
+    let whole = (1..=32).contains(&in0_block_w) && inner.is_multiple_of(in0_block_w) && inner / in0_block_w <= 255;
     checks.require(&BLOCKS, whole, values![in0_block_w, inner]);
-    let blocks = inner / in0_block_w.max(1);
-    checks.require(&BUFFERS, !whole || (1..=blocks).contains(&buffers), values![buffers, blocks]);
-    checks.require(&NO_PARTIAL_SUMS, !args.compute.packer_l1_acc, values![]);
-    checks.require(&ACTIVATION, args.program.activation != Some(FusedActivation::Silu), values![]);
-    let (found, own) = (args.program.kernels, kernels::TERNARY_LINEAR.fingerprint());
+    let most = card.dram.readers_per_bank;
+    checks.require(&READERS, (1..=most).contains(&readers), values![readers, most]);
+    checks.require(&NO_PARTIAL_SUMS, !cut.compute.packer_l1_acc, values![]);
+    let (found, own) = (cut.program.kernels, kernels::TERNARY_LINEAR.fingerprint());
     checks.require(&KERNELS, found == own, values![found, own]);
-    require_placement(b, card, &mut checks);
+    weights.iter().for_each(|weight| require_placement(weight, card, &mut checks));
     checks.settle()?;
     let mut shape = a.shape.clone();
     if let Some(last) = shape.last_mut() {
-        *last = b.columns();
+        *last = width;
     }
-    let output = TensorSpec::tile(shape, args.dtype, args.memory.clone());
+    let output = TensorSpec::tile(shape, cut.dtype, cut.memory.clone());
     require_placement(&output, card, &mut checks);
-    // The result's buffer is its shard.
-    let circular_buffers = u64::from(inner) * a.dtype.tile_bytes()
-        + u64::from(buffers) * u64::from(in0_block_w * columns) * b.dtype.tile_bytes();
+    // All activations and all weights of a core, and what is on its way to others. The result's buffer is its shard.
+    let codes = u64::from(inner * columns + SLOTS * in0_block_w) * DType::Bfp2.tile_bytes();
+    let circular_buffers = u64::from(inner) * a.dtype.tile_bytes() + codes;
     checks.finish(|| Outcome { outputs: vec![output], circular_buffers, temporaries: Vec::new(), programs: 1 })
 }
 
-/// Whether the kernel can gather a tensor of `inner` tiles.
+/// Whether the kernel can send a tensor of `inner` tiles.
 fn gathered(a: &TensorSpec, inner: u32) -> bool {
+    a.dtype == DType::Bf16 && in_equal_shards(a, inner)
+}
+
+/// Whether a tensor of one row of so many tiles is in equal width shards in L1.
+pub(super) fn in_equal_shards(a: &TensorSpec, tiles: u32) -> bool {
     let MemoryConfig::Sharded { memory: Memory::L1, strategy: Strategy::Width, cores, shard: [_, width] } = &a.memory
     else {
         return false;
     };
-    a.dtype == DType::Bf16
-        && a.layout == Layout::Tile
+    a.layout == Layout::Tile
         && a.tile_rows() == 1
         && a.columns().is_multiple_of(TILE)
         && width.is_multiple_of(TILE)
-        && u64::from(width / TILE) * u64::from(cores.len()) == u64::from(inner)
+        && u64::from(width / TILE) * u64::from(cores.len()) == u64::from(tiles)
 }
 
 /// Column tiles of a core, when a result of `tiles` is placed as the kernel can write it.
@@ -115,7 +148,7 @@ fn columns(memory: &MemoryConfig, tiles: u32, card: &Card) -> Option<u32> {
 mod tests {
     use super::*;
     use crate::ttnn::mock::{any, n150, row};
-    use crate::{ComputeKernel, Fidelity, Op, TernaryProgram, ttnn};
+    use crate::{Fidelity, Op, ttnn};
 
     /// `down` of 2B-4T on 40 cores: 216 tiles of activations, and two columns of codes in blocks of 18 tiles.
     fn down(change: impl FnOnce(&mut TernaryLinear, &mut TensorSpec)) -> Answer {
@@ -125,7 +158,7 @@ mod tests {
             b: any(),
             program: TernaryProgram {
                 in0_block_w: 18,
-                buffers: 3,
+                readers: 1,
                 activation: None,
                 kernels: kernels::TERNARY_LINEAR.fingerprint(),
             },
@@ -143,24 +176,21 @@ mod tests {
     }
 
     #[test]
-    fn a_core_holds_all_activations_and_its_blocks_of_codes() {
+    fn a_core_holds_all_activations_and_all_its_codes() {
         let outcome = down(|_, _| {}).unwrap();
-        assert_eq!(outcome.circular_buffers, 216 * 2048 + 3 * 18 * 2 * 256);
+        assert_eq!(outcome.circular_buffers, 216 * 2048 + (216 * 2 + 10 * 18) * 256);
         assert_eq!(outcome.outputs[0].to_string(), "[1, 1, 32, 2560] bf16 L1 WS[32,64] on 8x5");
     }
 
     #[test]
     fn what_the_kernel_cannot_do_is_refused() {
         let cores = |n, width| MemoryConfig::width(Cores::row_major(n, (8, 8)), [32, width]);
-        let eight = cores(8, 320);
-        assert!(down(|args, _| args.memory = eight.clone()).is_ok());
-        let wide = |args: &mut TernaryLinear, _: &mut TensorSpec| {
-            (args.memory, args.compute.fp32_dest_acc) = (eight, true);
-        };
-        assert!(refusal(wide).contains("the destination register holds 8"));
+        assert!(down(|args, _| args.memory = cores(10, 256)).is_ok());
+        assert!(refusal(|args, _| args.memory = cores(8, 320)).contains("ternary_linear.dest: 10 tiles of a core"));
         assert!(refusal(|args, _| args.memory = cores(27, 96)).contains("ternary_linear.result_sharded"));
         assert!(refusal(|args, _| args.program.in0_block_w = 16).contains("in0_block_w 16 of 216 tiles"));
-        assert!(refusal(|args, _| args.program.buffers = 13).contains("13 buffers for 12 blocks"));
+        assert!(refusal(|args, _| args.program.in0_block_w = 54).contains("in0_block_w 54 of 216 tiles"));
+        assert!(refusal(|args, _| args.program.readers = 2).contains("2 readers per bank"));
         assert!(refusal(|args, _| args.program.kernels ^= 1).contains("ternary_linear.kernels"));
         assert!(refusal(|args, _| args.dtype = DType::Bfp8).contains("ternary_linear.result_type"));
         assert!(refusal(|_, weight| weight.dtype = DType::Bfp4).contains("a weight in bfp4"));

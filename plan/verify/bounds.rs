@@ -192,7 +192,7 @@ fn argument_problem(name: &str, argument: Argument<'_>) -> Option<String> {
         Argument::NormProgram(p) => grid(p.grid)
             .or_else(|| parameters(&[("subblock_w", p.subblock_w), ("block_h", p.block_h), ("block_w", p.block_w)])),
         Argument::MatmulProgram(program) => program_problem(program),
-        Argument::TernaryProgram(p) => parameters(&[("in0_block_w", p.in0_block_w), ("buffers", p.buffers)]),
+        Argument::TernaryProgram(p) => parameters(&[("in0_block_w", p.in0_block_w), ("readers", p.readers)]),
         Argument::SdpaProgram(p) => {
             grid(p.grid).or_else(|| parameters(&[("q_chunk", p.q_chunk.max(1)), ("k_chunk", p.k_chunk.max(1))]))
         }

@@ -50,6 +50,9 @@ fn known(op: &Op, out: Option<&TensorSpec>, plan: &Plan) -> Known {
         Op::TopK(_) => Known::Unknown("the kernels leave equal logits in no certain order"),
         Op::Sampling(_) => Known::Unknown("the random numbers of a card are its own"),
         Op::TernaryLinear(_)
+        | Op::TernaryGated(_)
+        | Op::QuantizeRows(_)
+        | Op::AddRows(_)
         | Op::Embedding(_)
         | Op::CreateHeadsDecode(_)
         | Op::CreateHeads(_)

@@ -30,7 +30,9 @@ fn main(op: &Op, operands: &[&TensorSpec]) -> Vec<&'static str> {
         Op::Embedding(_) => vec!["EmbeddingsDeviceOperation", "TilizeWithValPaddingDeviceOperation"],
         Op::RmsNorm(_) => vec!["LayerNormDeviceOperation"],
         Op::Matmul(_) => vec!["MatmulDeviceOperation"],
-        Op::TernaryLinear(_) => vec!["GenericOpDeviceOperation"],
+        Op::TernaryLinear(_) | Op::TernaryGated(_) | Op::QuantizeRows(_) | Op::AddRows(_) => {
+            vec!["GenericOpDeviceOperation"]
+        }
         Op::CreateHeadsDecode(_) => vec!["NLPCreateQKVHeadsDecodeDeviceOperation"],
         Op::CreateHeads(_) => vec!["NlpCreateHeadsDeviceOperation"],
         Op::RotaryFused(_) => vec!["RotaryEmbeddingLlamaFusedQKDeviceOperation"],

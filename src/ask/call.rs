@@ -6,8 +6,8 @@
 use bitnetc_plan::op::*;
 use bitnetc_plan::program::{FusedActivation, SdpaProgram};
 use bitnetc_plan::{
-    ComputeKernel, Cores, DType, Fidelity, Layout, MatmulProgram, MemoryConfig, Op, Ref, Scalar, TensorSpec,
-    TernaryProgram, Unary, kernels,
+    ComputeKernel, Cores, DType, Fidelity, Fingerprint, Layout, MatmulProgram, MemoryConfig, Op, Ref, Scalar,
+    TensorSpec, TernaryProgram, Unary, kernels,
 };
 
 use super::arguments::{Arguments, Known};
@@ -30,6 +30,9 @@ pub const CALLS: &[&str] = &[
     "linear",
     "matmul",
     "ternary_linear",
+    "ternary_gated",
+    "quantize_rows",
+    "add_rows",
     "nlp_create_qkv_heads_decode",
     "nlp_create_qkv_heads",
     "rotary_embedding_llama_fused_qk",
@@ -72,6 +75,17 @@ pub fn question(call: &Call, span: std::ops::Range<usize>, known: &dyn Known) ->
     let op = match name {
         "linear" | "matmul" => matmul(&mut a)?,
         "ternary_linear" => ternary_linear(&mut a)?,
+        "ternary_gated" => ternary_gated(&mut a)?,
+        "quantize_rows" => {
+            let kernels = Fingerprint(kernels::QUANTIZE_ROWS.fingerprint());
+            QuantizeRows { input: a.tensor("x")?, floor: a.scalar("floor", 1e-5)?, kernels }.into()
+        }
+        "add_rows" => {
+            let (x, y, factors) = (a.tensor("a")?, a.tensor("b")?, a.tensor("factors")?);
+            let (floor, scale) = (a.scalar("floor", 1e-5)?, a.scalar("scale", 1.0)?);
+            let kernels = Fingerprint(kernels::ADD_ROWS.fingerprint());
+            AddRows { a: x, b: y, factors, floor, scale, kernels }.into()
+        }
         "rms_norm" => {
             let (input, epsilon, gamma) = (a.tensor("input_tensor")?, a.scalar("epsilon", 1e-12)?, a.tensor("weight")?);
             let (program, memory) = (norm_program(&mut a)?, a.memory_like(&input)?);
@@ -240,18 +254,27 @@ fn matmul(a: &mut Arguments<'_>) -> Result<Op, Mistake> {
 
 fn ternary_linear(a: &mut Arguments<'_>) -> Result<Op, Mistake> {
     let (x, w) = (a.tensor("a")?, a.tensor("b")?);
-    let program = TernaryProgram {
-        in0_block_w: a.number("block_tiles")?,
-        buffers: a.number_or("buffers", 2)?,
-        activation: a.flag("relu", false)?.then_some(FusedActivation::Relu),
-        kernels: kernels::TERNARY_LINEAR.fingerprint(),
-    };
-    let compute = ComputeKernel {
-        fidelity: a.fidelity()?,
-        fp32_dest_acc: a.flag("fp32_dest_acc_en", false)?,
-        packer_l1_acc: false,
-    };
+    let activation = a.flag("relu", false)?.then_some(FusedActivation::Relu);
+    let (program, compute) = ternary(a, activation)?;
     Ok(TernaryLinear { dtype: a.dtype(Some(&x))?, memory: a.memory(None)?, a: x, b: w, program, compute }.into())
+}
+
+fn ternary_gated(a: &mut Arguments<'_>) -> Result<Op, Mistake> {
+    let (x, gate, up) = (a.tensor("a")?, a.tensor("gate")?, a.tensor("up")?);
+    let (program, compute) = ternary(a, None)?;
+    Ok(TernaryGated { memory: a.memory(None)?, a: x, gate, up, program, compute }.into())
+}
+
+/// How a product by two-bit weights is cut and computed.
+fn ternary(
+    a: &mut Arguments<'_>,
+    activation: Option<FusedActivation>,
+) -> Result<(TernaryProgram, ComputeKernel), Mistake> {
+    let (in0_block_w, readers) = (a.number("block_tiles")?, a.number_or("readers", 1)?);
+    let kernels = kernels::TERNARY_LINEAR.fingerprint();
+    let (fidelity, fp32_dest_acc) = (a.fidelity()?, a.flag("fp32_dest_acc_en", false)?);
+    let compute = ComputeKernel { fidelity, fp32_dest_acc, packer_l1_acc: false };
+    Ok((TernaryProgram { in0_block_w, readers, activation, kernels }, compute))
 }
 
 fn layout(a: &mut Arguments<'_>, default: Option<Layout>) -> Result<Layout, Mistake> {

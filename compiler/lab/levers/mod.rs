@@ -21,7 +21,8 @@ use bitnetc_compiler::policy::Policy;
 use bitnetc_compiler::target::Target;
 use bitnetc_compiler::ttnn::cost::data_bytes;
 use bitnetc_compiler::{CompileError, Options, compile};
-use bitnetc_plan::{Cost, Op, Plan, Step};
+use bitnetc_plan::op::Role;
+use bitnetc_plan::{Cost, Plan, Step};
 
 use crate::bench::Bench;
 use crate::rows::{RowsError, Use};
@@ -252,16 +253,8 @@ impl Bench<'_> {
 fn weight_bytes(plan: &Plan) -> u64 {
     let Some(phase) = plan.decode() else { return 0 };
     let read = |steps: &[Step], times: u64| -> u64 {
-        let operands = steps.iter().filter_map(|s| {
-            let weight = if let Op::TernaryLinear(args) = &s.op {
-                &args.b
-            } else if let Op::Matmul(args) = &s.op {
-                &args.b
-            } else {
-                return None;
-            };
-            plan.weight(weight.name())
-        });
+        let uses = steps.iter().flat_map(|step| step.op.uses()).filter(|used| used.role == Role::Matrix);
+        let operands = uses.filter_map(|used| plan.weight(used.tensor.name()));
         operands.map(|w| times * data_bytes(&w.spec)).sum()
     };
     read(&phase.prologue, 1) + read(&phase.layer, u64::from(plan.model.layers)) + read(&phase.epilogue, 1)

@@ -67,7 +67,7 @@ fn places(planned: &[PlannedStep<'_>], phase: PhaseKind, layers: u32) -> Vec<Pla
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Matmul,
-    TernaryLinear,
+    Own,
     Norm,
     Attention,
     Other,
@@ -77,7 +77,7 @@ impl Kind {
     fn of(op: &Op) -> Self {
         match () {
             () if matches!(op, Op::Matmul(_)) => Kind::Matmul,
-            () if matches!(op, Op::TernaryLinear(_)) => Kind::TernaryLinear,
+            () if op.has_own_kernels() => Kind::Own,
             () if matches!(op, Op::RmsNorm(_)) => Kind::Norm,
             () if matches!(op, Op::Sdpa(_) | Op::SdpaDecode(_)) => Kind::Attention,
             () => Kind::Other,

@@ -123,7 +123,10 @@ fn call_steps(
 
 /// The note on the proof of a step's precision, which is of the weight that its call reads by TT-NN's kernels.
 fn note(call: &Call, op: &Op) -> String {
-    let own = matches!((op, &call.kind), (Op::TernaryLinear(_), Kind::Matmul { two_bits: Some(_), .. }));
+    let own = matches!(
+        (op, &call.kind),
+        (Op::TernaryLinear(_), Kind::Matmul { two_bits: Some(_), .. }) | (Op::TernaryGated(_), _)
+    );
     match (own, call.note.as_str()) {
         (true, "") => SAME_NUMBERS.into(),
         (true, note) => format!("{note}; {SAME_NUMBERS}"),

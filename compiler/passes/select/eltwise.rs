@@ -16,6 +16,9 @@ impl Selector<'_> {
         a: &MulInput,
         b: &MulInput,
     ) -> Result<(), SelectError> {
+        if let Some(found) = self.gated(node) {
+            return self.gated_call(node, section, found);
+        }
         let inputs = vec![self.input(node, 0)?, self.input(node, 1)?];
         self.check_alike(node)?;
         let out = self.features(node, factors_dtype(self.graph, node))?;
@@ -51,7 +54,11 @@ impl Selector<'_> {
         section: Section,
         b_scale: &crate::graph::Scalar,
     ) -> Result<(), SelectError> {
-        let inputs = vec![self.input(node, 0)?, self.input(node, 1)?];
+        let added = self.value(node, 1).node;
+        let (kind, inputs) = match self.dequantised_by_its_addition(added) {
+            Some(kind) => (kind, vec![self.input(node, 0)?, self.input(added, 0)?, self.input(added, 1)?]),
+            None => (Kind::AddInto { scale: scalar(b_scale) }, vec![self.input(node, 0)?, self.input(node, 1)?]),
+        };
         let Input::Value(stream) = inputs[0] else {
             return Err(self.unsupported(node, "an addition to no value", "add to the residual stream"));
         };
@@ -63,7 +70,7 @@ impl Selector<'_> {
             ));
         }
         self.check_alike(node)?;
-        self.call(node, section, Kind::AddInto { scale: scalar(b_scale) }, inputs, vec![]);
+        self.call(node, section, kind, inputs, vec![]);
         // The addition writes over the stream, so the sum is the stream's value.
         self.ids.insert(node.into(), stream);
         Ok(())

@@ -1,6 +1,6 @@
 //! Selection of the calls for norms, quantisation by row and dequantisation.
 
-use bitnetc_plan::{DType, Padding};
+use bitnetc_plan::{DType, Padding, TILE};
 
 use super::weights;
 use super::{SelectError, Selector};
@@ -50,7 +50,8 @@ impl Selector<'_> {
         let name = format!("{}.max", self.graph.node(node).name);
         let shape = vec![1, 1, self.schedule.values[integers].shape[2], 1];
         let maxima = self.schedule.value(name, shape, DType::F32);
-        self.call(node, section, Kind::Quantize { floor: weights::scalar(floor) }, vec![input], vec![integers, maxima]);
+        let kind = Kind::Quantize { floor: weights::scalar(floor), own_kernels: self.runs_own_kernels() };
+        self.call(node, section, kind, vec![input], vec![integers, maxima]);
         Ok(())
     }
 
@@ -64,6 +65,10 @@ impl Selector<'_> {
         let Some(power) = u32::try_from(power).ok().filter(|power| *power > 0) else {
             return Err(self.unsupported(node, format!("the row factor to the power {power}"), "a power above 0"));
         };
+        // An addition by kernels of bitnetc's own dequantises what it adds.
+        if self.dequantised_by_its_addition(node).is_some() {
+            return Ok(());
+        }
         let Operation::Quantize { floor } = self.graph.node(self.value(node, 1).node).op.clone() else {
             return Err(self.unsupported(
                 node,
@@ -81,5 +86,21 @@ impl Selector<'_> {
             vec![out],
         );
         Ok(())
+    }
+
+    /// Whether kernels of bitnetc's own come into question: they compute one tile of rows.
+    fn runs_own_kernels(&self) -> bool {
+        self.setting.own_kernels && self.rows() <= TILE
+    }
+
+    /// The addition that dequantises what it adds, by kernels of bitnetc's own: where nothing else reads a dequantisation than an addition to
+    /// the residual stream. The dequantisation then has no call of its own.
+    pub(super) fn dequantised_by_its_addition(&self, node: NodeId) -> Option<Kind> {
+        let Operation::Dequantize { scale, power: 1 } = &self.graph.node(node).op else { return None };
+        let Operation::Quantize { floor } = &self.graph.node(self.value(node, 1).node).op else { return None };
+        let user = self.graph.only_user(node.into()).filter(|user| user.input == 1 && self.runs_own_kernels())?;
+        let Operation::Add { b_scale } = &self.graph.node(user.node).op else { return None };
+        let (scale, floor) = (weights::scalar(&scale.times(b_scale)), weights::scalar(floor));
+        Some(Kind::AddDequantized { scale, floor })
     }
 }

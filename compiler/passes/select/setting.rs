@@ -32,6 +32,8 @@ pub struct Setting<'a> {
     pub sample: bool,
     /// Whether projections of one tile of rows may be run by kernels of bitnetc's own.
     pub own_kernels: bool,
+    /// Whether gate, up and their product are one such program, where their weights are in two bits or may be.
+    pub gated: bool,
 }
 
 /// Why a graph has no schedule.

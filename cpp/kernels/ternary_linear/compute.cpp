@@ -6,12 +6,19 @@
 //
 // All sums stay in the destination register until the last tile of the inner dimension, in the order of the tiles. This is what TT-NN's
 // matmul does when the whole inner dimension is one block.
+//
+// With GATED there are two weights, gate and up, whose columns lie side by side in the destination register, and the result is relu(gate)^2 * up.
+// The destination register holds bf16 then, so the two sums have the bits that TT-NN's matmuls would have packed, and the functions are those
+// of TT-NN's `mul`: the square and the product are each rounded to the nearest bf16, ties to even.
 
 #include <cstdint>
 
 #include "api/compile_time_args.h"
 #include "api/compute/cb_api.h"
 #include "api/compute/compute_kernel_hw_startup.h"
+#include "api/compute/compute_kernel_api.h"
+#include "api/compute/eltwise_binary_sfpu.h"
+#include "api/compute/eltwise_unary/relu.h"
 #include "api/compute/experimental/matmul_custom.h"
 #include "api/compute/matmul.h"
 #include "api/compute/pack.h"
@@ -49,7 +56,8 @@ void kernel_main() {
     constexpr uint32_t result = get_named_compile_time_arg_val("result");
     constexpr uint32_t blocks = get_named_compile_time_arg_val("blocks");
     constexpr uint32_t block_tiles = get_named_compile_time_arg_val("block_tiles");
-    constexpr uint32_t columns = get_named_compile_time_arg_val("columns");
+    constexpr uint32_t results = get_named_compile_time_arg_val("columns");
+    constexpr uint32_t columns = get_named_compile_time_arg_val("matrices") * results;
     constexpr uint32_t inner = blocks * block_tiles;
 
     compute_kernel_hw_startup<SrcOrder::Reverse>(activations, weights, result);
@@ -59,8 +67,8 @@ void kernel_main() {
     matmul_set_in1_column_stride(weights, block_tiles);
 
     tile_regs_acquire();
-    cb_wait_front(activations, inner);
     for (uint32_t block = 0; block < blocks; ++block) {
+        cb_wait_front(activations, (block + 1) * block_tiles);
         cb_wait_front(weights, block_tiles * columns);
         for (uint32_t tile = 0; tile < block_tiles; ++tile) {
             matmul_block(activations, weights, block * block_tiles + tile, tile, 0, 0, columns, 1, inner);
@@ -68,22 +76,36 @@ void kernel_main() {
         cb_pop_front(weights, block_tiles * columns);
     }
     cb_pop_front(activations, inner);
+#ifdef GATED
+    relu_tile_init();
+    for (uint32_t gate = 0; gate < results; ++gate) {
+        relu_tile(gate);
+    }
+    square_tile_init();
+    for (uint32_t gate = 0; gate < results; ++gate) {
+        square_tile(gate);
+    }
+    mul_binary_tile_init();
+    for (uint32_t gate = 0; gate < results; ++gate) {
+        mul_binary_tile(gate, results + gate, gate);
+    }
+#endif
     tile_regs_commit();
 
-    cb_reserve_back(result, columns);
+    cb_reserve_back(result, results);
     tile_regs_wait();
 #ifdef RELU
     // The packer clamps at zero what it writes, as for TT-NN's own fused RELU (PACK_RELU of its matmul kernels).
     pack_relu_config(ReluConfig::zero());
 #endif
-    for (uint32_t column = 0; column < columns; ++column) {
+    for (uint32_t column = 0; column < results; ++column) {
         pack_tile(column, result);
     }
 #ifdef RELU
     pack_relu_config(ReluConfig::none());
 #endif
     tile_regs_release();
-    cb_push_back(result, columns);
+    cb_push_back(result, results);
 
     // The next program configures formats, but not where exponents come from.
     UNPACK(set_format(static_cast<uint32_t>(DataFormat::Bfp4_b), false, 0));

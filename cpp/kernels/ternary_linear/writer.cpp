@@ -1,7 +1,7 @@
-// Activations of `ternary_linear`: gathers the whole row of tiles from the cores that hold its shards.
+// Hands to the matrix unit what other cores write into this one's circular buffers, see the reader.
 //
-// Every core needs all activations. Each begins at another shard, so that at any time the cores read from different ones and no core's L1 is
-// asked for by all the others at once. The matrix unit starts when all have come; weights stream in meanwhile.
+// Both buffers hold everything that the program needs, so nothing is ever written over, and no one waits for room. Activations arrive in order
+// and are counted by one semaphore; weights come from several streamers, each ahead or behind, and a block is there when each column's count is.
 //
 // Nothing is written by this kernel: the result is packed where it belongs, because its circular buffer is the shard of the result.
 
@@ -9,30 +9,38 @@
 
 #include "api/compile_time_args.h"
 #include "api/dataflow/dataflow_api.h"
-#include "api/tensor/tensor_accessor.h"
 
 void kernel_main() {
-    const uint32_t address = get_common_arg_val<uint32_t>(0);
+    constexpr uint32_t activations = get_named_compile_time_arg_val("activations");
+    constexpr uint32_t weights = get_named_compile_time_arg_val("weights");
+    constexpr uint32_t blocks = get_named_compile_time_arg_val("blocks");
+    constexpr uint32_t block_tiles = get_named_compile_time_arg_val("block_tiles");
+    constexpr uint32_t columns = get_named_compile_time_arg_val("matrices") * get_named_compile_time_arg_val("columns");
+    constexpr uint32_t inner = blocks * block_tiles;
 
-    constexpr uint32_t buffer = get_named_compile_time_arg_val("activations");
-    constexpr uint32_t shards = get_named_compile_time_arg_val("shards");
-    constexpr uint32_t shard_tiles = get_named_compile_time_arg_val("shard_tiles");
-    constexpr uint32_t cores = get_named_compile_time_arg_val("cores");
-    constexpr uint32_t grid_x = get_named_compile_time_arg_val("grid_x");
-    constexpr uint32_t grid_y = get_named_compile_time_arg_val("grid_y");
-    constexpr uint32_t grid_width = get_named_compile_time_arg_val("grid_width");
-
-    const uint32_t core = (get_absolute_logical_y() - grid_y) * grid_width + get_absolute_logical_x() - grid_x;
-    const auto activations = TensorAccessor(TensorAccessorArgs<0>(), address);
-    const uint32_t shard_bytes = shard_tiles * get_tile_size(buffer);
-
-    cb_reserve_back(buffer, shards * shard_tiles);
-    const uint32_t to = get_write_ptr(buffer);
-    uint32_t shard = core * shards / cores;
-    for (uint32_t i = 0; i < shards; ++i) {
-        noc_async_read(activations.get_shard_noc_addr(shard), to + shard * shard_bytes, shard_bytes);
-        shard = shard + 1 == shards ? 0 : shard + 1;
+    const auto semaphore = [](uint32_t id) {
+        return reinterpret_cast<volatile tt_l1_ptr uint32_t*>(get_semaphore(id));
+    };
+    const auto arrived = semaphore(get_named_compile_time_arg_val("arrived"));
+    cb_reserve_back(activations, inner);
+    cb_reserve_back(weights, blocks * block_tiles * columns);
+    uint32_t tiles = 0;
+    uint32_t block = 0;
+    while (tiles < inner || block < blocks) {
+        invalidate_l1_cache();
+        const uint32_t come = *arrived;
+        if (come > tiles) {
+            cb_push_back(activations, come - tiles);
+            tiles = come;
+        }
+        uint32_t whole = blocks;
+        for (uint32_t column = 0; column < columns; ++column) {
+            const uint32_t chunks = *semaphore(column / 4) >> 8 * (column % 4) & 0xff;
+            whole = chunks < whole ? chunks : whole;
+        }
+        if (whole > block) {
+            cb_push_back(weights, (whole - block) * block_tiles * columns);
+            block = whole;
+        }
     }
-    noc_async_read_barrier();
-    cb_push_back(buffer, shards * shard_tiles);
 }

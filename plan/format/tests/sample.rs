@@ -1,7 +1,7 @@
 //! A plan that holds everything a file format can be asked for.
 
 use crate::op::*;
-use crate::program::{FusedActivation, NormProgram, SdpaProgram, TernaryProgram};
+use crate::program::{Fingerprint, FusedActivation, NormProgram, SdpaProgram, TernaryProgram};
 use crate::weight::{Content, LongAngles, Matrix, RotaryFunction, Vector};
 use crate::*;
 
@@ -71,8 +71,10 @@ fn every_op(number: f64, single: f32) -> Vec<Op> {
         memory: memory.clone(),
     };
     let mut ops: Vec<Op> = programs.into_iter().map(matmul).collect();
-    let ternary = TernaryProgram { in0_block_w: 18, buffers: 3, activation: Some(FusedActivation::Relu), kernels: 7 };
+    let ternary = TernaryProgram { in0_block_w: 18, readers: 3, activation: Some(FusedActivation::Relu), kernels: 7 };
     let (a2, b2, memory2) = (a.clone(), b.clone(), width.clone());
+    let (a3, gate, up) = (a.clone(), b.clone(), b.clone());
+    ops.push(TernaryGated { a: a3, gate, up, program: ternary, compute, memory: width.clone() }.into());
     ops.push(TernaryLinear { a: a2, b: b2, program: ternary, compute, dtype: DType::F32, memory: memory2 }.into());
     ops.extend([
         Embedding { indices: table.clone(), table: b.clone(), layout: Layout::RowMajor, memory: MemoryConfig::L1 }
@@ -117,7 +119,7 @@ fn every_op(number: f64, single: f32) -> Vec<Op> {
             v_cache: cache,
             pages: table.clone(),
             start: table.clone(),
-            scale: scalar,
+            scale: scalar.clone(),
             program: sdpa,
             compute,
             memory: memory.clone(),
@@ -140,6 +142,16 @@ fn every_op(number: f64, single: f32) -> Vec<Op> {
         binary(Destination::InPlace).into(),
         AbsOp { input: a.clone(), memory: memory.clone() }.into(),
         RowMax { input: a.clone(), memory }.into(),
+        QuantizeRows { input: a.clone(), floor: scalar.clone(), kernels: Fingerprint(3) }.into(),
+        AddRows {
+            a: a.clone(),
+            b: b.clone(),
+            factors: a.clone(),
+            floor: scalar.clone(),
+            scale: scalar.clone(),
+            kernels: Fingerprint(4),
+        }
+        .into(),
         ArgMax { input, output: table.clone() }.into(),
         TopK { input: a.clone(), k: 32, memory: MemoryConfig::DRAM }.into(),
         ManualSeed { seeds: table.clone(), generators: table.clone() }.into(),

@@ -2,6 +2,7 @@
 
 mod abs;
 mod add_integers;
+mod add_rows;
 mod arg_max;
 mod best_column;
 mod binary;
@@ -20,6 +21,7 @@ mod gather_rows;
 mod manual_seed;
 mod matmul;
 mod plus_one;
+mod quantize_rows;
 mod reshape;
 mod rms_norm;
 mod rotary;
@@ -31,6 +33,7 @@ mod sdpa;
 mod sdpa_decode;
 mod slice;
 mod slice_at;
+mod ternary_gated;
 mod ternary_linear;
 mod times_integer;
 mod to_layout;

@@ -95,7 +95,7 @@ fn prepare<'a>(
 }
 
 /// `b` may have one column or one row, which then serves all. `exact` is the chip whose kernels' bits the result is to have.
-fn binary(
+pub fn binary(
     op: &Binary,
     exact: Option<Arch>,
     (a, b): (&HostTensor, &HostTensor),

@@ -20,6 +20,7 @@
 //! [`Known`] says for an op's arguments whether the bits are known to be the kernels'. Where they are not, the same rules are applied as the
 //! closest there is.
 
+mod add_rows;
 mod binary;
 mod flash;
 mod fma;
@@ -31,6 +32,7 @@ mod sdpa_prefill;
 mod sfpu;
 mod typecast;
 
+pub use add_rows::{add_rows, packed};
 pub use binary::{binary, unary_f32};
 pub use rms_norm::{NormProgram, rms_norm, rms_norm_known};
 pub use rotary::{rotary, rotary_known};

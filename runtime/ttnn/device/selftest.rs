@@ -1,11 +1,12 @@
 //! Runs bitnetc's own kernels on an open card and compares every bit of what they compute: of integers with the integers, of any numbers with
-//! `ttnn.linear` by the same weights in bfp4. Each case runs twice, once by itself and once replayed from a trace.
+//! `ttnn.linear` by the same weights in bfp4, and of gate and up with two products and `ttnn.mul`. Each case runs twice, once by itself and once
+//! replayed from a trace.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use bitnetc_numerics::{Format, Tiled, TiledView};
-use bitnetc_plan::op::TernaryLinear;
+use bitnetc_plan::op::{TernaryGated, TernaryLinear};
 use bitnetc_plan::program::FusedActivation;
 use bitnetc_plan::{
     Cores, Cost, DType, Fidelity, Footprint, MatmulProgram, MemoryConfig, Op, Ref, Step, TILE, TensorSpec,
@@ -26,17 +27,17 @@ use crate::python::{Object, Value};
 /// Calls in the trace by which time is measured, and its replays.
 const TIMED: (u32, u32) = (16, 20);
 
-/// One product: its sides, the cores of activations and result, K tiles of a block, blocks that are buffered.
-struct Shape(&'static str, [u32; 2], [u32; 2], [u32; 2]);
+/// One product: its sides, the cores of activations and result, K tiles of a block.
+struct Shape(&'static str, [u32; 2], [u32; 2], u32);
 
 /// The projections of the small model that comes along, and of BitNet 2B-4T.
 const SHAPES: [Shape; 6] = [
-    Shape("640x960", [640, 960], [4, 30], [5, 2]),
-    Shape("640x640", [640, 640], [20, 4], [10, 1]),
-    Shape("2560x3840", [2560, 3840], [40, 30], [16, 5]),
-    Shape("2560x2560", [2560, 2560], [20, 40], [20, 3]),
-    Shape("2560x6912", [2560, 6912], [40, 54], [16, 3]),
-    Shape("6912x2560", [6912, 2560], [54, 40], [18, 4]),
+    Shape("640x960", [640, 960], [4, 30], 5),
+    Shape("640x640", [640, 640], [20, 5], 10),
+    Shape("2560x3840", [2560, 3840], [40, 60], 16),
+    Shape("2560x2560", [2560, 2560], [20, 40], 20),
+    Shape("2560x6912", [2560, 6912], [40, 54], 16),
+    Shape("6912x2560", [6912, 2560], [54, 40], 24),
 ];
 
 /// The comparison of one product.
@@ -69,7 +70,8 @@ fn test(card: &OpenCard, shape: &Shape) -> Result<Tested, TtnnError> {
     let numbers: Vec<f32> = (0..rows * k).map(|_| rng.random_range(-4.0f32..4.0)).collect();
     let weight = |row: usize, column: usize| f32::from(weights[row * n + column]);
 
-    let mut bench = Bench { card, scope: Scope::default(), results: 0 };
+    let readers = if card.arch()?.ends_with("BLACKHOLE") { 2 } else { 1 };
+    let mut bench = Bench { card, scope: Scope::default(), results: 0, readers };
     let sums = bench.product(shape, true, integers.iter().map(|v| f32::from(*v)).collect());
     let expected: Vec<f32> = (0..rows * n)
         .map(|i| {
@@ -88,6 +90,12 @@ fn test(card: &OpenCard, shape: &Shape) -> Result<Tested, TtnnError> {
     let found = bench.run(&rounded, &weight)?;
     different += found.iter().map(|found| differing(found, &expected)).sum::<usize>();
     elements += found.len() * expected.len();
+
+    // The other matrix is the same one, its columns in the opposite order.
+    let other = |row: usize, column: usize| weight(row, n - 1 - column);
+    let [together, apart] = bench.gated(&rounded, &weight, &other)?;
+    different += differing(&together, &apart);
+    elements += apart.len();
     let us = match card.card() {
         CardKind::Real => Some(bench.time(&rounded)?),
         CardKind::Simulator(_) | CardKind::Mock(_) => None,
@@ -112,12 +120,14 @@ struct Bench<'a> {
     card: &'a OpenCard,
     scope: Scope,
     results: u32,
+    /// Cores that stream weights from a DRAM bank.
+    readers: u32,
 }
 
 impl Bench<'_> {
     /// The call of a shape: of integers exactly in fp32, of other numbers in bf16 with the RELU fused.
     fn product(&self, shape: &Shape, exact: bool, values: Vec<f32>) -> Product {
-        let Shape(_, [k, n], [from, cores], [in0_block_w, buffers]) = *shape;
+        let Shape(_, [k, n], [from, cores], in0_block_w) = *shape;
         let spread = |cores: u32, width: u32| {
             MemoryConfig::width(Cores::row_major(cores, self.card.grid()), [TILE, width / cores])
         };
@@ -126,7 +136,7 @@ impl Bench<'_> {
             b: Ref::Value("b".into()),
             program: TernaryProgram {
                 in0_block_w,
-                buffers,
+                readers: self.readers,
                 activation: (!exact).then_some(FusedActivation::Relu),
                 kernels: kernels::TERNARY_LINEAR.fingerprint(),
             },
@@ -161,15 +171,26 @@ impl Bench<'_> {
         values: &[f32],
         weight: &(impl Fn(usize, usize) -> f32 + Sync),
     ) -> Result<(), TtnnError> {
-        let (k, n) = (b.rows() as usize, b.columns() as usize);
+        let k = b.rows() as usize;
         let tiles = Tiled::pack_with(Format::Bf16, TILE as usize, k, |row, column| values[row * k + column]);
         self.place("a", a, tiles.bytes())?;
+        self.codes("b", b, weight)
+    }
+
+    /// Places a weight, in codes or in bfp4.
+    fn codes(
+        &mut self,
+        name: &str,
+        b: &TensorSpec,
+        weight: &(impl Fn(usize, usize) -> f32 + Sync),
+    ) -> Result<(), TtnnError> {
+        let (k, n) = (b.rows() as usize, b.columns() as usize);
         let broken = |at| TtnnError::Unexpected { what: "a ternary weight".into(), answer: format!("{at:?}") };
         let bytes = match b.dtype == DType::Bfp2 {
             true => codes::pack(k, n, weight).map_err(broken)?,
             false => Tiled::pack_with(Format::Bfp4, k, n, weight).bytes().to_vec(),
         };
-        self.place("b", b, &bytes)
+        self.place(name, b, &bytes)
     }
 
     /// Runs a call and returns its result.
@@ -222,6 +243,35 @@ impl Bench<'_> {
         };
         self.release(&trace)?;
         Ok([first, second])
+    }
+
+    /// Gate and up with their product in one program, and the same by two products and `ttnn.mul`.
+    fn gated(
+        &mut self,
+        product: &Product,
+        gate: &(impl Fn(usize, usize) -> f32 + Sync),
+        up: &(impl Fn(usize, usize) -> f32 + Sync),
+    ) -> Result<[Vec<f32>; 2], TtnnError> {
+        let [_, b] = &product.specs;
+        let columns = b.columns() as usize;
+        let values = |names: [&str; 2]| names.map(|name| Ref::Value(name.into()));
+        self.operands(&product.specs, &product.a, gate)?;
+        self.codes("up", b, up)?;
+        let call = &product.call;
+        let program = TernaryProgram { activation: None, ..call.program };
+        let [gate, up] = values(["b", "up"]);
+        let (a, compute, memory) = (call.a.clone(), call.compute, call.memory.clone());
+        let together = TernaryGated { a, gate, up, program, compute, memory };
+        let result = self.call(together.clone().into())?;
+        let first = self.read(&result, DType::Bf16, columns)?;
+        let (gate, up, mut multiply) = together.apart();
+        [multiply.a, multiply.b] = values(["gates", "ups"]);
+        for (name, call) in [("gates", gate), ("ups", up)] {
+            let result = self.call(call.into())?;
+            self.scope.set(lower::value_key(name), result);
+        }
+        let result = self.call(multiply.into())?;
+        Ok([first, self.read(&result, DType::Bf16, columns)?])
     }
 
     /// What `ttnn.linear` computes of the same numbers, the weights in bfp4.

@@ -44,7 +44,7 @@ pub fn python(plan: &Plan) -> String {
     let _ = writeln!(text, "RELEASE = {}\nARCH = \"{arch}\"\nGRID = {:?}", literal(&plan.release), plan.card.grid);
     let _ = writeln!(text, "COMPILER = \"{}\"\nSTAND_IN = \"{}\"", setup::COMPILER_BELOW_TTNN, setup::MARK);
     let _ = writeln!(text, "BATCH = {}\nCONTEXT = {}\nBLOCK = {}", options.batch, options.context, options.block);
-    if plan.phases.iter().flat_map(Phase::steps).any(|step| matches!(step.op, Op::TernaryLinear(_))) {
+    if plan.phases.iter().flat_map(Phase::steps).any(|step| step.op.has_own_kernels()) {
         let _ = write!(text, "\n\n# Kernels of bitnetc's own.\n{}\n", kernels::python());
     }
     weights(plan, &mut text);

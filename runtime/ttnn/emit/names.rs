@@ -19,8 +19,23 @@ const KEYWORDS: [&str; 35] = [
 ];
 
 /// Names that a function of the program uses besides those of its phase.
-const OWN: [&str; 11] =
-    ["LAYERS", "buffers", "float", "layer", "np", "range", "scalars", "show", "ternary_linear", "ttnn", "weights"];
+const OWN: [&str; 15] = [
+    "LAYERS",
+    "add_rows",
+    "buffers",
+    "float",
+    "layer",
+    "np",
+    "quantize_rows",
+    "range",
+    "scalars",
+    "show",
+    "ternary",
+    "ternary_gated",
+    "ternary_linear",
+    "ttnn",
+    "weights",
+];
 
 /// The identifiers of one phase, by the keys that [`lower`] uses.
 #[derive(Debug)]
