@@ -315,6 +315,7 @@ impl<'a> Compiler<'a> {
             let read: Vec<Weight> = schedule.weights.iter().filter(|w| placed.reads(w)).cloned().collect();
             let weights = joined(&self.plan.weights, &read, |w| &w.name).map_err(clash)?;
             let weights = joined(&weights, &placed.weights, |w| &w.name).map_err(clash)?;
+            let buffers = joined(&buffers, &placed.buffers, |b| &b.name).map_err(clash)?;
             let layers = self.plan.model.layers;
             let context = walk::Context { card, weights: &weights, buffers: &buffers, layers };
             let (phase, fits) = self.timed("lifetime", |c| {

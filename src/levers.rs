@@ -1,5 +1,6 @@
 //! `bitnetc levers`: what each known lever is predicted to be worth.
 
+mod floors;
 mod json;
 
 use bitnetc_compiler::Options;
@@ -23,7 +24,8 @@ use crate::{completions, input};
 #[command(after_help = "Examples:
   bitnetc levers bitnet-2b-4t         # N150 and P150, one user and 32
   bitnetc levers bitnet-2b-4t --target p150 --batch 32    # notes and steps
-  bitnetc levers bitnet-2b-4t --policy exact")]
+  bitnetc levers bitnet-2b-4t --policy exact
+  bitnetc levers bitnet-2b-4t --floors    # each card, 1, 8, 32 users, every policy")]
 pub struct Args {
     /// A shipped model's name, or a model's RON file
     #[arg(add = ArgValueCompleter::new(completions::models))]
@@ -43,6 +45,10 @@ pub struct Args {
     /// Steps listed of a single target and batch, those first that lose most against the DRAM
     #[arg(long, default_value_t = 8)]
     top: usize,
+    /// The step of every policy at positions 256 and 4095 beside its floor, the bytes of weights and cache at peak bandwidth, and what
+    /// passes the time above it; of each card that comes along and of 1, 8 and 32 users, unless a target or a batch is named
+    #[arg(long, conflicts_with_all = ["json", "policy", "at_position", "top"])]
+    floors: bool,
     /// JSON for tools: every lever and every step, unrounded
     #[arg(long)]
     json: bool,
@@ -69,6 +75,10 @@ impl Case {
 /// When model or target cannot be had, the position is beyond the context, or there is no plan.
 pub fn run(args: Args) -> miette::Result<()> {
     let model = input::model(&args.model)?;
+    if args.floors {
+        let page = floors::page(&model, args.target.as_deref(), args.batch)?;
+        return args.width.print(&page);
+    }
     let mut options = Options::for_model(&model);
     options.policy = args.policy;
     options.position = args.at_position;

@@ -58,6 +58,12 @@ pub fn remark(drafts: &[Draft], at: usize) -> Option<String> {
         | Op::ManualSeed(_)
         | Op::Sampling(_)
         | Op::ArgMax(_)
+        | Op::BestColumn(_)
+        | Op::Reshape(_)
+        | Op::GatherRows(_)
+        | Op::AddIntegers(_)
+        | Op::TimesInteger(_)
+        | Op::CopyInto(_)
         | Op::PlusOne(_)
         | Op::Deallocate(_) => None,
     }

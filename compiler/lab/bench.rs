@@ -183,6 +183,13 @@ impl<'a> Bench<'a> {
         Ok([heads, kv_heads, kv_heads].map(|h| h * per_head).to_vec())
     }
 
+    /// Predicted microseconds of picking the token of the logits.
+    pub fn token_us(&self) -> f64 {
+        let call = self.records().find(|r| matches!(r.call.kind, Kind::ArgMax));
+        let drafts = call.and_then(|r| r.ways.candidates.get(r.chosen)).map_or(&[][..], |way| &way.drafts);
+        self.sum_us(|step| drafts.iter().any(|draft| draft.name == step.name))
+    }
+
     /// All ways of the LM head in decode.
     pub fn head_ways(&self) -> Option<&Record> {
         self.records().find(|r| matches!(r.call.kind, Kind::LmHead { .. }))

@@ -21,7 +21,7 @@ impl Bench<'_> {
     pub fn interleaved_step(&self) -> Result<PricedStep, String> {
         let norms = self.sum_us(|s| matches!(s.op, Op::RmsNorm(_)));
         let cache = self.sum_us(is_cache);
-        let argmax = self.sum_us(|s| matches!(s.op, Op::ArgMax(_)));
+        let argmax = self.token_us();
         let projections: f64 = self.projections().map(|(times, s, ..)| f64::from(times) * self.us(s)).sum();
         let head = self.head().map_or(0.0, |c| c.price.us());
         let rest = self.sum_us(|_| true) - norms - cache - argmax - projections - head;

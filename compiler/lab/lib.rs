@@ -10,10 +10,12 @@
 //! | [`priced`] | a decode step as a list of priced calls |
 //! | [`calibration`] | the cost model beside the measurements, and the fit of its constants |
 //! | [`profile`] | a plan's own measurements, program by program, and the fit to them |
+//! | [`floors`](mod@floors) | a step beside the time of its bytes at peak bandwidth, and what passes the rest of it |
 //! | [`levers`](mod@levers) | the predicted worth of single choices: sharded weights, fused projections, argmax on the card and others |
 
 mod bench;
 pub mod calibration;
+pub mod floors;
 pub mod host;
 mod interleaved;
 pub mod levers;

@@ -234,6 +234,8 @@ pub struct Movement<F = f64> {
     pub plus_one_us: F,
     /// Interleaved tensors in DRAM, read or written.
     pub interleaved_gb_per_s: F,
+    /// A write that is waited for before the next.
+    pub write_us: F,
 }
 
 /// Times of the search for the likeliest tokens and of the draw among them, for up to 32 users.

@@ -17,9 +17,11 @@
 //! - everything else: a measured time for one tile of rows, or the bytes over the interleaved bandwidth.
 
 mod abs;
+mod add_integers;
 mod add_rows;
 mod arg_max;
 mod attention;
+mod best_column;
 mod binary;
 mod cache_fill;
 mod cache_update;
@@ -27,15 +29,18 @@ mod cache_update_one;
 mod concat;
 mod concat_heads;
 mod concat_heads_decode;
+mod copy_into;
 mod create_heads;
 mod create_heads_decode;
 mod deallocate;
 mod embedding;
+mod gather_rows;
 mod laws;
 mod manual_seed;
 mod matmul;
 mod plus_one;
 mod quantize_rows;
+mod reshape;
 mod rms_norm;
 mod rotary;
 mod rotary_decode;
@@ -48,6 +53,7 @@ mod slice;
 mod slice_at;
 mod ternary_gated;
 mod ternary_linear;
+mod times_integer;
 mod to_layout;
 mod to_memory_config;
 mod top_k;
@@ -233,14 +239,16 @@ fn dispatch_us(op: &Op, d: &Dispatch) -> f64 {
     match op {
         Op::Matmul(_) | Op::TernaryLinear(_) | Op::TernaryGated(_) => d.matmul_us,
         Op::SdpaDecode(_) | Op::Sdpa(_) => d.attention_us,
-        Op::QuantizeRows(_) | Op::RmsNorm(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::TopK(_) => d.norm_us,
-        Op::AddRows(_) | Op::Binary(_) | Op::Abs(_) => d.elementwise_us,
+        Op::QuantizeRows(_) | Op::RmsNorm(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::BestColumn(_) => d.norm_us,
+        Op::TopK(_) => d.norm_us,
+        Op::AddRows(_) | Op::Binary(_) | Op::Abs(_) | Op::AddIntegers(_) | Op::TimesInteger(_) => d.elementwise_us,
         Op::CacheUpdate(_) | Op::CacheUpdateOne(_) | Op::CacheFill(_) => d.cache_update_us,
         Op::RotaryFused(_) | Op::RotaryDecode(_) | Op::Rotary(_) => d.rotary_us,
         Op::ToLayout(_) | Op::Typecast(_) => d.untilize_us,
         Op::PlusOne(_) => d.plus_one_us,
         Op::Embedding(_) | Op::CreateHeadsDecode(_) | Op::CreateHeads(_) | Op::ConcatHeadsDecode(_) => d.reshard_us,
         Op::ConcatHeads(_) | Op::ToMemoryConfig(_) | Op::View(_) | Op::Transpose(_) | Op::Slice(_) => d.reshard_us,
+        Op::Reshape(_) | Op::GatherRows(_) | Op::CopyInto(_) => d.reshard_us,
         Op::SliceAt(_) | Op::Concat(_) | Op::ManualSeed(_) | Op::Sampling(_) | Op::Deallocate(_) => d.reshard_us,
     }
 }
@@ -270,7 +278,8 @@ impl<'a> Attention<'a> {
             Op::ConcatHeadsDecode(_) | Op::ConcatHeads(_) | Op::ToMemoryConfig(_) | Op::ToLayout(_) => None,
             Op::Typecast(_) | Op::View(_) | Op::Transpose(_) | Op::Slice(_) | Op::SliceAt(_) | Op::Concat(_) => None,
             Op::Binary(_) | Op::Abs(_) | Op::RowMax(_) | Op::ArgMax(_) | Op::PlusOne(_) | Op::Deallocate(_) => None,
-            Op::TopK(_) | Op::ManualSeed(_) | Op::Sampling(_) => None,
+            Op::TopK(_) | Op::ManualSeed(_) | Op::Sampling(_) | Op::BestColumn(_) | Op::Reshape(_) => None,
+            Op::GatherRows(_) | Op::AddIntegers(_) | Op::TimesInteger(_) | Op::CopyInto(_) => None,
         }
     }
 

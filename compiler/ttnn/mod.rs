@@ -20,7 +20,7 @@ pub mod token;
 
 use bitnetc_plan::allocator::bytes_per_bank;
 use bitnetc_plan::ttnn::{Constraint, Source, Values, Violation, check};
-use bitnetc_plan::{Cost, DType, Memory, MemoryConfig, Op, Ref, TensorSpec, Weight};
+use bitnetc_plan::{Buffer, Cost, DType, Memory, MemoryConfig, Op, Ref, TensorSpec, Weight};
 
 use rustc_hash::FxHashMap;
 
@@ -109,6 +109,8 @@ pub struct Candidate {
     pub drafts: Vec<Draft>,
     /// Weights only this candidate needs.
     pub weights: Vec<Weight>,
+    /// Persistent buffers only this candidate needs.
+    pub buffers: Vec<Buffer>,
     /// The number of chunks into which it cuts its weight; 1 for every call but the LM head.
     pub chunks: u32,
     /// Predicted time.
@@ -208,6 +210,7 @@ pub struct Drafting<'a> {
     /// Specs of operands by their reference.
     known: Vec<(Ref, TensorSpec)>,
     extra_weights: Vec<Weight>,
+    extra_buffers: Vec<Buffer>,
     drafts: Vec<Draft>,
     /// L1 bytes of each draft's circular buffers and temporaries.
     workspace: Vec<u64>,
@@ -237,6 +240,7 @@ impl<'a> Drafting<'a> {
             call,
             known,
             extra_weights: Vec::new(),
+            extra_buffers: Vec::new(),
             drafts: Vec::new(),
             workspace: Vec::new(),
             price: Price::default(),
@@ -270,6 +274,14 @@ impl<'a> Drafting<'a> {
         let reference = Ref::Weight(weight.name.clone());
         self.known.push((reference.clone(), weight.spec.clone()));
         self.extra_weights.push(weight);
+        reference
+    }
+
+    /// Declares a persistent buffer that only this candidate uses.
+    pub fn buffer(&mut self, buffer: Buffer) -> Ref {
+        let reference = Ref::Buffer(buffer.name.clone());
+        self.known.push((reference.clone(), buffer.spec.clone()));
+        self.extra_buffers.push(buffer);
         reference
     }
 
@@ -352,6 +364,7 @@ impl<'a> Drafting<'a> {
             produces,
             drafts: self.drafts,
             weights: self.extra_weights,
+            buffers: self.extra_buffers,
             chunks: self.chunks,
             price,
             peak,

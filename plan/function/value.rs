@@ -88,6 +88,35 @@ pub enum Content {
     Transform,
     /// The largest numbers of each row of these columns, or where they are.
     Best(Best, Rc<Columns>),
+    /// A stage on the way to the largest of these columns, by way of the largest of groups of so many.
+    Grouped(Stage, Rc<Columns>, u32),
+    /// The number of each user, times a number.
+    Users(u32),
+}
+
+/// What is found of each user's groups of columns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The columns, a row for each group.
+    Groups,
+    /// The largest of each group, a row for each.
+    Maxima,
+    /// The same, a column for each group of each user.
+    Row,
+    /// The same, a row for each user.
+    UsersMaxima,
+    /// The number of the first group that holds the largest.
+    Group,
+    /// The number of that group's row among those of all users.
+    GroupRow,
+    /// The columns of that group.
+    Found,
+    /// The place of the largest among them.
+    Place,
+    /// The number of that group's first column.
+    First,
+    /// The number of the first column that holds the largest.
+    Column,
 }
 
 /// A property of the largest numbers of a row.
@@ -142,7 +171,8 @@ impl Value {
         match &self.content {
             Content::Columns(columns) => Ok(columns),
             Content::Angles(_) | Content::Transform => Err(Unclear::new("rotary tables are no numbers of a model", "")),
-            Content::Best(..) => {
+            Content::Users(_) => Err(Unclear::new("numbers of users are no numbers of a model", "")),
+            Content::Grouped(..) | Content::Best(..) => {
                 Err(Unclear::new("the largest numbers of a row are used up by the token that is drawn", ""))
             }
         }

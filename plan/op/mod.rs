@@ -10,8 +10,10 @@ mod declare;
 mod role;
 
 mod abs;
+mod add_integers;
 mod add_rows;
 mod arg_max;
+mod best_column;
 mod binary;
 mod cache_fill;
 mod cache_update;
@@ -19,14 +21,17 @@ mod cache_update_one;
 mod concat;
 mod concat_heads;
 mod concat_heads_decode;
+mod copy_into;
 mod create_heads;
 mod create_heads_decode;
 mod deallocate;
 mod embedding;
+mod gather_rows;
 mod manual_seed;
 mod matmul;
 mod plus_one;
 mod quantize_rows;
+mod reshape;
 mod rms_norm;
 mod rotary;
 mod rotary_decode;
@@ -39,6 +44,7 @@ mod slice;
 mod slice_at;
 mod ternary_gated;
 mod ternary_linear;
+mod times_integer;
 mod to_layout;
 mod to_memory_config;
 mod top_k;
@@ -158,6 +164,18 @@ macro_rules! for_each_op {
             ManualSeed(ManualSeed) in manual_seed;
             /// Token drawn among the likeliest.
             Sampling(Sampling) in sampling;
+            /// Index of the largest element of each row, as a tensor.
+            BestColumn(BestColumn) in best_column;
+            /// Rows of another length.
+            Reshape(Reshape) in reshape;
+            /// Rows of a value.
+            GatherRows(GatherRows) in gather_rows;
+            /// Sum of integers.
+            AddIntegers(AddIntegers) in add_integers;
+            /// Integers times a number.
+            TimesInteger(TimesInteger) in times_integer;
+            /// Into a buffer.
+            CopyInto(CopyInto) in copy_into;
             /// Increment.
             PlusOne(PlusOne) in plus_one;
             /// End of a value.

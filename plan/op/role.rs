@@ -74,6 +74,8 @@ pub enum Role {
     Seeds,
     /// `[B]` u32 cores whose random numbers are seeded.
     Generators,
+    /// A row of integers to calculate with: a value, or the numbers of the users.
+    Integers,
     /// Receives the token that the next run of the phase reads, or that generation starts with.
     NextToken,
     /// Positions that are counted on for the next run of the phase.
@@ -85,7 +87,13 @@ impl Role {
     pub const fn is_source(self) -> bool {
         match self {
             Role::Moved | Role::Cut | Role::Table => true,
-            Role::Tensor | Role::Part | Role::Indices | Role::Gamma | Role::Matrix | Role::Projection => false,
+            Role::Tensor
+            | Role::Part
+            | Role::Indices
+            | Role::Integers
+            | Role::Gamma
+            | Role::Matrix
+            | Role::Projection => false,
             Role::Cosines | Role::Sines | Role::Queries | Role::KeyCache | Role::ValueCache | Role::Cache => false,
             Role::TokenRows | Role::PromptRows | Role::ChunkPages | Role::ContextPages | Role::ChunkStart => false,
             Role::Starts | Role::Ends => false,

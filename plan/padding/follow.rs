@@ -141,6 +141,10 @@ impl<'a> Follower<'a> {
             Op::RowMax(args) => self.unpadded(&args.input, self.is_magnitude(&args.input)),
             Op::ArgMax(args) => self.unpadded(&args.input, false),
             Op::TopK(args) => self.unpadded(&args.input, false),
+            Op::BestColumn(args) => self.unpadded(&args.input, false),
+            Op::Reshape(args) => self.unpadded(&args.input, false),
+            Op::GatherRows(args) => self.unpadded(&args.table, false),
+            Op::AddIntegers(_) | Op::TimesInteger(_) | Op::CopyInto(_) => Ok(None),
             Op::ManualSeed(_) | Op::Sampling(_) | Op::PlusOne(_) | Op::Deallocate(_) => Ok(None),
         }
     }

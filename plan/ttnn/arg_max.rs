@@ -47,7 +47,8 @@ pub(super) fn check(_args: &ArgMax, given: &[&TensorSpec], card: &Card) -> Answe
     checks.finish(|| Outcome { outputs: Vec::new(), circular_buffers, temporaries: Vec::new(), programs: 1 })
 }
 
-fn bytes(x: &TensorSpec, card: &Card) -> u64 {
+/// Circular buffers of a search over the rows of a tensor.
+pub(super) fn bytes(x: &TensorSpec, card: &Card) -> u64 {
     let element = x.dtype.element_bytes().unwrap_or(0);
     let (rows, columns) = (u64::from(x.rows()), u64::from(x.columns()));
     let unit = card.dram.alignment / 2;

@@ -110,7 +110,7 @@ fn fused_bytes(memory: &MemoryConfig, table_tiles: u32) -> u64 {
 }
 
 /// The program that gathers rows: one row and eight pages of indices.
-fn rows_bytes(columns: u32, card: &Card) -> u64 {
+pub(super) fn rows_bytes(columns: u32, card: &Card) -> u64 {
     (u64::from(columns) * 2).next_multiple_of(card.dram.alignment) + 8 * card.dram.alignment
 }
 

@@ -245,6 +245,27 @@ fn norms_and_tables(seeds: &mut Vec<Seed>) {
     let logits = rows(&[1, 1, 8, 32_000], DType::Bf16);
     push(ArgMax { input: any(), output: any() }.into(), vec![logits, rows(&[1, 1, 8], DType::U32)]);
     draws(&mut push);
+    two_stages(&mut push);
+}
+
+fn two_stages(push: &mut impl FnMut(Op, Vec<TensorSpec>)) {
+    let (dram, l1) = (|| MemoryConfig::DRAM, || MemoryConfig::L1);
+    let u32s = |shape: &[u32]| rows(shape, DType::U32);
+    let reshape = Reshape { input: any(), shape: vec![1, 1, 320, 800], memory: l1() };
+    push(reshape.into(), vec![rows(&[1, 1, 8, 32_000], DType::Bf16)]);
+    let odd = Reshape { input: any(), shape: vec![1, 1, 32, 32_764], memory: dram() };
+    push(odd.into(), vec![rows(&[1, 1, 8, 131_056], DType::Bf16)]);
+    let groups = rows(&[1, 1, 320, 800], DType::Bf16);
+    push(ToLayout { input: any(), layout: Layout::Tile, memory: l1() }.into(), vec![groups.clone()]);
+    let column = TensorSpec::tile([1, 1, 320, 1], DType::Bf16, l1());
+    push(Transpose { input: any(), dims: (2, 3), memory: l1() }.into(), vec![column]);
+    let row = TensorSpec::tile([1, 1, 1, 320], DType::Bf16, l1());
+    push(ToLayout { input: any(), layout: Layout::RowMajor, memory: dram() }.into(), vec![row]);
+    push(BestColumn { input: any(), memory: dram() }.into(), vec![rows(&[1, 1, 8, 40], DType::Bf16)]);
+    push(TimesInteger { input: any(), factor: 40, memory: dram() }.into(), vec![u32s(&[8])]);
+    push(AddIntegers { a: any(), b: any(), memory: dram() }.into(), vec![u32s(&[1, 1, 8]), u32s(&[8])]);
+    push(GatherRows { indices: any(), table: any(), memory: dram() }.into(), vec![u32s(&[1, 1, 8]), groups]);
+    push(CopyInto { input: any(), output: any() }.into(), vec![u32s(&[1, 1, 8]), u32s(&[1, 1, 8])]);
 }
 
 fn draws(push: &mut impl FnMut(Op, Vec<TensorSpec>)) {

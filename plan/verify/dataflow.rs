@@ -85,7 +85,7 @@ fn expected_buffers(role: Role, kind: PhaseKind) -> Vec<BufferRole> {
         Role::TopP => vec![BufferRole::TopP],
         Role::InverseTemperature => vec![BufferRole::InverseTemperature],
         Role::Seeds => vec![BufferRole::Seeds],
-        Role::Generators => vec![BufferRole::Generators],
+        Role::Generators | Role::Integers => vec![BufferRole::Generators],
         Role::Counter => vec![BufferRole::Positions, BufferRole::RotaryPositions],
         Role::Tensor | Role::Moved | Role::Cut | Role::Part | Role::Table | Role::Gamma | Role::Matrix => vec![],
         Role::Projection | Role::Cosines | Role::Sines | Role::Queries | Role::TokenRows => vec![],
@@ -102,7 +102,9 @@ fn roles(plan: &Plan, phase: &Phase, step: &Step, defects: &mut Defects) {
         let tensor = operand.tensor;
         let buffer = if let Ref::Buffer(name) = tensor { Some(plan.buffer(name).map(|b| b.role)) } else { None };
         let expected = expected_buffers(operand.role, phase.kind);
-        if expected.is_empty() {
+        if operand.role == Role::Integers && buffer.is_none() {
+            // They were computed.
+        } else if expected.is_empty() {
             if buffer.is_some() {
                 bad(format!("ttnn.{call} has no use for the buffer `{tensor}`"), "a value".into());
             }

@@ -196,6 +196,23 @@ impl HostTensor {
     }
 }
 
+impl HostTensor {
+    /// Replaces all elements of a tensor of integers.
+    ///
+    /// # Errors
+    /// A tensor of floats, or another number of them.
+    pub fn set_integers(&mut self, numbers: impl ExactSizeIterator<Item = u32>) -> Result<(), DeviceError> {
+        let count = numbers.len();
+        match &mut self.data {
+            Data::Integer(held) if held.len() == count => {
+                held.iter_mut().zip(numbers).for_each(|(held, number)| *held = number);
+                Ok(())
+            }
+            Data::Integer(_) | Data::Bf16(_) | Data::F32(_) => Err(self.unexpected(0, format!("{count} integers"))),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,7 +16,6 @@ pub(super) struct Draw {
     p: Slot,
     inverse_temperature: Slot,
     seeds: Slot,
-    generators: Slot,
     /// The seeds have not been used by a step yet. They are then to be left out of the next.
     fresh: bool,
 }
@@ -29,7 +28,6 @@ impl Draw {
             p: slot(BufferRole::TopP)?,
             inverse_temperature: slot(BufferRole::InverseTemperature)?,
             seeds: slot(BufferRole::Seeds)?,
-            generators: slot(BufferRole::Generators)?,
             fresh: false,
         })
     }
@@ -66,11 +64,11 @@ impl<D: Device> Session<D> {
         Ok(())
     }
 
-    /// Writes what a draw needs before the first: which core is whose, and parameters that the kernels can compute with.
+    /// Writes what a draw needs before the first: parameters that the kernels can compute with.
     pub(super) fn prepare_draw(&mut self) -> Result<(), RuntimeError> {
-        let Some(draw) = self.draw else { return Ok(()) };
-        let users: Vec<u32> = (0..self.plan.options.batch).collect();
-        self.write("generators", draw.generators, &users)?;
+        if self.draw.is_none() {
+            return Ok(());
+        }
         self.set_sampling(&vec![Sampling::GREEDY; self.batch()])
     }
 

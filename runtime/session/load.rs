@@ -126,6 +126,8 @@ impl<D: Device> Session<D> {
             tile_columns,
         };
         session.write_pages()?;
+        let users: Vec<u32> = (0..session.plan.options.batch).collect();
+        session.put(BufferRole::Generators, &users)?;
         session.prepare_draw()?;
         Ok(session)
     }

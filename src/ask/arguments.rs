@@ -96,6 +96,11 @@ impl<'a> Arguments<'a> {
         self.operand(value)
     }
 
+    /// An operand that may be left out.
+    pub fn optional_tensor(&mut self, name: &str) -> Result<Option<Ref>, Mistake> {
+        self.keyword(name).map(|value| self.operand(value)).transpose()
+    }
+
     /// A list of operands.
     pub fn tensors(&mut self, name: &str) -> Result<Vec<Ref>, Mistake> {
         let value = self.need(name)?;

@@ -57,6 +57,7 @@ pub const CALLS: &[&str] = &[
     "abs",
     "max",
     "argmax",
+    "copy",
     "topk",
     "manual_seed",
     "sampling",
@@ -92,13 +93,11 @@ pub fn question(call: &Call, span: std::ops::Range<usize>, known: &dyn Known) ->
         }
         "embedding" => {
             let (indices, table) = (a.tensor("input_tensor")?, a.tensor("weight")?);
-            Embedding {
-                layout: layout(&mut a, Some(Layout::RowMajor))?,
-                memory: a.memory_like(&indices)?,
-                indices,
-                table,
+            let (layout, memory) = (layout(&mut a, Some(Layout::RowMajor))?, a.memory_like(&indices)?);
+            match layout {
+                Layout::Tile => Embedding { layout, memory, indices, table }.into(),
+                Layout::RowMajor => GatherRows { memory, indices, table }.into(),
             }
-            .into()
         }
         "nlp_create_qkv_heads_decode" => {
             let input = a.tensor("input")?;
@@ -179,9 +178,13 @@ fn movement(name: &str, a: &mut Arguments<'_>) -> Result<Option<Op>, Mistake> {
         }
         "reshape" => {
             let shape = a.numbers("shape")?;
+            if a.spec(&input).is_some_and(|spec| spec.layout == Layout::RowMajor) {
+                return Ok(Some(Reshape { shape, memory: a.memory_like(&input)?, input }.into()));
+            }
             a.ignore("padded_shape");
             View { input, shape }.into()
         }
+        "copy" => CopyInto { input, output: a.tensor("output_tensor")? }.into(),
         "transpose" => {
             let dims = (a.number("dim1")?, a.number("dim2")?);
             Transpose { dims, memory: a.memory_like(&input)?, input }.into()
@@ -209,7 +212,10 @@ fn movement(name: &str, a: &mut Arguments<'_>) -> Result<Option<Op>, Mistake> {
         "argmax" => {
             a.axis("dim")?;
             a.fixed("keepdim", false)?;
-            ArgMax { input, output: a.tensor("output_tensor")? }.into()
+            match a.optional_tensor("output_tensor")? {
+                Some(output) => ArgMax { input, output }.into(),
+                None => BestColumn { memory: a.memory_like(&input)?, input }.into(),
+            }
         }
         "topk" => {
             let k = a.number("k")?;
@@ -335,7 +341,15 @@ fn attention(name: &str, a: &mut Arguments<'_>) -> Result<Op, Mistake> {
 
 fn binary(name: &str, a: &mut Arguments<'_>) -> Result<Op, Mistake> {
     let kind = if name == "add" { BinaryKind::Add } else { BinaryKind::Mul };
-    let (x, y) = (a.tensor("input_tensor_a")?, a.tensor("input_tensor_b")?);
+    let x = a.tensor("input_tensor_a")?;
+    let integers = a.spec(&x).is_some_and(|spec| spec.dtype == DType::U32);
+    if integers && kind == BinaryKind::Mul {
+        return Ok(TimesInteger { factor: a.number("input_tensor_b")?, memory: a.memory_like(&x)?, input: x }.into());
+    }
+    let y = a.tensor("input_tensor_b")?;
+    if integers {
+        return Ok(AddIntegers { memory: a.memory_like(&x)?, a: x, b: y }.into());
+    }
     let a_activations = a.functions("input_tensor_a_activations")?;
     let b_activations = a.functions("input_tensor_b_activations")?;
     let activations = a.functions("activations")?;

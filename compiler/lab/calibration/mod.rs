@@ -29,7 +29,7 @@ pub mod refit;
 pub use reference::reference;
 
 use bitnetc_plan::ttnn::Violation;
-use bitnetc_plan::{Op, PhaseKind, Proofs, Step};
+use bitnetc_plan::{PhaseKind, Proofs, Step};
 
 use bitnetc_compiler::graph::{Operation, Role, TypeError};
 use bitnetc_compiler::model::{Model, PhaseError};
@@ -145,7 +145,7 @@ impl StepRow {
             Scheduled::Interleaved => self.interleaved(model, target),
             Scheduled::Plan => self.plan(model, target),
             Scheduled::PlanGreedy => {
-                let (calls, _) = self.plan_calls(model, target, |_| true)?;
+                let (calls, _) = self.plan_calls(model, target, true)?;
                 Ok(PricedStep { calls, host_us: target.cost.host.replay_us })
             }
         }
@@ -156,27 +156,28 @@ impl StepRow {
     /// # Errors
     /// When there is no plan.
     pub fn plan(&self, model: &Model, target: &Target) -> Result<PricedStep, CalibrationError> {
-        let sampled = |step: &Step| !matches!(step.op, Op::ArgMax(_) | Op::PlusOne(_));
-        let (calls, vocab) = self.plan_calls(model, target, sampled)?;
+        let (calls, vocab) = self.plan_calls(model, target, false)?;
         Ok(PricedStep { calls, host_us: target.cost.host.sampled_us(self.batch, vocab) })
     }
 
-    /// The decode calls that `keep` keeps of the compiler's own plan of the row, and its vocabulary.
+    /// The decode calls of the compiler's own plan of the row, those up to the logits or all of them, and its vocabulary.
     fn plan_calls(
         &self,
         model: &Model,
         target: &Target,
-        keep: impl Fn(&Step) -> bool,
+        after_logits: bool,
     ) -> Result<(Vec<PricedCall>, u32), CalibrationError> {
         let compiled = compile(model, target, &self.options(model)?).map_err(Box::new)?;
         let kind = PhaseKind::Decode { batch: self.batch };
         let mut calls = Vec::new();
         if let Some(phase) = compiled.plan.phase(kind) {
             let layers = compiled.plan.model.layers;
-            let sections = [(1, &phase.prologue), (layers, &phase.layer), (1, &phase.epilogue)];
+            let logits = |step: &Step| step.outputs.iter().any(|value| phase.results.contains(&value.name));
+            let up_to_logits = phase.epilogue.iter().position(logits).map_or(0, |at| at + 1);
+            let tail = if after_logits { phase.epilogue.len() } else { up_to_logits };
+            let sections = [(1, &phase.prologue[..]), (layers, &phase.layer), (1, &phase.epilogue[..tail])];
             for (times, steps) in sections {
-                let kept = steps.iter().filter(|step| keep(step));
-                calls.extend(kept.map(|s| PricedCall { name: s.name.clone(), times, cost: s.cost }));
+                calls.extend(steps.iter().map(|s| PricedCall { name: s.name.clone(), times, cost: s.cost }));
             }
         }
         Ok((calls, compiled.plan.model.vocab))

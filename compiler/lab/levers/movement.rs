@@ -35,7 +35,7 @@ impl Bench<'_> {
     fn token(&self) -> Lever {
         let (vocab, users) = (self.compiled.plan.model.vocab, self.options.batch);
         let host = &self.target.cost.host;
-        let argmax = self.sum_us(|s| matches!(s.op, Op::ArgMax(_)));
+        let argmax = self.token_us();
         Lever {
             name: "token".into(),
             positions: ("host samples".into(), "argmax on the card".into()),

@@ -32,7 +32,7 @@ pub fn steps(
     mut ways: HashMap<Section, Vec<Ways>>,
 ) -> Placed {
     let mut homes: HashMap<ValueId, Home> = HashMap::new();
-    let mut weights = Vec::new();
+    let (mut weights, mut buffers) = (Vec::new(), Vec::new());
     let mut record = Vec::new();
     let mut sections = Section::ALL.map(|section| {
         let mut steps = Vec::new();
@@ -41,6 +41,7 @@ pub fn steps(
         for ((call, ways), arc) in calls.zip(found).zip(&choices[&section]) {
             let reshards = call_steps(cx, placements, call, &ways, arc, &mut homes, &mut steps);
             weights.extend(ways.candidates[arc.candidate].weights.iter().cloned());
+            buffers.extend(ways.candidates[arc.candidate].buffers.iter().cloned());
             record.push(Record { section, call: call.clone(), ways, chosen: arc.candidate, reshards });
         }
         steps
@@ -52,6 +53,7 @@ pub fn steps(
         layer,
         epilogue,
         weights,
+        buffers,
         price: Price::default(),
         record,
         states: 0,

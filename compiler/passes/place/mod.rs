@@ -37,7 +37,7 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use bitnetc_plan::units::bytes;
-use bitnetc_plan::{Ref, Step, Weight};
+use bitnetc_plan::{Buffer, Ref, Step, Weight};
 
 use crate::graph::Section;
 use crate::schedule::{Call, ValueId};
@@ -59,6 +59,8 @@ pub struct Placed {
     pub epilogue: Vec<Step>,
     /// Weights that chosen candidates brought.
     pub weights: Vec<Weight>,
+    /// Buffers that chosen candidates brought.
+    pub buffers: Vec<Buffer>,
     /// Predicted time of the phase, all layers.
     pub price: Price,
     /// The candidates of each call, and the one chosen.

@@ -15,6 +15,11 @@ const READERS: u32 = 2;
 const LEAST_COLUMNS: u32 = 32;
 
 pub fn kernel(_: &op::ArgMax, priced: &Priced<'_>) -> Kernel {
+    search(priced)
+}
+
+/// The search over the rows of the first operand.
+pub(super) fn search(priced: &Priced<'_>) -> Kernel {
     let logits = priced.operands[0];
     let (rows, columns) = (logits.rows(), logits.columns());
     let cores = columns.div_ceil(LEAST_COLUMNS).clamp(1, priced.machine.card.cores());

@@ -33,6 +33,17 @@ pub fn crowding(spec: &TensorSpec, c: &Calibration) -> f64 {
     c.norm.per_tile_us * f64::from(tiles.saturating_sub(c.norm.uncrowded_tiles))
 }
 
+/// Microseconds that are added when a core takes many tiles of an interleaved tensor one after another, whole rows of tiles at a time.
+pub fn rows_in_turn(spec: &TensorSpec, priced: &Priced<'_>) -> f64 {
+    if spec.memory.is_sharded() {
+        return 0.0;
+    }
+    let (c, cores) = (priced.constants(), u64::from(priced.machine.card.cores()));
+    let rows = spec.outer() * u64::from(spec.rows().div_ceil(TILE));
+    let tiles = rows.div_ceil(cores) * u64::from(spec.columns().div_ceil(TILE));
+    c.norm.per_tile_us * tiles.saturating_sub(u64::from(c.norm.uncrowded_tiles)) as f64
+}
+
 /// Cycles of one 32x32x32 product.
 pub fn tile_cycles(c: &Calibration, fidelity: Fidelity) -> f64 {
     c.fpu.tile_cycles + 16.0 * f64::from(fidelity.phases()) * c.fpu.phase_factor

@@ -5,5 +5,6 @@ use bitnetc_plan::op::RowMax;
 use super::{Kernel, Priced, laws};
 
 pub fn kernel(_: &RowMax, priced: &Priced<'_>) -> Kernel {
-    laws::elementwise(priced)
+    let us = laws::product_us(priced) + laws::rows_in_turn(priced.operands[0], priced);
+    laws::elementwise_in(us, priced)
 }

@@ -34,7 +34,12 @@ pub fn dram(op: &Op, operands: &[&TensorSpec], outcome: &Outcome, position: u32)
                 // Counted with the rows that go into them, or with what attention reads.
                 Role::KeyCache | Role::ValueCache | Role::Cache => 0,
                 // These are a few words for each user or row.
-                Role::Indices | Role::Positions | Role::PageTable | Role::ChunkPages | Role::ContextPages => 0,
+                Role::Indices
+                | Role::Integers
+                | Role::Positions
+                | Role::PageTable
+                | Role::ChunkPages
+                | Role::ContextPages => 0,
                 Role::ChunkStart | Role::Starts | Role::Ends => 0,
                 Role::TopK | Role::TopP | Role::InverseTemperature | Role::Seeds | Role::Generators => 0,
                 Role::Candidates | Role::CandidateTokens => whole(spec),

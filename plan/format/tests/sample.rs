@@ -155,6 +155,12 @@ fn every_op(number: f64, single: f32) -> Vec<Op> {
         ArgMax { input, output: table.clone() }.into(),
         TopK { input: a.clone(), k: 32, memory: MemoryConfig::DRAM }.into(),
         ManualSeed { seeds: table.clone(), generators: table.clone() }.into(),
+        BestColumn { input: a.clone(), memory: MemoryConfig::DRAM }.into(),
+        Reshape { input: a.clone(), shape: vec![1, 1, 320, 800], memory: MemoryConfig::L1 }.into(),
+        GatherRows { indices: a.clone(), table: a.clone(), memory: MemoryConfig::DRAM }.into(),
+        AddIntegers { a: a.clone(), b: a.clone(), memory: MemoryConfig::DRAM }.into(),
+        TimesInteger { input: table.clone(), factor: 40, memory: MemoryConfig::DRAM }.into(),
+        CopyInto { input: a.clone(), output: table.clone() }.into(),
         Sampling {
             values: a.clone(),
             tokens: a.clone(),

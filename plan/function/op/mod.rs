@@ -1,8 +1,10 @@
 //! The meaning of each op, one file for each.
 
 mod abs;
+mod add_integers;
 mod add_rows;
 mod arg_max;
+mod best_column;
 mod binary;
 mod cache_fill;
 mod cache_update;
@@ -10,14 +12,17 @@ mod cache_update_one;
 mod concat;
 mod concat_heads;
 mod concat_heads_decode;
+mod copy_into;
 mod create_heads;
 mod create_heads_decode;
 mod deallocate;
 mod embedding;
+mod gather_rows;
 mod manual_seed;
 mod matmul;
 mod plus_one;
 mod quantize_rows;
+mod reshape;
 mod rms_norm;
 mod rotary;
 mod rotary_decode;
@@ -30,6 +35,7 @@ mod slice;
 mod slice_at;
 mod ternary_gated;
 mod ternary_linear;
+mod times_integer;
 mod to_layout;
 mod to_memory_config;
 mod top_k;
@@ -122,7 +128,8 @@ fn angles(
         {
             Ok(a)
         }
-        (Content::Angles(_) | Content::Columns(_) | Content::Transform | Content::Best(..), _) => {
+        (Content::Angles(_) | Content::Columns(_) | Content::Transform, _)
+        | (Content::Best(..) | Content::Grouped(..) | Content::Users(_), _) => {
             let what = format!("`{cos}` and `{sin}` are no cosines and sines of the same angles");
             Err(Unclear::new(what, "rows of two tables with one list of frequencies").into())
         }

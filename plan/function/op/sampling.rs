@@ -15,7 +15,8 @@ pub(super) fn meaning(args: &Sampling, _: &Step, run: &mut Execution<'_>) -> Mea
             run.pick(Value { content: Content::Columns(of.clone()), ..values });
             Ok(Vec::new())
         }
-        (Content::Best(..) | Content::Columns(_) | Content::Angles(_) | Content::Transform, _) => {
+        (Content::Best(..) | Content::Columns(_) | Content::Angles(_) | Content::Transform, _)
+        | (Content::Grouped(..) | Content::Users(_), _) => {
             let what = format!(
                 "`{}` and `{}` are not the largest numbers of a row and their columns",
                 args.values, args.tokens

@@ -3,11 +3,14 @@
 use super::{Execution, Meaning};
 use crate::Step;
 use crate::function::Unclear;
-use crate::function::value::{Layout, Value};
+use crate::function::value::{Content, Layout, Stage, Value};
 use crate::op::Transpose;
 
 pub(super) fn meaning(args: &Transpose, step: &Step, run: &mut Execution<'_>) -> Meaning {
     let x = run.value(&args.input)?;
+    if let (Content::Grouped(Stage::Maxima, of, width), (2, 3)) = (&x.content, args.dims) {
+        return Ok(vec![Value { content: Content::Grouped(Stage::Row, of.clone(), *width), ..x.clone() }]);
+    }
     let shape = step.outputs.first().map_or(&[][..], |output| &output.spec.shape);
     let middle = matches!(args.dims, (1, 2) | (2, 1));
     let layout = match (x.layout, shape) {

@@ -12,7 +12,8 @@ pub fn execute(_: &ArgMax, run: &mut Run<'_>) -> Result<(), DeviceError> {
     run.change(1, |x, out| arg_max(x.tensor(0)?, out))
 }
 
-fn arg_max(input: &HostTensor, out: &mut HostTensor) -> Result<(), DeviceError> {
+/// Writes the first of the largest elements of each row.
+pub(super) fn arg_max(input: &HostTensor, out: &mut HostTensor) -> Result<(), DeviceError> {
     let (rows, columns) = (input.rows(), input.columns());
     match &mut out.data {
         Data::Integer(tokens) if tokens.len() >= rows => floats!(&input.data, input.unexpected(0, "floats"), x => {

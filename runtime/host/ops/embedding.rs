@@ -20,7 +20,7 @@ pub fn execute(_: &Embedding, run: &mut Run<'_>) -> Result<(), DeviceError> {
 }
 
 /// Rows `indices` of a table in memory.
-fn from_memory(indices: &[u32], table: &HostTensor, out: &mut HostTensor) -> Result<(), DeviceError> {
+pub(super) fn from_memory(indices: &[u32], table: &HostTensor, out: &mut HostTensor) -> Result<(), DeviceError> {
     let (columns, rows) = (table.columns(), table.rows());
     check_indices(indices, rows, out.rows())?;
     expect(1, table, out.columns() == columns, || format!("rows of {}", out.columns()))?;

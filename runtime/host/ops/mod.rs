@@ -4,8 +4,10 @@
 //! storage and their slots. What several ops share is beside this folder.
 
 mod abs;
+mod add_integers;
 mod add_rows;
 mod arg_max;
+mod best_column;
 pub mod binary;
 mod cache_fill;
 mod cache_update;
@@ -13,14 +15,17 @@ mod cache_update_one;
 mod concat;
 mod concat_heads;
 mod concat_heads_decode;
+mod copy_into;
 mod create_heads;
 mod create_heads_decode;
 mod deallocate;
 mod embedding;
+mod gather_rows;
 mod manual_seed;
 mod matmul;
 mod plus_one;
 mod quantize_rows;
+mod reshape;
 mod rms_norm;
 mod rotary;
 mod rotary_decode;
@@ -33,6 +38,7 @@ mod slice;
 mod slice_at;
 mod ternary_gated;
 mod ternary_linear;
+mod times_integer;
 mod to_layout;
 mod to_memory_config;
 mod top_k;

@@ -12,7 +12,8 @@ pub fn execute(_: &RowMax, run: &mut Run<'_>) -> Result<(), DeviceError> {
     run.produce(|x, [out]| row_max(x.tensor(0)?, out))
 }
 
-fn row_max(input: &HostTensor, out: &mut HostTensor) -> Result<(), DeviceError> {
+/// Writes the largest element of each row.
+pub(super) fn row_max(input: &HostTensor, out: &mut HostTensor) -> Result<(), DeviceError> {
     let columns = input.columns();
     floats!(&input.data, input.unexpected(0, "floats"), x => {
         floats!(&mut out.data, out.unexpected(1, "floats"), to => Ok(max_rows(x, columns, to)?))

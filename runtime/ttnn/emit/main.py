@@ -159,10 +159,11 @@ def picks(args):
 
 def write_draw(buffers, args):
     """How the card draws the tokens of each user, and where its random numbers start; nothing where it takes the likeliest."""
+    if GENERATORS is not None:
+        write(buffers, GENERATORS, np.arange(BATCH))
     if TOP_K is None:
         return
     greedy = args.temperature == 0 or args.top_k == 1 or not picks(args)
-    write(buffers, GENERATORS, np.arange(BATCH))
     write(buffers, TOP_K, np.full(BATCH, 1 if greedy else args.top_k))
     write(buffers, TOP_P, np.full(BATCH, 0 if greedy else args.top_p))
     write(buffers, INVERSE_TEMPERATURE, np.full(BATCH, 1 if greedy else 1 / args.temperature))

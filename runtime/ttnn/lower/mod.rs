@@ -4,8 +4,10 @@
 //! are named by [`key`]; numbers that depend on weight scales are [`Open`]'s to fill in.
 
 mod abs;
+mod add_integers;
 mod add_rows;
 mod arg_max;
+mod best_column;
 mod binary;
 mod cache_fill;
 mod cache_update;
@@ -14,14 +16,17 @@ mod concat;
 mod concat_heads;
 mod concat_heads_decode;
 mod config;
+mod copy_into;
 mod create_heads;
 mod create_heads_decode;
 mod deallocate;
 mod embedding;
+mod gather_rows;
 mod manual_seed;
 mod matmul;
 mod plus_one;
 mod quantize_rows;
+mod reshape;
 mod rms_norm;
 mod rotary;
 mod rotary_decode;
@@ -34,6 +39,7 @@ mod slice;
 mod slice_at;
 mod ternary_gated;
 mod ternary_linear;
+mod times_integer;
 mod to_layout;
 mod to_memory_config;
 mod top_k;

@@ -9,8 +9,10 @@ mod paged;
 mod placement;
 
 mod abs;
+mod add_integers;
 mod add_rows;
 mod arg_max;
+mod best_column;
 mod binary;
 mod cache_fill;
 mod cache_update;
@@ -18,14 +20,17 @@ mod cache_update_one;
 mod concat;
 mod concat_heads;
 mod concat_heads_decode;
+mod copy_into;
 mod create_heads;
 mod create_heads_decode;
 mod deallocate;
 mod embedding;
+mod gather_rows;
 mod manual_seed;
 mod matmul;
 mod plus_one;
 mod quantize_rows;
+mod reshape;
 mod rms_norm;
 mod rotary;
 mod rotary_decode;
@@ -38,6 +43,7 @@ mod slice;
 mod slice_at;
 mod ternary_gated;
 mod ternary_linear;
+mod times_integer;
 mod to_layout;
 mod to_memory_config;
 mod top_k;
@@ -106,6 +112,12 @@ ops! {
     TernaryGated in ternary_gated;
     QuantizeRows in quantize_rows;
     AddRows in add_rows;
+    Reshape in reshape;
+    BestColumn in best_column;
+    GatherRows in gather_rows;
+    AddIntegers in add_integers;
+    TimesInteger in times_integer;
+    CopyInto in copy_into;
 }
 
 /// The rules and their generators, in the order they are asked.
