@@ -25,7 +25,7 @@ use crate::{completions, input};
   bitnetc levers bitnet-2b-4t         # N150 and P150, one user and 32
   bitnetc levers bitnet-2b-4t --target p150 --batch 32    # notes and steps
   bitnetc levers bitnet-2b-4t --policy exact
-  bitnetc levers bitnet-2b-4t --floors    # each card, 1, 8, 32 users, every policy")]
+  bitnetc levers bitnet-2b-4t --floors   # cards, 1 to 32 users, policies")]
 pub struct Args {
     /// A shipped model's name, or a model's RON file
     #[arg(add = ArgValueCompleter::new(completions::models))]

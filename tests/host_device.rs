@@ -65,7 +65,7 @@ fn the_exact_policy_computes_what_hugging_face_does() {
     for (tokens, expected) in golden() {
         let logits = all_logits(&mut session, &tokens);
         let pcc = correlation(&logits, &expected);
-        assert!(pcc > 0.9995, "{pcc}");
+        assert!(pcc > 0.9999, "{pcc}");
         let vocab = logits.len() / tokens.len();
         rows += tokens.len();
         agree += logits
@@ -74,7 +74,8 @@ fn the_exact_policy_computes_what_hugging_face_does() {
             .filter(|(ours, theirs)| argmax(ours) == argmax(theirs))
             .count();
     }
-    assert!(agree * 100 >= rows * 98, "{agree} of {rows}");
+    // Two of the golden tokens lead by less than 0.01, and the logits differ by 0.03 (root mean square).
+    assert!(agree + 2 >= rows, "{agree} of {rows}");
 }
 
 #[test]
