@@ -127,7 +127,7 @@ fn a_plan_that_fits_dram_in_sum_only_is_refused_with_what_fits() {
     let error = String::from_utf8_lossy(&out.stderr).replace("\n  │", "");
     assert_eq!(out.status.code(), Some(1));
     assert!(!path.exists());
-    for part in ["step `product`: no room in DRAM", "78295040 B of each bank asked", "prefill 30720 fits"] {
+    for part in ["step `product`: no room in DRAM", "78.3 MB of each bank asked", "prefill 30720 fits"] {
         assert!(error.contains(part), "{part}: {error}");
     }
     assert!(compile("30720").status.success());

@@ -64,6 +64,11 @@ pub fn explicit(graph: &mut Graph) -> Result<(), TypeError> {
     Ok(())
 }
 
+/// The most rows of a phase in which dequantisations move behind products. The product is then f32, as its operands are: three tensors of
+/// the MLP's width live at once. In a long prefill they would decide what fits into DRAM, and the same bytes are moved either way, so that
+/// one call less is all that would be won.
+pub const MOST_ROWS_OF_F32_PRODUCTS: u32 = 512;
+
 /// Moves the dequantisations of both operands of a product behind it, as one, where one quantisation made the factors of both:
 /// `f(m*x) * g(m*y) = m^n * f(x) * g(y)` when f and g are homogeneous and their degrees are n in all. The product of the sums is then rounded
 /// once.

@@ -47,7 +47,10 @@ use crate::policy::Policy;
 pub fn activations(graph: &mut Graph, policy: Policy) -> Result<(), TypeError> {
     if policy.int8_activations() {
         activations::explicit(graph)?;
-        return activations::dequantise_products(graph);
+        if graph.phase.rows() <= activations::MOST_ROWS_OF_F32_PRODUCTS {
+            activations::dequantise_products(graph)?;
+        }
+        return Ok(());
     }
     activations::drop_quantisation(graph);
     Ok(())

@@ -144,6 +144,7 @@ impl<'a> Brute<'a> {
             known.extend(spec.map(|spec| (reference(self.cx.schedule, input), spec)));
         }
         known.extend(way.weights.iter().map(|w| (Ref::Weight(w.name.clone()), w.spec.clone())));
+        known.extend(way.buffers.iter().map(|b| (Ref::Buffer(b.name.clone()), b.spec.clone())));
         let results: Vec<&String> = call.outputs.iter().map(|id| &self.cx.schedule.values[*id].name).collect();
         let (mut made, mut worst): (Vec<(String, u64)>, u64) = (Vec::new(), 0);
         for (at, draft) in way.drafts.iter().enumerate() {
