@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bitnetc_numerics::kernels::{self, Compute, Known};
 use bitnetc_plan::op::{Binary, BinaryKind};
 use bitnetc_plan::program::FusedActivation;
-use bitnetc_plan::{Arch, ComputeKernel, DType, Op, Plan, Ref, Step, TensorSpec, Unary};
+use bitnetc_plan::{ComputeKernel, DType, Op, Plan, Ref, Step, TensorSpec, Unary};
 
 /// Calls of `plan` whose bits were not compared with the kernels', each with the reason, as a clause. Empty when exact numerics are
 /// bit-identical to the kernels throughout.
@@ -36,7 +36,7 @@ fn known(op: &Op, out: Option<&TensorSpec>, plan: &Plan) -> Known {
         Op::RotaryDecode(op) => kernels::rotary_known(how(op.compute)),
         Op::Sdpa(op) => kernels::sdpa_prefill_known(dim, how(op.compute)),
         Op::SdpaDecode(op) => kernels::sdpa_decode_known(dim, op.program.k_chunk as usize),
-        Op::Binary(op) => binary(op, plan.card.arch),
+        Op::Binary(op) => binary(op),
         Op::Matmul(op) => match op.program.activation() {
             Some(FusedActivation::Silu) => Known::Unknown("silu fused into a matmul was not compared"),
             Some(FusedActivation::Relu) | None if op.dtype.is_block() => {
@@ -84,14 +84,12 @@ fn known(op: &Op, out: Option<&TensorSpec>, plan: &Plan) -> Known {
     }
 }
 
-fn binary(op: &Binary, arch: Arch) -> Known {
-    let silu = [&op.a_activations, &op.b_activations, &op.activations].into_iter().flatten().any(|f| *f == Unary::Silu);
+fn binary(op: &Binary) -> Known {
     match (op.kind, op.dtype) {
         _ if matches!(op.b, Ref::Weight(_)) => Known::Unknown("sums with a bias were not compared"),
         _ if op.a_activations.iter().chain(&op.activations).any(|f| matches!(f, Unary::Power(_))) => {
             Known::Unknown("powers were compared where they are of row maxima")
         }
-        _ if silu && arch == Arch::Blackhole => Known::Unknown("silu was compared on Wormhole only"),
         // A bf16 number added to itself has no bit to lose.
         (BinaryKind::Add, DType::F32) if op.a != op.b => Known::Unknown("sums in f32 were not compared"),
         (BinaryKind::Add | BinaryKind::Mul, _) => Known::Exact,

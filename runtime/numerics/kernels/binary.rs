@@ -3,7 +3,7 @@
 //! With bf16 operands Dst is bf16. An operand with functions on it is copied to Dst, where each function stores by truncating (the reciprocal
 //! and the square round first), and packed to a buffer of its own type. A sum is the FPU's (`eltwise_binary_no_bcast.cpp`), a product the
 //! SFPU's, rounded to nearest even (`eltwise_binary_sfpu_no_bcast.cpp`). Where an operand is f32 Dst is fp32 and functions lose nothing;
-//! there the product is the formula of [`crate::binary`] after [`unary_f32`]. Silu on Blackhole, powers in a bf16 Dst, sums with an f32 operand
+//! there the product is the formula of [`crate::binary`] after [`unary_f32`]. Powers in a bf16 Dst, sums with an f32 operand
 //! and an operand of one row were not compared with the kernels.
 
 use half::bf16;

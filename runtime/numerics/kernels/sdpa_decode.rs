@@ -41,8 +41,8 @@ const HALF_TILE: usize = TILE / 2;
 pub fn sdpa_decode_known(dim: usize, k_chunk: usize) -> Known {
     if k_chunk == 0 {
         Known::Unknown("decode's attention was compared with chunks of a given size only")
-    } else if ![32, 64, 128].contains(&dim) {
-        Known::Unknown("decode's attention was compared for heads of 32, 64 and 128 only")
+    } else if ![32, 64, 96, 128, 256].contains(&dim) {
+        Known::Unknown("decode's attention was compared for heads of 32, 64, 96, 128 and 256 only")
     } else {
         Known::Exact
     }

@@ -36,9 +36,9 @@ pub struct PrefillSoftmax {
 /// Whether [`sdpa_prefill`] has the kernel's bits, for heads of `dim`.
 pub fn sdpa_prefill_known(dim: usize, how: Compute) -> Known {
     match (how.fidelity, dim) {
-        (Fidelity::HiFi2 | Fidelity::HiFi4, 32 | 64 | 128) => Known::Exact,
+        (Fidelity::HiFi2 | Fidelity::HiFi4, 32 | 64 | 96 | 128 | 256) => Known::Exact,
         (Fidelity::HiFi2 | Fidelity::HiFi4, _) => {
-            Known::Unknown("prefill's attention was compared for heads of 32, 64 and 128 only")
+            Known::Unknown("prefill's attention was compared for heads of 32, 64, 96, 128 and 256 only")
         }
         (Fidelity::LoFi | Fidelity::HiFi3, _) => {
             Known::Unknown("prefill's attention was compared at HiFi2 and HiFi4 only")
