@@ -79,7 +79,7 @@ fn where_dram_has_no_room_for_a_second_copy_there_is_none() {
 /// two.
 #[test]
 fn exact_has_24_programs_a_layer_with_them() {
-    let target = Target::find("p150").unwrap();
+    let target = Target::find("n150").unwrap();
     let exact = |own_kernels| {
         let change = |o: &mut Options| {
             (o.policy, o.batch, o.prefill, o.own_kernels) = (Policy::Exact, 32, vec![], own_kernels);

@@ -7,7 +7,7 @@ use super::constraint::{constraints, values};
 use super::ternary_linear::in_equal_shards;
 use super::{Answer, Checks, Outcome, require_placement};
 use crate::op::AddRows;
-use crate::{Card, DType, Layout, TILE, TensorSpec, kernels};
+use crate::{Arch, Card, DType, Layout, TILE, TensorSpec, kernels};
 
 constraints! { "add_rows", "generic_op.cpp", also [placement];
     SHARDED: "The sum is one row of bf16 tiles in equal width shards in L1."
@@ -19,6 +19,9 @@ constraints! { "add_rows", "generic_op.cpp", also [placement];
     FACTORS: "There is one number in f32 for each row, interleaved."
         because "every core reads the one tile that holds them"
         => "factors in {factors}", "[1, 1, B, 1] f32, tiled and interleaved";
+    CHIP: "The card is a Wormhole."
+        because "on Blackhole's simulator a step with this call did not end"
+        => "a sum of rows on {arch}", "ttnn.mul and ttnn.add";
     KERNELS: "The kernels are those of this bitnetc."
         because "a plan is priced and compared for the kernels it names"
         => "kernels {found}; this bitnetc has {own}", "plan the model again";
@@ -38,6 +41,7 @@ pub(super) fn check(args: &AddRows, given: &[&TensorSpec], card: &Card) -> Answe
         && factors.shape.last() == Some(&1)
         && factors.shape.split_last().map(|(_, sides)| sides) == a.shape.split_last().map(|(_, sides)| sides);
     checks.require(&FACTORS, column, values![factors]);
+    checks.require(&CHIP, card.arch == Arch::Wormhole, values![arch = format!("{:?}", card.arch)]);
     let (found, own) = (args.kernels.0, kernels::ADD_ROWS.fingerprint());
     checks.require(&KERNELS, found == own, values![found, own]);
     require_placement(a, card, &mut checks);

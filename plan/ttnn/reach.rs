@@ -133,6 +133,7 @@ fn ternary(seeds: &mut Vec<Seed>) {
         AddRows { kernels: Fingerprint(1), ..add.clone() }.into(),
         vec![x.clone(), b.clone(), factors.clone()],
     ));
+    seeds.push((p150(), add.clone().into(), vec![x.clone(), b.clone(), factors.clone()]));
     seeds.push((card, add.into(), vec![x, b, factors]));
 }
 
