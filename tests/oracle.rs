@@ -1,6 +1,7 @@
 //! The op rules against the real TT-NN: a part of `bitnetc ttnn oracle`. `bitnetc ttnn setup` makes what these tests need.
 #![allow(clippy::unwrap_used, reason = "a failed unwrap fails the test")]
 
+use std::collections::BTreeMap;
 use std::process::{Command, Output};
 
 use serde_json::Value as Json;
@@ -28,6 +29,7 @@ fn sum(reports: &[Json], field: &str) -> u64 {
 
 #[test]
 fn rules_and_ttnn_agree() {
+    let mut legal: BTreeMap<String, u64> = BTreeMap::new();
     for (target, seed) in [("n150", "11"), ("p150", "12")] {
         let reports = reports(&["--target", target, "--draws", "400", "--seed", seed, "--json"]);
         assert!(reports.len() > 25, "{} rules", reports.len());
@@ -35,8 +37,12 @@ fn rules_and_ttnn_agree() {
         // Both answers are asked for often enough to mean something.
         assert!(accepted > 200 && refused > 50, "{target}: {accepted} accepted, {refused} refused");
         for report in &reports {
-            assert!(report["both_accept"].as_u64().unwrap() > 0, "{} was never legal", report["rule"]);
+            *legal.entry(report["rule"].to_string()).or_default() += report["both_accept"].as_u64().unwrap();
         }
+    }
+    // Some rules take calls on one of the two chips alone.
+    for (rule, accepted) in legal {
+        assert!(accepted > 0, "{rule} was never legal");
     }
 }
 
