@@ -8,7 +8,7 @@ use crate::Compiled;
 use crate::schedule::{Call, Kind};
 use crate::ttnn::Candidate;
 
-/// What is said of the weights of a call that can be read in two bits; `None` of any other call.
+/// A sentence on how the weights of a call are stored that can be read in two bits; `None` for any other call.
 pub fn sentence(compiled: &Compiled, call: &Call, chosen: &Candidate) -> Option<String> {
     if let Kind::Matmul { precision, two_bits, .. } = &call.kind {
         if let (DType::Bfp4, Some(why)) = (precision.weight, &compiled.declined) {

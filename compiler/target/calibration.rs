@@ -13,7 +13,7 @@ pub struct Calibration<F = f64> {
     pub clock_ghz: F,
     /// Time between the end of a program and the start of the next one that is dispatched already.
     pub gap_us: F,
-    /// What the dispatcher takes for a program.
+    /// Times that the dispatcher needs for a program.
     pub dispatch: Dispatch<F>,
     /// Peak DRAM bandwidth.
     pub dram_gb_per_s: F,
@@ -42,7 +42,7 @@ pub struct Calibration<F = f64> {
     pub whole: F,
 }
 
-/// What the dispatcher takes for one program of a kind when no kernel hides it, and how far it runs ahead.
+/// Times that the dispatcher needs for one program of each kind when no kernel hides them, and how many programs it runs ahead.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Dispatch<F = f64> {
@@ -186,7 +186,7 @@ pub struct Host<F = f64> {
     pub replay_us: F,
     /// A loop that samples on the host, beside what follows.
     pub sampling_us: F,
-    /// What that loop does for each user.
+    /// The time that such a loop takes for each user.
     pub user_us: F,
     /// Logits read from the card.
     pub link_gb_per_s: F,

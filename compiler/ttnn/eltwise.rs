@@ -3,7 +3,7 @@
 //! Operands and results share one placement, since TT-NN reuses buffers without copying only when the specs are identical.
 
 use bitnetc_plan::op::{Binary, BinaryKind, Destination};
-use bitnetc_plan::{DType, MemoryConfig, Scalar, Unary};
+use bitnetc_plan::{DType, MemoryConfig, Ref, Scalar, Unary};
 
 use super::{Context, Ways, heads, placements};
 use crate::schedule::{Call, Kind, ValueId};
@@ -11,6 +11,11 @@ use crate::schedule::{Call, Kind, ValueId};
 /// The placements that operands and result of an elementwise call may share.
 pub fn shared_placements(cx: &Context<'_>, value: ValueId) -> Vec<MemoryConfig> {
     placements::features(&cx.spec(value, MemoryConfig::DRAM), placements::head_count(cx, value), &cx.target.card)
+}
+
+/// A sum or product of two operands, without functions of either or of the result.
+pub fn plain(kind: BinaryKind, (a, b): (Ref, Ref), dtype: DType, into: Destination) -> Binary {
+    Binary { kind, a, b, a_activations: vec![], b_activations: vec![], activations: vec![], dtype, into }
 }
 
 /// `x += scale * y`.
@@ -25,14 +30,8 @@ pub fn add_into(call: &Call, cx: &Context<'_>, scale: &Scalar, ways: &mut Ways) 
             || format!("in place, {memory}"),
             |d| {
                 d.step(Binary {
-                    kind: BinaryKind::Add,
-                    a: d.input(0),
-                    b: d.input(1),
-                    a_activations: vec![],
                     b_activations: if one { vec![] } else { vec![Unary::MulScalar(scale.clone())] },
-                    activations: vec![],
-                    dtype: DType::Bf16,
-                    into: Destination::InPlace,
+                    ..plain(BinaryKind::Add, (d.input(0), d.input(1)), DType::Bf16, Destination::InPlace)
                 })
             },
         );
@@ -48,18 +47,7 @@ pub fn bias(call: &Call, cx: &Context<'_>, ways: &mut Ways) {
             call,
             vec![memory.clone()],
             || memory.to_string(),
-            |d| {
-                d.step(Binary {
-                    kind: BinaryKind::Add,
-                    a: d.input(0),
-                    b: d.input(1),
-                    a_activations: vec![],
-                    b_activations: vec![],
-                    activations: vec![],
-                    dtype: DType::Bf16,
-                    into: Destination::New(memory.clone()),
-                })
-            },
+            |d| d.step(plain(BinaryKind::Add, (d.input(0), d.input(1)), DType::Bf16, Destination::New(memory.clone()))),
         );
     }
 }
@@ -76,14 +64,9 @@ pub fn multiply(call: &Call, cx: &Context<'_>, a: &[Unary], b: &[Unary], ways: &
             || memory.to_string(),
             |d| {
                 d.step(Binary {
-                    kind: BinaryKind::Mul,
-                    a: d.input(0),
-                    b: d.input(1),
                     a_activations: a.to_vec(),
                     b_activations: b.to_vec(),
-                    activations: vec![],
-                    dtype,
-                    into: Destination::New(memory.clone()),
+                    ..plain(BinaryKind::Mul, (d.input(0), d.input(1)), dtype, Destination::New(memory.clone()))
                 })
             },
         );
@@ -109,14 +92,9 @@ pub fn scale(call: &Call, cx: &Context<'_>, scale: &Scalar, ways: &mut Ways) {
             || memory.to_string(),
             |d| {
                 d.step(Binary {
-                    kind: BinaryKind::Add,
-                    a: d.input(0),
-                    b: d.input(0),
                     a_activations: vec![Unary::MulScalar(half.clone())],
                     b_activations: vec![Unary::MulScalar(half.clone())],
-                    activations: vec![],
-                    dtype: value.dtype,
-                    into: Destination::New(memory.clone()),
+                    ..plain(BinaryKind::Add, (d.input(0), d.input(0)), value.dtype, Destination::New(memory.clone()))
                 })
             },
         );

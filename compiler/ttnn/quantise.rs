@@ -4,7 +4,7 @@ use bitnetc_plan::op::{AbsOp, AddRows, Binary, BinaryKind, Destination, Quantize
 use bitnetc_plan::ttnn::Violation;
 use bitnetc_plan::{DType, Fingerprint, Memory, MemoryConfig, Ref, Scalar, Strategy, Unary, kernels};
 
-use super::eltwise::shared_placements;
+use super::eltwise::{plain, shared_placements};
 use super::{Context, Drafting, Ways};
 use crate::schedule::Call;
 
@@ -44,14 +44,8 @@ pub fn quantize(call: &Call, cx: &Context<'_>, (floor, own_kernels): (&Scalar, b
                 let (x, magnitudes, maxima) = (d.input(0), format!("{}.abs", call.name), d.output_name(1));
                 // Half of |x + x|, which no bf16 number loses a bit in: TT-NN's abs keeps the type of its operand.
                 let abs = Binary {
-                    kind: BinaryKind::Add,
-                    a: x.clone(),
-                    b: x,
-                    a_activations: vec![],
-                    b_activations: vec![],
                     activations: vec![Unary::Abs, Unary::MulScalar(Scalar::constant(0.5))],
-                    dtype: DType::F32,
-                    into: Destination::New(memory.clone()),
+                    ..plain(BinaryKind::Add, (x.clone(), x), DType::F32, Destination::New(memory.clone()))
                 };
                 d.named_step(magnitudes.clone(), abs, vec![magnitudes.clone()])?;
                 let row_max = RowMax { input: Ref::Value(magnitudes), memory: beside(&memory) };
@@ -82,14 +76,14 @@ pub fn quantize(call: &Call, cx: &Context<'_>, (floor, own_kernels): (&Scalar, b
 /// The product of a quantisation, once its row maxima are there.
 fn integers(d: &mut Drafting<'_>, call: &Call, floor: &Scalar, memory: &MemoryConfig) -> Result<(), Vec<Violation>> {
     let product = Binary {
-        kind: BinaryKind::Mul,
-        a: d.input(0),
-        b: Ref::Value(d.output_name(1)),
-        a_activations: vec![],
         b_activations: vec![Unary::MaxScalar(floor.clone()), Unary::Recip, Unary::MulScalar(Scalar::constant(127.0))],
         activations: vec![Unary::Round, Unary::Clamp(-128.0, 127.0)],
-        dtype: DType::Bf16,
-        into: Destination::New(memory.clone()),
+        ..plain(
+            BinaryKind::Mul,
+            (d.input(0), Ref::Value(d.output_name(1))),
+            DType::Bf16,
+            Destination::New(memory.clone()),
+        )
     };
     let result = d.output_name(0);
     d.named_step(call.name.clone(), product, vec![result])
@@ -128,26 +122,21 @@ pub fn add_dequantized(call: &Call, cx: &Context<'_>, scale: &Scalar, floor: &Sc
                 |d| {
                     let dequantised = format!("{}.dequant", call.name);
                     let product = Binary {
-                        kind: BinaryKind::Mul,
-                        a: d.input(1),
-                        b: d.input(2),
-                        a_activations: vec![],
                         b_activations: vec![Unary::MaxScalar(floor.clone()), Unary::MulScalar(factor.clone())],
-                        activations: vec![],
-                        dtype: DType::Bf16,
-                        into: Destination::New(memory.clone()),
+                        ..plain(
+                            BinaryKind::Mul,
+                            (d.input(1), d.input(2)),
+                            DType::Bf16,
+                            Destination::New(memory.clone()),
+                        )
                     };
                     d.named_step(dequantised.clone(), product, vec![dequantised.clone()])?;
-                    d.step(Binary {
-                        kind: BinaryKind::Add,
-                        a: d.input(0),
-                        b: Ref::Value(dequantised),
-                        a_activations: vec![],
-                        b_activations: vec![],
-                        activations: vec![],
-                        dtype: DType::Bf16,
-                        into: Destination::InPlace,
-                    })
+                    d.step(plain(
+                        BinaryKind::Add,
+                        (d.input(0), Ref::Value(dequantised)),
+                        DType::Bf16,
+                        Destination::InPlace,
+                    ))
                 },
             );
         }
@@ -181,14 +170,13 @@ pub fn dequantize(call: &Call, cx: &Context<'_>, (scale, floor, power): (&Scalar
                 || memory.to_string(),
                 |d| {
                     d.step(Binary {
-                        kind: BinaryKind::Mul,
-                        a: d.input(0),
-                        b: d.input(1),
-                        a_activations: vec![],
                         b_activations: factors.clone(),
-                        activations: vec![],
-                        dtype: DType::Bf16,
-                        into: Destination::New(memory.clone()),
+                        ..plain(
+                            BinaryKind::Mul,
+                            (d.input(0), d.input(1)),
+                            DType::Bf16,
+                            Destination::New(memory.clone()),
+                        )
                     })
                 },
             );
